@@ -1,0 +1,31 @@
+"""Reserved names of channels, writes and task paths.
+
+They equal LangGraph's, so that its checkpoint savers store our runs and its compiled graphs fit
+our engine.
+"""
+
+import sys
+
+INPUT = sys.intern("__input__")
+INTERRUPT = sys.intern("__interrupt__")
+RESUME = sys.intern("__resume__")
+ERROR = sys.intern("__error__")
+NO_WRITES = sys.intern("__no_writes__")
+TASKS = sys.intern("__pregel_tasks")
+"""The channel that carries ``Send`` packets from one superstep to the next."""
+RETURN = sys.intern("__return__")
+PREVIOUS = sys.intern("__previous__")
+ROOT = sys.intern("__root__")
+"""The only channel of a graph whose state is a single value."""
+
+PUSH = sys.intern("__pregel_push")
+PULL = sys.intern("__pregel_pull")
+
+NS_SEP = sys.intern("|")
+NS_END = sys.intern(":")
+NULL_TASK_ID = sys.intern("00000000-0000-0000-0000-000000000000")
+
+BRANCH_TO = "branch:to:{}"
+
+NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR})
+"""Writes under these names carry control, not state: no channel receives them."""

@@ -1,0 +1,146 @@
+"""The protocol of channels: small classes that hold one key of the state between supersteps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from typing_extensions import TypeVar
+
+from distgraph._missing import MISSING
+from distgraph.errors import EmptyChannelError, InvalidUpdateError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ("BaseChannel", "invalid_update")
+
+Value = TypeVar("Value", default=Any)
+Update = TypeVar("Update", default=Any)
+Checkpoint = TypeVar("Checkpoint", default=Any)
+
+
+def invalid_update(key: str, message: str) -> InvalidUpdateError:
+    """Build an ``InvalidUpdateError`` about one state key, which it carries as ``.key``."""
+    error = InvalidUpdateError(f"At key '{key}': {message}")
+    error.key = key  # type: ignore[attr-defined]
+    return error
+
+
+class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
+    """One key of the state, and the rule by which the writes of a superstep update it.
+
+    A channel does not copy the values that it holds. Pickling keeps everything but ``typ``, which
+    nothing needs at run time and which may be a class that cannot travel.
+    """
+
+    __slots__ = ("key", "typ", "value")
+
+    _config: ClassVar[tuple[str, ...]] = ()
+    """Attributes that the user sets: an empty channel has them too."""
+    _state: ClassVar[tuple[str, ...]] = ("value",)
+    """Attributes that updates change."""
+
+    key: str
+    typ: Any
+    value: Any
+
+    def __init__(self, typ: Any = Any, key: str = "") -> None:
+        self.typ = typ
+        self.key = key
+        self._clear()
+
+    @property
+    def ValueType(self) -> Any:
+        """The type of what ``get`` returns."""
+        return self.typ
+
+    @property
+    def UpdateType(self) -> Any:
+        """The type of one write."""
+        return self.typ
+
+    def _clear(self) -> None:
+        """Set the attributes of ``_state`` to what an empty channel has."""
+        self.value = MISSING
+
+    def _empty(self) -> Self:
+        new = object.__new__(type(self))
+        new.typ = self.typ
+        new.key = self.key
+        for name in self._config:
+            setattr(new, name, getattr(self, name))
+        return new
+
+    def copy(self) -> Self:
+        """Return a channel in the same state that updates independently of this one."""
+        new = self._empty()
+        for name in self._state:
+            setattr(new, name, getattr(self, name))
+        return new
+
+    def from_checkpoint(self, checkpoint: Checkpoint | Any) -> Self:
+        """Return a channel like this one in the state of ``checkpoint``; MISSING: an empty one."""
+        new = self._empty()
+        new._clear()
+        if checkpoint is not MISSING:
+            new.value = checkpoint
+        return new
+
+    def checkpoint(self) -> Checkpoint | Any:
+        """Return what ``from_checkpoint`` needs, MISSING when the channel is empty."""
+        return self.value
+
+    def get(self) -> Value:
+        """Return the value.
+
+        Raises:
+            EmptyChannelError: The channel holds none.
+        """
+        if self.value is MISSING:
+            raise EmptyChannelError(f"channel '{self.key}' is empty")
+        return self.value  # type: ignore[no-any-return]
+
+    def is_available(self) -> bool:
+        """Return whether ``get`` would return a value."""
+        return self.value is not MISSING
+
+    @abstractmethod
+    def update(self, values: Sequence[Update]) -> bool:
+        """Apply the writes of one superstep, in order; return whether anything changed.
+
+        Called with no values at the end of a superstep in which nobody wrote.
+
+        Raises:
+            InvalidUpdateError: These writes together break the channel's rule.
+        """
+
+    def consume(self) -> bool:
+        """Take note that a node that it triggers has run; return whether that changed it."""
+        return False
+
+    def finish(self) -> bool:
+        """Take note that the run is about to end; return whether that made a value available."""
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            getattr(self, name) == getattr(other, name) for name in self._config
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in (*self._config, *self._state)
+        )
+        return f"{type(self).__name__}(key={self.key!r}, {shown})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("key", *self._config, *self._state)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.typ = Any
+        for name, value in state.items():
+            setattr(self, name, value)

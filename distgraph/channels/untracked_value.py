@@ -1,0 +1,47 @@
+"""``UntrackedValue``: a value that no checkpoint stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distgraph._missing import MISSING
+from distgraph.channels.base import BaseChannel, Value, invalid_update
+
+__all__ = ("UntrackedValue",)
+
+
+class UntrackedValue(BaseChannel[Value, Value, Value]):
+    """Holds the last value written and leaves it out of checkpoints.
+
+    Args:
+        typ: Type of the value.
+        guard: Refuse a second write in one superstep; if False, the last one counts.
+    """
+
+    __slots__ = ("guard",)
+    _config = ("guard",)
+
+    def __init__(self, typ: Any = Any, guard: bool = True) -> None:
+        super().__init__(typ)
+        self.guard = guard
+
+    def checkpoint(self) -> Any:
+        return MISSING
+
+    def from_checkpoint(self, checkpoint: Any) -> UntrackedValue[Value]:
+        new = self._empty()
+        new._clear()
+        return new
+
+    def update(self, values: Sequence[Value]) -> bool:
+        if not values:
+            return False
+        if len(values) != 1 and self.guard:
+            raise invalid_update(
+                self.key,
+                f"UntrackedValue(guard=True) can receive only one value per step, got "
+                f"{len(values)}. Use guard=False to keep the last of several.",
+            )
+        self.value = values[-1]
+        return True

@@ -1,0 +1,133 @@
+"""A compiled graph: its spec for the driver, its program for the workers, and how it is run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic
+
+from typing_extensions import TypeVar
+
+from distgraph._config import merge_configs
+from distgraph.engine.spec import GraphProgram, GraphSpec
+from distgraph.run import RunMethods
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from distgraph.graph.drawing import DrawableGraph
+    from distgraph.graph.state import StateGraph
+    from distgraph.serde.program import ProgramBlob
+
+__all__ = ("CompiledStateGraph",)
+
+StateT = TypeVar("StateT", default=Any)
+ContextT = TypeVar("ContextT", default=Any)
+InputT = TypeVar("InputT", default=StateT)
+OutputT = TypeVar("OutputT", default=StateT)
+
+
+class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT]):
+    """A graph that can run. ``StateGraph.compile`` makes it.
+
+    Attributes:
+        builder: The graph that it was compiled from.
+        spec: Topology, channels and reducers: what the driver holds.
+        program: The user's functions: what the workers hold.
+        backend: What runs it, or None for the default of the session.
+        output_mapper: Coerces a whole output to the output schema's class (``version="v2"``).
+        state_mapper: The same for the whole state.
+        config: Defaults that ``with_config`` has set.
+    """
+
+    def __init__(
+        self,
+        *,
+        builder: StateGraph,
+        spec: GraphSpec,
+        program: GraphProgram,
+        name: str,
+        backend: Any = None,
+        checkpointer: Any = None,
+        store: Any = None,
+        debug: bool = False,
+        output_mapper: Callable[[Any], Any] | None = None,
+        state_mapper: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.builder = builder
+        self.spec = spec
+        self.program = program
+        self.name = name
+        self.backend = backend
+        self.checkpointer = checkpointer
+        self.store = store
+        self.debug = debug
+        self.output_mapper = output_mapper
+        self.state_mapper = state_mapper
+        self.config: dict[str, Any] = {}
+        self._blob: ProgramBlob | None = None
+
+    @property
+    def blob(self) -> ProgramBlob:
+        """The program as bytes, for backends that ship it."""
+        if self._blob is None:
+            from distgraph.serde.program import ProgramBlob
+
+            self._blob = ProgramBlob(self.program)
+        return self._blob
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_blob": None}
+
+    @property
+    def context_schema(self) -> Any:
+        """Schema of ``context=``, None without one."""
+        return self.builder.context_schema
+
+    def with_config(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
+        """Return a copy whose runs start from this config; what a run is given goes on top."""
+        bound = copy.copy(self)
+        bound.config = merge_configs(merge_configs(self.config, config), kwargs)
+        return bound
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Return the graph's name, with ``suffix`` appended where one is given."""
+        base = name or self.name
+        if not suffix:
+            return base
+        return f"{base}{suffix}" if base[0].isupper() else f"{base}_{suffix.lower()}"
+
+    def get_graph(
+        self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
+    ) -> DrawableGraph:
+        """Return the graph's nodes and edges for drawing.
+
+        Args:
+            config: Ignored; a drawing does not depend on it.
+            xray: Draw the inside of subgraphs: True for all levels, or how many.
+        """
+        from distgraph.graph.drawing import drawable
+
+        return drawable(self, xray=xray)
+
+    async def aget_graph(
+        self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
+    ) -> DrawableGraph:
+        """Return what ``get_graph`` returns."""
+        return self.get_graph(config, xray=xray)
+
+    def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the JSON schema of the input. Needs pydantic."""
+        from distgraph.graph.jsonschema import json_schema
+
+        return json_schema(self.builder, self.builder.input_schema, self.get_name("Input"))
+
+    def get_output_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the JSON schema of the output. Needs pydantic."""
+        from distgraph.graph.jsonschema import json_schema
+
+        return json_schema(self.builder, self.builder.output_schema, self.get_name("Output"))
+
+    def __repr__(self) -> str:
+        nodes = ", ".join(self.spec.nodes)
+        return f"{type(self).__name__}(name={self.name!r}, nodes=[{nodes}])"

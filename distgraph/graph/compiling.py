@@ -1,0 +1,227 @@
+"""From a builder to a spec and a program: which channels exist, what triggers and who writes.
+
+The names of channels equal LangGraph's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from distgraph._keys import BRANCH_TO, ROOT, TASKS
+from distgraph.channels import (
+    BaseChannel,
+    EphemeralValue,
+    LastValueAfterFinish,
+    NamedBarrierValue,
+    NamedBarrierValueAfterFinish,
+    Topic,
+)
+from distgraph.constants import END, START, TAG_HIDDEN
+from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec, Write, Writer
+from distgraph.graph.branch import Branch, BranchWriter
+from distgraph.graph.schema import SchemaMapper, mapper_of
+from distgraph.graph.writes import EdgeWriter, StateWriter
+from distgraph.types import Send
+
+if TYPE_CHECKING:
+    from distgraph.graph.state import StateGraph
+
+__all__ = ("build",)
+
+Interrupts = tuple[str, ...] | Literal["*"]
+
+
+def build(
+    builder: StateGraph,
+    *,
+    name: str,
+    store: Any,
+    interrupt_before: Interrupts,
+    interrupt_after: Interrupts,
+) -> tuple[GraphSpec, GraphProgram]:
+    """Return the driver's and the workers' half of a validated builder."""
+    mappers = _Mappers(builder)
+    channels = _channels(builder)
+    joins = _joins(builder, channels)
+    nodes = {START: _start_spec(builder)}
+    programs = {START: _program(builder, START, joins, mappers)}
+    for key in builder.nodes:
+        nodes[key] = _node_spec(builder, key, joins, mappers)
+        programs[key] = _program(builder, key, joins, mappers)
+    for key, node_program in programs.items():
+        nodes[key] = _completed(nodes[key], node_program)
+    triggers: dict[str, list[str]] = {}
+    for key, node in nodes.items():
+        for trigger in node.triggers:
+            triggers.setdefault(trigger, []).append(key)
+    output = builder.schemas[builder.output_schema]
+    spec = GraphSpec(
+        name=name,
+        channels=channels,
+        managed=dict(builder.managed),
+        nodes=nodes,
+        input_channels=START,
+        output_channels=ROOT if output.is_root else tuple(output.channels),
+        stream_channels=ROOT if tuple(builder.channels) == (ROOT,) else tuple(builder.channels),
+        interrupt_before=interrupt_before,
+        interrupt_after=interrupt_after,
+        trigger_to_nodes={k: tuple(v) for k, v in triggers.items()},
+    )
+    program = GraphProgram(
+        spec=spec,
+        nodes=programs,
+        subgraphs={
+            key: node.subgraph.program
+            for key, node in builder.nodes.items()
+            if node.subgraph is not None
+        },
+        context_schema=builder.context_schema,
+        store=store,
+    )
+    return spec, program
+
+
+class _Mappers:
+    """One mapper a schema, so that a node and its branches share it."""
+
+    def __init__(self, builder: StateGraph) -> None:
+        self.schemas = builder.schemas
+        self.made: dict[Any, SchemaMapper | None] = {}
+
+    def of(self, schema: Any) -> SchemaMapper | None:
+        if schema not in self.made:
+            self.made[schema] = mapper_of(schema, self.schemas[schema].keys)
+        return self.made[schema]
+
+
+def _channels(builder: StateGraph) -> dict[str, BaseChannel]:
+    channels: dict[str, BaseChannel] = dict(builder.channels)
+    channels[START] = EphemeralValue(builder.input_schema)
+    channels[TASKS] = Topic(Send, accumulate=False)
+    for key, node in builder.nodes.items():
+        channels[BRANCH_TO.format(key)] = (
+            LastValueAfterFinish(Any) if node.defer else EphemeralValue(Any, guard=False)
+        )
+    for starts, end in builder.waiting_edges:
+        if end == END:
+            continue
+        barrier = NamedBarrierValueAfterFinish if builder.nodes[end].defer else NamedBarrierValue
+        channels[_join_name(starts, end)] = barrier(str, starts)
+    for key, channel in channels.items():
+        channel.key = key
+    return channels
+
+
+def _join_name(starts: tuple[str, ...], end: str) -> str:
+    return f"join:{'+'.join(starts)}:{end}"
+
+
+def _joins(
+    builder: StateGraph, channels: Mapping[str, Any]
+) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Map the channel of each join to the nodes that it waits for and the node that it starts."""
+    joins = {_join_name(*edge): edge for edge in builder.waiting_edges}
+    return {name: edge for name, edge in joins.items() if name in channels}
+
+
+def _start_spec(builder: StateGraph) -> NodeSpec:
+    return NodeSpec(
+        name=START,
+        triggers=(START,),
+        channels=START,
+        branch_channels=_branch_channels(builder, START),
+        tags=(TAG_HIDDEN,),
+    )
+
+
+def _node_spec(
+    builder: StateGraph,
+    key: str,
+    joins: Mapping[str, tuple[tuple[str, ...], str]],
+    mappers: _Mappers,
+) -> NodeSpec:
+    node = builder.nodes[key]
+    schema = builder.schemas[node.input_schema]
+    return NodeSpec(
+        name=key,
+        triggers=(
+            BRANCH_TO.format(key),
+            *(name for name, (_, end) in joins.items() if end == key),
+        ),
+        channels=ROOT if schema.is_root else schema.keys,
+        branch_channels=_branch_channels(builder, key),
+        mapper=mappers.of(node.input_schema),
+        metadata=node.metadata,
+        is_async=node.is_async,
+        ray_options=node.ray_options,
+        subgraph=None if node.subgraph is None else node.subgraph.spec,
+    )
+
+
+def _program(
+    builder: StateGraph,
+    key: str,
+    joins: Mapping[str, tuple[tuple[str, ...], str]],
+    mappers: _Mappers,
+) -> NodeProgram:
+    bound = None if key == START else builder.nodes[key].bound
+    if key == START:
+        written = tuple(builder.schemas[builder.input_schema].channels)
+    else:
+        written = (*builder.channels, *builder.managed)
+    writers: list[Writer] = [StateWriter(key, written)]
+    static: list[Write] = [
+        (BRANCH_TO.format(end), None) for start, end in builder.edges if start == key and end != END
+    ]
+    static += [(name, key) for name, (starts, _) in joins.items() if key in starts]
+    if static:
+        writers.append(EdgeWriter(tuple(static)))
+    branches = builder.branches.get(key, {})
+    writers += [_branch_writer(builder, branch, mappers) for branch in branches.values()]
+    return NodeProgram(
+        name=key,
+        bound=bound,
+        writers=tuple(writers),
+        is_async=bound.is_async
+        if bound is not None
+        else any(branch.path.is_async for branch in branches.values()),
+        user_writers=bool(branches),
+    )
+
+
+def _branch_schema(builder: StateGraph, branch: Branch) -> Any:
+    if branch.input_schema is not None:
+        return branch.input_schema
+    if branch.source in builder.nodes:
+        return builder.nodes[branch.source].input_schema
+    return builder.state_schema
+
+
+def _branch_writer(builder: StateGraph, branch: Branch, mappers: _Mappers) -> BranchWriter:
+    name = _branch_schema(builder, branch)
+    schema = builder.schemas[name]
+    return BranchWriter(
+        source=branch.source,
+        name=branch.name,
+        path=branch.path,
+        ends=branch.ends,
+        select=ROOT if schema.is_root else schema.keys,
+        mapper=mappers.of(name),
+        passthrough=branch.input_schema is None,
+    )
+
+
+def _branch_channels(builder: StateGraph, key: str) -> tuple[str, ...]:
+    keys: dict[str, None] = {}
+    for branch in builder.branches.get(key, {}).values():
+        keys.update(dict.fromkeys(builder.schemas[_branch_schema(builder, branch)].keys))
+    return tuple(keys)
+
+
+def _completed(node: NodeSpec, program: NodeProgram) -> NodeSpec:
+    """Give the driver the program of a node that runs no user code."""
+    if program.bound is not None or program.user_writers:
+        return replace(node, is_async=program.is_async)
+    return replace(node, inline=program)

@@ -1,0 +1,287 @@
+"""A graph as nodes and edges, to be drawn as Mermaid text or as plain text. Needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from distgraph.constants import END, START
+from distgraph.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.graph.state import StateGraph
+
+__all__ = ("DrawableEdge", "DrawableGraph", "DrawableNode", "drawable")
+
+
+@dataclass(frozen=True)
+class DrawableNode:
+    """One node; that of a subgraph has an id such as ``child:inner``."""
+
+    id: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The node's name in its own graph."""
+        return self.id.rsplit(":", 1)[-1]
+
+
+@dataclass(frozen=True)
+class DrawableEdge:
+    """One edge, between node ids."""
+
+    source: str
+    target: str
+    data: str | None = None
+    """Label."""
+    conditional: bool = False
+
+
+@dataclass
+class DrawableGraph:
+    """What ``get_graph`` returns. ``str()`` of it is the text drawing."""
+
+    nodes: dict[str, DrawableNode] = field(default_factory=dict)
+    edges: list[DrawableEdge] = field(default_factory=list)
+
+    def draw_mermaid(
+        self,
+        *,
+        with_styles: bool = True,
+        curve_style: str = "linear",
+        wrap_label_n_words: int = 9,
+    ) -> str:
+        """Return the graph as Mermaid text, conditional edges dashed.
+
+        Args:
+            with_styles: Include the nodes' shapes and colours.
+            curve_style: Mermaid's name of the shape of edges.
+            wrap_label_n_words: Break labels after this many words.
+        """
+        from distgraph.graph.mermaid import mermaid
+
+        return mermaid(
+            self, with_styles=with_styles, curve_style=curve_style, words=wrap_label_n_words
+        )
+
+    def draw_ascii(self) -> str:
+        """Return the graph as plain text.
+
+        ``-->`` is an edge and ``..>`` a conditional one. A node in parentheses is drawn elsewhere.
+        """
+        return "\n".join(_Outline(self).lines())
+
+    def print_ascii(self) -> None:
+        """Print ``draw_ascii``."""
+        print(self.draw_ascii())
+
+    def draw_mermaid_png(self, *args: Any, **kwargs: Any) -> bytes:
+        """Refuse: an image needs a renderer.
+
+        Raises:
+            UnsupportedError: Always; names the remedy.
+        """
+        raise UnsupportedError(
+            "distgraph draws no images, since that takes a browser or a web service. Paste what "
+            "draw_mermaid() returns into a Mermaid renderer: a Markdown viewer, a notebook or the "
+            "mermaid command line"
+        )
+
+    def draw_png(self, *args: Any, **kwargs: Any) -> bytes:
+        """Refuse, as ``draw_mermaid_png``."""
+        return self.draw_mermaid_png()
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the nodes and edges as lists of dicts, metadata as the user gave it."""
+        nodes: list[dict[str, Any]] = []
+        for node in self.nodes.values():
+            nodes.append({"id": node.id, "name": node.name})
+            if node.metadata:
+                nodes[-1]["metadata"] = dict(node.metadata)
+        edges: list[dict[str, Any]] = []
+        for edge in self.edges:
+            edges.append({"source": edge.source, "target": edge.target})
+            if edge.data is not None:
+                edges[-1]["data"] = edge.data
+            if edge.conditional:
+                edges[-1]["conditional"] = True
+        return {"nodes": nodes, "edges": edges}
+
+    def first_node(self) -> DrawableNode | None:
+        """Return the only node that no edge leads to, None if there is not exactly one."""
+        return self._only({edge.target for edge in self.edges if edge.source != edge.target})
+
+    def last_node(self) -> DrawableNode | None:
+        """Return the only node that no edge leaves, None if there is not exactly one."""
+        return self._only({edge.source for edge in self.edges if edge.source != edge.target})
+
+    def _only(self, others: set[str]) -> DrawableNode | None:
+        found = [node for node in self.nodes.values() if node.id not in others]
+        return found[0] if len(found) == 1 else None
+
+    def __str__(self) -> str:
+        return self.draw_ascii()
+
+
+def drawable(graph: CompiledStateGraph, *, xray: int | bool) -> DrawableGraph:
+    """Return the nodes and edges of a compiled graph, the inside of subgraphs by ``xray``."""
+    builder = graph.builder
+    drawn = DrawableGraph({START: DrawableNode(START)})
+    for name, node in builder.nodes.items():
+        drawn.nodes[name] = DrawableNode(name, _metadata(graph, name, node))
+    seen: set[tuple[str, str]] = set()
+    for edge in _edges(builder):
+        if (edge.source, edge.target) not in seen:
+            seen.add((edge.source, edge.target))
+            drawn.edges.append(edge)
+    if any(edge.target == END for edge in drawn.edges):
+        drawn.nodes[END] = DrawableNode(END)
+    if xray:
+        deeper = xray if xray is True else xray - 1
+        for name, node in builder.nodes.items():
+            if node.subgraph is not None:
+                _expand(drawn, name, drawable(node.subgraph, xray=deeper))
+    return drawn
+
+
+def _metadata(graph: CompiledStateGraph, name: str, node: Any) -> dict[str, Any]:
+    metadata = dict(node.metadata or {})
+    if node.defer:
+        metadata["defer"] = True
+    stops = [
+        when
+        for when, names in (
+            ("before", graph.spec.interrupt_before),
+            ("after", graph.spec.interrupt_after),
+        )
+        if name in names or names == "*"
+    ]
+    if stops:
+        metadata["__interrupt"] = ",".join(stops)
+    return metadata
+
+
+def _edges(builder: StateGraph) -> list[DrawableEdge]:
+    plain = [DrawableEdge(start, end) for start, end in builder.edges]
+    for starts, end in builder.waiting_edges:
+        plain.extend(DrawableEdge(start, end) for start in starts)
+    chosen: list[DrawableEdge] = []
+    for source, branches in builder.branches.items():
+        for branch in branches.values():
+            # A path that declares no destinations may lead to any other node.
+            ends = branch.ends
+            if ends is None:
+                ends = {end: end for end in (*builder.nodes, END) if end != source}
+            chosen.extend(_conditional(source, end, label) for label, end in ends.items())
+    for name, node in builder.nodes.items():
+        targets = node.ends
+        pairs = targets.items() if isinstance(targets, Mapping) else ((end, end) for end in targets)
+        chosen.extend(_conditional(name, end, label) for end, label in pairs)
+    inner = [edge for edge in plain if edge.target != END] + chosen
+    inner.sort(key=lambda e: (e.source, e.target, e.conditional, e.data or ""))
+    sources = {edge.source for edge in (*plain, *chosen)}
+    outer = [edge for edge in plain if edge.target == END]
+    outer += [DrawableEdge(name, END) for name in builder.nodes if name not in sources]
+    return inner + sorted(outer, key=lambda e: e.source)
+
+
+def _conditional(source: str, target: str, label: Any) -> DrawableEdge:
+    text = None if label is None or str(label) == target else str(label)
+    return DrawableEdge(source, target, text, conditional=True)
+
+
+def _expand(drawn: DrawableGraph, name: str, inner: DrawableGraph) -> None:
+    """Put the nodes and edges of a subgraph in the place of its node."""
+    if inner.first_node() is None or inner.last_node() is None:
+        return
+    _trim(inner, START, [e for e in inner.edges if e.source == START])
+    _trim(inner, END, [e for e in inner.edges if e.target == END])
+    first, last = inner.first_node(), inner.last_node()
+    if first is None or last is None:
+        return
+    prefix = f"{name}:"
+    del drawn.nodes[name]
+    for node in inner.nodes.values():
+        drawn.nodes[prefix + node.id] = replace(node, id=prefix + node.id)
+    drawn.edges = [
+        replace(
+            edge,
+            source=prefix + last.id if edge.source == name else edge.source,
+            target=prefix + first.id if edge.target == name else edge.target,
+        )
+        for edge in drawn.edges
+    ]
+    drawn.edges += [
+        replace(edge, source=prefix + edge.source, target=prefix + edge.target)
+        for edge in inner.edges
+    ]
+
+
+def _trim(graph: DrawableGraph, name: str, edges: list[DrawableEdge]) -> None:
+    """Drop a virtual node, if the graph still has one first and one last node without it."""
+    if len(edges) != 1:
+        return
+    rest = DrawableGraph(
+        {k: v for k, v in graph.nodes.items() if k != name},
+        [edge for edge in graph.edges if edge not in edges],
+    )
+    if rest.first_node() is not None and rest.last_node() is not None:
+        graph.nodes, graph.edges = rest.nodes, rest.edges
+
+
+class _Outline:
+    """Draws a graph as an outline: a chain of nodes on one line, a fork on indented lines."""
+
+    def __init__(self, graph: DrawableGraph) -> None:
+        self.nodes = list(graph.nodes)
+        self.out: dict[str, list[DrawableEdge]] = {name: [] for name in self.nodes}
+        for edge in graph.edges:
+            self.out[edge.source].append(edge)
+        self.drawn: set[str] = set()
+
+    def lines(self) -> list[str]:
+        lines: list[str] = []
+        for name in self.nodes:
+            if name not in self.drawn and name != END:
+                lines += self._from(name)
+        return lines
+
+    def _from(self, name: str) -> list[str]:
+        line = name
+        while True:
+            self.drawn.add(name)
+            edges = self.out[name]
+            if len(edges) != 1:
+                break
+            line += " " + _arrow(edges[0])
+            name = edges[0].target
+            if name == END:
+                return [line + END]
+            if name in self.drawn:
+                return [f"{line}({name})"]
+            line += name
+        lines = [line]
+        for index, edge in enumerate(edges):
+            last = index == len(edges) - 1
+            lines += self._fork(edge, "'" if last else "|", " " if last else "|")
+        return lines
+
+    def _fork(self, edge: DrawableEdge, corner: str, rail: str) -> list[str]:
+        if edge.target == END:
+            below = [END]
+        elif edge.target in self.drawn:
+            below = [f"({edge.target})"]
+        else:
+            below = self._from(edge.target)
+        return [
+            f"  {corner}{_arrow(edge)}{below[0]}",
+            *(f"  {rail}   {line}" for line in below[1:]),
+        ]
+
+
+def _arrow(edge: DrawableEdge) -> str:
+    label = "" if edge.data is None else f"[{edge.data}] "
+    return ("..> " if edge.conditional else "--> ") + label

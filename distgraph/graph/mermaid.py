@@ -1,0 +1,118 @@
+"""Mermaid text of a graph, in the dialect that LangGraph's users know from its drawings."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from typing import Any
+
+from distgraph.constants import END, START
+from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
+
+__all__ = ("mermaid",)
+
+_STYLES = {
+    "default": "fill:#f2f0ff,line-height:1.2",
+    "first": "fill-opacity:0",
+    "last": "fill:#bfb6fc",
+}
+_PLAIN = frozenset(string.ascii_letters + string.digits + "_-")
+_ENTITIES = {
+    "#": "#35;",
+    "[": "#91;",
+    "]": "#93;",
+    "(": "#40;",
+    ")": "#41;",
+    "{": "#123;",
+    "}": "#125;",
+    '"': "#quot;",
+    "<": "#60;",
+    ">": "#62;",
+    "|": "#124;",
+}
+
+
+def mermaid(graph: DrawableGraph, *, with_styles: bool, curve_style: str, words: int) -> str:
+    """Return the text; each subgraph that is expanded is a box."""
+    lines: list[str] = []
+    if with_styles:
+        lines += ["---", "config:", "  flowchart:", f"    curve: {curve_style}", "---"]
+    lines.append("graph TD;")
+    lines += _box(graph, "", with_styles, words, set())
+    if with_styles:
+        lines += [f"\tclassDef {name} {style}" for name, style in _STYLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(":")[0]
+
+
+def _common(edge: DrawableEdge) -> str:
+    """Return the innermost subgraph that holds both ends of an edge, "" for the graph itself."""
+    source, target = _parent(edge.source), _parent(edge.target)
+    while source != target:
+        if len(source) >= len(target):
+            source = _parent(source)
+        else:
+            target = _parent(target)
+    return source
+
+
+def _box(
+    graph: DrawableGraph, prefix: str, with_styles: bool, words: int, boxes: set[str]
+) -> Iterator[str]:
+    if with_styles:
+        for node in graph.nodes.values():
+            if _parent(node.id) == prefix:
+                yield "\t" + _node(node)
+    for edge in graph.edges:
+        if _common(edge) == prefix:
+            yield f"\t{_id(edge.source)}{_arrow(edge, words)}{_id(edge.target)};"
+    for inner in dict.fromkeys(_parent(name) for name in graph.nodes):
+        if inner and _parent(inner) == prefix:
+            name = inner.rpartition(":")[2]
+            # Mermaid would take two boxes of one name for the same.
+            yield f"\tsubgraph {_id(name) if name not in boxes else f'{_id(inner)} [{name}]'}"
+            boxes.add(name)
+            yield from _box(graph, inner, with_styles, words, boxes)
+            yield "\tend"
+
+
+def _node(node: DrawableNode) -> str:
+    # Mermaid reads *name*, _name_ and `name` as emphasis unless it is HTML.
+    marked = node.name[0] in "*_`" and node.name[-1] in "*_`"
+    label = f"<p>{node.name}</p>" if marked else node.name
+    notes = [note for key, value in node.metadata.items() if (note := _note(key, value))]
+    if notes:
+        label += "<hr/><small><em>" + "\n".join(notes) + "</em></small>"
+    if node.id == START:
+        return f"{_id(node.id)}([{label}]):::first"
+    if node.id == END:
+        return f"{_id(node.id)}([{label}]):::last"
+    return f"{_id(node.id)}({label})"
+
+
+def _note(key: str, value: Any) -> str | None:
+    scalars = (str, int, float, bool)
+    if isinstance(value, (list, tuple, set)) and all(isinstance(v, scalars) for v in value):
+        items = [str(v) for v in value]
+        value = ", ".join(sorted(items) if isinstance(value, set) else items)
+    if not isinstance(value, scalars):
+        return None
+    return "".join(_ENTITIES.get(character, character) for character in f"{key} = {value}")
+
+
+def _arrow(edge: DrawableEdge, words: int) -> str:
+    if edge.data is None:
+        return " -.-> " if edge.conditional else " --> "
+    parts = edge.data.split()
+    label = edge.data
+    if len(parts) > words:
+        rows = [" ".join(parts[i : i + words]) for i in range(0, len(parts), words)]
+        label = "&nbsp<br>&nbsp".join(rows)
+    return f" -. &nbsp;{label}&nbsp; .-> " if edge.conditional else f" -- &nbsp;{label}&nbsp; --> "
+
+
+def _id(name: str) -> str:
+    return "".join(c if c in _PLAIN else f"\\{ord(c):x}" for c in name)

@@ -1,0 +1,209 @@
+"""Conversations in the state: ``add_messages`` merges them by id, ``MessagesState`` holds one.
+
+With langchain-core installed a message is a LangChain message, as in LangGraph. Without it, and in
+neither case imported for it, a message is a dict: ``{"role": ..., "content": ..., "id": ...}``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypedDict, cast
+
+from distgraph.errors import MissingExtraError
+
+__all__ = ("REMOVE_ALL_MESSAGES", "MessagesState", "add_messages")
+
+REMOVE_ALL_MESSAGES = "__remove_all__"
+"""Id of a ``RemoveMessage`` (or a dict of role "remove") that drops all messages before it."""
+
+Format = Literal["langchain-openai"]
+
+_REMOVE = "remove"
+
+
+def add_messages(left: Any = None, right: Any = None, *, format: Format | None = None) -> Any:
+    """Append the messages of ``right`` to those of ``left``; one with a known id replaces it.
+
+    Args:
+        left: Messages so far: a list, or a single message.
+        right: New messages. A message is a LangChain message, a dict with ``role`` and
+            ``content``, a (role, content) pair, or a str (of the user). ``RemoveMessage(id)``, or
+            ``{"role": "remove", "id": id}``, deletes; with ``REMOVE_ALL_MESSAGES`` as its id, all.
+        format: "langchain-openai" gives contents the shape of OpenAI's.
+
+    Returns:
+        The merged list, in which every message has an id. Without ``left`` and ``right``, a
+        reducer with this ``format``.
+
+    Raises:
+        ValueError: A message to delete does not exist, only one side was given, or an unknown
+            ``format``.
+        MissingExtraError: Something that is no dict or str, and langchain-core is not installed.
+
+    Source: the reducer of the same name of LangGraph.
+    """
+    if format not in (None, "langchain-openai"):
+        raise ValueError(
+            f"Unrecognized format={format!r}. Expected one of 'langchain-openai', None."
+        )
+    if left is None and right is None:
+        return functools.partial(_merge, format=format)
+    if left is None or right is None:
+        given = "left" if right is None else "right"
+        raise ValueError(
+            "Must specify non-null arguments for both 'left' and 'right'. Only received: "
+            f"'{given}'. Return {{}} instead of None where a node has no message to add"
+        )
+    return _merge(left, right, format=format)
+
+
+def _merge(left: Any, right: Any, *, format: Format | None = None) -> list[Any]:
+    messages: type[_Messages] = _LangChain if _has_langchain() else _Dicts
+    old = messages.coerce(left if isinstance(left, list) else [left])
+    new = messages.coerce(right if isinstance(right, list) else [right])
+    for message in (*old, *new):
+        if messages.id_of(message) is None:
+            messages.set_id(message, str(uuid.uuid4()))
+    for index in reversed(range(len(new))):
+        if messages.removes(new[index]) and messages.id_of(new[index]) == REMOVE_ALL_MESSAGES:
+            return new[index + 1 :]
+    merged = list(old)
+    places = {messages.id_of(message): place for place, message in enumerate(merged)}
+    removed: set[Any] = set()
+    for message in new:
+        key = messages.id_of(message)
+        if messages.removes(message):
+            if key not in places:
+                raise ValueError(
+                    f"Attempting to delete a message with an ID that doesn't exist ('{key}')"
+                )
+            removed.add(key)
+        elif key in places:
+            removed.discard(key)
+            merged[places[key]] = message
+        else:
+            places[key] = len(merged)
+            merged.append(message)
+    if removed:
+        merged = [message for message in merged if messages.id_of(message) not in removed]
+    return messages.formatted(merged) if format else merged
+
+
+@functools.cache
+def _has_langchain() -> bool:
+    try:
+        return importlib.util.find_spec("langchain_core.messages") is not None
+    except ImportError:
+        return False
+
+
+class _Messages:
+    """What ``add_messages`` needs to know of a kind of message."""
+
+    @staticmethod
+    def coerce(messages: list[Any]) -> list[Any]:
+        raise NotImplementedError
+
+    @staticmethod
+    def id_of(message: Any) -> Any:
+        return message.id
+
+    @staticmethod
+    def set_id(message: Any, value: str) -> None:
+        message.id = value
+
+    @staticmethod
+    def removes(message: Any) -> bool:
+        raise NotImplementedError
+
+    @staticmethod
+    def formatted(messages: list[Any]) -> list[Any]:
+        raise NotImplementedError
+
+
+class _LangChain(_Messages):
+    @staticmethod
+    def coerce(messages: list[Any]) -> list[Any]:
+        from langchain_core.messages import (
+            BaseMessage,
+            BaseMessageChunk,
+            RemoveMessage,
+            convert_to_messages,
+            message_chunk_to_message,
+        )
+
+        # A long history is all plain messages: look at its few types, not at each message.
+        if all(
+            issubclass(cls, BaseMessage) and not issubclass(cls, BaseMessageChunk)
+            for cls in set(map(type, messages))
+        ):
+            return messages
+        coerced: list[Any] = []
+        for message in messages:
+            if isinstance(message, Mapping) and message.get("role") == _REMOVE:
+                coerced.append(RemoveMessage(id=str(message.get("id"))))
+            else:
+                (whole,) = convert_to_messages([message])
+                coerced.append(message_chunk_to_message(cast(Any, whole)))
+        return coerced
+
+    @staticmethod
+    def removes(message: Any) -> bool:
+        return getattr(message, "type", None) == _REMOVE
+
+    @staticmethod
+    def formatted(messages: list[Any]) -> list[Any]:
+        from langchain_core.messages import convert_to_messages, convert_to_openai_messages
+
+        return list(convert_to_messages(convert_to_openai_messages(messages)))
+
+
+class _Dicts(_Messages):
+    @staticmethod
+    def coerce(messages: list[Any]) -> list[Any]:
+        return [_as_dict(message) for message in messages]
+
+    @staticmethod
+    def id_of(message: Any) -> Any:
+        return message.get("id")
+
+    @staticmethod
+    def set_id(message: Any, value: str) -> None:
+        message["id"] = value
+
+    @staticmethod
+    def removes(message: Any) -> bool:
+        return bool(message["role"] == _REMOVE)
+
+    @staticmethod
+    def formatted(messages: list[Any]) -> list[Any]:
+        raise MissingExtraError(
+            "add_messages(format='langchain-openai') needs langchain-core: "
+            "pip install 'distgraph[langchain]'"
+        )
+
+
+def _as_dict(message: Any) -> dict[str, Any]:
+    if isinstance(message, str):
+        return {"role": "user", "content": message}
+    if isinstance(message, (tuple, list)) and len(message) == 2:
+        return {"role": message[0], "content": message[1]}
+    if isinstance(message, Mapping) and "role" in message:
+        # A copy: the id that it may get must not appear in an object of the caller's.
+        return dict(message)
+    if isinstance(message, Mapping):
+        raise ValueError(f"A message dict needs a 'role', got {dict(message)!r}")
+    raise MissingExtraError(
+        f"A message of type {type(message).__name__} needs langchain-core: "
+        "pip install 'distgraph[langchain]'. Without it, a message is a dict with 'role' and "
+        "'content', a (role, content) pair, or a str"
+    )
+
+
+class MessagesState(TypedDict):
+    """A state with one key, a conversation; derive from it to add more."""
+
+    messages: Annotated[list[Any], add_messages]

@@ -1,0 +1,215 @@
+"""What the user gave as a node or a path, behind one call: ``bound(input, context)``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import MethodType
+from typing import Any, Protocol
+
+from distgraph.errors import InvalidUpdateError
+
+__all__ = ("FunctionNode", "NodeContext", "RunnableNode", "bind", "is_runnable", "user_function")
+
+INJECTED = ("config", "writer", "store", "runtime", "previous")
+"""Parameter names that receive a part of the context."""
+
+_EXPECTED = {
+    "config": ("RunnableConfig",),
+    "writer": ("StreamWriter", "Callable"),
+    "store": ("Store",),
+}
+
+
+class NodeContext(Protocol):
+    """What an attempt offers to the function that it runs."""
+
+    config: Mapping[str, Any]
+    writer: Callable[[Any], None]
+    store: Any
+    runtime: Any
+    previous: Any
+
+
+def is_runnable(value: Any) -> bool:
+    """Return whether a value is a LangChain ``Runnable``; never imports LangChain."""
+    base = sys.modules.get("langchain_core.runnables.base")
+    return base is not None and isinstance(value, base.Runnable)
+
+
+def user_function(action: Any) -> Callable[..., Any] | None:
+    """Return the function whose signature and annotations describe a node, a path or a Runnable."""
+    if is_runnable(action):
+        action = getattr(action, "func", None) or getattr(action, "afunc", None)
+    if inspect.isfunction(action) or inspect.ismethod(action):
+        return action
+    call = getattr(action, "__call__", None)  # noqa: B004
+    return call if isinstance(call, MethodType) else None
+
+
+def _is(predicate: Callable[[Any], bool], action: Any) -> bool:
+    while isinstance(action, functools.partial):
+        action = action.func
+    return predicate(action) or (
+        not inspect.isroutine(action) and predicate(getattr(type(action), "__call__", None))  # noqa: B004
+    )
+
+
+def _injected(action: Any, what: str) -> tuple[str, ...]:
+    """Return the parameters to inject, having checked that every other one has its argument.
+
+    Raises:
+        ValueError: A call as the engine makes it would fail; names the parameter.
+    """
+    try:
+        signature = inspect.signature(action)
+    except (TypeError, ValueError):
+        return ()
+    parameters = list(signature.parameters.values())
+    first = next(
+        (p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
+        None,
+    )
+    fixed = action.keywords if isinstance(action, functools.partial) else {}
+    names = tuple(
+        p.name
+        for p in parameters
+        if p.name in INJECTED
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name != first
+        and p.name not in fixed
+        and _wants(p)
+    )
+    try:
+        signature.bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        raise ValueError(
+            f"{what} cannot be called with the state: {error}. It is called with one positional "
+            f"argument, and parameters named {', '.join(INJECTED)} are filled in; give any other "
+            "a default or bind it with functools.partial"
+        ) from None
+    return names
+
+
+def _wants(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter of an injected name is meant, not one that is only called so."""
+    annotation, default = parameter.annotation, parameter.default
+    if parameter.name not in _EXPECTED or annotation is inspect.Parameter.empty:
+        return True
+    if default is inspect.Parameter.empty or default is None:
+        return True
+    return any(word in str(annotation) for word in _EXPECTED[parameter.name])
+
+
+class FunctionNode:
+    """A user's function with the parts of the context that its signature names."""
+
+    __slots__ = ("func", "generator", "is_async", "names", "what")
+
+    def __init__(self, func: Callable[..., Any], what: str) -> None:
+        self.func = func
+        self.what = what
+        self.names = _injected(func, what)
+        self.generator = _is(inspect.isgeneratorfunction, func) or _is(
+            inspect.isasyncgenfunction, func
+        )
+        self.is_async = _is(inspect.iscoroutinefunction, func) or _is(
+            inspect.isasyncgenfunction, func
+        )
+
+    def __call__(self, input: Any, context: NodeContext) -> Any:
+        value = self.func(input, **{name: getattr(context, name) for name in self.names})
+        if self.is_async:
+            return _last_async(value) if self.generator else self._awaited(value, input, context)
+        if self.generator:
+            return _last(value)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise InvalidUpdateError(
+                f"{self.what} is a plain function that returned a coroutine. Declare it "
+                "`async def`, so that it is awaited"
+            )
+        return value.invoke(input, context.config) if is_runnable(value) else value
+
+    async def _awaited(self, value: Any, input: Any, context: NodeContext) -> Any:
+        value = await value
+        return await value.ainvoke(input, context.config) if is_runnable(value) else value
+
+    def __repr__(self) -> str:
+        return f"FunctionNode({self.func!r})"
+
+
+def _joined(total: Any, item: Any) -> Any:
+    if total is None:
+        return item
+    try:
+        return total + item
+    except TypeError:
+        return item
+
+
+def _last(items: Iterator[Any]) -> Any:
+    """Return the last item, or the sum of all where items can be added (as LangChain does)."""
+    total: Any = None
+    for item in items:
+        total = _joined(total, item)
+    return total
+
+
+async def _last_async(items: AsyncIterator[Any]) -> Any:
+    total: Any = None
+    async for item in items:
+        total = _joined(total, item)
+    return total
+
+
+def _async_only(runnable: Any) -> bool:
+    """Return whether a Runnable, or a part of it, has no synchronous form."""
+    if getattr(runnable, "afunc", None) is not None and not getattr(runnable, "func", None):
+        return True
+    parts = getattr(runnable, "steps", None) or getattr(runnable, "steps__", None) or ()
+    if isinstance(parts, Mapping):
+        parts = tuple(parts.values())
+    inner = getattr(runnable, "bound", None)
+    return any(_async_only(p) for p in (*parts, *(() if inner is None else (inner,))))
+
+
+class RunnableNode:
+    """A LangChain ``Runnable`` as a node or a path."""
+
+    __slots__ = ("is_async", "runnable")
+
+    def __init__(self, runnable: Any) -> None:
+        self.runnable = runnable
+        self.is_async = _async_only(runnable)
+
+    def __call__(self, input: Any, context: NodeContext) -> Any:
+        if self.is_async:
+            return self.runnable.ainvoke(input, context.config)
+        return self.runnable.invoke(input, context.config)
+
+    def __repr__(self) -> str:
+        return f"RunnableNode({self.runnable!r})"
+
+
+def bind(action: Any, what: str) -> FunctionNode | RunnableNode:
+    """Wrap what the user gave.
+
+    Args:
+        action: A function, a callable object or a LangChain ``Runnable``.
+        what: How errors call it, such as "Node `a`".
+
+    Raises:
+        TypeError: It cannot be called.
+        ValueError: It cannot be called with one positional argument.
+    """
+    if is_runnable(action):
+        return RunnableNode(action)
+    if not callable(action):
+        raise TypeError(
+            f"{what} must be a function, a callable object, a LangChain Runnable or a compiled "
+            f"graph, got {type(action).__name__}"
+        )
+    return FunctionNode(action, what)

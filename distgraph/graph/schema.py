@@ -1,0 +1,217 @@
+"""From a state schema to channels, and from its instances to updates.
+
+A schema is a TypedDict, a dataclass, a pydantic model, or a bare ``Annotated[T, reducer]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from distgraph._keys import ROOT
+from distgraph.channels.base import BaseChannel
+from distgraph.channels.binop import BinaryOperatorAggregate
+from distgraph.channels.last_value import LastValue
+from distgraph.managed import ManagedKind, managed_kind
+
+__all__ = (
+    "Schema",
+    "SchemaMapper",
+    "annotated_keys",
+    "has_fields",
+    "mapper_of",
+    "object_updates",
+    "read_schema",
+)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The channels and managed values that one schema declares, by key, in order."""
+
+    channels: Mapping[str, BaseChannel]
+    managed: Mapping[str, ManagedKind]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys in the order in which a node's input has them."""
+        return (*self.channels, *self.managed)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the whole state is one value rather than keys."""
+        return self.keys == (ROOT,)
+
+
+def _name(schema: Any) -> str:
+    return getattr(schema, "__name__", None) or repr(schema)
+
+
+def read_schema(schema: Any) -> Schema:
+    """Turn a schema into channels.
+
+    Raises:
+        ValueError: A reducer that does not take two positional arguments; names the key.
+        NameError: An annotation that cannot be evaluated; names the schema.
+    """
+    if not isinstance(schema, type) and not get_args(schema):
+        warnings.warn(
+            f"Invalid state_schema: {schema!r}. Expected a type or Annotated[type, reducer].",
+            stacklevel=4,
+        )
+    if not hasattr(schema, "__annotations__"):
+        return Schema({ROOT: _channel(ROOT, schema, _name(schema))}, {})
+    channels: dict[str, BaseChannel] = {}
+    managed: dict[str, ManagedKind] = {}
+    for key, annotation in _hints(schema).items():
+        if key == "__slots__":
+            continue
+        annotation = _unqualified(annotation)
+        if kind := _managed(annotation):
+            managed[key] = kind
+        else:
+            channels[key] = _channel(key, annotation, _name(schema))
+    return Schema(channels, managed)
+
+
+def _hints(schema: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(schema, include_extras=True)
+    except NameError as error:
+        raise NameError(
+            f"The annotations of schema {_name(schema)} cannot be evaluated: {error}. Define "
+            "what they name at module level, or drop `from __future__ import annotations` there"
+        ) from error
+
+
+def _is_qualifier(origin: Any) -> bool:
+    # By name: `typing` and `typing_extensions` may each have their own.
+    return getattr(origin, "_name", None) in ("Required", "NotRequired", "ReadOnly")
+
+
+def _unqualified(annotation: Any) -> Any:
+    while _is_qualifier(get_origin(annotation)):
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _managed(annotation: Any) -> ManagedKind | None:
+    metadata = getattr(annotation, "__metadata__", ())
+    if metadata and (kind := managed_kind(get_origin(metadata[-1]) or metadata[-1])):
+        return kind
+    args = get_args(annotation) if get_origin(annotation) is not None else ()
+    return _managed(args[0]) if args and args[0] is not annotation else None
+
+
+def _channel(key: str, annotation: Any, schema: str) -> BaseChannel:
+    channel = _declared(annotation) or _reduced(key, annotation, schema) or LastValue(annotation)
+    channel.key = key
+    return channel
+
+
+def _declared(annotation: Any) -> BaseChannel | None:
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, BaseChannel):
+            return item.copy()
+        if isinstance(item, type) and issubclass(item, BaseChannel):
+            return item(annotation.__origin__)
+    return None
+
+
+def _reduced(key: str, annotation: Any, schema: str) -> BaseChannel | None:
+    metadata = getattr(annotation, "__metadata__", ())
+    if not metadata or not callable(metadata[-1]):
+        return None
+    reducer: Callable[[Any, Any], Any] = metadata[-1]
+    try:
+        signature = inspect.signature(reducer)
+    except ValueError:
+        # Some builtins have no signature to read; what they take shows when they run.
+        return BinaryOperatorAggregate(annotation, reducer)
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise ValueError(
+            f"Invalid reducer signature for key '{key}' of {schema}. Expected (a, b) -> c. "
+            f"Got {signature}"
+        ) from None
+    return BinaryOperatorAggregate(annotation, reducer)
+
+
+# --- instances of a schema ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SchemaMapper:
+    """Builds the instance of a schema's class that a node receives from its channel values."""
+
+    schema: type[Any]
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        return self.schema(**values)
+
+
+def _is_pydantic(cls: Any) -> bool:
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+def mapper_of(schema: Any, keys: Sequence[str]) -> SchemaMapper | None:
+    """Return the mapper of a dataclass or pydantic schema; None where a dict is the state."""
+    if tuple(keys) == (ROOT,) or not isinstance(schema, type):
+        return None
+    if dataclasses.is_dataclass(schema) or _is_pydantic(schema):
+        return SchemaMapper(schema)
+    return None
+
+
+def has_fields(annotation: Any) -> bool:
+    """Return whether a parameter's annotation names a schema: a class with annotated fields."""
+    if not isinstance(annotation, type):
+        return False
+    try:
+        return bool(get_type_hints(annotation))
+    except Exception:
+        return False
+
+
+def annotated_keys(cls: type[Any]) -> tuple[str, ...]:
+    """Return the annotated fields of a class, those of its bases first; () if it has none."""
+    keys: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        annotations = base.__dict__.get("__annotations__")  # noqa: RUF063
+        if annotations is None and base is not object:
+            annotations = getattr(base, "__annotations__", None)
+        if isinstance(annotations, Mapping):
+            keys.update(dict.fromkeys(annotations))
+    return tuple(keys)
+
+
+def object_updates(value: Any, keys: Sequence[str] | None = None) -> list[tuple[str, Any]] | None:
+    """Return the state update that a schema object stands for, None if it is no such object.
+
+    Of a pydantic model, None counts as a value only in a field that was set, or whose default is
+    not None. ``keys`` restricts the update to these and gives its order.
+    """
+    cls = type(value)
+    fields = annotated_keys(cls)
+    if not fields:
+        return None
+    was_set: Any = ()
+    defaults: dict[str, Any] = {}
+    if _is_pydantic(cls):
+        was_set = value.model_fields_set
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+    updates: list[tuple[str, Any]] = []
+    for key in fields if keys is None else keys:
+        if not hasattr(value, key):
+            continue
+        item = getattr(value, key)
+        if item is not None or key in was_set or defaults.get(key, key) is not None:
+            updates.append((key, item))
+    return updates

@@ -1,0 +1,98 @@
+"""A node as its builder keeps it, and what can be read off the user's function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from distgraph.errors import UnsupportedError
+from distgraph.graph.node import FunctionNode, RunnableNode, is_runnable, user_function
+from distgraph.graph.schema import has_fields
+
+if TYPE_CHECKING:
+    from distgraph.graph.compiled import CompiledStateGraph
+
+__all__ = ("StateNodeSpec", "infer", "node_name", "refuse_unsupported")
+
+
+@dataclass
+class StateNodeSpec:
+    """One node of a ``StateGraph``."""
+
+    name: str
+    bound: FunctionNode | RunnableNode | None
+    """None for a node that is a compiled graph."""
+    input_schema: Any
+    metadata: Mapping[str, Any] | None = None
+    defer: bool = False
+    ends: tuple[str, ...] | Mapping[str, str] = ()
+    """Where a ``Command`` of the node may lead; a mapping gives the labels of the drawing."""
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+    subgraph: CompiledStateGraph | None = None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the node's function is a coroutine function."""
+        return self.bound is not None and self.bound.is_async
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What the annotations of a node's function say."""
+
+    input_schema: Any = None
+    ends: tuple[str, ...] = ()
+
+
+def refuse_unsupported(where: str, **options: Any) -> None:
+    """Refuse options that this version cannot honour.
+
+    Raises:
+        UnsupportedError: One of them is set; names it.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise UnsupportedError(
+                f"{where}: this version cannot honour {name}. Leave it out; it is refused here "
+                "so that it is never ignored in a run"
+            )
+
+
+def node_name(action: Any) -> str:
+    """Return the name that a node gets if none is given."""
+    get_name = getattr(action, "get_name", None)
+    if callable(get_name) and (is_runnable(action) or hasattr(action, "builder")):
+        return str(get_name())
+    return str(getattr(action, "__name__", type(action).__name__))
+
+
+def infer(action: Any) -> Inferred:
+    """Read the input schema and the destinations off a function's annotations.
+
+    Annotations that cannot be evaluated say nothing: they may name what only type checkers see.
+    """
+    function = None if is_runnable(action) else user_function(action)
+    if function is None:
+        return Inferred()
+    try:
+        hints = get_type_hints(function)
+        first = next(iter(inspect.signature(function).parameters), "")
+    except Exception:
+        return Inferred()
+    hint = hints.get(first)
+    return Inferred(hint if has_fields(hint) else None, _command_targets(hints.get("return")))
+
+
+def _command_targets(returned: Any) -> tuple[str, ...]:
+    origin = get_origin(returned)
+    if origin is Union or getattr(origin, "__name__", "") == "UnionType":
+        for alternative in get_args(returned):
+            if targets := _command_targets(alternative):
+                return targets
+        return ()
+    if getattr(origin, "__name__", "") != "Command":
+        return ()
+    args = get_args(returned)
+    return get_args(args[0]) if args and get_origin(args[0]) is Literal else ()

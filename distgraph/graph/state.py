@@ -1,0 +1,459 @@
+"""``StateGraph``: nodes that communicate by reading and writing a shared state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal
+
+from distgraph._keys import NS_END, NS_SEP, ROOT
+from distgraph.channels.base import BaseChannel
+from distgraph.channels.last_value import LastValue
+from distgraph.constants import END, START
+from distgraph.graph.branch import Branch, make_branch, path_name
+from distgraph.graph.compiled import (
+    CompiledStateGraph,
+    ContextT,
+    InputT,
+    OutputT,
+    StateT,
+)
+from distgraph.graph.compiling import build
+from distgraph.graph.node import bind
+from distgraph.graph.schema import Schema, mapper_of, read_schema
+from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_unsupported
+from distgraph.managed import ManagedKind
+from distgraph.placement import resolve, validate
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ("StateGraph",)
+
+logger = logging.getLogger(__name__)
+
+PathMap = Mapping[Any, str] | Sequence[str] | None
+Interrupts = Sequence[str] | Literal["*"] | None
+
+
+class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
+    """Builds a graph; ``compile`` makes what runs.
+
+    Every node reads the state and returns an update of it. A key that is annotated with a reducer
+    ``(current, update) -> new`` takes several updates in one superstep, another key takes one.
+
+    Args:
+        state_schema: A TypedDict, dataclass, pydantic model, or ``Annotated[T, reducer]``.
+        context_schema: Schema of the run's ``context=``.
+        input_schema: What the graph takes, if not the whole state.
+        output_schema: What the graph returns, if not the whole state.
+
+    Raises:
+        ValueError: A reducer that does not take two arguments, or schemas that disagree on a key.
+    """
+
+    nodes: dict[str, StateNodeSpec]
+    edges: dict[tuple[str, str], None]
+    waiting_edges: dict[tuple[tuple[str, ...], str], None]
+    branches: dict[str, dict[str, Branch]]
+    channels: dict[str, BaseChannel]
+    managed: dict[str, ManagedKind]
+    schemas: dict[Any, Schema]
+    compiled: bool
+
+    def __init__(
+        self,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
+        *,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
+    ) -> None:
+        self.nodes = {}
+        # Dicts for ordered sets: the order of writes must not depend on hashes.
+        self.edges = {}
+        self.waiting_edges = {}
+        self.branches = {}
+        self.channels = {}
+        self.managed = {}
+        self.schemas = {}
+        self.compiled = False
+        self.state_schema: Any = state_schema
+        self.context_schema: Any = context_schema
+        self.input_schema: Any = input_schema or state_schema
+        self.output_schema: Any = output_schema or state_schema
+        self._add_schema(self.state_schema)
+        self._add_schema(self.input_schema, allow_managed=False)
+        self._add_schema(self.output_schema, allow_managed=False)
+
+    def _add_schema(self, schema: Any, *, allow_managed: bool = True) -> None:
+        if schema in self.schemas:
+            return
+        read = read_schema(schema)
+        name = getattr(schema, "__name__", repr(schema))
+        if read.managed and not allow_managed:
+            raise ValueError(
+                f"Invalid managed channels detected in {name}: {', '.join(read.managed)}. "
+                "Managed channels are not permitted in Input/Output schema"
+            )
+        for key, channel in read.channels.items():
+            known = self.channels.get(key)
+            if known is None:
+                self.channels[key] = channel
+            elif known != channel and not isinstance(channel, LastValue):
+                raise ValueError(
+                    f"Channel '{key}' already exists with a different type: {name} declares "
+                    f"{_kind(channel)}, an earlier schema {_kind(known)}. Declare the reducer in "
+                    "one schema, the graph's state, and leave it out of the others"
+                )
+        for key, kind in read.managed.items():
+            if self.managed.setdefault(key, kind) != kind:
+                raise ValueError(f"Managed value '{key}' already exists with a different type")
+        self.schemas[schema] = read
+
+    def _changing(self, what: str) -> None:
+        if self.compiled:
+            logger.warning(
+                "Adding %s to a graph that has already been compiled. This will not be reflected "
+                "in the compiled graph.",
+                what,
+            )
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: Any = None,
+        cache_policy: Any = None,
+        error_handler: Any = None,
+        timeout: Any = None,
+    ) -> Self:
+        """Set policies for every node that has none of its own.
+
+        Raises:
+            UnsupportedError: This version cannot honour the policy.
+        """
+        refuse_unsupported(
+            "set_node_defaults",
+            retry_policy=retry_policy,
+            cache_policy=cache_policy,
+            error_handler=error_handler,
+            timeout=timeout,
+        )
+        return self
+
+    def add_node(
+        self,
+        node: Any,
+        action: Any = None,
+        *,
+        defer: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+        input_schema: Any = None,
+        retry_policy: Any = None,
+        cache_policy: Any = None,
+        error_handler: Any = None,
+        destinations: Mapping[str, str] | Sequence[str] | None = None,
+        timeout: Any = None,
+        trace_policy: Any = None,
+        ray_options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Add a node.
+
+        Args:
+            node: The node's name, or its action, which then gives the name.
+            action: A function, callable object, LangChain ``Runnable`` or compiled graph. It takes
+                the state; parameters named ``config``, ``writer``, ``store`` and ``runtime`` are
+                filled in.
+            defer: Run it only when nothing else is left to run.
+            metadata: Goes into the metadata of the node's runs.
+            input_schema: What the node reads. Default: the annotation of its first parameter, else
+                the graph's state.
+            retry_policy, cache_policy, error_handler, timeout, trace_policy: Not in this version.
+            destinations: Where a ``Command`` of the node may lead, for drawing: names, or a dict
+                of names to labels. Default: ``-> Command[Literal[...]]``.
+            ray_options: Where its attempts run: ``num_cpus``, ``num_gpus``, ``memory`` (bytes),
+                ``resources``, ``accelerator_type``, ``label_selector``, ``scheduling_strategy``,
+                ``runtime_env`` as in Ray, and ``placement``: ``"task"``, ``"async"`` or
+                ``"thread"``.
+
+        Raises:
+            ValueError: The name is taken, reserved or holds ``|`` or ``:``; the action cannot be
+                called with the state alone; ``ray_options`` is invalid.
+            TypeError: The action cannot be called.
+            UnsupportedError: A policy that this version cannot honour.
+        """
+        if not isinstance(node, str):
+            if action is not None:
+                raise TypeError(
+                    f"add_node takes a name and an action, or an action alone: got "
+                    f"{type(node).__name__} and {type(action).__name__}"
+                )
+            node, action = node_name(node), node
+        self._check_name(node, action)
+        self._changing("a node")
+        where = f"Node `{node}`"
+        refuse_unsupported(
+            where,
+            retry_policy=retry_policy,
+            cache_policy=cache_policy,
+            error_handler=error_handler,
+            timeout=timeout,
+            trace_policy=trace_policy,
+        )
+        options = validate(ray_options, node)
+        subgraph = action if isinstance(action, CompiledStateGraph) else None
+        if subgraph is None:
+            bound = bind(action, where)
+            resolve(options, bound.is_async, node)
+            inferred = infer(action)
+        elif options:
+            raise ValueError(
+                f"{where} is a compiled graph: give ray_options to its own nodes, which are what "
+                "runs"
+            )
+        else:
+            bound, inferred = None, None
+        own_schema = input_schema or (inferred.input_schema if inferred else None)
+        ends: Any = destinations
+        if ends is None:
+            ends = inferred.ends if inferred else ()
+        if own_schema is not None:
+            self._add_schema(own_schema)
+        self.nodes[node] = StateNodeSpec(
+            name=node,
+            bound=bound,
+            input_schema=own_schema or self.state_schema,
+            metadata=None if metadata is None else dict(metadata),
+            defer=defer,
+            ends=dict(ends) if isinstance(ends, Mapping) else tuple(ends),
+            ray_options=options,
+            subgraph=subgraph,
+        )
+        return self
+
+    def _check_name(self, name: str, action: Any) -> None:
+        if action is None:
+            raise ValueError(f"Node `{name}` needs an action: add_node({name!r}, function)")
+        if name in self.nodes:
+            raise ValueError(
+                f"Node `{name}` already present. Give this one another name: add_node(name, action)"
+            )
+        if name in (START, END):
+            raise ValueError(f"Node `{name}` is reserved. Choose another name")
+        for character in (NS_SEP, NS_END):
+            if character in name:
+                raise ValueError(
+                    f"'{character}' is a reserved character and is not allowed in the node names: "
+                    f"rename `{name}`"
+                )
+
+    def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
+        """Start ``end_key`` after ``start_key``; after all of them if it is a list.
+
+        Raises:
+            ValueError: The edge leaves END or enters START, or a list names an unknown node.
+        """
+        self._changing("an edge")
+        if end_key == START:
+            raise ValueError("START cannot be an end node. Lead the edge to another node")
+        starts = (start_key,) if isinstance(start_key, str) else tuple(start_key)
+        if END in starts:
+            raise ValueError("END cannot be a start node. Let the edge start at another node")
+        if isinstance(start_key, str):
+            self.edges[start_key, end_key] = None
+            return self
+        if not starts:
+            raise ValueError(f"The list of nodes before `{end_key}` is empty")
+        for key in (*starts, end_key):
+            if key != END and key not in self.nodes:
+                raise ValueError(f"Need to add_node `{key}` first")
+        self.waiting_edges[starts, end_key] = None
+        return self
+
+    def add_conditional_edges(self, source: str, path: Any, path_map: PathMap = None) -> Self:
+        """Let a function choose what runs after ``source``.
+
+        Args:
+            source: The node that it runs after.
+            path: Takes the state as ``source`` left it, and returns a node name, END, a ``Send``,
+                a key of ``path_map``, or a list of these. Sync, async, or a ``Runnable``.
+            path_map: What ``path`` may return, to node names; a list if these are the same.
+                Default: ``-> Literal[...]``.
+
+        Raises:
+            ValueError: ``source`` has a conditional edge of that name already.
+        """
+        self._changing("an edge")
+        if source == END:
+            raise ValueError("END cannot be a start node. Let the edge start at another node")
+        name = path_name(path)
+        known = self.branches.get(source, {})
+        if name in known:
+            raise ValueError(
+                f"Branch with name `{name}` already exists for node `{source}`. Give the path "
+                "function another name"
+            )
+        branch = make_branch(source, name, path, path_map)
+        if branch.input_schema is not None:
+            self._add_schema(branch.input_schema)
+        self.branches.setdefault(source, {})[name] = branch
+        return self
+
+    def add_sequence(self, nodes: Sequence[Any]) -> Self:
+        """Add nodes (actions, or ``(name, action)`` pairs) with an edge from each to the next.
+
+        Raises:
+            ValueError: There are none, or a name occurs twice.
+        """
+        if not nodes:
+            raise ValueError("Sequence requires at least one node.")
+        previous: str | None = None
+        for node in nodes:
+            name, action = (
+                node if isinstance(node, tuple) and len(node) == 2 else (node_name(node), node)
+            )
+            if name in self.nodes:
+                raise ValueError(
+                    f"Node names must be unique: node with the name '{name}' already exists. Name "
+                    "nodes of the same function (or lambda) by tuples (name, function)"
+                )
+            self.add_node(name, action)
+            if previous is not None:
+                self.add_edge(previous, name)
+            previous = name
+        return self
+
+    def set_entry_point(self, key: str) -> Self:
+        """Start the graph at ``key``: ``add_edge(START, key)``."""
+        return self.add_edge(START, key)
+
+    def set_conditional_entry_point(self, path: Any, path_map: PathMap = None) -> Self:
+        """Let a function choose where the graph starts."""
+        return self.add_conditional_edges(START, path, path_map)
+
+    def set_finish_point(self, key: str) -> Self:
+        """End the graph after ``key``: ``add_edge(key, END)``."""
+        return self.add_edge(key, END)
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """Check that edges, branches and breakpoints lead from and to what exists.
+
+        Raises:
+            ValueError: One does not, or the graph has no entry point.
+        """
+        known = self.nodes.keys()
+        edges = [
+            *self.edges,
+            *((start, end) for starts, end in self.waiting_edges for start in starts),
+        ]
+        sources = [start for start, _ in edges] + list(self.branches)
+        for source in sources:
+            if source not in known and source != START:
+                raise ValueError(
+                    f"Found edge starting at unknown node '{source}'{_nearest(source, known)}"
+                )
+        if START not in sources:
+            raise ValueError(
+                "Graph must have an entrypoint: add at least one edge from START to another node"
+            )
+        for source, branches in self.branches.items():
+            for name, branch in branches.items():
+                for end in (branch.ends or {}).values():
+                    if end not in known and end != END:
+                        raise ValueError(
+                            f"At '{source}' node, '{name}' branch found unknown target '{end}'"
+                            f"{_nearest(end, known)}"
+                        )
+        targets = [end for _, end in edges] + [e for n in self.nodes.values() for e in n.ends]
+        for target in targets:
+            if target not in known and target != END:
+                raise ValueError(
+                    f"Found edge ending at unknown node `{target}`{_nearest(target, known)}"
+                )
+        for name in interrupt or ():
+            if name not in known:
+                raise ValueError(f"Interrupt node `{name}` not found{_nearest(name, known)}")
+        self.compiled = True
+        return self
+
+    def compile(
+        self,
+        checkpointer: Any = None,
+        *,
+        cache: Any = None,
+        store: Any = None,
+        interrupt_before: Interrupts = None,
+        interrupt_after: Interrupts = None,
+        debug: bool = False,
+        name: str | None = None,
+        backend: Any = None,
+        transformers: Any = None,
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
+        """Check the graph and make what runs.
+
+        Args:
+            checkpointer: None or False; others are not in this version.
+            cache: Not in this version.
+            store: What nodes receive as ``store``.
+            interrupt_before: Nodes to stop before, or "*" for all.
+            interrupt_after: Nodes to stop after, or "*" for all.
+            debug: Print the stream of every run.
+            name: Name of the graph, in streams and as a node of another graph.
+            backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+            transformers: Not in this version.
+
+        Raises:
+            ValueError: The graph is not complete; see ``validate``.
+            UnsupportedError: An option that this version cannot honour.
+        """
+        refuse_unsupported(
+            "compile",
+            checkpointer=None if checkpointer is False else checkpointer,
+            cache=cache,
+            transformers=transformers,
+        )
+        before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
+        self.validate([n for names in (before, after) if names != "*" for n in names])
+        name = name or "LangGraph"
+        spec, program = build(
+            self, name=name, store=store, interrupt_before=before, interrupt_after=after
+        )
+        return CompiledStateGraph(
+            builder=self,
+            spec=spec,
+            program=program,
+            name=name,
+            backend=backend,
+            checkpointer=checkpointer,
+            store=store,
+            debug=debug,
+            output_mapper=_whole_mapper(self.output_schema, spec.output_channels),
+            state_mapper=_whole_mapper(self.state_schema, spec.stream_channels),
+        )
+
+
+def _kind(channel: BaseChannel) -> str:
+    reducer = getattr(channel, "operator", None)
+    name = type(channel).__name__
+    return name if reducer is None else f"{name}({getattr(reducer, '__name__', reducer)})"
+
+
+def _interrupts(names: Interrupts) -> tuple[str, ...] | Literal["*"]:
+    if names == "*":
+        return "*"
+    if isinstance(names, str):
+        return (names,)
+    return tuple(names or ())
+
+
+def _nearest(name: Any, known: Any) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    if near:
+        return f". Did you mean '{near[0]}'?"
+    return f". Add it with add_node({name!r}, function)"
+
+
+def _whole_mapper(schema: Any, keys: tuple[str, ...] | str) -> Callable[[Any], Any] | None:
+    return mapper_of(schema, (ROOT,) if isinstance(keys, str) else keys)

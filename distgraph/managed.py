@@ -1,0 +1,43 @@
+"""Values that the engine computes for a node instead of reading a channel.
+
+Annotate a key of the state with one of them: ``is_last_step: IsLastStep``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+__all__ = ("IsLastStep", "RemainingSteps", "managed_kind")
+
+ManagedKind = Literal["is_last_step", "remaining_steps"]
+
+
+class IsLastStepManager:
+    """Marks a key that is True in the last superstep that ``recursion_limit`` allows."""
+
+    kind: ManagedKind = "is_last_step"
+
+
+class RemainingStepsManager:
+    """Marks a key that holds how many supersteps are left, this one included."""
+
+    kind: ManagedKind = "remaining_steps"
+
+
+IsLastStep = Annotated[bool, IsLastStepManager]
+"""True in the last superstep before ``GraphRecursionError``."""
+
+RemainingSteps = Annotated[int, RemainingStepsManager]
+"""Supersteps left before ``GraphRecursionError``, this one included."""
+
+
+def managed_kind(marker: object) -> ManagedKind | None:
+    """Return the kind of a marker found in ``Annotated``: ours, or LangGraph's of the same name."""
+    if marker is IsLastStepManager or marker is RemainingStepsManager:
+        return marker.kind
+    if isinstance(marker, type) and marker.__module__.startswith("langgraph.managed"):
+        return {
+            "IsLastStepManager": IsLastStepManager.kind,
+            "RemainingStepsManager": RemainingStepsManager.kind,
+        }.get(marker.__name__)
+    return None

@@ -1,0 +1,126 @@
+"""Where the attempts of a node run: the keys of ``ray_options``, checked when the node is added."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ("PLACEMENTS", "Placement", "resolve", "validate")
+
+Kind = Literal["task", "async", "thread"]
+PLACEMENTS: tuple[Kind, ...] = ("task", "async", "thread")
+
+_RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
+"""Options that reserve something for an attempt: a machine's shared executor cannot."""
+
+_TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
+"""Options that choose a machine or a process for an attempt."""
+
+_ALLOWED = (*_RESERVING, *_TARGETING, "placement")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How one node's attempts are placed.
+
+    Attributes:
+        kind: ``task``: a Ray task with ``options``. ``async``: a coroutine of the asynchronous
+            executor of some machine. ``thread``: a thread of that executor, which holds no core.
+        options: Options of ``ray.remote`` for the task, ``num_cpus`` always among them; empty for
+            the other kinds.
+    """
+
+    kind: Kind
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _number(node: str, key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(
+            f"Node `{node}`: ray_options[{key!r}] must be a number that is not negative, "
+            f"got {value!r}"
+        )
+
+
+def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str, Any]:
+    """Check the names and the plain values of a node's ``ray_options`` and return a copy.
+
+    Raises:
+        ValueError: An unknown name (the nearest valid one is in the message) or a bad value.
+    """
+    if ray_options is None:
+        return {}
+    if not isinstance(ray_options, Mapping):
+        raise ValueError(
+            f"Node `{node}`: ray_options must be a mapping such as {{'num_cpus': 2}}, "
+            f"got {type(ray_options).__name__}"
+        )
+    options = dict(ray_options)
+    for key, value in options.items():
+        if key not in _ALLOWED:
+            near = difflib.get_close_matches(str(key), _ALLOWED, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"Node `{node}`: unknown ray_options key {key!r}.{hint} "
+                f"Valid keys: {', '.join(_ALLOWED)}"
+            )
+        if key in ("num_cpus", "num_gpus", "memory"):
+            _number(node, key, value)
+    resources = options.get("resources")
+    if resources is not None:
+        if not isinstance(resources, Mapping):
+            raise ValueError(
+                f"Node `{node}`: ray_options['resources'] must map names to amounts, "
+                f"got {resources!r}"
+            )
+        for name, amount in resources.items():
+            if name in ("CPU", "GPU"):
+                raise ValueError(
+                    f"Node `{node}`: ask for {name}s with ray_options["
+                    f"{'num_cpus' if name == 'CPU' else 'num_gpus'!r}], not in 'resources'"
+                )
+            _number(node, f"resources.{name}", amount)
+    placement = options.get("placement")
+    if placement is not None and placement not in PLACEMENTS:
+        raise ValueError(
+            f"Node `{node}`: ray_options['placement'] must be one of "
+            f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}"
+        )
+    return {k: v for k, v in options.items() if v is not None}
+
+
+def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "") -> Placement:
+    """Decide where a node's attempts run.
+
+    A sync node is a task of one CPU. An async node shares the asynchronous executor of a machine,
+    unless it names resources or a machine: then it is a task too.
+
+    Raises:
+        ValueError: Options that contradict each other, or are unknown.
+    """
+    options = validate(ray_options, node)
+    asked: Kind | None = options.pop("placement", None)
+    if asked in ("async", "thread"):
+        if options:
+            raise ValueError(
+                f"Node `{node}`: placement {asked!r} runs in an executor that is shared, so "
+                f"{', '.join(sorted(options))} cannot be honoured. Drop them, or use "
+                "placement 'task'"
+            )
+        if asked == "async" and not is_async:
+            raise ValueError(
+                f"Node `{node}`: placement 'async' needs an `async def` node. Use 'thread' for a "
+                "sync node that mostly waits"
+            )
+        if asked == "thread" and is_async:
+            raise ValueError(
+                f"Node `{node}`: placement 'thread' is for sync nodes; this one is `async def` "
+                "and runs on the asynchronous executor already"
+            )
+        return Placement(asked)
+    if asked is None and is_async and not options:
+        return Placement("async")
+    options.setdefault("num_cpus", 1)
+    return Placement("task", options)
