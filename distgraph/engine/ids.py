@@ -1,0 +1,55 @@
+"""Ids of tasks and checkpoints, derived, so that the same run names its tasks the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from distgraph._keys import NS_SEP
+
+NewCheckpointId = Callable[[str, int], str]
+"""Namespace and step → a new checkpoint's id."""
+
+
+def _hash128(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+try:  # LangGraph hashes with xxh3: with the same hash, its pending writes find our tasks
+    from xxhash import xxh3_128_hexdigest as _hash
+except ImportError:  # pragma: no cover - depends on what is installed
+    _hash = _hash128
+
+
+def _as_uuid(digest: str) -> str:
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+
+
+def task_id(checkpoint_id: str, *parts: str) -> str:
+    """Return the id of a task: the hash of its checkpoint, namespace, step, name and triggers."""
+    seed = bytes.fromhex(checkpoint_id.replace("-", ""))
+    return _as_uuid(_hash(seed + "".join(parts).encode()))
+
+
+def interrupt_id(task_ns: str, answered: int) -> str:
+    """Return the id of a task's next interrupt, given how many it has had answered."""
+    return _hash((f"{task_ns}{NS_SEP}{answered}" if answered else task_ns).encode())
+
+
+def derived_checkpoint_ids(run_id: str) -> NewCheckpointId:
+    """Return checkpoint ids for a run that saves none: a hash of run, namespace and step."""
+
+    def new(ns: str, step: int) -> str:
+        return _as_uuid(_hash128(f"{run_id}/{ns}/{step}".encode()))
+
+    return new
+
+
+def path_key(path: tuple[object, ...] | str | int) -> str:
+    """Return a str that sorts as task paths do: the order in which writes are applied.
+
+    Ints are zero-padded, and a task started by an edge sorts before one started by a ``Send``.
+    """
+    if isinstance(path, tuple):
+        return f"~{', '.join(path_key(p) for p in path)}"  # type: ignore[arg-type]
+    return f"{path:010d}" if isinstance(path, int) else path

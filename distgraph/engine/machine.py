@@ -1,0 +1,528 @@
+"""The superstep machine: events in, instructions out, for a graph and all graphs nested in it.
+
+A subgraph that was added as a node is a frame of its own on this machine: its nodes are tasks
+like any other, and no worker waits for a child. The machine is deterministic: the same events
+give the same instructions, whatever happens around it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from distgraph import _keys as k
+from distgraph.engine.ids import NewCheckpointId, derived_checkpoint_ids
+from distgraph.engine.instructions import (
+    AttemptEnded,
+    CancelRequested,
+    CancelTask,
+    Emit,
+    Finish,
+    InputEvent,
+    Instruction,
+    RunOptions,
+    RunStarted,
+    StartTask,
+)
+from distgraph.engine.outputs import (
+    read_values,
+    task_payload,
+    task_result_payload,
+    touches,
+    update_of,
+    with_interrupts,
+)
+from distgraph.engine.spec import GraphSpec, Write
+from distgraph.engine.superstep import Superstep, Task
+from distgraph.errors import (
+    EmptyInputError,
+    GraphRecursionError,
+    InvalidTransition,
+    InvalidUpdateError,
+    ParentCommand,
+)
+from distgraph.serde.exceptions import ShippedError
+from distgraph.types import Command
+from distgraph.worker.messages import message_ids, whole_messages
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
+
+
+@dataclass(eq=False)
+class _Frame:
+    """One graph of the run: the root, or a subgraph inside a task of its parent."""
+
+    graph: Superstep
+    ns: tuple[str, ...]
+    path: tuple[str, ...]
+    output_keys: tuple[str, ...] | str
+    parent: tuple[_Frame, Task] | None = None
+    output: Any = None
+    starting: bool = False
+    """True while the tasks of a step are being started: the step cannot end yet."""
+    interrupts: list[Any] = field(default_factory=list)
+    ended: bool = False
+
+
+class Machine:
+    """Decides what runs next. Pure: no I/O, clock, thread or lock."""
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        options: RunOptions,
+        *,
+        new_checkpoint_id: NewCheckpointId | None = None,
+    ) -> None:
+        self._options = options
+        self._modes = options.stream.modes
+        self._new_checkpoint_id = new_checkpoint_id or derived_checkpoint_ids(options.run_id)
+        self._root = self._frame(spec, options.ns, (), options.output_keys, None)
+        self._running: dict[str, tuple[_Frame, Task]] = {}
+        self._out: list[Instruction] = []
+        self._seen_messages: set[str] = set()
+        self._story: deque[tuple[Any, ...]] = deque(maxlen=32)
+        self.finished = False
+
+    @property
+    def running(self) -> int:
+        """Number of attempts that are on workers."""
+        return len(self._running)
+
+    def handle(self, event: InputEvent) -> list[Instruction]:
+        """Take one event and return what is to be done, in order."""
+        self._out = []
+        if self.finished:
+            return self._out
+        if isinstance(event, AttemptEnded):
+            self._attempt_ended(event.outcome)
+        elif isinstance(event, RunStarted):
+            self._story.append(("started",))
+            self._begin(self._root, event.input)
+        elif isinstance(event, CancelRequested):
+            self._finish(Finish("cancelled"))
+        else:
+            raise InvalidTransition(f"the engine does not know the event {event!r}", self.story())
+        return self._out
+
+    def story(self) -> list[str]:
+        """Return the last transitions, as text."""
+        return [" ".join(str(part) for part in entry) for entry in self._story]
+
+    # --- frames ---------------------------------------------------------------------------------
+
+    def _frame(
+        self,
+        spec: GraphSpec,
+        ns: tuple[str, ...],
+        path: tuple[str, ...],
+        output_keys: tuple[str, ...] | str | None,
+        parent: tuple[_Frame, Task] | None,
+    ) -> _Frame:
+        graph = Superstep(
+            spec,
+            ns=k.NS_SEP.join(ns),
+            limit=self._options.recursion_limit,
+            new_checkpoint_id=self._new_checkpoint_id,
+            base_metadata=self._options.metadata if parent is None else _user(parent[1].metadata),
+        )
+        keys = spec.output_channels if output_keys is None else output_keys
+        return _Frame(graph, ns, path, keys, parent)
+
+    def _begin(self, frame: _Frame, value: Any) -> None:
+        if not self._guard(frame, lambda: frame.graph.apply_input(value)):
+            if not self.finished:
+                self._fail(
+                    frame,
+                    EmptyInputError(
+                        f"graph {frame.graph.spec.name!r} was started without input (got "
+                        f"{value!r}); pass a dict with at least one state key"
+                    ),
+                )
+            return
+        self._advance(frame)
+
+    def _guard(self, frame: _Frame, call: Callable[[], Any]) -> Any:
+        """Run what may raise by the user's doing (reducers, schemas); a failure ends the run."""
+        try:
+            return call()
+        except Exception as error:
+            self._fail(frame, error)
+            return None
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _advance(self, frame: _Frame) -> None:
+        """Start steps until one has to wait for workers, or the graph ends."""
+        while not self.finished:
+            graph = frame.graph
+            if graph.step > graph.stop:
+                tasks = graph.prepare()
+                if tasks:
+                    self._fail(frame, self._out_of_steps(graph, tasks))
+                    return
+                self._complete(frame)
+                return
+            tasks = graph.prepare()
+            if not tasks:
+                self._complete(frame)
+                return
+            before = graph.spec.interrupt_before
+            if frame.parent is None and self._options.interrupt_before is not None:
+                before = self._options.interrupt_before
+            if before and graph.stops_at(before, tasks):
+                graph.tasks = {}
+                self._breakpoint(frame)
+                return
+            self._start_step(frame, tasks)
+            if self.finished or not self._step_is_over(frame):
+                return
+            if not self._end_step(frame):
+                return
+
+    def _out_of_steps(self, graph: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
+        names = ", ".join(sorted({repr(t.name) for t in tasks}))
+        return GraphRecursionError(
+            f"graph {graph.spec.name!r}: recursion limit of {graph.stop} supersteps reached "
+            f"without an end; {names} would run next. Check that a path to END is taken, or pass a "
+            'higher config={"recursion_limit": ...}'
+        )
+
+    def _start_step(self, frame: _Frame, tasks: Sequence[Task]) -> None:
+        graph = frame.graph
+        if self._wants(frame, "tasks"):
+            for task in tasks:
+                if not task.hidden:
+                    payload = task_payload(
+                        task.id,
+                        task.name,
+                        self._shown_input(graph, task),
+                        task.triggers,
+                        task.metadata,
+                        self._options.tags,
+                    )
+                    self._emit(frame, "tasks", payload, "task")
+        frame.starting = True
+        for task in tasks:
+            self._start_task(frame, task)
+            if self.finished:
+                return
+        frame.starting = False
+
+    def _shown_input(self, graph: Superstep, task: Task) -> Any:
+        value = graph.input_of(task)
+        if not task.pulled or task.node.mapper is None:
+            return value
+        try:
+            return task.node.mapper(value)
+        except Exception:  # the worker meets the same failure, and reports it as the node's
+            return value
+
+    def _start_task(self, frame: _Frame, task: Task) -> None:
+        node = task.node
+        if node.subgraph is not None:
+            value = frame.graph.input_of(task)
+            if task.pulled and node.mapper is not None:
+                mapper = node.mapper
+                value = self._guard(frame, lambda: mapper(value))
+                if self.finished:
+                    return
+            if "messages" in self._modes:
+                self._seen_messages |= message_ids(value)
+            child = self._frame(
+                node.subgraph,
+                (*frame.ns, task.ns.rsplit(k.NS_SEP, 1)[-1]),
+                (*frame.path, node.name),
+                None,
+                (frame, task),
+            )
+            self._begin(child, {} if value is None else value)
+        elif node.inline is not None:
+            self._write_inline(frame, task, frame.graph.input_of(task))
+        else:
+            self._dispatch(frame, task, "node", None)
+
+    def _dispatch(self, frame: _Frame, task: Task, kind: str, value: Any) -> None:
+        graph, node = frame.graph, task.node
+        names: list[str] = []
+        managed: dict[str, Any] = {}
+        reads: tuple[str, ...] | str | None = None
+        if kind == "node" and task.pulled:
+            reads = node.channels
+            for key in (reads,) if isinstance(reads, str) else reads:
+                if key in graph.spec.managed:
+                    managed[key] = graph.managed_value(key)
+                else:
+                    names.append(key)
+        names += [c for c in node.branch_channels if c not in graph.spec.managed and c not in names]
+        managed.update(
+            (c, graph.managed_value(c)) for c in node.branch_channels if c in graph.spec.managed
+        )
+        state = read_values(graph.channels, names)
+        self._running[task.id] = (frame, task)
+        self._story.append(("start", task.name, task.id, "attempt", task.attempt, "of", graph.step))
+        self._out.append(
+            StartTask(
+                AttemptRequest(
+                    task_id=task.id,
+                    attempt=task.attempt,
+                    graph_path=frame.path,
+                    node=task.name,
+                    ns=frame.ns,
+                    step=graph.step,
+                    stop=graph.stop,
+                    kind="writers" if kind == "writers" else "node",
+                    input=value if kind == "writers" else task.input,
+                    reads=reads,
+                    state=state,
+                    managed=managed,
+                    metadata=task.metadata,
+                ),
+                node,
+                {c: graph.versions[c] for c in state if c in graph.versions},
+            )
+        )
+
+    def _write_inline(self, frame: _Frame, task: Task, value: Any) -> None:
+        """Compute the writes of a node without user code right here."""
+        program = task.node.inline
+        assert program is not None
+
+        def no_reading(_: Sequence[str] | str) -> Any:
+            raise InvalidTransition(f"inline node {task.name!r} reads state", self.story())
+
+        def compute() -> list[Write]:
+            return [w for writer in program.writers for w in writer(value, no_reading, {})]
+
+        try:
+            writes = compute()
+        except ParentCommand as bubble:
+            self._parent_command(frame, bubble.command)
+            return
+        except Exception as error:
+            self._fail(frame, error, task)
+            return
+        self._succeed(frame, task, writes)
+
+    # --- the end of tasks -----------------------------------------------------------------------
+
+    def _attempt_ended(self, outcome: AttemptOutcome) -> None:
+        entry = self._running.get(outcome.task_id)
+        if entry is None or entry[1].attempt != outcome.attempt:
+            raise InvalidTransition(
+                f"attempt {outcome.attempt} of task {outcome.task_id} ended as "
+                f"{outcome.status!r}, but it is not running",
+                self.story(),
+            )
+        frame, task = self._running.pop(outcome.task_id)
+        self._story.append(("ended", task.name, task.id, outcome.status))
+        self._seen_messages |= outcome.message_ids
+        if outcome.status == "ok":
+            self._succeed(frame, task, list(outcome.writes))
+        elif outcome.status == "interrupt":
+            task.writes = list(outcome.writes)
+            self._interrupt(frame, task, outcome.interrupts)
+        elif outcome.status == "command":
+            self._parent_command(frame, outcome.value)
+            return
+        else:
+            error = outcome.error or InvalidTransition(
+                f"task {task.name!r} was cancelled by nobody", self.story()
+            )
+            self._fail(frame, error, task)
+        self._after_task(frame)
+
+    def _after_task(self, frame: _Frame) -> None:
+        if (
+            not self.finished
+            and not frame.ended
+            and self._step_is_over(frame)
+            and self._end_step(frame)
+        ):
+            self._advance(frame)
+
+    def _succeed(self, frame: _Frame, task: Task, writes: list[Write]) -> None:
+        task.writes = writes
+        task.status = "done"
+        if task.hidden:
+            return
+        if self._wants(frame, "messages"):
+            for message in whole_messages([v for _, v in writes], self._seen_messages):
+                self._emit(frame, "messages", (message, dict(task.metadata)))
+        if self._wants(frame, "updates"):
+            self._emit(frame, "updates", update_of(task.name, writes, frame.output_keys))
+        self._emit_result(frame, task)
+
+    def _emit_result(self, frame: _Frame, task: Task, error: Any = None) -> None:
+        if self._wants(frame, "tasks") and not task.hidden:
+            keys = frame.graph.spec.stream_channels
+            payload = task_result_payload(
+                task.id, task.name, task.writes, keys, error, task.interrupts
+            )
+            self._emit(frame, "tasks", payload, "task_result")
+
+    def _interrupt(self, frame: _Frame, task: Task, interrupts: Sequence[Any]) -> None:
+        task.status = "interrupted"
+        task.interrupts = tuple(interrupts)
+        frame.interrupts.extend(interrupts)
+        if interrupts:
+            if self._wants(frame, "updates"):
+                self._emit(frame, "updates", {k.INTERRUPT: task.interrupts})
+            if self._wants(frame, "values"):
+                state = read_values(frame.graph.channels, frame.output_keys)
+                self._emit(frame, "values", with_interrupts(state, interrupts))
+            self._emit_result(frame, task)
+
+    def _parent_command(self, frame: _Frame, command: Command[Any]) -> None:
+        """A node addressed its parent graph: this graph ends here, and the parent's node with
+        the command as what it returned."""
+        if frame.parent is None:
+            if self._options.has_parent:
+                self._finish(Finish("command", command))
+            else:
+                self._fail(
+                    frame,
+                    InvalidUpdateError(
+                        f"graph {frame.graph.spec.name!r}: a node returned "
+                        "Command(graph=Command.PARENT), but this graph is no subgraph"
+                    ),
+                )
+            return
+        self._drop(frame)
+        parent, task = frame.parent
+        own = Command(update=command.update, goto=command.goto, resume=command.resume)
+        self._returned(parent, task, own)
+
+    def _returned(self, frame: _Frame, task: Task, value: Any) -> None:
+        """The subgraph in ``task`` gave ``value``: turn it into the task's writes."""
+        if task.node.inline is not None:
+            self._write_inline(frame, task, value)
+            self._after_task(frame)
+        else:
+            self._dispatch(frame, task, "writers", value)
+
+    # --- the end of steps -----------------------------------------------------------------------
+
+    def _step_is_over(self, frame: _Frame) -> bool:
+        return not frame.starting and all(
+            t.status != "running" for t in frame.graph.tasks.values()
+        )
+
+    def _end_step(self, frame: _Frame) -> bool:
+        """Apply the step's writes. Return whether the graph goes on."""
+        graph = frame.graph
+        interrupted = [t for t in graph.tasks.values() if t.status == "interrupted"]
+        if interrupted:
+            self._end_interrupted(frame)
+            return False
+        tasks = list(graph.tasks.values())
+        writes = self._guard(frame, graph.finish_step)
+        if self.finished:
+            return False
+        if touches(frame.output_keys, writes):
+            self._emit_values(frame)
+        after = graph.spec.interrupt_after
+        if frame.parent is None and self._options.interrupt_after is not None:
+            after = self._options.interrupt_after
+        if after and graph.stops_at(after, tasks):
+            self._breakpoint(frame)
+            return False
+        return True
+
+    def _emit_values(self, frame: _Frame) -> None:
+        frame.output = read_values(frame.graph.channels, frame.output_keys)
+        if self._wants(frame, "values"):
+            # the finished step, not the one that is about to start
+            self._emit(frame, "values", frame.output, step=frame.graph.step - 1)
+
+    def _end_interrupted(self, frame: _Frame) -> None:
+        graph = frame.graph
+        for task in graph.tasks.values():
+            if task.status == "interrupted":
+                task.writes = []
+        if any(t.writes for t in graph.tasks.values()):
+            writes = self._guard(frame, graph.finish_step)
+            if self.finished:
+                return
+            if frame.parent is None and touches(frame.output_keys, writes):
+                self._emit_values(frame)
+        frame.ended = True
+        self._interrupted(frame)
+
+    def _breakpoint(self, frame: _Frame) -> None:
+        if self._wants(frame, "updates"):
+            self._emit(frame, "updates", {k.INTERRUPT: ()})
+        frame.ended = True
+        self._interrupted(frame)
+
+    def _interrupted(self, frame: _Frame) -> None:
+        if frame.parent is None:
+            output = read_values(frame.graph.channels, frame.output_keys)
+            self._finish(Finish("interrupted", output, interrupts=tuple(frame.interrupts)))
+            return
+        parent, task = frame.parent
+        self._interrupt(parent, task, frame.interrupts)
+        self._after_task(parent)
+
+    def _complete(self, frame: _Frame) -> None:
+        frame.ended = True
+        if frame.parent is None:
+            self._finish(Finish("done", frame.output))
+            return
+        parent, task = frame.parent
+        self._returned(parent, task, frame.output)
+
+    # --- the end of the run ---------------------------------------------------------------------
+
+    def _fail(self, frame: _Frame, error: ShippedError | BaseException, task: Task | None = None) -> None:
+        if task is not None:
+            task.status = "failed"
+            self._emit_result(frame, task, error)
+        while frame.parent is not None:
+            frame, outer = frame.parent
+            self._emit_result(frame, outer, error)
+        self._finish(Finish("error", error=error))
+
+    def _drop(self, frame: _Frame) -> None:
+        """Cancel whatever runs in a frame and below it."""
+        frame.ended = True
+        for task_id, (owner, task) in list(self._running.items()):
+            at: _Frame | None = owner
+            while at is not None and at is not frame:
+                at = at.parent[0] if at.parent else None
+            if at is frame:
+                del self._running[task_id]
+                owner.ended = True
+                self._out.append(CancelTask(task_id, task.attempt))
+
+    def _finish(self, finish: Finish) -> None:
+        for task_id, (_, task) in self._running.items():
+            self._out.append(CancelTask(task_id, task.attempt))
+        self._running.clear()
+        self._story.append(("finished", finish.status))
+        self.finished = True
+        self._out.append(finish)
+
+    # --- emitting -------------------------------------------------------------------------------
+
+    def _wants(self, frame: _Frame, mode: str) -> bool:
+        if frame.parent is not None and not self._options.stream.subgraphs:
+            return False
+        return mode in self._modes or (mode in ("tasks", "checkpoints") and "debug" in self._modes)
+
+    def _emit(
+        self,
+        frame: _Frame,
+        mode: str,
+        payload: Any,
+        debug_type: str | None = None,
+        step: int | None = None,
+    ) -> None:
+        at = frame.graph.step if step is None else step
+        self._out.append(Emit(frame.ns, at, mode, payload, debug_type))
+
+
+def _user(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return a parent task's metadata without what its subgraph's tasks set anew."""
+    return {key: v for key, v in metadata.items() if not key.startswith("langgraph_")}

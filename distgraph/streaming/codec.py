@@ -1,0 +1,106 @@
+"""How events become the blob of a segment, and back.
+
+An event is pickled when it is emitted: the consumer sees the payload as it was at that moment,
+whatever the node does to the object afterwards, and a payload that cannot be pickled is an error
+of the line that emitted it. With the C pickler this costs 0.4 µs for a small event.
+
+A blob of one event is that event's pickle. A blob of several is a pickled list whose items are
+events or pickles of events. An event is pickled as the plain tuple ``(ns, mode, payload)``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from distgraph.errors import SerializationError
+from distgraph.streaming.envelope import Event, Segment
+
+_PROTOCOL = 5
+_NAMES_SOMETHING = pickle.STACK_GLOBAL
+_dumps = pickle.dumps
+_loads = pickle.loads
+
+
+def pack_event(event: Event, source: str = "") -> bytes:
+    """Pickle one event.
+
+    Args:
+        event: The event.
+        source: Who emits it, for the error, such as ``node 'plan'``.
+
+    Raises:
+        SerializationError: The payload cannot be pickled; names source and mode.
+    """
+    if event[1] != "messages":
+        try:
+            blob = _dumps((event[0], event[1], event[2]), _PROTOCOL)
+        except Exception:
+            pass
+        else:
+            # Only a blob that names a class or function can need more than plain pickle: one of
+            # __main__, say, which means another module where the blob is read.
+            if _NAMES_SOMETHING not in blob:
+                return blob
+    try:
+        return _dump_data((event[0], event[1], event[2]))
+    except Exception as error:
+        raise _unpicklable(event, source, error) from error
+
+
+def join_events(packed: Sequence[bytes]) -> bytes:
+    """Make the blob of a segment from at least one event that ``pack_event`` pickled."""
+    return packed[0] if len(packed) == 1 else _dumps(packed, _PROTOCOL)
+
+
+def encode_events(events: Sequence[Event], source: str = "") -> bytes:
+    """Make the blob of a segment from at least one event.
+
+    Objects that several of the events share are pickled once.
+
+    Raises:
+        SerializationError: A payload cannot be pickled; names source and mode.
+    """
+    if len(events) == 1:
+        return pack_event(events[0], source)
+    try:
+        return _dump_data([tuple(event) for event in events])
+    except Exception:
+        return join_events([pack_event(event, source) for event in events])
+
+
+def decode_events(segment: Segment) -> list[Event]:
+    """Read the events of a segment.
+
+    Raises:
+        SerializationError: The blob cannot be read here, such as when the class of a payload is
+            not importable in this process.
+    """
+    blob = segment.blob
+    if not isinstance(blob, bytes):
+        return blob
+    try:
+        if segment.count == 1:
+            return [Event(*_loads(blob))]
+        return [Event(*(_loads(item) if type(item) is bytes else item)) for item in _loads(blob)]
+    except Exception as error:
+        raise SerializationError(
+            f"an event of task {segment.task_id or 'driver'!r}, step {segment.step}, cannot be "
+            f"unpickled here ({type(error).__name__}: {error}). Make the payload's class "
+            "importable where the stream is read, or emit plain data."
+        ) from error
+
+
+def _unpicklable(event: Event, source: str, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"{source + ': ' if source else ''}a {type(event.payload).__name__} emitted in stream "
+        f"mode {event.mode!r} cannot be pickled ({type(error).__name__}: {error}). Emit plain "
+        "data, such as the fields that the consumer needs."
+    )
+
+
+def _dump_data(value: Any) -> bytes:
+    from distgraph.serde.pickling import dumps_data
+
+    return dumps_data(value)

@@ -1,0 +1,78 @@
+"""The caller's end of the event plane: checks the contract, and turns segments into events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from distgraph.errors import InvalidTransition
+from distgraph.streaming.codec import decode_events
+from distgraph.streaming.envelope import Delivery, StreamEvent
+
+__all__ = ("Reassembler",)
+
+
+class Reassembler:
+    """Reads one run's deliveries: seq 1, 2, 3 …, no gap, no repeat, nothing after the end.
+
+    Args:
+        run_id: Id of the run, for its events.
+        after_seq: ``seq`` of the last event that was consumed before, 0 for none. The first
+            delivery may begin before it: what is known of it is skipped.
+    """
+
+    def __init__(self, run_id: str, after_seq: int = 0) -> None:
+        self._run_id = run_id
+        self._position = after_seq
+        self._resumed = after_seq > 0
+        self._ended = False
+
+    @property
+    def position(self) -> int:
+        """``seq`` of the last event that was returned: what to ack, and to come back with."""
+        return self._position
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event was returned."""
+        return self._ended
+
+    def feed(self, deliveries: Iterable[Delivery]) -> list[StreamEvent]:
+        """Return the events of deliveries in order; the terminal one has mode ``END_MODE``.
+
+        Raises:
+            InvalidTransition: The deliveries are not what follows ``position``.
+            SerializationError: An event cannot be unpickled in this process.
+        """
+        events: list[StreamEvent] = []
+        run_id = self._run_id
+        for seq, segment, end in deliveries:
+            skip = self._skipped(seq, segment.count)
+            task_id, attempt, step, first, count, _ = segment
+            decoded = decode_events(segment)
+            if len(decoded) != count:
+                raise self._broken(f"a segment of {count} events at seq {seq} has {len(decoded)}")
+            for i in range(skip, count):
+                ns, mode, payload = decoded[i]
+                events.append(
+                    StreamEvent(
+                        run_id, seq + i, ns, step, task_id, attempt, first + i, mode, payload
+                    )
+                )
+            self._position = seq + count - 1
+            self._ended = end
+        return events
+
+    def _skipped(self, seq: int, count: int) -> int:
+        expected = self._position + 1
+        resumed, self._resumed = self._resumed, False
+        if self._ended:
+            raise self._broken(f"seq {seq} follows the end at {self._position}")
+        if seq == expected:
+            return 0
+        if resumed and seq < expected < seq + count:
+            return expected - seq
+        kind = "lost" if seq > expected else "repeated"
+        raise self._broken(f"events were {kind}: expected seq {expected}, got {seq}")
+
+    def _broken(self, what: str) -> InvalidTransition:
+        return InvalidTransition(f"stream of run {self._run_id}: {what}")

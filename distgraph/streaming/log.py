@@ -1,0 +1,501 @@
+"""The log of one run: where events get their final place.
+
+Pure: no lock, clock or thread, and no blob is ever unpickled. Workers and the driver feed it in
+whatever order their calls arrive, repeats included; what a consumer reads is always the same:
+gap-free, each attempt's events in their order, a task's ``updates`` behind its own events, steps in
+order, one terminal event, last.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distgraph.errors import InvalidTransition, Truncated
+from distgraph.streaming.envelope import DRIVER, Blob, Delivery, Segment
+from distgraph.streaming.ops import Admit, Commit, Fence, Finish, Op, Publish
+
+__all__ = (
+    "SEGMENT_OVERHEAD",
+    "Admit",
+    "Commit",
+    "Fence",
+    "Finish",
+    "Gate",
+    "LogStatistics",
+    "Op",
+    "Publish",
+    "RunLog",
+)
+
+SEGMENT_OVERHEAD = 256
+"""Bytes that a segment counts for besides its blob, so that many tiny ones are bounded too."""
+
+_CLOSED_KEPT = 65_536
+_COMPACT_FROM = 512
+_GONE = Delivery(0, Segment(DRIVER, 0, 0, 0, 0, b""))
+
+
+class LogStatistics(NamedTuple):
+    """A snapshot of a ``RunLog``. Bytes are those of blobs plus ``SEGMENT_OVERHEAD`` a segment."""
+
+    last_seq: int
+    """Events that have entered, the terminal one included."""
+    acked: int
+    """``seq`` up to which the consumer has consumed."""
+    segments: int
+    """Segments that have entered."""
+    unread_bytes: int
+    """In the log, not consumed yet."""
+    held_events: int
+    """Waiting for their turn: for ``Admit``, for an earlier segment, behind a gate."""
+    held_bytes: int
+    retained_bytes: int
+    """Consumed, and kept for a consumer that comes back."""
+    ignored_events: int
+    """Repeats, and what came after its attempt was closed or the run had ended."""
+    ignored_batches: int
+    """Batches of the driver that were repeats, or came after the end."""
+    open_attempts: int
+    """Attempts admitted or heard of, and neither committed nor fenced."""
+    waiting_ops: int
+    """Ops that wait behind a gate, that gate included."""
+    ended: bool
+
+
+class Gate(NamedTuple):
+    """The ``Commit`` that ops wait at. If it does not move, events were lost with their worker."""
+
+    task_id: str
+    attempt: int
+    arrived: int
+    """Events of the attempt in the log."""
+    published: int
+    """Events of the attempt that must be."""
+
+
+class _Attempt:
+    __slots__ = ("admitted", "fenced", "held", "next")
+
+    def __init__(self) -> None:
+        self.next = 1
+        self.held: dict[int, Segment] = {}
+        self.admitted = False
+        self.fenced = False
+
+
+class RunLog:
+    """One run's events, from the first to the terminal one.
+
+    Every call costs amortised O(1) a segment. ``publish`` and ``drive`` accept whatever the limits
+    are: nothing is dropped. They are for the callers: while ``over_limit``, publishers and driver
+    start nothing new.
+
+    Args:
+        max_bytes: Unread and held bytes above which ``over_limit`` is true.
+        max_events: The same in events.
+        retain_bytes: Consumed bytes that are kept for a consumer that comes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 16 << 20,
+        max_events: int = 100_000,
+        retain_bytes: int = 1 << 20,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._max_events = max_events
+        self._retain_bytes = retain_bytes
+
+        # One entry a segment; _starts holds their seq. [:_head] are dropped, [_head:_unread]
+        # consumed but retained.
+        self._entries: list[Delivery] = []
+        self._starts: list[int] = []
+        self._head = 0
+        self._unread = 0
+        self._last = 0
+        self._acked = 0
+        self._unread_bytes = 0
+        self._retained_bytes = 0
+        self._dropped = 0
+        self._ended = False
+
+        self._attempts: dict[tuple[str, int], _Attempt] = {}
+        self._closed: dict[tuple[str, int], None] = {}
+        self._held_bytes = 0
+        self._held_events = 0
+
+        self._next_batch = 1
+        self._batches: dict[int, Sequence[Op]] = {}
+        self._queue: deque[Op] = deque()
+        self._tail_placed = False
+        self._forced = False
+        self._step = 0
+        self._driver_events = 0
+
+        self._ignored_events = 0
+        self._ignored_batches = 0
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def publish(self, segment: Segment) -> None:
+        """Take a segment from a worker; it enters once it is its turn, and only once.
+
+        Raises:
+            InvalidTransition: The segment overlaps another of its attempt in part.
+        """
+        if self._ended:
+            self._ignored_events += segment.count
+            return
+        key = (segment.task_id, segment.attempt)
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            if key in self._closed:
+                self._ignored_events += segment.count
+                return
+            attempt = self._attempts[key] = _Attempt()
+        elif attempt.fenced:
+            self._ignored_events += segment.count
+            return
+        if self._place(attempt, segment) and self._queue:
+            self._advance()
+
+    def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
+        """Take the driver's batch ``batch_no`` (from 1); carried out once all before it are.
+
+        Raises:
+            InvalidTransition: An op contradicts what came before: an attempt admitted twice,
+                committed without being admitted, or with more events than it says.
+        """
+        if batch_no < 1:
+            raise InvalidTransition(f"batches are numbered from 1, got {batch_no}")
+        if self._ended or batch_no < self._next_batch or batch_no in self._batches:
+            self._ignored_batches += 1
+            return
+        self._batches[batch_no] = ops
+        for op in ops:
+            self._count_held(op, 1)
+        while (batch := self._batches.pop(self._next_batch, None)) is not None:
+            self._next_batch += 1
+            for op in batch:
+                self._receive(op)
+        self._advance()
+
+    def terminate(self, blob: Blob) -> bool:
+        """End the stream now, without the driver: it is lost, or does not answer.
+
+        Ops that have arrived are carried out with all gates open; batches behind a missing one are
+        discarded. Returns False, changing nothing, if the stream has ended already.
+        """
+        if self._ended:
+            return False
+        self._forced = True
+        try:
+            self._advance()
+        except InvalidTransition:
+            # A contradiction must not keep the consumer waiting: the end comes all the same.
+            self._queue.clear()
+        if self.ended:
+            return False
+        self._end(blob)
+        return True
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def read(self, after_seq: int, max_bytes: int = 1 << 20) -> list[Delivery]:
+        """Return what follows ``after_seq``, in order: whole segments of ``max_bytes`` in sum.
+
+        At least one is returned if there is any. The first may begin at or before ``after_seq``
+        when that lies within a segment.
+
+        Raises:
+            Truncated: Part of it is no longer retained.
+            InvalidTransition: ``after_seq`` lies beyond the end of the log.
+        """
+        if after_seq >= self._last:
+            if after_seq > self._last:
+                raise InvalidTransition(
+                    f"read after seq {after_seq}, but the log ends at {self._last}"
+                )
+            return []
+        if self._head == len(self._starts) or after_seq + 1 < self._starts[self._head]:
+            oldest = self._starts[self._head] if self._head < len(self._starts) else self._last + 1
+            raise Truncated(
+                f"events after seq {after_seq} were asked for, but the oldest one retained is "
+                f"{oldest}: raise the log's retain_bytes, or read from there"
+            )
+        start = bisect_right(self._starts, after_seq + 1, self._head) - 1
+        stop, size = start + 1, _size(self._entries[start].segment)
+        while stop < len(self._entries):
+            size += _size(self._entries[stop].segment)
+            if size > max_bytes:
+                break
+            stop += 1
+        return self._entries[start:stop]
+
+    def ack(self, seq: int) -> None:
+        """Note that the consumer has consumed everything up to ``seq``.
+
+        Raises:
+            InvalidTransition: ``seq`` lies beyond the end of the log.
+        """
+        if seq <= self._acked:
+            return
+        if seq > self._last:
+            raise InvalidTransition(f"seq {seq} was consumed, but the log ends at {self._last}")
+        self._acked = seq
+        entries = self._entries
+        while self._unread < len(entries):
+            delivery = entries[self._unread]
+            if delivery.seq + delivery.segment.count - 1 > seq:
+                break
+            size = _size(delivery.segment)
+            self._unread_bytes -= size
+            self._retained_bytes += size
+            self._unread += 1
+        while self._retained_bytes > self._retain_bytes and self._head < self._unread:
+            self._retained_bytes -= _size(entries[self._head].segment)
+            entries[self._head] = _GONE
+            self._head += 1
+        if self._head >= _COMPACT_FROM and self._head * 2 >= len(entries):
+            del entries[: self._head]
+            del self._starts[: self._head]
+            self._dropped += self._head
+            self._unread -= self._head
+            self._head = 0
+
+    @property
+    def last_seq(self) -> int:
+        """``seq`` of the last event that has entered; 0 if none has."""
+        return self._last
+
+    @property
+    def acked(self) -> int:
+        """``seq`` up to which the consumer has consumed."""
+        return self._acked
+
+    @property
+    def deliverable(self) -> int:
+        """Events in the log that are not consumed yet."""
+        return self._last - self._acked
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has entered."""
+        return self._ended
+
+    @property
+    def drained(self) -> bool:
+        """Whether the stream has ended and the consumer has consumed all of it."""
+        return self._ended and self._acked == self._last
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes in the log that are not consumed yet, ``SEGMENT_OVERHEAD`` a segment included."""
+        return self._unread_bytes
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether publishers and driver must pause until the consumer has caught up."""
+        return not self._ended and (
+            self._unread_bytes + self._held_bytes > self._max_bytes
+            or self._last - self._acked + self._held_events > self._max_events
+        )
+
+    @property
+    def gate(self) -> Gate | None:
+        """The gate that the driver's ops wait at, if any."""
+        op = self._queue[0] if self._queue else None
+        if not isinstance(op, Commit):
+            return None
+        attempt = self._attempts.get((op.task_id, op.attempt))
+        arrived = attempt.next - 1 if attempt else 0
+        return Gate(op.task_id, op.attempt, arrived, op.published)
+
+    def statistics(self) -> LogStatistics:
+        """Return a snapshot for monitoring and tests."""
+        return LogStatistics(
+            last_seq=self._last,
+            acked=self._acked,
+            segments=self._dropped + len(self._entries),
+            unread_bytes=self._unread_bytes,
+            held_events=self._held_events,
+            held_bytes=self._held_bytes,
+            retained_bytes=self._retained_bytes,
+            ignored_events=self._ignored_events,
+            ignored_batches=self._ignored_batches,
+            open_attempts=len(self._attempts),
+            waiting_ops=len(self._queue),
+            ended=self._ended,
+        )
+
+    # --- the driver's ops -----------------------------------------------------------------------
+
+    def _receive(self, op: Op) -> None:
+        """Queue an op, and let act at once what must not wait behind a gate."""
+        self._queue.append(op)
+        if isinstance(op, Fence):
+            key = (op.task_id, op.attempt)
+            if key not in self._closed:
+                self._attempts.setdefault(key, _Attempt()).fenced = True
+        elif isinstance(op, Finish) and op.force:
+            self._forced = True
+
+    def _advance(self) -> None:
+        queue = self._queue
+        while queue:
+            op = queue[0]
+            if isinstance(op, Publish):
+                self._count_held(op, -1)
+                self._append(op.segment)
+                self._step = op.segment.step
+                self._driver_events += op.segment.count
+            elif isinstance(op, Admit):
+                self._admit(op)
+            elif isinstance(op, Commit):
+                if not self._commit(op):
+                    return
+            elif isinstance(op, Fence):
+                self._close((op.task_id, op.attempt))
+            elif isinstance(op, Finish):
+                self._end(op.blob)
+                return
+            else:
+                raise InvalidTransition(f"not an op of a driver: {op!r}")
+            queue.popleft()
+
+    def _admit(self, op: Admit) -> None:
+        key = (op.task_id, op.attempt)
+        attempt = self._attempts.get(key)
+        if key in self._closed or (attempt and attempt.admitted):
+            raise InvalidTransition(f"attempt {op.attempt} of task {op.task_id} is admitted twice")
+        if attempt is None:
+            attempt = self._attempts[key] = _Attempt()
+        attempt.admitted = True
+        self._step = op.step
+        self._drain(attempt)
+
+    def _commit(self, op: Commit) -> bool:
+        """Try to pass a gate."""
+        key = (op.task_id, op.attempt)
+        attempt = self._attempts.get(key)
+        if attempt is None and key in self._closed:
+            self._count_held(op, -1)
+            self._ignored_events += sum(segment.count for segment in op.tail)
+            return True
+        if attempt is None or not attempt.admitted:
+            raise InvalidTransition(
+                f"attempt {op.attempt} of task {op.task_id} is committed but was never admitted"
+            )
+        if not self._tail_placed:
+            self._tail_placed = True
+            self._count_held(op, -1)
+            for segment in op.tail:
+                self._place(attempt, segment)
+        arrived = attempt.next - 1
+        if arrived < op.published and not attempt.fenced and not self._forced:
+            return False
+        if arrived > op.published:
+            raise InvalidTransition(
+                f"attempt {op.attempt} of task {op.task_id} is committed with {op.published} "
+                f"events but has published {arrived}"
+            )
+        self._tail_placed = False
+        self._close(key)
+        return True
+
+    def _end(self, blob: Blob) -> None:
+        segment = Segment(DRIVER, 1, self._step, self._driver_events + 1, 1, blob)
+        self._append(segment, end=True)
+        self._ended = True
+        self._ignored_events += self._held_events
+        self._ignored_batches += len(self._batches)
+        self._held_bytes = self._held_events = 0
+        self._attempts.clear()
+        self._closed.clear()
+        self._batches.clear()
+        self._queue.clear()
+
+    # --- attempts -------------------------------------------------------------------------------
+
+    def _place(self, attempt: _Attempt, segment: Segment) -> bool:
+        """Enter or hold a segment; returns whether anything entered."""
+        first, count, held = segment.first, segment.count, attempt.held
+        if count < 1:
+            raise InvalidTransition(f"a segment without events: {_describe(segment)}")
+        if first == attempt.next and attempt.admitted:
+            self._append(segment)
+            attempt.next = first + count
+            if held:
+                self._drain(attempt)
+                if held and min(held) < attempt.next:
+                    raise _overlap(held[min(held)])
+            return True
+        if first < attempt.next:
+            if first + count > attempt.next:
+                raise _overlap(segment)
+            self._ignored_events += count
+            return False
+        if first in held:
+            if held[first].count != count:
+                raise _overlap(segment)
+            self._ignored_events += count
+            return False
+        held[first] = segment
+        self._held_bytes += _size(segment)
+        self._held_events += count
+        return False
+
+    def _drain(self, attempt: _Attempt) -> None:
+        while (segment := attempt.held.pop(attempt.next, None)) is not None:
+            self._held_bytes -= _size(segment)
+            self._held_events -= segment.count
+            self._append(segment)
+            attempt.next += segment.count
+
+    def _close(self, key: tuple[str, int]) -> None:
+        """Forget an attempt but for its name, by which what still comes of it is recognized."""
+        attempt = self._attempts.pop(key, None)
+        if attempt is not None:
+            for segment in attempt.held.values():
+                self._held_bytes -= _size(segment)
+                self._held_events -= segment.count
+                self._ignored_events += segment.count
+        self._closed[key] = None
+        if len(self._closed) > _CLOSED_KEPT:
+            del self._closed[next(iter(self._closed))]
+
+    def _append(self, segment: Segment, end: bool = False) -> None:
+        seq = self._last + 1
+        self._entries.append(Delivery(seq, segment, end))
+        self._starts.append(seq)
+        self._last += segment.count
+        self._unread_bytes += len(segment.blob) + SEGMENT_OVERHEAD
+
+    def _count_held(self, op: Op, sign: int) -> None:
+        segments: tuple[Segment, ...] = ()
+        if isinstance(op, Publish):
+            segments = (op.segment,)
+        elif isinstance(op, Commit):
+            segments = op.tail
+        for segment in segments:
+            self._held_bytes += sign * _size(segment)
+            self._held_events += sign * segment.count
+
+
+def _size(segment: Segment) -> int:
+    return len(segment.blob) + SEGMENT_OVERHEAD
+
+
+def _describe(segment: Segment) -> str:
+    return (
+        f"events {segment.first}..{segment.first + segment.count - 1} of attempt "
+        f"{segment.attempt} of task {segment.task_id}"
+    )
+
+
+def _overlap(segment: Segment) -> InvalidTransition:
+    return InvalidTransition(f"{_describe(segment)} overlap others that were published before")

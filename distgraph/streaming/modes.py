@@ -1,0 +1,194 @@
+"""What a caller asks of a stream, and the chunks it gets: from events to LangGraph's shapes.
+
+Differences from LangGraph, on purpose: an unknown mode is an error (there it is silent), a tuple of
+modes gives tagged chunks as a list does (there untagged, so that they cannot be told apart), and in
+version "v2" the root graph's schema is applied to the root's chunks only (there to those of
+subgraphs with another state too).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal, Protocol, cast
+
+from distgraph._keys import INTERRUPT
+from distgraph.constants import START
+from distgraph.types import STREAM_MODES
+from distgraph.worker.protocol import StreamRequest
+
+__all__ = ("SKIP", "StreamOptions")
+
+Mapper = Callable[[Any], Any]
+
+
+class Skip(Enum):
+    """Type of ``SKIP``."""
+
+    SKIP = "skip"
+
+
+SKIP: Final = Skip.SKIP
+"""What ``project`` returns for an event that yields no chunk."""
+
+
+class _Projected(Protocol):
+    @property
+    def ns(self) -> tuple[str, ...]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def payload(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """A caller's stream arguments, validated."""
+
+    modes: tuple[str, ...]
+    """Modes to yield, in the order they were given."""
+    tagged: bool
+    """Whether chunks name their mode: modes were given as a list."""
+    print_modes: tuple[str, ...] = ()
+    subgraphs: bool = False
+    output_keys: str | tuple[str, ...] | None = None
+    version: Literal["v1", "v2"] = "v1"
+    output_mapper: Mapper | None = None
+    state_mapper: Mapper | None = None
+    ns: tuple[str, ...] = ()
+    """Namespace of the graph that is streamed; other namespaces are its subgraphs'."""
+
+    @classmethod
+    def parse(
+        cls,
+        stream_mode: str | Sequence[str] | None = None,
+        *,
+        default: str | Sequence[str] = "updates",
+        subgraphs: bool = False,
+        output_keys: str | Sequence[str] | None = None,
+        version: str = "v1",
+        debug: bool | None = False,
+        print_mode: str | Sequence[str] = (),
+        output_mapper: Mapper | None = None,
+        state_mapper: Mapper | None = None,
+        ns: tuple[str, ...] = (),
+    ) -> StreamOptions:
+        """Validate the stream arguments of ``stream``, ``invoke`` and their like.
+
+        Args:
+            stream_mode: A mode for bare chunks, a list for tagged ones, None for ``default``.
+            default: Mode of the graph.
+            subgraphs: Whether events of subgraphs are streamed; chunks then name their namespace.
+            output_keys: Kept for the driver: what ``values`` and ``updates`` are restricted to.
+            version: "v1" for bare or tagged payloads, "v2" for dicts.
+            debug: Print ``updates`` and ``values``, whatever ``print_mode`` says.
+            print_mode: Modes to print as well, yielded or not.
+            output_mapper: Version "v2": turns a dict of ``values`` into the output schema's class.
+            state_mapper: Version "v2": the same for the values of ``checkpoints``.
+            ns: Namespace of the graph that is streamed.
+
+        Raises:
+            ValueError: An unknown mode or version; the message lists the valid ones.
+        """
+        if version not in ("v1", "v2"):
+            raise ValueError(f'stream version must be "v1" or "v2", got {version!r}')
+        asked = default if stream_mode is None else stream_mode
+        modes = _modes("stream_mode", asked)
+        printed = ("updates", "values") if debug else _modes("print_mode", print_mode)
+        return cls(
+            modes=modes,
+            tagged=not isinstance(asked, str),
+            print_modes=printed,
+            subgraphs=bool(subgraphs),
+            output_keys=(
+                output_keys
+                if output_keys is None or isinstance(output_keys, str)
+                else tuple(output_keys)
+            ),
+            version=cast("Literal['v1', 'v2']", version),
+            output_mapper=output_mapper if version == "v2" else None,
+            state_mapper=state_mapper if version == "v2" else None,
+            ns=ns,
+        )
+
+    @property
+    def request(self) -> StreamRequest:
+        """What driver and workers must publish."""
+        return StreamRequest(frozenset(self.modes) | frozenset(self.print_modes), self.subgraphs)
+
+    def project(self, event: _Projected) -> Any:
+        """Return the chunk that the caller gets for an event, ``SKIP`` for none.
+
+        Prints the event where ``print_mode`` asks for it. The event's payload is not changed.
+        """
+        ns, mode, payload = event.ns, event.mode, event.payload
+        if not self.subgraphs and ns != self.ns:
+            return SKIP
+        if mode in self.print_modes:
+            self._print(ns, mode, payload)
+        if mode not in self.modes:
+            return SKIP
+        if self.version == "v2":
+            return self._part(ns, mode, payload)
+        if self.subgraphs:
+            return (ns, mode, payload) if self.tagged else (ns, payload)
+        return (mode, payload) if self.tagged else payload
+
+    def _part(self, ns: tuple[str, ...], mode: str, payload: Any) -> dict[str, Any]:
+        root = ns == self.ns
+        if mode == "values":
+            interrupts: Sequence[Any] = ()
+            if isinstance(payload, dict):
+                if INTERRUPT in payload:
+                    interrupts = payload[INTERRUPT]
+                    payload = {key: val for key, val in payload.items() if key != INTERRUPT}
+                if root and self.output_mapper is not None:
+                    payload = self.output_mapper(payload)
+            return {"type": mode, "ns": ns, "data": payload, "interrupts": interrupts}
+        if root and self.state_mapper is not None:
+            if mode == "checkpoints":
+                payload = _map_values(payload, self.state_mapper)
+            elif mode == "debug" and payload.get("type") == "checkpoint":
+                inner = _map_values(payload.get("payload"), self.state_mapper)
+                payload = {**payload, "payload": inner}
+        return {"type": mode, "ns": ns, "data": payload}
+
+    def _print(self, ns: tuple[str, ...], mode: str, payload: Any) -> None:
+        words = [_bold(f"[{mode}]")]
+        if self.subgraphs and ns:
+            words.append(_yellow(f"[graph={ns}]"))
+        words.append(repr(payload))
+        sys.stdout.write(" ".join(words) + "\n")
+
+
+def _modes(name: str, given: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(given, (str, list, tuple)):
+        raise ValueError(f"{name} is a mode or a list of modes, got {type(given).__name__}")
+    modes = (given,) if isinstance(given, str) else tuple(given)
+    for mode in modes:
+        if mode not in STREAM_MODES:
+            raise ValueError(
+                f"unknown {name} {mode!r}: the stream modes are {', '.join(STREAM_MODES)}"
+            )
+    return modes
+
+
+def _map_values(checkpoint: Any, mapper: Mapper) -> Any:
+    # Before the input is applied, channels that the schema needs are not set yet.
+    if (
+        not isinstance(checkpoint, dict)
+        or not isinstance(checkpoint.get("values"), dict)
+        or START in checkpoint.get("next", ())
+    ):
+        return checkpoint
+    return {**checkpoint, "values": mapper(checkpoint["values"])}
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m"
+
+
+def _yellow(text: str) -> str:
+    return f"\033[1;30;33m{text}\033[0m"

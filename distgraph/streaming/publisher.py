@@ -1,0 +1,498 @@
+"""The worker's half of the event plane: from ``emit`` in a node to puts on the broker.
+
+One *lane* a run, in which at most one put is in flight. Idle: the emitting thread sends at once, so
+no timer or thread switch is in the path of a first token. Busy: events gather until the put is
+acknowledged, then all of them are the next put. A node never waits for its last acknowledgement:
+``close`` hands out what is unsent, and the attempt's result carries it.
+
+Signals (``KeyboardInterrupt`` when a task is cancelled) reach CPython code only behind calls and
+backward jumps. State that must change together is therefore changed by plain statements, without a
+call among them; a put that is interrupted is sent again, for the log takes a segment only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Protocol, TypeAlias
+
+from distgraph.errors import BrokerLost, RunCancelled, RunError
+from distgraph.streaming.codec import join_events, pack_event
+from distgraph.streaming.envelope import Event, Segment
+
+__all__ = ("AttemptStream", "Future", "Publisher", "StreamClosed")
+
+EVENT_OVERHEAD = 64
+"""Bytes that a buffered event counts for besides its pickle."""
+
+_HARD = 8
+_SLICE = 0.05
+_LINGER = 2.0
+_SWEEP_FROM = 64
+_STALE = 60.0
+
+
+class StreamClosed(RunError):
+    """An event was emitted after its attempt had ended."""
+
+
+class Future(Protocol):
+    """What ``concurrent.futures.Future`` has."""
+
+    def result(self) -> float: ...
+
+    def add_done_callback(self, fn: Callable[[Future], object], /) -> object: ...
+
+
+Send: TypeAlias = "Callable[[str, list[Segment]], Future | float]"
+"""Puts segments into the log of the run with that key, none to ask only for the pause.
+
+The acknowledgement is a pause in seconds: 0.0 to go on; above, the log is over its limit, and no
+event is put before a question that is asked after the pause was answered with 0.0.
+"""
+
+_Taken = tuple["AttemptStream", int, list[bytes]]
+
+
+class _Lane:
+    """One run's events in this process. Its fields belong to ``lock``."""
+
+    __slots__ = (
+        "asking",
+        "bytes",
+        "dirty",
+        "error",
+        "events",
+        "in_flight",
+        "last_put",
+        "lock",
+        "next_put",
+        "open",
+        "resend",
+        "run_key",
+        "unacked",
+        "waiting",
+    )
+
+    def __init__(self, run_key: str) -> None:
+        self.run_key = run_key
+        self.lock = threading.Lock()
+        self.waiting: list[Callable[[], object]] = []
+        self.dirty: list[AttemptStream] = []
+        self.bytes = 0
+        self.events = 0
+        self.open = 0
+        self.in_flight: list[_Taken] | None = None
+        self.resend = False
+        self.unacked: list[Segment] = []
+        self.last_put = float("-inf")
+        self.next_put = float("-inf")
+        self.asking = False
+        self.error: RunError | None = None
+
+
+class Publisher:
+    """Sends the events of this process's attempts, whatever run they belong to.
+
+    Args:
+        send: Puts segments into a run's log; see ``Send``. Must not block on the log's readers.
+        clock: Seconds, monotonic.
+        gap: Least time between two puts of a run, in seconds: under load fewer, larger puts cost
+            half the CPU. The first event after a quiet moment does not wait for it.
+        max_bytes: What a run may buffer here before its emitters wait; ``EVENT_OVERHEAD`` an event
+            included.
+        max_events: The same in events.
+        spawn: Starts the sender thread; only tests, which call ``pump`` themselves, replace it.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        gap: float = 0.002,
+        max_bytes: int = 1 << 20,
+        max_events: int = 16_384,
+        spawn: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._send = send
+        self._clock = clock
+        self._gap = gap
+        self._max_bytes = max_bytes
+        self._max_events = max_events
+        self._spawn = _spawn if spawn is None else spawn
+        self._lock = threading.Lock()
+        self._lanes: dict[str, _Lane] = {}
+        # Entered by its lock, never as a Condition: that runs Python code which a signal can
+        # interrupt with the lock held.
+        self._due_lock = threading.Lock()
+        self._wake = threading.Condition(self._due_lock)
+        self._due: dict[_Lane, float] = {}
+        self._serving = False
+
+    # --- runs and attempts ----------------------------------------------------------------------
+
+    def open(
+        self, run_key: str, task_id: str, attempt: int, step: int, node: str = ""
+    ) -> AttemptStream:
+        """Begin an attempt's stream. ``node`` is for errors only."""
+        with self._lock:
+            lane = self._lanes.get(run_key)
+            if lane is None:
+                if len(self._lanes) >= _SWEEP_FROM:
+                    self._sweep()
+                lane = self._lanes[run_key] = _Lane(run_key)
+            lane.open += 1
+        return AttemptStream(self, lane, task_id, attempt, step, node)
+
+    def forget(self, run_key: str) -> None:
+        """Drop a run that has ended: what is unsent is discarded, emitters get ``RunCancelled``."""
+        with self._lock:
+            lane = self._lanes.pop(run_key, None)
+        if lane is not None:
+            self._break(lane, RunCancelled("the run has ended: its stream takes no more events"))
+
+    @property
+    def runs(self) -> int:
+        """Runs of which this process holds anything."""
+        return len(self._lanes)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def pump(self) -> float | None:
+        """Send what is due; return the seconds until the next put is, None if none will be."""
+        now = self._clock()
+        with self._due_lock:
+            ready = [lane for lane, due in self._due.items() if due <= now]
+            for lane in ready:
+                del self._due[lane]
+        for lane in ready:
+            with lane.lock:
+                taken = self._start_put(lane)
+            if taken is not None:
+                self._put(lane, taken)
+        with self._due_lock:
+            return min(self._due.values()) - self._clock() if self._due else None
+
+    def _serve(self) -> None:
+        """Body of the sender thread: ends after a while without work."""
+        while True:
+            wait = self.pump()
+            with self._due_lock:
+                if not self._due:
+                    if not self._wake.wait(_LINGER) and not self._due:
+                        self._serving = False
+                        return
+                elif wait is not None and wait > 0:
+                    self._wake.wait(wait)
+
+    def _schedule(self, lane: _Lane, when: float) -> None:
+        with self._due_lock:
+            due = self._due.get(lane)
+            if due is None or when < due:
+                self._due[lane] = when
+                self._wake.notify()
+            if not self._serving:
+                self._spawn(self._serve)
+                self._serving = True
+
+    def _start_put(self, lane: _Lane) -> list[_Taken] | None:
+        """Take what the next put carries, if one may start. The lane's lock is held."""
+        if lane.error is not None:
+            return None
+        if lane.in_flight is not None:
+            if not lane.resend:
+                return None
+            lane.resend = False
+            return lane.in_flight
+        if not lane.dirty:
+            return None
+        now = self._clock()
+        if now < lane.next_put:
+            self._schedule(lane, lane.next_put)
+            return None
+        taken: list[_Taken] = []
+        lane.in_flight = taken
+        lane.last_put = now
+        if lane.asking:
+            return taken
+        for stream in lane.dirty:
+            pending = stream._pending
+            sent = stream._sent + len(pending)
+            if sent > stream._sent:
+                taken += [(stream, stream._sent + 1, pending)]
+                stream._pending = []
+                stream._sent = sent
+        lane.dirty = []
+        lane.bytes = lane.events = 0
+        self._give_room(lane)
+        return taken
+
+    def _put(self, lane: _Lane, taken: list[_Taken]) -> None:
+        """Send what ``_start_put`` took. No lock is held."""
+        try:
+            segments = [
+                Segment(s._task_id, s._attempt, s._step, first, len(packed), join_events(packed))
+                for s, first, packed in taken
+            ]
+            lane.unacked = segments
+            ack = self._send(lane.run_key, segments)
+            if isinstance(ack, (int, float)):
+                self._acked(lane, taken, ack)
+            else:
+                ack.add_done_callback(lambda future: self._settled(lane, taken, future))
+        except Exception as error:
+            self._lost(lane, error)
+        except BaseException:
+            self._interrupted(lane)
+            raise
+
+    def _settled(self, lane: _Lane, taken: list[_Taken], future: Future) -> None:
+        try:
+            self._acked(lane, taken, future.result())
+        except Exception as error:
+            self._lost(lane, error)
+        except BaseException:
+            self._interrupted(lane)
+            raise
+
+    def _acked(self, lane: _Lane, taken: list[_Taken], pause: float) -> None:
+        with lane.lock:
+            if lane.in_flight is not taken:
+                return
+            lane.in_flight = None
+            lane.resend = False
+            lane.unacked = []
+            lane.asking = pause > 0
+            lane.next_put = self._clock() + pause if lane.asking else lane.last_put + self._gap
+            if lane.dirty:
+                self._schedule(lane, lane.next_put)
+        self._drop_if_idle(lane)
+
+    def _lost(self, lane: _Lane, cause: BaseException) -> None:
+        error = BrokerLost(
+            f"the events of run {lane.run_key} can no longer be sent "
+            f"({type(cause).__name__}: {cause})"
+        )
+        error.__cause__ = cause
+        self._break(lane, error)
+
+    def _break(self, lane: _Lane, error: RunError) -> None:
+        with lane.lock:
+            if lane.error is None:
+                lane.error = error
+            self._give_room(lane)
+        self._drop_if_idle(lane)
+
+    def _drop_if_idle(self, lane: _Lane) -> None:
+        # A lane that was told to pause stays until it may go on, for the attempts to come.
+        with self._lock:
+            done = lane.error is not None or (lane.in_flight is None and not lane.asking)
+            if not lane.open and done and self._lanes.get(lane.run_key) is lane:
+                del self._lanes[lane.run_key]
+
+    def _sweep(self) -> None:
+        """Drop lanes that were told to pause and never went on. The publisher's lock is held."""
+        old = self._clock() - _STALE
+        for lane in list(self._lanes.values()):
+            if not lane.open and lane.in_flight is None and lane.next_put < old:
+                del self._lanes[lane.run_key]
+
+    def _interrupted(self, lane: _Lane) -> None:
+        """Send again what a thread had taken that was interrupted; the log ignores a repeat."""
+        with lane.lock:
+            lane.resend = lane.in_flight is not None
+        self._schedule(lane, self._clock())
+
+    @staticmethod
+    def _give_room(lane: _Lane) -> None:
+        """Wake whoever waits for room, to look again. The lane's lock is held."""
+        waiting, lane.waiting = lane.waiting, []
+        for wake in waiting:
+            wake()
+
+
+class AttemptStream:
+    """One attempt's way into the stream of its run. Every method may be called from any thread."""
+
+    __slots__ = (
+        "_attempt",
+        "_closed",
+        "_lane",
+        "_node",
+        "_pending",
+        "_publisher",
+        "_refusal",
+        "_sent",
+        "_step",
+        "_task_id",
+    )
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        lane: _Lane,
+        task_id: str,
+        attempt: int,
+        step: int,
+        node: str,
+    ) -> None:
+        self._publisher = publisher
+        self._lane = lane
+        self._task_id = task_id
+        self._attempt = attempt
+        self._step = step
+        self._node = node
+        self._pending: list[bytes] = []
+        self._sent = 0
+        self._refusal: RunError | None = None
+        self._closed: tuple[int, tuple[Segment, ...]] | None = None
+
+    def emit(self, event: Event, *, wait: bool = True) -> None:
+        """Publish one event: pickled now, sent at once if the lane is idle.
+
+        Waits while the run's buffer in this process is full, that is while the consumer is slow.
+        With ``wait=False`` it waits only at eight times that, which is for code on an event loop
+        that awaits ``room()`` between events.
+
+        Raises:
+            SerializationError: The payload cannot be pickled; names node and mode.
+            StreamClosed: The attempt has ended.
+            RunCancelled: The attempt was cancelled, or the run has ended.
+            BrokerLost: The stream is gone.
+        """
+        data = pack_event(event, self._node and f"node {self._node!r}")
+        publisher, lane = self._publisher, self._lane
+        factor = 1 if wait else _HARD
+        room = taken = None
+        try:
+            while True:
+                with lane.lock:
+                    if self._refusal is not None or lane.error is not None:
+                        raise self._why_not()
+                    if (
+                        lane.bytes < publisher._max_bytes * factor
+                        and lane.events < publisher._max_events * factor
+                    ):
+                        pending = self._pending
+                        if not pending:
+                            lane.dirty.append(self)
+                        lane.bytes += len(data) + EVENT_OVERHEAD
+                        lane.events += 1
+                        pending.append(data)
+                        if lane.in_flight is None:
+                            due = publisher._due.get(lane)
+                            if due is None or publisher._clock() >= due:
+                                taken = publisher._start_put(lane)
+                        break
+                    if room is None:
+                        room = threading.Lock()
+                        room.acquire()
+                        lane.waiting.append(room.release)
+                # In slices: a KeyboardInterrupt that cancels the task is only seen between them.
+                if room.acquire(timeout=_SLICE):
+                    room = None
+            if taken is not None:
+                publisher._put(lane, taken)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                publisher._interrupted(lane)
+            raise
+
+    @property
+    def congested(self) -> bool:
+        """Whether ``emit`` would wait."""
+        lane, publisher = self._lane, self._publisher
+        return lane.bytes >= publisher._max_bytes or lane.events >= publisher._max_events
+
+    async def room(self) -> None:
+        """Wait until ``emit`` would not; raises what ``emit`` would."""
+        lane, loop = self._lane, asyncio.get_running_loop()
+        while True:
+            with lane.lock:
+                if self._refusal is not None or lane.error is not None:
+                    raise self._why_not()
+                if not self.congested:
+                    return
+                waiter = loop.create_future()
+                lane.waiting.append(partial(_wake_waiter, loop, waiter))
+            await waiter
+
+    def close(self) -> tuple[int, tuple[Segment, ...]]:
+        """End the stream without waiting; later events are refused with ``StreamClosed``.
+
+        Returns how many events were emitted, and those that no put has taken: at most one segment,
+        unless the broker was lost. A second call returns the same.
+        """
+        return self._end(
+            StreamClosed(
+                f"{self._describe()} has ended: its writer takes no more events. A thread that a "
+                "node starts must end before the node returns."
+            ),
+            discard=False,
+        )
+
+    def cancel(self) -> None:
+        """End the stream and discard what is unsent; emitters get ``RunCancelled``."""
+        self._end(RunCancelled(f"{self._describe()} was cancelled"), discard=True)
+
+    def _end(self, refusal: RunError, discard: bool) -> tuple[int, tuple[Segment, ...]]:
+        lane = self._lane
+        with lane.lock:
+            if self._closed is not None:
+                return self._closed
+            self._refusal = refusal
+            pending, self._pending = self._pending, []
+            first = self._sent + 1
+            if pending:
+                lane.bytes -= sum(map(len, pending)) + EVENT_OVERHEAD * len(pending)
+                lane.events -= len(pending)
+            lane.dirty = [stream for stream in lane.dirty if stream is not self]
+            tail = [] if lane.error is None else [s for s in lane.unacked if self._owns(s)]
+            if pending and not discard:
+                self._sent += len(pending)
+                blob = join_events(pending)
+                tail.append(
+                    Segment(self._task_id, self._attempt, self._step, first, len(pending), blob)
+                )
+            self._closed = self._sent, tuple(tail)
+            Publisher._give_room(lane)
+        with self._publisher._lock:
+            lane.open -= 1
+        self._publisher._drop_if_idle(lane)
+        return self._closed
+
+    def _owns(self, segment: Segment) -> bool:
+        return segment.task_id == self._task_id and segment.attempt == self._attempt
+
+    def _why_not(self) -> RunError:
+        reason = self._refusal or self._lane.error
+        if reason is None:
+            raise AssertionError("an open stream refuses an event")
+        # A fresh one each time: threads that raise one object would share its traceback.
+        error = type(reason)(*reason.args)
+        error.__cause__ = reason.__cause__
+        return error
+
+    def _describe(self) -> str:
+        who = f"node {self._node!r}" if self._node else f"task {self._task_id}"
+        return f"attempt {self._attempt} of {who} in step {self._step}"
+
+
+def _wake_waiter(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    # A closed loop has nobody who waits.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_settle, waiter)
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _spawn(body: Callable[[], None]) -> None:
+    threading.Thread(target=body, name="distgraph-publisher", daemon=True).start()
