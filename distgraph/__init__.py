@@ -1,0 +1,62 @@
+"""LangGraph's graph and streaming API, executed on a Ray cluster, streamed back in order."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distgraph.config import get_config, get_store, get_stream_writer
+    from distgraph.constants import END, START
+    from distgraph.graph import MessagesState, StateGraph, add_messages
+    from distgraph.runtime import Runtime, get_runtime
+    from distgraph.serde.pickling import register_serializer
+    from distgraph.types import Command, Overwrite, Send, StreamWriter
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "END": "distgraph.constants",
+    "START": "distgraph.constants",
+    "MessagesState": "distgraph.graph",
+    "StateGraph": "distgraph.graph",
+    "add_messages": "distgraph.graph",
+    "Command": "distgraph.types",
+    "Overwrite": "distgraph.types",
+    "Send": "distgraph.types",
+    "StreamWriter": "distgraph.types",
+    "Runtime": "distgraph.runtime",
+    "get_runtime": "distgraph.runtime",
+    "get_config": "distgraph.config",
+    "get_store": "distgraph.config",
+    "get_stream_writer": "distgraph.config",
+    "register_serializer": "distgraph.serde.pickling",
+}
+
+__all__ = (
+    "END",
+    "START",
+    "Command",
+    "MessagesState",
+    "Overwrite",
+    "Runtime",
+    "Send",
+    "StateGraph",
+    "StreamWriter",
+    "__version__",
+    "add_messages",
+    "get_config",
+    "get_runtime",
+    "get_store",
+    "get_stream_writer",
+    "register_serializer",
+)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,37 @@
+"""Where runs execute: on Ray, or in this process."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distgraph.backends.base import Backend
+
+__all__ = ("resolve",)
+
+ENV = "DISTGRAPH_BACKEND"
+
+
+def resolve(backend: str | Backend | None) -> Backend:
+    """Return the backend of that name: "ray", "local", or what ``DISTGRAPH_BACKEND`` names.
+
+    Raises:
+        ValueError: There is no backend of that name.
+    """
+    name = backend_name(backend)
+    if not isinstance(name, str):
+        return name
+    module = import_module("distgraph.backends.local" if name == "local" else "actors.backend")
+    found: Backend = module.backend()
+    return found
+
+
+def backend_name(backend: str | Backend | None) -> str | Backend:
+    """Return what ``resolve`` would choose, without importing it."""
+    chosen = backend if backend is not None else os.environ.get(ENV) or "ray"
+    if isinstance(chosen, str) and chosen not in ("ray", "local"):
+        source = f"environment variable {ENV}" if backend is None else "backend"
+        raise ValueError(f"{source} is {chosen!r}; choose 'ray' or 'local'")
+    return chosen

@@ -1,0 +1,53 @@
+"""What a backend implements: it starts a run and hands out its events, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distgraph.engine.instructions import RunOptions
+from distgraph.streaming.envelope import END_MODE, StreamEvent
+from distgraph.worker.protocol import RunInfo
+
+if TYPE_CHECKING:
+    from distgraph.graph.compiled import CompiledStateGraph
+
+__all__ = ("END_MODE", "Backend", "RunHandle", "RunPlan")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One run, checked and complete, before anything has been started."""
+
+    graph: CompiledStateGraph[Any, Any, Any, Any]
+    input: Any
+    options: RunOptions
+    info: RunInfo
+    want_output: bool
+    """Whether the terminal event carries the graph's output."""
+
+
+class RunHandle(Protocol):
+    """A run that has been started, as its one consumer holds it."""
+
+    def read(self) -> Sequence[StreamEvent]:
+        """Wait for events and return them. The last one of the run has mode ``END_MODE``.
+
+        Its payload is a dict: ``status``, ``value``, ``error``, ``interrupts``.
+        """
+
+    async def aread(self) -> Sequence[StreamEvent]:
+        """As ``read``, without blocking the event loop."""
+
+    def close(self) -> None:
+        """Leave. A run that has not ended is cancelled, and its tasks freed."""
+
+
+class Backend(Protocol):
+    """Executes runs."""
+
+    name: str
+
+    def start(self, plan: RunPlan, *, is_async: bool) -> RunHandle:
+        """Start a run. ``is_async``: the caller is a coroutine on a running event loop."""

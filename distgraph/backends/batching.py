@@ -1,0 +1,143 @@
+"""Which attempts of a step travel together: pure, with the clock as an argument.
+
+A Ray task costs about a millisecond. A node that takes far less is batched, a node that takes
+longer is not, and which of the two a node is, it tells by running: the first attempts of a wide
+step are sent alone, the others wait for what these took, but for no longer than a moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+SHORT = 0.005
+"""Seconds below which an attempt is worth batching."""
+
+TARGET = 0.05
+"""Seconds that a batch may take: a result waits for its batch at most so long."""
+
+PATIENCE = 0.02
+"""Seconds to wait for the first results of a node never seen before."""
+
+_WEIGHT = 0.3
+
+
+class Durations:
+    """What attempts of each node took, in seconds, smoothed. Shared by all runs of a driver."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, float] = {}
+
+    def get(self, node: Hashable) -> float | None:
+        """Return a node's usual duration, None before the first."""
+        return self._known.get(node)
+
+    def note(self, node: Hashable, duration: float) -> None:
+        """Take a measured duration into account."""
+        known = self._known.get(node)
+        # a slow attempt counts at once: a batch of slow ones would be the costlier mistake
+        fresh = known is None or duration > SHORT
+        self._known[node] = duration if fresh else known + _WEIGHT * (duration - known)  # type: ignore[operator]
+
+
+@dataclass(slots=True)
+class _Queue(Generic[T]):
+    waiting: deque[T] = field(default_factory=deque)
+    alone: bool = False
+    probing: int = 0
+    """Probes whose result is still out."""
+    since: float = 0.0
+
+
+class Batcher(Generic[T]):
+    """Groups the attempts of one run.
+
+    Args:
+        durations: What is known of the nodes.
+        slots: Attempts that the cluster can run at once.
+        bound: ``max_concurrency`` of the run: groups in flight at once. None: no bound.
+    """
+
+    def __init__(self, durations: Durations, slots: int, bound: int | None = None) -> None:
+        self._durations = durations
+        self._slots = max(1, slots)
+        self._bound = bound
+        self._queues: dict[Hashable, _Queue[T]] = {}
+        self._in_flight = 0
+
+    def add(self, node: Hashable, items: Sequence[T], *, alone: bool = False) -> None:
+        """Queue attempts of a node that are ready. ``alone``: its attempts are never batched."""
+        self._queues.setdefault(node, _Queue(alone=alone)).waiting.extend(items)
+
+    def clear(self) -> None:
+        """Drop whatever waits."""
+        self._queues.clear()
+
+    def waiting(self) -> list[T]:
+        """Return the attempts that have not been sent."""
+        return [item for queue in self._queues.values() for item in queue.waiting]
+
+    def discard(self, item: T) -> bool:
+        """Drop one attempt that waits. Return whether it did."""
+        for queue in self._queues.values():
+            if item in queue.waiting:
+                queue.waiting.remove(item)
+                return True
+        return False
+
+    def take(self, now: float) -> list[tuple[Hashable, list[T]]]:
+        """Return the groups to send now, each with its node."""
+        groups: list[tuple[Hashable, list[T]]] = []
+        for node, queue in list(self._queues.items()):
+            while queue.waiting and (self._bound is None or self._in_flight < self._bound):
+                size = 1 if queue.alone else self._size(node, queue, now)
+                if size == 0:
+                    break
+                count = min(size, len(queue.waiting))
+                groups.append((node, [queue.waiting.popleft() for _ in range(count)]))
+                self._in_flight += 1
+            if not queue.waiting and not queue.probing:
+                del self._queues[node]
+        return groups
+
+    def _size(self, node: Hashable, queue: _Queue[T], now: float) -> int:
+        """Return how many attempts go together, 0 to wait."""
+        known = self._durations.get(node)
+        waiting = len(queue.waiting)
+        if known is None:
+            if not queue.probing and waiting <= self._slots:
+                return 1
+            if queue.probing < self._slots:
+                queue.since = now if not queue.probing else queue.since
+                queue.probing += 1
+                return 1
+            return 0 if now < queue.since + PATIENCE else 1
+        if known >= SHORT or waiting <= self._slots:
+            return 1
+        fair = math.ceil(waiting / (2 * self._slots))
+        return max(1, min(fair, int(TARGET / max(known, 1e-6))))
+
+    def ended(self, node: Hashable, durations: Sequence[float]) -> None:
+        """Note that a group came back, and what its attempts took (empty where it was lost)."""
+        self._in_flight -= 1
+        for duration in durations:
+            self._durations.note(node, duration)
+        queue = self._queues.get(node)
+        if queue is not None and queue.probing:
+            queue.probing -= 1
+            if not queue.waiting and not queue.probing:
+                del self._queues[node]
+
+    def deadline(self) -> float | None:
+        """Return when ``take`` has more to give though nothing came back, None for never."""
+        waits = [
+            q.since + PATIENCE
+            for node, q in self._queues.items()
+            if q.waiting and q.probing and self._durations.get(node) is None
+        ]
+        return min(waits, default=None)

@@ -1,0 +1,158 @@
+"""From engine to backend: instructions become stream operations, and work to start or cancel.
+
+Every backend feeds events in and carries out the actions that come back. What a backend has to
+know of ordering is in the actions: they are complete and in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from distgraph.engine.instructions import (
+    AttemptEnded,
+    CancelRequested,
+    CancelTask,
+    Emit,
+    InputEvent,
+    RunOptions,
+    RunStarted,
+    StartTask,
+)
+from distgraph.engine.instructions import Finish as RunFinished
+from distgraph.engine.machine import Machine
+from distgraph.engine.spec import GraphSpec
+from distgraph.serde.exceptions import ShippedError
+from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment
+from distgraph.streaming.log import Admit, Commit, Fence, Finish, Op, Publish
+from distgraph.worker.protocol import AttemptOutcome
+
+Encode = Callable[[list[Event]], Any]
+
+
+@dataclass(slots=True)
+class Actions:
+    """What a backend does next: first the operations, then the rest."""
+
+    ops: list[Op] = field(default_factory=list)
+    start: list[StartTask] = field(default_factory=list)
+    cancel: list[CancelTask] = field(default_factory=list)
+    finished: RunFinished | None = None
+
+
+class Coordinator:
+    """One run's engine, as a backend drives it. Not thread-safe: one event at a time."""
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        options: RunOptions,
+        *,
+        encode: Encode,
+        want_output: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._machine = Machine(spec, options)
+        self._modes = options.stream.modes
+        self._encode = encode
+        self._want_output = want_output
+        self._now = now
+        self._published = 0
+        self._admitted: set[tuple[str, int]] = set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return self._machine.finished
+
+    def start(self, value: Any) -> Actions:
+        """Begin the run with its input."""
+        return self._feed(RunStarted(value), [])
+
+    def ended(self, outcome: AttemptOutcome) -> Actions:
+        """Take the outcome of an attempt. One that is no longer wanted does nothing."""
+        key = (outcome.task_id, outcome.attempt)
+        if self._machine.finished or key not in self._admitted:
+            return Actions()
+        self._admitted.discard(key)
+        if outcome.extra.get("lost"):
+            gate: Op = Fence(*key)
+        else:
+            gate = Commit(*key, outcome.published, outcome.tail)
+        return self._feed(AttemptEnded(outcome), [gate])
+
+    def cancel(self) -> Actions:
+        """End the run."""
+        return self._feed(CancelRequested(), [])
+
+    def _feed(self, event: InputEvent, ops: list[Op]) -> Actions:
+        actions = Actions(ops)
+        events: list[Event] = []
+        step = 0
+        for instruction in self._machine.handle(event):
+            if isinstance(instruction, Emit):
+                if events and step != instruction.step:
+                    self._flush(actions, events, step)
+                step = instruction.step
+                events.extend(self._shown(instruction))
+                continue
+            self._flush(actions, events, step)
+            if isinstance(instruction, StartTask):
+                request = instruction.request
+                self._admitted.add((request.task_id, request.attempt))
+                actions.ops.append(Admit(request.task_id, request.attempt, request.step))
+                actions.start.append(instruction)
+            elif isinstance(instruction, CancelTask):
+                self._admitted.discard((instruction.task_id, instruction.attempt))
+                actions.ops.append(Fence(instruction.task_id, instruction.attempt))
+                actions.cancel.append(instruction)
+            else:
+                actions.finished = instruction
+                actions.ops.append(self._terminal(instruction))
+        self._flush(actions, events, step)
+        return actions
+
+    def _shown(self, emit: Emit) -> Sequence[Event]:
+        payload = _portable(emit.payload)
+        shown = []
+        if emit.mode in self._modes:
+            shown.append(Event(emit.ns, emit.mode, payload))
+        if emit.debug_type is not None and "debug" in self._modes:
+            wrapped = {
+                "step": emit.step,
+                "timestamp": self._now().isoformat(),
+                "type": emit.debug_type,
+                "payload": payload,
+            }
+            shown.append(Event(emit.ns, "debug", wrapped))
+        return shown
+
+    def _flush(self, actions: Actions, events: list[Event], step: int) -> None:
+        if events:
+            first = self._published + 1
+            self._published += len(events)
+            segment = Segment(DRIVER, 1, step, first, len(events), self._encode(list(events)))
+            actions.ops.append(Publish(segment))
+            events.clear()
+
+    def _terminal(self, finish: RunFinished) -> Op:
+        error = finish.error
+        if isinstance(error, BaseException):
+            error = ShippedError.capture(error)
+        value = finish.value if self._want_output or finish.status == "command" else None
+        end = {
+            "status": finish.status,
+            "value": value,
+            "error": error,
+            "interrupts": tuple(finish.interrupts),
+        }
+        return Finish(self._encode([Event((), END_MODE, end)]), finish.status == "cancelled")
+
+
+def _portable(payload: Any) -> Any:
+    """Replace an exception in a payload by what survives the way to the caller."""
+    if isinstance(payload, dict) and isinstance(payload.get("error"), BaseException):
+        return {**payload, "error": ShippedError.capture(payload["error"])}
+    return payload

@@ -1,0 +1,38 @@
+"""What code inside a node can ask for: its config, its stream writer, its store.
+
+Each works in the node, in what it calls, in coroutines, and in threads that copied the context
+(``contextvars.copy_context().run``, ``asyncio.to_thread``, LangChain's executors).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distgraph.types import StreamWriter
+from distgraph.worker.context import current_task
+
+__all__ = ("get_config", "get_store", "get_stream_writer")
+
+
+def get_config() -> dict[str, Any]:
+    """Return the current node's config: ``metadata``, ``tags``, ``configurable``, ``callbacks``, …
+
+    Raises ``RuntimeError`` outside of a run.
+    """
+    return current_task("get_config").config
+
+
+def get_stream_writer() -> StreamWriter:
+    """Return the function that emits its argument in stream mode ``custom``.
+
+    Where that mode is not streamed it does nothing. Raises ``RuntimeError`` outside of a run.
+    """
+    return current_task("get_stream_writer").writer
+
+
+def get_store() -> Any:
+    """Return the store that the graph was compiled with, None without one.
+
+    Raises ``RuntimeError`` outside of a run.
+    """
+    return current_task("get_store").store

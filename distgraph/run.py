@@ -1,0 +1,412 @@
+"""Running a compiled graph: ``invoke``, ``stream``, ``batch`` and their async forms.
+
+Each call is checked when it is made, not when its first chunk is asked for. A run itself starts
+with the first chunk, and ends with the last, or when the iterator is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal
+
+from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
+from distgraph._keys import INTERRUPT
+from distgraph.backends import resolve
+from distgraph.backends.base import END_MODE, Backend, RunPlan
+from distgraph.engine.instructions import RunOptions
+from distgraph.errors import ParentCommand, RunCancelled, UnsupportedError
+from distgraph.serde.exceptions import ShippedError
+from distgraph.streaming.envelope import Event, StreamEvent
+from distgraph.streaming.modes import SKIP, StreamOptions
+from distgraph.types import GraphOutput
+from distgraph.worker.context import TaskContext, active_task, base_config
+from distgraph.worker.protocol import RunInfo, StreamRequest
+
+Version = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One checked call of ``stream`` or ``invoke``."""
+
+    plan: RunPlan
+    backend: Backend
+    stream: StreamOptions
+    parent: TaskContext | None
+
+    def chunks(self, event: StreamEvent) -> Iterator[Any]:
+        """Turn an event into the caller's chunk, and pass it to the graph around this one."""
+        if self.parent is not None:
+            wanted = self.parent.run.stream
+            if wanted.subgraphs and event.mode in wanted.modes:
+                self.parent.emit(Event(event.ns, event.mode, event.payload))
+        payload = event.payload
+        if isinstance(payload, dict) and isinstance(payload.get("error"), ShippedError):
+            event = event._replace(payload={**payload, "error": payload["error"].rebuild()})
+        chunk = self.stream.project(event)
+        if chunk is not SKIP:
+            yield chunk
+
+
+def _raise_failure(call: _Call, end: Mapping[str, Any]) -> None:
+    status = end["status"]
+    if status == "error":
+        error = end["error"]
+        raise error.rebuild()
+    if status == "cancelled":
+        raise RunCancelled(f"run {call.plan.options.run_id} was cancelled")
+    if status == "command":
+        raise ParentCommand(end["value"])
+
+
+class RunMethods:
+    """The methods of a compiled graph that run it."""
+
+    def stream(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None = None,
+        *,
+        context: Any = None,
+        stream_mode: str | Sequence[str] | None = None,
+        print_mode: str | Sequence[str] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Literal["*"] | Sequence[str] | None = None,
+        interrupt_after: Literal["*"] | Sequence[str] | None = None,
+        durability: str | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Version = "v1",
+    ) -> Iterator[Any]:
+        """Run the graph and yield its stream.
+
+        Args:
+            input: A dict of state keys, an object of the input schema, or a ``Command``.
+            config: ``tags``, ``metadata``, ``configurable``, ``callbacks``, ``run_name``,
+                ``run_id``, ``recursion_limit``, ``max_concurrency``.
+            context: Run-scoped value for ``Runtime.context``; a dict becomes the
+                ``context_schema``.
+            stream_mode: One mode (bare payloads) or a list (``(mode, payload)``). Default
+                ``updates``, or ``values`` where the graph is run inside a node.
+            print_mode: Modes whose chunks are also printed.
+            output_keys: State keys that ``values`` and ``updates`` show; a str shows its bare
+                value.
+            interrupt_before: Nodes to stop before, in place of those of ``compile``.
+            interrupt_after: Nodes to stop after, in place of those of ``compile``.
+            durability: Refused until checkpointing exists.
+            subgraphs: Also stream what happens in subgraphs: chunks gain a namespace.
+            debug: Also print updates and values.
+            version: "v1", or "v2" for ``{"type", "ns", "data"}`` chunks.
+
+        Raises:
+            ValueError, TypeError: An argument is invalid.
+            Exception: A node's own exception, with node, step, host and remote traceback as notes.
+            RunError: The run ended for a reason that is not the user's code.
+        """
+        return self._iterate(
+            self._call(
+                input,
+                config,
+                context=context,
+                stream_mode=stream_mode,
+                print_mode=print_mode,
+                output_keys=output_keys,
+                interrupt_before=interrupt_before,
+                interrupt_after=interrupt_after,
+                durability=durability,
+                subgraphs=subgraphs,
+                debug=debug,
+                version=version,
+            )
+        )
+
+    def astream(
+        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        """As ``stream``, for ``async for``."""
+        return self._aiterate(self._call(input, config, **options))
+
+    def invoke(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None = None,
+        *,
+        stream_mode: str | Sequence[str] = "values",
+        version: Version = "v1",
+        **options: Any,
+    ) -> Any:
+        """Run the graph and return its output, or a list of chunks for another ``stream_mode``.
+
+        Takes what ``stream`` takes. With ``version="v2"`` the output is a ``GraphOutput``.
+        """
+        call, chunks = self._invocation(input, config, stream_mode, version, options)
+        end: dict[str, Any] = {}
+        for chunk in self._iterate(call, end):
+            chunks.append(chunk)
+        return self._result(call, chunks, end, stream_mode)
+
+    async def ainvoke(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None = None,
+        *,
+        stream_mode: str | Sequence[str] = "values",
+        version: Version = "v1",
+        **options: Any,
+    ) -> Any:
+        """As ``invoke``, awaited."""
+        call, chunks = self._invocation(input, config, stream_mode, version, options)
+        end: dict[str, Any] = {}
+        async for chunk in self._aiterate(call, end):
+            chunks.append(chunk)
+        return self._result(call, chunks, end, stream_mode)
+
+    def batch(
+        self,
+        inputs: Sequence[Any],
+        config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Run the graph on each input, side by side, and return the outputs in order.
+
+        ``config["max_concurrency"]`` bounds how many runs go at once.
+        """
+        configs = _configs(config, len(inputs))
+        if not inputs:
+            return []
+
+        def one(value: Any, own: Mapping[str, Any] | None) -> Any:
+            try:
+                return self.invoke(value, own, **options)
+            except Exception as error:
+                if return_exceptions:
+                    return error
+                raise
+
+        workers = min(_batch_width(configs), len(inputs))
+        with ThreadPoolExecutor(workers, thread_name_prefix="distgraph-batch") as pool:
+            jobs = [
+                pool.submit(contextvars.copy_context().run, one, value, own)
+                for value, own in zip(inputs, configs, strict=True)
+            ]
+            return [job.result() for job in jobs]
+
+    async def abatch(
+        self,
+        inputs: Sequence[Any],
+        config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """As ``batch``, awaited."""
+        configs = _configs(config, len(inputs))
+        room = asyncio.Semaphore(_batch_width(configs))
+
+        async def one(value: Any, own: Mapping[str, Any] | None) -> Any:
+            async with room:
+                return await self.ainvoke(value, own, **options)
+
+        jobs = [one(value, own) for value, own in zip(inputs, configs, strict=True)]
+        return list(await asyncio.gather(*jobs, return_exceptions=return_exceptions))
+
+    # --- one body for all of them ---------------------------------------------------------------
+
+    def _iterate(self, call: _Call, end: dict[str, Any] | None = None) -> Iterator[Any]:
+        handle = call.backend.start(call.plan, is_async=False)
+        try:
+            while True:
+                for event in handle.read():
+                    if event.mode == END_MODE:
+                        _raise_failure(call, event.payload)
+                        if end is not None:
+                            end.update(event.payload)
+                        return
+                    yield from call.chunks(event)
+        finally:
+            handle.close()
+
+    async def _aiterate(
+        self, call: _Call, end: dict[str, Any] | None = None
+    ) -> AsyncIterator[Any]:
+        handle = call.backend.start(call.plan, is_async=True)
+        try:
+            while True:
+                for event in await handle.aread():
+                    if event.mode == END_MODE:
+                        _raise_failure(call, event.payload)
+                        if end is not None:
+                            end.update(event.payload)
+                        return
+                    for chunk in call.chunks(event):
+                        yield chunk
+        finally:
+            handle.close()
+
+    def _invocation(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None,
+        stream_mode: str | Sequence[str],
+        version: Version,
+        options: dict[str, Any],
+    ) -> tuple[_Call, list[Any]]:
+        for_output = stream_mode == "values"
+        call = self._call(
+            input,
+            config,
+            stream_mode=() if for_output else stream_mode,
+            version=version,
+            want_output=for_output,
+            **options,
+        )
+        return call, []
+
+    def _result(
+        self,
+        call: _Call,
+        chunks: list[Any],
+        end: Mapping[str, Any],
+        stream_mode: str | Sequence[str],
+    ) -> Any:
+        if stream_mode != "values":
+            return chunks
+        value, interrupts = end["value"], tuple(end["interrupts"])
+        if call.stream.version == "v2":
+            mapper = getattr(self, "output_mapper", None)
+            if mapper is not None and isinstance(value, dict):
+                value = mapper(value)
+            return GraphOutput(value, interrupts)
+        if end["status"] == "interrupted" and interrupts:
+            base = value if isinstance(value, dict) else {}
+            return {**base, INTERRUPT: list(interrupts)}
+        return value
+
+    def _call(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None,
+        *,
+        context: Any = None,
+        stream_mode: str | Sequence[str] | None = None,
+        print_mode: str | Sequence[str] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Literal["*"] | Sequence[str] | None = None,
+        interrupt_after: Literal["*"] | Sequence[str] | None = None,
+        durability: str | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Version = "v1",
+        want_output: bool = False,
+    ) -> _Call:
+        graph: Any = self
+        if durability is not None:
+            raise UnsupportedError(
+                f"durability={durability!r} says how checkpoints are written, and this version "
+                "cannot write any; leave it out"
+            )
+        parent = active_task()
+        inherited = None if parent is None else base_config(parent)
+        merged = merge_configs(inherited, graph.config, config)
+        ns = () if parent is None else parent.child_namespace()
+        stream = StreamOptions.parse(
+            stream_mode,
+            default="updates" if parent is None else "values",
+            subgraphs=subgraphs,
+            version=version,
+            debug=graph.debug if debug is None else debug,
+            print_mode=print_mode,
+            output_mapper=graph.state_mapper if output_keys is None else None,
+            state_mapper=graph.state_mapper,
+            ns=ns,
+        )
+        request = stream.request
+        if parent is not None and parent.run.stream.subgraphs:
+            request = StreamRequest(request.modes | parent.run.stream.modes, True)
+        spec = graph.spec
+        if output_keys is None:
+            output_keys = spec.output_channels if want_output else spec.stream_channels
+        run_id = merged.get("run_id") or uuid.uuid4()
+        options = RunOptions(
+            run_id=str(run_id),
+            recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
+            stream=request,
+            output_keys=_output_keys(output_keys, spec),
+            metadata=task_metadata(merged),
+            tags=tuple(merged["tags"]),
+            ns=ns,
+            has_parent=parent is not None,
+            interrupt_before=_breakpoints(interrupt_before, spec, "interrupt_before"),
+            interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
+        )
+        info = RunInfo(
+            run_id=options.run_id,
+            stream=request,
+            configurable=merged["configurable"],
+            tags=options.tags,
+            run_name=merged.get("run_name"),
+            recursion_limit=options.recursion_limit,
+            max_concurrency=merged.get("max_concurrency"),
+            callbacks=tuple(merged["callbacks"]),
+            context=_context(context, graph.program.context_schema, parent),
+        )
+        plan = RunPlan(graph, input, options, info, want_output)
+        # inside a node the graph runs in the node's own process: no worker waits for a child
+        backend = resolve(graph.backend if parent is None else "local")
+        return _Call(plan, backend, stream, parent)
+
+
+def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
+    named = (keys,) if isinstance(keys, str) else tuple(keys)
+    unknown = [key for key in named if key not in spec.channels]
+    if unknown:
+        raise ValueError(
+            f"output_keys: {', '.join(map(repr, unknown))} not in the graph's state; choose from "
+            f"{', '.join(sorted(c for c in spec.channels if ':' not in c and '__' not in c))}"
+        )
+    return keys if isinstance(keys, str) else named
+
+
+def _breakpoints(
+    nodes: Literal["*"] | Sequence[str] | None, spec: Any, option: str
+) -> tuple[str, ...] | Literal["*"] | None:
+    if nodes is None or nodes == "*":
+        return nodes  # type: ignore[return-value]
+    unknown = [name for name in nodes if name not in spec.nodes]
+    if unknown:
+        raise ValueError(
+            f"{option}: no node {', '.join(map(repr, unknown))} in graph {spec.name!r}; choose "
+            f"from {', '.join(sorted(spec.nodes))}"
+        )
+    return tuple(nodes)
+
+
+def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None) -> Any:
+    if context is None and parent is not None:
+        return parent.run.context
+    if isinstance(context, Mapping) and schema is not None:
+        if is_dataclass(schema) or hasattr(schema, "model_fields"):
+            return schema(**context)
+    return context
+
+
+def _configs(
+    config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, count: int
+) -> list[Mapping[str, Any] | None]:
+    if config is None or isinstance(config, Mapping):
+        return [config] * count
+    if len(config) != count:
+        raise ValueError(f"{count} inputs need {count} configs or one, got {len(config)}")
+    return list(config)
+
+
+def _batch_width(configs: Sequence[Mapping[str, Any] | None]) -> int:
+    bounds = [c["max_concurrency"] for c in configs if c and c.get("max_concurrency")]
+    return min(bounds, default=max(1, min(len(configs), 64)))

@@ -1,0 +1,195 @@
+"""How HTTP clients travel: by the settings that they were made with, connections made anew."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from distgraph.errors import SerializationError
+
+_ENDPOINT = ("base_url", "organization", "project", "webhook_secret")
+"""What an ``openai`` client may have taken from the environment of its process."""
+
+
+def _refuse(obj: Any, why: str) -> SerializationError:
+    cls = type(obj)
+    name = f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+    return SerializationError(
+        f"{name} cannot be sent to another process: {why}. Remedy: create the client inside the "
+        f"node, or tell how it travels with distgraph.register_serializer({cls.__qualname__}, ...)"
+    )
+
+
+# --- openai --------------------------------------------------------------------------------------
+
+_OPENAI_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "api_key": ("_api_key_provider", "api_key"),
+    "provider": ("_provider",),
+    "data_residency": (),
+    "timeout": ("timeout",),
+    "default_headers": ("_custom_headers",),
+    "default_query": ("_custom_query",),
+    "api_version": ("_api_version",),
+    "azure_endpoint": ("_azure_endpoint",),
+    "azure_deployment": ("_azure_deployment",),
+    "azure_ad_token": ("_azure_ad_token",),
+    "azure_ad_token_provider": ("_azure_ad_token_provider",),
+    "_enforce_credentials": (),
+}
+"""Where the client keeps an argument of its constructor, if not under the argument's name."""
+
+
+def _openai_settings(client: Any) -> dict[str, Any]:
+    """Return the constructor's arguments that make a client like this one."""
+    settings: dict[str, Any] = {}
+    for name, parameter in inspect.signature(type(client).__init__).parameters.items():
+        if name in ("self", "http_client") or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        for attribute in _OPENAI_ATTRIBUTES.get(name, (name,)):
+            value = getattr(client, attribute, None)
+            if value is not None:
+                settings[name] = value
+                break
+        else:
+            if parameter.default is parameter.empty:
+                raise _refuse(client, f"its argument {name!r} cannot be read back")
+    settings = {k: str(v) if type(v).__name__ == "URL" else v for k, v in settings.items()}
+    settings["timeout"] = client.timeout  # None stands for no limit, not for the default
+    if "azure_endpoint" in settings:
+        # the deployment's URL is made from the endpoint, and both at once are refused
+        settings.pop("base_url", None)
+    if settings.get("provider") is not None:
+        for name in ("api_key", "admin_api_key", "workload_identity", "base_url"):
+            settings.pop(name, None)
+    elif settings.get("workload_identity") is not None:
+        settings.pop("api_key", None)
+    return settings
+
+
+def _make_openai(cls: type, settings: dict[str, Any]) -> Any:
+    return cls(**settings)
+
+
+def reduce_openai(client: Any) -> Any:
+    """Reduce ``openai.OpenAI``, ``AsyncOpenAI``, their Azure kin and subclasses."""
+    settings = _openai_settings(client)
+    http = getattr(client, "_client", None)
+    if http is not None and not _is_own_default(http):
+        settings["http_client"] = http
+    return _make_openai, (type(client), settings)
+
+
+def _is_own_default(http: Any) -> bool:
+    cls = type(http)
+    return cls.__module__ == "openai._base_client" and cls.__name__.endswith("HttpxClientWrapper")
+
+
+def openai_client(value: Any) -> Any:
+    """Return the ``openai`` client that ``value`` is or, as a resource of it, belongs to."""
+    for candidate in (value, getattr(value, "_client", None)):
+        if any(
+            c.__module__.startswith("openai.") and c.__name__ == "BaseClient"
+            for c in type(candidate).__mro__
+        ):
+            return candidate
+    return None
+
+
+def endpoint(client: Any) -> dict[str, Any]:
+    """Return where an ``openai`` client points, as plain data."""
+    found = {name: getattr(client, name, None) for name in _ENDPOINT}
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def point(client: Any, settings: dict[str, Any]) -> None:
+    """Make an ``openai`` client point where another one did."""
+    for name, value in settings.items():
+        if str(getattr(client, name, None)) != value:
+            setattr(client, name, value)
+
+
+# --- httpx ---------------------------------------------------------------------------------------
+
+_HTTPX_CLASSES = frozenset(
+    {"Client", "AsyncClient", "_DefaultHttpxClient", "_DefaultAsyncHttpxClient"}
+)
+
+
+def _package(cls: type) -> str:
+    """Return ``httpx`` or ``httpx2``."""
+    return next(b.__module__.partition(".")[0] for b in cls.__mro__ if b.__name__ == "BaseClient")
+
+
+def _check_transport(client: Any) -> Any:
+    """Return the connection pool of an ordinary transport; refuse what cannot be read back."""
+    transport = client._transport
+    if type(transport).__module__.partition(".")[0] != _package(type(client)) or not type(
+        transport
+    ).__name__.endswith("HTTPTransport"):
+        raise _refuse(client, f"it has a transport of its own ({type(transport).__qualname__})")
+    pool = transport._pool
+    if not type(pool).__name__.endswith("ConnectionPool") or any(client._mounts.values()):
+        raise _refuse(client, "it goes through a proxy or a mounted transport")
+    if pool._uds or pool._local_address or pool._socket_options or pool._retries:
+        raise _refuse(client, "its transport has socket options of its own")
+    return pool
+
+
+def _verifies(client: Any, context: Any) -> bool:
+    """Tell whether certificates are verified; refuse certificates other than the default ones.
+
+    A client certificate cannot be seen from here: such a client fails to connect on the worker.
+    """
+    if context is None:
+        return True
+    if not context.verify_mode:
+        return False
+    usual = importlib.import_module(_package(type(client))).create_ssl_context()
+    if type(usual) is not type(context) or (
+        usual.get_ca_certs(binary_form=True) != context.get_ca_certs(binary_form=True)
+    ):
+        raise _refuse(client, "it trusts certificates of its own")
+    return True
+
+
+def _make_httpx(cls: type, settings: dict[str, Any]) -> Any:
+    module = importlib.import_module(_package(cls))
+    settings["timeout"] = module.Timeout(**settings["timeout"])
+    settings["limits"] = module.Limits(**settings["limits"])
+    return cls(**settings)
+
+
+def reduce_httpx(client: Any) -> Any:
+    """Reduce ``httpx.Client`` and ``AsyncClient`` with ordinary transports; refuse all others."""
+    if type(client).__name__ not in _HTTPX_CLASSES:
+        raise _refuse(client, "it is a subclass with state of its own")
+    try:
+        pool = _check_transport(client)
+        settings = {
+            "base_url": str(client._base_url),
+            "auth": client._auth,
+            "params": client._params.multi_items(),
+            "headers": client._headers.multi_items(),
+            "cookies": dict(client._cookies),
+            "timeout": client._timeout.as_dict(),
+            "follow_redirects": client.follow_redirects,
+            "max_redirects": client.max_redirects,
+            "event_hooks": {k: list(v) for k, v in client._event_hooks.items()},
+            "trust_env": client._trust_env,
+            "default_encoding": client._default_encoding,
+            "verify": _verifies(client, pool._ssl_context),
+            "http1": pool._http1,
+            "http2": pool._http2,
+            "limits": {
+                "max_connections": pool._max_connections,
+                "max_keepalive_connections": pool._max_keepalive_connections,
+                "keepalive_expiry": pool._keepalive_expiry,
+            },
+        }
+    except AttributeError as exc:
+        raise _refuse(client, f"its settings cannot be read back ({exc})") from exc
+    return _make_httpx, (type(client), settings)

@@ -1,0 +1,207 @@
+"""Finds what in an object does not pickle, and says it in the words of the object's owner."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distgraph.errors import SerializationError
+from distgraph.serde import pickling, reducers
+
+_MAX_DEPTH = 16
+_MAX_CHILDREN = 1000
+_LEAVES = (str, int, float, bool, bytes, type(None), types.ModuleType)
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The innermost object that does not pickle."""
+
+    path: tuple[str, ...]
+    """How to get there from the outermost object, one phrase a level."""
+    obj: Any
+    why: str
+    """The reason, with a remedy in most cases."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, innermost first: ``attribute 'db' of global variable 'config'``."""
+        phrases: list[str] = []
+        for phrase in self.path:
+            if phrase.startswith("[") and phrases and phrases[-1].startswith("item ["):
+                phrases[-1] += phrase
+            else:
+                phrases.append(f"item {phrase}" if phrase.startswith("[") else phrase)
+        return " of ".join(reversed(phrases))
+
+    def sentence(self) -> str:
+        """Say what it is, where it is, why it fails and what to do."""
+        what = type_name(self.obj)
+        subject = f"{self.place} ({what})" if self.path else what
+        return f"{subject} cannot be pickled: {self.because()}"
+
+    def because(self) -> str:
+        """Return the reason and the remedy."""
+        if "Remedy:" in self.why:
+            return self.why
+        cls = type(self.obj).__qualname__
+        return (
+            f"{self.why}. Remedy: create it inside the node, or tell how it travels with "
+            f"distgraph.register_serializer({cls}, ...)"
+        )
+
+
+def type_name(obj: Any) -> str:
+    """Return the qualified name of an object's class."""
+    cls = type(obj)
+    if cls.__module__ == "builtins":
+        return cls.__qualname__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def find_culprit(obj: Any) -> Culprit | None:
+    """Return the innermost object below ``obj`` that does not pickle; None where all of it does."""
+    return _descend(obj, (), set())
+
+
+def _descend(obj: Any, path: tuple[str, ...], seen: set[int]) -> Culprit | None:
+    why = pickling.reason(obj)
+    if not why:
+        return None
+    seen.add(id(obj))
+    if len(path) < _MAX_DEPTH and not _is_refused(obj):
+        for phrase, child in children(obj):
+            if id(child) in seen or isinstance(child, _LEAVES):
+                continue
+            found = _descend(child, (*path, phrase) if phrase else path, seen)
+            if found is not None:
+                return found
+    return Culprit(path, obj, why)
+
+
+def _is_refused(obj: Any) -> bool:
+    """Tell whether a rule refuses the object for itself, whatever it holds."""
+    rule = reducers.find(type(obj))
+    try:
+        return rule is not None and rule(obj) is None
+    except Exception:
+        return True
+
+
+def children(obj: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds and pickling follows, each with a phrase that says where.
+
+    An empty phrase stands for a level that its owner does not know of.
+    """
+    for i, item in enumerate(_children(obj)):
+        if i == _MAX_CHILDREN:
+            return
+        yield item
+
+
+def _children(obj: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(obj, Mapping):
+        return _of_mapping(obj)
+    if isinstance(obj, (list, tuple)):
+        names = getattr(obj, "_fields", None) or ()
+        return [
+            (f"field {names[i]!r}" if i < len(names) else f"[{i}]", value)
+            for i, value in enumerate(obj)
+        ]
+    if isinstance(obj, (set, frozenset)):
+        return [("an element", value) for value in obj]
+    if isinstance(obj, types.FunctionType):
+        return captured(obj) if pickling.by_value(obj) else ()
+    if isinstance(obj, types.MethodType):
+        return [("the object it is bound to", obj.__self__), ("", obj.__func__)]
+    if isinstance(obj, functools.partial):
+        positional = [(f"argument {i} of its partial", value) for i, value in enumerate(obj.args)]
+        named = [(f"argument {name!r} of its partial", v) for name, v in obj.keywords.items()]
+        return [("", obj.func), *positional, *named]
+    if isinstance(obj, type):
+        return _of_class(obj) if pickling.by_value(obj) else ()
+    return _of_instance(obj)
+
+
+def _of_mapping(obj: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in list(obj.items()):
+        yield f"[{key!r}]", value
+        yield "a key", key
+
+
+def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
+    for base in cls.__bases__:
+        yield f"base class {base.__qualname__!r}", base
+    for name, value in list(vars(cls).items()):
+        inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        kind = "method" if isinstance(inner, types.FunctionType) else "class attribute"
+        yield f"{kind} {cls.__qualname__ + '.' + name!r}", inner
+
+
+def _of_instance(obj: Any) -> Iterator[tuple[str, Any]]:
+    transparent = type(obj).__module__.startswith("distgraph.")
+    for name, value in _attributes(obj).items():
+        yield "" if transparent else f"attribute {name!r}", value
+    if pickling.by_value(type(obj)):
+        yield "the class", type(obj)
+
+
+def _attributes(obj: Any) -> dict[str, Any]:
+    try:
+        attributes = dict(vars(obj))
+    except TypeError:
+        attributes = {}
+    for base in type(obj).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else tuple(slots):
+            if hasattr(obj, slot):
+                attributes.setdefault(slot, getattr(obj, slot))
+    attributes.update(getattr(obj, "__pydantic_private__", None) or {})
+    return {name: value for name, value in attributes.items() if not name.startswith("__")}
+
+
+def captured(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what a function that travels by value takes along."""
+    cells = function.__closure__ or ()
+    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+        try:
+            yield f"captured variable {name!r}", cell.cell_contents
+        except ValueError:  # a cell that is still empty
+            continue
+    for name in global_names(function.__code__):
+        if name in function.__globals__:
+            yield f"global variable {name!r}", function.__globals__[name]
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    for name, value in zip(names[len(names) - len(defaults) :], defaults, strict=True):
+        yield f"default of parameter {name!r}", value
+    for name, value in (function.__kwdefaults__ or {}).items():
+        yield f"default of parameter {name!r}", value
+    for name, value in vars(function).items():
+        yield f"attribute {name!r}", value
+
+
+@functools.lru_cache(maxsize=4096)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names that a function's code, nested code included, may look up as globals."""
+    names = dict.fromkeys(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.update(dict.fromkeys(global_names(constant)))
+    return tuple(names)
+
+
+def program_error(owner: str, obj: Any) -> SerializationError | None:
+    """Return the error for a part of a graph that does not pickle, None where it does."""
+    culprit = find_culprit(obj)
+    if culprit is None:
+        return None
+    place = culprit.place or "function"
+    whose = place if place.startswith(("the ", "an ", "a ")) else f"its {place}"
+    return SerializationError(
+        f"{owner} cannot be sent to a worker because of {whose} ({type_name(culprit.obj)}): "
+        f"{culprit.because()}"
+    )

@@ -1,0 +1,174 @@
+"""Turns objects into bytes and back: data fast, code by value.
+
+Two ways in, one way out. ``dumps_data`` is for what flows during a run (state, writes, events): the
+plain C pickler, and cloudpickle only where plain pickle fails or would be wrong. ``dumps_code`` is
+for what is shipped once (graphs, functions, schema classes): cloudpickle at once. ``loads`` reads
+both, in any process that can import distgraph.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+import weakref
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+from cloudpickle import cloudpickle as _cp
+
+from distgraph.errors import SerializationError
+from distgraph.serde import reducers
+from distgraph.serde.reducers import register_serializer
+
+__all__ = ("dumps", "dumps_code", "dumps_data", "loads", "register_serializer")
+
+PROTOCOL = 5
+
+# Classes and functions of __main__ are what plain pickle gets wrong without failing: it writes
+# their names, and the reader has another __main__. Protocol 5 writes a module's name as exactly
+# these bytes, whereas a text that merely contains the word is written with another length.
+_OF_MAIN = b"\x8c\x08__main__"
+
+# The pickler writes frames, and texts and bytes objects of 64 KiB or more in pieces of their own. A
+# frame ends when it has reached 64 KiB: a piece above twice that size names no module.
+_LONGEST_FRAME = (1 << 17) + 4096
+
+_class_lock = threading.RLock()
+_class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+
+
+class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle, with distgraph's rules before its own."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        rule = reducers.find(type(obj))
+        if rule is not None:
+            reduced = rule(obj)
+            if reduced is not NotImplemented:
+                return reduced
+        return super().reducer_override(obj)
+
+
+class _DataPickler(CodePickler):
+    """Writes a class that must go by value as its id and a blob that is made once.
+
+    A reader that knows the class neither unpickles it again nor overwrites its attributes. So an
+    object that comes home is an instance of the very class that it left as, and that class has not
+    changed (cloudpickle alone replaces its methods by copies with other globals).
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+            blob = _class_blobs.get(obj)
+            if blob is None:
+                blob = _class_blobs[obj] = _run(CodePickler, obj)
+            return _known_class, (_cp._get_or_create_tracker_id(obj), blob)
+        return reduced
+
+
+def _known_class(tracker_id: str, blob: bytes) -> Any:
+    """Return the class that this process has under the id, or make it from ``blob``."""
+    with _class_lock:
+        known = _cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
+        return pickle.loads(blob) if known is None else known
+
+
+class _Pieces(list[bytes]):
+    """A file that keeps what is written as it is."""
+
+    write = list.append
+
+
+def _run(pickler: Any, obj: Any) -> bytes:
+    with io.BytesIO() as file:
+        pickler(file, PROTOCOL).dump(obj)
+        return file.getvalue()
+
+
+def dumps_code(obj: Any) -> bytes:
+    """Pickle functions, classes and what holds them: ``__main__``, lambdas and closures by value.
+
+    Raises:
+        SerializationError: something in it cannot be pickled; the message says what and why.
+    """
+    try:
+        return _run(CodePickler, obj)
+    except Exception as exc:
+        raise _explained(obj, exc) from exc
+
+
+def dumps_data(obj: Any) -> bytes:
+    """Pickle a value of the state, a write, or an event.
+
+    Raises:
+        SerializationError: something in it cannot be pickled; the message says where and why.
+    """
+    pieces = _Pieces()
+    try:
+        pickler = pickle.Pickler(pieces, PROTOCOL)
+        pickler.dispatch_table = reducers.dispatch_table()
+        pickler.dump(obj)
+        if _plain_is_right(pieces):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    except Exception:
+        pass
+    try:
+        return _run(_DataPickler, obj)
+    except Exception as exc:
+        raise _explained(obj, exc) from exc
+
+
+dumps = dumps_data
+"""Pickle anything. Where the kind is known, ``dumps_code`` saves a vain attempt."""
+
+
+def loads(blob: bytes | bytearray | memoryview) -> Any:
+    """Read what ``dumps``, ``dumps_data`` or ``dumps_code`` wrote."""
+    return pickle.loads(blob)
+
+
+def _plain_is_right(pieces: list[bytes]) -> bool:
+    """Tell whether no class or function was written by name that has to go by value."""
+    for piece in pieces:
+        if len(piece) <= _LONGEST_FRAME:
+            if _OF_MAIN in piece:
+                return False
+            if _cp._PICKLE_BY_VALUE_MODULES and any(
+                name.encode() in piece for name in _cp._PICKLE_BY_VALUE_MODULES
+            ):
+                return False
+    return True
+
+
+def by_value(obj: Any) -> bool:
+    """Tell whether a function or class travels by value: its module is not the receiver's."""
+    if not isinstance(obj, (FunctionType, type)):
+        return False
+    return not _cp._should_pickle_by_reference(obj)
+
+
+def reason(obj: Any) -> str:
+    """Return in one line why ``obj`` does not pickle, or an empty string where it does."""
+    try:
+        _run(CodePickler, obj)
+    except Exception as exc:
+        return describe(exc)
+    return ""
+
+
+def describe(exc: BaseException) -> str:
+    """Return what an attempt to pickle raised, in one line."""
+    text = " ".join(str(exc).split())
+    return text or type(exc).__name__
+
+
+def _explained(obj: Any, exc: Exception) -> SerializationError:
+    from distgraph.serde import diagnose
+
+    culprit = diagnose.find_culprit(obj)
+    if culprit is None:
+        return SerializationError(describe(exc))
+    return SerializationError(culprit.sentence())

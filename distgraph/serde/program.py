@@ -1,0 +1,253 @@
+"""Graph programs on their way to the workers: checked early, pickled once, found by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import os
+import site
+import socket
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Sequence
+from types import CellType, FunctionType
+from typing import Any, NamedTuple
+
+from distgraph.engine.spec import GraphProgram
+from distgraph.errors import SerializationError
+from distgraph.serde import diagnose, pickling
+
+__all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
+
+_MISSING = object()
+
+
+# --- at the caller -------------------------------------------------------------------------------
+
+
+def check_program(program: GraphProgram) -> bytes:
+    """Pickle a compiled graph as its workers will get it.
+
+    Raises:
+        SerializationError: names the node, the variable that it captured, and the remedy.
+    """
+    return _pickle(program)[0]
+
+
+class _RecordingPickler(pickling.CodePickler):
+    """Remembers which functions it wrote by value."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, pickling.PROTOCOL)
+        self.functions: list[FunctionType] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, FunctionType) and reduced is not NotImplemented:
+            self.functions.append(obj)
+        return reduced
+
+
+def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
+    with io.BytesIO() as file:
+        pickler = _RecordingPickler(file)
+        try:
+            pickler.dump(program)
+        except Exception as exc:
+            raise _blame(program, exc) from exc
+        return file.getvalue(), pickler.functions
+
+
+def _blame(program: GraphProgram, exc: Exception) -> SerializationError:
+    for owner, part in _parts(program, ""):
+        error = diagnose.program_error(owner, part)
+        if error is not None:
+            return error
+    return SerializationError(
+        f"graph {program.spec.name!r} cannot be sent to a worker: {pickling.describe(exc)}"
+    )
+
+
+def _parts(program: GraphProgram, within: str) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a program that hold user code, each with the name of its owner."""
+    for name, node in program.nodes.items():
+        owner = f"node {name!r}{within}"
+        yield owner, node.bound
+        for writer in node.writers:
+            edge = getattr(getattr(writer, "branch", writer), "name", None)
+            yield f"conditional edge {edge!r} of {owner}" if edge else owner, writer
+        yield owner, node
+    for name, child in program.subgraphs.items():
+        yield from _parts(child, f" of subgraph {name!r}{within}")
+    for key, channel in program.spec.channels.items():
+        yield f"state key {key!r}{within}", channel
+    for name, spec in program.spec.nodes.items():
+        yield f"input schema of node {name!r}{within}", spec.mapper
+        yield f"node {name!r}{within}", spec
+    yield f"context_schema{within}", program.context_schema
+    yield f"store{within}", program.store
+
+
+class _Binding(NamedTuple):
+    """A name that a function looks up, and what it stood for when the function was pickled."""
+
+    scope: Any
+    name: str
+    value: Any
+
+
+class ProgramBlob:
+    """A compiled graph's program as bytes: made once, and again only when a name was rebound.
+
+    A function of ``__main__``, a lambda or a closure takes along what its globals and captured
+    variables stand for. ``get`` compares these by identity and pickles anew when one of them is
+    another object by now, or when the function's code or defaults were replaced. An object that was
+    changed in place after the first run is not noticed; neither is an edit of an imported module.
+    """
+
+    def __init__(self, program: GraphProgram) -> None:
+        self._program = program
+        self._lock = threading.Lock()
+        self._current: tuple[bytes, str] | None = None
+        self._globals: list[_Binding] = []
+        self._cells: list[tuple[CellType, Any]] = []
+        self._functions: list[tuple[FunctionType, Any, Any, Any]] = []
+
+    def get(self) -> tuple[bytes, str]:
+        """Return the blob and the hexadecimal SHA-256 of it.
+
+        Raises:
+            SerializationError: as ``check_program``.
+        """
+        with self._lock:
+            if self._current is None or not self._fresh():
+                self._current = None
+                blob, functions = _pickle(self._program)
+                self._watch(functions)
+                self._current = blob, hashlib.sha256(blob).hexdigest()
+            return self._current
+
+    def _fresh(self) -> bool:
+        for scope, name, value in self._globals:
+            if scope.get(name, _MISSING) is not value:
+                return False
+        for cell, value in self._cells:
+            if _content(cell) is not value:
+                return False
+        for function, code, defaults, kwdefaults in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not kwdefaults
+            ):
+                return False
+        return True
+
+    def _watch(self, functions: Sequence[FunctionType]) -> None:
+        bindings: dict[tuple[int, str], _Binding] = {}
+        cells: dict[int, tuple[CellType, Any]] = {}
+        for function in functions:
+            scope = function.__globals__
+            for name in diagnose.global_names(function.__code__):
+                value = scope.get(name, _MISSING)
+                bindings[id(scope), name] = _Binding(scope, name, value)
+            for cell in function.__closure__ or ():
+                cells[id(cell)] = cell, _content(cell)
+        self._globals = list(bindings.values())
+        self._cells = list(cells.values())
+        self._functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # still empty
+        return _MISSING
+
+
+def user_paths() -> tuple[str, ...]:
+    """Return where this process finds the user's own modules, as absolute paths, in search order.
+
+    That is ``sys.path`` less the standard library and installed packages, which every worker has.
+    """
+    prefixes = {os.path.realpath(p) for p in _installed()}
+    found: dict[str, None] = {}
+    for entry in sys.path:
+        path = os.path.abspath(entry)  # an empty entry is the current directory
+        real = os.path.realpath(path)
+        inside = any(real == p or real.startswith(p + os.sep) for p in prefixes)
+        if not inside and os.path.exists(path):
+            found[path] = None
+    return tuple(found)
+
+
+def _installed() -> Iterator[str]:
+    paths = sysconfig.get_paths()
+    yield from (paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+    yield from getattr(site, "getsitepackages", list)()
+    yield site.getusersitepackages()
+    for prefix in (sys.prefix, sys.base_prefix):
+        version = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+        yield os.path.join(prefix, getattr(sys, "platlibdir", "lib"), version)
+
+
+# --- at the worker -------------------------------------------------------------------------------
+
+
+def extend_path(paths: Sequence[str]) -> bool:
+    """Append those of ``paths`` that exist here to ``sys.path``; tell whether any was new."""
+    new = [path for path in paths if path not in sys.path and os.path.exists(path)]
+    sys.path.extend(new)
+    if new:
+        importlib.invalidate_caches()
+    return bool(new)
+
+
+def load_program(blob: bytes, paths: Sequence[str] = ()) -> GraphProgram:
+    """Unpickle a program on a worker.
+
+    Args:
+        blob: What ``check_program`` or ``ProgramBlob.get`` returned.
+        paths: The caller's ``user_paths()``: where they exist here as well (one machine, a shared
+            file system), they are searched for a module that is missing.
+
+    Raises:
+        SerializationError: a module is missing here or differs from the caller's; names it, this
+            host, and the remedies.
+    """
+    try:
+        try:
+            return _loaded(blob)
+        except ModuleNotFoundError:
+            if not extend_path(paths):
+                raise
+            return _loaded(blob)
+    except SerializationError:
+        raise
+    except ModuleNotFoundError as exc:
+        raise SerializationError(_missing_module(exc.name or str(exc))) from exc
+    except Exception as exc:
+        raise SerializationError(
+            f"the graph's program cannot be read on host {socket.gethostname()}: "
+            f"{type(exc).__name__}: {pickling.describe(exc)}. Remedy: install the caller's versions"
+            " of the modules that its nodes use on every node of the cluster, or ship them with "
+            'ray.init(runtime_env={"working_dir": "."})'
+        ) from exc
+
+
+def _loaded(blob: bytes) -> GraphProgram:
+    program: GraphProgram = pickling.loads(blob)
+    return program
+
+
+def _missing_module(module: str) -> str:
+    top = module.partition(".")[0]
+    return (
+        f"a node needs module {module!r}, which is not installed on host {socket.gethostname()}. "
+        'Remedy, one of: ship your own code with ray.init(runtime_env={"working_dir": "."}) or '
+        f'runtime_env={{"py_modules": [{top}]}}; install the package on every node, or with '
+        f'runtime_env={{"pip": [{top!r}]}}; or, for a module of pure Python, call '
+        f"cloudpickle.register_pickle_by_value({top}) before the run"
+    )

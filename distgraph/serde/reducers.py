@@ -1,0 +1,204 @@
+"""Which types travel by a rule of their own, and which must not travel at all.
+
+Types of other packages are recognised by the names in their MRO, never by importing the package.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from distgraph.errors import SerializationError
+
+T = TypeVar("T")
+Reduce = Callable[[Any], Any]
+"""Returns what ``__reduce__`` may return, ``NotImplemented`` for the ordinary way, or raises."""
+
+_IN_NODE = "create it inside the node"
+_PER_PROCESS = (
+    "create it inside the node; or, if one for each worker process will do, say so with "
+    "distgraph.register_serializer"
+)
+
+_REFUSED: dict[str, tuple[str, str]] = {
+    "_thread.lock": ("a lock", _PER_PROCESS),
+    "_thread.RLock": ("a lock", _PER_PROCESS),
+    "threading._RLock": ("a lock", _PER_PROCESS),
+    "threading.Condition": ("a condition variable", _PER_PROCESS),
+    "threading.Event": ("a threading event", _PER_PROCESS),
+    "threading.Semaphore": ("a semaphore", _PER_PROCESS),
+    "threading.Barrier": ("a thread barrier", _PER_PROCESS),
+    "threading.Thread": ("a running thread", _IN_NODE),
+    "_thread._local": ("thread-local storage", _IN_NODE),
+    "queue.Queue": ("a queue between threads", _PER_PROCESS),
+    "_queue.SimpleQueue": ("a queue between threads", _PER_PROCESS),
+    "asyncio.locks.Lock": ("a lock", _PER_PROCESS),
+    "asyncio.locks.Event": ("an asyncio event", _PER_PROCESS),
+    "asyncio.locks.Condition": ("a condition variable", _PER_PROCESS),
+    "asyncio.locks.Semaphore": ("a semaphore", _PER_PROCESS),
+    "asyncio.locks.Barrier": ("a barrier", _PER_PROCESS),
+    "asyncio.queues.Queue": ("a queue between coroutines", _PER_PROCESS),
+    "_asyncio.Future": ("a future", "await it first"),
+    "asyncio.events.AbstractEventLoop": ("an event loop", _IN_NODE),
+    "concurrent.futures._base.Future": ("a future", "wait for its result first"),
+    "concurrent.futures._base.Executor": ("an executor", _IN_NODE),
+    "_contextvars.ContextVar": (
+        "a context variable",
+        "define it in an importable module, not in __main__ or a closure",
+    ),
+    "_contextvars.Context": ("a context", _IN_NODE),
+    "_io.TextIOWrapper": ("an open file", "pass its path and open it inside the node"),
+    "_io._BufferedIOBase": ("an open file", "pass its path and open it inside the node"),
+    "_io._RawIOBase": ("an open file", "pass its path and open it inside the node"),
+    "mmap.mmap": ("a memory map", "pass the file's path and map it inside the node"),
+    "_socket.socket": ("an open socket", "connect inside the node"),
+    "_ssl._SSLContext": ("a TLS context", _IN_NODE),
+    "sqlite3.Connection": ("an open database connection", "connect inside the node"),
+    "sqlite3.Cursor": ("a database cursor", "connect inside the node"),
+    "subprocess.Popen": ("a running process", "start it inside the node"),
+    "builtins.generator": ("a generator", "pass a list, or create it inside the node"),
+    "builtins.async_generator": ("a generator", "pass a list, or create it inside the node"),
+    "builtins.coroutine": ("a coroutine", "await it first"),
+}
+"""By the qualified name of a type or of one of its bases: what it is, and the remedy."""
+
+_SILENT = ("asyncio.locks", "asyncio.queues")
+"""Modules of refused types that plain pickle would copy without a word."""
+
+_MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
+_STANDARD_STREAMS = ("stdin", "stdout", "stderr")
+
+_registered: dict[type, Reduce] = {}
+_found: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
+
+
+def register_serializer(
+    cls: type[T], reduce: Callable[[T], tuple[Callable[..., Any], tuple[Any, ...]]]
+) -> None:
+    """Tell how instances of ``cls`` and its subclasses travel to workers and back.
+
+    ``reduce(obj)`` returns ``(make, args)``: the receiver calls ``make(*args)``. ``make`` may be a
+    function of ``__main__`` or a lambda; ``args`` must themselves be picklable. It goes before the
+    type's own pickling and before every rule of distgraph. Register before the graph first runs.
+
+    Raises:
+        TypeError: ``cls`` is not a class, or ``reduce`` is not callable.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_serializer needs a class, got {cls!r}")
+    if not callable(reduce):
+        raise TypeError(f"register_serializer needs a callable for {cls.__qualname__}")
+    _registered[cls] = reduce
+    _found.clear()
+    _tables.clear()
+
+
+def find(cls: type) -> Reduce | None:
+    """Return the rule for instances of ``cls``, or None where ordinary pickling holds."""
+    try:
+        return _found[cls][0]
+    except (KeyError, TypeError):
+        pass
+    rule = _search(cls)
+    try:
+        _found[cls] = (rule,)
+    except TypeError:  # a type without weak references
+        pass
+    return rule
+
+
+def _search(cls: type) -> Reduce | None:
+    for base in cls.__mro__:
+        if base in _registered:
+            return _registered[base]
+    library_rule = _library_rule(cls)
+    if library_rule is not None:
+        return library_rule
+    # In MRO order what is closest to the type decides: a user's subclass of a queue that says how
+    # it is pickled is taken at its word.
+    for base in cls.__mro__:
+        name = f"{base.__module__}.{base.__qualname__}"
+        if name in _MAY_TRAVEL:
+            return None
+        if name in _REFUSED:
+            return _refuse(name)
+        if base is not object and any(
+            rule in base.__dict__ for rule in ("__reduce__", "__reduce_ex__", "__getstate__")
+        ):
+            return None
+    return None
+
+
+def _library_rule(cls: type) -> Reduce | None:
+    names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
+    if ("pydantic", "BaseModel") in names and names & {
+        ("langchain_core", "Runnable"),
+        ("langchain_core", "Embeddings"),
+    }:
+        from distgraph.serde import models
+
+        return models.reduce_model
+    if ("openai", "BaseClient") in names:
+        from distgraph.serde import clients
+
+        return clients.reduce_openai
+    if names & {("httpx", "BaseClient"), ("httpx2", "BaseClient")}:
+        from distgraph.serde import clients
+
+        return clients.reduce_httpx
+    return None
+
+
+def _refuse(name: str) -> Reduce:
+    what, remedy = _REFUSED[name]
+
+    def reduce(obj: Any) -> Any:
+        if any(obj is getattr(sys, stream, None) for stream in _STANDARD_STREAMS):
+            return NotImplemented
+        raise SerializationError(f"{what} exists in one process only. Remedy: {remedy}")
+
+    return reduce
+
+
+def _own_table() -> dict[type, Reduce]:
+    """Return the rules by exact type that plain pickle must be told: it would not fail itself."""
+    table: dict[type, Reduce] = {}
+    for module in _SILENT:
+        for value in vars(sys.modules.get(module, object)).values():
+            if isinstance(value, type) and (rule := find(value)) is not None:
+                table[value] = rule
+    for cls in _with_subclasses():
+        if (rule := find(cls)) is not None:
+            table[cls] = rule
+    return table
+
+
+def _with_subclasses() -> list[type]:
+    """Return the registered classes and all that derives from them by now."""
+    classes = dict.fromkeys(_registered)
+    todo = list(classes)
+    while todo:
+        subclasses: list[type] = type.__subclasses__(todo.pop())
+        for cls in subclasses:
+            if cls not in classes:
+                classes[cls] = None
+                todo.append(cls)
+    return list(classes)
+
+
+_tables: dict[Any, dict[type, Reduce]] = {}
+
+
+def dispatch_table() -> dict[type, Reduce]:
+    """Return the table that the plain pickler works with: ``copyreg``'s and the rules above."""
+    key: Any = (len(copyreg.dispatch_table), "asyncio.locks" in sys.modules)
+    if _registered:
+        key = (*key, *_with_subclasses())
+    table = _tables.get(key)
+    if table is None:
+        _tables.clear()
+        table = _tables[key] = {**copyreg.dispatch_table, **_own_table()}
+    return table

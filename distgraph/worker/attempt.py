@@ -1,0 +1,238 @@
+"""Running one attempt of a node: the same code in a Ray worker, a thread and a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from distgraph._keys import NS_SEP
+from distgraph.channels.base import BaseChannel
+from distgraph.engine.outputs import read_value, read_values
+from distgraph.engine.spec import GraphProgram, NodeProgram, Write
+from distgraph.errors import GraphInterrupt, NodeFailed, ParentCommand
+from distgraph.serde.exceptions import ShippedError
+from distgraph.streaming.envelope import Event, Segment
+from distgraph.types import Command
+from distgraph.worker.callbacks import attempt_callbacks
+from distgraph.worker.context import TaskContext, build_context, entered
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
+
+HOST = socket.gethostname()
+T = TypeVar("T")
+
+
+class AttemptStream(Protocol):
+    """Where an attempt's events go."""
+
+    def emit(self, event: Event) -> None:
+        """Publish one event, from any thread; may wait while the stream is full."""
+
+    def close(self) -> tuple[int, Sequence[Segment]]:
+        """Return how many events were emitted, and those not sent yet. Ends the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedNode:
+    """A node of a program, found by a request's path."""
+
+    graph: GraphProgram
+    program: NodeProgram
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether the attempt awaits anything."""
+        return self.program.is_async or any(w.is_async for w in self.program.writers)
+
+
+def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
+    """Return the node that a request is for."""
+    graph = program
+    for name in request.graph_path:
+        graph = graph.subgraphs[name]
+    return LocatedNode(graph, graph.nodes[request.node])
+
+
+def run_sync(
+    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
+) -> AttemptOutcome:
+    """Run an attempt of a node that awaits nothing, in this thread."""
+    node = locate(program, request)
+    return _without_loop(_attempt(node, program.store, request, run, stream))
+
+
+async def run_async(
+    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
+) -> AttemptOutcome:
+    """Run an attempt on the running event loop. A synchronous node goes to a thread."""
+    node = locate(program, request)
+    return await _attempt(node, program.store, request, run, stream, on_loop=True)
+
+
+def _without_loop(steps: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends: one body of code serves sync and async."""
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    steps.close()
+    raise RuntimeError(
+        "a synchronous node awaited something; declare it with `async def`"
+    )
+
+
+async def _attempt(
+    node: LocatedNode,
+    store: Any,
+    request: AttemptRequest,
+    run: RunInfo,
+    stream: AttemptStream,
+    *,
+    on_loop: bool = False,
+) -> AttemptOutcome:
+    started_at, clock = time.time(), time.perf_counter()
+    result: dict[str, Any]
+    seen: frozenset[str] = frozenset()
+    try:
+        callbacks = attempt_callbacks(request, run, stream.emit)
+        task = build_context(request, run, stream.emit, store=store, callbacks=callbacks.handlers)
+        with entered(task):
+            try:
+                result = await _outcome(node, task, on_loop)
+            finally:
+                seen = callbacks.seen()
+    except asyncio.CancelledError:
+        result = {"status": "cancelled"}
+    except KeyboardInterrupt:  # how Ray cancels a running task
+        result = {"status": "cancelled"}
+    except SystemExit as leave:
+        # it would end the worker, and reach the caller as the death of a machine
+        told = NodeFailed(
+            f"node {request.node!r} called sys.exit({leave.code!r}); raise an exception instead",
+            "SystemExit",
+        )
+        result = {"status": "error", "error": _ship(told, request)}
+    except BaseException as error:
+        result = {"status": "error", "error": _ship(error, request)}
+    published, tail = stream.close()
+    return AttemptOutcome(
+        task_id=request.task_id,
+        attempt=request.attempt,
+        published=published,
+        tail=tuple(tail),
+        message_ids=seen,
+        host=HOST,
+        pid=os.getpid(),
+        started_at=started_at,
+        duration=time.perf_counter() - clock,
+        **result,
+    )
+
+
+def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
+    where = (
+        f"node {request.node!r}, step {request.step}, attempt {request.attempt}, "
+        f"on host {HOST}, process {os.getpid()}"
+    )
+    during = f"During task with name {request.node!r} and id {request.task_id!r}"
+    return ShippedError.capture(error, note_lines=(during, where))
+
+
+async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[str, Any]:
+    try:
+        if task.request.kind == "writers":
+            value = task.request.input
+        else:
+            try:
+                value = await _call(node, task, on_loop)
+            except ParentCommand as bubble:
+                # a graph that the node invoked itself addressed its parent: that is this node
+                own = bubble.command
+                value = Command(update=own.update, goto=own.goto)
+        return {"status": "ok", "writes": tuple(await _writes(node, task, value))}
+    except ParentCommand as bubble:
+        return {"status": "command", "value": bubble.command}
+    except GraphInterrupt as stop:
+        return {"status": "interrupt", "interrupts": stop.interrupts}
+
+
+async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
+    value = node_input(node, task.request)
+    bound = node.program.bound
+    if bound is None:
+        return value
+    if on_loop and not node.program.is_async:
+        return await asyncio.to_thread(bound, value, task)
+    result = bound(value, task)
+    return await result if inspect.isawaitable(result) else result
+
+
+def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
+    """Return what the node's function is called with."""
+    reads = request.reads
+    if reads is None:
+        return request.input
+    given = {**request.state, **request.managed}
+    if isinstance(reads, str):
+        value = given.get(reads)
+    else:
+        value = {key: given[key] for key in reads if key in given}
+    mapper = node.graph.spec.nodes[request.node].mapper
+    return value if mapper is None else mapper(value)
+
+
+async def _writes(node: LocatedNode, task: TaskContext, value: Any) -> list[Write]:
+    writes: list[Write] = []
+    read = _reader(node.graph, task.request, writes)
+    for writer in node.program.writers:
+        if writer.is_async:
+            writes.extend(await writer.acall(value, read, task))
+        else:
+            writes.extend(writer(value, read, task))
+    return writes
+
+
+def _reader(
+    graph: GraphProgram, request: AttemptRequest, writes: Sequence[Write]
+) -> Callable[[Sequence[str] | str], Any]:
+    """Return what conditional edges read the state with: the node's own writes are applied."""
+
+    def read(keys: Sequence[str] | str) -> Any:
+        wanted = (keys,) if isinstance(keys, str) else tuple(keys)
+        managed = {key: request.managed[key] for key in wanted if key in request.managed}
+        if isinstance(keys, str) and keys in managed:
+            return managed[keys]
+        channels = {
+            key: _with_writes(graph.spec.channels[key], key, request.state, writes)
+            for key in wanted
+            if key not in managed
+        }
+        if isinstance(keys, str):
+            return read_value(channels, keys)
+        return {**read_values(channels, list(channels)), **managed}
+
+    return read
+
+
+def _with_writes(
+    template: BaseChannel, key: str, state: Mapping[str, Any], writes: Sequence[Write]
+) -> BaseChannel:
+    channel = template.copy()
+    if key in state:
+        channel = channel.from_checkpoint(state[key])
+        if not channel.is_available():
+            channel.update([state[key]])
+    own = [v for c, v in writes if c == key]
+    if own:
+        channel.update(own)
+    return channel
+
+
+def task_namespace(request: AttemptRequest) -> tuple[str, ...]:
+    """Return the namespace that a subgraph inside the task would have."""
+    return tuple(str(request.metadata["langgraph_checkpoint_ns"]).split(NS_SEP))

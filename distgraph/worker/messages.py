@@ -1,0 +1,226 @@
+"""Capture of chat messages for stream mode ``messages``: tokens as they come, whole ones once.
+
+Tokens are captured where the model runs, by a LangChain callback handler in the node's config.
+Messages that a node returns are emitted whole when it ends, unless their id was seen before.
+LangChain is imported only to make a handler; everything else looks whether it is loaded already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+from uuid import UUID, uuid4
+
+from distgraph._keys import NS_SEP, PUSH
+from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
+from distgraph.errors import MissingExtraError
+
+__all__ = ("make_handler", "message_ids", "whole_messages")
+
+Emit = Callable[[tuple[str, ...], Any, dict[str, Any]], None]
+"""Receives the namespace, the message or chunk, and the metadata of each token."""
+
+
+def make_handler(
+    emit: Emit,
+    *,
+    ns: tuple[str, ...],
+    metadata: Mapping[str, Any],
+    subgraphs: bool,
+    input: Any,
+    seen: set[str],
+) -> Any:
+    """Return the LangChain callback handler that captures the tokens of one attempt.
+
+    It goes into the node's ``config["callbacks"]``; a chat model called anywhere below streams
+    because it is there. Attach it only where the graph at ``ns`` is itself to be seen.
+
+    Args:
+        emit: Called once per token, in order, in the thread of the model.
+        ns: Namespace of the graph that the node belongs to.
+        metadata: The task's metadata, for a model whose own run has lost it.
+        subgraphs: Whether tokens of graphs nested below ``ns`` are emitted as well.
+        input: The node's input: the ids of the messages in it count as seen.
+        seen: Ids not to be emitted again. The handler adds to it and shows it as ``.seen``.
+
+    Raises:
+        MissingExtraError: ``langchain-core`` is not installed.
+    """
+    seen.update(message_ids(input))
+    return _handler_class()(emit, ns, dict(metadata), subgraphs, seen)
+
+
+def message_ids(value: Any) -> set[str]:
+    """Return the ids of the messages in a state, a state value, or a sequence of messages."""
+    base = _loaded("langchain_core.messages.base", "BaseMessage")
+    if base is None:
+        return set()
+    values = _state_values(value)
+    found = _messages([value] if values is None else values, base)
+    return {message.id for message in found if message.id is not None}
+
+
+def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
+    """Return the messages among what a node returned that are to be emitted whole, in order.
+
+    Args:
+        values: State values: a message or a sequence of messages counts, anything else does not
+            (a message in dict form is not emitted either, as in LangGraph).
+        seen: Ids that were emitted or were in the input. The ids of the result are added; a
+            message without an id is given one, in place, so that the state holds the same.
+    """
+    base = _loaded("langchain_core.messages.base", "BaseMessage")
+    if base is None:
+        return []
+    fresh = []
+    for message in _messages(values, base):
+        if message.id is None:
+            message.id = str(uuid4())
+        elif message.id in seen:
+            continue
+        seen.add(message.id)
+        fresh.append(message)
+    return fresh
+
+
+def _loaded(module: str, name: str) -> Any:
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _messages(values: Iterable[Any], base: type) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, base):
+            yield value
+        elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
+            yield from (item for item in value if isinstance(item, base))
+
+
+def _state_values(state: Any) -> list[Any] | None:
+    """Return the top-level values of a dict, dataclass or pydantic object, None of any other."""
+    message = _loaded("langchain_core.messages.base", "BaseMessage")
+    if message is not None and isinstance(state, message):
+        return None
+    if isinstance(state, Mapping):
+        return list(state.values())
+    if dataclasses.is_dataclass(state) and not isinstance(state, type):
+        return [getattr(state, field.name) for field in dataclasses.fields(state)]
+    model = _loaded("pydantic", "BaseModel") if "pydantic.main" in sys.modules else None
+    if model is not None and isinstance(state, model):
+        return [getattr(state, name) for name in type(state).model_fields]
+    return None
+
+
+def _graph_namespace(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the namespace of the graph that a model's run belongs to, by the run's metadata."""
+    checkpoint_ns = metadata.get("langgraph_checkpoint_ns")
+    if not isinstance(checkpoint_ns, str):
+        return None
+    own = 1
+    # a call of a functional task stands inside its caller's path and adds a segment of its own
+    path = metadata.get("langgraph_path", ())
+    while len(path) == 4 and path[0] == PUSH and path[3] is True:
+        own += 1
+        path = path[1]
+    return tuple(checkpoint_ns.split(NS_SEP))[:-own]
+
+
+def _user_tags(tags: Sequence[str] | None) -> list[str]:
+    """Return a run's tags less those that frameworks add by themselves."""
+    internal = ("seq:step", "graph:step")
+    return [tag for tag in tags or () if tag != TAG_HIDDEN and not tag.startswith(internal)]
+
+
+@lru_cache(maxsize=1)
+def _handler_class() -> type[Any]:
+    try:
+        from langchain_core.callbacks.base import BaseCallbackHandler
+    except ImportError as exc:
+        raise MissingExtraError(
+            'stream_mode="messages" captures the tokens of LangChain chat models and needs '
+            "langchain-core: pip install 'distgraph[langchain]'"
+        ) from exc
+    try:
+        # private, but it is by this class that a model decides whether to stream
+        streaming = import_module("langchain_core.tracers._streaming")._StreamingCallbackHandler
+    except (ImportError, AttributeError):
+        streaming = object
+
+    class TokenCapture(BaseCallbackHandler, streaming):  # type: ignore[misc, valid-type]
+        """Emits what chat models stream. Models stream where such a handler is attached."""
+
+        run_inline = True
+
+        def __init__(
+            self,
+            emit: Emit,
+            ns: tuple[str, ...],
+            metadata: dict[str, Any],
+            subgraphs: bool,
+            seen: set[str],
+        ) -> None:
+            self.seen = seen
+            self._emit_token = emit
+            self._ns = ns
+            self._task_metadata = metadata
+            self._subgraphs = subgraphs
+            self._runs: dict[UUID, tuple[tuple[str, ...], dict[str, Any]]] = {}
+
+        def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+            return output
+
+        def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
+            return output
+
+        def on_chat_model_start(
+            self,
+            serialized: Any,
+            messages: Any,
+            *,
+            run_id: UUID,
+            tags: list[str] | None = None,
+            metadata: dict[str, Any] | None = None,
+            **kwargs: Any,
+        ) -> None:
+            if tags and TAG_NOSTREAM in tags:
+                return
+            shown = dict(metadata or {})
+            ns = _graph_namespace(shown)
+            if ns is None:
+                ns, shown = self._ns, {**self._task_metadata, **shown}
+            if ns != self._ns and not self._subgraphs:
+                return
+            user_tags = _user_tags(tags)
+            if user_tags:
+                shown["tags"] = user_tags
+            self._runs[run_id] = (ns, shown)
+
+        def on_llm_new_token(
+            self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+        ) -> None:
+            run = self._runs.get(run_id)
+            message = getattr(chunk, "message", None)
+            if run is not None and message is not None:
+                self._show(run, message)
+
+        def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            run = self._runs.pop(run_id, None)
+            if run is None or not response.generations or not response.generations[0]:
+                return
+            message = getattr(response.generations[0][0], "message", None)
+            if message is not None and (message.id is None or message.id not in self.seen):
+                self._show(run, message)
+
+        def on_llm_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            self._runs.pop(run_id, None)
+
+        def _show(self, run: tuple[tuple[str, ...], dict[str, Any]], message: Any) -> None:
+            if message.id is None:
+                message.id = str(uuid4())
+            self.seen.add(message.id)
+            self._emit_token(run[0], message, run[1])
+
+    return TokenCapture

@@ -1,0 +1,109 @@
+"""How attempts travel: one packed argument out, one packed result back.
+
+The state is pickled channel by channel, once a version, however many tasks read it and however
+many steps it stays the same. A channel whose pickle is large travels by reference beside the
+packet, so that a machine that holds that version already does not receive it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
+
+LARGE = 100_000
+"""Bytes from which a channel's value travels by reference: below, inline is cheaper on Ray."""
+
+Put = Callable[[bytes], Any]
+"""Stores a blob where workers can fetch it and returns the reference to it."""
+
+
+class Packet(NamedTuple):
+    """Some attempts of one run on their way to a worker."""
+
+    version: str
+    """Of distgraph, at the driver."""
+    session: str
+    program: str
+    """Hash of the graph's program."""
+    run: bytes
+    """Pickled ``RunInfo``."""
+    attempts: list[tuple[bytes, dict[str, bytes | int]]]
+    """Pickled requests without their state, and the state: blobs, or positions of snapshots."""
+
+
+class StatePacker:
+    """Pickles the state of one run's channels, once a version.
+
+    Args:
+        put: Stores a large blob.
+        large: Size from which a blob is large, in bytes.
+    """
+
+    def __init__(self, put: Put, large: int = LARGE) -> None:
+        self._put = put
+        self._large = large
+        self._known: dict[tuple[tuple[str, ...], str], tuple[Any, bytes | None, Any]] = {}
+
+    def pack(
+        self, request: AttemptRequest, versions: Mapping[str, Any], snapshots: list[Any]
+    ) -> tuple[bytes, dict[str, bytes | int]]:
+        """Pack one request. References to large values are appended to ``snapshots``.
+
+        Raises:
+            SerializationError: A state value, or the argument of a ``Send``, cannot be pickled.
+        """
+        state: dict[str, bytes | int] = {}
+        for name, value in request.state.items():
+            blob, reference = self._blob(request, name, value, versions.get(name))
+            if blob is not None:
+                state[name] = blob
+                continue
+            at = next((i for i, known in enumerate(snapshots) if known is reference), None)
+            if at is None:
+                at = len(snapshots)
+                snapshots.append(reference)
+            state[name] = at
+        return dumps_data(replace(request, state={})), state
+
+    def _blob(
+        self, request: AttemptRequest, name: str, value: Any, version: Any
+    ) -> tuple[bytes | None, Any]:
+        key = (request.ns, name)
+        known = self._known.get(key)
+        if known is not None and version is not None and known[0] == version:
+            return known[1], known[2]
+        blob: bytes | None = dumps_data(value)
+        reference = None
+        assert blob is not None
+        if len(blob) >= self._large:
+            reference, blob = self._put(blob), None
+        if version is not None:
+            self._known[key] = (version, blob, reference)
+        return blob, reference
+
+
+def unpack_request(
+    packed: tuple[bytes, dict[str, bytes | int]], snapshots: Sequence[bytes]
+) -> AttemptRequest:
+    """Rebuild a request: every attempt gets objects of its own, so that none sees another's
+    changes in place."""
+    blob, state = packed
+    request: AttemptRequest = loads(blob)
+    values = {
+        name: loads(snapshots[item] if isinstance(item, int) else item)
+        for name, item in state.items()
+    }
+    return replace(request, state=values)
+
+
+def pack_outcome(outcome: AttemptOutcome) -> bytes:
+    """Pickle an outcome.
+
+    What the node returned may be something that cannot be pickled: then the outcome is that
+    error, naming the node's write.
+    """
+    return dumps_data(outcome)
