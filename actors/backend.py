@@ -1,0 +1,75 @@
+"""The backend that runs on Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from actors import session
+from actors.mailbox import Mailbox
+from distgraph.backends.base import RunPlan
+from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.envelope import Delivery, StreamEvent
+
+_ACK_BYTES = 512 << 10
+_ACK_EVENTS = 2_000
+"""Consumed but not acknowledged: above either, the broker is told at once."""
+
+
+class RayBackend:
+    """Runs on the Ray cluster that this process is connected to."""
+
+    name = "ray"
+
+    def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
+        """Start a run, and the session with its first one."""
+        return RayRun(plan, asyncio.get_running_loop() if is_async else None)
+
+
+_BACKEND = RayBackend()
+
+
+def backend() -> RayBackend:
+    """Return the Ray backend."""
+    return _BACKEND
+
+
+class RayRun:
+    """One run on the cluster, as its consumer holds it."""
+
+    def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._run_id = plan.options.run_id
+        self._box = Mailbox(loop)
+        self._events = Reassembler(self._run_id)
+        self._bytes = 0
+        self._acked = 0
+        self._left = False
+        self._session = session.current()
+        self._session.start(plan, self._box)
+
+    def read(self) -> Sequence[StreamEvent]:
+        self._acknowledge()
+        return self._feed(self._box.get())
+
+    async def aread(self) -> Sequence[StreamEvent]:
+        self._acknowledge()
+        return self._feed(await self._box.aget())
+
+    def close(self) -> None:
+        if not self._left:
+            self._left = True
+            self._session.leave(self._run_id, ended=self._events.ended)
+
+    def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
+        self._bytes += sum(len(d.segment.blob) for d in deliveries)
+        return self._events.feed(deliveries)
+
+    def _acknowledge(self) -> None:
+        """Everything that was handed out before has been consumed."""
+        position = self._events.position
+        if position == self._acked:
+            return
+        at_once = self._bytes > _ACK_BYTES or position - self._acked > _ACK_EVENTS
+        self._session.consumed(self._run_id, position, at_once=at_once)
+        if at_once:
+            self._bytes, self._acked = 0, position

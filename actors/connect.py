@@ -1,0 +1,72 @@
+"""Reaching a Ray cluster: the one that is initialized, the one that is named, or a local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import ray
+
+from distgraph import __version__
+from distgraph.errors import UnsupportedClusterError
+
+logger = logging.getLogger("distgraph")
+
+
+def ensure_ray() -> None:
+    """Initialize Ray if nobody has, and refuse what cannot carry a run.
+
+    An initialized Ray is used as it is. Otherwise ``RAY_ADDRESS`` names the cluster; without it a
+    local Ray is started, and said so once in the log.
+
+    Raises:
+        UnsupportedClusterError: This process is connected by Ray Client.
+    """
+    _refuse_client()
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address.startswith("ray://"):
+        raise _client_error(f"RAY_ADDRESS={address}")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "include_dashboard": False}
+    if address:
+        options = {"logging_level": logging.ERROR, "address": address}
+    ray.init(**options)
+    if address:
+        logger.info("connected to the Ray cluster at %s", address)
+    else:
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        logger.info(
+            "started a local Ray with %d CPUs; call ray.init(...) before the first run, or set "
+            "RAY_ADDRESS, to run on a cluster",
+            cpus,
+        )
+
+
+def _refuse_client() -> None:
+    client = sys.modules.get("ray.util.client")
+    if client is not None and client.ray.is_connected():
+        raise _client_error("This process is connected by Ray Client (ray://)")
+
+
+def _client_error(what: str) -> UnsupportedClusterError:
+    return UnsupportedClusterError(
+        f"{what}, which cannot stream a run. Run the program on a machine of the cluster "
+        "(`ray job submit`, or `ray attach` and start it there) with RAY_ADDRESS=auto"
+    )
+
+
+def check_versions(found: dict[str, str]) -> None:
+    """Compare the versions of distgraph that the session's actors report with ours.
+
+    Raises:
+        UnsupportedClusterError: One differs.
+    """
+    for actor, version in found.items():
+        if version != __version__:
+            raise UnsupportedClusterError(
+                f"the {actor} runs distgraph {version}, this process {__version__}: install the "
+                "same version on every node of the cluster"
+            )

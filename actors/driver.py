@@ -1,0 +1,151 @@
+"""The superstep driver: an actor that runs the engine of every run of a session.
+
+It holds channels and applies reducers; no node, tool or conditional edge ever runs here. Each run
+has a thread, which waits for outcomes and carries out what the engine makes of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+import ray
+
+from actors.executors import Executors
+from actors.names import NAMESPACE, broker_name
+from actors.reaper import Reaper
+from actors.runloop import RunLoop
+from distgraph.backends.batching import Durations
+from distgraph.engine.instructions import RunOptions
+from distgraph.engine.spec import GraphSpec
+from distgraph.errors import RunError, SerializationError
+from distgraph.serde.pickling import loads
+from distgraph.serde.program import extend_path
+
+CALLERS = 64
+"""Caller processes that can watch a driver at the same time."""
+
+_REGISTRATION = 60.0
+"""Seconds that a run waits for its graph, which its caller has sent before it."""
+
+
+class StartRun(NamedTuple):
+    """What a caller sends to start a run."""
+
+    run_id: str
+    caller: str
+    program: str
+    """Hash of the graph's program, which has been registered."""
+    options: RunOptions
+    info: bytes
+    """Pickled ``RunInfo``: passed on to workers, not read here."""
+    input: bytes
+    want_output: bool
+    max_concurrency: int | None
+
+
+class Graph(NamedTuple):
+    """A registered graph."""
+
+    spec: GraphSpec
+    program: bytes
+    paths: tuple[str, ...]
+
+
+@ray.remote(
+    num_cpus=0,
+    max_restarts=0,
+    concurrency_groups={"runs": 1, "programs": 4, "watch": CALLERS, "control": 2},
+)
+class SuperstepDriver:
+    """One session's driver."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
+        self.durations = Durations()
+        self.executors = Executors()
+        self.reaper = Reaper()
+        self._changed = threading.Condition()
+        self._graphs: dict[str, Graph | BaseException] = {}
+        self._runs: dict[str, RunLoop] = {}
+
+    @ray.method(concurrency_group="programs")
+    def register(self, digest: str, spec: bytes, program: bytes, paths: tuple[str, ...]) -> None:
+        """Take a graph, under the hash of its program. Runs learn of a failure."""
+        extend_path(paths)
+        graph: Graph | BaseException
+        try:
+            graph = Graph(loads(spec), program, paths)
+        except Exception as error:
+            graph = error
+        with self._changed:
+            self._graphs[digest] = graph
+            self._changed.notify_all()
+
+    @ray.method(concurrency_group="programs")
+    def program(self, digest: str) -> tuple[bytes, tuple[str, ...]]:
+        """Return a graph's program, and where the caller's own modules lie."""
+        graph = self.graph(digest)
+        return graph.program, graph.paths
+
+    @ray.method(concurrency_group="runs")
+    def start(self, packed: bytes) -> None:
+        """Start a run. What comes of it is in its stream."""
+        start = StartRun(*loads(packed))
+        loop = RunLoop(self, start)
+        with self._changed:
+            self._runs[start.run_id] = loop
+        loop.begin()
+
+    @ray.method(concurrency_group="control")
+    def cancel(self, run_ids: list[str]) -> None:
+        """End runs and free what they hold."""
+        with self._changed:
+            loops = [self._runs.get(run_id) for run_id in run_ids]
+        for loop in loops:
+            if loop is not None:
+                loop.cancel()
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Never return: a caller that waits for this call learns of the driver's death."""
+        threading.Event().wait()
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> str:
+        """Return the version of distgraph here."""
+        from distgraph import __version__
+
+        return __version__
+
+    @ray.method(concurrency_group="control")
+    def statistics(self) -> dict[str, Any]:
+        """Return how many runs, graphs, executors and cancelled tasks are held."""
+        with self._changed:
+            return {
+                "runs": len(self._runs),
+                "graphs": len(self._graphs),
+                "executors": self.executors.count,
+                "cancelling": self.reaper.count,
+                "threads": threading.active_count(),
+            }
+
+    # --- for run loops, in this process ---------------------------------------------------------
+
+    def graph(self, digest: str) -> Graph:
+        """Return a registered graph; its registration may be on the way."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: digest in self._graphs, _REGISTRATION):
+                raise RunError(f"graph {digest[:12]} was never registered with the driver")
+            graph = self._graphs[digest]
+        if isinstance(graph, BaseException):
+            raise SerializationError(
+                f"the driver cannot load the graph's channels and reducers: {graph}"
+            ) from graph
+        return graph
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that has ended."""
+        with self._changed:
+            self._runs.pop(run_id, None)

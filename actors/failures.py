@@ -1,0 +1,48 @@
+"""Ray's own failures as typed errors of ours, naming node, step and remedy."""
+
+from __future__ import annotations
+
+import ray.exceptions as rx
+
+from distgraph.engine.instructions import StartTask
+from distgraph.errors import RunCancelled, RunError, WorkerDied
+
+_DEATHS = (
+    rx.WorkerCrashedError,
+    rx.ActorDiedError,
+    rx.ActorUnavailableError,
+    rx.NodeDiedError,
+    rx.OutOfMemoryError,
+    rx.LocalRayletDiedError,
+    rx.OwnerDiedError,
+    rx.ObjectLostError,
+)
+
+
+def typed(error: BaseException, start: StartTask) -> BaseException:
+    """Return the error that the caller sees for an attempt whose result Ray could not deliver."""
+    request = start.request
+    where = f"node {request.node!r}, step {request.step}, attempt {request.attempt}"
+    if isinstance(error, rx.OutOfMemoryError):
+        return WorkerDied(
+            f"{where}: the worker was killed because its machine ran out of memory; give the node "
+            f"more with ray_options={{'memory': ...}}, or lower config['max_concurrency']. {error}"
+        )
+    if isinstance(error, _DEATHS):
+        return WorkerDied(
+            f"{where}: the process or machine that ran it died "
+            f"({type(error).__name__}: {_first_line(error)})"
+        )
+    if isinstance(error, rx.TaskCancelledError):
+        return RunCancelled(f"{where}: its Ray task was cancelled from outside of distgraph")
+    if isinstance(error, rx.RuntimeEnvSetupError):
+        return RunError(f"{where}: its runtime_env could not be set up: {error}")
+    if isinstance(error, rx.RayTaskError):
+        cause = error.cause
+        if isinstance(cause, Exception):
+            return cause
+    return RunError(f"{where}: {type(error).__name__}: {error}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "no details"

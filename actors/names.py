@@ -1,0 +1,20 @@
+"""Names of a session's actors, by which workers find them."""
+
+from __future__ import annotations
+
+NAMESPACE = "distgraph"
+
+
+def driver_name(session: str) -> str:
+    """Name of a session's superstep driver."""
+    return f"distgraph-driver-{session}"
+
+
+def broker_name(session: str) -> str:
+    """Name of a session's stream broker."""
+    return f"distgraph-broker-{session}"
+
+
+def run_key(session: str, run_id: str) -> str:
+    """Name of a run among all those whose events pass through one worker process."""
+    return f"{session}/{run_id}"

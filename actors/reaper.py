@@ -1,0 +1,83 @@
+"""Ends cancelled Ray tasks for certain: asks, asks again, then kills the worker.
+
+``ray.cancel`` can be lost in a race, and cannot interrupt a blocking C call. A task that does not
+end by being asked is killed with its process, so that its CPUs are free again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+_AGAIN = 0.1
+_KILL = 1.0
+"""Seconds after which a task is killed."""
+_GIVE_UP = 30.0
+
+
+@dataclass(eq=False)
+class _Entry:
+    ref: Any
+    killable: bool
+    since: float
+    next: float
+
+
+class Reaper:
+    """Cancels tasks until they have ended. One thread, which ends when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: list[_Entry] = []
+        self._running = False
+
+    @property
+    def count(self) -> int:
+        """Tasks that are being cancelled."""
+        return len(self._entries)
+
+    def cancel(self, ref: Any, *, killable: bool) -> None:
+        """Cancel a task. ``killable``: its process runs nothing else (an executor's does)."""
+        _ask(ref, force=False)
+        now = time.monotonic()
+        with self._lock:
+            self._entries.append(_Entry(ref, killable, now, now + _AGAIN))
+            start = not self._running
+            self._running = True
+        if start:
+            threading.Thread(target=self._serve, name="distgraph-reaper", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            time.sleep(_AGAIN / 2)
+            now = time.monotonic()
+            with self._lock:
+                entries = list(self._entries)
+            for entry in entries:
+                if self._ended(entry, now):
+                    with self._lock:
+                        self._entries.remove(entry)
+            with self._lock:
+                if not self._entries:
+                    self._running = False
+                    return
+
+    def _ended(self, entry: _Entry, now: float) -> bool:
+        done, _ = ray.wait([entry.ref], timeout=0, fetch_local=False)
+        if done or now > entry.since + _GIVE_UP:
+            return True
+        if now >= entry.next:
+            entry.next = now + _AGAIN
+            _ask(entry.ref, force=entry.killable and now >= entry.since + _KILL)
+        return False
+
+
+def _ask(ref: Any, *, force: bool) -> None:
+    try:
+        ray.cancel(ref, force=force)
+    except (ValueError, TypeError):  # an actor's task cannot be forced, a finished one not found
+        return

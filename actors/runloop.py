@@ -1,0 +1,265 @@
+"""One run on the driver: waits for outcomes, feeds the engine, carries out what it says."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from actors import slots
+from actors.failures import typed
+from actors.tasks import run_attempts
+from distgraph import __version__, placement
+from distgraph.backends.batching import Batcher
+from distgraph.backends.coordinator import Actions, Coordinator
+from distgraph.engine.instructions import StartTask
+from distgraph.engine.spec import NodeSpec
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import loads
+from distgraph.streaming.codec import encode_events
+from distgraph.streaming.envelope import END_MODE, Event
+from distgraph.worker.packing import Packet, StatePacker
+from distgraph.worker.protocol import AttemptOutcome
+
+if TYPE_CHECKING:
+    from actors.driver import StartRun, SuperstepDriver
+
+
+@dataclass(eq=False)
+class _Group:
+    """Attempts that were sent together."""
+
+    node: Hashable
+    starts: list[StartTask]
+    ref: Any = None
+    executor: Any = None
+    """The executor that runs it; None for a Ray task."""
+
+
+class RunLoop:
+    """A run's thread. Whatever happens elsewhere reaches it through ``_inbox``."""
+
+    def __init__(self, driver: SuperstepDriver, start: StartRun) -> None:
+        self._driver = driver
+        self._start = start
+        self._inbox: queue.SimpleQueue[tuple[str, Any, Any]] = queue.SimpleQueue()
+        self._groups: dict[tuple[str, int], _Group] = {}
+        self._functions: dict[Hashable, Any] = {}
+        self._placements: dict[int, placement.Placement] = {}
+        self._packer = StatePacker(ray.put)
+        self._batches = 0
+        self._congested = False
+        self._held: deque[tuple[_Group, Future[bytes]]] = deque()
+        self._coordinator: Coordinator | None = None
+        self._batcher: Batcher[StartTask] = Batcher(
+            driver.durations, slots.available(), start.max_concurrency
+        )
+
+    def begin(self) -> None:
+        """Start the thread."""
+        name = f"distgraph-run-{self._start.run_id[:8]}"
+        threading.Thread(target=self._main, name=name, daemon=True).start()
+
+    def cancel(self) -> None:
+        """End the run. Any thread may call this."""
+        self._inbox.put(("cancel", None, None))
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self._collapse(error)
+        finally:
+            self._driver.forget(self._start.run_id)
+
+    def _run(self) -> None:
+        start = self._start
+        graph = self._driver.graph(start.program)
+        coordinator = self._coordinator = Coordinator(
+            graph.spec, start.options, encode=encode_events, want_output=start.want_output
+        )
+        self._carry_out(coordinator.start(loads(start.input)))
+        while not coordinator.finished:
+            deadline = self._batcher.deadline()
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                kind, subject, detail = self._inbox.get(timeout=wait)
+            except queue.Empty:
+                self._send()
+                continue
+            if kind == "ended":
+                if self._congested:
+                    self._held.append((subject, detail))
+                else:
+                    self._ended(subject, detail)
+            elif kind == "ack":
+                self._acked(subject)
+            else:
+                self._carry_out(coordinator.cancel())
+
+    def _collapse(self, error: BaseException) -> None:
+        """The loop itself failed: a bug, or user code in a reducer that did the unexpected."""
+        for group in set(self._groups.values()):
+            self._cancel(group)
+        end = {
+            "status": "error",
+            "value": None,
+            "error": ShippedError.capture(error),
+            "interrupts": (),
+        }
+        blob = encode_events([Event((), END_MODE, end)])
+        start = self._start
+        self._driver.broker.terminate.remote(start.caller, [start.run_id], blob)
+
+    # --- carrying out ---------------------------------------------------------------------------
+
+    def _carry_out(self, actions: Actions) -> None:
+        if actions.ops:
+            self._batches += 1
+            self._drive(self._batches, pickle.dumps(actions.ops, 5))
+        for cancel in actions.cancel:
+            group = self._groups.pop((cancel.task_id, cancel.attempt), None)
+            if group is None:
+                self._discard(cancel.task_id)
+            elif not any((s.request.task_id, s.request.attempt) in self._groups for s in group.starts):
+                self._cancel(group)
+        for start in actions.start:
+            alone = self._placement(start.node).kind != "task"
+            self._batcher.add(self._key(start), (start,), alone=alone)
+        if actions.finished is not None:
+            self._batcher.clear()
+        self._send()
+
+    def _key(self, start: StartTask) -> Hashable:
+        request = start.request
+        return (self._start.program, request.graph_path, request.node, request.kind)
+
+    def _discard(self, task_id: str) -> None:
+        for start in self._batcher.waiting():
+            if start.request.task_id == task_id:
+                self._batcher.discard(start)
+                return
+
+    def _drive(self, batch_no: int, packed: bytes) -> None:
+        start = self._start
+        ref = self._driver.broker.drive.remote(start.run_id, start.caller, batch_no, packed)
+        ref.future().add_done_callback(lambda future: self._inbox.put(("ack", future, None)))
+
+    def _acked(self, future: Future[float]) -> None:
+        """Learn whether the log has room. While it has none, outcomes wait here, and with them
+        whatever the engine would start and emit next."""
+        pause = future.result()
+        if pause > 0:
+            self._congested = True
+            threading.Timer(pause, self._drive, (0, b"")).start()
+            return
+        self._congested = False
+        while self._held and not self._congested and not self._finished:
+            self._ended(*self._held.popleft())
+
+    @property
+    def _finished(self) -> bool:
+        return self._coordinator is None or self._coordinator.finished
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        for node, starts in self._batcher.take(time.monotonic()):
+            self._submit(_Group(node, starts))
+
+    def _submit(self, group: _Group) -> None:
+        run = self._start
+        snapshots: list[Any] = []
+        try:
+            attempts = [self._packer.pack(s.request, s.versions, snapshots) for s in group.starts]
+        except Exception as error:
+            self._refuse(group, error)
+            return
+        packet = Packet(__version__, self._driver.session, run.program, run.info, attempts)
+        packed = pickle.dumps(tuple(packet), 5)
+        for start in group.starts:
+            self._groups[start.request.task_id, start.request.attempt] = group
+        group.ref = self._remote(group)(packed, *snapshots)
+        group.ref.future().add_done_callback(lambda future: self._came_back(group, future))
+
+    def _came_back(self, group: _Group, future: Future[bytes]) -> None:
+        """Runs in Ray's callback thread, also after the run has ended."""
+        if group.executor is not None:
+            lost = isinstance(future.exception(), RayActorError)
+            self._driver.executors.release(group.executor, lost=lost)
+        self._inbox.put(("ended", group, future))
+
+    def _placement(self, node: NodeSpec) -> placement.Placement:
+        known = self._placements.get(id(node))
+        if known is None:
+            known = placement.resolve(node.ray_options, node.is_async, node.name)
+            self._placements[id(node)] = known
+        return known
+
+    def _remote(self, group: _Group) -> Any:
+        node = group.starts[0].node
+        chosen = self._placement(node)
+        if chosen.kind == "task":
+            function = self._functions.get(group.node)
+            if function is None:
+                function = run_attempts.options(name=node.name, **chosen.options)
+                self._functions[group.node] = function
+            return function.remote
+        group.executor = self._driver.executors.pick()
+        handle = group.executor.handle
+        return handle.run.remote if chosen.kind == "async" else handle.run_in_thread.remote
+
+    def _refuse(self, group: _Group, error: Exception) -> None:
+        """What a node reads cannot be sent: its attempt ends before it began."""
+        self._batcher.ended(group.node, ())
+        for start in group.starts:
+            request = start.request
+            notes = (f"While sending node {request.node!r}, step {request.step}, to a worker",)
+            self._outcome(_lost(start, ShippedError.capture(error, note_lines=notes)))
+
+    def _cancel(self, group: _Group) -> None:
+        if group.ref is not None:
+            self._driver.reaper.cancel(group.ref, killable=group.executor is None)
+
+    # --- outcomes -------------------------------------------------------------------------------
+
+    def _ended(self, group: _Group, future: Future[bytes]) -> None:
+        try:
+            outcomes = [loads(blob) for blob in pickle.loads(future.result())]
+            error = None
+        except Exception as failure:
+            outcomes, error = [], failure
+        self._batcher.ended(group.node, [o.duration for o in outcomes])
+        if error is not None:
+            for start in group.starts:
+                self._outcome(_lost(start, ShippedError.capture(typed(error, start))))
+        for outcome in outcomes:
+            self._outcome(outcome)
+        self._send()
+
+    def _outcome(self, outcome: AttemptOutcome) -> None:
+        assert self._coordinator is not None
+        self._groups.pop((outcome.task_id, outcome.attempt), None)
+        self._carry_out(self._coordinator.ended(outcome))
+
+
+def _lost(start: StartTask, error: ShippedError) -> AttemptOutcome:
+    """Return the outcome of an attempt that never came back: its stream is cut off."""
+    return AttemptOutcome(
+        task_id=start.request.task_id,
+        attempt=start.request.attempt,
+        status="error",
+        error=error,
+        extra={"lost": True},
+    )

@@ -1,0 +1,234 @@
+"""A caller's session: one driver and one broker, warm and shared by all of its runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+import uuid
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from actors.broker import StreamBroker
+from actors.connect import check_versions, ensure_ray
+from actors.driver import StartRun, SuperstepDriver
+from actors.mailbox import Mailbox
+from actors.names import NAMESPACE, broker_name, driver_name
+from distgraph.backends.base import RunPlan
+from distgraph.errors import BrokerLost, DriverLost, RunError, SerializationError
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import dumps_code, dumps_data
+from distgraph.serde.program import user_paths
+from distgraph.streaming.codec import encode_events
+from distgraph.streaming.envelope import END_MODE, Event
+
+logger = logging.getLogger("distgraph")
+
+_DRAIN = 5.0
+"""Seconds that one question to the broker may wait for events."""
+
+_START = 120.0
+"""Seconds for driver and broker to come up, on a cluster that may have to grow first."""
+
+
+def _limit(name: str, default: int) -> int:
+    return int(os.environ.get(f"DISTGRAPH_STREAM_{name}", default))
+
+
+class Session:
+    """Driver, broker, and the threads that listen to them. One a process, made when needed."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.job = ray.get_runtime_context().get_job_id()
+        self.caller = f"{self.job}-{os.getpid()}-{self.id}"
+        self.failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._boxes: dict[str, Mailbox] = {}
+        self._acks: dict[str, int] = {}
+        self._registered: set[str] = set()
+        self.broker: Any = StreamBroker.options(
+            name=broker_name(self.id), namespace=NAMESPACE
+        ).remote(
+            _limit("BYTES", 16 << 20), _limit("EVENTS", 100_000), _limit("RETAINED_BYTES", 1 << 20)
+        )
+        self.driver: Any = SuperstepDriver.options(
+            name=driver_name(self.id), namespace=NAMESPACE
+        ).remote(self.id)
+        versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
+        check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
+        self._watch = self.driver.watch.remote()
+        self._watch.future().add_done_callback(self._driver_lost)
+        threading.Thread(target=self._listen, name="distgraph-stream", daemon=True).start()
+
+    # --- runs -----------------------------------------------------------------------------------
+
+    def start(self, plan: RunPlan, box: Mailbox) -> None:
+        """Start a run whose deliveries go to ``box``.
+
+        Raises:
+            SerializationError: The graph, the input, the context or a callback cannot travel.
+        """
+        blob, digest = plan.graph.blob.get()
+        packed = self._packed(plan, digest)
+        run_id = plan.options.run_id
+        with self._changed:
+            if run_id in self._boxes:
+                raise ValueError(f"config['run_id']: run {run_id} is still going on")
+            self._boxes[run_id] = box
+            self._changed.notify_all()
+            if digest not in self._registered:
+                self.driver.register.remote(
+                    digest, dumps_code(plan.graph.spec), blob, user_paths()
+                )
+                self._registered.add(digest)
+        started = self.driver.start.remote(packed)
+        started.future().add_done_callback(lambda future: self._refused(run_id, future))
+
+    def _packed(self, plan: RunPlan, digest: str) -> bytes:
+        info, parts = plan.info, {}
+        for name, value in (
+            ("input", plan.input),
+            ("context", info.context),
+            ("config", (info.configurable, info.tags, plan.options.metadata)),
+            ("callbacks", info.callbacks),
+        ):
+            try:
+                parts[name] = dumps_data(value)
+            except SerializationError as error:
+                raise SerializationError(
+                    f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "
+                    f"{error}"
+                ) from error
+        start = StartRun(
+            run_id=plan.options.run_id,
+            caller=self.caller,
+            program=digest,
+            options=plan.options,
+            info=dumps_data(info),
+            input=parts["input"],
+            want_output=plan.want_output,
+            max_concurrency=info.max_concurrency,
+        )
+        return dumps_data(tuple(start))
+
+    def consumed(self, run_id: str, seq: int, *, at_once: bool) -> None:
+        """Note that a run was consumed up to ``seq``; ``at_once`` where publishers may wait."""
+        if at_once:
+            self.broker.ack.remote(self.caller, run_id, seq)
+        else:
+            with self._changed:
+                self._acks[run_id] = seq
+
+    def leave(self, run_id: str, *, ended: bool) -> None:
+        """Forget a run, and end it if it has not ended."""
+        with self._changed:
+            self._boxes.pop(run_id, None)
+            self._acks.pop(run_id, None)
+        if self.failure is None and ray.is_initialized():
+            if not ended:
+                self.driver.cancel.remote([run_id])
+            self.broker.close.remote([run_id])
+
+    def alive(self) -> bool:
+        """Whether new runs can be started here."""
+        return (
+            self.failure is None
+            and ray.is_initialized()
+            and ray.get_runtime_context().get_job_id() == self.job
+        )
+
+    # --- what is lost ---------------------------------------------------------------------------
+
+    def _refused(self, run_id: str, future: Any) -> None:
+        error = future.exception()
+        if error is not None and self.failure is None and not isinstance(error, ray.exceptions.RayActorError):
+            self._fail(run_id, RunError(f"the driver could not start run {run_id}: {error}"))
+
+    def _fail(self, run_id: str, error: BaseException) -> None:
+        box = self._boxes.get(run_id)
+        if box is not None:
+            box.fail(error)
+
+    def _driver_lost(self, future: Any) -> None:
+        """End what the driver had going, behind what it had already told the broker."""
+        if self.failure is not None:
+            return
+        error = DriverLost(
+            "the superstep driver died, and with it the state of its runs "
+            f"({type(future.exception()).__name__}); start the run again"
+        )
+        self.failure = error
+        with self._changed:
+            runs = list(self._boxes)
+            self._changed.notify_all()
+        end = {
+            "status": "error",
+            "value": None,
+            "error": ShippedError.capture(error),
+            "interrupts": (),
+        }
+        with suppress(Exception):  # the broker may be lost as well: its own listener tells
+            blob = encode_events([Event((), END_MODE, end)])
+            self.broker.terminate.remote(self.caller, runs, blob)
+
+    def _listen(self) -> None:
+        """Body of the thread that waits for events."""
+        while True:
+            with self._changed:
+                while not self._boxes:
+                    if self.failure is not None:
+                        return
+                    self._changed.wait()
+                acks, self._acks = self._acks, {}
+            try:
+                packed = ray.get(self.broker.drain.remote(self.caller, acks, _DRAIN))
+            except BaseException as error:
+                self._broker_lost(error)
+                return
+            if not packed:
+                continue
+            for run_id, deliveries in pickle.loads(packed).items():
+                box = self._boxes.get(run_id)
+                if box is not None:
+                    box.put(deliveries)
+
+    def _broker_lost(self, cause: BaseException) -> None:
+        error = BrokerLost(
+            "the stream broker died, and with it what it had not delivered "
+            f"({type(cause).__name__}); start the run again"
+        )
+        error.__cause__ = cause
+        self.failure = self.failure or error
+        with self._changed:
+            boxes = dict(self._boxes)
+        for box in boxes.values():
+            box.fail(error)
+        with suppress(Exception):
+            self.driver.cancel.remote(list(boxes))
+
+
+_lock = threading.Lock()
+_session: Session | None = None
+
+
+def current() -> Session:
+    """Return this process's session; a new one where there is none, or the last one was lost."""
+    global _session
+    with _lock:
+        if _session is None or not _session.alive():
+            ensure_ray()
+            if _session is not None and _session.failure is not None:
+                _retire(_session)
+            _session = Session()
+        return _session
+
+
+def _retire(session: Session) -> None:
+    """Kill what is left of a session that lost one of its actors."""
+    for actor in (session.driver, session.broker):
+        with suppress(Exception):
+            ray.kill(actor)

@@ -1,0 +1,214 @@
+"""What every worker process has once: its graphs, its publisher, its way to driver and broker."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import cached_property, lru_cache
+from typing import Any
+
+import ray
+
+from actors.names import NAMESPACE, broker_name, driver_name, run_key
+from distgraph import __version__
+from distgraph.engine.spec import GraphProgram
+from distgraph.errors import UnsupportedClusterError
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.program import extend_path, load_program
+from distgraph.streaming.envelope import Segment
+from distgraph.streaming.publisher import AttemptStream, Publisher
+from distgraph.worker.attempt import HOST, locate, run_async, run_sync
+from distgraph.worker.packing import Packet, unpack_request
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
+
+_PROGRAMS_KEPT = 32
+_POLL = 0.02
+"""Seconds between two looks at a coroutine: a cancel is only seen between them."""
+
+
+class WorkerProcess:
+    """One worker process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
+        self._brokers: dict[str, Any] = {}
+        self.publisher = Publisher(self._send)
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that async nodes run on where they are Ray tasks of their own."""
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, name="distgraph-loop", daemon=True).start()
+        return loop
+
+    # --- programs and actors --------------------------------------------------------------------
+
+    def program(self, packet: Packet) -> GraphProgram:
+        """Return the graph of a packet, fetched from the driver the first time.
+
+        Raises:
+            UnsupportedClusterError: This machine has another version of distgraph.
+            SerializationError: A module that the graph needs cannot be imported here.
+        """
+        if packet.version != __version__:
+            raise UnsupportedClusterError(
+                f"host {HOST} has distgraph {__version__}, the run was started with "
+                f"{packet.version}: install the same version on every node"
+            )
+        with self._lock:
+            program = self._programs.get(packet.program)
+            if program is not None:
+                self._programs.move_to_end(packet.program)
+                return program
+        driver = ray.get_actor(driver_name(packet.session), NAMESPACE)
+        blob, paths = ray.get(driver.program.remote(packet.program))
+        extend_path(paths)  # the state may hold classes of the caller's own modules too
+        program = load_program(blob)
+        with self._lock:
+            self._programs[packet.program] = program
+            while len(self._programs) > _PROGRAMS_KEPT:
+                self._programs.popitem(last=False)
+        return program
+
+    def _send(self, key: str, segments: list[Segment]) -> Future[float]:
+        session, run_id = key.split("/", 1)
+        broker = self._brokers.get(session)
+        if broker is None:
+            broker = self._brokers[session] = ray.get_actor(broker_name(session), NAMESPACE)
+        future: Future[float] = broker.publish.remote(run_id, pickle.dumps(segments, 5)).future()
+        return future
+
+    # --- attempts -------------------------------------------------------------------------------
+
+    def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
+        """Run a packet's attempts one after the other, and return their packed outcomes."""
+        packet, run, program = self._open(packed)
+        outcomes = []
+        for item in packet.attempts:
+            request = unpack_request(item, snapshots)
+            stream = self._stream(packet, run, request)
+            if locate(program, request).needs_loop:
+                outcome = self._on_loop(run_async(program, request, run, stream))
+            else:
+                outcome = run_sync(program, request, run, stream)
+            outcomes.append(pack(outcome, request))
+        return pickle.dumps(outcomes, 5)
+
+    async def run_one(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
+        """Run the one attempt of a packet on the executor's loop."""
+        packet, run, program = self._open(packed)
+        request = unpack_request(packet.attempts[0], snapshots)
+        stream = self._stream(packet, run, request)
+        outcome = await throttled(run_async(program, request, run, stream), stream)
+        return pickle.dumps([pack(outcome, request)], 5)
+
+    def run_in_thread(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
+        """Run the one attempt of a packet in a thread of the executor."""
+        return self.run_batch(packed, snapshots)
+
+    def _open(self, packed: bytes) -> tuple[Packet, RunInfo, GraphProgram]:
+        packet = Packet(*pickle.loads(packed))
+        program = self.program(packet)
+        return packet, _run_info(packet.run), program
+
+    def _stream(self, packet: Packet, run: RunInfo, request: AttemptRequest) -> AttemptStream:
+        key = run_key(packet.session, run.run_id)
+        return self.publisher.open(
+            key, request.task_id, request.attempt, request.step, request.node
+        )
+
+    def _on_loop(self, steps: Coroutine[Any, Any, AttemptOutcome]) -> AttemptOutcome:
+        future = asyncio.run_coroutine_threadsafe(steps, self.loop)
+        try:
+            while True:
+                try:
+                    return future.result(_POLL)
+                except FutureTimeout:
+                    if future.done():
+                        raise
+        except BaseException:
+            future.cancel()
+            raise
+
+
+@lru_cache(maxsize=256)
+def _run_info(blob: bytes) -> RunInfo:
+    info: RunInfo = loads(blob)
+    return info
+
+
+@lru_cache(maxsize=1)
+def process() -> WorkerProcess:
+    """Return this process's worker."""
+    return WorkerProcess()
+
+
+def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
+    """Pickle an outcome; writes that cannot be pickled make it that error."""
+    try:
+        return dumps_data(outcome)
+    except Exception as error:
+        names = ", ".join(sorted({repr(c) for c, _ in outcome.writes if not _travels(_)}))
+        error.args = (
+            f"what node {request.node!r} returned (step {request.step}, keys {names or 'unknown'}) "
+            f"cannot be sent back: {error}. Return plain data, or register_serializer(...) for it",
+        )
+        return dumps_data(
+            AttemptOutcome(
+                task_id=outcome.task_id,
+                attempt=outcome.attempt,
+                status="error",
+                error=ShippedError.capture(error),
+                published=outcome.published,
+                tail=outcome.tail,
+                message_ids=outcome.message_ids,
+                host=outcome.host,
+                pid=outcome.pid,
+                started_at=outcome.started_at,
+                duration=outcome.duration,
+            )
+        )
+
+
+def _travels(value: Any) -> bool:
+    try:
+        dumps_data(value)
+    except Exception:
+        return False
+    return True
+
+
+class throttled:  # noqa: N801 - an awaitable, used like a function
+    """Awaits a coroutine, and between its steps waits for room in the stream.
+
+    A node on a shared event loop must not block it while its consumer is slow: it is resumed
+    later instead. The writer itself can be called without ``await`` all the same.
+    """
+
+    def __init__(self, steps: Coroutine[Any, Any, AttemptOutcome], stream: AttemptStream) -> None:
+        self._steps = steps
+        self._stream = stream
+
+    def __await__(self) -> Any:
+        inner = self._steps.__await__()
+        sent: Any = None
+        thrown: BaseException | None = None
+        while True:
+            try:
+                waited = inner.send(sent) if thrown is None else inner.throw(thrown)
+            except StopIteration as done:
+                return done.value
+            sent = thrown = None
+            try:
+                sent = yield waited
+                if self._stream.congested:
+                    yield from self._stream.room().__await__()
+            except BaseException as error:
+                thrown = error
