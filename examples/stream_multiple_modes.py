@@ -1,0 +1,42 @@
+"""Several modes at once: the chunks are (mode, payload) pairs, in the order of emission."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from distgraph.graph import START, StateGraph
+from distgraph.types import StreamWriter
+
+
+class State(TypedDict, total=False):
+    """The state of the run."""
+
+    topic: str
+    joke: str
+
+
+def refine_topic(state: State) -> State:
+    """First step."""
+    return {"topic": state["topic"] + " and cats"}
+
+
+def generate_joke(state: State, writer: StreamWriter) -> State:
+    """Second step, which writes custom data."""
+    writer({"custom_key": "Writing custom data while generating a joke"})
+    return {"joke": f"This is a joke about {state['topic']}"}
+
+
+graph = (
+    StateGraph(State)
+    .add_node(refine_topic)
+    .add_node(generate_joke)
+    .add_edge(START, "refine_topic")
+    .add_edge("refine_topic", "generate_joke")
+    .compile()
+)
+
+if __name__ == "__main__":
+    for mode, chunk in graph.stream(
+        {"topic": "ice cream"}, stream_mode=["updates", "custom", "values"]
+    ):
+        print(f"{mode}: {chunk}")

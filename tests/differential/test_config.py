@@ -1,0 +1,103 @@
+"""The run's config inside nodes: by parameter, by ``get_config``, in subgraphs."""
+
+import pytest
+
+from tests.support.graphs import Items
+
+CONFIG = {
+    "tags": ["t1", "t2"],
+    "metadata": {"user": "ada", "n": 3},
+    "configurable": {"language": "en", "thread_id": "th1"},
+    "run_name": "my run",
+    "recursion_limit": 17,
+}
+
+
+def seen(config):
+    return {
+        "tags": list(config.get("tags") or []),
+        "metadata": dict(config["metadata"]),
+        "language": config["configurable"].get("language"),
+        "thread": config["configurable"].get("thread_id"),
+        "limit": config["recursion_limit"],
+    }
+
+
+def looking(ns):
+    def by_parameter(state, config):
+        return {"items": [seen(config)]}
+
+    def by_function(state):
+        return {"items": [seen(ns.get_config())]}
+
+    return (
+        ns.StateGraph(Items)
+        .add_node("by_parameter", by_parameter, metadata={"of": "the node"})
+        .add_node("by_function", by_function)
+        .add_edge(ns.START, "by_parameter")
+        .add_edge("by_parameter", "by_function")
+    )
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, {}, {"tags": ["x"]}, {"configurable": {"language": "fr"}}], ids=str
+)
+def test_nodes_see_the_config(differ, config):
+    differ.stream(looking, {"items": []}, stream_mode=["updates", "tasks"], config=config)
+
+
+def test_an_async_node_sees_the_config(differ):
+    def build(ns):
+        async def node(state, config):
+            return {"items": [seen(config), seen(ns.get_config())]}
+
+        return ns.StateGraph(Items).add_node("node", node).add_edge(ns.START, "node")
+
+    differ.stream(build, {"items": []}, config=CONFIG, reference_face="async")
+
+
+def test_nodes_of_a_subgraph_see_the_config(differ):
+    def build(ns):
+        builder = ns.StateGraph(Items).add_node("child", looking(ns).compile())
+        return builder.add_edge(ns.START, "child")
+
+    differ.stream(build, {"items": []}, stream_mode="updates", subgraphs=True, config=CONFIG)
+
+
+def test_a_conditional_edge_sees_the_config(differ):
+    def build(ns):
+        def path(state, config):
+            return "yes" if config["configurable"].get("language") == "en" else "no"
+
+        builder = ns.StateGraph(Items)
+        builder.add_node("yes", lambda s: {"items": ["y"]}).add_node(
+            "no", lambda s: {"items": ["n"]}
+        )
+        return builder.add_conditional_edges(ns.START, path, ["yes", "no"])
+
+    differ.stream(build, {"items": []}, stream_mode=["values", "updates"], config=CONFIG)
+
+
+def test_with_config_binds_a_config(differ):
+    def build(ns):
+        class Bound:
+            def compile(self, **options):
+                return (
+                    looking(ns)
+                    .compile(**options)
+                    .with_config({"tags": ["bound"], "metadata": {"m": 1}})
+                )
+
+        return Bound()
+
+    differ.stream(build, {"items": []}, config={"tags": ["t1"], "metadata": {"user": "ada"}})
+
+
+def test_outside_a_run_get_config_says_so(engine):
+    with pytest.raises(RuntimeError, match="outside"):
+        engine.get_config()
+
+
+def test_outside_a_run_get_stream_writer_says_so(engine):
+    with pytest.raises(RuntimeError, match="outside"):
+        engine.get_stream_writer()

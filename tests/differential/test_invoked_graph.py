@@ -1,0 +1,82 @@
+"""A graph that a node's function calls by itself streams under that node's namespace."""
+
+import pytest
+
+from tests.support.graphs import Items, adds
+from tests.support.normalise import normalise
+
+MODES = ["values", "updates", "custom", "tasks"]
+
+
+def child_of(ns):
+    return (
+        ns.StateGraph(Items)
+        .add_node("c1", adds("c1", 1))
+        .add_node("c2", adds("c2", 1))
+        .add_edge(ns.START, "c1")
+        .add_edge("c1", "c2")
+        .compile()
+    )
+
+
+def invoking(ns, calls=1):
+    child = child_of(ns)
+
+    def call(state, writer):
+        writer("before")
+        out = []
+        for i in range(calls):
+            out += child.invoke({"items": [str(i)]})["items"]
+        writer("after")
+        return {"items": out}
+
+    return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+
+def ainvoking(ns):
+    child = child_of(ns)
+
+    async def call(state):
+        return {"items": (await child.ainvoke({"items": ["0"]}))["items"]}
+
+    return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+
+def streaming(ns):
+    child = child_of(ns)
+
+    def call(state):
+        return {"items": [repr(chunk) for chunk in child.stream({"items": ["s"]})]}
+
+    return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+
+@pytest.mark.parametrize("subgraphs", [False, True])
+def test_an_invoked_graph(differ, subgraphs):
+    differ.stream(invoking, {"items": []}, stream_mode=MODES, subgraphs=subgraphs)
+
+
+def test_an_awaited_graph(differ):
+    differ.stream(
+        ainvoking, {"items": []}, stream_mode=MODES, subgraphs=True, reference_face="async"
+    )
+
+
+def test_two_calls_in_one_node_have_namespaces_of_their_own(differ):
+    differ.stream(
+        lambda ns: invoking(ns, 2), {"items": []}, stream_mode=["updates", "custom"], subgraphs=True
+    )
+
+
+def test_namespaces_exactly(engine):
+    graph = engine.compile(invoking(engine))
+    assert normalise(graph.stream({"items": []}, stream_mode="custom", subgraphs=True)) == [
+        ((), "before"),
+        (("call:<uuid-1>",), {"node": "c1", "i": 0}),
+        (("call:<uuid-1>",), {"node": "c2", "i": 0}),
+        ((), "after"),
+    ]
+
+
+def test_a_node_can_stream_a_graph_and_gets_values(differ):
+    differ.stream(streaming, {"items": []}, stream_mode="updates")

@@ -1,0 +1,98 @@
+"""Every Python block of the README and of ``docs/`` runs, and prints what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
+
+WITH_CODE = [page for page in PAGES if any(b.skip is None and not b.ray for b in blocks(page))]
+WITH_RAY = [page for page in PAGES if any(b.ray for b in blocks(page))]
+SKIPPED_AT_MOST = 6
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img[^>]*\ssrc=\"([^\"]+)\"")
+_HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
+
+
+def _run(chosen: list[Block], folder: Path) -> None:
+    source, target = folder / "blocks.json", folder / "results.json"
+    source.write_text(
+        json.dumps([{k: getattr(b, k) for k in ("page", "line", "code", "ray")} for b in chosen])
+    )
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")},
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("runner.py")), str(source), str(target)],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    results = json.loads(target.read_text())
+    for block, result in zip(chosen, results, strict=False):
+        place = f"{block.page}:{block.line}"
+        assert result["error"] is None, f"{place}\n{result['error']}\n{done.stderr[-4000:]}"
+        if block.output is not None:
+            assert matches(block.output, result["printed"]), (
+                f"{place} shows\n{block.output}\nbut this was printed:\n{result['printed']}"
+            )
+    assert len(results) == len(chosen)
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: str, tmp_path: Path) -> None:
+    _run([b for b in blocks(page) if b.skip is None and not b.ray], tmp_path)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("page", WITH_RAY)
+def test_the_blocks_marked_ray_run_on_ray(page: str, tmp_path: Path) -> None:
+    _run([b for b in blocks(page) if b.skip is None], tmp_path)
+
+
+def test_few_blocks_are_skipped_and_each_says_why() -> None:
+    skipped = [b for page in PAGES for b in blocks(page) if b.skip is not None]
+    assert all(len(b.skip or "") > 10 for b in skipped)
+    assert len(skipped) <= SKIPPED_AT_MOST
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings_of_this_repository(page: str) -> None:
+    broken = []
+    for match in _LINK.finditer((ROOT / page).read_text(encoding="utf-8")):
+        link = match.group(1) or match.group(2)
+        if re.match(r"^[a-z]+:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists():
+            broken.append(link)
+        elif heading and target.suffix == ".md":
+            titles = _HEADING.findall(target.read_text(encoding="utf-8"))
+            anchors = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+            if heading not in anchors:
+                broken.append(link)
+    assert broken == []
+
+
+def test_the_readme_lists_every_page_of_the_documentation() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [p for p in PAGES if p.startswith("docs/") and f"({p})" not in readme] == []
+
+
+def test_a_wildcard_in_an_output_stands_for_anything() -> None:
+    assert matches("a ... c\n", "a b\nb c\n")
+    assert not matches("a ... c\n", "a b d\n")
+    assert not matches("a\n", "a\nb\n")

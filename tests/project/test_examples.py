@@ -1,0 +1,204 @@
+"""Each example runs as a script from a clone, and shows what it is about."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+SHOWN = {
+    "stream_values": [
+        "{'topic': 'ice cream'}",
+        "{'topic': 'ice cream and cats'}",
+        "{'topic': 'ice cream and cats', 'joke': 'This is a joke about ice cream and cats'}",
+    ],
+    "stream_updates": [
+        "{'refine_topic': {'topic': 'ice cream and cats'}}",
+        "{'generate_joke': {'joke': 'This is a joke about ice cream and cats'}}",
+    ],
+    "stream_debug": [
+        "step 1 task refine_topic",
+        "step 1 task_result refine_topic",
+        "step 2 task generate_joke",
+        "step 2 task_result generate_joke",
+    ],
+    "stream_custom": [
+        "{'progress': 'fetched 1/3 records', 'process': ",
+        "{'progress': 'fetched 2/3 records', 'process': ",
+        "{'progress': 'fetched 3/3 records', 'process': ",
+        "{'progress': 'adding up', 'process': ",
+    ],
+    "stream_multiple_modes": [
+        "values: {'topic': 'ice cream'}",
+        "updates: {'refine_topic': {'topic': 'ice cream and cats'}}",
+        "values: {'topic': 'ice cream and cats'}",
+        "custom: {'custom_key': 'Writing custom data while generating a joke'}",
+        "updates: {'generate_joke': {'joke': 'This is a joke about ice cream and cats'}}",
+        "values: {'topic': 'ice cream and cats', 'joke': ",
+    ],
+    "stream_messages": [
+        "node summarize, step 1:\n",
+        "[Extractive |model: |every |sentence |below |is |copied |from |the |prompt, |",
+        "|Cats |sleep |for |most |of |the |day. |",
+    ],
+    "stream_two_models": [
+        "['headline'] 'Cats '",
+        "['summary'] '[Extractive '",
+        "only the headline:\nCats |sleep |for |most |of |the |day.|",
+    ],
+    "stream_without_langchain": [
+        "call_model ['joke'] '[echo]'",
+        "call_model ['joke'] ' cats'",
+        "call_model ['poem'] '[echo]'",
+        "only the poem:\n[echo]| Write| a| poem| about| cats|",
+    ],
+    "stream_specific_nodes": ["|Dogs |bark |at |what |they |know.|"],
+    "stream_subgraphs": [
+        "{'node_1': {'foo': 'hi! foo'}}",
+        "{'node_2': {'foo': 'hi! foobar'}}",
+        "with the inner graph:",
+        "() {'node_1': {'foo': 'hi! foo'}}",
+        "('node_2:",
+        ") {'subgraph_node_1': {'bar': 'bar'}}",
+        ") {'subgraph_node_2': {'foo': 'hi! foobar'}}",
+        "() {'node_2': {'foo': 'hi! foobar'}}",
+    ],
+    "stream_tool": [
+        "custom: {'tool': 'describe', 'status': 'looking up office'}",
+        "AIMessageChunk: 'An '",
+        "custom: {'tool': 'describe', 'status': 'found office'}",
+        "custom: {'tool': 'describe', 'status': 'looking up bedroom'}",
+        "custom: {'tool': 'describe', 'status': 'found bedroom'}",
+        "tool: '[Extractive model",
+    ],
+}
+"""What each small example prints, in this order."""
+
+
+def _environment(backend: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
+    kept.pop("RAY_ADDRESS", None)
+    return {**kept, "DISTGRAPH_BACKEND": backend, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def _run(name: str, *arguments: str, backend: str = "local") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
+        cwd=ROOT,
+        env=_environment(backend),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_small_example_is_listed_here() -> None:
+    assert sorted(SHOWN) == sorted(path.stem for path in EXAMPLES.glob("stream_*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_a_small_example_prints_what_it_is_about(name: str) -> None:
+    done = _run(name)
+    assert done.returncode == 0, done.stderr
+    position = 0
+    for expected in SHOWN[name]:
+        found = done.stdout.find(expected, position)
+        assert found >= 0, f"{expected!r} is missing after character {position}:\n{done.stdout}"
+        position = found + len(expected)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, name in enumerate(("alpha", "beta", "gamma")):
+        body = "\n".join(f"    total += {number} + {i} if x else {i}" for i in range(40))
+        (source / f"{name}.py").write_text(
+            f'"""{name}."""\n\n\ndef {name}(x):\n    total = 0\n{body}\n    return total\n'
+        )
+    (source / "notes.md").write_text("# Notes\n\nSome words about the modules, in no language.\n")
+    return source
+
+
+def _report(folder: Path, out: Path, backend: str) -> tuple[str, dict[str, object]]:
+    done = _run("report", "--folder", str(folder), "--json", str(out), backend=backend)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(out.read_text())
+
+
+def _check_report(printed: str, result: dict[str, object]) -> None:
+    findings = result["findings"]
+    assert isinstance(findings, dict)
+    assert findings["files"] == 4
+    assert findings["functions"] == 3
+    assert findings["complex_functions"] == 3
+    assert {(d["one"], d["two"]) for d in findings["duplicates"]} == {
+        ("alpha.py", "beta.py"),
+        ("alpha.py", "gamma.py"),
+        ("beta.py", "gamma.py"),
+    }
+    report = result["report"]
+    assert isinstance(report, str)
+    assert report.startswith("[Extractive model: every sentence below is copied")
+    assert (
+        "Of 3 functions, 3 have a cyclomatic complexity of 15 or more (100.0%)."
+        in findings["facts"]
+    )
+    assert "Function alpha in alpha.py line 4 has a complexity of 41 over 43 lines." in report
+    assert report in printed, "the tokens, joined, are the report"
+    for name in ("alpha.py", "beta.py", "gamma.py", "notes.md"):
+        assert len(re.findall(rf"analyse \d/4 {name}: \d+ ms in process \d+ on ", printed)) == 1
+    assert "analyse 4/4 " in printed
+    assert "Who ran what" in printed
+
+
+def test_the_report_on_the_local_backend(folder: Path, tmp_path: Path) -> None:
+    _check_report(*_report(folder, tmp_path / "out.json", "local"))
+
+
+@pytest.mark.ray
+def test_the_report_on_ray_runs_in_other_processes(folder: Path, tmp_path: Path) -> None:
+    printed, result = _report(folder, tmp_path / "out.json", "ray")
+    _check_report(printed, result)
+    caller = re.search(r"the caller is process (\d+) on", printed)
+    assert caller
+    workers = set(re.findall(r"analyse \d/4 \S+: \d+ ms in process (\d+) on", printed))
+    assert workers and caller.group(1) not in workers
+
+
+def test_the_report_says_when_no_file_matches(tmp_path: Path) -> None:
+    done = _run("report", "--folder", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No text files match" in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_an_interrupted_report_ends_with_130_and_no_traceback(backend: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "report.py"), "--max-files", "200"],
+        cwd=ROOT,
+        env=_environment(backend),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if "analyse 1/" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
+        errors = process.stderr.read()
+    assert process.returncode == 130, errors
+    assert "Interrupted: the run was cancelled." in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,74 @@
+"""Async nodes wait together: many coroutines, few processes."""
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from tests.support.graphs import Items
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+
+def test_two_hundred_waiting_nodes_take_a_handful_of_processes(on_ray):
+    async def wait(state, writer):
+        writer({"node": state["i"], "begin": True})
+        await asyncio.sleep(0.1)
+        return {"items": [(state["i"], os.getpid())]}
+
+    builder = on_ray.StateGraph(Items).add_node("wait", wait)
+    builder.add_conditional_edges(
+        on_ray.START, lambda s: [on_ray.Send("wait", {"i": i}) for i in range(200)], ["wait"]
+    )
+    graph = on_ray.compile(builder)
+    begin = time.perf_counter()
+    items = graph.invoke({"items": []})["items"]
+    seconds = time.perf_counter() - begin
+    processes = {pid for _, pid in items}
+    print(f"200 × 100 ms in {len(processes)} processes: {seconds:.2f} s")
+    assert [i for i, _ in items] == list(range(200))
+    assert len(processes) <= 4
+    assert os.getpid() not in processes
+    assert seconds < 10, "they waited one after another"
+
+
+def test_waiting_nodes_leave_the_cpus_to_others(on_ray):
+    async def wait(state):
+        await asyncio.sleep(1.0)
+        return {"items": [("wait", time.time())]}
+
+    def work(state):
+        return {"items": [("work", time.time())]}
+
+    builder = on_ray.StateGraph(Items).add_node("work", work)
+    for i in range(4):
+        builder.add_node(f"wait{i}", wait).add_edge(on_ray.START, f"wait{i}")
+    builder.add_edge(on_ray.START, "work")
+    items = on_ray.compile(builder).invoke({"items": []})["items"]
+    done = {name: [t for n, t in items if n == name] for name in ("wait", "work")}
+    assert max(done["work"]) < min(done["wait"])
+
+
+def test_tasks_made_in_a_node_stream_with_it(on_ray):
+    async def node(state):
+        async def helper(i):
+            await asyncio.sleep(0.01)
+            on_ray_writer()(i)
+
+        await asyncio.gather(*(helper(i) for i in range(5)))
+        return {"items": ["done"]}
+
+    on_ray_writer = on_ray.get_stream_writer
+    builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
+    chunks = list(on_ray.compile(builder).stream({"items": []}, stream_mode=["custom", "updates"]))
+    assert sorted(chunks[:-1]) == [("custom", i) for i in range(5)]
+    assert chunks[-1] == ("updates", {"n": {"items": ["done"]}})
+
+
+def test_async_nodes_under_the_sync_face(on_ray):
+    async def node(state):
+        return {"items": [type(asyncio.get_running_loop()).__name__ != ""]}
+
+    builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
+    assert on_ray.compile(builder).invoke({"items": []}) == {"items": [True]}

@@ -1,0 +1,209 @@
+"""Leaving a stream cancels its run and frees the CPUs."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
+from tests.support.graphs import Items
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+FOREVER = 40.0
+"""Seconds that a node would run if nobody ended it: beyond every bound below."""
+
+
+def busy(ns, path, kind="sync"):
+    """Two nodes that write and work until they are ended; each leaves a trace of being alive."""
+
+    def make(name):
+        trace = f"{path}/{name}"
+
+        def node(state, writer):
+            end = time.monotonic() + FOREVER
+            while time.monotonic() < end:
+                with open(trace, "a") as file:
+                    file.write("x")
+                writer({"node": name})
+                time.sleep(0.02)
+            return {"items": [name]}
+
+        async def anode(state, writer):
+            try:
+                end = time.monotonic() + FOREVER
+                while time.monotonic() < end:
+                    with open(trace, "a") as file:
+                        file.write("x")
+                    writer({"node": name})
+                    await asyncio.sleep(0.02)
+            except asyncio.CancelledError:
+                with open(trace + ".cancelled", "w"):
+                    raise
+            return {"items": [name]}
+
+        return anode if kind == "async" else node
+
+    builder = ns.StateGraph(Items)
+    for name in ("one", "two"):
+        builder.add_node(name, make(name)).add_edge(ns.START, name)
+    if kind == "subgraph":
+        return ns.StateGraph(Items).add_node("child", builder.compile()).add_edge(ns.START, "child")
+    return builder
+
+
+def read_both(stream):
+    """Read until both nodes have spoken: from then on both hold what they need."""
+    seen = set()
+    for chunk in stream:
+        seen.add(chunk["node"])
+        if len(seen) == 2:
+            return
+
+
+def assert_ended(path):
+    wait_for_free_cpus()
+
+    def sizes():
+        return {p.name: p.stat().st_size for p in path.iterdir()}
+
+    def quiet():
+        before = sizes()
+        time.sleep(0.3)
+        return sizes() == before
+
+    eventually(quiet, "the nodes are silent")
+
+
+def options(kind):
+    return {"stream_mode": "custom", **({"subgraphs": True} if kind == "subgraph" else {})}
+
+
+def payloads(stream, kind):
+    return ((chunk[1] if kind == "subgraph" else chunk) for chunk in stream)
+
+
+KINDS = ["sync", "async", "subgraph"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_close_ends_the_nodes(on_ray, tmp_path, kind):
+    stream = on_ray.compile(busy(on_ray, tmp_path, kind)).stream({"items": []}, **options(kind))
+    read_both(payloads(stream, kind))
+    begin = time.perf_counter()
+    stream.close()
+    assert_ended(tmp_path)
+    print(f"{kind}: ended after {time.perf_counter() - begin:.2f} s")
+    assert next(stream, None) is None
+
+
+def test_break_ends_the_nodes(on_ray, tmp_path):
+    graph = on_ray.compile(busy(on_ray, tmp_path))
+    count = 0
+    for _ in graph.stream({"items": []}, stream_mode="custom"):
+        count += 1
+        if count == 5:
+            break
+    assert_ended(tmp_path)
+
+
+def test_an_exception_in_the_loop_ends_the_nodes(on_ray, tmp_path):
+    graph = on_ray.compile(busy(on_ray, tmp_path))
+
+    def consume():
+        for _ in graph.stream({"items": []}, stream_mode="custom"):
+            raise LookupError("the caller's own")
+
+    with pytest.raises(LookupError, match="the caller's own"):
+        consume()
+    assert_ended(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_aclose_ends_the_nodes(on_ray, tmp_path, kind):
+    graph = on_ray.compile(busy(on_ray, tmp_path, kind))
+
+    async def consume():
+        stream = graph.astream({"items": []}, stream_mode="custom")
+        seen = set()
+        async for chunk in stream:
+            seen.add(chunk["node"])
+            if len(seen) == 2:
+                break
+        await stream.aclose()
+
+    asyncio.run(consume())
+    assert_ended(tmp_path)
+
+
+def test_a_cancelled_asyncio_task_ends_the_nodes(on_ray, tmp_path):
+    graph = on_ray.compile(busy(on_ray, tmp_path))
+
+    async def caller():
+        task = asyncio.create_task(graph.ainvoke({"items": []}))
+        while not (tmp_path / "one").exists():
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(caller())
+    assert_ended(tmp_path)
+
+
+def test_an_async_node_gets_cancelled_error(on_ray, tmp_path):
+    stream = on_ray.compile(busy(on_ray, tmp_path, "async")).stream(
+        {"items": []}, stream_mode="custom"
+    )
+    read_both(stream)
+    stream.close()
+    for name in ("one", "two"):
+        eventually((tmp_path / f"{name}.cancelled").exists, f"{name} was told")
+
+
+def test_a_node_in_a_blocking_call_is_ended_too(on_ray, tmp_path):
+    def node(state, writer):
+        writer({"node": "blocked"})
+        time.sleep(FOREVER)
+        return {"items": []}
+
+    builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
+    stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
+    assert next(stream) == {"node": "blocked"}
+    eventually(lambda: free_cpus() < all_cpus(), "the node holds a CPU")
+    stream.close()
+    wait_for_free_cpus(15)
+
+
+def test_tasks_that_wait_for_a_cpu_never_start_after_close(on_ray, tmp_path):
+    def node(state, writer):
+        (tmp_path / f"started-{state['i']}").touch()
+        writer({"node": state["i"]})
+        time.sleep(0.5)
+        return {"items": [state["i"]]}
+
+    builder = on_ray.StateGraph(Items).add_node("n", node)
+    builder.add_conditional_edges(
+        on_ray.START, lambda s: [on_ray.Send("n", {"i": i}) for i in range(20)], ["n"]
+    )
+    stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
+    next(stream)
+    stream.close()
+    wait_for_free_cpus()
+    started = len(list(tmp_path.iterdir()))
+    assert started < 20
+    time.sleep(0.7)
+    assert len(list(tmp_path.iterdir())) == started
+
+
+def test_the_next_run_works_as_ever(on_ray, tmp_path):
+    graph = on_ray.compile(busy(on_ray, tmp_path))
+    for _ in range(3):
+        stream = graph.stream({"items": []}, stream_mode="custom")
+        read_both(stream)
+        stream.close()
+    wait_for_free_cpus()
+    builder = on_ray.StateGraph(Items).add_node("n", lambda s: {"items": ["ok"]})
+    assert on_ray.compile(builder.add_edge(on_ray.START, "n")).invoke({"items": []}) == {
+        "items": ["ok"]
+    }

@@ -1,0 +1,67 @@
+"""Nodes run in processes of their own, at the same time."""
+
+import os
+import time
+
+import pytest
+
+from tests.support.graphs import Items
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+
+def burn(state):
+    begin = time.time()
+    used = time.process_time()
+    while time.process_time() - used < 1.0:
+        sum(range(1_000))
+    return {"items": [(os.getpid(), begin, time.time())]}
+
+
+def test_two_nodes_burn_cpu_in_two_processes(on_ray):
+    builder = on_ray.StateGraph(Items)
+    for name in ("left", "right"):
+        builder.add_node(name, burn).add_edge(on_ray.START, name)
+    graph = on_ray.compile(builder)
+    begin = time.perf_counter()
+    spans = graph.invoke({"items": []})["items"]
+    print(f"2 × 1 s of CPU took {time.perf_counter() - begin:.2f} s")
+    pids = {pid for pid, _, _ in spans}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    (_, begin_1, end_1), (_, begin_2, end_2) = spans
+    assert max(begin_1, begin_2) < min(end_1, end_2), "they ran one after another"
+
+
+def test_a_node_never_runs_in_the_callers_process(on_ray):
+    def sync(state):
+        return {"items": [os.getpid()]}
+
+    async def asynchronous(state):
+        return {"items": [os.getpid()]}
+
+    builder = on_ray.StateGraph(Items).add_node("sync", sync).add_node("async", asynchronous)
+    builder.add_edge(on_ray.START, "sync").add_edge("sync", "async")
+    assert os.getpid() not in on_ray.compile(builder).invoke({"items": []})["items"]
+
+
+def test_a_conditional_edge_runs_where_nodes_run(on_ray):
+    def path(state):
+        return on_ray.Send("seen", {"pid": os.getpid()})
+
+    builder = on_ray.StateGraph(Items).add_node("a", lambda s: {"items": []})
+    builder.add_node("seen", lambda s: {"items": [s["pid"]]})
+    builder.add_edge(on_ray.START, "a").add_conditional_edges("a", path, ["seen"])
+    (pid,) = on_ray.compile(builder).invoke({"items": []})["items"]
+    assert pid != os.getpid()
+
+
+def test_the_nodes_of_a_subgraph_run_in_parallel(on_ray):
+    child = on_ray.StateGraph(Items).add_node("burn", burn).add_edge(on_ray.START, "burn").compile()
+    builder = on_ray.StateGraph(Items)
+    for name in ("left", "right"):
+        builder.add_node(name, child).add_edge(on_ray.START, name)
+    spans = on_ray.compile(builder).invoke({"items": []})["items"]
+    assert len({pid for pid, _, _ in spans}) == 2
+    (_, begin_1, end_1), (_, begin_2, end_2) = spans
+    assert max(begin_1, begin_2) < min(end_1, end_2), "they ran one after another"

@@ -1,0 +1,42 @@
+"""A cluster of several nodes: tasks land by their resources, one ordered stream comes back."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_tasks_land_by_their_resources_and_one_ordered_stream_comes_back():
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [sys.executable, str(pathlib.Path(__file__).with_name("several_nodes.py"))],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    print(f"on three nodes: {report['seconds']:.2f} s")
+    chunks, sides = report["chunks"], report["sides"]
+
+    ran_on = dict(chunks[-1][1]["items"])
+    assert ran_on == {**sides, "again": sides["left"]}
+    assert len(set(sides.values())) == 2
+
+    custom = [p for mode, p in chunks if mode == "custom"]
+    for name in ("left", "right", "again"):
+        assert [p["i"] for p in custom if p["node"] == name] == list(range(50))
+        own = [m for m, p in chunks if name in p or p.get("node") == name]
+        assert own == ["custom"] * 50 + ["updates"]
+    assert [i for i, (mode, _) in enumerate(chunks) if mode == "values"] == [0, 103, 155]
+    assert len(chunks) == 156

@@ -1,0 +1,147 @@
+"""What nodes are made of travels to the workers: lambdas, closures, the user's own modules."""
+
+import functools
+import importlib
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from tests.support.differential import run
+from tests.support.graphs import Items
+from tests.support.models import EchoModel
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+
+def single(on_ray, node, name="n"):
+    builder = on_ray.StateGraph(Items).add_node(name, node).add_edge(on_ray.START, name)
+    return on_ray.compile(builder)
+
+
+def test_a_lambda(on_ray):
+    assert single(on_ray, lambda s: {"items": ["lambda"]}).invoke({"items": []}) == {
+        "items": ["lambda"]
+    }
+
+
+def test_a_closure_over_data_and_functions(on_ray):
+    table = {"a": 1}
+
+    def helper(key):
+        return table[key] + offset
+
+    offset = 41
+    assert single(on_ray, lambda s: {"items": [helper("a")]}).invoke({"items": []}) == {
+        "items": [42]
+    }
+
+
+def test_a_partial(on_ray):
+    def add(word, state):
+        return {"items": [word]}
+
+    assert single(on_ray, functools.partial(add, "p")).invoke({"items": []}) == {"items": ["p"]}
+
+
+def test_a_chat_model_in_a_closure(on_ray):
+    model = EchoModel()
+
+    def node(state):
+        return {"items": [model.invoke("hi").content]}
+
+    assert single(on_ray, node).invoke({"items": []}) == {"items": ["echo hi"]}
+
+
+@pytest.fixture
+def module_of_the_users(tmp_path, monkeypatch, on_ray):
+    """A module in a folder that came to ``sys.path`` after Ray had started."""
+    source = """
+        from distgraph.config import get_stream_writer
+        from their_helpers import shout
+
+        GREETING = "hello"
+
+        class TheirError(Exception):
+            def __init__(self, *, code):
+                super().__init__(f"code {code}")
+                self.code = code
+
+        class Adder:
+            def __init__(self, word):
+                self.word = word
+
+            def __call__(self, state):
+                get_stream_writer()(shout(self.word))
+                return {"items": [self.word]}
+
+        def node(state):
+            get_stream_writer()(shout(GREETING))
+            return {"items": [GREETING]}
+
+        def bad(state):
+            raise TheirError(code=7)
+
+        def longest(a, b):
+            return max(a, b, key=len)
+    """
+    (tmp_path / "their_helpers.py").write_text("def shout(text):\n    return text.upper()\n")
+    (tmp_path / "their_nodes.py").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("their_nodes")
+    yield module
+    for name in ("their_nodes", "their_helpers"):
+        sys.modules.pop(name, None)
+
+
+def test_a_function_of_the_users_module(on_ray, module_of_the_users):
+    outcome = run(
+        single(on_ray, module_of_the_users.node), {"items": []}, stream_mode=["custom", "updates"]
+    )
+    assert outcome.error is None
+    assert outcome.chunks == [("custom", "HELLO"), ("updates", {"n": {"items": ["hello"]}})]
+
+
+def test_an_object_of_the_users_module(on_ray, module_of_the_users):
+    graph = single(on_ray, module_of_the_users.Adder("word"))
+    assert list(graph.stream({"items": []}, stream_mode="custom")) == ["WORD"]
+
+
+def test_an_exception_of_the_users_module_is_caught_by_its_class(on_ray, module_of_the_users):
+    with pytest.raises(module_of_the_users.TheirError) as caught:
+        single(on_ray, module_of_the_users.bad).invoke({"items": []})
+    assert caught.value.code == 7
+
+
+def test_a_reducer_of_the_users_module(on_ray, module_of_the_users):
+    from typing import Annotated
+
+    from typing_extensions import TypedDict
+
+    State = TypedDict("State", {"text": Annotated[str, module_of_the_users.longest]})
+    builder = on_ray.StateGraph(State).add_node("a", lambda s: {"text": "longer"})
+    builder.add_node("b", lambda s: {"text": "b"}).add_edge(on_ray.START, "a").add_edge("a", "b")
+    assert on_ray.compile(builder).invoke({"text": "x"}) == {"text": "longer"}
+
+
+def test_what_cannot_travel_is_refused_at_compile_by_name(on_ray):
+    guard = threading.Lock()
+
+    def careful(state):
+        with guard:
+            return {"items": ["x"]}
+
+    with pytest.raises(TypeError) as caught:
+        single(on_ray, careful, "careful")
+    assert "careful" in str(caught.value)
+    assert "guard" in str(caught.value)
+
+
+def test_a_graph_is_pickled_as_it_was_at_compile_time(on_ray):
+    words = ["then"]
+    graph = single(on_ray, lambda s: {"items": list(words)})
+    first = graph.invoke({"items": []})
+    words[0] = "now"
+    assert first == {"items": ["then"]}
+    assert graph.invoke({"items": []}) == {"items": ["then"]}

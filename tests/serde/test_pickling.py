@@ -1,0 +1,315 @@
+"""What travels, what is refused, and what it is afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import io
+import os
+import pickle
+import queue
+import sqlite3
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from distgraph.errors import SerializationError
+from distgraph.serde import reducers
+from distgraph.serde.pickling import dumps, dumps_code, dumps_data, loads, register_serializer
+from tests.support import elsewhere as support
+from tests.support.elsewhere import Elsewhere, main_program
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serializers registered in a test are forgotten after it."""
+    monkeypatch.setattr(reducers, "_registered", {})
+    monkeypatch.setattr(reducers, "_tables", {})
+    reducers._found.clear()
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Any:
+    yield
+    reducers._found.clear()
+    reducers._tables.clear()
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dump", [dumps, dumps_data, dumps_code])
+def test_plain_data_comes_back_equal(dump: Any) -> None:
+    value = {"a": [1, 2.5, None, b"x"], "b": ({"k"}, "__main__"), "c": "y" * 300_000}
+    assert loads(dump(value)) == value
+
+
+def test_plain_data_is_written_by_plain_pickle() -> None:
+    value = {"a": [1, "text"], "b": collections.OrderedDict(x=1)}
+    assert dumps_data(value) == pickle.dumps(value, 5)
+
+
+def test_a_long_text_is_written_as_plain_pickle_does() -> None:
+    value = ["x" * 200_000, {"a": b"y" * 200_000}, "__main__ " * 30_000]
+    assert dumps_data(value) == pickle.dumps(value, 5)
+
+
+def test_an_instance_of_a_main_class_is_known_in_another_process(elsewhere: Elsewhere) -> None:
+    script = main_program("class Item:\n    def double(self):\n        return self.n * 2\n")
+    item = script["Item"]()
+    item.n = 21
+    assert elsewhere(lambda blob: loads(blob).double(), dumps_data(item)) == 42
+
+
+def test_a_main_class_behind_a_long_text_is_found(elsewhere: Elsewhere) -> None:
+    script = main_program("class Item:\n    pass\n")
+    blob = dumps_data(["x" * 1_000_000, script["Item"]()])
+    assert elsewhere(lambda b: type(loads(b)[1]).__name__, blob) == "Item"
+
+
+def test_an_instance_that_comes_home_has_the_very_class_it_left_with(elsewhere: Elsewhere) -> None:
+    script = main_program("count = 0\nclass Item:\n    def n(self):\n        return count\n")
+    item_class = script["Item"]
+    method = item_class.n
+    back = loads(elsewhere(lambda blob: dumps_data(loads(blob)), dumps_data(item_class())))
+    assert type(back) is item_class
+    script["count"] = 7
+    assert back.n() == 7
+    assert item_class.n is method
+
+
+def test_a_main_class_is_the_same_for_code_and_data(elsewhere: Elsewhere) -> None:
+    script = main_program("class Item:\n    pass\ndef check(x):\n    return isinstance(x, Item)\n")
+
+    def both(code: bytes, data: bytes) -> tuple[bool, bool]:
+        return loads(code)(loads(data)), loads(code)(loads(data))
+
+    item = script["Item"]()
+    assert elsewhere(both, dumps_code(script["check"]), dumps_data(item)) == (True, True)
+
+
+def test_pydantic_and_dataclass_state_of_a_script_travels(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import dataclasses, pydantic\n"
+        "@dataclasses.dataclass\nclass D:\n    x: int = 1\n"
+        "class M(pydantic.BaseModel):\n    x: int\n    d: list[str] = []\n"
+    )
+    value = {"d": script["D"](5), "m": script["M"](x="3")}
+    blob = elsewhere(
+        lambda b: (lambda v: dumps_data([v["d"].x, v["m"].model_dump(), v]))(loads(b)),
+        dumps_data(value),
+    )
+    x, fields, back = loads(blob)
+    assert (x, fields) == (5, {"x": 3, "d": []})
+    assert back == value
+
+
+def test_lambdas_in_data_travel(elsewhere: Elsewhere) -> None:
+    assert elsewhere(lambda b: loads(b)["f"](2), dumps_data({"f": lambda x: x + 1})) == 3
+
+
+def test_functions_of_a_module_registered_by_value_travel_by_value() -> None:
+    cloudpickle.register_pickle_by_value(support)
+    try:
+        by_value = dumps_data({"f": main_program})
+    finally:
+        cloudpickle.unregister_pickle_by_value(support)
+    by_reference = dumps_data({"f": main_program})
+    assert b"scope" in by_value
+    assert by_reference == pickle.dumps({"f": main_program}, 5)
+
+
+# --- code ----------------------------------------------------------------------------------------
+
+
+def test_a_script_s_function_takes_its_globals_closure_and_defaults_along(
+    elsewhere: Elsewhere,
+) -> None:
+    script = main_program(
+        "import math\n"
+        "base = 100\n"
+        "def helper(x): return base + x\n"
+        "def outer(captured):\n"
+        "    def inner(x, add=[1000]):\n"
+        "        return helper(x) + captured + add[0] + math.floor(0.5)\n"
+        "    return inner\n"
+        "node = outer(10)\n"
+    )
+    assert elsewhere(script["node"], 1) == 1111
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def _generator() -> Any:
+    yield 1
+
+
+async def _coroutine() -> None: ...
+
+
+class _OwnQueue(queue.Queue):  # type: ignore[type-arg]
+    def __reduce__(self) -> Any:
+        return _OwnQueue, ()
+
+
+REFUSED = [
+    (threading.Lock, "a lock exists in one process only"),
+    (threading.RLock, "a lock exists in one process only"),
+    (threading.Condition, "a condition variable exists in one process only"),
+    (threading.Event, "a threading event exists in one process only"),
+    (threading.Semaphore, "a semaphore exists in one process only"),
+    (threading.BoundedSemaphore, "a semaphore exists in one process only"),
+    (threading.Thread, "a running thread exists in one process only"),
+    (threading.local, "thread-local storage exists in one process only"),
+    (queue.Queue, "a queue between threads exists in one process only"),
+    (queue.LifoQueue, "a queue between threads exists in one process only"),
+    (queue.SimpleQueue, "a queue between threads exists in one process only"),
+    (asyncio.Lock, "a lock exists in one process only"),
+    (lambda: asyncio.Semaphore(3), "a semaphore exists in one process only"),
+    (asyncio.Event, "an asyncio event exists in one process only"),
+    (asyncio.Queue, "a queue between coroutines exists in one process only"),
+    (ThreadPoolExecutor, "an executor exists in one process only"),
+    (lambda: ContextVar("v"), "a context variable exists in one process only"),
+    (lambda: open(os.devnull), "an open file exists in one process only"),
+    (lambda: open(os.devnull, "rb"), "an open file exists in one process only"),
+    (lambda: open(os.devnull, "wb", buffering=0), "an open file exists in one process only"),
+    (lambda: sqlite3.connect(":memory:"), "an open database connection exists in one process only"),
+    (_generator, "a generator exists in one process only"),
+    (lambda: (x for x in ()), "a generator exists in one process only"),
+]
+
+
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+@pytest.mark.parametrize(("make", "why"), REFUSED)
+def test_what_lives_in_one_process_is_refused_with_a_remedy(make: Any, why: str, dump: Any) -> None:
+    with pytest.raises(SerializationError) as caught:
+        dump({"key": [make()]})
+    message = str(caught.value)
+    assert message.startswith("item ['key'][0] (")
+    assert f"cannot be pickled: {why}. Remedy: " in message
+
+
+def test_a_coroutine_is_refused() -> None:
+    coroutine = _coroutine()
+    with pytest.raises(SerializationError, match="a coroutine exists in one process only"):
+        dumps(coroutine)
+    coroutine.close()
+
+
+def test_in_memory_files_and_standard_streams_travel() -> None:
+    assert loads(dumps(io.BytesIO(b"abc"))).getvalue() == b"abc"
+    assert loads(dumps(io.StringIO("abc"))).getvalue() == "abc"
+    assert loads(dumps_code(sys.stdout)) is sys.stdout
+
+
+def test_a_subclass_that_says_how_it_is_pickled_is_taken_at_its_word() -> None:
+    assert type(loads(dumps(_OwnQueue()))) is _OwnQueue
+
+
+def test_iterators_that_pickle_travel() -> None:
+    iterator = iter([1, 2, 3])
+    next(iterator)
+    assert list(loads(dumps(iterator))) == [2, 3]
+
+
+# --- the hook ------------------------------------------------------------------------------------
+
+
+class Handle:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lock = threading.Lock()
+
+
+class SpecialHandle(Handle):
+    pass
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_registered_type_is_made_anew_by_its_function(dump: Any) -> None:
+    register_serializer(Handle, lambda handle: (Handle, (handle.name + "!",)))
+    back = loads(dump({"h": Handle("a")}))["h"]
+    assert (type(back), back.name) == (Handle, "a!")
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_registration_goes_before_the_type_s_own_pickling(dump: Any) -> None:
+    register_serializer(Point, lambda point: (Point, (point.x + 1,)))
+    assert loads(dump([Point(1)])) == [Point(2)]
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_registration_covers_subclasses_also_later_ones(dump: Any) -> None:
+    register_serializer(Handle, lambda handle: (type(handle), (handle.name,)))
+    assert type(loads(dump(SpecialHandle("a")))) is SpecialHandle
+    register_serializer(Point, lambda point: (type(point), (point.x + 1,)))
+
+    @dataclasses.dataclass
+    class Later(Point):
+        pass
+
+    assert loads(dump(Later(1))).x == 2
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_refused_type_can_be_registered(dump: Any) -> None:
+    register_serializer(asyncio.Semaphore, lambda s: (asyncio.Semaphore, (s._value,)))
+    assert loads(dump({"s": asyncio.Semaphore(3)}))["s"]._value == 3
+
+
+@pytest.mark.usefixtures("registry")
+def test_registering_no_class_or_no_function_is_an_error() -> None:
+    with pytest.raises(TypeError, match="needs a class, got 'x'"):
+        register_serializer("x", lambda x: (str, ()))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="needs a callable for Point"):
+        register_serializer(Point, None)  # type: ignore[arg-type]
+
+
+# --- messages of errors --------------------------------------------------------------------------
+
+
+def test_the_error_names_the_place_from_the_inside_out() -> None:
+    script = main_program(
+        "import sqlite3\n"
+        "conn = sqlite3.connect(':memory:')\n"
+        "def helper(): return conn\n"
+        "def node(): return helper()\n"
+    )
+    with pytest.raises(SerializationError) as caught:
+        dumps_code(script["node"])
+    assert str(caught.value) == (
+        "global variable 'conn' of global variable 'helper' (sqlite3.Connection) cannot be "
+        "pickled: an open database connection exists in one process only. "
+        "Remedy: connect inside the node"
+    )
+
+
+def test_a_type_of_its_own_that_fails_gets_the_general_remedy() -> None:
+    class Stubborn:
+        def __reduce__(self) -> Any:
+            raise RuntimeError("not me")
+
+    with pytest.raises(SerializationError) as caught:
+        dumps([Stubborn()])
+    assert str(caught.value).endswith(
+        "cannot be pickled: not me. Remedy: create it inside the node, or tell how it travels with "
+        "distgraph.register_serializer(test_a_type_of_its_own_that_fails_gets_the_general_remedy."
+        "<locals>.Stubborn, ...)"
+    )
+    assert isinstance(caught.value.__cause__, RuntimeError)

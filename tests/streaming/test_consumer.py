@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from distgraph.errors import InvalidTransition
+from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.envelope import DRIVER, END_MODE, Delivery, Segment, StreamEvent
+
+from .support import END_BLOB, payloads, segment
+
+END = Segment(DRIVER, 1, 1, 1, 1, END_BLOB)
+
+
+def test_deliveries_become_numbered_events() -> None:
+    reader = Reassembler("run-1")
+    first, second = reader.feed([Delivery(1, segment("a", 4, 2, attempt=3, step=7))])
+    assert first == StreamEvent("run-1", 1, (), 7, "a", 3, 4, "custom", ("a", 3, 4))
+    assert (second.seq, second.pub_seq) == (2, 5)
+    assert reader.position == 2
+    assert not reader.ended
+
+
+def test_the_terminal_event_is_the_last() -> None:
+    reader = Reassembler("run")
+    (end,) = reader.feed([Delivery(1, END, end=True)])
+    assert (end.mode, end.payload) == (END_MODE, "done")
+    assert reader.ended
+    with pytest.raises(InvalidTransition, match="seq 2 follows the end at 1"):
+        reader.feed([Delivery(2, segment("a", 1))])
+
+
+@pytest.mark.parametrize(("seq", "what"), [(4, "lost: expected seq 3, got 4"), (1, "repeated")])
+def test_a_gap_and_a_repeat_are_errors(seq: int, what: str) -> None:
+    reader = Reassembler("run")
+    reader.feed([Delivery(1, segment("a", 1, 2))])
+    with pytest.raises(InvalidTransition, match=f"run run: events were {what}"):
+        reader.feed([Delivery(seq, segment("a", 3))])
+
+
+def test_a_consumer_that_comes_back_skips_what_it_knows() -> None:
+    reader = Reassembler("run", after_seq=12)
+    events = reader.feed([Delivery(10, segment("a", 1, 5)), Delivery(15, segment("a", 6))])
+    assert [event.seq for event in events] == [13, 14, 15]
+    assert payloads(events) == [("a", 1, 4), ("a", 1, 5), ("a", 1, 6)]
+
+
+def test_only_the_first_delivery_after_coming_back_may_overlap() -> None:
+    reader = Reassembler("run", after_seq=1)
+    reader.feed([Delivery(1, segment("a", 1, 2))])
+    with pytest.raises(InvalidTransition, match="repeated"):
+        reader.feed([Delivery(2, segment("a", 2, 2))])
+
+
+def test_a_segment_that_holds_other_than_it_says_is_an_error() -> None:
+    wrong = segment("a", 1, 3)._replace(count=2)
+    with pytest.raises(InvalidTransition, match="a segment of 2 events at seq 1 has 3"):
+        Reassembler("run").feed([Delivery(1, wrong)])

@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from distgraph.errors import BrokerLost, RunCancelled, SerializationError
+from distgraph.streaming import publisher as publisher_module
+from distgraph.streaming.codec import decode_events
+from distgraph.streaming.envelope import Event, Segment
+from distgraph.streaming.log import Admit, Commit, Finish, RunLog
+from distgraph.streaming.publisher import AttemptStream, Publisher, StreamClosed
+
+from .support import END_BLOB, read_all
+
+GAP = 0.002
+Put = tuple[str, list[tuple[str, int, list[Any]]]]
+
+
+class Broker:
+    """Takes puts and acknowledges them when told to."""
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 100.0
+        self.puts: list[Put] = []
+        self.acks: list[Future[float]] = []
+        self.threads: list[threading.Thread] = []
+        options.setdefault("spawn", lambda body: None)
+        options.setdefault("gap", GAP)
+        self.publisher = Publisher(self.send, lambda: self.now, **options)
+
+    def send(self, run_key: str, segments: list[Segment]) -> Future[float]:
+        shown = [(s.task_id, s.first, [e.payload for e in decode_events(s)]) for s in segments]
+        self.puts.append((run_key, shown))
+        self.threads.append(threading.current_thread())
+        self.acks.append(Future())
+        return self.acks[-1]
+
+    def open(self, task: str = "a", run: str = "run") -> AttemptStream:
+        return self.publisher.open(run, task, 1, 3, "plan")
+
+    def ack(self, pause: float = 0.0) -> None:
+        self.acks[-1].set_result(pause)
+
+    def pump_after(self, seconds: float) -> None:
+        self.now += seconds
+        self.publisher.pump()
+
+    def new_puts(self) -> list[Put]:
+        puts, self.puts = self.puts, []
+        return puts
+
+
+def custom(payload: Any) -> Event:
+    return Event((), "custom", payload)
+
+
+def test_the_first_event_is_sent_at_once_by_the_thread_that_emits_it() -> None:
+    broker = Broker()
+    broker.open().emit(custom("x"))
+    assert broker.puts == [("run", [("a", 1, ["x"])])]
+    assert broker.threads == [threading.current_thread()]
+
+
+def test_events_gather_while_a_put_is_in_flight_and_are_the_next_put() -> None:
+    broker = Broker()
+    a, b = broker.open("a"), broker.open("b")
+    for i in range(3):
+        a.emit(custom(i))
+        b.emit(custom(-i))
+    assert broker.new_puts() == [("run", [("a", 1, [0])])]
+    broker.pump_after(1.0)
+    assert broker.puts == []
+    broker.ack()
+    broker.publisher.pump()
+    assert broker.puts == [("run", [("b", 1, [0, -1, -2]), ("a", 2, [1, 2])])]
+
+
+def test_puts_of_one_run_keep_a_gap_under_load() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.ack()
+    stream.emit(custom(2))
+    assert len(broker.new_puts()) == 1
+    assert broker.publisher.pump() == pytest.approx(GAP)
+    broker.pump_after(GAP / 2)
+    assert broker.puts == []
+    stream.emit(custom(3))
+    broker.pump_after(GAP / 2)
+    assert broker.puts == [("run", [("a", 2, [2, 3])])]
+
+
+def test_an_event_after_a_quiet_moment_does_not_wait_for_the_gap() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.ack()
+    broker.now += GAP
+    stream.emit(custom(2))
+    assert broker.puts == [("run", [("a", 1, [1])]), ("run", [("a", 2, [2])])]
+
+
+def test_an_emitter_does_not_wait_for_a_late_sender_thread() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.ack()
+    stream.emit(custom(2))
+    broker.now += GAP
+    stream.emit(custom(3))
+    assert broker.puts[1:] == [("run", [("a", 2, [2, 3])])]
+
+
+def test_runs_do_not_wait_for_each_other() -> None:
+    broker = Broker()
+    broker.open("a", run="one").emit(custom(1))
+    broker.open("b", run="two").emit(custom(2))
+    assert broker.puts == [("one", [("a", 1, [1])]), ("two", [("b", 1, [2])])]
+
+
+def test_after_a_pause_nothing_is_put_before_the_log_says_go_on() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.ack(pause=0.5)
+    stream.emit(custom(2))
+    broker.pump_after(0.4)
+    assert len(broker.new_puts()) == 1
+    broker.pump_after(0.1)
+    assert broker.new_puts() == [("run", [])]
+    broker.ack(pause=0.5)
+    broker.pump_after(0.5)
+    assert broker.new_puts() == [("run", [])]
+    broker.ack()
+    broker.pump_after(GAP)
+    assert broker.new_puts() == [("run", [("a", 2, [2])])]
+
+
+def test_a_send_that_answers_at_once_needs_no_future() -> None:
+    puts: list[list[Segment]] = []
+
+    def send(run_key: str, segments: list[Segment]) -> float:
+        puts.append(segments)
+        return 0.0
+
+    publisher = Publisher(send, gap=0.0)
+    stream = publisher.open("run", "a", 1, 1)
+    for i in range(3):
+        stream.emit(custom(i))
+    assert [s.first for segments in puts for s in segments] == [1, 2, 3]
+    assert stream.close() == (3, ())
+    assert publisher.runs == 0
+
+
+def test_closing_hands_out_what_no_put_has_taken() -> None:
+    broker = Broker()
+    a, b = broker.open("a"), broker.open("b")
+    a.emit(custom(1))
+    b.emit(custom("b"))
+    a.emit(custom(2))
+    a.emit(custom(3))
+    published, (tail,) = a.close()
+    assert published == 3
+    assert tail[:5] == ("a", 1, 3, 2, 2)
+    assert [event.payload for event in decode_events(tail)] == [2, 3]
+    assert a.close() == (3, (tail,))
+    broker.ack()
+    broker.pump_after(GAP)
+    assert broker.puts[1:] == [("run", [("b", 1, ["b"])])]
+    assert b.close() == (1, ())
+
+
+def test_closing_an_attempt_that_emitted_nothing() -> None:
+    assert Broker().open().close() == (0, ())
+
+
+def test_an_event_after_the_end_names_the_node_and_the_remedy() -> None:
+    stream = Broker().open()
+    stream.close()
+    with pytest.raises(StreamClosed, match=r"attempt 1 of node 'plan' in step 3 has ended.*thread"):
+        stream.emit(custom(1))
+
+
+def test_a_cancelled_attempt_discards_what_is_unsent() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    stream.emit(custom(2))
+    stream.cancel()
+    with pytest.raises(RunCancelled, match="attempt 1 of node 'plan' in step 3 was cancelled"):
+        stream.emit(custom(3))
+    assert stream.close() == (1, ())
+    broker.ack()
+    broker.pump_after(1.0)
+    assert len(broker.puts) == 1
+
+
+def test_an_event_that_cannot_be_pickled_is_an_error_of_the_emitter() -> None:
+    broker = Broker()
+    stream = broker.open()
+    with pytest.raises(SerializationError, match="node 'plan': a lock emitted in .*'custom'"):
+        stream.emit(custom(threading.Lock()))
+    stream.emit(custom("next"))
+    assert broker.puts == [("run", [("a", 1, ["next"])])]
+
+
+def test_an_event_is_what_it_was_when_it_was_emitted() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(0))
+    payload = {"n": 1}
+    stream.emit(custom(payload))
+    payload["n"] = 2
+    _, (tail,) = stream.close()
+    assert decode_events(tail) == [custom({"n": 1})]
+
+
+def fill(stream: AttemptStream, broker: Broker) -> int:
+    """Emit until the next event would have to wait; return how many were emitted."""
+    emitted = 0
+    while not stream.congested:
+        stream.emit(custom(emitted))
+        emitted += 1
+    return emitted
+
+
+def in_thread(body: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            body()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, errors
+
+
+@pytest.mark.parametrize("limits", [{"max_events": 10}, {"max_bytes": 1000}])
+def test_an_emitter_waits_while_the_buffer_is_full(limits: dict[str, int]) -> None:
+    broker = Broker(**limits)
+    stream = broker.open()
+    emitted = fill(stream, broker)
+    thread, errors = in_thread(lambda: stream.emit(custom("waited")))
+    thread.join(0.1)
+    assert thread.is_alive()
+    broker.ack()
+    broker.pump_after(GAP)
+    thread.join(5)
+    assert (thread.is_alive(), errors) == (False, [])
+    assert stream.close()[0] == emitted + 1
+
+
+def test_an_event_larger_than_the_buffer_passes_when_the_buffer_is_empty() -> None:
+    broker = Broker(max_bytes=1000)
+    stream = broker.open()
+    stream.emit(custom("in flight"))
+    stream.emit(custom("x" * 10_000))
+    assert stream.congested
+    assert stream.close()[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (lambda broker, stream: stream.close(), StreamClosed),
+        (lambda broker, stream: stream.cancel(), RunCancelled),
+        (lambda broker, stream: broker.publisher.forget("run"), RunCancelled),
+        (lambda broker, stream: broker.acks[0].set_exception(OSError("gone")), BrokerLost),
+    ],
+)
+def test_a_waiting_emitter_is_told_when_the_stream_ends(
+    end: Callable[[Broker, AttemptStream], object], error: type[Exception]
+) -> None:
+    broker = Broker(max_events=10)
+    stream = broker.open()
+    fill(stream, broker)
+    thread, errors = in_thread(lambda: stream.emit(custom("never")))
+    end(broker, stream)
+    thread.join(5)
+    assert [type(e) for e in errors] == [error]
+
+
+def test_an_emitter_that_must_not_wait_has_eight_times_the_buffer() -> None:
+    broker = Broker(max_events=10)
+    stream = broker.open()
+    stream.emit(custom("in flight"))
+    for i in range(80):
+        stream.emit(custom(i), wait=False)
+    thread, errors = in_thread(lambda: stream.emit(custom(80), wait=False))
+    thread.join(0.1)
+    assert thread.is_alive()
+    broker.ack()
+    broker.pump_after(GAP)
+    thread.join(5)
+    assert (thread.is_alive(), errors) == (False, [])
+
+
+def test_a_coroutine_waits_for_room_without_blocking_its_loop() -> None:
+    broker = Broker(max_events=10)
+    stream = broker.open()
+
+    async def main() -> None:
+        await stream.room()
+        fill(stream, broker)
+        waiting = asyncio.create_task(stream.room())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        acking, _ = in_thread(lambda: (broker.ack(), broker.pump_after(GAP)))
+        await asyncio.wait_for(waiting, 5)
+        acking.join()
+        fill(stream, broker)
+        waiting = asyncio.create_task(stream.room())
+        await asyncio.sleep(0)
+        stream.cancel()
+        with pytest.raises(RunCancelled):
+            await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(main())
+
+
+def test_a_lost_broker_is_an_error_of_the_next_event_and_loses_nothing_unacknowledged() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    stream.emit(custom(2))
+    cause = OSError("actor died")
+    broker.acks[0].set_exception(cause)
+    with pytest.raises(BrokerLost, match=r"run run .*OSError: actor died") as caught:
+        stream.emit(custom(3))
+    assert caught.value.__cause__ is cause
+    published, tail = stream.close()
+    assert published == 2
+    assert [e.payload for segment in tail for e in decode_events(segment)] == [1, 2]
+
+
+def test_a_send_that_raises_is_a_lost_broker() -> None:
+    def send(run_key: str, segments: list[Segment]) -> float:
+        raise OSError("no connection")
+
+    stream = Publisher(send).open("run", "a", 1, 1)
+    stream.emit(custom(1))
+    with pytest.raises(BrokerLost, match="no connection"):
+        stream.emit(custom(2))
+
+
+def test_a_forgotten_run_takes_no_more_events_and_leaves_nothing() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    stream.emit(custom(2))
+    broker.publisher.forget("run")
+    with pytest.raises(RunCancelled, match="the run has ended"):
+        stream.emit(custom(3))
+    broker.ack()
+    broker.pump_after(1.0)
+    assert len(broker.puts) == 1
+    assert broker.publisher.runs == 0
+    broker.publisher.forget("run")
+
+
+def test_a_run_leaves_nothing_behind_once_its_attempts_and_puts_have_ended() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    stream.close()
+    assert broker.publisher.runs == 1
+    broker.ack()
+    assert broker.publisher.runs == 0
+
+
+def test_runs_that_never_went_on_after_a_pause_are_swept_out() -> None:
+    broker = Broker()
+    for n in range(100):
+        stream = broker.open(run=f"run {n}")
+        stream.emit(custom(1))
+        broker.ack(pause=0.1)
+        stream.close()
+        broker.now += 10
+    assert broker.publisher.runs <= 64
+
+
+def test_a_put_that_a_signal_interrupts_is_sent_again() -> None:
+    puts: list[list[Segment]] = []
+
+    def send(run_key: str, segments: list[Segment]) -> float:
+        puts.append(segments)
+        if len(puts) == 1:
+            raise KeyboardInterrupt
+        return 0.0
+
+    publisher = Publisher(send, lambda: 100.0, spawn=lambda body: None)
+    stream = publisher.open("run", "a", 1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        stream.emit(custom(1))
+    publisher.pump()
+    assert puts[0] == puts[1]
+    assert stream.close() == (1, ())
+
+
+def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher_module, "_LINGER", 0.01)
+    threads: list[threading.Thread] = []
+
+    def spawn(body: Callable[[], None]) -> None:
+        threads.append(threading.Thread(target=body, daemon=True))
+        threads[-1].start()
+
+    arrived: list[Segment] = []
+    complete = threading.Event()
+
+    def send(run_key: str, segments: list[Segment]) -> float:
+        arrived.extend(segments)
+        if arrived[-1].first + arrived[-1].count == 4:
+            complete.set()
+        return 0.0
+
+    for _ in range(2):
+        arrived.clear()
+        complete.clear()
+        stream = Publisher(send, spawn=spawn).open("run", "a", 1, 1)
+        for i in range(3):
+            stream.emit(custom(i))
+        assert complete.wait(5)
+        threads[-1].join(5)
+        assert not threads[-1].is_alive()
+    assert len(threads) == 2
+
+
+def test_everything_that_threads_emit_at_once_arrives_in_their_order() -> None:
+    log, lock = RunLog(max_events=500), threading.Lock()
+    tasks = [f"task {n}" for n in range(4)]
+    with lock:
+        log.drive(1, [Admit(task, 1, 1) for task in tasks])
+
+    def send(run_key: str, segments: list[Segment]) -> Future[float]:
+        ack: Future[float] = Future()
+
+        def put() -> None:
+            with lock:
+                for segment in segments:
+                    log.publish(segment)
+                ack_value = 0.001 if log.over_limit else 0.0
+            ack.set_result(ack_value)
+
+        threading.Thread(target=put).start()
+        return ack
+
+    publisher = Publisher(send, gap=0.0, max_events=100)
+    outcomes: dict[str, tuple[int, tuple[Segment, ...]]] = {}
+
+    def attempt(task: str) -> None:
+        stream = publisher.open("run", task, 1, 1)
+        for i in range(1000):
+            stream.emit(custom(i))
+        outcomes[task] = stream.close()
+
+    threads = [in_thread(lambda task=task: attempt(task)) for task in tasks]  # type: ignore[misc]
+    largest = 0
+    while any(thread.is_alive() for thread, _ in threads):
+        with lock:
+            largest = max(largest, log.deliverable)
+            log.ack(log.last_seq)
+        threads[0][0].join(0.001)
+    with lock:
+        log = _with(log, [Commit(task, 1, *outcomes[task]) for task in tasks])
+    deadline = threading.Event()
+    while not log.ended and not deadline.wait(0.001):
+        pass
+    for task in tasks:
+        own = [e.payload for e in read_all(log, 0) if e.task_id == task]
+        assert own == list(range(1000))
+    assert all(errors == [] for _, errors in threads)
+    assert largest <= 500 + 2 * 100
+
+
+def _with(log: RunLog, commits: list[Commit]) -> RunLog:
+    log.drive(2, [*commits, Finish(END_BLOB)])
+    return log

@@ -1,0 +1,125 @@
+"""What a Ray session on this machine holds at the moment: CPUs, processes, actors, objects.
+
+The one use of Ray's private interfaces in the tests is here: the public listing of actors needs the
+dashboard.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+    """Ask ``check`` again until it is true.
+
+    Raises: AssertionError with ``what`` and the last answer, after ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not (answer := check()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what} (last answer: {answer!r})")
+        time.sleep(0.02)
+    return answer
+
+
+def free_cpus() -> float:
+    """CPUs that no task or actor holds."""
+    import ray
+
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
+def all_cpus() -> float:
+    import ray
+
+    return float(ray.cluster_resources()["CPU"])
+
+
+def wait_for_free_cpus(seconds: float = 10.0) -> None:
+    """Wait until no run holds a CPU."""
+    eventually(lambda: free_cpus() == all_cpus(), "every CPU is free", seconds)
+
+
+def store_used() -> int:
+    """Bytes in the object store that somebody still refers to (reported with some delay)."""
+    import ray
+
+    total = ray.cluster_resources()["object_store_memory"]
+    return int(total - ray.available_resources().get("object_store_memory", 0.0))
+
+
+def owned_objects() -> int:
+    """Object references that this process holds."""
+    import ray
+
+    return len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
+
+
+def live_actors() -> int:
+    """Actors of the session that are not dead."""
+    import ray._private.state
+
+    return sum(a["State"] != "DEAD" for a in ray._private.state.actors().values())
+
+
+def _session_pids() -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    parents[int(entry)] = int(stat.read().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return ours
+
+
+def worker_processes() -> int:
+    """Ray's worker processes below this process: tasks, actors and idle ones."""
+    count = 0
+    for pid in _session_pids():
+        try:
+            with open(f"/proc/{pid}/cmdline") as cmdline:
+                count += cmdline.read().startswith("ray::")
+        except OSError:
+            continue
+    return count
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What could leak."""
+
+    actors: int
+    processes: int
+    threads: int
+    objects: int
+    store: int
+
+    @classmethod
+    def now(cls) -> Holdings:
+        return cls(
+            actors=live_actors(),
+            processes=worker_processes(),
+            threads=threading.active_count(),
+            objects=owned_objects(),
+            store=store_used(),
+        )
+
+    def within(self, other: Holdings) -> bool:
+        """Tell whether nothing here exceeds ``other``."""
+        return (
+            self.actors <= other.actors
+            and self.processes <= other.processes
+            and self.threads <= other.threads
+            and self.objects <= other.objects
+            and self.store <= other.store
+        )

@@ -1,0 +1,81 @@
+"""One namespace per engine, so that a graph is written once and built on each of them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+ENGINES = ("langgraph", "local", "ray")
+REFERENCE = "langgraph"
+
+_MODULES = {
+    "StateGraph": "graph",
+    "START": "graph",
+    "END": "graph",
+    "MessagesState": "graph",
+    "add_messages": "graph.message",
+    "REMOVE_ALL_MESSAGES": "graph.message",
+    "Send": "types",
+    "Command": "types",
+    "Overwrite": "types",
+    "Interrupt": "types",
+    "StreamWriter": "types",
+    "get_stream_writer": "config",
+    "get_config": "config",
+    "Runtime": "runtime",
+    "get_runtime": "runtime",
+    "IsLastStep": "managed",
+    "RemainingSteps": "managed",
+    "GraphRecursionError": "errors",
+    "InvalidUpdateError": "errors",
+    "EmptyInputError": "errors",
+}
+
+
+class Engine:
+    """LangGraph's names, from LangGraph itself or from distgraph, imported when first used.
+
+    Args:
+        name: "langgraph" (the reference), "local" or "ray" (distgraph's two backends).
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in ENGINES:
+            raise ValueError(f"no engine {name!r}: use one of {ENGINES}")
+        self.name = name
+        self.package = "langgraph" if name == REFERENCE else "distgraph"
+
+    @property
+    def is_reference(self) -> bool:
+        return self.name == REFERENCE
+
+    def module(self, name: str) -> Any:
+        """Import ``<package>.<name>``: module names are the same on both sides."""
+        return importlib.import_module(f"{self.package}.{name}")
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(name)
+        value = getattr(self.module(_MODULES[name]), name)
+        self.__dict__[name] = value
+        return value
+
+    def __repr__(self) -> str:
+        return f"Engine({self.name!r})"
+
+    def compile(self, builder: Any, **options: Any) -> Any:
+        """Compile for this engine's backend. Child graphs are compiled by ``builder.compile()``."""
+        if not self.is_reference:
+            options.setdefault("backend", self.name)
+        return builder.compile(**options)
+
+
+def selected() -> tuple[str, ...]:
+    """Return the engines that the tests run on.
+
+    ``DISTGRAPH_TEST_ENGINES=langgraph,local`` restricts them; with ``langgraph`` alone the
+    differential tests compare the reference with itself, which validates the tests.
+    """
+    names = os.environ.get("DISTGRAPH_TEST_ENGINES", ",".join(ENGINES))
+    return tuple(name.strip() for name in names.split(",") if name.strip())
