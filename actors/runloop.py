@@ -27,8 +27,12 @@ from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.envelope import END_MODE, Event
+from distgraph.streaming.ops import Op
 from distgraph.worker.packing import Packet, StatePacker
 from distgraph.worker.protocol import AttemptOutcome
+
+_IN_FLIGHT = 2
+"""Batches of ops that may be on their way to the broker at once."""
 
 if TYPE_CHECKING:
     from actors.driver import StartRun, SuperstepDriver
@@ -56,7 +60,9 @@ class RunLoop:
         self._functions: dict[Hashable, Any] = {}
         self._placements: dict[int, placement.Placement] = {}
         self._packer = StatePacker(ray.put)
+        self._ops: list[Op] = []
         self._batches = 0
+        self._in_flight = 0
         self._congested = False
         self._held: deque[tuple[_Group, Future[bytes]]] = deque()
         self._coordinator: Coordinator | None = None
@@ -90,23 +96,41 @@ class RunLoop:
             graph.spec, start.options, encode=encode_events, want_output=start.want_output
         )
         self._carry_out(coordinator.start(loads(start.input)))
+        self._flush()
         while not coordinator.finished:
             deadline = self._batcher.deadline()
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                kind, subject, detail = self._inbox.get(timeout=wait)
+                self._handle(*self._inbox.get(timeout=wait))
+                while not coordinator.finished:  # what has come in meanwhile goes out together
+                    self._handle(*self._inbox.get_nowait())
             except queue.Empty:
-                self._send()
-                continue
-            if kind == "ended":
-                if self._congested:
-                    self._held.append((subject, detail))
-                else:
-                    self._ended(subject, detail)
-            elif kind == "ack":
-                self._acked(subject)
+                pass
+            self._flush()
+
+    def _handle(self, kind: str, subject: Any, detail: Any) -> None:
+        assert self._coordinator is not None
+        if kind == "ended":
+            if self._congested:
+                self._held.append((subject, detail))
             else:
-                self._carry_out(coordinator.cancel())
+                self._ended(subject, detail)
+        elif kind == "ack":
+            self._acked(subject)
+        else:
+            self._carry_out(self._coordinator.cancel())
+
+    def _flush(self) -> None:
+        """Tell the broker what happened, then start what is next: the stream's order comes first.
+
+        At most a few batches are in flight: what happens meanwhile is told in one.
+        """
+        if self._ops and (self._in_flight < _IN_FLIGHT or self._finished):
+            ops, self._ops = self._ops, []
+            self._batches += 1
+            self._in_flight += 1
+            self._drive(self._batches, pickle.dumps(ops, 5))
+        self._send()
 
     def _collapse(self, error: BaseException) -> None:
         """The loop itself failed: a bug, or user code in a reducer that did the unexpected."""
@@ -125,9 +149,7 @@ class RunLoop:
     # --- carrying out ---------------------------------------------------------------------------
 
     def _carry_out(self, actions: Actions) -> None:
-        if actions.ops:
-            self._batches += 1
-            self._drive(self._batches, pickle.dumps(actions.ops, 5))
+        self._ops.extend(actions.ops)
         for cancel in actions.cancel:
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
             if group is None:
@@ -139,7 +161,6 @@ class RunLoop:
             self._batcher.add(self._key(start), (start,), alone=alone)
         if actions.finished is not None:
             self._batcher.clear()
-        self._send()
 
     def _key(self, start: StartTask) -> Hashable:
         request = start.request
@@ -160,8 +181,10 @@ class RunLoop:
         """Learn whether the log has room. While it has none, outcomes wait here, and with them
         whatever the engine would start and emit next."""
         pause = future.result()
+        self._in_flight -= 1
         if pause > 0:
             self._congested = True
+            self._in_flight += 1
             threading.Timer(pause, self._drive, (0, b"")).start()
             return
         self._congested = False
@@ -246,7 +269,6 @@ class RunLoop:
                 self._outcome(_lost(start, ShippedError.capture(typed(error, start))))
         for outcome in outcomes:
             self._outcome(outcome)
-        self._send()
 
     def _outcome(self, outcome: AttemptOutcome) -> None:
         assert self._coordinator is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import pickle
@@ -46,6 +47,7 @@ class Session:
         self.job = ray.get_runtime_context().get_job_id()
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
         self.failure: BaseException | None = None
+        self._closed = False
         self._changed = threading.Condition()
         self._boxes: dict[str, Mailbox] = {}
         self._acks: dict[str, int] = {}
@@ -141,6 +143,11 @@ class Session:
             and ray.get_runtime_context().get_job_id() == self.job
         )
 
+    def shut(self) -> None:
+        """Make no further call: the process is exiting."""
+        self._closed = True
+        self.failure = self.failure or RunError("the process is exiting")
+
     # --- what is lost ---------------------------------------------------------------------------
 
     def _refused(self, run_id: str, future: Any) -> None:
@@ -155,7 +162,7 @@ class Session:
 
     def _driver_lost(self, future: Any) -> None:
         """End what the driver had going, behind what it had already told the broker."""
-        if self.failure is not None:
+        if self.failure is not None or not ray.is_initialized():
             return
         error = DriverLost(
             "the superstep driver died, and with it the state of its runs "
@@ -185,6 +192,10 @@ class Session:
                     self._changed.wait()
                 acks, self._acks = self._acks, {}
             try:
+                if self._closed:
+                    return
+                if not ray.is_initialized():  # a call would quietly start another Ray
+                    raise RunError("Ray was shut down")
                 packed = ray.get(self.broker.drain.remote(self.caller, acks, _DRAIN))
             except BaseException as error:
                 self._broker_lost(error)
@@ -207,12 +218,21 @@ class Session:
             boxes = dict(self._boxes)
         for box in boxes.values():
             box.fail(error)
+        if self._closed or not ray.is_initialized():
+            return
         with suppress(Exception):
             self.driver.cancel.remote(list(boxes))
 
 
 _lock = threading.Lock()
 _session: Session | None = None
+
+
+@atexit.register
+def _close() -> None:
+    """Before Ray's own exit handler: no thread of ours may call Ray from here on."""
+    if _session is not None:
+        _session.shut()
 
 
 def current() -> Session:

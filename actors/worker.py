@@ -57,6 +57,17 @@ class WorkerProcess:
             UnsupportedClusterError: This machine has another version of distgraph.
             SerializationError: A module that the graph needs cannot be imported here.
         """
+        known = self._known(packet)
+        return self._load(packet, *ray.get(self._fetch(packet))) if known is None else known
+
+    async def aprogram(self, packet: Packet) -> GraphProgram:
+        """As ``program``, for the loop of an executor, which must not block."""
+        known = self._known(packet)
+        if known is None:
+            known = await asyncio.to_thread(self._load, packet, *await self._fetch(packet))
+        return known
+
+    def _known(self, packet: Packet) -> GraphProgram | None:
         if packet.version != __version__:
             raise UnsupportedClusterError(
                 f"host {HOST} has distgraph {__version__}, the run was started with "
@@ -66,13 +77,18 @@ class WorkerProcess:
             program = self._programs.get(packet.program)
             if program is not None:
                 self._programs.move_to_end(packet.program)
-                return program
+            return program
+
+    @staticmethod
+    def _fetch(packet: Packet) -> Any:
         driver = ray.get_actor(driver_name(packet.session), NAMESPACE)
-        blob, paths = ray.get(driver.program.remote(packet.program))
+        return driver.program.remote(packet.program)
+
+    def _load(self, packet: Packet, blob: bytes, paths: tuple[str, ...]) -> GraphProgram:
         extend_path(paths)  # the state may hold classes of the caller's own modules too
         program = load_program(blob)
         with self._lock:
-            self._programs[packet.program] = program
+            program = self._programs.setdefault(packet.program, program)
             while len(self._programs) > _PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         return program
@@ -103,7 +119,9 @@ class WorkerProcess:
 
     async def run_one(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
         """Run the one attempt of a packet on the executor's loop."""
-        packet, run, program = self._open(packed)
+        packet = Packet(*pickle.loads(packed))
+        program = await self.aprogram(packet)
+        run = _run_info(packet.run)
         request = unpack_request(packet.attempts[0], snapshots)
         stream = self._stream(packet, run, request)
         outcome = await throttled(run_async(program, request, run, stream), stream)

@@ -57,7 +57,7 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"Node `{node}`: ray_options must be a mapping such as {{'num_cpus': 2}}, "
             f"got {type(ray_options).__name__}"
         )
-    options = dict(ray_options)
+    options = {key: value for key, value in ray_options.items() if value is not None}
     for key, value in options.items():
         if key not in _ALLOWED:
             near = difflib.get_close_matches(str(key), _ALLOWED, n=1, cutoff=0.5)
@@ -88,7 +88,7 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"Node `{node}`: ray_options['placement'] must be one of "
             f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}"
         )
-    return {k: v for k, v in options.items() if v is not None}
+    return options
 
 
 def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "") -> Placement:

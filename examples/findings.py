@@ -97,7 +97,7 @@ def find(files: list[FileStats]) -> Findings:
     if names:
         common = ", ".join(name for name, _ in names.most_common(6))
         facts.append(f"The most frequent names are {common}.")
-    rich = [f for f in files if f["lines"] >= 50]
+    rich = [f for f in files if f["lines"] >= 50 and len(f["names"]) > 5]
     if rich:
         varied, plain = (pick(rich, key=lambda f: f["entropy"]) for pick in (max, min))
         facts.append(

@@ -169,10 +169,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folder",
         type=Path,
-        default=Path(sysconfig.get_path("stdlib")),
         help="what to read (default: this Python's standard library)",
     )
-    parser.add_argument("--glob", default="**/*", help="which files of the folder (default: all)")
+    parser.add_argument(
+        "--glob",
+        help="which files of the folder (default: source and text; of the standard library, *.py)",
+    )
     parser.add_argument("--max-files", type=int, default=120, help="the largest N files (120)")
     parser.add_argument("--backend", choices=("ray", "local"), help="where nodes run")
     parser.add_argument("--plain", action="store_true", help="print lines instead of a live view")
@@ -183,14 +185,18 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     args = arguments(argv)
-    sources = read_sources(args.folder.expanduser(), args.glob, args.max_files)
+    if args.folder is None:
+        folder, glob = Path(sysconfig.get_path("stdlib")), args.glob or "**/*.py"
+    else:
+        folder, glob = args.folder.expanduser(), args.glob or "**/*"
+    sources = read_sources(folder, glob, args.max_files)
     if not sources:
-        print(f"No text files match {args.glob!r} in {args.folder}.", file=sys.stderr)
+        print(f"No text files match {glob!r} in {folder}.", file=sys.stderr)
         return 2
     live = sys.stdout.isatty() and not args.plain
     model, described = choose_model(watched=live)
     view: View = (LiveView if live else PlainView)(
-        title=f"{len(sources)} files of {args.folder}", model=described, tasks=len(sources)
+        title=f"{len(sources)} files of {folder}", model=described, tasks=len(sources)
     )
     graph = build_graph(model, args.backend)
     result: dict[str, Any] = {}

@@ -59,6 +59,8 @@ class _Frame:
     output_keys: tuple[str, ...] | str
     parent: tuple[_Frame, Task] | None = None
     output: Any = None
+    open: int = 0
+    """Tasks of the step that have not ended."""
     starting: bool = False
     """True while the tasks of a step are being started: the step cannot end yet."""
     interrupts: list[Any] = field(default_factory=list)
@@ -204,6 +206,7 @@ class Machine:
                     )
                     self._emit(frame, "tasks", payload, "task")
         frame.starting = True
+        frame.open = len(tasks)
         for task in tasks:
             self._start_task(frame, task)
             if self.finished:
@@ -345,6 +348,7 @@ class Machine:
     def _succeed(self, frame: _Frame, task: Task, writes: list[Write]) -> None:
         task.writes = writes
         task.status = "done"
+        frame.open -= 1
         if task.hidden:
             return
         if self._wants(frame, "messages"):
@@ -364,6 +368,7 @@ class Machine:
 
     def _interrupt(self, frame: _Frame, task: Task, interrupts: Sequence[Any]) -> None:
         task.status = "interrupted"
+        frame.open -= 1
         task.interrupts = tuple(interrupts)
         frame.interrupts.extend(interrupts)
         if interrupts:
@@ -405,9 +410,7 @@ class Machine:
     # --- the end of steps -----------------------------------------------------------------------
 
     def _step_is_over(self, frame: _Frame) -> bool:
-        return not frame.starting and all(
-            t.status != "running" for t in frame.graph.tasks.values()
-        )
+        return not frame.starting and frame.open == 0
 
     def _end_step(self, frame: _Frame) -> bool:
         """Apply the step's writes. Return whether the graph goes on."""

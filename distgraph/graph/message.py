@@ -10,7 +10,9 @@ import functools
 import importlib.util
 import uuid
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, cast
+
+from typing_extensions import TypedDict
 
 from distgraph.errors import MissingExtraError
 

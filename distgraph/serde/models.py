@@ -89,13 +89,18 @@ def _check_remade(model: Any, name: str) -> None:
     """Refuse a field that the class would not fill by itself, or would fill with less."""
     value = model.__dict__[name]
     proxied = name.startswith("http_") and getattr(model, "openai_proxy", None)
-    if (name in _USERS_OWN and not proxied) or isinstance(value, _CONTAINERS):
+    if (
+        (name in _USERS_OWN and not proxied)
+        or type(model).model_fields[name].is_required()
+        or isinstance(value, _CONTAINERS)
+    ):
         from distgraph.serde.pickling import reason
 
+        why = reason(value).partition(". Remedy: ")[0]
         raise SerializationError(
             f"{_name(type(model))} cannot be sent to another process: its field {name!r} "
-            f"({type(value).__qualname__}) does not pickle: {reason(value)}. Remedy: create the "
-            "model inside the node, or tell how it travels with "
+            f"({type(value).__qualname__}) does not pickle: {why}. Remedy: create the model inside "
+            "the node, or tell how it travels with "
             f"distgraph.register_serializer({type(model).__qualname__}, ...)"
         )
 

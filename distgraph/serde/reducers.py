@@ -156,8 +156,9 @@ def _refuse(name: str) -> Reduce:
     what, remedy = _REFUSED[name]
 
     def reduce(obj: Any) -> Any:
-        if any(obj is getattr(sys, stream, None) for stream in _STANDARD_STREAMS):
-            return NotImplemented
+        for stream in _STANDARD_STREAMS:
+            if obj is getattr(sys, stream, None):
+                return getattr, (sys, stream)
         raise SerializationError(f"{what} exists in one process only. Remedy: {remedy}")
 
     return reduce

@@ -34,7 +34,7 @@ def extend(left: list[int], right: list[int]) -> list[int]:
         (collections.abc.Mapping[str, int], {}),
         (int, 0),
         (str, ""),
-        (Optional[int], MISSING),
+        (Optional[int], MISSING),  # noqa: UP045
         (int | None, MISSING),
         (Literal["a"], MISSING),
         (Any, MISSING),
@@ -53,7 +53,7 @@ def test_writes_are_folded_in_order() -> None:
 
 
 def test_without_an_initial_value_the_first_write_is_the_value() -> None:
-    channel = BinaryOperatorAggregate(Optional[int], lambda a, b: a - b)
+    channel = BinaryOperatorAggregate(int | None, lambda a, b: a - b)
     channel.update([10, 1, 2])
     assert channel.get() == 7
 
@@ -90,7 +90,7 @@ def test_langgraphs_overwrite_is_understood() -> None:
 
 
 def test_overwrite_as_the_very_first_write_is_unwrapped() -> None:
-    channel = BinaryOperatorAggregate(Optional[int], operator.add)
+    channel = BinaryOperatorAggregate(int | None, operator.add)
     channel.update([Overwrite(5)])
     assert channel.get() == 5
 

@@ -83,4 +83,4 @@ def test_checkpoints_are_silent_without_a_checkpointer(engine):
 def test_a_stream_can_be_taken_twice_from_one_compiled_graph(engine):
     graph = engine.compile(joke(engine))
     assert list(graph.stream(ICE)) == list(graph.stream(ICE))
-    assert list(graph.stream({"topic": "sun"}))[0] == {"refine_topic": {"topic": "sun and cats"}}
+    assert next(graph.stream({"topic": "sun"})) == {"refine_topic": {"topic": "sun and cats"}}

@@ -40,7 +40,7 @@ def map_reduce(ns, subjects=("owls", "cats", "ants"), slow="owls"):
 
 def by_subject(item):
     """Tasks of one node are told apart by what they work on."""
-    ns, mode, payload = item
+    _, mode, payload = item
     if mode == "values":
         return None
     text = repr(payload)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Callable, Optional
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -44,7 +45,7 @@ def everything(
     return (state, config["tags"], writer, store, runtime, previous)
 
 
-async def everything_async(state: Any, config: Optional[dict], *, runtime: Any) -> Any:
+async def everything_async(state: Any, config: dict | None, *, runtime: Any) -> Any:
     return (state, config["tags"], runtime)
 
 
@@ -96,11 +97,12 @@ def test_a_parameter_with_a_default_and_another_type_is_not_taken_for_ours() -> 
 
 def test_a_function_that_needs_more_than_the_state_is_refused_naming_the_parameter() -> None:
     def node(state: Any, temperature: float) -> Any: ...
+    def nothing() -> Any: ...
 
     with pytest.raises(ValueError, match="Node `n` cannot be called with the state.*temperature"):
         bind(node, "Node `n`")
     with pytest.raises(ValueError, match="Node `n` cannot be called with the state"):
-        bind(lambda: {}, "Node `n`")
+        bind(nothing, "Node `n`")
 
 
 def test_something_that_cannot_be_called_is_refused() -> None:

@@ -8,22 +8,26 @@ from distgraph.graph import START, StateGraph
 from distgraph.placement import Placement, resolve
 
 
+def task(**options: Any) -> Placement:
+    return Placement("task", {"num_cpus": 1, **options})
+
+
 @pytest.mark.parametrize(
     ("options", "is_async", "expected"),
     [
-        (None, False, Placement("task", {"num_cpus": 1})),
+        (None, False, task()),
         ({}, True, Placement("async")),
-        ({"num_cpus": 0}, False, Placement("task", {"num_cpus": 0})),
-        ({"num_cpus": 2, "memory": 10}, True, Placement("task", {"num_cpus": 2, "memory": 10})),
-        ({"num_gpus": 0.5}, True, Placement("task", {"num_gpus": 0.5, "num_cpus": 1})),
-        ({"label_selector": {"a": "b"}}, True, Placement("task", {"label_selector": {"a": "b"}, "num_cpus": 1})),
-        ({"resources": {"db": 1}}, False, Placement("task", {"resources": {"db": 1}, "num_cpus": 1})),
+        ({"num_cpus": 0}, False, task(num_cpus=0)),
+        ({"num_cpus": 2, "memory": 10}, True, task(num_cpus=2, memory=10)),
+        ({"num_gpus": 0.5}, True, task(num_gpus=0.5)),
+        ({"label_selector": {"a": "b"}}, True, task(label_selector={"a": "b"})),
+        ({"resources": {"db": 1}}, False, task(resources={"db": 1})),
         ({"placement": "thread"}, False, Placement("thread")),
         ({"placement": "async"}, True, Placement("async")),
-        ({"placement": "task"}, True, Placement("task", {"num_cpus": 1})),
-        ({"placement": None, "num_cpus": None}, False, Placement("task", {"num_cpus": 1})),
+        ({"placement": "task"}, True, task()),
+        ({"placement": None, "num_cpus": None}, False, task()),
     ],
-)  # fmt: skip
+)
 def test_options_resolve_to_one_placement(options: Any, is_async: bool, expected: Any) -> None:
     assert resolve(options, is_async) == expected
 

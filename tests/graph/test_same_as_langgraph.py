@@ -15,11 +15,9 @@ import distgraph.graph
 import distgraph.managed
 import distgraph.types
 
-langgraph = pytest.importorskip("langgraph")
-
-import langgraph.graph  # noqa: E402
-import langgraph.managed.is_last_step  # noqa: E402
-import langgraph.types  # noqa: E402
+their_graph = pytest.importorskip("langgraph.graph")
+their_managed = pytest.importorskip("langgraph.managed.is_last_step")
+their_types = pytest.importorskip("langgraph.types")
 
 START, END = distgraph.graph.START, distgraph.graph.END
 
@@ -65,7 +63,7 @@ class Lib:
 
 
 OURS = Lib(distgraph.graph, distgraph.types, distgraph.managed)
-THEIRS = Lib(langgraph.graph, langgraph.types, langgraph.managed.is_last_step)
+THEIRS = Lib(their_graph, their_types, their_managed)
 
 
 def chain(lib: Lib) -> Any:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import operator
 import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import pytest
 import typing_extensions
@@ -19,6 +19,10 @@ from distgraph.channels import (
 from distgraph.graph import START, StateGraph
 from distgraph.graph.schema import annotated_keys, mapper_of, object_updates, read_schema
 from distgraph.managed import IsLastStep, RemainingSteps
+
+
+def typed(fields: dict[str, Any]) -> Any:
+    return typing_extensions.TypedDict("State", fields)  # type: ignore[operator]
 
 
 def keep(left: Any, right: Any) -> Any:
@@ -41,14 +45,14 @@ class Total(Base, total=False):
 
 class Model(BaseModel):
     items: Annotated[list, operator.add] = []
-    name: Optional[str] = None
-    kind: Optional[str] = "a"
+    name: str | None = None
+    kind: str | None = "a"
 
 
 @dataclass
 class Data:
     items: Annotated[list, operator.add] = field(default_factory=list)
-    name: Optional[str] = None
+    name: str | None = None
 
 
 def test_every_key_of_a_typed_dict_becomes_its_channel() -> None:
@@ -70,9 +74,7 @@ def test_every_key_of_a_typed_dict_becomes_its_channel() -> None:
 
 def test_langgraphs_managed_values_are_understood() -> None:
     theirs = pytest.importorskip("langgraph.managed.is_last_step")
-    State = typing_extensions.TypedDict(
-        "State", {"left": theirs.RemainingSteps, "last": theirs.IsLastStep}
-    )
+    State = typed({"left": theirs.RemainingSteps, "last": theirs.IsLastStep})
     assert read_schema(State).managed == {"left": "remaining_steps", "last": "is_last_step"}
 
 
@@ -106,7 +108,7 @@ def three(a: Any, b: Any, c: Any) -> Any: ...
 
 @pytest.mark.parametrize("reducer", [one, keyword_only, three, lambda: None])
 def test_a_reducer_of_other_than_two_arguments_is_refused_naming_the_key(reducer: Any) -> None:
-    State = typing_extensions.TypedDict("State", {"total": Annotated[int, reducer]})
+    State = typed({"total": Annotated[int, reducer]})
     with pytest.raises(ValueError, match="reducer signature for key 'total' of State") as caught:
         StateGraph(State)
     assert "Expected (a, b) -> c" in str(caught.value)
@@ -116,9 +118,11 @@ def optional_third(a: Any, b: Any, c: int = 0) -> Any: ...
 def variadic(*values: Any) -> Any: ...
 
 
-@pytest.mark.parametrize("reducer", [keep, optional_third, variadic, operator.add, max, dict.__or__])
+@pytest.mark.parametrize(
+    "reducer", [keep, optional_third, variadic, operator.add, max, dict.__or__]
+)
 def test_whatever_can_be_called_with_two_values_is_a_reducer(reducer: Any) -> None:
-    State = typing_extensions.TypedDict("State", {"total": Annotated[int, reducer]})
+    State = typed({"total": Annotated[int, reducer]})
     assert type(StateGraph(State).channels["total"]) is BinaryOperatorAggregate
 
 

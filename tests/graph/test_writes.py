@@ -30,7 +30,6 @@ class Data:
     b: int | None = None
 
 
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -99,10 +99,8 @@ def test_close_ends_the_nodes(on_ray, tmp_path, kind):
 
 def test_break_ends_the_nodes(on_ray, tmp_path):
     graph = on_ray.compile(busy(on_ray, tmp_path))
-    count = 0
-    for _ in graph.stream({"items": []}, stream_mode="custom"):
-        count += 1
-        if count == 5:
+    for i, _ in enumerate(graph.stream({"items": []}, stream_mode="custom")):
+        if i == 5:
             break
     assert_ended(tmp_path)
 

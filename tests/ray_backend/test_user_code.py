@@ -5,8 +5,10 @@ import importlib
 import sys
 import textwrap
 import threading
+from typing import Annotated
 
 import pytest
+from typing_extensions import TypedDict
 
 from tests.support.differential import run
 from tests.support.graphs import Items
@@ -115,11 +117,9 @@ def test_an_exception_of_the_users_module_is_caught_by_its_class(on_ray, module_
 
 
 def test_a_reducer_of_the_users_module(on_ray, module_of_the_users):
-    from typing import Annotated
+    class State(TypedDict):
+        text: Annotated[str, module_of_the_users.longest]
 
-    from typing_extensions import TypedDict
-
-    State = TypedDict("State", {"text": Annotated[str, module_of_the_users.longest]})
     builder = on_ray.StateGraph(State).add_node("a", lambda s: {"text": "longer"})
     builder.add_node("b", lambda s: {"text": "b"}).add_edge(on_ray.START, "a").add_edge("a", "b")
     assert on_ray.compile(builder).invoke({"text": "x"}) == {"text": "longer"}

@@ -124,6 +124,16 @@ def test_a_fence_opens_the_gate_of_its_attempt_though_it_is_behind_it() -> None:
     assert log.statistics().held_bytes == 0
 
 
+def test_a_fence_acts_though_its_turn_is_behind_the_gate_of_another_attempt() -> None:
+    log = RunLog()
+    log.drive(1, [Admit("a", 1, 1), Admit("b", 1, 1), Commit("a", 1, 1)])
+    log.drive(2, [Fence("b", 1), Publish(driver_segment("reset"))])
+    log.publish(segment("b", 1))
+    assert log.last_seq == 0
+    log.publish(segment("a", 1))
+    assert pairs(log) == [("a", 1, 1), "reset"]
+
+
 def test_a_fence_before_the_admission_leaves_nothing_held() -> None:
     log = RunLog()
     log.publish(segment("a", 2))

@@ -405,6 +405,23 @@ def test_a_put_that_a_signal_interrupts_is_sent_again() -> None:
     assert stream.close() == (1, ())
 
 
+def test_the_second_acknowledgement_of_a_put_that_was_sent_twice_starts_no_other() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.publisher._interrupted(stream._lane)
+    broker.publisher.pump()
+    assert broker.puts == [("run", [("a", 1, [1])])] * 2
+    broker.acks[0].set_result(0.0)
+    broker.now += GAP
+    stream.emit(custom(2))
+    broker.acks[1].set_result(0.0)
+    broker.now += GAP
+    stream.emit(custom(3))
+    broker.publisher.pump()
+    assert broker.puts[2:] == [("run", [("a", 2, [2])])]
+
+
 def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -45,6 +45,26 @@ def run(graph: Any, input: Any, face: Face = "sync", **options: Any) -> Outcome:
     return outcome
 
 
+def assert_same(what: str, got: Any, expected: Any) -> None:
+    """Compare two plain values.
+
+    Raises: AssertionError that shows the first place where two lists part.
+    """
+    if got == expected:
+        return
+    lines = [f"{what} differ"]
+    if isinstance(got, list) and isinstance(expected, list):
+        at = next(
+            (i for i, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b),
+            min(len(got), len(expected)),
+        )
+        lines[0] += f" from item {at} on ({len(got)} items, expected {len(expected)})"
+        lines += [f"  before: {item!r}" for item in expected[max(0, at - 2) : at]]
+        got, expected = got[at : at + 3], expected[at : at + 3]
+    lines += [f"     got: {got!r}", f"expected: {expected!r}"]
+    raise AssertionError("\n".join(lines))
+
+
 @dataclass
 class Differ:
     """Asserts that ``contender`` streams what ``reference`` streams."""
@@ -85,18 +105,17 @@ class Differ:
             outcome = self._run(self.contender, build, input, face, compile, options)
             if expected.error is None and outcome.error is not None:
                 raise outcome.error
-            assert outcome.plain_error() == expected.plain_error()
+            assert_same("errors", outcome.plain_error(), expected.plain_error())
             shape = {
                 "stream_mode": options.get("stream_mode", "updates"),
                 "subgraphs": options.get("subgraphs", False),
                 "version": options.get("version", "v1"),
             }
             if parallel:
-                assert per_task(items(outcome.chunks, **shape), key) == per_task(
-                    items(expected.chunks, **shape), key
-                )
+                got, want = (per_task(items(o.chunks, **shape), key) for o in (outcome, expected))
             else:
-                assert normalise(outcome.chunks) == normalise(expected.chunks)
+                got, want = normalise(outcome.chunks), normalise(expected.chunks)
+            assert_same(f"chunks of the {face} face", got, want)
         return outcome
 
     def invoke(
@@ -121,9 +140,9 @@ class Differ:
             result, error = self._invoke(self.contender, build, input, face, compile, options)
             if failure is None and error is not None:
                 raise error
-            norm = Normaliser()
-            assert (error and norm.error(error)) == (failure and Normaliser().error(failure))
-            assert normalise([result]) == normalise([expected])
+            got, want = (e and Normaliser().error(e) for e in (error, failure))
+            assert_same("errors", got, want)
+            assert_same(f"results of the {face} face", normalise([result]), normalise([expected]))
         return result
 
     def _faces(self, faces: tuple[Face, ...], reference_face: Face | None) -> tuple[Face, ...]:

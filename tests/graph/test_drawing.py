@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import operator
+from typing import Annotated, Any, Literal
+
+import pytest
+from typing_extensions import TypedDict
+
+from distgraph.errors import UnsupportedError
+from distgraph.graph import END, START, CompiledStateGraph, StateGraph
+
+
+class State(TypedDict):
+    items: Annotated[list, operator.add]
+
+
+def node(state: Any) -> Any: ...
+
+
+def agent() -> CompiledStateGraph:
+    b = StateGraph(State).add_node("plan", node).add_node("search", node).add_node("write", node)
+    b.add_edge(START, "plan").add_edge("search", "plan").add_edge("write", END)
+    b.add_conditional_edges("plan", lambda s: "", {"needs facts": "search", "write": "write"})
+    return b.compile()
+
+
+def nested() -> CompiledStateGraph:
+    inner = StateGraph(State).add_sequence([("p", node), ("q", node)]).add_edge(START, "p")
+    middle = StateGraph(State).add_node("inner", inner.compile()).add_edge(START, "inner")
+    middle.add_node("o", node).add_edge("inner", "o")
+    outer = StateGraph(State).add_node("child", middle.compile()).add_edge(START, "child")
+    return outer.compile()
+
+
+def test_the_text_drawing_shows_forks_labels_and_cycles() -> None:
+    assert agent().get_graph().draw_ascii() == "\n".join(
+        [
+            "__start__ --> plan",
+            "  |..> [needs facts] search --> (plan)",
+            "  '..> write --> __end__",
+        ]
+    )
+
+
+def test_the_text_drawing_shows_nested_forks() -> None:
+    b = StateGraph(State)
+    for name in "abcd":
+        b.add_node(name, node)
+    b.add_edge(START, "a").add_edge("a", "b").add_edge("a", "c").add_edge(["b", "c"], "d")
+    b.add_conditional_edges("d", lambda s: "", {"again": "a", "stop": END})
+    assert str(b.compile().get_graph()) == "\n".join(
+        [
+            "__start__ --> a",
+            "  |--> b --> d",
+            "  |     |..> [stop] __end__",
+            "  |     '..> [again] (a)",
+            "  '--> c --> (d)",
+        ]
+    )
+
+
+def test_a_node_that_no_edge_leads_to_is_drawn_by_itself() -> None:
+    b = StateGraph(State).add_node("a", node).add_node("sent", node).add_edge(START, "a")
+    assert str(b.compile().get_graph()).splitlines() == [
+        "__start__ --> a --> __end__",
+        "sent --> __end__",
+    ]
+
+
+def test_mermaid_marks_conditional_edges_and_labels() -> None:
+    text = agent().get_graph().draw_mermaid(with_styles=False)
+    assert text.splitlines() == [
+        "graph TD;",
+        "\t__start__ --> plan;",
+        "\tplan -. &nbsp;needs facts&nbsp; .-> search;",
+        "\tplan -.-> write;",
+        "\tsearch --> plan;",
+        "\twrite --> __end__;",
+    ]
+
+
+def test_a_long_label_is_wrapped() -> None:
+    b = StateGraph(State).add_node("a", node)
+    b.add_conditional_edges(START, lambda s: "", {"one two three four": "a"})
+    drawn = b.compile().get_graph().draw_mermaid(wrap_label_n_words=2)
+    assert " -. &nbsp;one two&nbsp<br>&nbspthree four&nbsp; .-> " in drawn
+
+
+def test_xray_expands_as_many_levels_as_asked_for() -> None:
+    levels = {str(xray): list(nested().get_graph(xray=xray).nodes) for xray in (False, 1, 2, True)}
+    assert levels == {
+        "False": ["__start__", "child", "__end__"],
+        "1": ["__start__", "__end__", "child:inner", "child:o"],
+        "2": ["__start__", "__end__", "child:o", "child:inner:p", "child:inner:q"],
+        "True": ["__start__", "__end__", "child:o", "child:inner:p", "child:inner:q"],
+    }
+    assert str(nested().get_graph(xray=True)) == (
+        "__start__ --> child:inner:p --> child:inner:q --> child:o --> __end__"
+    )
+
+
+def test_subgraphs_of_one_name_are_different_boxes() -> None:
+    inner = StateGraph(State).add_sequence([("p", node), ("q", node)]).add_edge(START, "p")
+    middle = StateGraph(State).add_node("inner", inner.compile()).add_node("z", node)
+    middle.add_edge(START, "inner").add_edge("inner", "z")
+    compiled = middle.compile()
+    outer = StateGraph(State).add_node("one", compiled).add_node("two", compiled)
+    text = outer.add_edge(START, "one").add_edge("one", "two").compile().get_graph(xray=True)
+    boxes = [x.strip() for x in text.draw_mermaid().splitlines() if "subgraph" in x]
+    assert boxes == [
+        "subgraph one",
+        "subgraph inner",
+        "subgraph two",
+        r"subgraph two\3ainner [inner]",
+    ]
+
+
+def test_an_undeclared_branch_may_lead_anywhere() -> None:
+    b = StateGraph(State).add_node("a", node).add_node("b", node).add_edge(START, "a")
+    b.add_conditional_edges("a", lambda s: "b").add_edge("b", END)
+    edges = [(e.source, e.target, e.conditional) for e in b.compile().get_graph().edges]
+    assert edges == [
+        ("__start__", "a", False),
+        ("a", "__end__", True),
+        ("a", "b", True),
+        ("b", "__end__", False),
+    ]
+
+
+def test_to_json_is_plain_data() -> None:
+    def route(state: Any) -> Literal["a", "__end__"]: ...
+
+    b = StateGraph(State).add_node("a", node, metadata={"k": 1}, defer=True)
+    graph = b.add_conditional_edges(START, route).compile(interrupt_after="*").get_graph()
+    assert json.loads(json.dumps(graph.to_json())) == {
+        "nodes": [
+            {"id": "__start__", "name": "__start__"},
+            {"id": "a", "name": "a", "metadata": {"k": 1, "defer": True, "__interrupt": "after"}},
+            {"id": "__end__", "name": "__end__"},
+        ],
+        "edges": [
+            {"source": "__start__", "target": "__end__", "conditional": True},
+            {"source": "__start__", "target": "a", "conditional": True},
+            {"source": "a", "target": "__end__"},
+        ],
+    }
+
+
+def test_an_image_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UnsupportedError, match=r"Paste what draw_mermaid\(\) returns"):
+        agent().get_graph().draw_mermaid_png()
+    with pytest.raises(UnsupportedError, match="draws no images"):
+        agent().get_graph().draw_png()

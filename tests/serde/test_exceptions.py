@@ -1,0 +1,350 @@
+"""A node's exception at the caller: its own class, message, causes, notes and traceback."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import traceback
+from typing import Any
+
+import pytest
+
+from distgraph.errors import NodeFailed
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import dumps, loads
+from tests.support.elsewhere import Elsewhere, main_program
+
+
+class KeywordOnly(Exception):
+    def __init__(self, *, code: int, why: str = "because") -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+        self.why = why
+
+
+class OtherArguments(ValueError):
+    def __init__(self, left: str, right: str) -> None:
+        super().__init__(f"{left}-{right}")
+        self.left = left
+
+
+class Holding(Exception):
+    def __init__(self, message: str, resource: Any) -> None:
+        super().__init__(message)
+        self.resource = resource
+        self.size = 3
+
+
+class FileTrouble(OSError):
+    def __init__(self, path: str) -> None:
+        super().__init__(2, "no such file", path)
+        self.hint = "look elsewhere"
+
+
+class OwnNew(Exception):
+    def __new__(cls, first: int, second: int) -> OwnNew:
+        return super().__new__(cls, first)
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(first)
+        self.second = second
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Payload:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+def shipped(exc: BaseException, **options: Any) -> ShippedError:
+    try:
+        raise exc
+    except BaseException as caught:
+        return ShippedError.capture(caught, **options)
+
+
+def ship(exc: BaseException) -> BaseException:
+    return loads(dumps(shipped(exc))).rebuild()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        ValueError("bad value"),
+        ValueError(),
+        KeyError("k"),
+        KeywordOnly(code=3),
+        OtherArguments("a", "b"),
+        FileTrouble("/there"),
+        OwnNew(1, 2),
+        FileNotFoundError(2, "nope", "/x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        StopIteration(4),
+        NodeFailed("n", "t", "tb"),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_class_arguments_text_and_attributes_are_as_they_were(exc: BaseException) -> None:
+    back = ship(exc)
+    assert type(back) is type(exc)
+    assert str(back) == str(exc)
+    assert back.args == exc.args
+    own = {k: v for k, v in vars(back).items() if k != "__notes__"}
+    assert own == vars(exc)
+
+
+def test_what_built_in_classes_keep_outside_of_their_dict_arrives() -> None:
+    back = ship(FileTrouble("/there"))
+    assert isinstance(back, FileTrouble)
+    assert (back.errno, back.strerror, back.filename) == (2, "no such file", "/there")
+
+
+def test_arguments_without_equality_arrive() -> None:
+    back = ship(ValueError(Payload(5)))
+    assert (type(back), back.args[0].value) == (ValueError, 5)
+
+
+def test_what_does_not_pickle_is_left_out_with_a_note() -> None:
+    back = ship(Holding("m", threading.Lock()))
+    assert isinstance(back, Holding)
+    assert (str(back), back.size, hasattr(back, "resource")) == ("m", 3, False)
+    assert back.__notes__[0] == "Could not be sent from the worker: attribute 'resource' (lock)"
+
+
+def test_an_argument_that_does_not_pickle_is_sent_as_its_repr() -> None:
+    lock = threading.Lock()
+    back = ship(ValueError("held by", lock))
+    assert back.args == ("held by", repr(lock))
+    assert back.__notes__[0] == (
+        "Could not be sent from the worker: argument 1 (lock; its repr was sent)"
+    )
+
+
+def test_a_class_that_does_not_travel_becomes_node_failed() -> None:
+    lock = threading.Lock()
+
+    class Local(Exception):
+        def held(self) -> Any:
+            return lock
+
+    back = ship(Local("x"))
+    assert type(back) is NodeFailed
+    name = f"{__name__}.{Local.__qualname__}"
+    assert str(back) == f"{name}: x"
+    assert back.type_name == name
+    assert back.traceback_text.splitlines()[0] == "Traceback (most recent call last):"
+    assert back.traceback_text.splitlines()[-1] == f"{name}: x"
+
+
+def test_a_class_that_is_missing_at_the_caller_becomes_node_failed(elsewhere: Elsewhere) -> None:
+    def there() -> ShippedError:
+        import types
+
+        module = types.ModuleType("only_there")
+        exec("class Odd(Exception): pass", module.__dict__)
+        sys.modules["only_there"] = module
+        try:
+            raise module.Odd("strange") from KeyError("root")
+        except Exception as exc:
+            return ShippedError.capture(exc)
+
+    back = elsewhere(there).rebuild()
+    assert type(back) is NodeFailed
+    assert str(back) == "only_there.Odd: strange"
+    assert back.type_name == "only_there.Odd"
+    assert "only_there.Odd: strange" in back.traceback_text
+    assert isinstance(back.__cause__, KeyError)
+
+
+def test_a_script_s_own_class_comes_home_as_itself(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "told = 0\n"
+        "class Mine(Exception):\n"
+        "    def __init__(self, *, code):\n"
+        "        super().__init__(f'code {code}')\n"
+        "        self.code = code\n"
+        "    def tell(self):\n"
+        "        global told\n"
+        "        told += self.code\n"
+        "def node():\n"
+        "    raise Mine(code=4)\n"
+    )
+
+    def there(node: Any) -> ShippedError:
+        try:
+            return node()  # type: ignore[no-any-return]
+        except Exception as exc:
+            return ShippedError.capture(exc)
+
+    back = elsewhere(there, script["node"]).rebuild()
+    assert type(back) is script["Mine"]
+    assert (str(back), back.code) == ("code 4", 4)
+    back.tell()
+    assert script["told"] == 4
+
+
+def test_causes_and_contexts_are_rebuilt() -> None:
+    try:
+        try:
+            try:
+                raise KeyError("root")
+            except KeyError as root:
+                raise KeywordOnly(code=1) from root
+        except KeywordOnly:
+            raise ValueError("top")  # noqa: B904
+    except ValueError as exc:
+        back = loads(dumps(ShippedError.capture(exc))).rebuild()
+    assert back.__cause__ is None
+    assert type(back.__context__) is KeywordOnly
+    assert type(back.__context__.__cause__) is KeyError
+    assert back.__context__.__cause__.args == ("root",)
+    assert back.__context__.__suppress_context__ is True
+    assert not hasattr(back.__context__, "__notes__")
+
+
+def test_a_suppressed_context_stays_suppressed() -> None:
+    try:
+        try:
+            raise KeyError("hidden")
+        except KeyError:
+            raise ValueError("top") from None
+    except ValueError as exc:
+        back = ShippedError.capture(exc).rebuild()
+    assert (back.__cause__, back.__context__, back.__suppress_context__) == (None, None, True)
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    back = ShippedError.capture(first).rebuild()
+    assert back.__cause__ is not None
+    assert back.__cause__.__cause__ is None
+
+
+def test_notes_are_the_exception_s_the_worker_s_the_caller_s_and_the_traceback() -> None:
+    exc = ValueError("x")
+    exc.__notes__ = ["own"]  # type: ignore[attr-defined]
+    back = shipped(exc, note_lines=("node 'n', step 1",)).rebuild(notes=("run r",))
+    notes = back.__notes__  # type: ignore[attr-defined]
+    assert notes[:3] == ["own", "node 'n', step 1", "run r"]
+    assert notes[3].startswith("Traceback on the worker:\nTraceback (most recent call last):\n")
+    assert notes[3].splitlines()[-2:] == ["ValueError: x", "own"] or notes[3].endswith(
+        "ValueError: x"
+    )
+    assert len(notes) == 4
+    assert str(back) == "x"
+
+
+def test_the_remote_traceback_starts_at_the_user_s_code() -> None:
+    machinery: dict[str, Any] = {"__name__": "distgraph.worker.attempt"}
+    exec("def call(f):\n    return f()\n", machinery)
+
+    def node() -> None:
+        raise ValueError("x")
+
+    try:
+        exec("call(node)", {**machinery, "node": node})
+    except ValueError as exc:
+        # the first frame is this test's own, as the last of the machinery is not
+        exc.__traceback__ = exc.__traceback__.tb_next  # type: ignore[union-attr]
+        text = ShippedError.capture(exc).traceback_text
+    assert "in node" in text
+    assert "in call" not in text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are built in from 3.11 on")
+class TestGroups:
+    def test_groups_are_rebuilt_recursively(self) -> None:
+        lock = threading.Lock()
+        inner = ExceptionGroup("inner", [Holding("h", lock), KeyError("k")])
+        exc = ExceptionGroup("outer", [KeywordOnly(code=1), inner])
+        back = ship(exc)
+        assert type(back) is ExceptionGroup
+        assert str(back) == "outer (2 sub-exceptions)"
+        first, second = back.exceptions
+        assert (type(first), first.code) == (KeywordOnly, 1)
+        assert (type(second), second.message) == (ExceptionGroup, "inner")
+        assert [type(e) for e in second.exceptions] == [Holding, KeyError]
+        assert second.exceptions[0].size == 3
+
+    def test_a_group_is_caught_by_its_members(self) -> None:
+        caught = []
+        try:
+            raise ship(ExceptionGroup("g", [KeywordOnly(code=1), ValueError("v")]))
+        except BaseException as exc:
+            matched, rest = exc.split(KeywordOnly)  # type: ignore[attr-defined]
+            caught = [matched.exceptions[0].code, str(rest.exceptions[0])]
+        assert caught == [1, "v"]
+
+    def test_a_group_of_base_exceptions_travels(self) -> None:
+        back = ship(BaseExceptionGroup("g", [KeyboardInterrupt()]))
+        assert type(back) is BaseExceptionGroup
+        assert type(back.exceptions[0]) is KeyboardInterrupt
+
+
+def test_errors_of_pydantic_and_openai_keep_their_class() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    openai = pytest.importorskip("openai")
+    from tests.support.openai_server import OpenAIServer
+
+    class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+        x: int
+
+    with pytest.raises(pydantic.ValidationError) as invalid:
+        Model(x="a")
+    back: Any = ship(invalid.value)
+    assert type(back) is pydantic.ValidationError
+    assert back.errors() == invalid.value.errors()
+
+    with OpenAIServer(["slow down"], status=429) as server:
+        client = openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=0)
+        with pytest.raises(openai.RateLimitError) as limited:
+            client.chat.completions.create(model="m", messages=[])
+    back = ship(limited.value)
+    assert type(back) is openai.RateLimitError
+    assert (str(back), back.status_code) == (str(limited.value), 429)
+
+
+def test_an_exception_whose_text_fails_is_still_shipped() -> None:
+    back = ship(Unspeakable("x"))
+    assert type(back) is NodeFailed
+    assert back.type_name == f"{__name__}.Unspeakable"
+    assert str(back) == f"{__name__}.Unspeakable: <str() of it failed: RuntimeError>"
+
+
+def test_what_is_shipped_needs_none_of_the_classes_on_the_way() -> None:
+    blob = pickle.dumps(shipped(KeywordOnly(code=3)))
+    for name in (b"KeywordOnly",):
+        # only inside of byte strings, which nobody but `rebuild` opens
+        assert all(
+            module in ("distgraph.serde.exceptions",) for module in _modules_of_globals(blob)
+        ), name
+
+
+def _modules_of_globals(blob: bytes) -> set[str]:
+    import pickletools
+
+    strings: list[str] = []
+    modules = set()
+    for opcode, argument, _ in pickletools.genops(blob):
+        if "UNICODE" in opcode.name:
+            strings.append(argument)
+        elif opcode.name == "STACK_GLOBAL":
+            modules.add(strings[-2])
+    return modules
+
+
+def test_the_caller_s_traceback_shows_the_remote_one() -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("notes are printed from 3.11 on")
+    back = ship(KeywordOnly(code=3))
+    text = "".join(traceback.format_exception(back))
+    assert text.startswith(f"{__name__}.KeywordOnly: code 3\nTraceback on the worker:\n")
+    assert text.rstrip().endswith(f"{__name__}.KeywordOnly: code 3")

@@ -1,0 +1,344 @@
+"""Chat models and HTTP clients on their way to another process, called there over loopback."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langchain_openai")
+
+import httpx
+import openai
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAIEmbeddings
+from pydantic import PrivateAttr
+
+from distgraph.errors import SerializationError
+from distgraph.serde import models
+from distgraph.serde.pickling import dumps_code, dumps_data, loads
+from tests.support.elsewhere import Elsewhere, main_program
+from tests.support.models import EchoModel
+from tests.support.openai_server import OpenAIServer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+def chat(server: OpenAIServer, **settings: Any) -> ChatOpenAI:
+    return ChatOpenAI(model="test", api_key="secret", base_url=server.base_url, **settings)
+
+
+def call(model: Any) -> str:
+    return str(model.invoke("hello you").text)
+
+
+# --- where nodes keep their model ----------------------------------------------------------------
+
+PLACES = {
+    "global": "def node(): return model.invoke('hello you').text",
+    "closure": "def outer(m):\n    return lambda: m.invoke('hello you').text\nnode = outer(model)",
+    "default": "def node(m=model): return m.invoke('hello you').text",
+    "keyword default": "def node(*, m=model): return m.invoke('hello you').text",
+    "attribute of a callable object": (
+        "class Agent:\n"
+        "    def __init__(self): self.model = model\n"
+        "    def __call__(self): return self.model.invoke('hello you').text\n"
+        "node = Agent()"
+    ),
+    "bound method": (
+        "class Agent:\n"
+        "    def __init__(self): self.model = model\n"
+        "    def run(self): return self.model.invoke('hello you').text\n"
+        "node = Agent().run"
+    ),
+    "partial": (
+        "import functools\n"
+        "def call(m): return m.invoke('hello you').text\n"
+        "node = functools.partial(call, model)"
+    ),
+    "bound with tools": (
+        "bound = model.bind_tools([{'type': 'function', 'function': {'name': 'f'}}])\n"
+        "def node(): return bound.invoke('hello you').text"
+    ),
+    "chain": (
+        "chain = model | (lambda message: message.text)\n"
+        "def node(): return chain.invoke('hello you')"
+    ),
+    "fallbacks": (
+        "safe = model.with_fallbacks([model])\n"
+        "def node(): return safe.invoke('hello you').text"
+    ),
+    "dict": "models = {'m': [model]}\ndef node(): return models['m'][0].invoke('hello you').text",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_model_is_called_in_another_process(
+    place: str, server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    script = main_program(PLACES[place], model=chat(server))
+    assert elsewhere(script["node"]) == "echo: hello you"
+    assert server.requests[-1]["authorization"] == "Bearer secret"
+
+
+def test_an_async_call_streams_in_another_process(
+    server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    def node(model: Any) -> list[str]:
+        import asyncio
+
+        async def tokens() -> list[str]:
+            return [chunk.text async for chunk in model.astream("hello you")]
+
+        return [text for text in asyncio.run(tokens()) if text]
+
+    assert elsewhere(node, chat(server)) == ["echo: ", "hello ", "you"]
+
+
+# --- what a model is afterwards ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_model_keeps_its_fields_and_secrets(dump: Any) -> None:
+    model = ChatOpenAI(
+        model="gpt-x",
+        api_key="secret",
+        base_url="http://127.0.0.1:1/v1",
+        temperature=0.25,
+        max_retries=7,
+        timeout=3.5,
+        default_headers={"x-a": "b"},
+        tags=["t"],
+        metadata={"m": 1},
+        model_kwargs={"user": "u"},
+        disable_streaming="tool_calling",
+    )
+    back = loads(dump(model))
+    clients = {"client", "async_client", "root_client", "root_async_client"}
+    assert type(back) is ChatOpenAI
+    assert {k: v for k, v in back.__dict__.items() if k not in clients} == {
+        k: v for k, v in model.__dict__.items() if k not in clients
+    }
+    assert back.model_fields_set == model.model_fields_set
+    assert back.openai_api_key.get_secret_value() == "secret"
+    assert (back.root_client.max_retries, back.root_client.timeout) == (7, 3.5)
+    assert back.root_client.default_headers["x-a"] == "b"
+    assert str(back.root_async_client.base_url) == "http://127.0.0.1:1/v1/"
+
+
+def test_what_came_from_the_environment_of_the_caller_travels(
+    monkeypatch: pytest.MonkeyPatch, server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    assert "OPENAI_API_KEY" not in os.environ
+    monkeypatch.setenv("OPENAI_API_KEY", "from-env")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    model = ChatOpenAI(model="test")
+    assert model.openai_api_base is None or model.openai_api_base == server.base_url
+    assert elsewhere(call, model) == "echo: hello you"
+    assert server.requests[-1]["authorization"] == "Bearer from-env"
+
+
+def test_azure_models_and_embeddings_travel() -> None:
+    azure = AzureChatOpenAI(
+        api_key="k", azure_endpoint="http://127.0.0.1:1", azure_deployment="d", api_version="v"
+    )
+    back = loads(dumps_code(azure))
+    assert str(back.root_client.base_url) == "http://127.0.0.1:1/openai/deployments/d/"
+    embeddings = OpenAIEmbeddings(api_key="k", base_url="http://127.0.0.1:1/v1")
+    assert str(loads(dumps_code(embeddings)).client._client.base_url) == "http://127.0.0.1:1/v1/"
+
+
+def test_a_user_s_subclass_with_state_of_its_own_travels(
+    server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    script = main_program(
+        "class Shouting(ChatOpenAI):\n"
+        "    suffix: str = '!'\n"
+        "    _count: int = PrivateAttr(default=0)\n"
+        "    def shout(self):\n"
+        "        return self.invoke('a').text.upper() + self.suffix + str(self._count)\n",
+        ChatOpenAI=ChatOpenAI,
+        PrivateAttr=PrivateAttr,
+    )
+    model = script["Shouting"](
+        model="test", api_key="k", base_url=server.base_url, suffix="?"
+    )
+    model._count = 5
+    assert elsewhere(lambda m: m.shout(), model) == "ECHO: A?5"
+
+
+def test_a_model_that_pickles_travels_by_its_own_pickle() -> None:
+    model = GenericFakeChatModel(messages=iter([AIMessage("a"), AIMessage("b")]))
+    assert models.reduce_model(model) is NotImplemented
+    model.invoke("x")
+    assert loads(dumps_data(model)).invoke("x").content == "b"
+    assert loads(dumps_code(EchoModel(prefix="p "))).invoke("x").content == "p x"
+
+
+def test_tools_of_a_script_travel(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "from langchain_core.tools import tool\n"
+        "factor = 2\n"
+        "@tool\n"
+        "def scale(x: int) -> int:\n"
+        "    'Scale x.'\n"
+        "    return x * factor\n"
+    )
+    assert elsewhere(lambda t: (t.invoke({"x": "21"}), t.args), script["scale"]) == (
+        42,
+        {"x": {"title": "X", "type": "integer"}},
+    )
+
+
+# --- what a model must not lose ------------------------------------------------------------------
+
+
+def test_a_generator_of_replies_is_refused() -> None:
+    model = GenericFakeChatModel(messages=(AIMessage(t) for t in "ab"))
+    with pytest.raises(SerializationError, match="'messages'.*a generator exists in one process"):
+        dumps_code(model)
+
+
+def test_a_rate_limiter_is_not_dropped(server: OpenAIServer) -> None:
+    model = chat(server, rate_limiter=InMemoryRateLimiter())
+    with pytest.raises(SerializationError) as caught:
+        dumps_code({"m": model})
+    assert str(caught.value) == (
+        "item ['m'] (langchain_openai.chat_models.base.ChatOpenAI) cannot be pickled: "
+        "langchain_openai.ChatOpenAI cannot be sent to another process: its field 'rate_limiter' "
+        "(InMemoryRateLimiter) does not pickle: a lock exists in one process only. Remedy: create "
+        "the model inside the node, or tell how it travels with "
+        "distgraph.register_serializer(ChatOpenAI, ...)"
+    )
+
+
+def test_a_plain_http_client_of_the_user_travels_inside_a_model() -> None:
+    limits = httpx.Timeout(3)
+    model = ChatOpenAI(api_key="k", http_client=httpx.Client(timeout=limits, headers={"x": "y"}))
+    back = loads(dumps_code(model))
+    assert back.http_client.headers["x"] == "y"
+    assert back.root_client._client is back.http_client or type(back.http_client) is httpx.Client
+
+
+def test_a_transport_of_the_user_is_not_dropped() -> None:
+    client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200)))
+    with pytest.raises(SerializationError, match="its field 'http_client'.*transport of its own"):
+        dumps_code(ChatOpenAI(api_key="k", http_client=client))
+
+
+def test_a_field_that_the_class_does_not_make_again_is_an_error_on_arrival() -> None:
+    class Handle:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    class Model(EchoModel):
+        handle: Any = None
+
+    blob = dumps_code(Model(handle=Handle()))
+    with pytest.raises(SerializationError, match=r"Model did not make its field 'handle' anew"):
+        loads(blob)
+
+
+# --- clients -------------------------------------------------------------------------------------
+
+
+def test_openai_clients_are_made_from_their_settings() -> None:
+    client = openai.OpenAI(
+        api_key="k",
+        base_url="http://127.0.0.1:1/v1",
+        organization="o",
+        project="p",
+        timeout=None,
+        max_retries=9,
+        default_headers={"x-a": "b"},
+        default_query={"q": "1"},
+    )
+    for back in (loads(dumps_code(client)), loads(dumps_data(client))):
+        assert type(back) is openai.OpenAI
+        assert (back.api_key, str(back.base_url)) == ("k", "http://127.0.0.1:1/v1/")
+        assert (back.organization, back.project) == ("o", "p")
+        assert (back.timeout, back.max_retries) == (None, 9)
+        assert back.default_headers["x-a"] == "b"
+        assert back.default_query == {"q": "1"}
+
+
+def test_async_and_azure_clients_travel() -> None:
+    asynchronous = loads(dumps_code(openai.AsyncOpenAI(api_key="k", max_retries=4)))
+    assert (type(asynchronous), asynchronous.max_retries) == (openai.AsyncOpenAI, 4)
+    azure = openai.AzureOpenAI(
+        api_key="k", azure_endpoint="http://127.0.0.1:1", azure_deployment="d", api_version="v"
+    )
+    back = loads(dumps_code(azure))
+    assert str(back.base_url) == str(azure.base_url)
+    assert back._api_version == "v"
+
+
+def test_openai_clients_are_called_in_another_process(
+    server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    client = openai.OpenAI(api_key="k", base_url=server.base_url)
+
+    def ask(completions: Any) -> str:
+        messages = [{"role": "user", "content": "hi"}]
+        return str(completions.create(model="m", messages=messages).choices[0].message.content)
+
+    assert elsewhere(lambda c: ask(c.chat.completions), client) == "echo: hi"
+    assert elsewhere(ask, client.chat.completions) == "echo: hi"
+
+
+def test_an_openai_client_with_a_transport_of_its_own_is_refused() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    client = openai.OpenAI(api_key="k", http_client=httpx.Client(transport=transport))
+    with pytest.raises(SerializationError) as caught:
+        dumps_code(client)
+    assert str(caught.value).endswith(
+        "httpx.Client cannot be sent to another process: it has a transport of its own "
+        "(MockTransport). Remedy: create the client inside the node, or tell how it travels with "
+        "distgraph.register_serializer(Client, ...)"
+    )
+
+
+@pytest.mark.parametrize("cls", [httpx.Client, httpx.AsyncClient])
+def test_ordinary_httpx_clients_keep_their_settings(cls: Any) -> None:
+    client = cls(
+        base_url="http://127.0.0.1:1/",
+        headers={"x": "y"},
+        params={"q": "1"},
+        cookies={"c": "d"},
+        auth=("user", "pass"),
+        timeout=httpx.Timeout(1, read=2),
+        follow_redirects=True,
+        max_redirects=3,
+        verify=False,
+        limits=httpx.Limits(max_connections=5),
+    )
+    back = loads(dumps_code(client))
+    assert type(back) is cls
+    assert back.base_url == client.base_url
+    assert (back.headers["x"], back.params["q"], back.cookies["c"]) == ("y", "1", "d")
+    assert back.timeout == client.timeout
+    assert (back.follow_redirects, back.max_redirects) == (True, 3)
+    assert back._transport._pool._max_connections == 5
+    assert back._transport._pool._ssl_context.verify_mode == 0
+    assert isinstance(back.auth, httpx.BasicAuth)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"proxy": "http://127.0.0.1:1"}, "a proxy or a mounted transport"),
+        ({"transport": httpx.HTTPTransport(retries=2)}, "socket options of its own"),
+    ],
+)
+def test_httpx_clients_whose_connections_are_special_are_refused(settings: Any, why: str) -> None:
+    with pytest.raises(SerializationError, match=why):
+        dumps_code(httpx.Client(**settings))
