@@ -29,3 +29,6 @@ BRANCH_TO = "branch:to:{}"
 
 NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR})
 """Writes under these names carry control, not state: no channel receives them."""
+
+TASK_ID = sys.intern("__pregel_task_id")
+"""Key of a node's ``configurable`` that marks it as one."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import uuid
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
-from distgraph._keys import INTERRUPT
+from distgraph._keys import INTERRUPT, TASK_ID
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, Backend, RunPlan
 from distgraph.engine.instructions import RunOptions
-from distgraph.errors import ParentCommand, RunCancelled, UnsupportedError
+from distgraph.errors import ParentCommand, RunCancelled
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import Event, StreamEvent
 from distgraph.streaming.modes import SKIP, StreamOptions
@@ -45,12 +46,19 @@ class _Call:
             wanted = self.parent.run.stream
             if wanted.subgraphs and event.mode in wanted.modes:
                 self.parent.emit(Event(event.ns, event.mode, event.payload))
-        payload = event.payload
-        if isinstance(payload, dict) and isinstance(payload.get("error"), ShippedError):
-            event = event._replace(payload={**payload, "error": payload["error"].rebuild()})
+        if event.mode in ("tasks", "debug"):
+            event = event._replace(payload=_with_exceptions(event.payload))
         chunk = self.stream.project(event)
         if chunk is not SKIP:
             yield chunk
+
+
+def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return a ``tasks`` or ``debug`` payload with the node's own exception in it again."""
+    if isinstance(payload.get("payload"), dict):
+        return {**payload, "payload": _with_exceptions(payload["payload"])}
+    error = payload.get("error")
+    return {**payload, "error": error.rebuild()} if isinstance(error, ShippedError) else payload
 
 
 def _raise_failure(call: _Call, end: Mapping[str, Any]) -> None:
@@ -92,13 +100,13 @@ class RunMethods:
             context: Run-scoped value for ``Runtime.context``; a dict becomes the
                 ``context_schema``.
             stream_mode: One mode (bare payloads) or a list (``(mode, payload)``). Default
-                ``updates``, or ``values`` where the graph is run inside a node.
+                ``updates``, or ``values`` where a node passes its own config.
             print_mode: Modes whose chunks are also printed.
             output_keys: State keys that ``values`` and ``updates`` show; a str shows its bare
                 value.
             interrupt_before: Nodes to stop before, in place of those of ``compile``.
             interrupt_after: Nodes to stop after, in place of those of ``compile``.
-            durability: Refused until checkpointing exists.
+            durability: Without effect (and a warning) until checkpointing exists.
             subgraphs: Also stream what happens in subgraphs: chunks gain a namespace.
             debug: Also print updates and values.
             version: "v1", or "v2" for ``{"type", "ns", "data"}`` chunks.
@@ -308,9 +316,9 @@ class RunMethods:
     ) -> _Call:
         graph: Any = self
         if durability is not None:
-            raise UnsupportedError(
-                f"durability={durability!r} says how checkpoints are written, and this version "
-                "cannot write any; leave it out"
+            warnings.warn(
+                f"durability={durability!r} has no effect: the graph has no checkpointer",
+                stacklevel=3,
             )
         parent = active_task()
         inherited = None if parent is None else base_config(parent)
@@ -318,7 +326,7 @@ class RunMethods:
         ns = () if parent is None else parent.child_namespace()
         stream = StreamOptions.parse(
             stream_mode,
-            default="updates" if parent is None else "values",
+            default="values" if parent is not None and _is_of_a_node(config) else "updates",
             subgraphs=subgraphs,
             version=version,
             debug=graph.debug if debug is None else debug,
@@ -356,6 +364,7 @@ class RunMethods:
             max_concurrency=merged.get("max_concurrency"),
             callbacks=tuple(merged["callbacks"]),
             context=_context(context, graph.program.context_schema, parent),
+            capture="messages" in request.modes or (parent is not None and parent.run.capture),
         )
         plan = RunPlan(graph, input, options, info, want_output)
         # inside a node the graph runs in the node's own process: no worker waits for a child
@@ -395,6 +404,11 @@ def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None)
         if is_dataclass(schema) or hasattr(schema, "model_fields"):
             return schema(**context)
     return context
+
+
+def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:
+    """Whether the config is one that a node was given, and passed on."""
+    return config is not None and TASK_ID in config.get("configurable", {})
 
 
 def _configs(

@@ -127,7 +127,7 @@ class Machine:
             ns=k.NS_SEP.join(ns),
             limit=self._options.recursion_limit,
             new_checkpoint_id=self._new_checkpoint_id,
-            base_metadata=self._options.metadata if parent is None else _user(parent[1].metadata),
+            base_metadata=self._options.metadata if parent is None else _inherited(parent[1]),
         )
         keys = spec.output_channels if output_keys is None else output_keys
         return _Frame(graph, ns, path, keys, parent)
@@ -159,14 +159,10 @@ class Machine:
         """Start steps until one has to wait for workers, or the graph ends."""
         while not self.finished:
             graph = frame.graph
-            if graph.step > graph.stop:
-                tasks = graph.prepare()
-                if tasks:
-                    self._fail(frame, self._out_of_steps(graph, tasks))
-                    return
-                self._complete(frame)
-                return
             tasks = graph.prepare()
+            if graph.step > graph.stop:
+                self._fail(frame, self._out_of_steps(graph, tasks))
+                return
             if not tasks:
                 self._complete(frame)
                 return
@@ -185,10 +181,11 @@ class Machine:
 
     def _out_of_steps(self, graph: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
         names = ", ".join(sorted({repr(t.name) for t in tasks}))
+        rest = f"{names} would run next" if names else "one step short of seeing that it ended"
         return GraphRecursionError(
             f"graph {graph.spec.name!r}: recursion limit of {graph.stop} supersteps reached "
-            f"without an end; {names} would run next. Check that a path to END is taken, or pass a "
-            'higher config={"recursion_limit": ...}'
+            f"without an end; {rest}. Check that a path to END is taken, or pass a higher "
+            'config={"recursion_limit": ...}'
         )
 
     def _start_step(self, frame: _Frame, tasks: Sequence[Task]) -> None:
@@ -333,6 +330,9 @@ class Machine:
             error = outcome.error or InvalidTransition(
                 f"task {task.name!r} was cancelled by nobody", self.story()
             )
+            task.writes = list(outcome.writes)
+            if task.writes:  # a conditional edge failed, behind what its node had written
+                self._emit_update(frame, task)
             self._fail(frame, error, task)
         self._after_task(frame)
 
@@ -353,10 +353,14 @@ class Machine:
             return
         if self._wants(frame, "messages"):
             for message in whole_messages([v for _, v in writes], self._seen_messages):
-                self._emit(frame, "messages", (message, dict(task.metadata)))
-        if self._wants(frame, "updates"):
-            self._emit(frame, "updates", update_of(task.name, writes, frame.output_keys))
+                metadata = {"ls_integration": "langgraph", **task.metadata}
+                self._emit(frame, "messages", (message, metadata))
+        self._emit_update(frame, task)
         self._emit_result(frame, task)
+
+    def _emit_update(self, frame: _Frame, task: Task) -> None:
+        if self._wants(frame, "updates"):
+            self._emit(frame, "updates", update_of(task.name, task.writes, frame.output_keys))
 
     def _emit_result(self, frame: _Frame, task: Task, error: Any = None) -> None:
         if self._wants(frame, "tasks") and not task.hidden:
@@ -526,6 +530,8 @@ class Machine:
         self._out.append(Emit(frame.ns, at, mode, payload, debug_type))
 
 
-def _user(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return a parent task's metadata without what its subgraph's tasks set anew."""
-    return {key: v for key, v in metadata.items() if not key.startswith("langgraph_")}
+def _inherited(task: Task) -> dict[str, Any]:
+    """Return the metadata that a subgraph's tasks start from: that of the task around it."""
+    own = {key: v for key, v in task.metadata.items() if not key.startswith("langgraph_")}
+    own.setdefault("checkpoint_ns", task.ns)
+    return own

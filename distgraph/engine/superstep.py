@@ -186,7 +186,6 @@ class Superstep:
             "langgraph_triggers": triggers,
             "langgraph_path": path,
             "langgraph_checkpoint_ns": ns,
-            "checkpoint_ns": ns,
             **(node.metadata or {}),
         }
         return Task(
@@ -206,7 +205,8 @@ class Superstep:
     def managed_value(self, key: str) -> Any:
         """Return a managed value at the current step."""
         kind = self.spec.managed[key]
-        return self.step == self.stop if kind == "is_last_step" else self.stop - self.step
+        # the step behind the last one is needed to see that the graph has ended
+        return self.step == self.stop - 1 if kind == "is_last_step" else self.stop - self.step
 
     def input_of(self, task: Task) -> Any:
         """Return what the task's node is called with, before its ``mapper``."""

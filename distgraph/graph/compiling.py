@@ -46,9 +46,14 @@ def build(
     channels = _channels(builder)
     joins = _joins(builder, channels)
     nodes = {START: _start_spec(builder)}
+    children = {
+        key: _labelled(node.subgraph.program, node.subgraph.config.get("metadata"))
+        for key, node in builder.nodes.items()
+        if node.subgraph is not None
+    }
     programs = {START: _program(builder, START, joins, mappers)}
     for key in builder.nodes:
-        nodes[key] = _node_spec(builder, key, joins, mappers)
+        nodes[key] = _node_spec(builder, key, joins, mappers, children)
         programs[key] = _program(builder, key, joins, mappers)
     for key, node_program in programs.items():
         nodes[key] = _completed(nodes[key], node_program)
@@ -72,15 +77,27 @@ def build(
     program = GraphProgram(
         spec=spec,
         nodes=programs,
-        subgraphs={
-            key: node.subgraph.program
-            for key, node in builder.nodes.items()
-            if node.subgraph is not None
-        },
+        subgraphs=children,
         context_schema=builder.context_schema,
         store=store,
     )
     return spec, program
+
+
+def _labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> GraphProgram:
+    """Give every node of a subgraph the metadata that ``with_config`` has set on it."""
+    if not metadata:
+        return program
+    inner = {key: _labelled(child, metadata) for key, child in program.subgraphs.items()}
+    nodes = {
+        key: replace(
+            node,
+            metadata={**metadata, **(node.metadata or {})},
+            subgraph=inner[key].spec if key in inner else None,
+        )
+        for key, node in program.spec.nodes.items()
+    }
+    return replace(program, spec=replace(program.spec, nodes=nodes), subgraphs=inner)
 
 
 class _Mappers:
@@ -141,6 +158,7 @@ def _node_spec(
     key: str,
     joins: Mapping[str, tuple[tuple[str, ...], str]],
     mappers: _Mappers,
+    children: Mapping[str, GraphProgram],
 ) -> NodeSpec:
     node = builder.nodes[key]
     schema = builder.schemas[node.input_schema]
@@ -156,7 +174,7 @@ def _node_spec(
         metadata=node.metadata,
         is_async=node.is_async,
         ray_options=node.ray_options,
-        subgraph=None if node.subgraph is None else node.subgraph.spec,
+        subgraph=children[key].spec if key in children else None,
     )
 
 

@@ -14,7 +14,7 @@ from distgraph.graph.schema import has_fields
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
 
-__all__ = ("StateNodeSpec", "infer", "node_name", "refuse_unsupported")
+__all__ = ("StateNodeSpec", "infer", "node_name", "refuse_config", "refuse_unsupported")
 
 
 @dataclass
@@ -57,6 +57,22 @@ def refuse_unsupported(where: str, **options: Any) -> None:
             raise UnsupportedError(
                 f"{where}: this version cannot honour {name}. Leave it out; it is refused here "
                 "so that it is never ignored in a run"
+            )
+
+
+def refuse_config(where: str, config: Mapping[str, Any]) -> None:
+    """Refuse what ``with_config`` has set on a graph that becomes a node and cannot be kept there.
+
+    Metadata is kept; ``recursion_limit`` and ``run_name`` are the run's, whatever the node says.
+
+    Raises:
+        UnsupportedError: Something else is set; names it.
+    """
+    for name in ("tags", "callbacks", "configurable", "max_concurrency"):
+        if config.get(name):
+            raise UnsupportedError(
+                f"{where}: this version cannot honour with_config({name}=…) of a graph that is a "
+                "node. Give it to the run, or call the graph from a function"
             )
 
 

@@ -21,7 +21,7 @@ from distgraph.graph.compiled import (
 from distgraph.graph.compiling import build
 from distgraph.graph.node import bind
 from distgraph.graph.schema import Schema, mapper_of, read_schema
-from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_unsupported
+from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_config, refuse_unsupported
 from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
 
@@ -202,6 +202,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
+        if subgraph is not None:
+            refuse_config(where, subgraph.config)
         if subgraph is None:
             bound = bind(action, where)
             resolve(options, bound.is_async, node)

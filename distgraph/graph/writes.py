@@ -79,7 +79,7 @@ class StateWriter:
         updates = object_updates(value, self.keys)
         if updates is None:
             raise InvalidUpdateError(
-                f"Node `{self.node}`: Expected dict, got {value!r} ({type(value).__name__}). "
+                f"Node `{self.node}`: Expected dict, got {_shown(value)} ({type(value).__name__}). "
                 "Return a dict of state keys, a Command, a Send, a list with Commands or Sends, "
                 "an object of the state's class, or None"
             )
@@ -94,7 +94,8 @@ class StateWriter:
         if updates and updates == [(ROOT, command.update)]:
             raise InvalidUpdateError(
                 f"Node `{self.node}`: Command(update=…) must be a dict of state keys, a list of "
-                f"(key, value) pairs or an object of the state's class, got {command.update!r}"
+                "(key, value) pairs or an object of the state's class, got "
+                f"{_shown(command.update)}"
             )
         return [(key, item) for key, item in updates if key in self.keys]
 
@@ -125,3 +126,8 @@ class StateWriter:
             elif target != END:
                 writes.append((BRANCH_TO.format(target), None))
         return writes
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

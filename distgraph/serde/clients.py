@@ -1,4 +1,8 @@
-"""How HTTP clients travel: by the settings that they were made with, connections made anew."""
+"""How clients of HTTP APIs travel: by the settings that they were made with, connections anew.
+
+``openai`` and other SDKs of the same make (``anthropic``, ``groq``, …) keep what their constructor
+was given under its own names, but for those in ``_ATTRIBUTES``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 from distgraph.errors import SerializationError
 
 _ENDPOINT = ("base_url", "organization", "project", "webhook_secret")
-"""What an ``openai`` client may have taken from the environment of its process."""
+"""What a client may have taken from the environment of its process."""
 
 
 def _refuse(obj: Any, why: str) -> SerializationError:
@@ -21,9 +25,9 @@ def _refuse(obj: Any, why: str) -> SerializationError:
     )
 
 
-# --- openai --------------------------------------------------------------------------------------
+# --- API clients ---------------------------------------------------------------------------------
 
-_OPENAI_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "api_key": ("_api_key_provider", "api_key"),
     "provider": ("_provider",),
     "data_residency": (),
@@ -40,7 +44,7 @@ _OPENAI_ATTRIBUTES: dict[str, tuple[str, ...]] = {
 """Where the client keeps an argument of its constructor, if not under the argument's name."""
 
 
-def _openai_settings(client: Any) -> dict[str, Any]:
+def _settings(client: Any) -> dict[str, Any]:
     """Return the constructor's arguments that make a client like this one."""
     settings: dict[str, Any] = {}
     for name, parameter in inspect.signature(type(client).__init__).parameters.items():
@@ -49,7 +53,7 @@ def _openai_settings(client: Any) -> dict[str, Any]:
             parameter.VAR_KEYWORD,
         ):
             continue
-        for attribute in _OPENAI_ATTRIBUTES.get(name, (name,)):
+        for attribute in _ATTRIBUTES.get(name, (name,)):
             value = getattr(client, attribute, None)
             if value is not None:
                 settings[name] = value
@@ -70,43 +74,45 @@ def _openai_settings(client: Any) -> dict[str, Any]:
     return settings
 
 
-def _make_openai(cls: type, settings: dict[str, Any]) -> Any:
+def _make_client(cls: type, settings: dict[str, Any]) -> Any:
     return cls(**settings)
 
 
-def reduce_openai(client: Any) -> Any:
+def reduce_api_client(client: Any) -> Any:
     """Reduce ``openai.OpenAI``, ``AsyncOpenAI``, their Azure kin and subclasses."""
-    settings = _openai_settings(client)
+    settings = _settings(client)
     http = getattr(client, "_client", None)
     if http is not None and not _is_own_default(http):
         settings["http_client"] = http
-    return _make_openai, (type(client), settings)
+    return _make_client, (type(client), settings)
 
 
 def _is_own_default(http: Any) -> bool:
     cls = type(http)
-    return cls.__module__ == "openai._base_client" and cls.__name__.endswith("HttpxClientWrapper")
+    return is_sdk(cls) and cls.__name__ in ("SyncHttpxClientWrapper", "AsyncHttpxClientWrapper")
 
 
-def openai_client(value: Any) -> Any:
-    """Return the ``openai`` client that ``value`` is or, as a resource of it, belongs to."""
+def is_sdk(cls: type) -> bool:
+    """Tell whether a class is part of the base that these SDKs share."""
+    return cls.__module__.endswith("._base_client")
+
+
+def api_client(value: Any) -> Any:
+    """Return the API client that ``value`` is or, as a resource of it, belongs to."""
     for candidate in (value, getattr(value, "_client", None)):
-        if any(
-            c.__module__.startswith("openai.") and c.__name__ == "BaseClient"
-            for c in type(candidate).__mro__
-        ):
+        if any(c.__name__ == "BaseClient" and is_sdk(c) for c in type(candidate).__mro__):
             return candidate
     return None
 
 
 def endpoint(client: Any) -> dict[str, Any]:
-    """Return where an ``openai`` client points, as plain data."""
+    """Return where an API client points, as plain data."""
     found = {name: getattr(client, name, None) for name in _ENDPOINT}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def point(client: Any, settings: dict[str, Any]) -> None:
-    """Make an ``openai`` client point where another one did."""
+    """Make an API client point where another one did."""
     for name, value in settings.items():
         if str(getattr(client, name, None)) != value:
             setattr(client, name, value)

@@ -142,6 +142,9 @@ def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
 
 
 def _of_instance(obj: Any) -> Iterator[tuple[str, Any]]:
+    wrapped = getattr(obj, "__wrapped__", None)
+    if isinstance(wrapped, types.FunctionType):
+        yield "", wrapped
     transparent = type(obj).__module__.startswith("distgraph.")
     for name, value in _attributes(obj).items():
         yield "" if transparent else f"attribute {name!r}", value

@@ -14,6 +14,7 @@ from typing import Any
 
 from distgraph.errors import SerializationError
 from distgraph.serde import clients, reducers
+from distgraph.serde.pickling import PROTOCOL, CodePickler, reason
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -23,27 +24,26 @@ _USERS_OWN = frozenset(
 )
 """Fields that the constructor does not fill by itself: what is in them came from the user."""
 
-_SLOTS = ("__pydantic_private__", "__pydantic_extra__")
-
 
 def _name(cls: type) -> str:
     return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+
+
+class _Probe(CodePickler):
+    """Pickles one field's value; each model nested in it answers for its own fields."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if reducers.find(type(obj)) is reduce_model:
+            return str, ()
+        return super().reducer_override(obj)
 
 
 def _travels(value: Any) -> bool:
     """Tell whether a field's value pickles, apart from the models nested in it."""
     if type(value) in _PLAIN:
         return True
-    from distgraph.serde.pickling import CodePickler
-
-    class Probe(CodePickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if reducers.find(type(obj)) is reduce_model:
-                return str, ()
-            return super().reducer_override(obj)
-
     try:
-        Probe(io.BytesIO(), 5).dump(value)
+        _Probe(io.BytesIO(), PROTOCOL).dump(value)
     except Exception:
         return False
     return True
@@ -72,7 +72,7 @@ def reduce_model(model: Any) -> Any:
     endpoints = {
         name: clients.endpoint(client)
         for name in lost
-        if (client := clients.openai_client(model.__dict__[name])) is not None
+        if (client := clients.api_client(model.__dict__[name])) is not None
     }
     return _remake, (
         cls,
@@ -94,8 +94,6 @@ def _check_remade(model: Any, name: str) -> None:
         or type(model).model_fields[name].is_required()
         or isinstance(value, _CONTAINERS)
     ):
-        from distgraph.serde.pickling import reason
-
         why = reason(value).partition(". Remedy: ")[0]
         raise SerializationError(
             f"{_name(type(model))} cannot be sent to another process: its field {name!r} "
@@ -148,7 +146,7 @@ def _remake(
         made = model.__pydantic_private__ or {}
         object.__setattr__(model, "__pydantic_private__", {**made, **private})
     for name, settings in endpoints.items():
-        client = clients.openai_client(model.__dict__.get(name))
+        client = clients.api_client(model.__dict__.get(name))
         if client is not None:
             with contextlib.suppress(AttributeError):
                 clients.point(client, settings)

@@ -42,12 +42,22 @@ _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, with distgraph's rules before its own."""
 
+    def __init__(self, file: Any, protocol: int = PROTOCOL) -> None:
+        super().__init__(file, protocol)
+        self._ordinary: set[type] = set()
+
     def reducer_override(self, obj: Any) -> Any:
-        rule = reducers.find(type(obj))
+        cls = type(obj)
+        if cls in self._ordinary:
+            return NotImplemented
+        rule = reducers.find(cls)
         if rule is not None:
             reduced = rule(obj)
             if reduced is not NotImplemented:
                 return reduced
+        elif cls is not FunctionType and not issubclass(cls, type):
+            self._ordinary.add(cls)
+            return NotImplemented
         return super().reducer_override(obj)
 
 
@@ -148,6 +158,12 @@ def by_value(obj: Any) -> bool:
     if not isinstance(obj, (FunctionType, type)):
         return False
     return not _cp._should_pickle_by_reference(obj)
+
+
+def named_by_module(obj: Any) -> bool:
+    """Tell whether the receiver finds ``obj`` under its name in a module that it can import."""
+    found = _cp._lookup_module_and_qualname(obj)
+    return found is not None and not _cp._is_registered_pickle_by_value(found[0])
 
 
 def reason(obj: Any) -> str:

@@ -6,6 +6,7 @@ Types of other packages are recognised by the names in their MRO, never by impor
 from __future__ import annotations
 
 import copyreg
+import functools
 import sys
 import weakref
 from collections.abc import Callable
@@ -72,6 +73,7 @@ _MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
 _STANDARD_STREAMS = ("stdin", "stdout", "stderr")
 
 _registered: dict[type, Reduce] = {}
+_standard: dict[type, Reduce] = {}
 _found: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
 
 
@@ -114,6 +116,8 @@ def _search(cls: type) -> Reduce | None:
     for base in cls.__mro__:
         if base in _registered:
             return _registered[base]
+    if cls in _standard:
+        return _standard[cls]
     library_rule = _library_rule(cls)
     if library_rule is not None:
         return library_rule
@@ -134,22 +138,48 @@ def _search(cls: type) -> Reduce | None:
 
 def _library_rule(cls: type) -> Reduce | None:
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
-    if ("pydantic", "BaseModel") in names and names & {
+    if hasattr(cls, "__pydantic_fields__") and names & {
         ("langchain_core", "Runnable"),
         ("langchain_core", "Embeddings"),
     }:
         from distgraph.serde import models
 
         return models.reduce_model
-    if ("openai", "BaseClient") in names:
+    if any(
+        b.__name__ == "BaseClient" and b.__module__.endswith("._base_client") for b in cls.__mro__
+    ):
         from distgraph.serde import clients
 
-        return clients.reduce_openai
+        return clients.reduce_api_client
     if names & {("httpx", "BaseClient"), ("httpx2", "BaseClient")}:
         from distgraph.serde import clients
 
         return clients.reduce_httpx
     return None
+
+
+def _reduce_cached_function(wrapper: Any) -> Any:
+    """Reduce a function behind ``lru_cache``, which otherwise travels by its name alone."""
+    from distgraph.serde.pickling import named_by_module
+
+    if named_by_module(wrapper):
+        return NotImplemented
+    return _cached_function, (wrapper.__wrapped__, wrapper.cache_parameters())
+
+
+def _cached_function(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _reduce_cached_property(cached: Any) -> Any:
+    """Reduce a ``cached_property``, which holds a lock before Python 3.12."""
+    return _cached_property, (cached.func, cached.attrname)
+
+
+def _cached_property(function: Any, name: str | None) -> Any:
+    cached: Any = functools.cached_property(function)
+    cached.attrname = name
+    return cached
 
 
 def _refuse(name: str) -> Reduce:
@@ -189,6 +219,9 @@ def _with_subclasses() -> list[type]:
                 todo.append(cls)
     return list(classes)
 
+
+_standard[type(functools.lru_cache(len))] = _reduce_cached_function
+_standard[functools.cached_property] = _reduce_cached_property
 
 _tables: dict[Any, dict[type, Reduce]] = {}
 

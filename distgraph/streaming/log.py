@@ -8,12 +8,12 @@ order, one terminal event, last.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from distgraph.errors import InvalidTransition, Truncated
+from distgraph.errors import InvalidTransition
+from distgraph.streaming.entries import SEGMENT_OVERHEAD, Entries, size_of
 from distgraph.streaming.envelope import DRIVER, Blob, Delivery, Segment
 from distgraph.streaming.ops import Admit, Commit, Fence, Finish, Op, Publish
 
@@ -30,12 +30,7 @@ __all__ = (
     "RunLog",
 )
 
-SEGMENT_OVERHEAD = 256
-"""Bytes that a segment counts for besides its blob, so that many tiny ones are bounded too."""
-
 _CLOSED_KEPT = 65_536
-_COMPACT_FROM = 512
-_GONE = Delivery(0, Segment(DRIVER, 0, 0, 0, 0, b""))
 
 
 class LogStatistics(NamedTuple):
@@ -108,19 +103,8 @@ class RunLog:
     ) -> None:
         self._max_bytes = max_bytes
         self._max_events = max_events
-        self._retain_bytes = retain_bytes
 
-        # One entry a segment; _starts holds their seq. [:_head] are dropped, [_head:_unread]
-        # consumed but retained.
-        self._entries: list[Delivery] = []
-        self._starts: list[int] = []
-        self._head = 0
-        self._unread = 0
-        self._last = 0
-        self._acked = 0
-        self._unread_bytes = 0
-        self._retained_bytes = 0
-        self._dropped = 0
+        self._entries = Entries(retain_bytes)
         self._ended = False
 
         self._attempts: dict[tuple[str, int], _Attempt] = {}
@@ -215,26 +199,7 @@ class RunLog:
             Truncated: Part of it is no longer retained.
             InvalidTransition: ``after_seq`` lies beyond the end of the log.
         """
-        if after_seq >= self._last:
-            if after_seq > self._last:
-                raise InvalidTransition(
-                    f"read after seq {after_seq}, but the log ends at {self._last}"
-                )
-            return []
-        if self._head == len(self._starts) or after_seq + 1 < self._starts[self._head]:
-            oldest = self._starts[self._head] if self._head < len(self._starts) else self._last + 1
-            raise Truncated(
-                f"events after seq {after_seq} were asked for, but the oldest one retained is "
-                f"{oldest}: raise the log's retain_bytes, or read from there"
-            )
-        start = bisect_right(self._starts, after_seq + 1, self._head) - 1
-        stop, size = start + 1, _size(self._entries[start].segment)
-        while stop < len(self._entries):
-            size += _size(self._entries[stop].segment)
-            if size > max_bytes:
-                break
-            stop += 1
-        return self._entries[start:stop]
+        return self._entries.read(after_seq, max_bytes)
 
     def ack(self, seq: int) -> None:
         """Note that the consumer has consumed everything up to ``seq``.
@@ -242,45 +207,22 @@ class RunLog:
         Raises:
             InvalidTransition: ``seq`` lies beyond the end of the log.
         """
-        if seq <= self._acked:
-            return
-        if seq > self._last:
-            raise InvalidTransition(f"seq {seq} was consumed, but the log ends at {self._last}")
-        self._acked = seq
-        entries = self._entries
-        while self._unread < len(entries):
-            delivery = entries[self._unread]
-            if delivery.seq + delivery.segment.count - 1 > seq:
-                break
-            size = _size(delivery.segment)
-            self._unread_bytes -= size
-            self._retained_bytes += size
-            self._unread += 1
-        while self._retained_bytes > self._retain_bytes and self._head < self._unread:
-            self._retained_bytes -= _size(entries[self._head].segment)
-            entries[self._head] = _GONE
-            self._head += 1
-        if self._head >= _COMPACT_FROM and self._head * 2 >= len(entries):
-            del entries[: self._head]
-            del self._starts[: self._head]
-            self._dropped += self._head
-            self._unread -= self._head
-            self._head = 0
+        self._entries.ack(seq)
 
     @property
     def last_seq(self) -> int:
         """``seq`` of the last event that has entered; 0 if none has."""
-        return self._last
+        return self._entries.last
 
     @property
     def acked(self) -> int:
         """``seq`` up to which the consumer has consumed."""
-        return self._acked
+        return self._entries.acked
 
     @property
     def deliverable(self) -> int:
         """Events in the log that are not consumed yet."""
-        return self._last - self._acked
+        return self._entries.last - self._entries.acked
 
     @property
     def ended(self) -> bool:
@@ -290,19 +232,19 @@ class RunLog:
     @property
     def drained(self) -> bool:
         """Whether the stream has ended and the consumer has consumed all of it."""
-        return self._ended and self._acked == self._last
+        return self._ended and self._entries.acked == self._entries.last
 
     @property
     def unread_bytes(self) -> int:
         """Bytes in the log that are not consumed yet, ``SEGMENT_OVERHEAD`` a segment included."""
-        return self._unread_bytes
+        return self._entries.unread_bytes
 
     @property
     def over_limit(self) -> bool:
         """Whether publishers and driver must pause until the consumer has caught up."""
         return not self._ended and (
-            self._unread_bytes + self._held_bytes > self._max_bytes
-            or self._last - self._acked + self._held_events > self._max_events
+            self._entries.unread_bytes + self._held_bytes > self._max_bytes
+            or self._entries.last - self._entries.acked + self._held_events > self._max_events
         )
 
     @property
@@ -318,13 +260,13 @@ class RunLog:
     def statistics(self) -> LogStatistics:
         """Return a snapshot for monitoring and tests."""
         return LogStatistics(
-            last_seq=self._last,
-            acked=self._acked,
-            segments=self._dropped + len(self._entries),
-            unread_bytes=self._unread_bytes,
+            last_seq=self._entries.last,
+            acked=self._entries.acked,
+            segments=len(self._entries),
+            unread_bytes=self._entries.unread_bytes,
             held_events=self._held_events,
             held_bytes=self._held_bytes,
-            retained_bytes=self._retained_bytes,
+            retained_bytes=self._entries.retained_bytes,
             ignored_events=self._ignored_events,
             ignored_batches=self._ignored_batches,
             open_attempts=len(self._attempts),
@@ -350,7 +292,7 @@ class RunLog:
             op = queue[0]
             if isinstance(op, Publish):
                 self._count_held(op, -1)
-                self._append(op.segment)
+                self._entries.append(op.segment)
                 self._step = op.segment.step
                 self._driver_events += op.segment.count
             elif isinstance(op, Admit):
@@ -409,7 +351,7 @@ class RunLog:
 
     def _end(self, blob: Blob) -> None:
         segment = Segment(DRIVER, 1, self._step, self._driver_events + 1, 1, blob)
-        self._append(segment, end=True)
+        self._entries.append(segment, end=True)
         self._ended = True
         self._ignored_events += self._held_events
         self._ignored_batches += len(self._batches)
@@ -427,7 +369,7 @@ class RunLog:
         if count < 1:
             raise InvalidTransition(f"a segment without events: {_describe(segment)}")
         if first == attempt.next and attempt.admitted:
-            self._append(segment)
+            self._entries.append(segment)
             attempt.next = first + count
             if held:
                 self._drain(attempt)
@@ -445,15 +387,15 @@ class RunLog:
             self._ignored_events += count
             return False
         held[first] = segment
-        self._held_bytes += _size(segment)
+        self._held_bytes += size_of(segment)
         self._held_events += count
         return False
 
     def _drain(self, attempt: _Attempt) -> None:
         while (segment := attempt.held.pop(attempt.next, None)) is not None:
-            self._held_bytes -= _size(segment)
+            self._held_bytes -= size_of(segment)
             self._held_events -= segment.count
-            self._append(segment)
+            self._entries.append(segment)
             attempt.next += segment.count
 
     def _close(self, key: tuple[str, int]) -> None:
@@ -461,19 +403,12 @@ class RunLog:
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
             for segment in attempt.held.values():
-                self._held_bytes -= _size(segment)
+                self._held_bytes -= size_of(segment)
                 self._held_events -= segment.count
                 self._ignored_events += segment.count
         self._closed[key] = None
         if len(self._closed) > _CLOSED_KEPT:
             del self._closed[next(iter(self._closed))]
-
-    def _append(self, segment: Segment, end: bool = False) -> None:
-        seq = self._last + 1
-        self._entries.append(Delivery(seq, segment, end))
-        self._starts.append(seq)
-        self._last += segment.count
-        self._unread_bytes += len(segment.blob) + SEGMENT_OVERHEAD
 
     def _count_held(self, op: Op, sign: int) -> None:
         segments: tuple[Segment, ...] = ()
@@ -482,12 +417,8 @@ class RunLog:
         elif isinstance(op, Commit):
             segments = op.tail
         for segment in segments:
-            self._held_bytes += sign * _size(segment)
+            self._held_bytes += sign * size_of(segment)
             self._held_events += sign * segment.count
-
-
-def _size(segment: Segment) -> int:
-    return len(segment.blob) + SEGMENT_OVERHEAD
 
 
 def _describe(segment: Segment) -> str:

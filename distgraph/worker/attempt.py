@@ -15,7 +15,7 @@ from distgraph._keys import NS_SEP
 from distgraph.channels.base import BaseChannel
 from distgraph.engine.outputs import read_value, read_values
 from distgraph.engine.spec import GraphProgram, NodeProgram, Write
-from distgraph.errors import GraphInterrupt, NodeFailed, ParentCommand
+from distgraph.errors import GraphBubbleUp, GraphInterrupt, NodeFailed, ParentCommand
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import Event, Segment
 from distgraph.types import Command
@@ -154,7 +154,18 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
                 # a graph that the node invoked itself addressed its parent: that is this node
                 own = bubble.command
                 value = Command(update=own.update, goto=own.goto)
-        return {"status": "ok", "writes": tuple(await _writes(node, task, value))}
+        writes: list[Write] = []
+        try:
+            await _write(node, task, value, writes)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            return {
+                "status": "error",
+                "error": _ship(error, task.request),
+                "writes": tuple(writes),
+            }
+        return {"status": "ok", "writes": tuple(writes)}
     except ParentCommand as bubble:
         return {"status": "command", "value": bubble.command}
     except GraphInterrupt as stop:
@@ -186,15 +197,16 @@ def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
     return value if mapper is None else mapper(value)
 
 
-async def _writes(node: LocatedNode, task: TaskContext, value: Any) -> list[Write]:
-    writes: list[Write] = []
+async def _write(
+    node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]
+) -> None:
+    """Append what the node's writers make of ``value``, as far as they come."""
     read = _reader(node.graph, task.request, writes)
     for writer in node.program.writers:
         if writer.is_async:
             writes.extend(await writer.acall(value, read, task))
         else:
             writes.extend(writer(value, read, task))
-    return writes
 
 
 def _reader(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distgraph.streaming.envelope import Event
+from distgraph.worker.context import wants
 from distgraph.worker.messages import make_handler
 from distgraph.worker.protocol import AttemptRequest, RunInfo
 
@@ -28,11 +29,13 @@ def attempt_callbacks(
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where tokens are streamed."""
     handlers = list(run.callbacks or ())
-    if "messages" not in run.stream.modes:
+    if not run.capture:
         return AttemptCallbacks(handlers or None)
+    shown = "messages" in run.stream.modes and wants(run.stream, request)
 
     def emit_message(ns: tuple[str, ...], message: Any, metadata: dict[str, Any]) -> None:
-        emit(Event(ns, "messages", (message, metadata)))
+        if shown:
+            emit(Event(ns, "messages", (message, metadata)))
 
     capture = make_handler(
         emit_message,
@@ -42,4 +45,5 @@ def attempt_callbacks(
         input=request.state if request.reads is not None else request.input,
         seen=set(),
     )
-    return AttemptCallbacks([*handlers, capture], capture)
+    # what is not shown here may be shown whole by the graph around this one
+    return AttemptCallbacks([*handlers, capture], capture if shown else None)

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from distgraph._keys import NS_SEP
+from distgraph._keys import NS_SEP, TASK_ID
 from distgraph.runtime import ExecutionInfo, Runtime
 from distgraph.streaming.envelope import Event
 from distgraph.worker.protocol import AttemptRequest, RunInfo, StreamRequest
@@ -99,7 +99,11 @@ def build_context(
         "callbacks": callbacks,
         "recursion_limit": run.recursion_limit,
         "run_name": request.node,
-        "configurable": {**run.configurable, "checkpoint_ns": checkpoint_ns},
+        "configurable": {
+            **run.configurable,
+            "checkpoint_ns": checkpoint_ns,
+            TASK_ID: request.task_id,
+        },
     }
     if run.max_concurrency is not None:
         config["max_concurrency"] = run.max_concurrency

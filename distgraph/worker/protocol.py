@@ -88,5 +88,7 @@ class RunInfo:
     run_name: str | None = None
     recursion_limit: int = 10_007
     max_concurrency: int | None = None
+    capture: bool = False
+    """Whether tokens are captured, here or in the graph around this one: models then stream."""
     callbacks: Any = None
     context: Any = None

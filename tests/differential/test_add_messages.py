@@ -3,7 +3,8 @@
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
 
-MODES = ["values", "updates"]
+# "custom" too: without it the reference loses the update of a single task whose reducer raises
+MODES = ["values", "updates", "custom"]
 START = [HumanMessage("hi", id="1"), AIMessage("hello", id="2")]
 
 UPDATES = {

@@ -19,7 +19,6 @@ def seen(config):
         "metadata": dict(config["metadata"]),
         "language": config["configurable"].get("language"),
         "thread": config["configurable"].get("thread_id"),
-        "limit": config["recursion_limit"],
     }
 
 
@@ -44,6 +43,16 @@ def looking(ns):
 )
 def test_nodes_see_the_config(differ, config):
     differ.stream(looking, {"items": []}, stream_mode=["updates", "tasks"], config=config)
+
+
+def test_nodes_see_the_recursion_limit(differ):
+    def build(ns):
+        def node(state, config):
+            return {"items": [config["recursion_limit"], ns.get_config()["recursion_limit"]]}
+
+        return ns.StateGraph(Items).add_node("node", node).add_edge(ns.START, "node")
+
+    assert differ.invoke(build, {"items": []}, config=CONFIG) == {"items": [17, 17]}
 
 
 def test_an_async_node_sees_the_config(differ):

@@ -42,11 +42,12 @@ def ainvoking(ns):
     return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
 
 
-def streaming(ns):
+def streaming(ns, pass_config=False, **options):
     child = child_of(ns)
 
-    def call(state):
-        return {"items": [repr(chunk) for chunk in child.stream({"items": ["s"]})]}
+    def call(state, config):
+        given = (config,) if pass_config else ()
+        return {"items": [repr(c) for c in child.stream({"items": ["s"]}, *given, **options)]}
 
     return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
 
@@ -78,5 +79,11 @@ def test_namespaces_exactly(engine):
     ]
 
 
-def test_a_node_can_stream_a_graph_and_gets_values(differ):
-    differ.stream(streaming, {"items": []}, stream_mode="updates")
+@pytest.mark.parametrize("pass_config", [False, True])
+@pytest.mark.parametrize("mode", [None, "values", ["updates", "custom"]], ids=str)
+def test_a_node_can_stream_a_graph(differ, mode, pass_config):
+    differ.stream(
+        lambda ns: streaming(ns, pass_config, stream_mode=mode),
+        {"items": []},
+        stream_mode="updates",
+    )

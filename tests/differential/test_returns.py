@@ -30,7 +30,6 @@ RETURNS = {
     "text": lambda ns: "text",
     "number": lambda ns: 3,
     "send": lambda ns: ns.Send("other", {"n": 1}),
-    "list of sends": lambda ns: [ns.Send("other", {"n": 1}), ns.Send("other", {"n": 2})],
 }
 
 
@@ -47,22 +46,12 @@ def returning(ns, what, is_async=False):
     return builder.add_node("other", adds("other"))
 
 
-def task_and_input(item):
-    """The two packets' tasks bear one name: what distinguishes them is their input."""
-    if item.mode == "values":
-        return None
-    payload = item.payload.get("payload", item.payload)
-    return repr((payload.get("name", payload), payload.get("input"), "error" in payload))
-
-
 @pytest.mark.parametrize("what", RETURNS)
 def test_what_a_node_returns(differ, what):
     differ.stream(
         lambda ns: returning(ns, what),
         {"n": 0, "items": ["x"]},
         stream_mode=MODES,
-        parallel=what == "list of sends",
-        key=task_and_input,
     )
 
 
@@ -88,3 +77,12 @@ def test_the_message_names_the_node(ours):
     with pytest.raises(ours.InvalidUpdateError) as caught:
         graph.invoke({"n": 0, "items": []})
     assert "'n'" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+
+
+def test_a_list_of_sends(ours):
+    # the reference takes such a list only where a Command is in it
+    def node(state):
+        return [ours.Send("other", {}), ours.Send("other", {})]
+
+    builder = one(ours, node, Numbers).add_node("other", adds("other"))
+    assert ours.compile(builder).invoke({"items": []}) == {"items": ["other", "other"]}

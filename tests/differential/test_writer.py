@@ -112,19 +112,6 @@ def test_custom_events_of_async_code(differ, build):
     differ.stream(build, {"items": []}, stream_mode=["custom", "updates"], reference_face="async")
 
 
-def test_a_payload_is_taken_as_it_was_when_written(ours):
-    # in one process LangGraph hands the object itself over; a writer across processes cannot
-    def node(state, writer):
-        payload = {"n": 0}
-        for i in range(3):
-            payload["n"] = i
-            writer(payload)
-        return {"items": []}
-
-    graph = ours.compile(one(ours, node))
-    assert list(graph.stream({"items": []}, stream_mode="custom")) == [{"n": 0}, {"n": 1}, {"n": 2}]
-
-
 def test_many_events_keep_their_order(engine):
     def node(state, writer):
         for i in range(2_000):

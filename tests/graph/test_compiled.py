@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from distgraph.constants import TAG_HIDDEN
+from distgraph.errors import UnsupportedError
 from distgraph.graph import END, START, CompiledStateGraph, StateGraph
 from distgraph.types import Command
 
@@ -131,6 +132,24 @@ def test_a_subgraph_is_part_of_its_parent() -> None:
     assert outer.spec.nodes["child"].inline is outer.program.nodes["child"]
     assert outer.spec.nodes["routed"].inline is None
     assert outer.program.nodes["routed"].user_writers is True
+
+
+def test_metadata_of_a_configured_subgraph_reaches_its_nodes() -> None:
+    middle = StateGraph(State).add_node("mid", child()).add_edge(START, "mid").compile()
+    b = StateGraph(State).add_node("top", middle.with_config(metadata={"by": "me"}))
+    spec = b.add_edge(START, "top").compile().spec
+    assert spec.nodes["top"].metadata is None
+    inner = spec.nodes["top"].subgraph
+    assert inner is not None
+    assert inner.nodes["mid"].metadata == {"by": "me"}
+    assert inner.nodes["mid"].subgraph is not None
+    assert inner.nodes["mid"].subgraph.nodes["inner"].metadata == {"by": "me"}
+
+
+def test_other_config_of_a_subgraph_is_refused_not_lost() -> None:
+    with pytest.raises(UnsupportedError, match=r"Node `child`: .*with_config\(tags=…\)"):
+        StateGraph(State).add_node(child().with_config(tags=["a"]))
+    StateGraph(State).add_node(child().with_config(recursion_limit=9, run_name="r"))
 
 
 def test_a_compiled_graph_survives_pickling() -> None:

@@ -121,6 +121,19 @@ def test_large_events_come_through(on_ray):
     assert got == list(range(20))
 
 
+def test_a_payload_is_taken_as_it_was_when_written(on_ray):
+    def node(state, writer):
+        payload = {"n": 0}
+        for i in range(100):
+            payload["n"] = i
+            writer(payload)
+        return {"items": []}
+
+    builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
+    chunks = list(on_ray.compile(builder).stream({"items": []}, stream_mode="custom"))
+    assert chunks == [{"n": i} for i in range(100)]
+
+
 def test_the_first_event_does_not_wait_for_the_node_to_end(on_ray, tmp_path):
     gate = tmp_path / "gate"
 

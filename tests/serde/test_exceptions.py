@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import threading
@@ -235,9 +236,7 @@ def test_notes_are_the_exception_s_the_worker_s_the_caller_s_and_the_traceback()
     notes = back.__notes__  # type: ignore[attr-defined]
     assert notes[:3] == ["own", "node 'n', step 1", "run r"]
     assert notes[3].startswith("Traceback on the worker:\nTraceback (most recent call last):\n")
-    assert notes[3].splitlines()[-2:] == ["ValueError: x", "own"] or notes[3].endswith(
-        "ValueError: x"
-    )
+    assert "ValueError: x" in notes[3].splitlines()[-2:]
     assert len(notes) == 4
     assert str(back) == "x"
 
@@ -257,6 +256,10 @@ def test_the_remote_traceback_starts_at_the_user_s_code() -> None:
         text = ShippedError.capture(exc).traceback_text
     assert "in node" in text
     assert "in call" not in text
+
+
+if sys.version_info < (3, 11):
+    BaseExceptionGroup = ExceptionGroup = Exception
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are built in from 3.11 on")
@@ -320,25 +323,15 @@ def test_an_exception_whose_text_fails_is_still_shipped() -> None:
 
 
 def test_what_is_shipped_needs_none_of_the_classes_on_the_way() -> None:
-    blob = pickle.dumps(shipped(KeywordOnly(code=3)))
-    for name in (b"KeywordOnly",):
-        # only inside of byte strings, which nobody but `rebuild` opens
-        assert all(
-            module in ("distgraph.serde.exceptions",) for module in _modules_of_globals(blob)
-        ), name
-
-
-def _modules_of_globals(blob: bytes) -> set[str]:
-    import pickletools
-
-    strings: list[str] = []
     modules = set()
-    for opcode, argument, _ in pickletools.genops(blob):
-        if "UNICODE" in opcode.name:
-            strings.append(argument)
-        elif opcode.name == "STACK_GLOBAL":
-            modules.add(strings[-2])
-    return modules
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            modules.add(module)
+            return super().find_class(module, name)
+
+    Reader(io.BytesIO(dumps(shipped(KeywordOnly(code=3))))).load()
+    assert modules <= {"distgraph.serde.exceptions", "copyreg", "builtins"}
 
 
 def test_the_caller_s_traceback_shows_the_remote_one() -> None:

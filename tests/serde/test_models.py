@@ -17,7 +17,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAIEmbeddings
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from distgraph.errors import SerializationError
 from distgraph.serde import models
@@ -74,8 +74,7 @@ PLACES = {
         "def node(): return chain.invoke('hello you')"
     ),
     "fallbacks": (
-        "safe = model.with_fallbacks([model])\n"
-        "def node(): return safe.invoke('hello you').text"
+        "safe = model.with_fallbacks([model])\ndef node(): return safe.invoke('hello you').text"
     ),
     "dict": "models = {'m': [model]}\ndef node(): return models['m'][0].invoke('hello you').text",
 }
@@ -169,11 +168,49 @@ def test_a_user_s_subclass_with_state_of_its_own_travels(
         ChatOpenAI=ChatOpenAI,
         PrivateAttr=PrivateAttr,
     )
-    model = script["Shouting"](
-        model="test", api_key="k", base_url=server.base_url, suffix="?"
-    )
+    model = script["Shouting"](model="test", api_key="k", base_url=server.base_url, suffix="?")
     model._count = 5
     assert elsewhere(lambda m: m.shout(), model) == "ECHO: A?5"
+
+
+def test_a_model_that_makes_its_client_lazily_travels(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import functools, threading\n"
+        "class Client:\n"
+        "    def __init__(self, key): self.key, self.lock = key, threading.Lock()\n"
+        "class Lazy(EchoModel):\n"
+        "    key: str = 'k'\n"
+        "    _private: Any = PrivateAttr(default=None)\n"
+        "    @functools.cached_property\n"
+        "    def client(self): return Client(self.key)\n"
+        "    def used(self):\n"
+        "        self._private = self._private or Client(self.key)\n"
+        "        return self.client.key + self._private.key + self.invoke('x').text\n",
+        EchoModel=EchoModel,
+        PrivateAttr=PrivateAttr,
+        Any=Any,
+    )
+    model = script["Lazy"](key="a ", prefix="p ")
+    assert model.used() == "a a p x"
+    assert elsewhere(lambda m: m.used(), model) == "a a p x"
+
+
+def test_structured_output_of_a_script_s_schema_travels(
+    server: OpenAIServer, elsewhere: Elsewhere
+) -> None:
+    script = main_program(
+        "class Answer(BaseModel):\n"
+        "    text: str\n"
+        "asked = model.with_structured_output(Answer, method='json_mode')\n"
+        "def node():\n"
+        '    answer = asked.invoke(\'{"text": "hi"}\')\n'
+        "    return type(answer) is Answer, answer.text\n",
+        model=chat(server),
+        BaseModel=BaseModel,
+    )
+    with OpenAIServer(['{"text": "hi"}']) as scripted:
+        script["asked"].first.bound.root_client.base_url = scripted.base_url
+        assert elsewhere(script["node"]) == (True, "hi")
 
 
 def test_a_model_that_pickles_travels_by_its_own_pickle() -> None:

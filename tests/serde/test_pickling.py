@@ -144,6 +144,48 @@ def test_a_script_s_function_takes_its_globals_closure_and_defaults_along(
     assert elsewhere(script["node"], 1) == 1111
 
 
+def test_cached_functions_and_properties_of_a_script_travel(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import functools\n"
+        "@functools.lru_cache(maxsize=7)\n"
+        "def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
+        "class Lazy:\n"
+        "    @functools.cached_property\n"
+        "    def value(self): return [fib(30)]\n"
+        "def node():\n"
+        "    lazy = Lazy()\n"
+        "    return lazy.value is lazy.value, lazy.value, fib.cache_parameters()['maxsize']\n"
+    )
+    assert elsewhere(script["node"]) == (True, [832040], 7)
+
+
+def test_cached_functions_of_a_module_travel_by_name() -> None:
+    from distgraph.serde.diagnose import global_names
+
+    assert loads(dumps_code(global_names)) is global_names
+    assert loads(dumps_data(global_names)) is global_names
+
+
+def test_loggers_and_enums_of_a_script_travel(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import enum, logging\n"
+        "logger = logging.getLogger('mine')\n"
+        "class Color(enum.Enum):\n"
+        "    RED = 1\n"
+        "def node(color):\n"
+        "    logger.debug('x')\n"
+        "    return logger.name, color is Color.RED\n"
+    )
+
+    def there(code: bytes, data: bytes) -> Any:
+        return loads(code)(loads(data))
+
+    red = script["Color"].RED
+    blobs = dumps_code(script["node"]), dumps_data(red)
+    assert elsewhere(there, *blobs) == ("mine", True)
+    assert loads(elsewhere(lambda b: dumps_data(loads(b)), dumps_data([red])))[0] is red
+
+
 # --- refusals ------------------------------------------------------------------------------------
 
 
@@ -177,9 +219,9 @@ REFUSED = [
     (asyncio.Queue, "a queue between coroutines exists in one process only"),
     (ThreadPoolExecutor, "an executor exists in one process only"),
     (lambda: ContextVar("v"), "a context variable exists in one process only"),
-    (lambda: open(os.devnull), "an open file exists in one process only"),
-    (lambda: open(os.devnull, "rb"), "an open file exists in one process only"),
-    (lambda: open(os.devnull, "wb", buffering=0), "an open file exists in one process only"),
+    (lambda: open(os.devnull), "an open file exists in one process only"),  # noqa: SIM115
+    (lambda: open(os.devnull, "rb"), "an open file exists in one process only"),  # noqa: SIM115
+    (lambda: open(os.devnull, "wb", 0), "an open file exists in one process only"),  # noqa: SIM115
     (lambda: sqlite3.connect(":memory:"), "an open database connection exists in one process only"),
     (_generator, "a generator exists in one process only"),
     (lambda: (x for x in ()), "a generator exists in one process only"),

@@ -307,13 +307,17 @@ def test_a_coroutine_waits_for_room_without_blocking_its_loop() -> None:
     broker = Broker(max_events=10)
     stream = broker.open()
 
+    def release() -> None:
+        broker.ack()
+        broker.pump_after(GAP)
+
     async def main() -> None:
         await stream.room()
         fill(stream, broker)
         waiting = asyncio.create_task(stream.room())
         await asyncio.sleep(0)
         assert not waiting.done()
-        acking, _ = in_thread(lambda: (broker.ack(), broker.pump_after(GAP)))
+        acking, _ = in_thread(release)
         await asyncio.wait_for(waiting, 5)
         acking.join()
         fill(stream, broker)

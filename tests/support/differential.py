@@ -45,24 +45,34 @@ def run(graph: Any, input: Any, face: Face = "sync", **options: Any) -> Outcome:
     return outcome
 
 
+def difference(got: Any, expected: Any, path: str = "") -> str | None:
+    """Describe the first place where two plain values part; None where they are equal."""
+    if got == expected:
+        return None
+    if type(got) is type(expected) and isinstance(got, (list, tuple)):
+        for i, (a, b) in enumerate(zip(got, expected, strict=False)):
+            if (found := difference(a, b, f"{path}[{i}]")) is not None:
+                return found
+        return f"{path} has {len(got)} items, expected {len(expected)}: {got!r} / {expected!r}"
+    if isinstance(got, dict) and isinstance(expected, dict):
+        if missing := [k for k in expected if k not in got]:
+            return f"{path} lacks {missing}: {got!r} / {expected!r}"
+        if extra := [k for k in got if k not in expected]:
+            return f"{path} has {extra} besides: {got!r} / {expected!r}"
+        for key in expected:
+            if (found := difference(got[key], expected[key], f"{path}[{key!r}]")) is not None:
+                return found
+    return f"{path} is {got!r}, expected {expected!r}"
+
+
 def assert_same(what: str, got: Any, expected: Any) -> None:
     """Compare two plain values.
 
-    Raises: AssertionError that shows the first place where two lists part.
+    Raises: AssertionError that shows the first place where they part.
     """
-    if got == expected:
-        return
-    lines = [f"{what} differ"]
-    if isinstance(got, list) and isinstance(expected, list):
-        at = next(
-            (i for i, (a, b) in enumerate(zip(got, expected, strict=False)) if a != b),
-            min(len(got), len(expected)),
-        )
-        lines[0] += f" from item {at} on ({len(got)} items, expected {len(expected)})"
-        lines += [f"  before: {item!r}" for item in expected[max(0, at - 2) : at]]
-        got, expected = got[at : at + 3], expected[at : at + 3]
-    lines += [f"     got: {got!r}", f"expected: {expected!r}"]
-    raise AssertionError("\n".join(lines))
+    found = difference(got, expected)
+    if found is not None:
+        raise AssertionError(f"{what}: {found}")
 
 
 @dataclass

@@ -68,14 +68,14 @@ class Normaliser:
         return f"<{type(value).__name__}>"
 
     def error(self, error: BaseException) -> dict[str, Any]:
-        """Class of an error, and its arguments where the user raised it.
+        """Class of an error, and its message where the user raised it.
 
         The sentences of the engines' own errors differ; tests of those look at them one by one.
         """
         cls = type(error)
         plain: dict[str, Any] = {"__error__": cls.__name__}
         if not of_engine(cls):
-            plain["args"] = self(list(error.args))
+            plain["message"] = self(str(error))
         return plain
 
 
