@@ -44,6 +44,8 @@ class RayRun:
         self._bytes = 0
         self._acked = 0
         self._left = False
+        self._ended = False
+        """Whether the driver is done with the run."""
         self._session = session.current()
         self._session.start(plan, self._box)
 
@@ -58,11 +60,13 @@ class RayRun:
     def close(self) -> None:
         if not self._left:
             self._left = True
-            self._session.leave(self._run_id, ended=self._events.ended)
+            self._session.leave(self._run_id, ended=self._ended)
 
     def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
         self._bytes += sum(len(d.segment.blob) for d in deliveries)
-        return self._events.feed(deliveries)
+        events = self._events.feed(deliveries)
+        self._ended = self._events.ended and not events[-1].payload.get("orphan")
+        return events
 
     def _acknowledge(self) -> None:
         """Everything that was handed out before has been consumed."""

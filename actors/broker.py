@@ -15,9 +15,10 @@ from typing import Any
 
 import ray
 
-from distgraph.errors import InvalidTransition
+from distgraph.backends.coordinator import end_blob
+from distgraph.errors import InvalidTransition, WorkerDied
 from distgraph.streaming.envelope import Delivery
-from distgraph.streaming.log import LogStatistics, RunLog
+from distgraph.streaming.log import Gate, LogStatistics, RunLog
 
 PAUSE = 0.02
 """Seconds that a publisher waits before it asks again whether a log has room."""
@@ -28,6 +29,10 @@ WINDOW = 4 << 20
 CALLERS = 64
 """Caller processes that can wait for events at the same time."""
 
+GATE = 10.0
+"""Seconds that a commit may wait for events that its worker has sent."""
+
+_LOOK = 1.0
 _GONE_KEPT = 4096
 
 
@@ -41,6 +46,14 @@ class _Run:
     """Last ``seq`` that was handed out."""
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """(last seq, bytes) of what was handed out and not acknowledged."""
+    gate: Gate | None = None
+    """The gate that the log waited at when it was last looked at, and since when."""
+    gate_since: float = 0.0
+
+
+def _broken(run_id: str, error: Exception) -> bytes:
+    """Return the terminal event of a run that the broker ends. Its driver knows nothing of it."""
+    return end_blob("error", error=error, orphan=True)
 
 
 @ray.remote(
@@ -74,8 +87,11 @@ class StreamBroker:
             run = self._run(run_id)
             if run is None:
                 return 0.0
-            for segment in segments:
-                run.log.publish(segment)
+            try:
+                for segment in segments:
+                    run.log.publish(segment)
+            except InvalidTransition as error:
+                run.log.terminate(_broken(run_id, error))
             self._wake(run)
             return PAUSE if run.log.over_limit else 0.0
 
@@ -90,7 +106,10 @@ class StreamBroker:
             if run.caller is None:
                 self._assign(run_id, run, caller)
             if batch_no:
-                run.log.drive(batch_no, ops)
+                try:
+                    run.log.drive(batch_no, ops)
+                except InvalidTransition as error:
+                    run.log.terminate(_broken(run_id, error))
                 self._wake(run)
             return PAUSE if run.log.over_limit else 0.0
 
@@ -117,7 +136,8 @@ class StreamBroker:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return b""
-                ready.wait(left)
+                ready.wait(min(left, _LOOK))
+                self._check_gates(caller)
         return pickle.dumps(found, 5)
 
     @ray.method(concurrency_group="control")
@@ -194,6 +214,22 @@ class StreamBroker:
             run.sizes.append((run.sent, sum(len(d.segment.blob) for d in deliveries)))
             found[run_id] = deliveries
         return found
+
+    def _check_gates(self, caller: str) -> None:
+        """End runs that wait for events of an attempt which will not come: its worker sent its
+        result, and died before what it had sent to the stream was through."""
+        now = time.monotonic()
+        for run_id, run in self._of_caller.get(caller, {}).items():
+            gate = run.log.gate
+            if gate is None or gate != run.gate:
+                run.gate, run.gate_since = gate, now
+            elif now > run.gate_since + GATE:
+                lost = gate.published - gate.arrived
+                error = WorkerDied(
+                    f"run {run_id}: {lost} events of task {gate.task_id}, attempt {gate.attempt}, "
+                    "were lost with the worker that had sent them"
+                )
+                run.log.terminate(_broken(run_id, error))
 
     def _acknowledge(self, run_id: str, seq: int) -> _Run | None:
         run = self._runs.get(run_id)

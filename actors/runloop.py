@@ -20,13 +20,12 @@ from actors.failures import typed
 from actors.tasks import run_attempts
 from distgraph import __version__, placement
 from distgraph.backends.batching import Batcher
-from distgraph.backends.coordinator import Actions, Coordinator
+from distgraph.backends.coordinator import Actions, Coordinator, end_blob
 from distgraph.engine.instructions import StartTask
 from distgraph.engine.spec import NodeSpec
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
-from distgraph.streaming.envelope import END_MODE, Event
 from distgraph.streaming.ops import Op
 from distgraph.worker.packing import Packet, StatePacker
 from distgraph.worker.protocol import AttemptOutcome
@@ -136,14 +135,7 @@ class RunLoop:
         """The loop itself failed: a bug, or user code in a reducer that did the unexpected."""
         for group in set(self._groups.values()):
             self._cancel(group)
-        end = {
-            "status": "error",
-            "value": None,
-            "error": ShippedError.capture(error),
-            "interrupts": (),
-        }
-        blob = encode_events([Event((), END_MODE, end)])
-        start = self._start
+        start, blob = self._start, end_blob("error", error=error)
         self._driver.broker.terminate.remote(start.caller, [start.run_id], blob)
 
     # --- carrying out ---------------------------------------------------------------------------

@@ -19,12 +19,10 @@ from actors.driver import StartRun, SuperstepDriver
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
 from distgraph.backends.base import RunPlan
+from distgraph.backends.coordinator import end_blob
 from distgraph.errors import BrokerLost, DriverLost, RunError, SerializationError
-from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
-from distgraph.streaming.codec import encode_events
-from distgraph.streaming.envelope import END_MODE, Event
 
 logger = logging.getLogger("distgraph")
 
@@ -172,14 +170,8 @@ class Session:
         with self._changed:
             runs = list(self._boxes)
             self._changed.notify_all()
-        end = {
-            "status": "error",
-            "value": None,
-            "error": ShippedError.capture(error),
-            "interrupts": (),
-        }
         with suppress(Exception):  # the broker may be lost as well: its own listener tells
-            blob = encode_events([Event((), END_MODE, end)])
+            blob = end_blob("error", error=error)
             self.broker.terminate.remote(self.caller, runs, blob)
 
     def _listen(self) -> None:

@@ -21,7 +21,7 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
-from distgraph.streaming.envelope import Segment
+from distgraph.streaming.envelope import Event, Segment
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.packing import Packet, unpack_request
@@ -110,11 +110,15 @@ class WorkerProcess:
         for item in packet.attempts:
             request = unpack_request(item, snapshots)
             stream = self._stream(packet, run, request)
-            if locate(program, request).needs_loop:
-                outcome = self._on_loop(run_async(program, request, run, stream))
-            else:
-                outcome = run_sync(program, request, run, stream)
-            outcomes.append(pack(outcome, request))
+            try:
+                if locate(program, request).needs_loop:
+                    outcome = self._on_loop(run_async(program, request, run, stream))
+                else:
+                    outcome = run_sync(program, request, run, stream)
+                outcomes.append(pack(outcome, request))
+            except BaseException:  # cancelled where nobody could catch it
+                stream.cancel()
+                raise
         return pickle.dumps(outcomes, 5)
 
     async def run_one(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
@@ -124,7 +128,8 @@ class WorkerProcess:
         run = _run_info(packet.run)
         request = unpack_request(packet.attempts[0], snapshots)
         stream = self._stream(packet, run, request)
-        outcome = await throttled(run_async(program, request, run, stream), stream)
+        steps = run_async(program, request, run, _OnSharedLoop(stream))
+        outcome = await throttled(steps, stream)
         return pickle.dumps([pack(outcome, request)], 5)
 
     def run_in_thread(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
@@ -201,6 +206,17 @@ def _travels(value: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+class _OnSharedLoop:
+    """A stream whose writer must not block: ``throttled`` waits between the node's steps."""
+
+    def __init__(self, stream: AttemptStream) -> None:
+        self._stream = stream
+        self.close = stream.close
+
+    def emit(self, event: Event) -> None:
+        self._stream.emit(event, wait=False)
 
 
 class throttled:  # noqa: N801 - an awaitable, used like a function

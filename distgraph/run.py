@@ -46,6 +46,8 @@ class _Call:
             wanted = self.parent.run.stream
             if wanted.subgraphs and event.mode in wanted.modes:
                 self.parent.emit(Event(event.ns, event.mode, event.payload))
+                if event.mode == "messages":
+                    self.parent.streamed.add(event.payload[0].id)
         if event.mode in ("tasks", "debug"):
             event = event._replace(payload=_with_exceptions(event.payload))
         chunk = self.stream.project(event)

@@ -25,6 +25,7 @@ from distgraph.engine.instructions import Finish as RunFinished
 from distgraph.engine.machine import Machine
 from distgraph.engine.spec import GraphSpec
 from distgraph.serde.exceptions import ShippedError
+from distgraph.streaming.codec import encode_events
 from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment
 from distgraph.streaming.log import Admit, Commit, Fence, Finish, Op, Publish
 from distgraph.worker.protocol import AttemptOutcome
@@ -138,17 +139,35 @@ class Coordinator:
             events.clear()
 
     def _terminal(self, finish: RunFinished) -> Op:
-        error = finish.error
-        if isinstance(error, BaseException):
-            error = ShippedError.capture(error)
         value = finish.value if self._want_output or finish.status == "command" else None
-        end = {
-            "status": finish.status,
-            "value": value,
-            "error": error,
-            "interrupts": tuple(finish.interrupts),
-        }
-        return Finish(self._encode([Event((), END_MODE, end)]), finish.status == "cancelled")
+        event = end_event(finish.status, value, finish.error, finish.interrupts)
+        return Finish(self._encode([event]), finish.status == "cancelled")
+
+
+def end_event(
+    status: str,
+    value: Any = None,
+    error: ShippedError | BaseException | None = None,
+    interrupts: Sequence[Any] = (),
+    *,
+    orphan: bool = False,
+) -> Event:
+    """Return a run's terminal event. ``orphan``: its driver does not know that it ended."""
+    if isinstance(error, BaseException):
+        error = ShippedError.capture(error)
+    end = {
+        "status": status,
+        "value": value,
+        "error": error,
+        "interrupts": tuple(interrupts),
+        "orphan": orphan,
+    }
+    return Event((), END_MODE, end)
+
+
+def end_blob(status: str, *, error: BaseException, orphan: bool = False) -> bytes:
+    """Return the terminal event of a run that ends outside of its engine, encoded."""
+    return encode_events([end_event(status, error=error, orphan=orphan)])
 
 
 def _portable(payload: Any) -> Any:

@@ -105,7 +105,7 @@ async def _attempt(
             try:
                 result = await _outcome(node, task, on_loop)
             finally:
-                seen = callbacks.seen()
+                seen = callbacks.seen() | task.streamed
     except asyncio.CancelledError:
         result = {"status": "cancelled"}
     except KeyboardInterrupt:  # how Ray cancels a running task

@@ -30,6 +30,8 @@ class TaskContext:
     store: Any
     runtime: Runtime[Any]
     previous: Any = None
+    streamed: set[str] = field(default_factory=set)
+    """Ids of the messages that graphs inside the node have streamed."""
     children: Iterator[int] = field(default_factory=itertools.count)
     """Numbers the graphs that the node invokes itself: each streams under its own namespace."""
 
