@@ -30,6 +30,8 @@ from distgraph.streaming.ops import Op
 from distgraph.worker.packing import Packet, StatePacker
 from distgraph.worker.protocol import AttemptOutcome
 
+_Result = tuple[Any, "BaseException | None"]
+
 _IN_FLIGHT = 2
 """Batches of ops that may be on their way to the broker at once."""
 
@@ -63,7 +65,7 @@ class RunLoop:
         self._batches = 0
         self._in_flight = 0
         self._congested = False
-        self._held: deque[tuple[_Group, Future[bytes]]] = deque()
+        self._held: deque[tuple[_Group, _Result]] = deque()
         self._coordinator: Coordinator | None = None
         self._batcher: Batcher[StartTask] = Batcher(
             driver.durations, slots.available(), start.max_concurrency
@@ -86,6 +88,8 @@ class RunLoop:
         except BaseException as error:
             self._collapse(error)
         finally:
+            self._groups.clear()
+            self._packer = StatePacker(ray.put)
             self._driver.forget(self._start.run_id)
 
     def _run(self) -> None:
@@ -115,7 +119,7 @@ class RunLoop:
             else:
                 self._ended(subject, detail)
         elif kind == "ack":
-            self._acked(subject)
+            self._acked(subject, detail)
         else:
             self._carry_out(self._coordinator.cancel())
 
@@ -167,13 +171,14 @@ class RunLoop:
     def _drive(self, batch_no: int, packed: bytes) -> None:
         start = self._start
         ref = self._driver.broker.drive.remote(start.run_id, start.caller, batch_no, packed)
-        ref.future().add_done_callback(lambda future: self._inbox.put(("ack", future, None)))
+        ref.future().add_done_callback(lambda future: self._inbox.put(("ack", *_settled(future))))
 
-    def _acked(self, future: Future[float]) -> None:
+    def _acked(self, pause: float, error: BaseException | None) -> None:
         """Learn whether the log has room. While it has none, outcomes wait here, and with them
         whatever the engine would start and emit next."""
-        pause = future.result()
         self._in_flight -= 1
+        if error is not None:
+            raise error
         if pause > 0:
             self._congested = True
             self._in_flight += 1
@@ -213,7 +218,7 @@ class RunLoop:
         if group.executor is not None:
             lost = isinstance(future.exception(), RayActorError)
             self._driver.executors.release(group.executor, lost=lost)
-        self._inbox.put(("ended", group, future))
+        self._inbox.put(("ended", group, _settled(future)))
 
     def _placement(self, node: NodeSpec) -> placement.Placement:
         known = self._placements.get(id(node))
@@ -249,12 +254,10 @@ class RunLoop:
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def _ended(self, group: _Group, future: Future[bytes]) -> None:
-        try:
-            outcomes = [loads(blob) for blob in pickle.loads(future.result())]
-            error = None
-        except Exception as failure:
-            outcomes, error = [], failure
+    def _ended(self, group: _Group, result: _Result) -> None:
+        packed, error = result
+        group.ref = None  # frees a large result in the object store
+        outcomes = [loads(blob) for blob in pickle.loads(packed)] if error is None else []
         self._batcher.ended(group.node, [o.duration for o in outcomes])
         if error is not None:
             for start in group.starts:
@@ -266,6 +269,12 @@ class RunLoop:
         assert self._coordinator is not None
         self._groups.pop((outcome.task_id, outcome.attempt), None)
         self._carry_out(self._coordinator.ended(outcome))
+
+
+def _settled(future: Future[Any]) -> _Result:
+    """Return what a future holds. The future itself keeps the reference, and with it the object."""
+    error = future.exception()
+    return (None, error) if error is not None else (future.result(), None)
 
 
 def _lost(start: StartTask, error: ShippedError) -> AttemptOutcome:

@@ -10,6 +10,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar
 
 from distgraph.errors import SerializationError
@@ -69,6 +70,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
 _SILENT = ("asyncio.locks", "asyncio.queues")
 """Modules of refused types that plain pickle would copy without a word."""
 
+_HOW = ("__reduce__", "__reduce_ex__", "__getstate__")
 _MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
 _STANDARD_STREAMS = ("stdin", "stdout", "stderr")
 
@@ -129,9 +131,7 @@ def _search(cls: type) -> Reduce | None:
             return None
         if name in _REFUSED:
             return _refuse(name)
-        if base is not object and any(
-            rule in base.__dict__ for rule in ("__reduce__", "__reduce_ex__", "__getstate__")
-        ):
+        if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):
             return None
     return None
 

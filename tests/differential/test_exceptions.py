@@ -18,40 +18,40 @@ class OutOfPaper(Exception):
         self.tray = tray
 
 
-def failing(ns, error, is_async=False):
+def failing(ns, make, is_async=False):
     def boom(state, writer):
         writer({"node": "boom"})
-        raise error
+        raise make()
 
     async def aboom(state, writer):
         writer({"node": "boom"})
         await asyncio.sleep(0)
-        raise error
+        raise make()
 
     builder = ns.StateGraph(Items).add_node("a", adds("a", 1)).add_node("z", adds("z"))
     builder.add_node("boom", aboom if is_async else boom)
     return builder.add_edge(ns.START, "a").add_edge("a", "boom").add_edge("boom", "z")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError("boom"),
-        KeyError("key"),
-        OSError(2, "no file"),
-        OutOfPaper(tray=1),
-        AssertionError(),
-    ],
-    ids=lambda e: type(e).__name__,
-)
-def test_what_precedes_the_error(differ, error):
-    outcome = differ.stream(lambda ns: failing(ns, error), {"items": []}, stream_mode=MODES)
-    assert type(outcome.error) is type(error)
+ERRORS = {
+    "ValueError": lambda: ValueError("boom"),
+    "KeyError": lambda: KeyError("key"),
+    "OSError": lambda: OSError(2, "no file"),
+    "of the user": lambda: OutOfPaper(tray=1),
+    "empty": lambda: AssertionError(),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_what_precedes_the_error(differ, what):
+    make = ERRORS[what]
+    outcome = differ.stream(lambda ns: failing(ns, make), {"items": []}, stream_mode=MODES)
+    assert type(outcome.error) is type(make())
 
 
 def test_an_async_node_raises(differ):
     outcome = differ.stream(
-        lambda ns: failing(ns, ValueError("boom"), is_async=True),
+        lambda ns: failing(ns, ERRORS["ValueError"], is_async=True),
         {"items": []},
         stream_mode=MODES,
         reference_face="async",
@@ -60,7 +60,7 @@ def test_an_async_node_raises(differ):
 
 
 def test_the_callers_own_class_is_caught_with_its_fields(engine):
-    graph = engine.compile(failing(engine, OutOfPaper(tray=3)))
+    graph = engine.compile(failing(engine, lambda: OutOfPaper(tray=3)))
     with pytest.raises(OutOfPaper) as caught:
         graph.invoke({"items": []})
     assert type(caught.value) is OutOfPaper
@@ -70,7 +70,7 @@ def test_the_callers_own_class_is_caught_with_its_fields(engine):
 
 @pytest.mark.skipif("sys.version_info < (3, 11)", reason="notes of exceptions are of Python 3.11")
 def test_a_note_names_the_node(engine):
-    graph = engine.compile(failing(engine, ValueError("boom")))
+    graph = engine.compile(failing(engine, ERRORS["ValueError"]))
     with pytest.raises(ValueError) as caught:
         graph.invoke({"items": []})
     assert "'boom'" in "\n".join(caught.value.__notes__)

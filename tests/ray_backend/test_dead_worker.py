@@ -22,10 +22,6 @@ def leave_at_once():
     os._exit(3)
 
 
-def leave():
-    sys.exit(4)
-
-
 def dying(ns, how, is_async=False):
     def dies(state):
         how()
@@ -47,7 +43,7 @@ def worker_died():
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("how", [sigkill, leave_at_once, leave], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("how", [sigkill, leave_at_once], ids=lambda f: f.__name__)
 def test_a_dead_worker_is_an_error_that_names_the_node(on_ray, how, is_async):
     graph = on_ray.compile(dying(on_ray, how, is_async))
     begin = time.perf_counter()
@@ -63,6 +59,18 @@ def test_a_dead_worker_is_an_error_that_names_the_node(on_ray, how, is_async):
         ("updates", {"before": {"items": ["before"]}}),
         ("values", {"items": ["before"]}),
     ]
+    wait_for_free_cpus()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_sys_exit_in_a_node_is_an_error_that_names_the_node(on_ray, is_async):
+    from distgraph.errors import RunError
+
+    graph = on_ray.compile(dying(on_ray, lambda: sys.exit(4), is_async))
+    outcome = run(graph, {"items": []}, stream_mode=["values", "updates"])
+    assert isinstance(outcome.error, RunError)
+    assert "'dies'" in str(outcome.error)
+    assert outcome.chunks[-1] == ("values", {"items": ["before"]})
     wait_for_free_cpus()
 
 

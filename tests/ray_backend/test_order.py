@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.support.cluster import eventually
 from tests.support.graphs import Items
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
@@ -119,6 +120,34 @@ def test_large_events_come_through(on_ray):
         assert blob == bytes([i]) * 1_000_000
         got.append(i)
     assert got == list(range(20))
+
+
+def test_a_slow_consumer_slows_the_node_down(on_ray, tmp_path):
+    trace = tmp_path / "written"
+    events, size = 400, 1_000_000
+
+    def node(state, writer):
+        for i in range(events):
+            writer((i, b"x" * size))
+            with open(trace, "a") as file:
+                file.write("x")
+        return {"items": ["done"]}
+
+    def written():
+        return trace.stat().st_size if trace.exists() else 0
+
+    def waits():
+        before = written()
+        time.sleep(0.5)
+        return before > 0 and written() == before
+
+    builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
+    stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
+    first, _ = next(stream)
+    eventually(waits, "the node waits for its reader", 20)
+    print(f"the node was {written()} MB ahead of a reader that had stopped")
+    assert written() < events
+    assert [first, *(i for i, _ in stream)] == list(range(events))
 
 
 def test_a_payload_is_taken_as_it_was_when_written(on_ray):

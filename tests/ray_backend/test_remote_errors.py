@@ -67,13 +67,31 @@ def test_notes_tell_node_step_host_and_the_remote_traceback(on_ray):
     assert "test_remote_errors.py" in text
 
 
-def test_an_exception_that_cannot_be_pickled_arrives_as_node_failed(on_ray):
+def test_an_exception_that_holds_a_lock_arrives_as_itself_and_says_what_is_lost(on_ray):
+    with pytest.raises(HoldsALock, match="has a lock") as caught:
+        fail_with(on_ray, HoldsALock).invoke({"items": []})
+    assert caught.value.args[0] == "has a lock"
+    assert "lock" in repr(caught.value.args[1])
+    if sys.version_info >= (3, 11):
+        assert "argument 1" in notes(caught.value)
+        assert "deep_down" in notes(caught.value)
+
+
+def test_an_exception_whose_class_cannot_travel_arrives_as_node_failed(on_ray):
     from distgraph.errors import NodeFailed
 
+    def make():
+        lock = threading.Lock()
+
+        class Guarded(Exception):
+            guard = lock
+
+        return Guarded("made there")
+
     with pytest.raises(NodeFailed) as caught:
-        fail_with(on_ray, HoldsALock).invoke({"items": []})
-    assert caught.value.type_name.endswith("HoldsALock")
-    assert "has a lock" in str(caught.value)
+        fail_with(on_ray, make).invoke({"items": []})
+    assert caught.value.type_name.endswith("Guarded")
+    assert "made there" in str(caught.value)
     assert "deep_down" in caught.value.traceback_text
     assert "printer" in str(caught.value) + notes(caught.value)
 

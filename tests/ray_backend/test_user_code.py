@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import socket
+import sqlite3
 import sys
 import textwrap
 import threading
@@ -125,17 +127,36 @@ def test_a_reducer_of_the_users_module(on_ray, module_of_the_users):
     assert on_ray.compile(builder).invoke({"text": "x"}) == {"text": "longer"}
 
 
-def test_what_cannot_travel_is_refused_at_compile_by_name(on_ray):
-    guard = threading.Lock()
+CANNOT_TRAVEL = {
+    "lock": threading.Lock,
+    "generator": lambda: (i for i in range(3)),
+    "socket": socket.socket,
+    "connection": lambda: sqlite3.connect(":memory:"),
+}
+
+
+@pytest.mark.parametrize("what", CANNOT_TRAVEL)
+def test_what_cannot_travel_is_refused_at_compile_by_name(on_ray, what):
+    guarded = CANNOT_TRAVEL[what]()
 
     def careful(state):
-        with guard:
-            return {"items": ["x"]}
+        return {"items": [str(guarded)]}
 
-    with pytest.raises(TypeError) as caught:
-        single(on_ray, careful, "careful")
-    assert "careful" in str(caught.value)
-    assert "guard" in str(caught.value)
+    builder = on_ray.StateGraph(Items).add_node("careful_one", careful)
+    builder.add_edge(on_ray.START, "careful_one")
+    with pytest.raises(TypeError, match=r"(?s)careful_one.*guarded"):
+        on_ray.compile(builder)
+
+
+@pytest.mark.parametrize("what", CANNOT_TRAVEL)
+def test_what_cannot_travel_is_refused_by_a_run_at_the_latest(on_ray, what):
+    guarded = CANNOT_TRAVEL[what]()
+
+    def careful(state):
+        return {"items": [str(guarded)]}
+
+    with pytest.raises(TypeError, match=r"(?s)careful_one.*guarded"):
+        single(on_ray, careful, "careful_one").invoke({"items": []})
 
 
 def test_a_graph_is_pickled_as_it_was_at_compile_time(on_ray):

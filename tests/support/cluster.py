@@ -67,6 +67,17 @@ def live_actors() -> int:
     return sum(a["State"] != "DEAD" for a in ray._private.state.actors().values())
 
 
+def pids_of_actors(name: str) -> list[int]:
+    """Processes of the live actors whose class name contains ``name``."""
+    import ray._private.state
+
+    return [
+        int(a.get("Pid") or a["Address"].get("Pid") or 0)
+        for a in ray._private.state.actors().values()
+        if a["State"] == "ALIVE" and name in a["ActorClassName"]
+    ]
+
+
 def _session_pids() -> set[int]:
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):

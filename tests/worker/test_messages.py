@@ -133,7 +133,9 @@ NODES = [
 def by_reference(graph: Any, captured: Captured, **options: Any) -> list[Any]:
     """Stream a LangGraph graph that has our handler beside its own."""
     given = {"messages": [HumanMessage("q", id="q")]}
-    config = {"callbacks": [captured.handler], "tags": [], "metadata": {"user": 1}}
+    config = {"callbacks": [captured.handler], "metadata": {"user": 1}}
+    if not options.pop("on_loop", False):
+        return list(graph.stream(given, config, stream_mode="messages", **options))
 
     async def run() -> list[Any]:
         stream = graph.astream(given, config, stream_mode="messages", **options)
@@ -144,8 +146,11 @@ def by_reference(graph: Any, captured: Captured, **options: Any) -> list[Any]:
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
 def test_tokens_and_metadata_are_those_of_the_reference(node: Any) -> None:
+    on_loop = node is async_node
+    if on_loop and sys.version_info < (3, 11):
+        pytest.skip("before 3.11 the reference loses the config in async nodes")
     captured = Captured()
-    reference = by_reference(one_node(node), captured)
+    reference = by_reference(one_node(node), captured, on_loop=on_loop)
     ours = [(message, metadata) for _, message, metadata in captured.tokens]
     # the message that the hand-made node returns is emitted at the node's end, not here
     assert ours == [chunk for chunk in reference if chunk[0].id != "by-hand"]
