@@ -6,7 +6,7 @@ caller. Node attempts are Ray tasks, or coroutines of an executor on each machin
 
 from __future__ import annotations
 
-__all__ = ("SuperstepDriver", "StreamBroker")
+__all__ = ("StreamBroker", "SuperstepDriver")
 
 from typing import Any
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from actors.untyped import remote
 from distgraph.backends.coordinator import end_blob
 from distgraph.errors import InvalidTransition, WorkerDied
 from distgraph.streaming.envelope import Delivery
@@ -56,11 +57,6 @@ def _broken(run_id: str, error: Exception) -> bytes:
     return end_blob("error", error=error, orphan=True)
 
 
-@ray.remote(
-    num_cpus=0,
-    max_restarts=0,
-    concurrency_groups={"publish": 1, "drive": 1, "drain": CALLERS, "control": 4},
-)
 class StreamBroker:
     """One session's broker. Its methods take and return packed bytes where it pays."""
 
@@ -240,3 +236,11 @@ class StreamBroker:
         run.log.ack(seq)
         run.sizes = [entry for entry in run.sizes if entry[0] > seq]
         return run
+
+
+StreamBrokerActor: Any = remote(
+    num_cpus=0,
+    max_restarts=0,
+    concurrency_groups={"publish": 1, "drive": 1, "drain": CALLERS, "control": 4},
+)(StreamBroker)
+"""The broker as a Ray actor: threads by concern, so that none waits for another."""

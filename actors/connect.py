@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from actors.untyped import cpus
 from distgraph import __version__
 from distgraph.errors import UnsupportedClusterError
 
@@ -37,11 +38,10 @@ def ensure_ray() -> None:
     if address:
         logger.info("connected to the Ray cluster at %s", address)
     else:
-        cpus = int(ray.cluster_resources().get("CPU", 0))
         logger.info(
             "started a local Ray with %d CPUs; call ray.init(...) before the first run, or set "
             "RAY_ADDRESS, to run on a cluster",
-            cpus,
+            cpus(),
         )
 
 

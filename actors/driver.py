@@ -15,6 +15,7 @@ from actors.executors import Executors
 from actors.names import NAMESPACE, broker_name
 from actors.reaper import Reaper
 from actors.runloop import RunLoop
+from actors.untyped import remote
 from distgraph.backends.batching import Durations
 from distgraph.engine.instructions import RunOptions
 from distgraph.engine.spec import GraphSpec
@@ -52,11 +53,6 @@ class Graph(NamedTuple):
     paths: tuple[str, ...]
 
 
-@ray.remote(
-    num_cpus=0,
-    max_restarts=0,
-    concurrency_groups={"runs": 1, "programs": 4, "watch": CALLERS, "control": 2},
-)
 class SuperstepDriver:
     """One session's driver."""
 
@@ -149,3 +145,11 @@ class SuperstepDriver:
         """Drop a run that has ended."""
         with self._changed:
             self._runs.pop(run_id, None)
+
+
+SuperstepDriverActor: Any = remote(
+    num_cpus=0,
+    max_restarts=0,
+    concurrency_groups={"runs": 1, "programs": 4, "watch": CALLERS, "control": 2},
+)(SuperstepDriver)
+"""The driver as a Ray actor."""

@@ -6,10 +6,10 @@ import threading
 import time
 from typing import Any
 
-import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.tasks import EXECUTOR_CALLS, AsyncExecutor
+from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
+from actors.untyped import alive_nodes
 
 _CROWDED = 64
 """Attempts in one executor from which another machine gets one too."""
@@ -23,7 +23,7 @@ class _Executor:
 
     def __init__(self, node: str | None) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
-        self.handle: Any = AsyncExecutor.options(
+        self.handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
         ).remote()
         self.node = node
@@ -66,7 +66,7 @@ class Executors:
     def _free_node(self) -> str | None:
         now = time.monotonic()
         if now > self._nodes_until:
-            self._nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
+            self._nodes = alive_nodes()
             self._nodes_until = now + _NODES_FOR
         taken = {e.node for e in self._all}
         return next((n for n in self._nodes if n not in taken), None)

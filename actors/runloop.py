@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 
 from actors import slots
 from actors.failures import typed
-from actors.tasks import run_attempts
+from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
 from distgraph.backends.batching import Batcher
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
@@ -150,13 +150,18 @@ class RunLoop:
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
             if group is None:
                 self._discard(cancel.task_id)
-            elif not any((s.request.task_id, s.request.attempt) in self._groups for s in group.starts):
+            elif not self._wanted(group):
                 self._cancel(group)
         for start in actions.start:
             alone = self._placement(start.node).kind != "task"
             self._batcher.add(self._key(start), (start,), alone=alone)
         if actions.finished is not None:
             self._batcher.clear()
+
+    def _wanted(self, group: _Group) -> bool:
+        """Whether any attempt of a group is still to come back."""
+        keys = ((s.request.task_id, s.request.attempt) for s in group.starts)
+        return any(key in self._groups for key in keys)
 
     def _key(self, start: StartTask) -> Hashable:
         request = start.request
@@ -233,7 +238,7 @@ class RunLoop:
         if chosen.kind == "task":
             function = self._functions.get(group.node)
             if function is None:
-                function = run_attempts.options(name=node.name, **chosen.options)
+                function = run_attempts_task.options(name=node.name, **chosen.options)
                 self._functions[group.node] = function
             return function.remote
         group.executor = self._driver.executors.pick()

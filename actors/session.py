@@ -12,10 +12,11 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
-from actors.broker import StreamBroker
+from actors.broker import StreamBrokerActor
 from actors.connect import check_versions, ensure_ray
-from actors.driver import StartRun, SuperstepDriver
+from actors.driver import StartRun, SuperstepDriverActor
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
 from distgraph.backends.base import RunPlan
@@ -50,12 +51,12 @@ class Session:
         self._boxes: dict[str, Mailbox] = {}
         self._acks: dict[str, int] = {}
         self._registered: set[str] = set()
-        self.broker: Any = StreamBroker.options(
+        self.broker: Any = StreamBrokerActor.options(
             name=broker_name(self.id), namespace=NAMESPACE
         ).remote(
             _limit("BYTES", 16 << 20), _limit("EVENTS", 100_000), _limit("RETAINED_BYTES", 1 << 20)
         )
-        self.driver: Any = SuperstepDriver.options(
+        self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE
         ).remote(self.id)
         versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
@@ -81,9 +82,7 @@ class Session:
             self._boxes[run_id] = box
             self._changed.notify_all()
             if digest not in self._registered:
-                self.driver.register.remote(
-                    digest, dumps_code(plan.graph.spec), blob, user_paths()
-                )
+                self.driver.register.remote(digest, dumps_code(plan.graph.spec), blob, user_paths())
                 self._registered.add(digest)
         started = self.driver.start.remote(packed)
         started.future().add_done_callback(lambda future: self._refused(run_id, future))
@@ -150,7 +149,8 @@ class Session:
 
     def _refused(self, run_id: str, future: Any) -> None:
         error = future.exception()
-        if error is not None and self.failure is None and not isinstance(error, ray.exceptions.RayActorError):
+        lost = self.failure is not None or isinstance(error, RayActorError)
+        if error is not None and not lost:
             self._fail(run_id, RunError(f"the driver could not start run {run_id}: {error}"))
 
     def _fail(self, run_id: str, error: BaseException) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-import ray
+from actors.untyped import cpus
 
 _FOR = 5.0
 _lock = threading.Lock()
@@ -18,5 +18,5 @@ def available() -> int:
     with _lock:
         now = time.monotonic()
         if now > _known[0] + _FOR:
-            _known = now, max(1, int(ray.cluster_resources().get("CPU", 1)))
+            _known = now, cpus()
         return _known[1]

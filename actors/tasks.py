@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import ray
-
+from actors.untyped import remote
 from actors.worker import process
 
 EXECUTOR_CALLS = 100_000
@@ -15,13 +15,15 @@ EXECUTOR_CALLS = 100_000
 _THREADS = 512
 
 
-@ray.remote(max_retries=0, num_cpus=1)
 def run_attempts(packed: bytes, *snapshots: bytes) -> bytes:
     """Run a packet's attempts one after the other."""
     return process().run_batch(packed, snapshots)
 
 
-@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)
+run_attempts_task: Any = remote(max_retries=0, num_cpus=1)(run_attempts)
+"""``run_attempts`` as a Ray task. The driver, not Ray, decides about another attempt."""
+
+
 class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
@@ -35,6 +37,8 @@ class AsyncExecutor:
     async def run_in_thread(self, packed: bytes, *snapshots: bytes) -> bytes:
         """Run an attempt of a synchronous node in a thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, process().run_in_thread, packed, snapshots
-        )
+        return await loop.run_in_executor(self._threads, process().run_batch, packed, snapshots)
+
+
+AsyncExecutorActor: Any = remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AsyncExecutor)
+"""The executor as a Ray actor."""

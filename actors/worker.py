@@ -132,10 +132,6 @@ class WorkerProcess:
         outcome = await throttled(steps, stream)
         return pickle.dumps([pack(outcome, request)], 5)
 
-    def run_in_thread(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
-        """Run the one attempt of a packet in a thread of the executor."""
-        return self.run_batch(packed, snapshots)
-
     def _open(self, packed: bytes) -> tuple[Packet, RunInfo, GraphProgram]:
         packet = Packet(*pickle.loads(packed))
         program = self.program(packet)
@@ -219,7 +215,7 @@ class _OnSharedLoop:
         self._stream.emit(event, wait=False)
 
 
-class throttled:  # noqa: N801 - an awaitable, used like a function
+class throttled:
     """Awaits a coroutine, and between its steps waits for room in the stream.
 
     A node on a shared event loop must not block it while its consumer is slow: it is resumed

@@ -1,4 +1,4 @@
-"""Every error that distgraph raises by itself. A node's own exception reaches the caller as it is."""
+"""Every error that distgraph raises by itself. A node's own exceptions reach the caller as such."""
 
 from __future__ import annotations
 

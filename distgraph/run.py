@@ -243,9 +243,7 @@ class RunMethods:
         finally:
             handle.close()
 
-    async def _aiterate(
-        self, call: _Call, end: dict[str, Any] | None = None
-    ) -> AsyncIterator[Any]:
+    async def _aiterate(self, call: _Call, end: dict[str, Any] | None = None) -> AsyncIterator[Any]:
         handle = call.backend.start(call.plan, is_async=True)
         try:
             while True:
@@ -402,10 +400,8 @@ def _breakpoints(
 def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None) -> Any:
     if context is None and parent is not None:
         return parent.run.context
-    if isinstance(context, Mapping) and schema is not None:
-        if is_dataclass(schema) or hasattr(schema, "model_fields"):
-            return schema(**context)
-    return context
+    built = schema is not None and (is_dataclass(schema) or hasattr(schema, "model_fields"))
+    return schema(**context) if built and isinstance(context, Mapping) else context  # type: ignore[misc]
 
 
 def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, Union
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from distgraph._keys import ROOT
 
@@ -130,7 +130,7 @@ class Command(Generic[N]):
     graph: str | None = None
     update: Any | None = None
     resume: Any | None = None
-    goto: Union[Send, Sequence[Union[Send, N]], N] = ()  # type: ignore[assignment]
+    goto: Send | Sequence[Send | N] | N = ()
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 

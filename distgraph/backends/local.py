@@ -101,7 +101,10 @@ class LocalRun:
         self.log = RunLog(max_bytes=1 << 62, retain_bytes=0)
         self._events = Reassembler(plan.options.run_id)
         self._coordinator = Coordinator(
-            plan.graph.spec, plan.options, encode=lambda events: events, want_output=plan.want_output
+            plan.graph.spec,
+            plan.options,
+            encode=lambda events: events,
+            want_output=plan.want_output,
         )
         self._context = contextvars.copy_context()
         self._batch = 0

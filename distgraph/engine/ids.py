@@ -1,4 +1,4 @@
-"""Ids of tasks and checkpoints, derived, so that the same run names its tasks the same everywhere."""
+"""Ids of tasks and checkpoints: derived, so that the same run names its tasks the same anywhere."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ def _hash128(data: bytes) -> str:
 
 
 try:  # LangGraph hashes with xxh3: with the same hash, its pending writes find our tasks
-    from xxhash import xxh3_128_hexdigest as _hash
-except ImportError:  # pragma: no cover - depends on what is installed
-    _hash = _hash128
+    from xxhash import xxh3_128_hexdigest
+except ImportError:
+    _hash: Callable[[bytes], str] = _hash128
+else:
+    _hash = xxh3_128_hexdigest
 
 
 def _as_uuid(digest: str) -> str:

@@ -174,9 +174,7 @@ class Machine:
                 self._breakpoint(frame)
                 return
             self._start_step(frame, tasks)
-            if self.finished or not self._step_is_over(frame):
-                return
-            if not self._end_step(frame):
+            if not (self._step_is_over(frame) and self._end_step(frame)):
                 return
 
     def _out_of_steps(self, graph: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
@@ -414,7 +412,7 @@ class Machine:
     # --- the end of steps -----------------------------------------------------------------------
 
     def _step_is_over(self, frame: _Frame) -> bool:
-        return not frame.starting and frame.open == 0
+        return not (self.finished or frame.starting or frame.open)
 
     def _end_step(self, frame: _Frame) -> bool:
         """Apply the step's writes. Return whether the graph goes on."""
@@ -482,7 +480,9 @@ class Machine:
 
     # --- the end of the run ---------------------------------------------------------------------
 
-    def _fail(self, frame: _Frame, error: ShippedError | BaseException, task: Task | None = None) -> None:
+    def _fail(
+        self, frame: _Frame, error: ShippedError | BaseException, task: Task | None = None
+    ) -> None:
         if task is not None:
             task.status = "failed"
             self._emit_result(frame, task, error)

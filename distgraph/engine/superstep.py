@@ -65,7 +65,7 @@ class Task:
 
 
 class Superstep:
-    """State of one graph in execution. Only :class:`~distgraph.engine.machine.Machine` drives it."""
+    """State of one graph in execution. Only the ``Machine`` drives it."""
 
     def __init__(
         self,
@@ -140,7 +140,9 @@ class Superstep:
                     ", ".join(sorted(self.spec.nodes)),
                 )
                 continue
-            yield self._task(node, (k.PUSH, index, False), (k.PUSH,), (k.PUSH, str(index)), send.arg)
+            yield self._task(
+                node, (k.PUSH, index, False), (k.PUSH,), (k.PUSH, str(index)), send.arg
+            )
 
     def _pulled(self) -> Iterable[Task]:
         if self.updated and self.spec.trigger_to_nodes:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from distgraph._keys import NS_END, NS_SEP, ROOT
+from distgraph.backends import backend_name
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.last_value import LastValue
 from distgraph.constants import END, START
@@ -24,6 +25,7 @@ from distgraph.graph.schema import Schema, mapper_of, read_schema
 from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_config, refuse_unsupported
 from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
+from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -420,7 +422,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         spec, program = build(
             self, name=name, store=store, interrupt_before=before, interrupt_after=after
         )
-        return CompiledStateGraph(
+        compiled = CompiledStateGraph(
             builder=self,
             spec=spec,
             program=program,
@@ -432,6 +434,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             output_mapper=_whole_mapper(self.output_schema, spec.output_channels),
             state_mapper=_whole_mapper(self.state_schema, spec.stream_channels),
         )
+        if active_task() is None and backend_name(backend) == "ray":
+            compiled.blob.get()  # what cannot travel is told now, by name
+        return compiled
 
 
 def _kind(channel: BaseChannel) -> str:

@@ -136,7 +136,23 @@ def _search(cls: type) -> Reduce | None:
     return None
 
 
+def _reduce_exception(exc: BaseException) -> Any:
+    """Reduce an exception whose ``__init__`` need not take what ``args`` holds."""
+    return _exception, (type(exc), exc.args, exc.__dict__)
+
+
+def _exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+    exc = cls.__new__(cls, *args)
+    exc.args = args
+    exc.__dict__.update(state)
+    return exc
+
+
 def _library_rule(cls: type) -> Reduce | None:
+    if issubclass(cls, BaseException):
+        own_init = isinstance(getattr(cls, "__init__", None), FunctionType)
+        own_rule = any(isinstance(getattr(cls, how, None), FunctionType) for how in _HOW)
+        return _reduce_exception if own_init and not own_rule else None
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
     if hasattr(cls, "__pydantic_fields__") and names & {
         ("langchain_core", "Runnable"),

@@ -81,9 +81,7 @@ def _without_loop(steps: Coroutine[Any, Any, T]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     steps.close()
-    raise RuntimeError(
-        "a synchronous node awaited something; declare it with `async def`"
-    )
+    raise RuntimeError("a synchronous node awaited something; declare it with `async def`")
 
 
 async def _attempt(
@@ -197,9 +195,7 @@ def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
     return value if mapper is None else mapper(value)
 
 
-async def _write(
-    node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]
-) -> None:
+async def _write(node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
     read = _reader(node.graph, task.request, writes)
     for writer in node.program.writers:

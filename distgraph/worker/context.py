@@ -1,4 +1,4 @@
-"""What surrounds a node while it runs: its config, writer and runtime, found by context variable."""
+"""What surrounds a node while it runs: config, writer and runtime, found by context variable."""
 
 from __future__ import annotations
 

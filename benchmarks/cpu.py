@@ -1,0 +1,100 @@
+"""Nodes that compute: what a second core brings."""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Annotated, Any, TypedDict
+
+import ray
+
+from benchmarks.engines import Engine, engines
+from benchmarks.floor import floor
+from benchmarks.harness import RAY, Case, Contender, Family, Metric, Plan, check
+
+NODES = 8
+WALL = Metric("wall", "s")
+
+
+class State(TypedDict):
+    iterations: int
+    sums: Annotated[list[int], operator.add]
+
+
+def burn(iterations: int) -> int:
+    """Compute in pure Python, holding the interpreter's lock."""
+    total = 0
+    for number in range(iterations):
+        total = (total * 31 + number) & 0xFFFFFFFF
+    return total
+
+
+def node(state: State) -> dict[str, list[int]]:
+    return {"sums": [burn(state["iterations"])]}
+
+
+def graph_of(engine: Engine) -> Any:
+    """Return a graph of parallel nodes that compute."""
+    builder = engine.StateGraph(State)
+    for number in range(NODES):
+        name = f"node_{number}"
+        engine.add(builder, name, node)
+        builder.add_edge("__start__", name)
+    return engine.compile(builder)
+
+
+@cache
+def calibrated(milliseconds: int) -> int:
+    """Return how many iterations take so long here. The same number serves all contenders."""
+    probe = 200_000
+    fastest = min(_seconds(probe) for _ in range(5))
+    return round(probe * milliseconds / 1e3 / fastest)
+
+
+def _seconds(iterations: int) -> float:
+    begin = time.perf_counter()
+    burn(iterations)
+    return time.perf_counter() - begin
+
+
+def run(graph: Any, iterations: int) -> Mapping[str, float]:
+    """Return the seconds of one run."""
+    begin = time.perf_counter()
+    result = graph.invoke({"iterations": iterations, "sums": []})
+    spent = time.perf_counter() - begin
+    check("sums", len(result["sums"]), NODES)
+    return {WALL.name: spent}
+
+
+def raw(iterations: int) -> Mapping[str, float]:
+    """Return the seconds of as many raw tasks."""
+    begin = time.perf_counter()
+    sums = ray.get(floor().fan_calling.remote(burn, NODES, iterations))
+    spent = time.perf_counter() - begin
+    check("sums", len(sums), NODES)
+    return {WALL.name: spent}
+
+
+def cases(plan: Plan) -> Sequence[Case]:
+    """Return the cases."""
+    milliseconds = plan.pick(450, 50)
+    iterations = calibrated(milliseconds)
+    contenders = []
+    for engine in engines():
+        graph = graph_of(engine)
+        contenders.append(
+            Contender(engine.name, partial(run, graph, iterations), partial(run, graph, 1))
+        )
+    contenders.append(Contender(RAY, partial(raw, iterations), partial(raw, 1)))
+    return (Case(f"{NODES} nodes of {milliseconds} ms", (WALL,), tuple(contenders)),)
+
+
+FAMILY = Family(
+    "cpu",
+    "Nodes that compute",
+    f"{NODES} parallel nodes of pure Python. The number of iterations is found once, on one core "
+    "that has nothing else to do.",
+    cases,
+)

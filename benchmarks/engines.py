@@ -1,0 +1,58 @@
+"""The two libraries under the same names, so that each case builds one graph for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from benchmarks.harness import LANGGRAPH, OURS
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """What a case needs of a library."""
+
+    name: str
+    StateGraph: Any
+    Send: Any
+    get_stream_writer: Callable[[], Callable[[Any], None]]
+    compile_options: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, builder: Any, name: str, node: Any, **ray_options: Any) -> None:
+        """Add a node, with options of Ray where the library knows them."""
+        own = {"ray_options": ray_options} if self.name == OURS and ray_options else {}
+        builder.add_node(name, node, **own)
+
+    def compile(self, builder: Any) -> Any:
+        """Return the graph, to run on this engine."""
+        return builder.compile(**self.compile_options)
+
+
+@cache
+def engines() -> tuple[Engine, Engine]:
+    """Return ours on Ray, and LangGraph in this process."""
+    import langgraph.config
+    import langgraph.graph
+    import langgraph.types
+
+    import distgraph.config
+    import distgraph.graph
+    import distgraph.types
+
+    return (
+        Engine(
+            OURS,
+            distgraph.graph.StateGraph,
+            distgraph.types.Send,
+            distgraph.config.get_stream_writer,
+            {"backend": "ray"},
+        ),
+        Engine(
+            LANGGRAPH,
+            langgraph.graph.StateGraph,
+            langgraph.types.Send,
+            langgraph.config.get_stream_writer,
+        ),
+    )

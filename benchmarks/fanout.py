@@ -1,0 +1,92 @@
+"""Fan-outs: one step of many trivial tasks."""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, TypedDict
+
+import ray
+
+from benchmarks.engines import Engine, engines
+from benchmarks.floor import floor
+from benchmarks.harness import RAY, Case, Contender, Family, Metric, Plan, check
+
+RATE = Metric("rate", "tasks/s", better="more")
+
+
+class State(TypedDict):
+    count: int
+    done: Annotated[list[int], operator.add]
+
+
+def one(number: int) -> dict[str, list[int]]:
+    return {"done": [number]}
+
+
+def spread_with(send: Any) -> Any:
+    def spread(state: State) -> list[Any]:
+        return [send("one", number) for number in range(state["count"])]
+
+    return spread
+
+
+def graph_of(engine: Engine) -> Any:
+    """Return a graph that sends ``count`` numbers to a trivial node."""
+    builder = engine.StateGraph(State)
+    engine.add(builder, "one", one)
+    builder.add_conditional_edges("__start__", spread_with(engine.Send), ["one"])
+    builder.set_finish_point("one")
+    return engine.compile(builder)
+
+
+def run(graph: Any, count: int, times: int) -> Mapping[str, float]:
+    """Return the tasks a second of ``times`` runs."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        result = graph.invoke({"count": count, "done": []})
+        check("results", result["done"], list(range(count)))
+    return {RATE.name: count * times / (time.perf_counter() - begin)}
+
+
+def raw(count: int, times: int) -> Mapping[str, float]:
+    """Return the tasks a second that an actor runs, one task each."""
+    actor = floor()
+    begin = time.perf_counter()
+    for _ in range(times):
+        check("results", ray.get(actor.fan.remote(count, b"1")), count)
+    return {RATE.name: count * times / (time.perf_counter() - begin)}
+
+
+def _case(count: int, times: int) -> Case:
+    contenders = []
+    for engine in engines():
+        graph = graph_of(engine)
+        warm = partial(run, graph, count, 1)
+        contenders.append(Contender(engine.name, partial(run, graph, count, times), warm))
+    contenders.append(Contender(RAY, partial(raw, count, times), partial(raw, count, 1)))
+    return Case(f"{count:,}", (RATE,), tuple(contenders))
+
+
+def cases(plan: Plan) -> Sequence[Case]:
+    """Return the cases."""
+    repeated = {
+        1: plan.pick(50, 5),
+        8: plan.pick(30, 5),
+        64: plan.pick(10, 2),
+        256: plan.pick(5, 1),
+    }
+    return tuple(
+        _case(count, repeated.get(count, plan.pick(3, 1))) for count in (1, 8, 64, 256, 1000)
+    )
+
+
+FAMILY = Family(
+    "fanout",
+    "Fan-outs of trivial tasks",
+    "A conditional edge returns that many `Send`s, each to a node that returns one number; whole "
+    "runs, the step of the conditional edge included. Raw Ray: an actor that submits a task each.",
+    cases,
+)

@@ -1,0 +1,183 @@
+"""Results as JSON and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.harness import LANGGRAPH, OURS, RAY, TITLES, CaseResult, Family, Metric, Summary
+from benchmarks.marks import MARKS, Mark
+
+FORMAT = 1
+"""Version of the JSON's layout."""
+
+Results = Mapping[str, Sequence[CaseResult]]
+
+_START, _END = "<!-- results -->", "<!-- end of results -->"
+
+
+def as_json(
+    families: Sequence[Family], results: Results, machine: Mapping[str, Any], **options: Any
+) -> dict[str, Any]:
+    """Return everything that was measured, samples included."""
+    return {
+        "format": FORMAT,
+        "machine": dict(machine),
+        "options": options,
+        "marks": [
+            {
+                "title": mark.title,
+                "bound": _bound(mark),
+                "value": (value := mark.value(results)),
+                "verdict": mark.verdict(value),
+            }
+            for mark in MARKS
+        ],
+        "families": [
+            {
+                "name": family.name,
+                "title": family.title,
+                "cases": [_case(result) for result in results[family.name]],
+            }
+            for family in families
+        ],
+    }
+
+
+def _case(result: CaseResult) -> dict[str, Any]:
+    return {
+        "name": result.case.name,
+        "failures": dict(result.failures),
+        "metrics": [_metric(result, metric) for metric in result.case.metrics],
+    }
+
+
+def _metric(result: CaseResult, metric: Metric) -> dict[str, Any]:
+    contenders = {}
+    for contender in result.case.contenders:
+        found = result.summary(contender.name, metric.name)
+        if found is not None:
+            contenders[contender.name] = {
+                "median": found.median,
+                "q1": found.q1,
+                "q3": found.q3,
+                "min": found.low,
+                "max": found.high,
+                "samples": result.samples[contender.name, metric.name],
+            }
+    ratios = {
+        f"{OURS}/{other}": ratio
+        for other in (LANGGRAPH, RAY)
+        if metric.compared and (ratio := result.ratio(metric.name, OURS, other)) is not None
+    }
+    return {
+        "name": metric.name,
+        "unit": metric.unit,
+        "better": metric.better,
+        "contenders": contenders,
+        "ratios": ratios,
+    }
+
+
+def as_markdown(
+    families: Sequence[Family], results: Results, machine: Mapping[str, Any], **options: Any
+) -> str:
+    """Return the report that people read."""
+    how = ", ".join(f"{key} {value}" for key, value in options.items())
+    lines = [
+        f"Measured {machine['date']} on {machine['cores']} cores, {machine['memory_gb']} GB, "
+        f"{machine['system']}, Python {machine['python']}, distgraph {machine['distgraph']}, "
+        f"ray {machine['ray']}, langgraph {machine['langgraph']}; "
+        f"load before the start {machine['load_at_start']}; {how}.",
+        "",
+        *_marks(results),
+    ]
+    for family in families:
+        lines += ["", f"### {family.title}", "", family.note, "", *_table(results[family.name])]
+    return "\n".join(lines) + "\n"
+
+
+def _marks(results: Results) -> list[str]:
+    rows = []
+    for mark in MARKS:
+        value = mark.value(results)
+        shown = "" if value is None else number(value)
+        rows.append([mark.title, f"{_bound(mark)} {mark.unit}", shown, mark.verdict(value)])
+    return table(["mark", "bound", "measured", ""], rows)
+
+
+def _bound(mark: Mark) -> str:
+    return f"≤ {number(mark.at_most)}" if mark.at_most is not None else f"≥ {mark.at_least:,.0f}"
+
+
+def _table(results: Sequence[CaseResult]) -> list[str]:
+    present = {c.name for r in results for c in r.case.contenders}
+    columns = [name for name in TITLES if name in present]
+    ratios = [name for name in (LANGGRAPH, RAY) if name in present and OURS in present]
+    rows = []
+    for result in results:
+        for metric in result.case.metrics:
+            row = [result.case.name, f"{metric.name}, {metric.unit}"]
+            row += [_cell(result, name, metric) for name in columns]
+            row += [_ratio(result, metric, name) for name in ratios]
+            rows.append(row)
+    heads = [TITLES[name] for name in columns]
+    heads += [f"distgraph ÷ {TITLES[name]}" for name in ratios]
+    lines = table(["case", "", *heads], rows)
+    for result in results:
+        for name, reason in result.failures.items():
+            lines += ["", f"{result.case.name}: {TITLES[name]} failed ({reason})"]
+    return lines
+
+
+def _cell(result: CaseResult, contender: str, metric: Metric) -> str:
+    if contender in result.failures:
+        return "failed"
+    found = result.summary(contender, metric.name)
+    return "" if found is None else cell(found)
+
+
+def _ratio(result: CaseResult, metric: Metric, other: str) -> str:
+    ratio = result.ratio(metric.name, OURS, other) if metric.compared else None
+    return "" if ratio is None else f"{number(ratio)}×"
+
+
+def cell(found: Summary) -> str:
+    """Return a median, with its quartiles where there were several repetitions."""
+    if found.count == 1:
+        return number(found.median)
+    return f"{number(found.median)} ({number(found.q1)}–{number(found.q3)})"
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, whole from 100 on."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    digits = 2 if abs(value) < 1 else 1 if abs(value) >= 10 else 2
+    shown = f"{value:.{digits}f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table: text to the left, figures to the right."""
+    ruler = [":--" if i < 2 else "--:" for i in range(len(heads))]
+    return [_row(heads), _row(ruler), *(_row(row) for row in rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+
+
+def into_page(page: str, report: str) -> str:
+    """Put a report between the markers of a page of the documentation.
+
+    Raises:
+        ValueError: The page has no markers.
+    """
+    before, start, rest = page.partition(_START)
+    _, end, after = rest.partition(_END)
+    if not start or not end:
+        raise ValueError(f"the page has no {_START} … {_END} to put the results between")
+    return f"{before}{_START}\n\n{report.strip()}\n\n{_END}{after}"
