@@ -34,7 +34,15 @@ def ensure_ray() -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "include_dashboard": False}
     if address:
         options = {"logging_level": logging.ERROR, "address": address}
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise UnsupportedClusterError(
+            f"this process and the cluster at {address} do not fit: {error}. Install the same "
+            "versions of Python and Ray here and on every node"
+        ) from error
     if address:
         logger.info("connected to the Ray cluster at %s", address)
     else:

@@ -7,6 +7,7 @@ has a thread, which waits for outcomes and carries out what the engine makes of 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import ray
@@ -25,6 +26,9 @@ from distgraph.serde.program import extend_path
 
 CALLERS = 64
 """Caller processes that can watch a driver at the same time."""
+
+GRAPHS = 256
+"""Graphs that are kept; of more, those that were not used for longest are forgotten."""
 
 _REGISTRATION = 60.0
 """Seconds that a run waits for its graph, which its caller has sent before it."""
@@ -63,7 +67,7 @@ class SuperstepDriver:
         self.executors = Executors()
         self.reaper = Reaper()
         self._changed = threading.Condition()
-        self._graphs: dict[str, Graph | BaseException] = {}
+        self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
 
     @ray.method(concurrency_group="programs")
@@ -77,6 +81,10 @@ class SuperstepDriver:
             graph = error
         with self._changed:
             self._graphs[digest] = graph
+            used = {run.program for run in self._runs.values()}
+            unused = [known for known in self._graphs if known not in used]
+            for oldest in unused[: max(0, len(self._graphs) - GRAPHS)]:
+                del self._graphs[oldest]
             self._changed.notify_all()
 
     @ray.method(concurrency_group="programs")
@@ -135,6 +143,7 @@ class SuperstepDriver:
             if not self._changed.wait_for(lambda: digest in self._graphs, _REGISTRATION):
                 raise RunError(f"graph {digest[:12]} was never registered with the driver")
             graph = self._graphs[digest]
+            self._graphs.move_to_end(digest)
         if isinstance(graph, BaseException):
             raise SerializationError(
                 f"the driver cannot load the graph's channels and reducers: {graph}"

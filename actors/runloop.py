@@ -71,6 +71,11 @@ class RunLoop:
             driver.durations, slots.available(), start.max_concurrency
         )
 
+    @property
+    def program(self) -> str:
+        """Hash of the program of the run's graph."""
+        return self._start.program
+
     def begin(self) -> None:
         """Start the thread."""
         name = f"distgraph-run-{self._start.run_id[:8]}"

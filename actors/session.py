@@ -8,11 +8,13 @@ import os
 import pickle
 import threading
 import uuid
+from collections import OrderedDict
 from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.broker import StreamBrokerActor
 from actors.connect import check_versions, ensure_ray
@@ -50,14 +52,15 @@ class Session:
         self._changed = threading.Condition()
         self._boxes: dict[str, Mailbox] = {}
         self._acks: dict[str, int] = {}
-        self._registered: set[str] = set()
+        self._registered: OrderedDict[str, None] = OrderedDict()
+        near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self.broker: Any = StreamBrokerActor.options(
-            name=broker_name(self.id), namespace=NAMESPACE
+            name=broker_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
         ).remote(
             _limit("BYTES", 16 << 20), _limit("EVENTS", 100_000), _limit("RETAINED_BYTES", 1 << 20)
         )
         self.driver: Any = SuperstepDriverActor.options(
-            name=driver_name(self.id), namespace=NAMESPACE
+            name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
         ).remote(self.id)
         versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
         check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
@@ -77,13 +80,18 @@ class Session:
         packed = self._packed(plan, digest)
         run_id = plan.options.run_id
         with self._changed:
+            if self.failure is not None:
+                raise self.failure
             if run_id in self._boxes:
                 raise ValueError(f"config['run_id']: run {run_id} is still going on")
             self._boxes[run_id] = box
             self._changed.notify_all()
             if digest not in self._registered:
                 self.driver.register.remote(digest, dumps_code(plan.graph.spec), blob, user_paths())
-                self._registered.add(digest)
+            self._registered[digest] = None
+            self._registered.move_to_end(digest)
+            if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
+                self._registered.popitem(last=False)
         started = self.driver.start.remote(packed)
         started.future().add_done_callback(lambda future: self._refused(run_id, future))
 
@@ -149,9 +157,12 @@ class Session:
 
     def _refused(self, run_id: str, future: Any) -> None:
         error = future.exception()
-        lost = self.failure is not None or isinstance(error, RayActorError)
-        if error is not None and not lost:
-            self._fail(run_id, RunError(f"the driver could not start run {run_id}: {error}"))
+        if isinstance(error, RayActorError):
+            error = DriverLost(f"the superstep driver died before it had started run {run_id}")
+        elif error is not None:
+            error = RunError(f"the driver could not start run {run_id}: {error}")
+        if error is not None:
+            self._fail(run_id, error)
 
     def _fail(self, run_id: str, error: BaseException) -> None:
         box = self._boxes.get(run_id)

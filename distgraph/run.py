@@ -387,7 +387,7 @@ def _breakpoints(
     nodes: Literal["*"] | Sequence[str] | None, spec: Any, option: str
 ) -> tuple[str, ...] | Literal["*"] | None:
     if nodes is None or nodes == "*":
-        return nodes  # type: ignore[return-value]
+        return nodes
     unknown = [name for name in nodes if name not in spec.nodes]
     if unknown:
         raise ValueError(
