@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.broker import StreamBrokerActor
 from actors.connect import check_versions, ensure_ray
-from actors.driver import StartRun, SuperstepDriverActor
+from actors.driver import GRAPHS, StartRun, SuperstepDriverActor
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
 from distgraph.backends.base import RunPlan

@@ -209,8 +209,8 @@ CASES = [
         cycle,
         _items("beside", "count0", "beside", "count1", "beside", "count2", n=3),
     ),
-    Case("map_reduce", map_reduce, _items("split", 9, 1, 4, "beside", "last")),
-    Case("commands", commands, _items("beside", "lead", "b:sent", "a")),
+    Case("map_reduce", map_reduce, _items("split", "beside", 9, 1, 4, "last")),
+    Case("commands", commands, _items("beside", "lead", "a", "b:sent")),
     Case("nested", nested, _items("i1", "i2", "m1", "o1", "last")),
     Case(
         "nested_sends",
