@@ -129,16 +129,17 @@ class RunLoop:
             self._carry_out(self._coordinator.cancel())
 
     def _flush(self) -> None:
-        """Tell the broker what happened, then start what is next: the stream's order comes first.
+        """Start what is next, and tell the broker what happened.
 
-        At most a few batches are in flight: what happens meanwhile is told in one.
+        At most a few batches are in flight: what happens meanwhile is told in one. A worker may be
+        faster than the news of its admission; the log holds its events until then.
         """
+        self._send()
         if self._ops and (self._in_flight < _IN_FLIGHT or self._finished):
             ops, self._ops = self._ops, []
             self._batches += 1
             self._in_flight += 1
             self._drive(self._batches, pickle.dumps(ops, 5))
-        self._send()
 
     def _collapse(self, error: BaseException) -> None:
         """The loop itself failed: a bug, or user code in a reducer that did the unexpected."""

@@ -57,6 +57,8 @@ class Coordinator:
     ) -> None:
         self._machine = Machine(spec, options)
         self._modes = options.stream.modes
+        # where nothing is streamed, no worker publishes: there is nothing to put in order
+        self._silent = not options.stream.modes
         self._encode = encode
         self._want_output = want_output
         self._now = now
@@ -78,11 +80,12 @@ class Coordinator:
         if self._machine.finished or key not in self._admitted:
             return Actions()
         self._admitted.discard(key)
-        if outcome.extra.get("lost"):
-            gate: Op = Fence(*key)
-        else:
-            gate = Commit(*key, outcome.published, outcome.tail)
-        return self._feed(AttemptEnded(outcome), [gate])
+        ops: list[Op] = []
+        if not self._silent:
+            lost = outcome.extra.get("lost")
+            gate = Fence(*key) if lost else Commit(*key, outcome.published, outcome.tail)
+            ops.append(gate)
+        return self._feed(AttemptEnded(outcome), ops)
 
     def cancel(self) -> Actions:
         """End the run."""
@@ -103,11 +106,13 @@ class Coordinator:
             if isinstance(instruction, StartTask):
                 request = instruction.request
                 self._admitted.add((request.task_id, request.attempt))
-                actions.ops.append(Admit(request.task_id, request.attempt, request.step))
+                if not self._silent:
+                    actions.ops.append(Admit(request.task_id, request.attempt, request.step))
                 actions.start.append(instruction)
             elif isinstance(instruction, CancelTask):
                 self._admitted.discard((instruction.task_id, instruction.attempt))
-                actions.ops.append(Fence(instruction.task_id, instruction.attempt))
+                if not self._silent:
+                    actions.ops.append(Fence(instruction.task_id, instruction.attempt))
                 actions.cancel.append(instruction)
             else:
                 actions.finished = instruction
