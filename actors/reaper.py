@@ -78,6 +78,7 @@ class Reaper:
 
 def _ask(ref: Any, *, force: bool) -> None:
     try:
-        ray.cancel(ref, force=force)
+        # not recursive: an attempt's own calls go to the broker and the driver, which must live
+        ray.cancel(ref, force=force, recursive=False)
     except (ValueError, TypeError):  # an actor's task cannot be forced, a finished one not found
         return

@@ -74,7 +74,7 @@ class Session:
         """Start a run whose deliveries go to ``box``.
 
         Raises:
-            SerializationError: The graph, the input, the context or a callback cannot travel.
+            SerializationError: The graph, the input or the context cannot travel.
         """
         blob, digest = plan.graph.blob.get()
         packed = self._packed(plan, digest)
@@ -101,7 +101,6 @@ class Session:
             ("input", plan.input),
             ("context", info.context),
             ("config", (info.configurable, info.tags, plan.options.metadata)),
-            ("callbacks", info.callbacks),
         ):
             try:
                 parts[name] = dumps_data(value)

@@ -75,7 +75,7 @@ class RunError(DistgraphError, RuntimeError):
 
 
 class WorkerDied(RunError):
-    """The process or machine that ran a node is gone (killed, out of memory, ``sys.exit``)."""
+    """The process or machine that ran a node is gone: killed, crashed, out of memory."""
 
 
 class DriverLost(RunError):

@@ -19,10 +19,11 @@ from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metad
 from distgraph._keys import INTERRUPT, TASK_ID
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, Backend, RunPlan
+from distgraph.callbacks import CallerCallbacks
 from distgraph.engine.instructions import RunOptions
 from distgraph.errors import ParentCommand, RunCancelled
 from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import Event, StreamEvent
+from distgraph.streaming.envelope import CALLBACK_MODE, Event, StreamEvent
 from distgraph.streaming.modes import SKIP, StreamOptions
 from distgraph.types import GraphOutput
 from distgraph.worker.context import TaskContext, active_task, base_config
@@ -39,12 +40,13 @@ class _Call:
     backend: Backend
     stream: StreamOptions
     parent: TaskContext | None
+    callbacks: CallerCallbacks
 
     def chunks(self, event: StreamEvent) -> Iterator[Any]:
         """Turn an event into the caller's chunk, and pass it to the graph around this one."""
         if self.parent is not None:
             wanted = self.parent.run.stream
-            if wanted.subgraphs and event.mode in wanted.modes:
+            if event.mode in wanted.modes and (wanted.subgraphs or event.mode == CALLBACK_MODE):
                 self.parent.emit(Event(event.ns, event.mode, event.payload))
                 if event.mode == "messages":
                     self.parent.streamed.add(event.payload[0].id)
@@ -63,15 +65,24 @@ def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "error": error.rebuild()} if isinstance(error, ShippedError) else payload
 
 
-def _raise_failure(call: _Call, end: Mapping[str, Any]) -> None:
+def _failure(call: _Call, end: Mapping[str, Any]) -> BaseException | None:
+    """Return what a run that did not end well is to raise."""
     status = end["status"]
     if status == "error":
-        error = end["error"]
-        raise error.rebuild()
+        error: ShippedError = end["error"]
+        return error.rebuild()
     if status == "cancelled":
-        raise RunCancelled(f"run {call.plan.options.run_id} was cancelled")
-    if status == "command":
-        raise ParentCommand(end["value"])
+        return RunCancelled(f"run {call.plan.options.run_id} was cancelled")
+    return ParentCommand(end["value"]) if status == "command" else None
+
+
+def _run_id(given: Any) -> uuid.UUID:
+    if given is None:
+        return uuid.uuid4()
+    try:
+        return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
+    except ValueError:
+        raise ValueError(f"config['run_id'] must be a UUID, got {given!r}") from None
 
 
 class RunMethods:
@@ -230,29 +241,45 @@ class RunMethods:
     # --- one body for all of them ---------------------------------------------------------------
 
     def _iterate(self, call: _Call, end: dict[str, Any] | None = None) -> Iterator[Any]:
+        tell = call.callbacks
+        tell.call(tell.started(call.plan.input))
         handle = call.backend.start(call.plan, is_async=False)
         try:
             while True:
                 for event in handle.read():
                     if event.mode == END_MODE:
-                        _raise_failure(call, event.payload)
+                        failure = _failure(call, event.payload)
+                        if failure is not None:
+                            tell.call(tell.failed(failure))
+                            raise failure
+                        tell.call(tell.ended(event.payload["value"]))
                         if end is not None:
                             end.update(event.payload)
                         return
+                    if event.mode == CALLBACK_MODE:
+                        tell.call(event.payload)
                     yield from call.chunks(event)
         finally:
             handle.close()
 
     async def _aiterate(self, call: _Call, end: dict[str, Any] | None = None) -> AsyncIterator[Any]:
+        tell = call.callbacks
+        await tell.acall(tell.started(call.plan.input))
         handle = call.backend.start(call.plan, is_async=True)
         try:
             while True:
                 for event in await handle.aread():
                     if event.mode == END_MODE:
-                        _raise_failure(call, event.payload)
+                        failure = _failure(call, event.payload)
+                        if failure is not None:
+                            await tell.acall(tell.failed(failure))
+                            raise failure
+                        await tell.acall(tell.ended(event.payload["value"]))
                         if end is not None:
                             end.update(event.payload)
                         return
+                    if event.mode == CALLBACK_MODE:
+                        await tell.acall(event.payload)
                     for chunk in call.chunks(event):
                         yield chunk
         finally:
@@ -341,7 +368,9 @@ class RunMethods:
         spec = graph.spec
         if output_keys is None:
             output_keys = spec.output_channels if want_output else spec.stream_channels
-        run_id = merged.get("run_id") or uuid.uuid4()
+        if merged["callbacks"] or (parent and CALLBACK_MODE in parent.run.stream.modes):
+            request = StreamRequest(request.modes | {CALLBACK_MODE}, request.subgraphs)
+        run_id = _run_id(merged.get("run_id"))
         options = RunOptions(
             run_id=str(run_id),
             recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
@@ -362,14 +391,15 @@ class RunMethods:
             run_name=merged.get("run_name"),
             recursion_limit=options.recursion_limit,
             max_concurrency=merged.get("max_concurrency"),
-            callbacks=tuple(merged["callbacks"]),
             context=_context(context, graph.program.context_schema, parent),
             capture="messages" in request.modes or (parent is not None and parent.run.capture),
         )
         plan = RunPlan(graph, input, options, info, want_output)
         # inside a node the graph runs in the node's own process: no worker waits for a child
         backend = resolve(graph.backend if parent is None else "local")
-        return _Call(plan, backend, stream, parent)
+        name = merged.get("run_name") or graph.name
+        callbacks = CallerCallbacks(merged["callbacks"], name, merged, run_id)
+        return _Call(plan, backend, stream, parent, callbacks)
 
 
 def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:

@@ -7,6 +7,8 @@ step are sent alone, the others wait for what these took, but for no longer than
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -47,7 +49,8 @@ class Durations:
 
 @dataclass(slots=True)
 class _Queue(Generic[T]):
-    waiting: deque[T] = field(default_factory=deque)
+    waiting: deque[tuple[int, T]] = field(default_factory=deque)
+    """Attempts, each with its number in the order of arrival."""
     alone: bool = False
     probing: int = 0
     """Probes whose result is still out."""
@@ -68,11 +71,13 @@ class Batcher(Generic[T]):
         self._slots = max(1, slots)
         self._bound = bound
         self._queues: dict[Hashable, _Queue[T]] = {}
+        self._arrivals = itertools.count()
         self._in_flight = 0
 
     def add(self, node: Hashable, items: Sequence[T], *, alone: bool = False) -> None:
         """Queue attempts of a node that are ready. ``alone``: its attempts are never batched."""
-        self._queues.setdefault(node, _Queue(alone=alone)).waiting.extend(items)
+        queue = self._queues.setdefault(node, _Queue(alone=alone))
+        queue.waiting.extend(zip(self._arrivals, items, strict=False))
 
     def clear(self) -> None:
         """Drop whatever waits."""
@@ -80,30 +85,43 @@ class Batcher(Generic[T]):
 
     def waiting(self) -> list[T]:
         """Return the attempts that have not been sent."""
-        return [item for queue in self._queues.values() for item in queue.waiting]
+        return [item for queue in self._queues.values() for _, item in queue.waiting]
 
     def discard(self, item: T) -> bool:
         """Drop one attempt that waits. Return whether it did."""
         for queue in self._queues.values():
-            if item in queue.waiting:
-                queue.waiting.remove(item)
-                return True
+            for position, (_, waiting) in enumerate(queue.waiting):
+                if waiting == item:
+                    del queue.waiting[position]
+                    return True
         return False
 
     def take(self, now: float) -> list[tuple[Hashable, list[T]]]:
-        """Return the groups to send now, each with its node."""
+        """Return the groups to send now, each with its node, in the order of arrival.
+
+        The order matters under a bound: no node waits for another that is never without work.
+        """
         groups: list[tuple[Hashable, list[T]]] = []
-        for node, queue in list(self._queues.items()):
-            while queue.waiting and (self._bound is None or self._in_flight < self._bound):
-                size = 1 if queue.alone else self._size(node, queue, now)
-                if size == 0:
-                    break
-                count = min(size, len(queue.waiting))
-                groups.append((node, [queue.waiting.popleft() for _ in range(count)]))
-                self._in_flight += 1
-            if not queue.waiting and not queue.probing:
-                del self._queues[node]
+        heads = [(q.waiting[0][0], node) for node, q in self._queues.items() if q.waiting]
+        heapq.heapify(heads)
+        while heads and not self._full:
+            _, node = heapq.heappop(heads)
+            queue = self._queues[node]
+            size = 1 if queue.alone else self._size(node, queue, now)
+            if size == 0:
+                continue
+            count = min(size, len(queue.waiting))
+            groups.append((node, [queue.waiting.popleft()[1] for _ in range(count)]))
+            self._in_flight += 1
+            if queue.waiting:
+                heapq.heappush(heads, (queue.waiting[0][0], node))
+        for node in [n for n, q in self._queues.items() if not q.waiting and not q.probing]:
+            del self._queues[node]
         return groups
+
+    @property
+    def _full(self) -> bool:
+        return self._bound is not None and self._in_flight >= self._bound
 
     def _size(self, node: Hashable, queue: _Queue[T], now: float) -> int:
         """Return how many attempts go together, 0 to wait."""
@@ -135,6 +153,8 @@ class Batcher(Generic[T]):
 
     def deadline(self) -> float | None:
         """Return when ``take`` has more to give though nothing came back, None for never."""
+        if self._full:
+            return None
         waits = [
             q.since + PATIENCE
             for node, q in self._queues.items()

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 DRIVER = ""
 """The task id under which the driver publishes its own events."""
 
+CALLBACK_MODE = "callbacks"
+"""The mode of calls to the caller's LangChain callbacks. No caller can ask for it as a stream."""
+
 END_MODE = "end"
 """The mode of a run's terminal event, the last of every stream. No caller can ask for it."""
 

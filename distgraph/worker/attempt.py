@@ -7,7 +7,8 @@ import inspect
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -17,10 +18,11 @@ from distgraph.engine.outputs import read_value, read_values
 from distgraph.engine.spec import GraphProgram, NodeProgram, Write
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, NodeFailed, ParentCommand
 from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import Event, Segment
+from distgraph.streaming.envelope import CALLBACK_MODE, Event, Segment
 from distgraph.types import Command
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.context import TaskContext, build_context, entered
+from distgraph.worker.forward import node_manager
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
 
 HOST = socket.gethostname()
@@ -172,13 +174,37 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
 
 async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     value = node_input(node, task.request)
-    bound = node.program.bound
-    if bound is None:
+    if node.program.bound is None:
         return value
-    if on_loop and not node.program.is_async:
-        return await asyncio.to_thread(bound, value, task)
-    result = bound(value, task)
+    with _reported(task, value) as report:
+        result = await _bound(node.program, task, value, on_loop)
+        report(result)
+    return result
+
+
+async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: bool) -> Any:
+    assert program.bound is not None
+    if on_loop and not program.is_async:
+        return await asyncio.to_thread(program.bound, value, task)
+    result = program.bound(value, task)
     return await result if inspect.isawaitable(result) else result
+
+
+@contextmanager
+def _reported(task: TaskContext, value: Any) -> Iterator[Callable[[Any], object]]:
+    """Tell the caller's callbacks, if there are any, of the node as a run of its own."""
+    if CALLBACK_MODE not in task.run.stream.modes:
+        yield lambda result: None
+        return
+    run = node_manager(
+        task.config["callbacks"], task.request, task.run.run_id, task.run.tags, value
+    )
+    task.config["callbacks"] = run.get_child("seq:step:1")
+    try:
+        yield run.on_chain_end
+    except BaseException as error:
+        run.on_chain_error(error)
+        raise
 
 
 def node_input(node: LocatedNode, request: AttemptRequest) -> Any:

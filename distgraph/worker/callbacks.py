@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from distgraph.streaming.envelope import Event
+from distgraph.streaming.envelope import CALLBACK_MODE, Event
 from distgraph.worker.context import wants
+from distgraph.worker.forward import forwarding_handler
 from distgraph.worker.messages import make_handler
 from distgraph.worker.protocol import AttemptRequest, RunInfo
 
@@ -27,8 +28,8 @@ class AttemptCallbacks:
 def attempt_callbacks(
     request: AttemptRequest, run: RunInfo, emit: Callable[[Event], None]
 ) -> AttemptCallbacks:
-    """Return the callbacks of one attempt. LangChain is imported only where tokens are streamed."""
-    handlers = list(run.callbacks or ())
+    """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
+    handlers = [forwarding_handler(emit)] if CALLBACK_MODE in run.stream.modes else []
     if not run.capture:
         return AttemptCallbacks(handlers or None)
     shown = "messages" in run.stream.modes and wants(run.stream, request)

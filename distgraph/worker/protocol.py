@@ -90,5 +90,4 @@ class RunInfo:
     max_concurrency: int | None = None
     capture: bool = False
     """Whether tokens are captured, here or in the graph around this one: models then stream."""
-    callbacks: Any = None
     context: Any = None

@@ -48,15 +48,3 @@ def test_the_input_is_left_as_it_was(engine):
     builder = engine.StateGraph(Items).add_node("a", adds("a")).add_edge(engine.START, "a")
     assert engine.compile(builder).invoke(given) == {"items": ["x", "a"]}
     assert given == {"items": ["x"]}
-
-
-def test_nodes_that_mutate_the_state_do_not_change_it_for_later_nodes(ours):
-    if ours.name == "local":
-        pytest.skip("in one process the state's objects may be shared")
-
-    def mutate(state):
-        state["items"].append("leaked")
-
-    builder = ours.StateGraph(Items).add_node("mutate", mutate).add_node("b", adds("b"))
-    builder.add_edge(ours.START, "mutate").add_edge("mutate", "b")
-    assert ours.compile(builder).invoke({"items": ["x"]}) == {"items": ["x", "b"]}

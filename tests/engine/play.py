@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from distgraph._keys import INTERRUPT
 from distgraph.backends.coordinator import Actions, Coordinator
 from distgraph.engine.ids import NewCheckpointId
 from distgraph.engine.instructions import (
@@ -181,7 +182,7 @@ def check_order(play: Play) -> None:
         steps[ns] = step
         if not isinstance(said, Emit):
             continue
-        if said.mode == "values":
+        if said.mode == "values" and INTERRUPT not in said.payload:
             assert (ns, step) not in values
             values[ns, step] = at
         else:

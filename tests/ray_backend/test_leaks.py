@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 
 import pytest
 
@@ -39,22 +40,36 @@ def settled(baseline, what):
         raise AssertionError(f"{error}\nbefore: {baseline}\n after: {Holdings.now()}") from None
 
 
+def wake_every_worker(ns):
+    """Keep both CPUs busy at once: Ray then has the worker process for each that it will keep."""
+
+    def busy(state):
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            pass
+
+    builder = ns.StateGraph(Items).add_node("one", busy).add_node("two", busy)
+    graph = ns.compile(builder.add_edge(ns.START, "one").add_edge(ns.START, "two"))
+    graph.invoke({"items": []})
+
+
 def rest():
     wait_for_free_cpus()
     gc.collect()
     return Holdings.now()
 
 
-def test_fifty_runs_leave_no_actor_process_thread_or_object(on_ray):
+def test_two_hundred_runs_leave_no_actor_process_thread_or_object(on_ray):
+    wake_every_worker(on_ray)
     graph = on_ray.compile(everything(on_ray))
     expected = graph.invoke({"items": []})
     for _ in range(5):
         list(graph.stream({"items": []}, stream_mode=["values", "custom"]))
     baseline = rest()
-    for _ in range(50):
+    for _ in range(200):
         chunks = list(graph.stream({"items": []}, stream_mode=["values", "custom"]))
         assert chunks[-1] == ("values", expected)
-    settled(baseline, "50 runs left nothing")
+    settled(baseline, "200 runs left nothing")
 
 
 def test_runs_that_fail_or_are_left_leave_nothing(on_ray):

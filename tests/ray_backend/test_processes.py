@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.graphs import Items
+from tests.support.graphs import Items, adds
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
 
@@ -65,3 +65,12 @@ def test_the_nodes_of_a_subgraph_run_in_parallel(on_ray):
     assert len({pid for pid, _, _ in spans}) == 2
     (_, begin_1, end_1), (_, begin_2, end_2) = spans
     assert max(begin_1, begin_2) < min(end_1, end_2), "they ran one after another"
+
+
+def test_a_node_that_mutates_its_state_does_not_change_it_for_later_nodes(on_ray):
+    def mutate(state):
+        state["items"].append("leaked")
+
+    builder = on_ray.StateGraph(Items).add_node("mutate", mutate).add_node("b", adds("b"))
+    builder.add_edge(on_ray.START, "mutate").add_edge("mutate", "b")
+    assert on_ray.compile(builder).invoke({"items": ["x"]}) == {"items": ["x", "b"]}

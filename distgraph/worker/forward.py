@@ -1,0 +1,98 @@
+"""The caller's LangChain callbacks, on the worker: every call of them becomes an event.
+
+Handlers hold what only their own process has (a list that collects, a file, a connection to a
+tracer), so they do not travel. Their calls do, in the run's stream, and are made on the caller's
+side in the order of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from distgraph.errors import SerializationError
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import dumps_data
+from distgraph.streaming.envelope import CALLBACK_MODE, Event
+from distgraph.worker.protocol import AttemptRequest
+
+IGNORED_BY = {
+    "on_chat_model_start": "ignore_chat_model",
+    "on_llm_start": "ignore_llm",
+    "on_llm_new_token": "ignore_llm",
+    "on_llm_end": "ignore_llm",
+    "on_llm_error": "ignore_llm",
+    "on_chain_start": "ignore_chain",
+    "on_chain_end": "ignore_chain",
+    "on_chain_error": "ignore_chain",
+    "on_tool_start": "ignore_agent",
+    "on_tool_end": "ignore_agent",
+    "on_tool_error": "ignore_agent",
+    "on_agent_action": "ignore_agent",
+    "on_agent_finish": "ignore_agent",
+    "on_retriever_start": "ignore_retriever",
+    "on_retriever_end": "ignore_retriever",
+    "on_retriever_error": "ignore_retriever",
+    "on_retry": "ignore_retry",
+    "on_text": None,
+    "on_custom_event": "ignore_custom_event",
+}
+"""Events of LangChain's handlers, and the attribute by which a handler declines each."""
+
+
+def forwarding_handler(emit: Callable[[Event], None]) -> Any:
+    """Return a handler that emits each of its calls in mode ``CALLBACK_MODE``."""
+    return _handler_class()(emit)
+
+
+def node_manager(
+    handlers: list[Any], request: AttemptRequest, run_id: str, tags: tuple[str, ...], value: Any
+) -> Any:
+    """Report that a node starts, and return its run manager: its child is the node's callbacks."""
+    from langchain_core.callbacks.manager import CallbackManager
+
+    manager = CallbackManager(
+        handlers=[],
+        inheritable_handlers=handlers,
+        parent_run_id=UUID(run_id),
+        inheritable_tags=list(tags),
+        inheritable_metadata=dict(request.metadata),
+    )
+    manager.handlers = list(handlers)
+    manager.tags = [*tags, f"graph:step:{request.step}"]
+    manager.metadata = dict(request.metadata)
+    return manager.on_chain_start({}, value, name=request.node)
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return ShippedError.capture(value)
+    try:
+        dumps_data(value)
+    except SerializationError:
+        return repr(value)
+    return value
+
+
+@lru_cache(maxsize=1)
+def _handler_class() -> type[Any]:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class ForwardingHandler(BaseCallbackHandler):
+        run_inline = True
+
+        def __init__(self, emit: Callable[[Event], None]) -> None:
+            self._emit = emit
+
+    def forwarded(name: str) -> Callable[..., None]:
+        def call(self: Any, *args: Any, **kwargs: Any) -> None:
+            sent = tuple(map(_portable, args)), {k: _portable(v) for k, v in kwargs.items()}
+            self._emit(Event((), CALLBACK_MODE, (name, *sent)))
+
+        return call
+
+    for name in IGNORED_BY:
+        setattr(ForwardingHandler, name, forwarded(name))
+    return ForwardingHandler

@@ -1,0 +1,603 @@
+"""The backend that runs everything in this process: who waits for whom, and that nobody hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import operator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import pytest
+from typing_extensions import TypedDict
+
+from distgraph.backends.base import END_MODE, RunPlan
+from distgraph.backends.local import LocalBackend, LocalRun
+from distgraph.engine.instructions import RunOptions
+from distgraph.errors import NodeFailed, RunCancelled
+from distgraph.graph import END, START, StateGraph
+from distgraph.types import Command
+from distgraph.worker.protocol import RunInfo, StreamRequest
+
+pytestmark = pytest.mark.timeout(20)
+
+WAIT = 10.0
+"""Seconds after which a test gives up on an event."""
+
+
+def append(left: list[Any], right: list[Any]) -> list[Any]:
+    if right == ["exit"]:
+        sys.exit(3)
+    return left + right
+
+
+class State(TypedDict, total=False):
+    items: Annotated[list[Any], append]
+
+
+class Anything(TypedDict, total=False):
+    value: Any
+
+
+def graph(*nodes: Callable[..., Any], schema: Any = State, **compiling: Any) -> Any:
+    """A graph of nodes side by side, named after their functions."""
+    made = StateGraph(schema)
+    for node in nodes:
+        made.add_node(node.__name__, node).add_edge(START, node.__name__)
+    return made.compile(backend="local", **compiling)
+
+
+def named(name: str, node: Callable[..., Any]) -> Callable[..., Any]:
+    node.__name__ = name
+    return node
+
+
+class Gate:
+    """Where nodes wait until they are let go, and tests until a node has come."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+        self.left = threading.Event()
+
+    def node(self, state: Any, writer: Any) -> Any:
+        writer("before")
+        self.reached.set()
+        assert self.opened.wait(WAIT)
+        try:
+            writer("after")
+        finally:
+            self.left.set()
+        return {"items": ["gate"]}
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.opened.set()
+
+
+def start(compiled: Any, value: Any, *modes: str, **info: Any) -> LocalRun:
+    """Start a run without the caller's iterator."""
+    request = StreamRequest(frozenset(modes))
+    plan = RunPlan(
+        compiled,
+        value,
+        RunOptions("run", 25, request),
+        RunInfo("run", request, **info),
+        want_output=True,
+    )
+    return LocalBackend().start(plan, is_async=False)
+
+
+def read_all(run: LocalRun) -> list[Any]:
+    events: list[Any] = []
+    while not events or events[-1].mode != END_MODE:
+        events += run.read()
+    return events
+
+
+# --- leaving early --------------------------------------------------------------------------------
+
+
+def test_break_cancels_the_run_and_a_late_writer_raises(gate: Gate) -> None:
+    errors = []
+
+    def node(state, writer):
+        try:
+            return gate.node(state, writer)
+        except RunCancelled as error:
+            errors.append(str(error))
+            raise
+
+    stream = graph(node).stream({"items": []}, stream_mode="custom")
+    for chunk in stream:
+        assert chunk == "before"
+        break
+    stream.close()
+    gate.opened.set()
+    assert gate.left.wait(WAIT)
+    (text,) = errors
+    assert "'node'" in text and "'custom'" in text
+
+
+def test_closing_does_not_wait_for_a_node_at_work(gate: Gate) -> None:
+    stream = graph(named("gate", lambda state, writer: gate.node(state, writer))).stream(
+        {"items": []}, stream_mode="custom"
+    )
+    assert next(stream) == "before"
+    began = time.monotonic()
+    stream.close()
+    assert time.monotonic() - began < 1
+    assert not gate.left.is_set()
+
+
+def test_an_exception_in_the_loop_cancels_the_run(gate: Gate) -> None:
+    def looking() -> None:
+        for _ in graph(named("g", lambda s, writer: gate.node(s, writer))).stream(
+            {"items": []}, stream_mode="custom"
+        ):
+            raise LookupError("of the caller")
+
+    with pytest.raises(LookupError, match="of the caller"):
+        looking()
+    gc.collect()
+    gate.opened.set()
+    assert gate.left.wait(WAIT)
+
+
+def test_no_step_follows_the_one_that_was_left(gate: Gate) -> None:
+    ran = threading.Event()
+
+    def node(state, writer):
+        try:
+            gate.node(state, writer)
+        except RunCancelled:
+            return {"items": ["anyway"]}
+
+    def after(state):
+        ran.set()
+
+    made = StateGraph(State).add_node(node).add_node(after)
+    made.add_edge(START, "node").add_edge("node", "after")
+    stream = made.compile(backend="local").stream({"items": []}, stream_mode="custom")
+    next(stream)
+    stream.close()
+    gate.opened.set()
+    assert gate.left.wait(WAIT)
+    assert not ran.wait(0.05)
+
+
+def test_aclose_cancels_coroutines_where_they_wait() -> None:
+    ended = []
+
+    async def node(state, writer):
+        writer("before")
+        try:
+            await asyncio.sleep(WAIT)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def main() -> None:
+        stream = graph(node).astream({"items": []}, stream_mode="custom")
+        assert await stream.__anext__() == "before"
+        await stream.aclose()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ended == ["cancelled"]
+
+    asyncio.run(main())
+
+
+def test_cancelling_the_caller_s_task_cancels_its_run() -> None:
+    ended = []
+
+    async def main() -> None:
+        reached = asyncio.Event()
+
+        async def node(state):
+            reached.set()
+            try:
+                await asyncio.sleep(WAIT)
+            finally:
+                ended.append("left")
+
+        caller = asyncio.create_task(graph(node).ainvoke({"items": []}))
+        await reached.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ended == ["left"]
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_of_a_run_that_was_left_is_cancelled_on_the_background_loop() -> None:
+    ended = threading.Event()
+
+    async def node(state, writer):
+        writer("before")
+        try:
+            await asyncio.sleep(WAIT)
+        finally:
+            ended.set()
+
+    stream = graph(node).stream({"items": []}, stream_mode="custom")
+    next(stream)
+    stream.close()
+    assert ended.wait(WAIT)
+
+
+def test_closing_twice_and_behind_the_end_does_nothing() -> None:
+    run = start(graph(named("a", lambda s: {"items": ["a"]})), {"items": []})
+    events = read_all(run)
+    run.close()
+    run.close()
+    assert events[-1].payload["status"] == "done"
+    other = start(graph(named("a", lambda s: {"items": ["a"]})), {"items": []})
+    other.close()
+    other.close()
+    assert read_all(other)[-1].payload["status"] in ("cancelled", "done")
+
+
+# --- loops and threads ----------------------------------------------------------------------------
+
+
+def test_async_nodes_run_on_the_caller_s_loop() -> None:
+    seen: list[Any] = []
+
+    async def node(state):
+        seen.append(asyncio.get_running_loop())
+
+    async def main() -> None:
+        await graph(node).ainvoke({"items": []})
+        assert seen == [asyncio.get_running_loop()]
+
+    asyncio.run(main())
+
+
+def test_async_nodes_of_a_synchronous_caller_share_a_loop_in_the_background() -> None:
+    seen: list[Any] = []
+
+    async def node(state):
+        seen.append((asyncio.get_running_loop(), threading.current_thread()))
+
+    graph(node).invoke({"items": []})
+    graph(node).invoke({"items": []})
+    assert seen[0] == seen[1]
+    assert seen[0][1] is not threading.current_thread() and seen[0][1].daemon
+
+
+def test_synchronous_nodes_do_not_block_the_caller_s_loop() -> None:
+    ticked = threading.Event()
+
+    def node(state):
+        assert ticked.wait(WAIT)
+        return {"items": ["node"]}
+
+    async def main() -> Any:
+        asyncio.get_running_loop().call_later(0.01, ticked.set)
+        return await graph(node).ainvoke({"items": []})
+
+    assert asyncio.run(main()) == {"items": ["node"]}
+
+
+def test_synchronous_nodes_of_a_step_run_side_by_side() -> None:
+    barrier = threading.Barrier(20)
+    nodes = [named(f"n{i:02}", lambda state: [barrier.wait(WAIT)] and None) for i in range(20)]
+    graph(*nodes).invoke({"items": []})
+
+
+def test_a_thousand_coroutines_wait_at_once() -> None:
+    at_once, peak = 0, 0
+
+    async def node(state):
+        nonlocal at_once, peak
+        at_once += 1
+        peak = max(peak, at_once)
+        while peak < 200:
+            await asyncio.sleep(0)
+        at_once -= 1
+
+    made = StateGraph(State)
+    for i in range(200):
+        made.add_node(f"n{i}", node).add_edge(START, f"n{i}")
+    made.compile(backend="local").invoke({"items": []})
+    assert peak == 200
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["sync", "async", "mixed"])
+def test_no_more_nodes_are_at_work_than_max_concurrency(bound: int, kind: str) -> None:
+    lock, at_once, peak = threading.Lock(), 0, 0
+
+    def enter(change: int) -> None:
+        nonlocal at_once, peak
+        with lock:
+            at_once += change
+            peak = max(peak, at_once)
+
+    def plain(state):
+        enter(1)
+        time.sleep(0.002)
+        enter(-1)
+
+    async def coroutine(state):
+        enter(1)
+        await asyncio.sleep(0.002)
+        enter(-1)
+
+    made = StateGraph(State)
+    for i in range(8):
+        is_async = kind == "async" or (kind == "mixed" and i % 2)
+        made.add_node(f"n{i}", coroutine if is_async else plain).add_edge(START, f"n{i}")
+    made.compile(backend="local").invoke({"items": []}, {"max_concurrency": bound})
+    assert peak == bound
+
+
+# --- siblings of a node that leaves its graph -----------------------------------------------------
+
+
+def leaving(*siblings: tuple[str, Any], leave: Any, after: Any = None) -> Any:
+    """A subgraph one node of which leads the graph around it on."""
+    child = StateGraph(State).add_node("leave", leave).add_edge(START, "leave")
+    for name, node in siblings:
+        child.add_node(name, node).add_edge(START, name)
+    made = StateGraph(State).add_node("child", child.compile()).add_edge(START, "child")
+    made.add_node("target", after or (lambda state: {"items": ["target"]}))
+    return made.compile(backend="local")
+
+
+def leave(state: Any) -> Any:
+    return Command(graph=Command.PARENT, goto="target")
+
+
+def test_what_waits_for_a_slot_and_is_cancelled_never_runs() -> None:
+    ran = []
+    compiled = leaving(("sibling", lambda state: ran.append(1)), leave=leave)
+    assert compiled.invoke({"items": []}, {"max_concurrency": 1}) == {"items": ["target"]}
+    assert ran == []
+
+
+@pytest.mark.parametrize("bound", [1, 2, None])
+def test_a_coroutine_that_is_cancelled_before_it_begins_gives_its_slot_back(
+    bound: int | None,
+) -> None:
+    async def sibling(state):
+        await asyncio.sleep(0)
+
+    rounds = 0
+
+    def again(state):
+        nonlocal rounds
+        rounds += 1
+        return Command(goto="child" if rounds < 20 else END)
+
+    compiled = leaving(("sibling", sibling), leave=leave, after=again)
+    compiled.invoke({"items": []}, {"max_concurrency": bound})
+    assert rounds == 20
+
+
+# --- nothing hangs --------------------------------------------------------------------------------
+
+
+def test_sys_exit_in_a_node_is_a_failure_of_that_node() -> None:
+    def node(state):
+        sys.exit(7)
+
+    with pytest.raises(NodeFailed, match=r"node 'node' called sys.exit\(7\)"):
+        graph(node).invoke({"items": []})
+
+
+def test_sys_exit_in_a_reducer_ends_the_run() -> None:
+    def node(state):
+        return {"items": ["exit"]}
+
+    with pytest.raises(SystemExit):
+        graph(node).invoke({"items": []})
+
+
+def test_sys_exit_in_a_reducer_ends_the_run_of_an_async_caller() -> None:
+    async def node(state):
+        return {"items": ["exit"]}
+
+    async def main() -> None:
+        with pytest.raises(SystemExit):
+            await graph(node).ainvoke({"items": []})
+
+    asyncio.run(main())
+
+
+def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() -> None:
+    async def waits() -> Any:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="async def") as caught:
+        graph(named("node", lambda state: waits())).invoke({"items": []})
+    assert any("node 'node'" in note for note in getattr(caught.value, "__notes__", ["node 'node'"]))
+
+
+def nested(depth: int, node: Callable[..., Any]) -> Callable[..., Any]:
+    """A node that runs a graph that runs a graph …, the innermost of which runs ``node``."""
+    for level in range(depth):
+        inner = graph(named("node", node))
+
+        def call(state: Any, inner: Any = inner) -> Any:
+            return inner.invoke({"items": []})
+
+        node = named(f"level{level}", call)
+    return node
+
+
+def test_graphs_inside_nodes_do_not_wait_for_the_threads_of_those() -> None:
+    calls = [
+        named(f"n{i}", lambda state, call=nested(3, lambda s: {"items": [1]}): call(state))
+        for i in range(70)
+    ]
+    assert graph(*calls).invoke({"items": []}) == {"items": [1] * 70}
+
+
+def test_a_coroutine_that_blocks_on_a_graph_with_coroutines_does_not_hang() -> None:
+    async def innermost(state):
+        await asyncio.sleep(0)
+        return {"items": ["innermost"]}
+
+    inner = graph(innermost)
+
+    def between(state):
+        return inner.invoke({"items": []})
+
+    middle = graph(between)
+
+    async def outer(state):
+        return middle.invoke({"items": []})
+
+    assert graph(outer).invoke({"items": []}) == {"items": ["innermost"]}
+
+
+def test_threads_of_a_loop_are_not_what_graphs_inside_them_wait_for() -> None:
+    async def route(state):
+        return END
+
+    def compiled(*nodes: Any) -> Any:
+        made = StateGraph(State)
+        for node in nodes:
+            made.add_node(node.__name__, node).add_edge(START, node.__name__)
+            made.add_conditional_edges(node.__name__, route)
+        return made.compile(backend="local")
+
+    inner = compiled(named("inner", lambda state: {"items": [1]}))
+    calls = [
+        named(f"n{i}", lambda state: (time.sleep(0.01), inner.invoke({"items": []}))[1])
+        for i in range(40)
+    ]
+    assert compiled(*calls).invoke({"items": []}) == {"items": [1] * 40}
+
+
+# --- the consumer ---------------------------------------------------------------------------------
+
+
+def test_a_slow_consumer_holds_up_the_node_and_misses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 0
+
+    def node(state, writer):
+        nonlocal count
+        for i in range(50):
+            writer(i)
+            count = i + 1
+
+    from distgraph.backends import local
+    from distgraph.streaming.log import RunLog
+
+    monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
+    run = start(graph(node), {"items": []}, "custom")
+    deadline = time.monotonic() + WAIT
+    while count < 6 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert count == 6  # the limit, and the one that went over it
+    payloads = [e.payload for e in read_all(run) if e.mode == "custom"]
+    assert payloads == list(range(50))
+
+
+def test_a_node_that_waits_for_a_slow_consumer_is_freed_when_that_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = threading.Event()
+
+    def node(state, writer):
+        try:
+            while True:
+                writer("x")
+        except RunCancelled:
+            left.set()
+            raise
+
+    from distgraph.backends import local
+    from distgraph.streaming.log import RunLog
+
+    monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
+    run = start(graph(node), {"items": []}, "custom")
+    assert not left.wait(0.02)
+    run.close()
+    assert left.wait(WAIT)
+
+
+def test_events_travel_as_the_objects_that_they_are() -> None:
+    sent = object()
+
+    def node(state, writer):
+        writer(sent)
+
+    assert list(graph(node).stream({"items": []}, stream_mode="custom"))[0] is sent
+
+
+def test_state_that_cannot_be_pickled_works_here() -> None:
+    lock = threading.Lock()
+
+    def first(state):
+        return {"value": lock}
+
+    def second(state):
+        with state["value"]:
+            return None
+
+    made = StateGraph(Anything).add_node(first).add_node(second)
+    made.add_edge(START, "first").add_edge("first", "second")
+    assert made.compile(backend="local").invoke({"value": None})["value"] is lock
+
+
+# --- the caller's context -------------------------------------------------------------------------
+
+USER: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+
+def test_nodes_see_the_caller_s_context_variables() -> None:
+    def plain(state):
+        return {"items": [USER.get()]}
+
+    async def coroutine(state):
+        return {"items": [USER.get()]}
+
+    token = USER.set("me")
+    try:
+        assert graph(plain, coroutine).invoke({"items": []}) == {"items": ["me", "me"]}
+        assert asyncio.run(graph(plain, coroutine).ainvoke({"items": []})) == {
+            "items": ["me", "me"]
+        }
+    finally:
+        USER.reset(token)
+
+
+def test_what_a_node_sets_in_its_context_stays_its_own() -> None:
+    def a(state):
+        USER.set("a")
+
+    def b(state):
+        return {"items": [USER.get()]}
+
+    made = StateGraph(State).add_node(a).add_node(b).add_edge(START, "a").add_edge("a", "b")
+    assert made.compile(backend="local").invoke({"items": []}) == {"items": ["nobody"]}
+    assert USER.get() == "nobody"
+
+
+class Sum(TypedDict, total=False):
+    total: Annotated[int, operator.add]
+
+
+def test_runs_at_the_same_time_do_not_mix() -> None:
+    compiled = graph(
+        named("a", lambda s: {"total": 1}), named("b", lambda s: {"total": 2}), schema=Sum
+    )
+    results = compiled.batch([{"total": 10 * i} for i in range(30)])
+    assert results == [{"total": 10 * i + 3} for i in range(30)]

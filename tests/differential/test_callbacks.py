@@ -1,0 +1,130 @@
+"""``config["callbacks"]``: the caller's handlers hear of graph, nodes and models, in order."""
+
+import threading
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks.manager import CallbackManager
+from langchain_core.messages import HumanMessage
+
+from tests.support.models import EchoModel
+
+HI = {"messages": [HumanMessage("hi there", id="in")]}
+
+
+class Recorder(BaseCallbackHandler):
+    """Keeps what it hears: in a list, behind a lock, which can be sent nowhere."""
+
+    def __init__(self):
+        self.heard = []
+        self.lock = threading.Lock()
+        self.names = {}
+
+    def note(self, what, *more):
+        with self.lock:
+            self.heard.append((what, *more))
+
+    def on_chain_start(self, serialized, inputs, *, run_id, parent_run_id=None, **kwargs):
+        self.names[run_id] = kwargs["name"]
+        self.note("start", kwargs["name"], self.names.get(parent_run_id))
+
+    def on_chain_end(self, outputs, *, run_id, **kwargs):
+        self.note("end", self.names[run_id])
+
+    def on_chain_error(self, error, *, run_id, **kwargs):
+        self.note("error", self.names[run_id], type(error), str(error))
+
+    def on_chat_model_start(self, serialized, messages, *, parent_run_id, tags, metadata, **kwargs):
+        self.note("model", self.names[parent_run_id], tags, metadata["langgraph_node"])
+
+    def on_llm_new_token(self, token, **kwargs):
+        self.note("token", token)
+
+    def on_llm_end(self, response, **kwargs):
+        self.note("model end", response.generations[0][0].message.content)
+
+
+class AsyncRecorder(AsyncCallbackHandler):
+    def __init__(self):
+        self.tokens = []
+
+    async def on_llm_new_token(self, token, **kwargs):
+        self.tokens.append(token)
+
+
+def talks(ns, is_async=False):
+    def call(state):
+        return {"messages": [EchoModel().invoke(state["messages"])]}
+
+    async def acall(state):
+        return {"messages": [await EchoModel().ainvoke(state["messages"])]}
+
+    builder = ns.StateGraph(ns.MessagesState).add_node("call", acall if is_async else call)
+    return ns.compile(builder.add_edge(ns.START, "call"))
+
+
+@pytest.mark.parametrize("mode", ["values", "messages"])
+def test_a_handler_hears_graph_node_and_model_in_order(engine, mode):
+    recorder = Recorder()
+    list(talks(engine).stream(HI, {"callbacks": [recorder], "tags": ["t"]}, stream_mode=mode))
+    tokens = ["echo", " ", "hi", " ", "there", ""] if mode == "messages" else []
+    assert recorder.heard == [
+        ("start", "LangGraph", None),
+        ("start", "call", "LangGraph"),
+        ("model", "call", ["seq:step:1", "t"], "call"),
+        *(("token", token) for token in tokens),
+        ("model end", "echo hi there"),
+        ("end", "call"),
+        ("end", "LangGraph"),
+    ]
+
+
+def test_invoke_and_a_run_name(engine):
+    recorder = Recorder()
+    talks(engine).invoke(HI, {"callbacks": CallbackManager([recorder]), "run_name": "mine"})
+    assert recorder.heard[0] == ("start", "mine", None)
+    assert recorder.heard[-1] == ("end", "mine")
+
+
+def test_a_failing_node_is_heard_of_with_its_own_exception(engine):
+    def boom(state):
+        raise LookupError("nothing there")
+
+    builder = engine.StateGraph(engine.MessagesState).add_node("boom", boom)
+    graph = engine.compile(builder.add_edge(engine.START, "boom"))
+    recorder = Recorder()
+    with pytest.raises(LookupError):
+        graph.invoke(HI, {"callbacks": [recorder]})
+    assert recorder.heard[2:] == [
+        ("error", "boom", LookupError, "nothing there"),
+        ("error", "LangGraph", LookupError, "nothing there"),
+    ]
+
+
+async def drain(stream):
+    return [chunk async for chunk in stream]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_async_handlers_are_awaited_on_the_callers_loop(engine, is_async):
+    import asyncio
+
+    recorder = AsyncRecorder()
+    graph = talks(engine, is_async)
+    stream = graph.astream(HI, {"callbacks": [recorder]}, stream_mode="messages")
+    asyncio.run(drain(stream))
+    assert recorder.tokens == ["echo", " ", "hi", " ", "there", ""]
+
+
+def test_a_graph_inside_a_node_is_heard_of_too(ours):
+    child = talks(ours)
+
+    def outer(state):
+        return {"messages": child.invoke(state)["messages"][-1:]}
+
+    builder = ours.StateGraph(ours.MessagesState).add_node("outer", outer)
+    recorder = Recorder()
+    ours.compile(builder.add_edge(ours.START, "outer")).invoke(HI, {"callbacks": [recorder]})
+    assert [entry for entry in recorder.heard if entry[0] == "model end"] == [
+        ("model end", "echo hi there")
+    ]
