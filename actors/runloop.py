@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray.exceptions import RayActorError
@@ -22,7 +22,6 @@ from distgraph import __version__, placement
 from distgraph.backends.batching import Batcher
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
 from distgraph.engine.instructions import StartTask
-from distgraph.engine.spec import NodeSpec
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
@@ -46,6 +45,7 @@ class _Group:
     node: Hashable
     starts: list[StartTask]
     ref: Any = None
+    sent: float = 0.0
     executor: Any = None
     """The executor that runs it; None for a Ray task."""
 
@@ -59,7 +59,7 @@ class RunLoop:
         self._inbox: queue.SimpleQueue[tuple[str, Any, Any]] = queue.SimpleQueue()
         self._groups: dict[tuple[str, int], _Group] = {}
         self._functions: dict[Hashable, Any] = {}
-        self._placements: dict[int, placement.Placement] = {}
+        self._placements: dict[Hashable, placement.Placement] = {}
         self._packer = StatePacker(ray.put)
         self._ops: list[Op] = []
         self._batches = 0
@@ -159,8 +159,9 @@ class RunLoop:
             elif not self._wanted(group):
                 self._cancel(group)
         for start in actions.start:
-            alone = self._placement(start.node).kind != "task"
-            self._batcher.add(self._key(start), (start,), alone=alone)
+            alone = self._placement(start).kind != "task" or start.request.timeout is not None
+            bound = None if start.part is None else start.part.max_concurrency
+            self._batcher.add(self._key(start), (start,), alone=alone, bound=bound)
         if actions.finished is not None:
             self._batcher.clear()
 
@@ -171,7 +172,7 @@ class RunLoop:
 
     def _key(self, start: StartTask) -> Hashable:
         request = start.request
-        return (self._start.program, request.graph_path, request.node, request.kind)
+        return (self._start.program, request.graph_path, request.node, request.kind, start.key)
 
     def _discard(self, task_id: str) -> None:
         for start in self._batcher.waiting():
@@ -221,6 +222,7 @@ class RunLoop:
         packed = pickle.dumps(tuple(packet), 5)
         for start in group.starts:
             self._groups[start.request.task_id, start.request.attempt] = group
+        group.sent = time.monotonic()
         group.ref = self._remote(group)(packed, *snapshots)
         group.ref.future().add_done_callback(lambda future: self._came_back(group, future))
 
@@ -231,20 +233,23 @@ class RunLoop:
             self._driver.executors.release(group.executor, lost=lost)
         self._inbox.put(("ended", group, _settled(future)))
 
-    def _placement(self, node: NodeSpec) -> placement.Placement:
-        known = self._placements.get(id(node))
+    def _placement(self, start: StartTask) -> placement.Placement:
+        key = self._key(start)
+        known = self._placements.get(key)
         if known is None:
-            known = placement.resolve(node.ray_options, node.is_async, node.name)
-            self._placements[id(node)] = known
+            is_async = start.request.is_async and start.request.kind != "writers"
+            known = placement.resolve(start.ray_options, is_async, start.node.name)
+            self._placements[key] = known
         return known
 
     def _remote(self, group: _Group) -> Any:
-        node = group.starts[0].node
-        chosen = self._placement(node)
+        start = group.starts[0]
+        chosen = self._placement(start)
         if chosen.kind == "task":
             function = self._functions.get(group.node)
             if function is None:
-                function = run_attempts_task.options(name=node.name, **chosen.options)
+                name = f"{start.node.name}.{start.key}" if start.key else start.node.name
+                function = run_attempts_task.options(name=name, **chosen.options)
                 self._functions[group.node] = function
             return function.remote
         group.executor = self._driver.executors.pick()
@@ -271,8 +276,13 @@ class RunLoop:
         outcomes = [loads(blob) for blob in pickle.loads(packed)] if error is None else []
         self._batcher.ended(group.node, [o.duration for o in outcomes])
         if error is not None:
+            late = time.monotonic() - group.sent
             for start in group.starts:
-                self._outcome(_lost(start, ShippedError.capture(typed(error, start))))
+                limit = start.request.timeout
+                if limit is not None and late >= limit:  # it resisted, and went with its process
+                    self._outcome(_lost(start, None, "timeout"))
+                else:
+                    self._outcome(_lost(start, ShippedError.capture(typed(error, start))))
         for outcome in outcomes:
             self._outcome(outcome)
 
@@ -288,12 +298,14 @@ def _settled(future: Future[Any]) -> _Result:
     return (None, error) if error is not None else (future.result(), None)
 
 
-def _lost(start: StartTask, error: ShippedError) -> AttemptOutcome:
+def _lost(
+    start: StartTask, error: ShippedError | None, status: Literal["error", "timeout"] = "error"
+) -> AttemptOutcome:
     """Return the outcome of an attempt that never came back: its stream is cut off."""
     return AttemptOutcome(
         task_id=start.request.task_id,
         attempt=start.request.attempt,
-        status="error",
+        status=status,
         error=error,
         extra={"lost": True},
     )

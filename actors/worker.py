@@ -23,7 +23,8 @@ from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.streaming.envelope import Event, Segment
 from distgraph.streaming.publisher import AttemptStream, Publisher
-from distgraph.worker.attempt import HOST, locate, run_async, run_sync
+from distgraph.worker.attempt import HOST, locate, run_async, run_sync, timed_out
+from distgraph.worker.deadline import run_abandonably, run_interruptibly
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
 
@@ -111,10 +112,10 @@ class WorkerProcess:
             request = unpack_request(item, snapshots)
             stream = self._stream(packet, run, request)
             try:
-                if locate(program, request).needs_loop:
+                if locate(program, request).needs_loop(request):
                     outcome = self._on_loop(run_async(program, request, run, stream))
                 else:
-                    outcome = run_sync(program, request, run, stream)
+                    outcome = _in_time(program, request, run, stream)
                 outcomes.append(pack(outcome, request))
             except BaseException:  # cancelled where nobody could catch it
                 stream.cancel()
@@ -155,6 +156,25 @@ class WorkerProcess:
         except BaseException:
             future.cancel()
             raise
+
+
+def _in_time(
+    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
+) -> AttemptOutcome:
+    """Run a synchronous attempt, and end it where it runs for too long."""
+
+    def attempt() -> AttemptOutcome:
+        return run_sync(program, request, run, stream)
+
+    if request.timeout is None:
+        return attempt()
+    if threading.current_thread() is not threading.main_thread():
+        left = run_abandonably(attempt, request.timeout, stream.close)
+        return timed_out(request, stream) if left is None else left
+    outcome, interrupted = run_interruptibly(attempt, request.timeout)
+    if outcome is None or (interrupted and outcome.status == "cancelled"):
+        return timed_out(request, stream)
+    return outcome
 
 
 @lru_cache(maxsize=256)

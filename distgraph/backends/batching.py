@@ -52,9 +52,23 @@ class _Queue(Generic[T]):
     waiting: deque[tuple[int, T]] = field(default_factory=deque)
     """Attempts, each with its number in the order of arrival."""
     alone: bool = False
+    bound: int | None = None
+    in_flight: int = 0
+    """Groups that have not come back."""
     probing: int = 0
     """Probes whose result is still out."""
     since: float = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether as many groups are in flight as may be."""
+        return self.bound is not None and self.in_flight >= self.bound
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing needs to be remembered of it."""
+        in_flight = self.in_flight if self.bound is not None else 0
+        return not self.waiting and not self.probing and not in_flight
 
 
 class Batcher(Generic[T]):
@@ -74,9 +88,20 @@ class Batcher(Generic[T]):
         self._arrivals = itertools.count()
         self._in_flight = 0
 
-    def add(self, node: Hashable, items: Sequence[T], *, alone: bool = False) -> None:
-        """Queue attempts of a node that are ready. ``alone``: its attempts are never batched."""
-        queue = self._queues.setdefault(node, _Queue(alone=alone))
+    def add(
+        self,
+        node: Hashable,
+        items: Sequence[T],
+        *,
+        alone: bool = False,
+        bound: int | None = None,
+    ) -> None:
+        """Queue attempts of a node that are ready.
+
+        ``alone``: its attempts are never batched. ``bound``: groups of it in flight at once.
+        """
+        queue = self._queues.setdefault(node, _Queue())
+        queue.alone, queue.bound = alone, bound
         queue.waiting.extend(zip(self._arrivals, items, strict=False))
 
     def clear(self) -> None:
@@ -107,15 +132,16 @@ class Batcher(Generic[T]):
         while heads and not self._full:
             _, node = heapq.heappop(heads)
             queue = self._queues[node]
-            size = 1 if queue.alone else self._size(node, queue, now)
+            size = 0 if queue.full else 1 if queue.alone else self._size(node, queue, now)
             if size == 0:
                 continue
             count = min(size, len(queue.waiting))
             groups.append((node, [queue.waiting.popleft()[1] for _ in range(count)]))
             self._in_flight += 1
+            queue.in_flight += 1
             if queue.waiting:
                 heapq.heappush(heads, (queue.waiting[0][0], node))
-        for node in [n for n, q in self._queues.items() if not q.waiting and not q.probing]:
+        for node in [n for n, q in self._queues.items() if q.idle]:
             del self._queues[node]
         return groups
 
@@ -146,9 +172,10 @@ class Batcher(Generic[T]):
         for duration in durations:
             self._durations.note(node, duration)
         queue = self._queues.get(node)
-        if queue is not None and queue.probing:
-            queue.probing -= 1
-            if not queue.waiting and not queue.probing:
+        if queue is not None:
+            queue.probing = max(0, queue.probing - 1)
+            queue.in_flight = max(0, queue.in_flight - 1)
+            if queue.idle:
                 del self._queues[node]
 
     def deadline(self) -> float | None:
@@ -158,6 +185,6 @@ class Batcher(Generic[T]):
         waits = [
             q.since + PATIENCE
             for node, q in self._queues.items()
-            if q.waiting and q.probing and self._durations.get(node) is None
+            if q.waiting and q.probing and not q.full and self._durations.get(node) is None
         ]
         return min(waits, default=None)

@@ -2,7 +2,7 @@
 
 It has the engine, the log and the attempt code of a cluster run; only the transport is missing.
 Events travel by reference. Synchronous nodes run in threads; async nodes run on the caller's event
-loop, or on one loop of their own for a synchronous caller.
+loop, or on a loop in the background for a synchronous caller.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from distgraph.backends.base import RunPlan
-from distgraph.backends.coordinator import Actions, Coordinator
+from distgraph.backends.coordinator import Actions, Coordinator, end_event
 from distgraph.engine.instructions import StartTask
 from distgraph.errors import RunCancelled
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.envelope import Event, Segment, StreamEvent
 from distgraph.streaming.log import RunLog
-from distgraph.worker.attempt import locate, run_async, run_sync
+from distgraph.worker.attempt import locate, run_async, run_sync, timed_out
+from distgraph.worker.deadline import run_abandonably
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
 
 _MAX_THREADS = 64
@@ -48,12 +49,22 @@ def backend() -> LocalBackend:
     return _BACKEND
 
 
-@lru_cache(maxsize=1)
-def _own_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop that async nodes run on for synchronous callers."""
+@cache
+def _own_loop(depth: int) -> asyncio.AbstractEventLoop:
+    """Return the loop that async nodes run on for synchronous callers.
+
+    Graphs inside nodes have a loop and its threads for each ``depth``: the node around them may
+    block its own while it waits for them.
+    """
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="distgraph-loop", daemon=True).start()
+    threading.Thread(target=_serve, args=(loop,), name="distgraph-loop", daemon=True).start()
     return loop
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):  # in a task that a node has started
+            loop.run_forever()
 
 
 class _Stream:
@@ -121,55 +132,108 @@ class LocalRun:
         if actions.ops:
             self._batch += 1
             self.log.drive(self._batch, actions.ops)
-        for cancel in actions.cancel:
-            future = self._tasks.pop((cancel.task_id, cancel.attempt), None)
-            if future is not None:
-                future.get_loop().call_soon_threadsafe(future.cancel)
+        cancelled = {(cancel.task_id, cancel.attempt) for cancel in actions.cancel}
+        for key in cancelled:
+            self._cancel(self._tasks.pop(key, None))
+        if cancelled and self._waiting:
+            self._waiting = deque(s for s in self._waiting if _key(s.request) not in cancelled)
         self._waiting.extend(actions.start)
         if actions.finished is not None:
-            self._waiting.clear()
-            if self._pool is not None:
-                self._pool.shutdown(wait=False, cancel_futures=True)
+            self._leave()
         bound = self._plan.info.max_concurrency
         while self._waiting and (bound is None or self._in_flight < bound):
             self._in_flight += 1
             self._launch(self._waiting.popleft())
         self.notify()
 
+    def _cancel(self, future: asyncio.Future[Any] | None) -> None:
+        if future is not None:
+            with suppress(RuntimeError):  # its loop was closed under the run
+                future.get_loop().call_soon_threadsafe(future.cancel)
+
+    def _leave(self) -> None:
+        """Start nothing any more."""
+        self._waiting.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _collapse(self, error: BaseException) -> None:
+        """The run itself failed: a bug, or user code in a reducer that did the unexpected."""
+        with self.changed:
+            for future in self._tasks.values():
+                self._cancel(future)
+            self._tasks.clear()
+            self._leave()
+            self.log.terminate([end_event("error", error=error)])
+            self.notify()
+
     def _launch(self, start: StartTask) -> None:
         request = start.request
-        key = (request.task_id, request.attempt)
-        self._tasks[key] = None
+        self._tasks[_key(request)] = None
         context = self._context.copy()
-        if not locate(self._plan.graph.program, request).needs_loop:
+        if not locate(self._plan.graph.program, request).needs_loop(request):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="distgraph-node")
             self._pool.submit(context.run, self._run_in_thread, request)
             return
-        loop = self._loop or _own_loop()
-        loop.call_soon_threadsafe(self._create_task, loop, key, request, context=context)
+        loop = self._loop or _own_loop(len(self._plan.options.ns))
+        loop.call_soon_threadsafe(self._create_task, loop, request, context=context)
 
     def _run_in_thread(self, request: AttemptRequest) -> None:
-        stream = _Stream(self, request, may_wait=True)
-        self._ended(run_sync(self._plan.graph.program, request, self._plan.info, stream))
-
-    def _create_task(
-        self, loop: asyncio.AbstractEventLoop, key: tuple[str, int], request: AttemptRequest
-    ) -> None:
         with self.changed:
-            if key not in self._tasks:  # cancelled before it began
+            wanted = _key(request) in self._tasks
+        outcome = None
+        if wanted:
+            stream = _Stream(self, request, may_wait=True)
+            try:
+                outcome = self._in_time(request, stream)
+            except BaseException as error:
+                self._collapse(error)
+        self._ended(request, outcome)
+
+    def _in_time(self, request: AttemptRequest, stream: _Stream) -> AttemptOutcome:
+        def attempt() -> AttemptOutcome:
+            return run_sync(self._plan.graph.program, request, self._plan.info, stream)
+
+        if request.timeout is None:
+            return attempt()
+        outcome = run_abandonably(attempt, request.timeout, stream.close)
+        return timed_out(request, stream) if outcome is None else outcome
+
+    def _create_task(self, loop: asyncio.AbstractEventLoop, request: AttemptRequest) -> None:
+        with self.changed:
+            if _key(request) not in self._tasks:
+                self._ended(request, None)
                 return
-            self._tasks[key] = loop.create_task(self._run_on_loop(request))
+            stream = _Stream(self, request, may_wait=False)
+            task = loop.create_task(
+                run_async(self._plan.graph.program, request, self._plan.info, stream)
+            )
+            task.add_done_callback(lambda done: self._left_loop(request, done))
+            self._tasks[_key(request)] = task
 
-    async def _run_on_loop(self, request: AttemptRequest) -> None:
-        stream = _Stream(self, request, may_wait=False)
-        self._ended(await run_async(self._plan.graph.program, request, self._plan.info, stream))
+    def _left_loop(self, request: AttemptRequest, task: asyncio.Future[AttemptOutcome]) -> None:
+        outcome = None
+        if not task.cancelled():  # else it was cancelled before its first step
+            error = task.exception()
+            if error is None:
+                outcome = task.result()
+            else:
+                self._collapse(error)
+        self._ended(request, outcome)
 
-    def _ended(self, outcome: AttemptOutcome) -> None:
+    def _ended(self, request: AttemptRequest, outcome: AttemptOutcome | None) -> None:
+        """An attempt has given its slot back. It has no outcome if it never began."""
         with self.changed:
-            self._tasks.pop((outcome.task_id, outcome.attempt), None)
+            self._tasks.pop(_key(request), None)
             self._in_flight -= 1
-            self._carry_out(self._coordinator.ended(outcome))
+            if self.log.ended:
+                return
+            try:
+                actions = Actions() if outcome is None else self._coordinator.ended(outcome)
+                self._carry_out(actions)
+            except BaseException as error:
+                self._collapse(error)
 
     # --- the consumer's side --------------------------------------------------------------------
 
@@ -211,3 +275,7 @@ class LocalRun:
         with self.changed:
             if not self._coordinator.finished:
                 self._carry_out(self._coordinator.cancel())
+
+
+def _key(request: AttemptRequest) -> tuple[str, int]:
+    return request.task_id, request.attempt

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distgraph.engine.spec import NodeSpec
+from distgraph.engine.spec import NodeSpec, PartOptions
 from distgraph.serde.exceptions import ShippedError
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, StreamRequest
 
@@ -60,11 +60,20 @@ InputEvent = RunStarted | AttemptEnded | CancelRequested
 
 @dataclass(frozen=True, slots=True)
 class StartTask:
-    """Run this attempt on a worker. ``versions`` name the state values for caches on the way."""
+    """Run this attempt on a worker."""
 
     request: AttemptRequest
     node: NodeSpec
     versions: Mapping[str, Any]
+    """Versions of the state values, for caches on the way."""
+    key: str = ""
+    """Of a part, within its node; "" for the node itself."""
+    part: PartOptions | None = None
+
+    @property
+    def ray_options(self) -> Mapping[str, Any]:
+        """Where the attempt is to run."""
+        return self.node.ray_options if self.part is None else self.part.ray_options
 
 
 @dataclass(frozen=True, slots=True)

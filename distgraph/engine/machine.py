@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from distgraph import _keys as k
 from distgraph.engine.ids import NewCheckpointId, derived_checkpoint_ids
@@ -34,8 +34,8 @@ from distgraph.engine.outputs import (
     update_of,
     with_interrupts,
 )
-from distgraph.engine.spec import GraphSpec, Write
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.spec import GraphSpec, Part, PartOptions, Split, Write
+from distgraph.engine.superstep import Pieces, Superstep, Task
 from distgraph.errors import (
     EmptyInputError,
     GraphRecursionError,
@@ -236,49 +236,85 @@ class Machine:
                 (frame, task),
             )
             self._begin(child, {} if value is None else value)
+        elif node.split is not None:
+            self._start_split(frame, task, node.split)
         elif node.inline is not None:
             self._write_inline(frame, task, frame.graph.input_of(task))
         else:
-            self._dispatch(frame, task, "node", None)
+            self._dispatch(frame, task, "node", task.input)
 
-    def _dispatch(self, frame: _Frame, task: Task, kind: str, value: Any) -> None:
+    def _start_split(self, frame: _Frame, task: Task, split: Split) -> None:
+        """Start each part of a task's work as an attempt of its own."""
+        try:
+            value = frame.graph.input_of(task)
+            if task.pulled and task.node.mapper is not None:
+                value = task.node.mapper(value)
+            parts = split.parts(value)
+            options = [split.options(part.key) for part in parts or ()]
+        except Exception as error:
+            self._fail(frame, error, task)
+            return
+        if parts is None:
+            self._dispatch(frame, task, "node", task.input)
+            return
+        task.pieces = Pieces(value, parts, [None] * len(parts), len(parts))
+        for index, (part, how) in enumerate(zip(parts, options, strict=True)):
+            self._dispatch(frame, task, "part", part.input, (index, part, how))
+        if not parts:
+            self._join(frame, task, task.pieces)
+
+    def _dispatch(
+        self,
+        frame: _Frame,
+        task: Task,
+        kind: Literal["node", "part", "writers"],
+        value: Any,
+        piece: tuple[int, Part, PartOptions] | None = None,
+    ) -> None:
         graph, node = frame.graph, task.node
+        part = None if piece is None else piece[2]
+        attempt_id = task.id if piece is None else f"{task.id}{_PART}{piece[0]}"
         names: list[str] = []
         managed: dict[str, Any] = {}
         reads: tuple[str, ...] | str | None = None
-        if kind == "node" and task.pulled:
+        if task.pulled and (piece[1].reads_state if piece is not None else kind == "node"):
             reads = node.channels
             for key in (reads,) if isinstance(reads, str) else reads:
                 if key in graph.spec.managed:
                     managed[key] = graph.managed_value(key)
                 else:
                     names.append(key)
-        names += [c for c in node.branch_channels if c not in graph.spec.managed and c not in names]
-        managed.update(
-            (c, graph.managed_value(c)) for c in node.branch_channels if c in graph.spec.managed
-        )
+        for key in () if kind == "part" else node.branch_channels:
+            if key in graph.spec.managed:
+                managed[key] = graph.managed_value(key)
+            elif key not in names:
+                names.append(key)
         state = read_values(graph.channels, names)
-        self._running[task.id] = (frame, task)
+        self._running[attempt_id] = (frame, task)
         self._story.append(("start", task.name, task.id, "attempt", task.attempt, "of", graph.step))
         self._out.append(
             StartTask(
                 AttemptRequest(
-                    task_id=task.id,
+                    task_id=attempt_id,
                     attempt=task.attempt,
                     graph_path=frame.path,
                     node=task.name,
                     ns=frame.ns,
                     step=graph.step,
                     stop=graph.stop,
-                    kind="writers" if kind == "writers" else "node",
-                    input=value if kind == "writers" else task.input,
+                    kind=kind,
+                    input=value,
                     reads=reads,
                     state=state,
                     managed=managed,
+                    timeout=None if part is None else part.timeout,
+                    is_async=node.is_async if part is None else part.is_async,
                     metadata=task.metadata,
                 ),
                 node,
                 {c: graph.versions[c] for c in state if c in graph.versions},
+                "" if piece is None else piece[1].key,
+                part,
             )
         )
 
@@ -316,7 +352,9 @@ class Machine:
         frame, task = self._running.pop(outcome.task_id)
         self._story.append(("ended", task.name, task.id, outcome.status))
         self._seen_messages |= outcome.message_ids
-        if outcome.status == "ok":
+        if task.pieces is not None and _PART in outcome.task_id:
+            self._part_ended(frame, task, task.pieces, outcome)
+        elif outcome.status == "ok":
             self._succeed(frame, task, list(outcome.writes))
         elif outcome.status == "interrupt":
             task.writes = list(outcome.writes)
@@ -333,6 +371,47 @@ class Machine:
                 self._emit_update(frame, task)
             self._fail(frame, error, task)
         self._after_task(frame)
+
+    def _part_ended(
+        self, frame: _Frame, task: Task, pieces: Pieces, outcome: AttemptOutcome
+    ) -> None:
+        index = int(outcome.task_id.rsplit(_PART, 1)[1])
+        split = task.node.split
+        assert split is not None
+        if outcome.status == "timeout":
+            part = pieces.parts[index]
+            seconds = split.options(part.key).timeout or 0.0
+            pieces.results[index] = self._guard(frame, lambda: split.timed_out(part, seconds))
+        elif outcome.status == "interrupt":
+            task.interrupts += tuple(outcome.interrupts)
+        elif outcome.status == "ok":
+            pieces.results[index] = outcome.value
+        else:
+            error = outcome.error or InvalidTransition(
+                f"a part of task {task.name!r} ended as {outcome.status!r}", self.story()
+            )
+            self._fail(frame, error, task)
+        pieces.open -= 1
+        if pieces.open == 0 and not self.finished:
+            self._join(frame, task, pieces)
+
+    def _join(self, frame: _Frame, task: Task, pieces: Pieces) -> None:
+        """Every part has ended: make of their results what the node returns."""
+        split = task.node.split
+        assert split is not None
+        task.pieces = None
+        if task.interrupts:
+            self._interrupt(frame, task, task.interrupts)
+            return
+        try:
+            value = split.join(pieces.value, pieces.parts, pieces.results)
+        except Exception as error:
+            self._fail(frame, error, task)
+            return
+        if task.node.inline is not None:
+            self._write_inline(frame, task, value)
+        else:
+            self._dispatch(frame, task, "writers", value)
 
     def _after_task(self, frame: _Frame) -> None:
         if (
@@ -528,6 +607,10 @@ class Machine:
     ) -> None:
         at = frame.graph.step if step is None else step
         self._out.append(Emit(frame.ns, at, mode, payload, debug_type))
+
+
+_PART = "#"
+"""Between a task's id and the number of a part, in the id of the part's attempt."""
 
 
 def _inherited(task: Task) -> dict[str, Any]:

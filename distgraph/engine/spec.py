@@ -37,6 +37,50 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
+class Part:
+    """One piece of a node's work that runs as a task of its own, such as one tool call."""
+
+    input: Any
+    key: str
+    """What kind of piece it is, such as the tool's name: placement and limits go by it."""
+    reads_state: bool = False
+    """Whether the node's input schema travels along. Most pieces need no state at all."""
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """How the parts with one key run."""
+
+    is_async: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    """Seconds that a part may run before its work is ended, from its start on the worker."""
+    max_concurrency: int | None = None
+    """Parts of this key that may run at once, within one run of the graph."""
+
+
+class Split(Protocol):
+    """How a node's work falls into parts: pure and small, for it lives on the driver.
+
+    A node's action offers it by a method ``distgraph_split() -> Split``, and runs a part by
+    ``distgraph_part(input, state, context)``, where ``state`` is None unless the part reads it and
+    ``context`` is the attempt's ``TaskContext``; the result is awaited if it is awaitable.
+    """
+
+    def parts(self, value: Any) -> Sequence[Part] | None:
+        """Return the parts for the node's input, None to run the node as a whole."""
+
+    def options(self, key: str) -> PartOptions:
+        """Return how the parts with this key run."""
+
+    def timed_out(self, part: Part, seconds: float) -> Any:
+        """Return what stands for the result of a part that ran for too long."""
+
+    def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
+        """Return what the node returns, given the results in the order of the parts."""
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A node as the driver sees it."""
 
@@ -56,6 +100,8 @@ class NodeSpec:
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     subgraph: GraphSpec | None = None
     """Set for a node that is a compiled graph: its nodes run on the same driver."""
+    split: Split | None = None
+    """Set where the node's work falls into parts that run as tasks of their own."""
     inline: NodeProgram | None = None
     """Set where the node holds no user code at all (``__start__`` without conditional edges, a
     subgraph without them): the engine computes its writes itself."""
@@ -71,6 +117,8 @@ class NodeProgram:
     function behind injection of config, writer, store and runtime. None passes the input on."""
     writers: tuple[Writer, ...] = ()
     is_async: bool = False
+    part: Callable[..., Any] | None = None
+    """Runs one part of a split node: ``part(input, state, context)``."""
     user_writers: bool = False
     """True where a writer runs user code (a conditional edge)."""
 

@@ -19,7 +19,7 @@ from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
 from distgraph.engine.ids import NewCheckpointId, path_key, task_id
 from distgraph.engine.outputs import read_values
-from distgraph.engine.spec import GraphSpec, NodeSpec, Write
+from distgraph.engine.spec import GraphSpec, NodeSpec, Part, Write
 from distgraph.errors import InvalidUpdateError
 
 logger = logging.getLogger("distgraph")
@@ -36,6 +36,17 @@ class TaskWrites(NamedTuple):
     name: str
     writes: Sequence[Write]
     triggers: Sequence[str]
+
+
+@dataclass(eq=False, slots=True)
+class Pieces:
+    """The parts of a task and what has come of them."""
+
+    value: Any
+    """The task's input."""
+    parts: Sequence[Part]
+    results: list[Any]
+    open: int
 
 
 @dataclass(eq=False, slots=True)
@@ -57,6 +68,8 @@ class Task:
     status: Status = "running"
     writes: list[Write] = field(default_factory=list)
     interrupts: tuple[Any, ...] = ()
+    pieces: Pieces | None = None
+    """Set while the task's work runs in parts."""
 
     @property
     def hidden(self) -> bool:

@@ -19,8 +19,17 @@ from distgraph.channels import (
     Topic,
 )
 from distgraph.constants import END, START, TAG_HIDDEN
-from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec, Write, Writer
+from distgraph.engine.spec import (
+    GraphProgram,
+    GraphSpec,
+    NodeProgram,
+    NodeSpec,
+    Split,
+    Write,
+    Writer,
+)
 from distgraph.graph.branch import Branch, BranchWriter
+from distgraph.graph.node import FunctionNode, RunnableNode
 from distgraph.graph.schema import SchemaMapper, mapper_of
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.types import Send
@@ -175,7 +184,14 @@ def _node_spec(
         is_async=node.is_async,
         ray_options=node.ray_options,
         subgraph=children[key].spec if key in children else None,
+        split=split_of(node.bound),
     )
+
+
+def split_of(bound: FunctionNode | RunnableNode | None) -> Split | None:
+    """Return how a node's work falls into parts, None where it does not."""
+    offer = None if bound is None else getattr(bound.action, "distgraph_split", None)
+    return None if offer is None else offer()
 
 
 def _program(
@@ -205,6 +221,7 @@ def _program(
         is_async=bound.is_async
         if bound is not None
         else any(branch.path.is_async for branch in branches.values()),
+        part=None if bound is None else getattr(bound.action, "distgraph_part", None),
         user_writers=bool(branches),
     )
 
@@ -240,6 +257,9 @@ def _branch_channels(builder: StateGraph, key: str) -> tuple[str, ...]:
 
 def _completed(node: NodeSpec, program: NodeProgram) -> NodeSpec:
     """Give the driver the program of a node that runs no user code."""
+    if node.split is not None:
+        writers = None if program.user_writers else replace(program, bound=None, part=None)
+        return replace(node, is_async=program.is_async, inline=writers)
     if program.bound is not None or program.user_writers:
         return replace(node, is_async=program.is_async)
     return replace(node, inline=program)

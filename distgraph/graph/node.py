@@ -119,6 +119,11 @@ class FunctionNode:
             inspect.isasyncgenfunction, func
         )
 
+    @property
+    def action(self) -> Any:
+        """What the user gave."""
+        return self.func
+
     def __call__(self, input: Any, context: NodeContext) -> Any:
         value = self.func(input, **{name: getattr(context, name) for name in self.names})
         if self.is_async:
@@ -184,6 +189,11 @@ class RunnableNode:
     def __init__(self, runnable: Any) -> None:
         self.runnable = runnable
         self.is_async = _async_only(runnable)
+
+    @property
+    def action(self) -> Any:
+        """What the user gave."""
+        return self.runnable
 
     def __call__(self, input: Any, context: NodeContext) -> Any:
         if self.is_async:

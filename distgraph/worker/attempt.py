@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from distgraph._keys import NS_SEP
@@ -46,10 +46,11 @@ class LocatedNode:
     graph: GraphProgram
     program: NodeProgram
 
-    @property
-    def needs_loop(self) -> bool:
+    def needs_loop(self, request: AttemptRequest) -> bool:
         """Whether the attempt awaits anything."""
-        return self.program.is_async or any(w.is_async for w in self.program.writers)
+        if request.is_async and request.kind != "writers":
+            return True
+        return request.kind != "part" and any(w.is_async for w in self.program.writers)
 
 
 def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
@@ -73,17 +74,45 @@ async def run_async(
 ) -> AttemptOutcome:
     """Run an attempt on the running event loop. A synchronous node goes to a thread."""
     node = locate(program, request)
-    return await _attempt(node, program.store, request, run, stream, on_loop=True)
+    steps = _attempt(node, program.store, request, run, stream, on_loop=True)
+    if request.timeout is None:
+        return await steps
+    attempt = asyncio.ensure_future(steps)
+    try:
+        await asyncio.wait({attempt}, timeout=request.timeout)
+        if attempt.done():
+            return attempt.result()
+        attempt.cancel()
+        return replace(await attempt, status="timeout")
+    except asyncio.CancelledError:
+        attempt.cancel()
+        raise
+
+
+def timed_out(request: AttemptRequest, stream: AttemptStream) -> AttemptOutcome:
+    """Return the outcome of an attempt that is left behind; what it emits later is refused."""
+    published, tail = stream.close()
+    return AttemptOutcome(
+        task_id=request.task_id,
+        attempt=request.attempt,
+        status="timeout",
+        published=published,
+        tail=tuple(tail),
+        host=HOST,
+        pid=os.getpid(),
+    )
 
 
 def _without_loop(steps: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends: one body of code serves sync and async."""
+    told = RuntimeError("a synchronous node awaited something; declare it with `async def`")
     try:
         steps.send(None)
+        steps.throw(told)  # where it waits: there it is the node's failure, and has an outcome
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     steps.close()
-    raise RuntimeError("a synchronous node awaited something; declare it with `async def`")
+    raise told
 
 
 async def _attempt(
@@ -145,6 +174,8 @@ def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
 
 async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[str, Any]:
     try:
+        if task.request.kind == "part":
+            return {"status": "ok", "value": await _part(node, task, on_loop)}
         if task.request.kind == "writers":
             value = task.request.input
         else:
@@ -178,6 +209,20 @@ async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
         return value
     with _reported(task, value) as report:
         result = await _bound(node.program, task, value, on_loop)
+        report(result)
+    return result
+
+
+async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
+    request, part = task.request, node.program.part
+    assert part is not None
+    state = None if request.reads is None else node_input(node, request)
+    with _reported(task, request.input) as report:
+        if on_loop and not request.is_async:
+            result = await asyncio.to_thread(part, request.input, state, task)
+        else:
+            result = part(request.input, state, task)
+            result = await result if inspect.isawaitable(result) else result
         report(result)
     return result
 

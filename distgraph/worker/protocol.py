@@ -33,9 +33,9 @@ class AttemptRequest:
     step: int
     stop: int
     """The step at which the recursion limit ends the run."""
-    kind: Literal["node", "writers"]
-    """``writers``: the node was a subgraph that has ended; only its conditional edges are left,
-    and ``input`` is the subgraph's output."""
+    kind: Literal["node", "part", "writers"]
+    """``part``: ``input`` is one piece of the node's work. ``writers``: what the node returned is
+    known, as ``input``; only its writers, with their conditional edges, are left."""
     input: Any
     """What the node is called with where ``reads`` is None: the argument of a ``Send``, or a
     subgraph's output."""
@@ -48,6 +48,10 @@ class AttemptRequest:
     """Managed values (``IsLastStep``, …) that the input holds."""
     metadata: Mapping[str, Any]
     """``langgraph_step``, ``langgraph_node``, … of this task, with node and user metadata."""
+    is_async: bool = False
+    """Whether the function to call is a coroutine function."""
+    timeout: float | None = None
+    """Seconds after which the attempt is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,10 @@ class AttemptOutcome:
 
     task_id: str
     attempt: int
-    status: Literal["ok", "error", "interrupt", "command", "cancelled"]
+    status: Literal["ok", "error", "interrupt", "command", "cancelled", "timeout"]
     writes: tuple[Write, ...] = ()
     value: Any = None
-    """status ``command``: the ``Command`` addressed to the parent graph."""
+    """Status ``command``: the ``Command`` addressed to the parent graph. A part: its result."""
     error: ShippedError | None = None
     interrupts: tuple[Any, ...] = ()
     published: int = 0

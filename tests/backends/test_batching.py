@@ -215,6 +215,37 @@ def test_nothing_is_due_while_the_bound_is_reached() -> None:
     assert one.deadline() is not None
 
 
+def test_a_node_s_own_bound_holds_for_its_groups_alone() -> None:
+    one = batcher(slots=8, bounded=1.0)
+    one.add("bounded", range(5), bound=2)
+    one.add("free", range(10, 15), alone=True)
+    assert items(one.take(0.0)) == [0, 1, 10, 11, 12, 13, 14]
+    assert one.take(100.0) == []
+    one.ended("bounded", [1.0])
+    assert items(one.take(100.0)) == [2]
+
+
+def test_nothing_is_due_while_a_node_s_own_bound_is_reached() -> None:
+    one = batcher(slots=4)
+    one.add("n", range(10), bound=1)
+    assert items(one.take(0.0)) == [0]
+    assert one.deadline() is None
+    one.ended("n", [1.0])
+    assert items(one.take(100.0)) == [1]
+
+
+def test_a_node_s_own_bound_outlasts_what_waits_for_it() -> None:
+    one = batcher(slots=4, n=1.0)
+    one.add("n", [0], bound=1)
+    assert items(one.take(0.0)) == [0]
+    one.add("n", [1], bound=1)
+    assert one.take(1.0) == []
+    one.ended("n", [1.0])
+    assert items(one.take(1.0)) == [1]
+    one.ended("n", [1.0])
+    assert one._queues == {}
+
+
 # --- leaving --------------------------------------------------------------------------------------
 
 
@@ -263,6 +294,7 @@ class Cluster:
     durations: dict[str, float]
     lose: set[int]
     now: float = 0.0
+    own: dict[str, int | None] = field(default_factory=dict)
     out: list[tuple[float, int, Group]] = field(default_factory=list)
     sent: list[Any] = field(default_factory=list)
     peak: int = 0
@@ -282,6 +314,8 @@ class Cluster:
             done = self.now + self.durations[str(node)] * len(members)
             heapq.heappush(self.out, (done, self.count, (node, members)))
         self.peak = max(self.peak, len(self.out))
+        for name, bound in self.own.items():
+            assert bound is None or bound >= sum(node == name for _, _, (node, _) in self.out)
 
     def step(self) -> bool:
         """Go on to what happens next. Return whether anything does."""
@@ -319,14 +353,15 @@ def test_every_attempt_is_sent_once_in_order_within_the_bound(
     lose: set[int],
     data: st.DataObject,
 ) -> None:
-    cluster = Cluster(Batcher(Durations(), slots, bound), durations, lose)
+    own = {node: data.draw(st.sampled_from([None, None, 1, 2])) for node in sorted(durations)}
+    cluster = Cluster(Batcher(Durations(), slots, bound), durations, lose, own=own)
     added: dict[str, list[Any]] = {node: [] for node in durations}
     dropped: list[Any] = []
     for _ in range(data.draw(st.integers(1, 5))):
         node = data.draw(st.sampled_from(sorted(durations)))
         fresh = [(node, len(added[node]) + i) for i in range(data.draw(st.integers(0, 40)))]
         added[node] += fresh
-        cluster.batcher.add(node, fresh)
+        cluster.batcher.add(node, fresh, bound=own[node])
         cluster.take()
         for _ in range(data.draw(st.integers(0, 10))):
             cluster.step()

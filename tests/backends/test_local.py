@@ -416,13 +416,44 @@ def test_sys_exit_in_a_reducer_ends_the_run_of_an_async_caller() -> None:
     asyncio.run(main())
 
 
-def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() -> None:
-    async def waits() -> Any:
-        await asyncio.sleep(0)
+def test_sys_exit_in_a_task_of_a_node_does_not_end_the_background_loop() -> None:
+    async def leaves() -> None:
+        sys.exit(7)
 
+    async def node(state):
+        await asyncio.create_task(leaves())
+
+    async def other(state):
+        return {"items": ["other"]}
+
+    with pytest.raises(NodeFailed, match=r"sys.exit\(7\)"):
+        graph(node).invoke({"items": []})
+    assert graph(other).invoke({"items": []}) == {"items": ["other"]}
+
+
+def test_a_failure_of_the_backend_itself_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise MemoryError("of the backend")
+
+    from distgraph.backends import local
+
+    monkeypatch.setattr(local, "run_sync", broken)
+    with pytest.raises(MemoryError, match="of the backend"):
+        graph(named("node", lambda state: None)).invoke({"items": []})
+
+
+class Waits:
+    """Something to be awaited that is no coroutine."""
+
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0).__await__()
+
+
+def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() -> None:
     with pytest.raises(RuntimeError, match="async def") as caught:
-        graph(named("node", lambda state: waits())).invoke({"items": []})
-    assert any("node 'node'" in note for note in getattr(caught.value, "__notes__", ["node 'node'"]))
+        graph(named("node", lambda state: Waits())).invoke({"items": []})
+    notes = getattr(caught.value, "__notes__", ["node 'node'"])  # Python 3.10 has none
+    assert any("node 'node'" in note for note in notes)
 
 
 def nested(depth: int, node: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,0 +1,200 @@
+"""Attempts on their way: a value is pickled once a version, and every attempt has its own."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distgraph.errors import SerializationError
+from distgraph.serde.pickling import loads
+from distgraph.worker.packing import LARGE, StatePacker, pack_outcome, unpack_request
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
+from tests.engine.corpus import fan
+from tests.engine.play import Play
+
+
+class Store:
+    """Where large blobs go. A reference is an object whose identity counts, as Ray's."""
+
+    def __init__(self) -> None:
+        self.blobs: list[bytes] = []
+
+    def put(self, blob: bytes) -> Any:
+        self.blobs.append(blob)
+        return Reference(blob)
+
+
+class Reference:
+    def __init__(self, blob: bytes) -> None:
+        self.blob = blob
+
+
+class Counted:
+    """Counts how often it is pickled."""
+
+    pickled = 0
+
+    def __init__(self, size: int = 0) -> None:
+        self.filling = b"x" * size
+
+    def __getstate__(self) -> Any:
+        type(self).pickled += 1
+        return {"filling": self.filling}
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+
+
+@pytest.fixture(autouse=True)
+def _counting() -> None:
+    Counted.pickled = 0
+
+
+@cache
+def engine_made() -> AttemptRequest:
+    play = Play(fan().compile(backend="local"))
+    play.start({"items": []})
+    return play.of("a").request
+
+
+def request(state: dict[str, Any], **changes: Any) -> AttemptRequest:
+    return replace(engine_made(), state=state, reads=tuple(state), **changes)
+
+
+def unpack(packed: Any, snapshots: list[Any]) -> AttemptRequest:
+    return unpack_request(packed, [reference.blob for reference in snapshots])
+
+
+def test_a_request_comes_back_as_it_was() -> None:
+    store = Store()
+    sent = request({"a": [1, {"b": (2,)}], "big": b"x" * LARGE}, managed={"left": 3}, attempt=2)
+    snapshots: list[Any] = []
+    packed = StatePacker(store.put).pack(sent, {"a": 1, "big": 1}, snapshots)
+    assert unpack(packed, snapshots) == sent
+
+
+def test_small_values_travel_inline_and_large_ones_beside_the_packet() -> None:
+    store = Store()
+    snapshots: list[Any] = []
+    packed = StatePacker(store.put).pack(
+        request({"small": 1, "big": b"x" * LARGE}), {"small": 1, "big": 1}, snapshots
+    )
+    assert isinstance(packed[1]["small"], bytes)
+    assert packed[1]["big"] == 0
+    assert [reference.blob for reference in snapshots] == store.blobs
+    assert len(packed[0]) < 2000
+
+
+def test_a_version_is_pickled_once_however_many_attempts_read_it() -> None:
+    store = Store()
+    packer = StatePacker(store.put, large=100)
+    sent = request({"small": Counted(), "big": Counted(100)})
+    snapshots: list[Any] = []
+    for step in range(5):
+        packer.pack(replace(sent, step=step), {"small": 1, "big": 1}, snapshots)
+    assert Counted.pickled == 2
+    assert len(store.blobs) == 1
+    assert len(snapshots) == 1, "one reference a packet, however many attempts share it"
+
+
+def test_every_packet_has_references_of_its_own() -> None:
+    store = Store()
+    packer = StatePacker(store.put, large=100)
+    sent = request({"a": b"x" * 100, "b": b"y" * 100})
+    for positions in ({"a": 0, "b": 1}, {"a": 0, "b": 1}):
+        snapshots: list[Any] = []
+        assert packer.pack(sent, {"a": 1, "b": 1}, snapshots)[1] == positions
+        assert len(snapshots) == 2
+    assert len(store.blobs) == 2
+
+
+def test_another_version_is_pickled_anew() -> None:
+    store = Store()
+    packer = StatePacker(store.put, large=100)
+    for version in (1, 2, 3):
+        snapshots: list[Any] = []
+        sent = request({"a": b"x" * 100 + bytes([version])})
+        packed = packer.pack(sent, {"a": version}, snapshots)
+        assert unpack(packed, snapshots).state["a"][-1] == version
+    assert len(store.blobs) == 3
+
+
+def test_the_same_key_of_another_graph_is_another_value() -> None:
+    packer = StatePacker(Store().put)
+    for ns, value in (((), 1), (("child:1",), 2), (("child:2",), 3)):
+        packed = packer.pack(request({"a": value}, ns=ns), {"a": 1}, [])
+        assert unpack(packed, []).state == {"a": value}
+
+
+def test_a_value_without_a_version_is_never_reused() -> None:
+    packer = StatePacker(Store().put)
+    for value in (1, 2):
+        assert unpack(packer.pack(request({"a": value}), {}, []), []).state == {"a": value}
+
+
+def test_attempts_of_a_packet_do_not_see_each_other_s_changes() -> None:
+    store = Store()
+    packer = StatePacker(store.put, large=100)
+    value = {"small": [1], "big": [b"x" * 100]}
+    snapshots: list[Any] = []
+    packed = [packer.pack(request(value), {"small": 1, "big": 1}, snapshots) for _ in range(2)]
+    first, second = (unpack(one, snapshots) for one in packed)
+    first.state["small"].append(2)
+    first.state["big"].clear()
+    assert second.state == {"small": [1], "big": [b"x" * 100]} == value
+
+
+def test_what_is_changed_behind_the_back_of_a_version_does_not_travel() -> None:
+    packer = StatePacker(Store().put)
+    value = [1]
+    packer.pack(request({"a": value}), {"a": 1}, [])
+    value.append(2)
+    assert unpack(packer.pack(request({"a": value}), {"a": 1}, []), []).state == {"a": [1]}
+
+
+def test_state_that_cannot_travel_is_told() -> None:
+    with pytest.raises(SerializationError):
+        StatePacker(Store().put).pack(request({"a": threading.Lock()}), {"a": 1}, [])
+
+
+def test_the_argument_of_a_send_that_cannot_travel_is_told() -> None:
+    with pytest.raises(SerializationError):
+        StatePacker(Store().put).pack(request({}, input=threading.Lock()), {}, [])
+
+
+def test_a_refused_value_is_not_remembered() -> None:
+    packer = StatePacker(Store().put)
+    with pytest.raises(SerializationError):
+        packer.pack(request({"a": threading.Lock()}), {"a": 1}, [])
+    assert unpack(packer.pack(request({"a": 1}), {"a": 1}, []), []).state == {"a": 1}
+
+
+def test_an_outcome_comes_back_as_it_was() -> None:
+    outcome = AttemptOutcome("t", 1, "ok", writes=(("a", [1]), ("b", {"c"})), published=3)
+    assert loads(pack_outcome(outcome)) == outcome
+
+
+VALUES = st.one_of(st.integers(), st.binary(max_size=60), st.lists(st.integers(), max_size=30))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_whatever_the_order_each_attempt_gets_its_version(data: st.DataObject) -> None:
+    store = Store()
+    packer = StatePacker(store.put, large=40)
+    current: dict[str, tuple[int, Any]] = {}
+    for version in range(1, data.draw(st.integers(1, 8)) + 1):
+        for key in data.draw(st.sets(st.sampled_from("abc"))):
+            current[key] = (version, data.draw(VALUES))
+        state = {key: value for key, (_, value) in current.items()}
+        versions = {key: number for key, (number, _) in current.items()}
+        snapshots: list[Any] = []
+        packed = [packer.pack(request(state), versions, snapshots) for _ in range(2)]
+        assert [unpack(one, snapshots).state for one in packed] == [state, state]
+        assert len(snapshots) == len({id(reference) for reference in snapshots}) <= 3
