@@ -43,6 +43,17 @@ class EmptyInputError(Exception):
     """The graph was started without any input."""
 
 
+class NodeCancelledError(Exception):
+    """A node raised ``asyncio.CancelledError`` by itself: its run had not been cancelled."""
+
+    def __init__(self, node: str, message: str | None = None) -> None:
+        super().__init__(node, message or f"Node {node!r} raised asyncio.CancelledError")
+        self.node = node
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 class EmptyChannelError(Exception):
     """A channel that was never written is read."""
 

@@ -80,9 +80,9 @@ class _Stream:
     def emit(self, event: Event) -> None:
         run, request = self._run, self._request
         with run.changed:
-            while self._may_wait and run.log.over_limit and not self._closed:
+            while self._may_wait and run.log.over_limit and not self._refused:
                 run.changed.wait()
-            if self._closed or run.log.ended:
+            if self._refused:
                 raise RunCancelled(
                     f"node {request.node!r} emitted in mode {event.mode!r} after its attempt had "
                     "ended or its run was cancelled"
@@ -92,6 +92,10 @@ class _Stream:
                 Segment(request.task_id, request.attempt, request.step, self._count, 1, [event])
             )
             run.notify()
+
+    @property
+    def _refused(self) -> bool:
+        return self._closed or self._run.log.ended or not self._run.wants(self._request)
 
     def close(self) -> tuple[int, Sequence[Segment]]:
         with self._run.changed:
@@ -181,7 +185,7 @@ class LocalRun:
 
     def _run_in_thread(self, request: AttemptRequest) -> None:
         with self.changed:
-            wanted = _key(request) in self._tasks
+            wanted = self.wants(request)
         outcome = None
         if wanted:
             stream = _Stream(self, request, may_wait=True)
@@ -202,7 +206,7 @@ class LocalRun:
 
     def _create_task(self, loop: asyncio.AbstractEventLoop, request: AttemptRequest) -> None:
         with self.changed:
-            if _key(request) not in self._tasks:
+            if not self.wants(request):
                 self._ended(request, None)
                 return
             stream = _Stream(self, request, may_wait=False)
@@ -234,6 +238,10 @@ class LocalRun:
                 self._carry_out(actions)
             except BaseException as error:
                 self._collapse(error)
+
+    def wants(self, request: AttemptRequest) -> bool:
+        """Whether the attempt is at work, and has not been cancelled. The lock is held."""
+        return _key(request) in self._tasks
 
     # --- the consumer's side --------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from distgraph.errors import (
     GraphRecursionError,
     InvalidTransition,
     InvalidUpdateError,
+    NodeCancelledError,
     ParentCommand,
 )
 from distgraph.serde.exceptions import ShippedError
@@ -363,9 +364,7 @@ class Machine:
             self._parent_command(frame, outcome.value)
             return
         else:
-            error = outcome.error or InvalidTransition(
-                f"task {task.name!r} was cancelled by nobody", self.story()
-            )
+            error = outcome.error or _cancelled_itself(task)
             task.writes = list(outcome.writes)
             if task.writes:  # a conditional edge failed, behind what its node had written
                 self._emit_update(frame, task)
@@ -387,9 +386,7 @@ class Machine:
         elif outcome.status == "ok":
             pieces.results[index] = outcome.value
         else:
-            error = outcome.error or InvalidTransition(
-                f"a part of task {task.name!r} ended as {outcome.status!r}", self.story()
-            )
+            error = outcome.error or _cancelled_itself(task)
             self._fail(frame, error, task)
         pieces.open -= 1
         if pieces.open == 0 and not self.finished:
@@ -611,6 +608,14 @@ class Machine:
 
 _PART = "#"
 """Between a task's id and the number of a part, in the id of the part's attempt."""
+
+
+def _cancelled_itself(task: Task) -> NodeCancelledError:
+    return NodeCancelledError(
+        task.name,
+        f"Node {task.name!r} raised asyncio.CancelledError or KeyboardInterrupt, though nobody had "
+        "cancelled its run. Catch it in the node where what the node waits for may be cancelled",
+    )
 
 
 def _inherited(task: Task) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
 from distgraph.engine.instructions import RunOptions
-from distgraph.errors import NodeFailed, RunCancelled
+from distgraph.errors import NodeCancelledError, NodeFailed, RunCancelled
 from distgraph.graph import END, START, StateGraph
 from distgraph.types import Command
 from distgraph.worker.protocol import RunInfo, StreamRequest
@@ -292,8 +292,14 @@ def test_synchronous_nodes_do_not_block_the_caller_s_loop() -> None:
 
 def test_synchronous_nodes_of_a_step_run_side_by_side() -> None:
     barrier = threading.Barrier(20)
-    nodes = [named(f"n{i:02}", lambda state: [barrier.wait(WAIT)] and None) for i in range(20)]
-    graph(*nodes).invoke({"items": []})
+
+    def node(state):
+        barrier.wait(WAIT)
+
+    made = StateGraph(State)
+    for i in range(20):
+        made.add_node(f"n{i}", node).add_edge(START, f"n{i}")
+    made.compile(backend="local").invoke({"items": []})
 
 
 def test_a_thousand_coroutines_wait_at_once() -> None:
@@ -386,6 +392,31 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_gives_its_slot_back(
     assert rounds == 20
 
 
+def test_the_writer_of_a_cancelled_sibling_raises_while_the_run_goes_on(gate: Gate) -> None:
+    errors = []
+
+    def sibling(state, writer):
+        try:
+            gate.node(state, writer)
+        except RunCancelled as error:
+            errors.append(error)
+            raise
+
+    def leave_late(state):
+        assert gate.reached.wait(WAIT)
+        return leave(state)
+
+    def target(state):
+        gate.opened.set()
+        assert gate.left.wait(WAIT)
+        return {"items": ["target"]}
+
+    compiled = leaving(("sibling", sibling), leave=leave_late, after=target)
+    chunks = list(compiled.stream({"items": []}, stream_mode="custom", subgraphs=True))
+    assert [chunk for _, chunk in chunks] == ["before"]
+    assert len(errors) == 1
+
+
 # --- nothing hangs --------------------------------------------------------------------------------
 
 
@@ -395,6 +426,26 @@ def test_sys_exit_in_a_node_is_a_failure_of_that_node() -> None:
 
     with pytest.raises(NodeFailed, match=r"node 'node' called sys.exit\(7\)"):
         graph(node).invoke({"items": []})
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt])
+def test_a_node_that_cancels_itself_fails_by_name(error: type[BaseException]) -> None:
+    def node(state):
+        raise error
+
+    with pytest.raises(NodeCancelledError, match="Node 'node' raised asyncio.CancelledError"):
+        graph(node).invoke({"items": []})
+
+
+def test_a_coroutine_that_waits_for_something_cancelled_fails_by_name() -> None:
+    async def node(state):
+        waiting = asyncio.ensure_future(asyncio.sleep(WAIT))
+        waiting.cancel()
+        await waiting
+
+    with pytest.raises(NodeCancelledError) as caught:
+        graph(node).invoke({"items": []})
+    assert caught.value.node == "node"
 
 
 def test_sys_exit_in_a_reducer_ends_the_run() -> None:
@@ -469,11 +520,11 @@ def nested(depth: int, node: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_graphs_inside_nodes_do_not_wait_for_the_threads_of_those() -> None:
-    calls = [
-        named(f"n{i}", lambda state, call=nested(3, lambda s: {"items": [1]}): call(state))
-        for i in range(70)
-    ]
-    assert graph(*calls).invoke({"items": []}) == {"items": [1] * 70}
+    made = StateGraph(State)
+    for i in range(70):
+        node = nested(3, lambda state: {"items": [1]})
+        made.add_node(f"n{i}", node).add_edge(START, f"n{i}")
+    assert made.compile(backend="local").invoke({"items": []}) == {"items": [1] * 70}
 
 
 def test_a_coroutine_that_blocks_on_a_graph_with_coroutines_does_not_hang() -> None:
@@ -570,7 +621,8 @@ def test_events_travel_as_the_objects_that_they_are() -> None:
     def node(state, writer):
         writer(sent)
 
-    assert list(graph(node).stream({"items": []}, stream_mode="custom"))[0] is sent
+    (got,) = graph(node).stream({"items": []}, stream_mode="custom")
+    assert got is sent
 
 
 def test_state_that_cannot_be_pickled_works_here() -> None:

@@ -327,7 +327,7 @@ def stream(
 def test_a_reader_sees_every_event_in_its_place(case: Case, data: st.DataObject) -> None:
     play, wire, emitted = stream(case, data)
     contract(wire.events)
-    found = {key: 0 for key in emitted}
+    found = dict.fromkeys(emitted, 0)
     ends = results(wire.events)
     for position, event in enumerate(wire.events):
         if event.task_id == DRIVER:
