@@ -14,6 +14,7 @@ import ray
 
 from actors.executors import Executors
 from actors.names import NAMESPACE, broker_name
+from actors.pools import Pools
 from actors.reaper import Reaper
 from actors.runloop import RunLoop
 from actors.untyped import remote
@@ -65,6 +66,7 @@ class SuperstepDriver:
         self.broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
         self.durations = Durations()
         self.executors = Executors()
+        self.pools = Pools()
         self.reaper = Reaper()
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
@@ -131,6 +133,7 @@ class SuperstepDriver:
                 "runs": len(self._runs),
                 "graphs": len(self._graphs),
                 "executors": self.executors.count,
+                "pool_workers": self.pools.count,
                 "cancelling": self.reaper.count,
                 "threads": threading.active_count(),
             }

@@ -7,9 +7,10 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
@@ -44,10 +45,11 @@ class _Group:
 
     node: Hashable
     starts: list[StartTask]
-    ref: Any = None
     sent: float = 0.0
     executor: Any = None
-    """The executor that runs it; None for a Ray task."""
+    """The executor that runs it, if one does."""
+    cancel: Callable[[], None] | None = None
+    """Ends it; None before it was sent."""
 
 
 class RunLoop:
@@ -223,8 +225,23 @@ class RunLoop:
         for start in group.starts:
             self._groups[start.request.task_id, start.request.attempt] = group
         group.sent = time.monotonic()
-        group.ref = self._remote(group)(packed, *snapshots)
-        group.ref.future().add_done_callback(lambda future: self._came_back(group, future))
+        self._dispatch(group, packed, snapshots)
+
+    def _dispatch(self, group: _Group, packed: bytes, snapshots: list[Any]) -> None:
+        start = group.starts[0]
+        chosen = self._placement(start)
+        if chosen.kind == "pool":
+            fewest, most = chosen.size or (1, None)
+            size = fewest, max(fewest, slots.available() if most is None else most)
+            pool = self._driver.pools.get(group.node, size, chosen.options)
+            job = pool.submit(
+                packed, snapshots, lambda *result: self._inbox.put(("ended", group, result))
+            )
+            group.cancel = partial(pool.cancel, job)
+            return
+        ref = self._remote(group, chosen)(packed, *snapshots)
+        group.cancel = partial(self._driver.reaper.cancel, ref, killable=group.executor is None)
+        ref.future().add_done_callback(lambda future: self._came_back(group, future))
 
     def _came_back(self, group: _Group, future: Future[bytes]) -> None:
         """Runs in Ray's callback thread, also after the run has ended."""
@@ -242,9 +259,8 @@ class RunLoop:
             self._placements[key] = known
         return known
 
-    def _remote(self, group: _Group) -> Any:
+    def _remote(self, group: _Group, chosen: placement.Placement) -> Any:
         start = group.starts[0]
-        chosen = self._placement(start)
         if chosen.kind == "task":
             function = self._functions.get(group.node)
             if function is None:
@@ -265,14 +281,14 @@ class RunLoop:
             self._outcome(_lost(start, ShippedError.capture(error, note_lines=notes)))
 
     def _cancel(self, group: _Group) -> None:
-        if group.ref is not None:
-            self._driver.reaper.cancel(group.ref, killable=group.executor is None)
+        if group.cancel is not None:
+            group.cancel()
 
     # --- outcomes -------------------------------------------------------------------------------
 
     def _ended(self, group: _Group, result: _Result) -> None:
         packed, error = result
-        group.ref = None  # frees a large result in the object store
+        group.cancel = None  # frees a large result in the object store
         outcomes = [loads(blob) for blob in pickle.loads(packed)] if error is None else []
         self._batcher.ended(group.node, [o.duration for o in outcomes])
         if error is not None:

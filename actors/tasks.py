@@ -40,5 +40,16 @@ class AsyncExecutor:
         return await loop.run_in_executor(self._threads, process().run_batch, packed, snapshots)
 
 
+class PoolWorker:
+    """Runs the attempts of one node or tool, whose class it constructs with the first."""
+
+    def run(self, packed: bytes, *snapshots: bytes) -> bytes:
+        """Run a packet's attempts."""
+        return process().run_batch(packed, snapshots)
+
+
+PoolWorkerActor: Any = remote(max_restarts=0, max_task_retries=0)(PoolWorker)
+"""A pool's worker as a Ray actor."""
+
 AsyncExecutorActor: Any = remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AsyncExecutor)
 """The executor as a Ray actor."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 __all__ = ("PLACEMENTS", "Placement", "resolve", "validate")
 
-Kind = Literal["task", "async", "thread"]
+Kind = Literal["task", "async", "thread", "pool"]
 PLACEMENTS: tuple[Kind, ...] = ("task", "async", "thread")
 
 _RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
@@ -18,7 +18,7 @@ _RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
 _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 """Options that choose a machine or a process for an attempt."""
 
-_ALLOWED = (*_RESERVING, *_TARGETING, "placement")
+_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,15 @@ class Placement:
     Attributes:
         kind: ``task``: a Ray task with ``options``. ``async``: a coroutine of the asynchronous
             executor of some machine. ``thread``: a thread of that executor, which holds no core.
+            ``pool``: a task of an actor that has constructed the node's class.
         options: Options of ``ray.remote`` for the task, ``num_cpus`` always among them; empty for
             the other kinds.
     """
 
     kind: Kind
     options: Mapping[str, Any] = field(default_factory=dict)
+    size: tuple[int, int | None] | None = None
+    """Fewest and most workers of a pool; None for as many as the cluster has CPUs."""
 
 
 def _number(node: str, key: str, value: Any) -> None:
@@ -88,19 +91,43 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"Node `{node}`: ray_options['placement'] must be one of "
             f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}"
         )
+    if options.get("concurrency") is not None:
+        options["concurrency"] = _pool_size(options["concurrency"], node)
+        if placement is not None:
+            raise ValueError(
+                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'placement' cannot be "
+                "honoured. Drop one of them"
+            )
     return options
+
+
+def _pool_size(value: Any, node: str) -> tuple[int, int | None]:
+    fewest, most = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (fewest, most or 1))
+    if not whole or fewest < 1 or (most is not None and most < fewest):
+        raise ValueError(
+            f"Node `{node}`: ray_options['concurrency'] is how many workers construct the class: "
+            f"a number from 1, or (fewest, most); got {value!r}"
+        )
+    return fewest, most
 
 
 def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "") -> Placement:
     """Decide where a node's attempts run.
 
-    A sync node is a task of one CPU. An async node shares the asynchronous executor of a machine,
+    A class is a pool of workers, which hold no CPU unless told to. A sync node is a task of one
+    CPU. An async node shares the asynchronous executor of a machine,
     unless it names resources or a machine: then it is a task too.
 
     Raises:
         ValueError: Options that contradict each other, or are unknown.
     """
     options = validate(ray_options, node)
+    size = options.pop("concurrency", None)
+    if size is not None:
+        # a worker that waits for work would hold its CPU all the same, and starve other nodes
+        options.setdefault("num_cpus", 0)
+        return Placement("pool", options, size)
     asked: Kind | None = options.pop("placement", None)
     if asked in ("async", "thread"):
         if options:

@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any, Protocol
 
 from distgraph.errors import InvalidUpdateError
+from distgraph.worker.pooled import Pooled
 
 __all__ = ("FunctionNode", "NodeContext", "RunnableNode", "bind", "is_runnable", "user_function")
 
@@ -52,6 +53,8 @@ def user_function(action: Any) -> Callable[..., Any] | None:
 def _is(predicate: Callable[[Any], bool], action: Any) -> bool:
     while isinstance(action, functools.partial):
         action = action.func
+    if isinstance(action, Pooled):
+        return action.is_async if predicate is inspect.iscoroutinefunction else False
     return predicate(action) or (
         not inspect.isroutine(action) and predicate(getattr(type(action), "__call__", None))  # noqa: B004
     )

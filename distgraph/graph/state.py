@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from distgraph._keys import NS_END, NS_SEP, ROOT
@@ -20,12 +21,13 @@ from distgraph.graph.compiled import (
     StateT,
 )
 from distgraph.graph.compiling import build
-from distgraph.graph.node import bind
+from distgraph.graph.node import FunctionNode, RunnableNode, bind
 from distgraph.graph.schema import Schema, mapper_of, read_schema
 from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_config, refuse_unsupported
 from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
 from distgraph.worker.context import active_task
+from distgraph.worker.pooled import Pooled, factory_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -207,9 +209,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if subgraph is not None:
             refuse_config(where, subgraph.config)
         if subgraph is None:
-            bound = bind(action, where)
+            bound, described = _bound(action, options, where)
             resolve(options, bound.is_async, node)
-            inferred = infer(action)
+            inferred = infer(described)
         elif options:
             raise ValueError(
                 f"{where} is a compiled graph: give ray_options to its own nodes, which are what "
@@ -437,6 +439,24 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if active_task() is None and backend_name(backend) == "ray":
             compiled.blob.get()  # what cannot travel is told now, by name
         return compiled
+
+
+def _bound(
+    action: Any, options: dict[str, Any], where: str
+) -> tuple[FunctionNode | RunnableNode, Any]:
+    """Return what runs, and the function that describes it. A class becomes a pool's."""
+    cls = factory_of(action)
+    if cls is None:
+        if "concurrency" in options:
+            raise ValueError(
+                f"{where}: ray_options['concurrency'] is for a class, which each worker of a pool "
+                "constructs once. Give the class as the node, or bound the run with "
+                'config={"max_concurrency": …}'
+            )
+        return bind(action, where), action
+    size = options.setdefault("concurrency", (1, None))
+    pooled = Pooled(action, size[1], where)
+    return bind(pooled, where), MethodType(cls.__call__, cls)
 
 
 def _kind(channel: BaseChannel) -> str:

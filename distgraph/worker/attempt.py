@@ -17,6 +17,7 @@ from distgraph.channels.base import BaseChannel
 from distgraph.engine.outputs import read_value, read_values
 from distgraph.engine.spec import GraphProgram, NodeProgram, Write
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, NodeFailed, ParentCommand
+from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import CALLBACK_MODE, Event, Segment
 from distgraph.types import Command
@@ -183,8 +184,8 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
                 value = await _call(node, task, on_loop)
             except ParentCommand as bubble:
                 # a graph that the node invoked itself addressed its parent: that is this node
-                own = bubble.command
-                value = Command(update=own.update, goto=own.goto)
+                command = bubble.command
+                value = Command(update=command.update, goto=command.goto)
         writes: list[Write] = []
         try:
             await _write(node, task, value, writes)
@@ -207,7 +208,7 @@ async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     value = node_input(node, task.request)
     if node.program.bound is None:
         return value
-    with _reported(task, value) as report:
+    with _understood(), _reported(task, value) as report:
         result = await _bound(node.program, task, value, on_loop)
         report(result)
     return result
@@ -217,7 +218,7 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     request, part = task.request, node.program.part
     assert part is not None
     state = None if request.reads is None else node_input(node, request)
-    with _reported(task, request.input) as report:
+    with _understood(), _reported(task, request.input) as report:
         if on_loop and not request.is_async:
             result = await asyncio.to_thread(part, request.input, state, task)
         else:
@@ -233,6 +234,18 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
         return await asyncio.to_thread(program.bound, value, task)
     result = program.bound(value, task)
     return await result if inspect.isawaitable(result) else result
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn an interrupt, or a command to the parent, that LangGraph's code raised into ours."""
+    try:
+        yield
+    except Exception as error:
+        bubble = own_bubble(error)
+        if bubble is None:
+            raise
+        raise bubble from error
 
 
 @contextmanager
@@ -268,12 +281,14 @@ def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
 
 async def _write(node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
+    writes.extend((channel, own(sent)) for channel, sent in task.sent)
     read = _reader(node.graph, task.request, writes)
-    for writer in node.program.writers:
-        if writer.is_async:
-            writes.extend(await writer.acall(value, read, task))
-        else:
-            writes.extend(writer(value, read, task))
+    with _understood():
+        for writer in node.program.writers:
+            if writer.is_async:
+                writes.extend(await writer.acall(value, read, task))
+            else:
+                writes.extend(writer(value, read, task))
 
 
 def _reader(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distgraph._keys import NS_SEP, TASK_ID
+from distgraph.engine.spec import Write
 from distgraph.runtime import ExecutionInfo, Runtime
 from distgraph.streaming.envelope import Event
 from distgraph.worker.protocol import AttemptRequest, RunInfo, StreamRequest
@@ -32,6 +33,8 @@ class TaskContext:
     previous: Any = None
     streamed: set[str] = field(default_factory=set)
     """Ids of the messages that graphs inside the node have streamed."""
+    sent: list[Write] = field(default_factory=list)
+    """Writes that code inside the node made by itself, in LangGraph's way."""
     children: Iterator[int] = field(default_factory=itertools.count)
     """Numbers the graphs that the node invokes itself: each streams under its own namespace."""
 
@@ -109,7 +112,12 @@ def build_context(
     }
     if run.max_concurrency is not None:
         config["max_concurrency"] = run.max_concurrency
-    return TaskContext(request, run, emit, config, write, store, runtime)
+    task = TaskContext(request, run, emit, config, write, store, runtime)
+    if "langgraph" in sys.modules:
+        from distgraph.langgraphs.config import offer
+
+        offer(task)
+    return task
 
 
 def wants(stream: StreamRequest, request: AttemptRequest) -> bool:

@@ -15,11 +15,13 @@ from typing import Annotated, Any
 import pytest
 from typing_extensions import TypedDict
 
+from distgraph.backends import local
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
 from distgraph.engine.instructions import RunOptions
 from distgraph.errors import NodeCancelledError, NodeFailed, RunCancelled
 from distgraph.graph import END, START, StateGraph
+from distgraph.streaming.log import RunLog
 from distgraph.types import Command
 from distgraph.worker.protocol import RunInfo, StreamRequest
 
@@ -357,7 +359,9 @@ def leaving(*siblings: tuple[str, Any], leave: Any, after: Any = None) -> Any:
     child = StateGraph(State).add_node("leave", leave).add_edge(START, "leave")
     for name, node in siblings:
         child.add_node(name, node).add_edge(START, name)
-    made = StateGraph(State).add_node("child", child.compile()).add_edge(START, "child")
+    made = (
+        StateGraph(State).add_node("child", child.compile(backend="local")).add_edge(START, "child")
+    )
     made.add_node("target", after or (lambda state: {"items": ["target"]}))
     return made.compile(backend="local")
 
@@ -373,23 +377,29 @@ def test_what_waits_for_a_slot_and_is_cancelled_never_runs() -> None:
     assert ran == []
 
 
-@pytest.mark.parametrize("bound", [1, 2, None])
-def test_a_coroutine_that_is_cancelled_before_it_begins_gives_its_slot_back(
-    bound: int | None,
-) -> None:
+def test_a_coroutine_that_is_cancelled_before_it_begins_gives_its_slot_back() -> None:
+    held, barrier = threading.Event(), threading.Barrier(2)
+    ran = []
+
     async def sibling(state):
-        await asyncio.sleep(0)
+        ran.append("sibling")
 
-    rounds = 0
+    def target(state):
+        held.set()
+        return Command(goto=["p", "q"])
 
-    def again(state):
-        nonlocal rounds
-        rounds += 1
-        return Command(goto="child" if rounds < 20 else END)
+    def both(state):
+        barrier.wait(WAIT)
+        return {"items": ["both"]}
 
-    compiled = leaving(("sibling", sibling), leave=leave, after=again)
-    compiled.invoke({"items": []}, {"max_concurrency": bound})
-    assert rounds == 20
+    child = StateGraph(State).add_node(leave).add_node(sibling)
+    child.add_edge(START, "leave").add_edge(START, "sibling")
+    made = StateGraph(State).add_node("child", child.compile(backend="local")).add_node(target)
+    made.add_node("p", both).add_node("q", both).add_edge(START, "child")
+    local._own_loop(0).call_soon_threadsafe(held.wait, WAIT)
+    result = made.compile(backend="local").invoke({"items": []}, {"max_concurrency": 2})
+    assert result == {"items": ["both", "both"]}
+    assert ran == []
 
 
 def test_the_writer_of_a_cancelled_sibling_raises_while_the_run_goes_on(gate: Gate) -> None:
@@ -486,8 +496,6 @@ def test_a_failure_of_the_backend_itself_ends_the_run(monkeypatch: pytest.Monkey
     def broken(*_: Any) -> Any:
         raise MemoryError("of the backend")
 
-    from distgraph.backends import local
-
     monkeypatch.setattr(local, "run_sync", broken)
     with pytest.raises(MemoryError, match="of the backend"):
         graph(named("node", lambda state: None)).invoke({"items": []})
@@ -498,6 +506,41 @@ class Waits:
 
     def __await__(self) -> Any:
         yield from asyncio.sleep(0).__await__()
+
+
+def test_nothing_starts_behind_a_failure_of_the_backend(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = threading.Event()
+
+    def x(state):
+        gate.reached.set()
+        assert gate.opened.wait(WAIT)
+        gate.left.set()
+
+    def broken(state):
+        assert gate.reached.wait(WAIT)
+
+    async def y(state):
+        ran.set()
+
+    run_sync = local.run_sync
+
+    def failing(program: Any, request: Any, *more: Any) -> Any:
+        outcome = run_sync(program, request, *more)
+        if request.node == "broken":
+            raise MemoryError("of the backend")
+        return outcome
+
+    monkeypatch.setattr(local, "run_sync", failing)
+    child = StateGraph(State).add_node(x).add_node(y).add_edge(START, "x").add_edge("x", "y")
+    made = StateGraph(State).add_node("child", child.compile(backend="local")).add_node(broken)
+    made.add_edge(START, "child").add_edge(START, "broken")
+    run = start(made.compile(backend="local"), {"items": []}, "custom")
+    assert read_all(run)[-1].payload["error"].message == "of the backend"
+    gate.opened.set()
+    assert gate.left.wait(WAIT)
+    assert not ran.wait(0.05)
 
 
 def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() -> None:
@@ -578,9 +621,6 @@ def test_a_slow_consumer_holds_up_the_node_and_misses_nothing(
             writer(i)
             count = i + 1
 
-    from distgraph.backends import local
-    from distgraph.streaming.log import RunLog
-
     monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
     run = start(graph(node), {"items": []}, "custom")
     deadline = time.monotonic() + WAIT
@@ -604,9 +644,6 @@ def test_a_node_that_waits_for_a_slow_consumer_is_freed_when_that_leaves(
         except RunCancelled:
             left.set()
             raise
-
-    from distgraph.backends import local
-    from distgraph.streaming.log import RunLog
 
     monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
     run = start(graph(node), {"items": []}, "custom")

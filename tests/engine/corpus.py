@@ -119,10 +119,10 @@ def commands() -> Any:
 
 def nested() -> Any:
     """Subgraphs two deep, parallel nodes on every level."""
-    inner = builder("i1", "i2").add_edge(START, "i1").add_edge(START, "i2").compile()
+    inner = builder("i1", "i2").add_edge(START, "i1").add_edge(START, "i2").compile(backend="local")
     middle = builder("m1").add_node("inner", inner)
     middle.add_edge(START, "m1").add_edge(START, "inner")
-    outer = builder("o1", "last").add_node("middle", middle.compile())
+    outer = builder("o1", "last").add_node("middle", middle.compile(backend="local"))
     outer.add_edge(START, "o1").add_edge(START, "middle")
     return outer.add_edge("middle", "last").add_edge("o1", "last")
 
@@ -143,7 +143,7 @@ def nested_sends() -> Any:
     part = StateGraph(Part, output_schema=Whole)
     part.add_node("x", step("x")).add_node("y", step("y"))
     part.add_edge(START, "x").add_edge(START, "y")
-    made = StateGraph(Whole).add_node("part", part.compile())
+    made = StateGraph(Whole).add_node("part", part.compile(backend="local"))
     made.add_node("last", lambda state: {"out": [len(state["out"])]})
     made.add_conditional_edges(START, lambda _: [Send("part", {"n": n}) for n in range(3)])
     return made.add_conditional_edges("part", lambda _: "last")
@@ -167,7 +167,7 @@ def to_parent() -> Any:
     child = builder("s1", "s2").add_node("leave", leave)
     for name in ("s1", "s2", "leave"):
         child.add_edge(START, name)
-    made = builder("beside", "target").add_node("child", child.compile())
+    made = builder("beside", "target").add_node("child", child.compile(backend="local"))
     return made.add_edge(START, "child").add_edge(START, "beside")
 
 
@@ -178,7 +178,7 @@ def failing() -> Any:
         raise ValueError("no luck")
 
     child = builder("c1").add_node("fail", fail).add_edge(START, "c1").add_edge(START, "fail")
-    made = builder("a", "never").add_node("child", child.compile())
+    made = builder("a", "never").add_node("child", child.compile(backend="local"))
     return made.add_edge(START, "a").add_edge(START, "child").add_edge("child", "never")
 
 

@@ -144,6 +144,19 @@ def test_the_output_travels_only_where_it_is_asked_for() -> None:
         assert play.ops[-1].blob[0].payload["value"] == value
 
 
+def test_where_nothing_is_streamed_only_the_end_is_told() -> None:
+    for end in ("finish", "cancel", "lose"):
+        play = coordinated(to_parent, modes=frozenset())
+        if end == "cancel":
+            play.cancel()
+        elif end == "lose":
+            play.ended(lost(play.of("s1"), ShippedError.capture(ValueError("gone"))))
+        while play.finished is None:
+            play.end(next(iter(play.running.values())))
+        assert [type(op) for op in play.ops] == [Finish]
+        assert not play.running
+
+
 def test_debug_wraps_what_starts_and_ends_with_the_time() -> None:
     moment = datetime(2024, 5, 6, tzinfo=timezone.utc)
     graph = fan().compile(backend="local")

@@ -322,7 +322,7 @@ def test_leaving_the_root_is_an_error_elsewhere() -> None:
 
 
 def test_a_subgraph_with_a_conditional_edge_behind_it_is_finished_on_a_worker() -> None:
-    inner = builder("i").add_edge(START, "i").compile()
+    inner = builder("i").add_edge(START, "i").compile(backend="local")
     made = builder("x").add_node("inner", inner).add_edge(START, "inner")
     made.add_conditional_edges("inner", lambda state: "x" if state["items"] else END)
     play = playing(made)

@@ -1,0 +1,190 @@
+"""Pools of actors for nodes and tools that are costly to set up.
+
+A pool's workers construct the class once and serve many attempts. It grows to its upper size while
+attempts wait, and is released when it has been idle for a while, or with the session.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from actors.tasks import PoolWorkerActor
+
+IDLE = float(os.environ.get("DISTGRAPH_POOL_IDLE", "60"))
+"""Seconds without work after which a pool's workers are released."""
+
+_LOOK = 5.0
+_AHEAD = 2
+"""Attempts that a worker holds: one runs, the next is there already."""
+
+_KILL = 1.0
+"""Seconds that a cancelled attempt may go on before its worker is killed."""
+
+Done = Callable[[Any, "BaseException | None"], None]
+
+
+@dataclass(eq=False)
+class Job:
+    """One group of attempts in a pool."""
+
+    packed: bytes
+    snapshots: Sequence[Any]
+    done: Done
+    worker: _Worker | None = None
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class _Worker:
+    handle: Any
+    jobs: list[Job] = field(default_factory=list)
+
+
+class Pool:
+    """The workers of one node or tool.
+
+    Args:
+        size: Fewest and most workers.
+        options: Options of ``ray.remote`` for a worker.
+    """
+
+    def __init__(self, size: tuple[int, int], options: Mapping[str, Any]) -> None:
+        self._fewest, self._most = size
+        self._options = options
+        self._lock = threading.RLock()
+        self._workers: list[_Worker] = []
+        self._waiting: deque[Job] = deque()
+        self._last_used = time.monotonic()
+
+    @property
+    def size(self) -> int:
+        """Workers that exist."""
+        return len(self._workers)
+
+    def submit(self, packed: bytes, snapshots: Sequence[Any], done: Done) -> Job:
+        """Queue a group of attempts; ``done(packed outcomes, error)`` is called once."""
+        job = Job(packed, snapshots, done)
+        with self._lock:
+            self._waiting.append(job)
+            self._advance()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Drop a job that waits. One that runs is given a moment, then its worker is killed."""
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.ended = True
+                return
+        threading.Timer(_KILL, self._kill, (job,)).start()
+
+    def release(self, *, idle: float) -> None:
+        """End the workers if nothing has run for ``idle`` seconds."""
+        with self._lock:
+            busy = self._waiting or any(w.jobs for w in self._workers)
+            if busy or time.monotonic() < self._last_used + idle:
+                return
+            for worker in self._workers:
+                ray.kill(worker.handle)
+            self._workers.clear()
+
+    def _advance(self) -> None:
+        self._last_used = time.monotonic()
+        while len(self._workers) < self._fewest or (
+            len(self._workers) < self._most and len(self._waiting) > self._room()
+        ):
+            self._workers.append(_Worker(PoolWorkerActor.options(**self._options).remote()))
+        while self._waiting:
+            worker = min(self._workers, key=lambda w: len(w.jobs))
+            if len(worker.jobs) >= _AHEAD:
+                return
+            self._send(worker, self._waiting.popleft())
+
+    def _room(self) -> int:
+        """Jobs that idle workers can take."""
+        return sum(1 for w in self._workers if not w.jobs)
+
+    def _send(self, worker: _Worker, job: Job) -> None:
+        job.worker = worker
+        worker.jobs.append(job)
+        ref = worker.handle.run.remote(job.packed, *job.snapshots)
+        ref.future().add_done_callback(lambda future: self._came_back(worker, job, future))
+
+    def _came_back(self, worker: _Worker, job: Job, future: Any) -> None:
+        error = future.exception()
+        with self._lock:
+            job.ended = True
+            if job in worker.jobs:
+                worker.jobs.remove(job)
+            if isinstance(error, RayActorError) and worker in self._workers:
+                self._workers.remove(worker)
+            self._advance()
+        job.done(None if error is not None else future.result(), error)
+
+    def _kill(self, job: Job) -> None:
+        with self._lock:
+            if job.ended or job.worker is None:
+                return
+            worker = job.worker
+            if worker in self._workers:
+                self._workers.remove(worker)
+            # what waits behind it in its worker goes to another
+            for other in [j for j in worker.jobs if j is not job and not j.ended]:
+                worker.jobs.remove(other)
+                other.worker = None
+                self._waiting.appendleft(Job(other.packed, other.snapshots, other.done))
+                other.done = _nobody
+        ray.kill(worker.handle)
+
+
+def _nobody(packed: Any, error: BaseException | None) -> None:
+    """Nobody waits for this any more."""
+
+
+class Pools:
+    """The pools of a session, by node or tool."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[Hashable, Pool] = {}
+        self._serving = False
+
+    @property
+    def count(self) -> int:
+        """Workers in all pools."""
+        return sum(pool.size for pool in self._pools.values())
+
+    def get(self, key: Hashable, size: tuple[int, int], options: Mapping[str, Any]) -> Pool:
+        """Return the pool of a node, made with its first attempt."""
+        with self._lock:
+            pool = self._pools.get(key)
+            if pool is None:
+                pool = self._pools[key] = Pool(size, options)
+            if not self._serving:
+                self._serving = True
+                threading.Thread(target=self._serve, name="distgraph-pools", daemon=True).start()
+            return pool
+
+    def _serve(self) -> None:
+        while True:
+            time.sleep(_LOOK)
+            with self._lock:
+                pools = dict(self._pools)
+            for key, pool in pools.items():
+                pool.release(idle=IDLE)
+                with self._lock:
+                    if pool.size == 0:
+                        self._pools.pop(key, None)
+            with self._lock:
+                if not self._pools:
+                    self._serving = False
+                    return

@@ -1,0 +1,128 @@
+"""Classes as nodes on Ray: a pool of workers, each of which constructs the class once."""
+
+import functools
+import operator
+import os
+import time
+from typing import Annotated
+
+import pytest
+from typing_extensions import TypedDict
+
+from tests.support.cluster import eventually, wait_for_free_cpus
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+
+class State(TypedDict, total=False):
+    n: int
+    out: Annotated[list, operator.add]
+
+
+class Item(TypedDict):
+    i: int
+
+
+class Model:
+    """Costly to make; says which process it is in and how often it was called there."""
+
+    def __init__(self, factor=1):
+        self.factor = factor
+        self.calls = 0
+
+    def __call__(self, item: Item, writer) -> dict:
+        self.calls += 1
+        writer(item["i"])
+        time.sleep(0.02)
+        return {"out": [(os.getpid(), self.calls, item["i"] * self.factor)]}
+
+
+class Stuck:
+    def __call__(self, state: State) -> dict:
+        time.sleep(600)
+        return {}
+
+
+def fan(ns, action, **options):
+    builder = ns.StateGraph(State).add_node("model", action, **options)
+    packets = lambda s: [ns.Send("model", {"i": i}) for i in range(s["n"])]  # noqa: E731
+    return ns.compile(builder.add_conditional_edges(ns.START, packets, ["model"]))
+
+
+def test_each_worker_makes_one_instance_for_all_runs(on_ray):
+    graph = fan(on_ray, functools.partial(Model, factor=2), ray_options={"concurrency": 2})
+    served = []
+    for _ in range(2):
+        out = graph.invoke({"n": 8, "out": []})["out"]
+        assert [value for _, _, value in out] == list(range(0, 16, 2))
+        served += [(pid, call) for pid, call, _ in out]
+    assert len({pid for pid, _ in served}) == 2
+    assert os.getpid() not in {pid for pid, _ in served}
+    for pid in {pid for pid, _ in served}:
+        calls = sorted(call for own, call in served if own == pid)
+        assert calls == list(range(1, len(calls) + 1))
+
+
+def test_a_pool_streams_like_any_node(on_ray):
+    graph = fan(on_ray, Model, ray_options={"concurrency": 1})
+    chunks = list(graph.stream({"n": 3, "out": []}, stream_mode=["custom", "updates"]))
+    assert [payload for mode, payload in chunks if mode == "custom"] == [0, 1, 2]
+    for i in range(3):
+        update = next(
+            at
+            for at, (mode, payload) in enumerate(chunks)
+            if mode == "updates" and payload["model"]["out"][0][2] == i
+        )
+        assert chunks.index(("custom", i)) < update
+
+
+def test_a_pool_holds_no_cpu_while_it_waits(on_ray):
+    fan(on_ray, Model, ray_options={"concurrency": 2}).invoke({"n": 2, "out": []})
+    wait_for_free_cpus()
+
+
+def test_a_stuck_worker_is_killed_with_its_run_and_replaced(on_ray):
+    builder = on_ray.StateGraph(State).add_node("stuck", Stuck).add_node("fails", lambda s: 1 / 0)
+    builder.add_edge(on_ray.START, "stuck").add_edge(on_ray.START, "fails")
+    graph = on_ray.compile(builder)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            graph.invoke({"n": 1, "out": []})
+    eventually(lambda: not _stuck_workers(), "the stuck workers are gone", 10)
+
+
+def _stuck_workers():
+    from ray._private.state import actors
+
+    return [
+        actor
+        for actor in actors().values()
+        if actor["State"] == "ALIVE"
+        and actor.get("ActorClassName") == "PoolWorker"
+        and _busy(actor["Pid"])
+    ]
+
+
+def _busy(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+            return "PoolWorker.run" in file.read()
+    except OSError:
+        return False
+
+
+def test_a_worker_that_dies_is_named_and_the_pool_goes_on(on_ray):
+    from distgraph.errors import WorkerDied
+
+    class Dies:
+        def __call__(self, item: Item) -> dict:
+            if item["i"] == 0:
+                os._exit(1)
+            return {"out": [item["i"]]}
+
+    builder = on_ray.StateGraph(State).add_node("dies", Dies, ray_options={"concurrency": 1})
+    packet = lambda s: [on_ray.Send("dies", {"i": s["n"]})]  # noqa: E731
+    graph = on_ray.compile(builder.add_conditional_edges(on_ray.START, packet, ["dies"]))
+    with pytest.raises(WorkerDied, match="node 'dies'"):
+        graph.invoke({"n": 0, "out": []})
+    assert graph.invoke({"n": 7, "out": []})["out"] == [7]
