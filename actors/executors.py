@@ -1,11 +1,18 @@
-"""The executors of a session: processes that many waiting attempts share."""
+"""The executors of a session: processes that many waiting attempts share.
+
+Attempts go to an executor many in one call, and their outcomes come back many in one answer: one
+question is always outstanding per executor, which is also how its death is noticed.
+"""
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
@@ -17,17 +24,97 @@ _CROWDED = 64
 _NODES_FOR = 5.0
 """Seconds for which the list of machines is trusted."""
 
+Done = Callable[["bytes | None", "BaseException | None"], None]
+"""Takes a packed outcome, or why there is none."""
 
-class _Executor:
-    __slots__ = ("handle", "load", "node")
 
-    def __init__(self, node: str | None) -> None:
+class Executor:
+    """One executor process, as the driver sees it."""
+
+    def __init__(self, node: str | None, lost: Callable[[Executor], None]) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
-        self.handle: Any = AsyncExecutorActor.options(
+        self._handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
         ).remote()
         self.node = node
-        self.load = 0
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Done] = {}
+        self._listening = False
+
+    @property
+    def load(self) -> int:
+        """Attempts that have not come back."""
+        return len(self._jobs)
+
+    def submit(
+        self,
+        jobs: Sequence[tuple[str, Done]],
+        packed: bytes,
+        snapshots: Sequence[Any],
+        thread: bool,
+    ) -> None:
+        """Send the attempts of a packet; each ``Done`` is called once, unless it is cancelled.
+
+        Args:
+            jobs: A name for each attempt, in the packet's order, and what takes its outcome.
+            packed: The packet.
+            snapshots: References to large state values.
+            thread: Run synchronous nodes in threads.
+        """
+        names = [name for name, _ in jobs]
+        with self._lock:
+            self._jobs.update(jobs)
+            listen = not self._listening
+            self._listening = True
+        sent = self._handle.submit.remote(names, packed, thread, *snapshots)
+        sent.future().add_done_callback(lambda future: self._refused(names, future))
+        if listen:
+            self._listen()
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """End attempts; their outcomes are no longer wanted."""
+        with self._lock:
+            known = [name for name in names if self._jobs.pop(name, None) is not None]
+        if known:
+            self._handle.cancel.remote(known)
+
+    def _listen(self) -> None:
+        self._handle.collect.remote().future().add_done_callback(self._collected)
+
+    def _collected(self, future: Any) -> None:
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        ended = pickle.loads(future.result())
+        with self._lock:
+            known = [(self._jobs.pop(name, None), outcome, why) for name, outcome, why in ended]
+            self._listening = bool(self._jobs)
+            listen = self._listening
+        if listen:
+            self._listen()
+        for done, outcome, why in known:
+            if done is not None:
+                done(outcome, why)
+
+    def _refused(self, names: list[str], future: Any) -> None:
+        error = future.exception()
+        if error is not None:
+            with self._lock:
+                known = [self._jobs.pop(name, None) for name in names]
+            for done in known:
+                if done is not None:
+                    done(None, error)
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, RayActorError):
+            self._lost(self)
+        with self._lock:
+            jobs, self._jobs = self._jobs, {}
+            self._listening = False
+        for done in jobs.values():
+            done(None, error)
 
 
 class Executors:
@@ -35,7 +122,7 @@ class Executors:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._all: list[_Executor] = []
+        self._all: list[Executor] = []
         self._nodes: list[str] = []
         self._nodes_until = 0.0
 
@@ -44,23 +131,20 @@ class Executors:
         """Executors that exist."""
         return len(self._all)
 
-    def pick(self) -> _Executor:
-        """Return the executor with the least load, counted one higher; ``release`` undoes that."""
+    def pick(self) -> Executor:
+        """Return the executor with the least load."""
         with self._lock:
             least = min(self._all, key=lambda e: e.load, default=None)
             if least is None or least.load >= _CROWDED:
                 free = self._free_node()
                 if least is None or free is not None:
-                    least = _Executor(free)
+                    least = Executor(free, self._forget)
                     self._all.append(least)
-            least.load += 1
             return least
 
-    def release(self, executor: _Executor, *, lost: bool) -> None:
-        """Give back what ``pick`` returned. A lost executor is not used again."""
+    def _forget(self, executor: Executor) -> None:
         with self._lock:
-            executor.load -= 1
-            if lost and executor in self._all:
+            if executor in self._all:
                 self._all.remove(executor)
 
     def _free_node(self) -> str | None:

@@ -22,7 +22,6 @@ _GIVE_UP = 30.0
 @dataclass(eq=False)
 class _Entry:
     ref: Any
-    killable: bool
     since: float
     next: float
 
@@ -40,12 +39,12 @@ class Reaper:
         """Tasks that are being cancelled."""
         return len(self._entries)
 
-    def cancel(self, ref: Any, *, killable: bool) -> None:
-        """Cancel a task. ``killable``: its process runs nothing else (an executor's does)."""
+    def cancel(self, ref: Any) -> None:
+        """Cancel a task, whose process runs nothing else."""
         _ask(ref, force=False)
         now = time.monotonic()
         with self._lock:
-            self._entries.append(_Entry(ref, killable, now, now + _AGAIN))
+            self._entries.append(_Entry(ref, now, now + _AGAIN))
             start = not self._running
             self._running = True
         if start:
@@ -72,7 +71,7 @@ class Reaper:
             return True
         if now >= entry.next:
             entry.next = now + _AGAIN
-            _ask(entry.ref, force=entry.killable and now >= entry.since + _KILL)
+            _ask(entry.ref, force=now >= entry.since + _KILL)
         return False
 
 
@@ -80,5 +79,5 @@ def _ask(ref: Any, *, force: bool) -> None:
     try:
         # not recursive: an attempt's own calls go to the broker and the driver, which must live
         ray.cancel(ref, force=force, recursive=False)
-    except (ValueError, TypeError):  # an actor's task cannot be forced, a finished one not found
+    except (ValueError, TypeError):  # a finished one is not found
         return

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
-from ray.exceptions import RayActorError
 
 from actors import slots
+from actors.executors import Done
 from actors.failures import typed
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
@@ -46,8 +46,6 @@ class _Group:
     node: Hashable
     starts: list[StartTask]
     sent: float = 0.0
-    executor: Any = None
-    """The executor that runs it, if one does."""
     cancel: Callable[[], None] | None = None
     """Ends it; None before it was sent."""
 
@@ -157,7 +155,8 @@ class RunLoop:
         for cancel in actions.cancel:
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
             if group is None:
-                self._discard(cancel.task_id)
+                if actions.finished is None:
+                    self._discard(cancel.task_id)
             elif not self._wanted(group):
                 self._cancel(group)
         for start in actions.start:
@@ -169,8 +168,7 @@ class RunLoop:
 
     def _wanted(self, group: _Group) -> bool:
         """Whether any attempt of a group is still to come back."""
-        keys = ((s.request.task_id, s.request.attempt) for s in group.starts)
-        return any(key in self._groups for key in keys)
+        return any(_name(start) in self._groups for start in group.starts)
 
     def _key(self, start: StartTask) -> Hashable:
         request = start.request
@@ -209,46 +207,45 @@ class RunLoop:
     # --- sending --------------------------------------------------------------------------------
 
     def _send(self) -> None:
+        """Send what is ready. Attempts for one executor go in one call, each a group of its own."""
+        together: dict[placement.Kind, list[_Group]] = {}
         for node, starts in self._batcher.take(time.monotonic()):
-            self._submit(_Group(node, starts))
+            group = _Group(node, starts)
+            kind = self._placement(starts[0]).kind
+            if kind in ("async", "thread"):
+                together.setdefault(kind, []).append(group)
+            else:
+                self._submit([group], kind)
+        for shared, groups in together.items():
+            self._submit(groups, shared)
 
-    def _submit(self, group: _Group) -> None:
+    def _submit(self, groups: list[_Group], kind: placement.Kind) -> None:
         run = self._start
         snapshots: list[Any] = []
-        try:
-            attempts = [self._packer.pack(s.request, s.versions, snapshots) for s in group.starts]
-        except Exception as error:
-            self._refuse(group, error)
+        attempts = []
+        sent = []
+        for group in groups:
+            try:
+                attempts += [
+                    self._packer.pack(s.request, s.versions, snapshots) for s in group.starts
+                ]
+            except Exception as error:
+                self._refuse(group, error)
+                continue
+            sent.append(group)
+            group.sent = time.monotonic()
+            for start in group.starts:
+                self._groups[_name(start)] = group
+        if not sent:
             return
         packet = Packet(__version__, self._driver.session, run.program, run.info, attempts)
         packed = pickle.dumps(tuple(packet), 5)
-        for start in group.starts:
-            self._groups[start.request.task_id, start.request.attempt] = group
-        group.sent = time.monotonic()
-        self._dispatch(group, packed, snapshots)
-
-    def _dispatch(self, group: _Group, packed: bytes, snapshots: list[Any]) -> None:
-        start = group.starts[0]
-        chosen = self._placement(start)
-        if chosen.kind == "pool":
-            fewest, most = chosen.size or (1, None)
-            size = fewest, max(fewest, slots.available() if most is None else most)
-            pool = self._driver.pools.get(group.node, size, chosen.options)
-            job = pool.submit(
-                packed, snapshots, lambda *result: self._inbox.put(("ended", group, result))
-            )
-            group.cancel = partial(pool.cancel, job)
-            return
-        ref = self._remote(group, chosen)(packed, *snapshots)
-        group.cancel = partial(self._driver.reaper.cancel, ref, killable=group.executor is None)
-        ref.future().add_done_callback(lambda future: self._came_back(group, future))
-
-    def _came_back(self, group: _Group, future: Future[bytes]) -> None:
-        """Runs in Ray's callback thread, also after the run has ended."""
-        if group.executor is not None:
-            lost = isinstance(future.exception(), RayActorError)
-            self._driver.executors.release(group.executor, lost=lost)
-        self._inbox.put(("ended", group, _settled(future)))
+        if kind == "task":
+            self._to_task(sent[0], packed, snapshots)
+        elif kind == "pool":
+            self._to_pool(sent[0], packed, snapshots)
+        else:
+            self._to_executor(sent, packed, snapshots, thread=kind == "thread")
 
     def _placement(self, start: StartTask) -> placement.Placement:
         key = self._key(start)
@@ -259,18 +256,41 @@ class RunLoop:
             self._placements[key] = known
         return known
 
-    def _remote(self, group: _Group, chosen: placement.Placement) -> Any:
+    def _to_task(self, group: _Group, packed: bytes, snapshots: list[Any]) -> None:
         start = group.starts[0]
-        if chosen.kind == "task":
-            function = self._functions.get(group.node)
-            if function is None:
-                name = f"{start.node.name}.{start.key}" if start.key else start.node.name
-                function = run_attempts_task.options(name=name, **chosen.options)
-                self._functions[group.node] = function
-            return function.remote
-        group.executor = self._driver.executors.pick()
-        handle = group.executor.handle
-        return handle.run.remote if chosen.kind == "async" else handle.run_in_thread.remote
+        function = self._functions.get(group.node)
+        if function is None:
+            name = f"{start.node.name}.{start.key}" if start.key else start.node.name
+            function = run_attempts_task.options(name=name, **self._placement(start).options)
+            self._functions[group.node] = function
+        ref = function.remote(packed, *snapshots)
+        group.cancel = partial(self._driver.reaper.cancel, ref)
+        ref.future().add_done_callback(lambda future: self._back(group, *_settled(future)))
+
+    def _to_pool(self, group: _Group, packed: bytes, snapshots: list[Any]) -> None:
+        chosen = self._placement(group.starts[0])
+        fewest, most = chosen.size or (1, None)
+        size = fewest, max(fewest, slots.available() if most is None else most)
+        pool = self._driver.pools.get(group.node, size, chosen.options)
+        group.cancel = partial(
+            pool.cancel, pool.submit(packed, snapshots, partial(self._back, group))
+        )
+
+    def _to_executor(
+        self, groups: list[_Group], packed: bytes, snapshots: list[Any], *, thread: bool
+    ) -> None:
+        executor = self._driver.executors.pick()
+        jobs: list[tuple[str, Done]] = []
+        for group in groups:
+            task_id, attempt = _name(group.starts[0])
+            name = f"{self._start.run_id}/{task_id}/{attempt}"
+            group.cancel = partial(executor.cancel, [name])
+            jobs.append((name, partial(self._back, group)))
+        executor.submit(jobs, packed, snapshots, thread)
+
+    def _back(self, group: _Group, packed: bytes | None, error: BaseException | None) -> None:
+        """Runs in Ray's callback thread, also after the run has ended."""
+        self._inbox.put(("ended", group, (packed, error)))
 
     def _refuse(self, group: _Group, error: Exception) -> None:
         """What a node reads cannot be sent: its attempt ends before it began."""
@@ -289,7 +309,10 @@ class RunLoop:
     def _ended(self, group: _Group, result: _Result) -> None:
         packed, error = result
         group.cancel = None  # frees a large result in the object store
-        outcomes = [loads(blob) for blob in pickle.loads(packed)] if error is None else []
+        outcomes: list[AttemptOutcome] = []
+        if packed is not None:
+            found = loads(packed)
+            outcomes = [loads(blob) for blob in found] if isinstance(found, list) else [found]
         self._batcher.ended(group.node, [o.duration for o in outcomes])
         if error is not None:
             late = time.monotonic() - group.sent
@@ -306,6 +329,10 @@ class RunLoop:
         assert self._coordinator is not None
         self._groups.pop((outcome.task_id, outcome.attempt), None)
         self._carry_out(self._coordinator.ended(outcome))
+
+
+def _name(start: StartTask) -> tuple[str, int]:
+    return start.request.task_id, start.request.attempt
 
 
 def _settled(future: Future[Any]) -> _Result:

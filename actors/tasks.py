@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from actors.untyped import remote
-from actors.worker import process
+from actors.worker import OpenPacket, process
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""
@@ -29,15 +30,54 @@ class AsyncExecutor:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="distgraph-node")
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._ended: list[tuple[str, bytes | None, BaseException | None]] = []
+        self._news = asyncio.Event()
 
-    async def run(self, packed: bytes, *snapshots: bytes) -> bytes:
-        """Run an attempt of an async node on this loop."""
-        return await process().run_one(packed, snapshots)
+    async def submit(
+        self, names: list[str], packed: bytes, thread: bool, *snapshots: bytes
+    ) -> None:
+        """Start a packet's attempts, each under its name; ``collect`` returns their outcomes."""
+        packet = await process().open(packed)
+        for at, name in enumerate(names):
+            steps = self._run(name, packet, at, snapshots, thread)
+            self._running[name] = asyncio.create_task(steps)
 
-    async def run_in_thread(self, packed: bytes, *snapshots: bytes) -> bytes:
-        """Run an attempt of a synchronous node in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, process().run_batch, packed, snapshots)
+    async def collect(self) -> bytes:
+        """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""
+        await self._news.wait()
+        self._news.clear()
+        ended, self._ended = self._ended, []
+        return pickle.dumps(ended, 5)
+
+    async def cancel(self, names: list[str]) -> None:
+        """End attempts. A thread cannot be ended: its outcome is dropped."""
+        for name in names:
+            task = self._running.get(name)
+            if task is not None:
+                task.cancel()
+
+    async def _run(
+        self, name: str, packet: OpenPacket, at: int, snapshots: tuple[bytes, ...], thread: bool
+    ) -> None:
+        outcome: bytes | None = None
+        error: BaseException | None = None
+        try:
+            if thread:
+                loop = asyncio.get_running_loop()
+                outcome = await loop.run_in_executor(
+                    self._threads, process().run_attempt, packet, at, snapshots
+                )
+            else:
+                outcome = await process().await_attempt(packet, at, snapshots)
+        except asyncio.CancelledError:
+            return
+        except Exception as failure:
+            error = failure
+        finally:
+            self._running.pop(name, None)
+        self._ended.append((name, outcome, error))
+        self._news.set()
 
 
 class PoolWorker:

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -31,6 +31,14 @@ from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
 """Seconds between two looks at a coroutine: a cancel is only seen between them."""
+
+
+class OpenPacket(NamedTuple):
+    """A packet with what it refers to."""
+
+    packet: Packet
+    run: RunInfo
+    program: GraphProgram
 
 
 class WorkerProcess:
@@ -106,40 +114,44 @@ class WorkerProcess:
 
     def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
         """Run a packet's attempts one after the other, and return their packed outcomes."""
-        packet, run, program = self._open(packed)
-        outcomes = []
-        for item in packet.attempts:
-            request = unpack_request(item, snapshots)
-            stream = self._stream(packet, run, request)
-            try:
-                if locate(program, request).needs_loop(request):
-                    outcome = self._on_loop(run_async(program, request, run, stream))
-                else:
-                    outcome = _in_time(program, request, run, stream)
-                outcomes.append(pack(outcome, request))
-            except BaseException:  # cancelled where nobody could catch it
-                stream.cancel()
-                raise
+        packet = Packet(*pickle.loads(packed))
+        opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
+        outcomes = [self.run_attempt(opened, at, snapshots) for at in range(len(packet.attempts))]
         return pickle.dumps(outcomes, 5)
 
-    async def run_one(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
-        """Run the one attempt of a packet on the executor's loop."""
-        packet = Packet(*pickle.loads(packed))
-        program = await self.aprogram(packet)
-        run = _run_info(packet.run)
-        request = unpack_request(packet.attempts[0], snapshots)
-        stream = self._stream(packet, run, request)
-        steps = run_async(program, request, run, _OnSharedLoop(stream))
-        outcome = await throttled(steps, stream)
-        return pickle.dumps([pack(outcome, request)], 5)
+    def run_attempt(self, opened: OpenPacket, at: int, snapshots: Sequence[bytes]) -> bytes:
+        """Run one attempt of a packet in this thread, and return its packed outcome."""
+        request = unpack_request(opened.packet.attempts[at], snapshots)
+        stream = self._stream(opened, request)
+        run, program = opened.run, opened.program
+        try:
+            if locate(program, request).needs_loop(request):
+                outcome = self._on_loop(run_async(program, request, run, stream))
+            else:
+                outcome = _in_time(program, request, run, stream)
+            return pack(outcome, request)
+        except BaseException:  # cancelled where nobody could catch it
+            stream.cancel()
+            raise
 
-    def _open(self, packed: bytes) -> tuple[Packet, RunInfo, GraphProgram]:
+    async def open(self, packed: bytes) -> OpenPacket:
+        """Open a packet on the loop of an executor."""
         packet = Packet(*pickle.loads(packed))
-        program = self.program(packet)
-        return packet, _run_info(packet.run), program
+        return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
-    def _stream(self, packet: Packet, run: RunInfo, request: AttemptRequest) -> AttemptStream:
-        key = run_key(packet.session, run.run_id)
+    async def await_attempt(self, opened: OpenPacket, at: int, snapshots: Sequence[bytes]) -> bytes:
+        """Run one attempt of a packet on this loop, and return its packed outcome."""
+        request = unpack_request(opened.packet.attempts[at], snapshots)
+        stream = self._stream(opened, request)
+        try:
+            steps = run_async(opened.program, request, opened.run, _OnSharedLoop(stream))
+            return pack(await throttled(steps, stream), request)
+        except BaseException:
+            stream.cancel()
+            raise
+
+    def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
+        key = run_key(opened.packet.session, opened.run.run_id)
         return self.publisher.open(
             key, request.task_id, request.attempt, request.step, request.node
         )

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine, report
 from benchmarks.harness import CaseResult, Plan, Tell, measure
@@ -92,7 +92,7 @@ def _start_ray() -> None:
     import ray
 
     address = os.environ.get("RAY_ADDRESS", "local")
-    local = {"include_dashboard": False} if address == "local" else {}
+    local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, TypedDict
 
@@ -42,32 +43,37 @@ def graph_of(engine: Engine) -> Any:
     return engine.compile(builder)
 
 
-def run(graph: Any, count: int, times: int) -> Mapping[str, float]:
-    """Return the tasks a second of ``times`` runs."""
-    begin = time.perf_counter()
-    for _ in range(times):
-        result = graph.invoke({"count": count, "done": []})
-        check("results", result["done"], list(range(count)))
-    return {RATE.name: count * times / (time.perf_counter() - begin)}
+def run(graph: Any, count: int) -> None:
+    """Run the graph once."""
+    result = graph.invoke({"count": count, "done": []})
+    check("results", result["done"], list(range(count)))
 
 
-def raw(count: int, times: int) -> Mapping[str, float]:
-    """Return the tasks a second that an actor runs, one task each."""
-    actor = floor()
-    begin = time.perf_counter()
+def raw(count: int) -> None:
+    """Let an actor run that many tasks."""
+    check("results", ray.get(floor().fan.remote(count, b"1")), count)
+
+
+def rate(one_run: Callable[[int], None], count: int, times: int) -> Mapping[str, float]:
+    """Return the tasks a second of the median of ``times`` runs."""
+    spent = []
     for _ in range(times):
-        check("results", ray.get(actor.fan.remote(count, b"1")), count)
-    return {RATE.name: count * times / (time.perf_counter() - begin)}
+        begin = time.perf_counter()
+        one_run(count)
+        spent.append(time.perf_counter() - begin)
+    return {RATE.name: count / statistics.median(spent)}
 
 
 def _case(count: int, times: int) -> Case:
-    contenders = []
-    for engine in engines():
-        graph = graph_of(engine)
-        warm = partial(run, graph, count, 1)
-        contenders.append(Contender(engine.name, partial(run, graph, count, times), warm))
-    contenders.append(Contender(RAY, partial(raw, count, times), partial(raw, count, 1)))
-    return Case(f"{count:,}", (RATE,), tuple(contenders))
+    once: dict[str, Callable[[int], None]] = {
+        engine.name: partial(run, graph_of(engine)) for engine in engines()
+    }
+    once[RAY] = raw
+    contenders = tuple(
+        Contender(name, partial(rate, one_run, count, times), partial(rate, one_run, count, 3))
+        for name, one_run in once.items()
+    )
+    return Case(f"{count:,}", (RATE,), contenders)
 
 
 def cases(plan: Plan) -> Sequence[Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
@@ -61,7 +61,9 @@ def one_task() -> float:
     return (time.perf_counter() - begin) * 1e3
 
 
-def _sampled(calls: dict[str, Callable[[], float]], samples: int, rest: float) -> dict[str, float]:
+def _sampled(
+    calls: Mapping[str, Callable[[], float]], samples: int, rest: float
+) -> dict[str, float]:
     values: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(samples):
         for name, measured in calls.items():

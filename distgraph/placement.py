@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ("PLACEMENTS", "Placement", "resolve", "validate")
+__all__ = ("PLACEMENTS", "Kind", "Placement", "resolve", "validate")
 
 Kind = Literal["task", "async", "thread", "pool"]
 PLACEMENTS: tuple[Kind, ...] = ("task", "async", "thread")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from distgraph import _keys as k
-from distgraph.engine.ids import NewCheckpointId, derived_checkpoint_ids
+from distgraph.engine.ids import NewCheckpointId, derived_checkpoint_ids, path_key
 from distgraph.engine.instructions import (
     AttemptEnded,
     CancelRequested,
@@ -101,6 +101,8 @@ class Machine:
         if isinstance(event, AttemptEnded):
             self._attempt_ended(event.outcome)
         elif isinstance(event, RunStarted):
+            if self._story:
+                raise InvalidTransition("the run was started already", self.story())
             self._story.append(("started",))
             self._begin(self._root, event.input)
         elif isinstance(event, CancelRequested):
@@ -250,7 +252,8 @@ class Machine:
             value = frame.graph.input_of(task)
             if task.pulled and task.node.mapper is not None:
                 value = task.node.mapper(value)
-            parts = split.parts(value)
+            divide = split.parts if task.pulled else getattr(split, "sent_parts", split.parts)
+            parts = divide(value)
             options = [split.options(part.key) for part in parts or ()]
         except Exception as error:
             self._fail(frame, error, task)
@@ -278,7 +281,7 @@ class Machine:
         names: list[str] = []
         managed: dict[str, Any] = {}
         reads: tuple[str, ...] | str | None = None
-        if task.pulled and (piece[1].reads_state if piece is not None else kind == "node"):
+        if piece[1].reads_state if piece is not None else kind == "node" and task.pulled:
             reads = node.channels
             for key in (reads,) if isinstance(reads, str) else reads:
                 if key in graph.spec.managed:
@@ -379,8 +382,9 @@ class Machine:
         assert split is not None
         if outcome.status == "timeout":
             part = pieces.parts[index]
-            seconds = split.options(part.key).timeout or 0.0
-            pieces.results[index] = self._guard(frame, lambda: split.timed_out(part, seconds))
+            pieces.results[index] = self._guard(
+                frame, lambda: split.timed_out(part, split.options(part.key).timeout or 0.0)
+            )
         elif outcome.status == "interrupt":
             task.interrupts += tuple(outcome.interrupts)
         elif outcome.status == "ok":
@@ -448,7 +452,6 @@ class Machine:
         task.status = "interrupted"
         frame.open -= 1
         task.interrupts = tuple(interrupts)
-        frame.interrupts.extend(interrupts)
         if interrupts:
             if self._wants(frame, "updates"):
                 self._emit(frame, "updates", {k.INTERRUPT: task.interrupts})
@@ -495,6 +498,8 @@ class Machine:
         graph = frame.graph
         interrupted = [t for t in graph.tasks.values() if t.status == "interrupted"]
         if interrupted:
+            interrupted.sort(key=lambda t: path_key(t.path))
+            frame.interrupts = [i for t in interrupted for i in t.interrupts]
             self._end_interrupted(frame)
             return False
         tasks = list(graph.tasks.values())

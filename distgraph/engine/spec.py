@@ -65,6 +65,8 @@ class Split(Protocol):
     A node's action offers it by a method ``distgraph_split() -> Split``, and runs a part by
     ``distgraph_part(input, state, context)``, where ``state`` is None unless the part reads it and
     ``context`` is the attempt's ``TaskContext``; the result is awaited if it is awaitable.
+    Where the argument of a ``Send`` falls into other parts than the node's own state, a method
+    ``sent_parts(value)`` returns those.
     """
 
     def parts(self, value: Any) -> Sequence[Part] | None:

@@ -56,7 +56,7 @@ def build(
     joins = _joins(builder, channels)
     nodes = {START: _start_spec(builder)}
     children = {
-        key: _labelled(node.subgraph.program, node.subgraph.config.get("metadata"))
+        key: labelled(node.subgraph.program, node.subgraph.config.get("metadata"))
         for key, node in builder.nodes.items()
         if node.subgraph is not None
     }
@@ -93,11 +93,11 @@ def build(
     return spec, program
 
 
-def _labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> GraphProgram:
+def labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> GraphProgram:
     """Give every node of a subgraph the metadata that ``with_config`` has set on it."""
     if not metadata:
         return program
-    inner = {key: _labelled(child, metadata) for key, child in program.subgraphs.items()}
+    inner = {key: labelled(child, metadata) for key, child in program.subgraphs.items()}
     nodes = {
         key: replace(
             node,

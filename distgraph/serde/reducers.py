@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import importlib
 import sys
 import weakref
 from collections.abc import Callable
@@ -198,6 +199,26 @@ def _cached_property(function: Any, name: str | None) -> Any:
     return cached
 
 
+_SENTINELS = (
+    ("langgraph.pregel._write", "PASSTHROUGH"),
+    ("langgraph.pregel._write", "SKIP_WRITE"),
+    ("langgraph._internal._typing", "MISSING"),
+)
+"""Bare objects that code compares by identity: a copy would be another value."""
+
+
+def _reduce_sentinel(obj: object) -> Any:
+    """Reduce a bare ``object()`` to its name, where it is one that is known to be compared."""
+    for module, name in _SENTINELS:
+        if getattr(sys.modules.get(module), name, None) is obj:
+            return _named, (module, name)
+    return NotImplemented
+
+
+def _named(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
 def _refuse(name: str) -> Reduce:
     what, remedy = _REFUSED[name]
 
@@ -238,6 +259,7 @@ def _with_subclasses() -> list[type]:
 
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[functools.cached_property] = _reduce_cached_property
+_standard[object] = _reduce_sentinel
 
 _tables: dict[Any, dict[type, Reduce]] = {}
 

@@ -7,15 +7,19 @@ packet, so that a machine that holds that version already does not receive it ag
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from distgraph.serde.pickling import dumps_data, loads
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
+from distgraph.worker.protocol import AttemptRequest
 
 LARGE = 100_000
 """Bytes from which a channel's value travels by reference: below, inline is cheaper on Ray."""
+
+KEPT = 1024
+"""Channel values of a run whose pickles are kept for its next tasks."""
 
 Put = Callable[[bytes], Any]
 """Stores a blob where workers can fetch it and returns the reference to it."""
@@ -46,7 +50,9 @@ class StatePacker:
     def __init__(self, put: Put, large: int = LARGE) -> None:
         self._put = put
         self._large = large
-        self._known: dict[tuple[tuple[str, ...], str], tuple[Any, bytes | None, Any]] = {}
+        self._known: OrderedDict[tuple[tuple[str, ...], str], tuple[Any, bytes | None, Any]] = (
+            OrderedDict()
+        )
 
     def pack(
         self, request: AttemptRequest, versions: Mapping[str, Any], snapshots: list[Any]
@@ -75,6 +81,7 @@ class StatePacker:
         key = (request.ns, name)
         known = self._known.get(key)
         if known is not None and version is not None and known[0] == version:
+            self._known.move_to_end(key)
             return known[1], known[2]
         blob: bytes | None = dumps_data(value)
         reference = None
@@ -83,6 +90,9 @@ class StatePacker:
             reference, blob = self._put(blob), None
         if version is not None:
             self._known[key] = (version, blob, reference)
+            self._known.move_to_end(key)
+            if len(self._known) > KEPT:  # a run may go through any number of subgraphs
+                self._known.popitem(last=False)
         return blob, reference
 
 
@@ -98,12 +108,3 @@ def unpack_request(
         for name, item in state.items()
     }
     return replace(request, state=values)
-
-
-def pack_outcome(outcome: AttemptOutcome) -> bytes:
-    """Pickle an outcome.
-
-    What the node returned may be something that cannot be pickled: then the outcome is that
-    error, naming the node's write.
-    """
-    return dumps_data(outcome)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgraph.errors import SerializationError
-from distgraph.serde.pickling import loads
-from distgraph.worker.packing import LARGE, StatePacker, pack_outcome, unpack_request
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.worker.packing import LARGE, StatePacker, unpack_request
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
 from tests.engine.corpus import fan
 from tests.engine.play import Play
@@ -177,7 +177,7 @@ def test_a_refused_value_is_not_remembered() -> None:
 
 def test_an_outcome_comes_back_as_it_was() -> None:
     outcome = AttemptOutcome("t", 1, "ok", writes=(("a", [1]), ("b", {"c"})), published=3)
-    assert loads(pack_outcome(outcome)) == outcome
+    assert loads(dumps_data(outcome)) == outcome
 
 
 VALUES = st.one_of(st.integers(), st.binary(max_size=60), st.lists(st.integers(), max_size=30))

@@ -1,0 +1,285 @@
+"""The benchmarks: statistics, taking turns, the tables, and the command itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import MODULES
+from benchmarks.harness import (
+    LANGGRAPH,
+    OURS,
+    RAY,
+    Case,
+    CaseResult,
+    Contender,
+    Family,
+    Metric,
+    Summary,
+    check,
+    measure,
+    percentile,
+    turns,
+)
+from benchmarks.marks import MARKS, Mark
+
+ROOT = Path(__file__).parents[2]
+WALL = Metric("wall", "ms")
+MACHINE = {
+    "date": "2000-01-01 00:00 UTC",
+    "cores": 2,
+    "memory_gb": 8.0,
+    "system": "Linux x86_64",
+    "python": "3.11.0",
+    "distgraph": "0.1.0",
+    "ray": "2.60.0",
+    "langgraph": "1.2.22",
+    "load_at_start": 0.1,
+}
+
+
+def _values(name: str, *values: float) -> Contender:
+    """A contender that reports one value after the other."""
+    left = list(values)
+
+    def run() -> Mapping[str, float]:
+        return {"wall": left.pop(0)}
+
+    return Contender(name, run)
+
+
+def _family(case: Case) -> Family:
+    return Family("first", "A title", "A note.", lambda plan: (case,))
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+def test_a_percentile_is_interpolated_between_the_nearest_values() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert [percentile(values, p) for p in (0, 25, 50, 75, 100)] == [1.0, 1.75, 2.5, 3.25, 4.0]
+
+
+def test_a_percentile_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+
+
+def test_a_summary_has_median_quartiles_and_extremes() -> None:
+    found = Summary.of([5.0, 1.0, 2.0, 4.0, 3.0])
+    assert found == Summary(median=3.0, q1=2.0, q3=4.0, low=1.0, high=5.0, count=5)
+
+
+def test_one_sample_is_its_own_spread() -> None:
+    assert Summary.of([7.0]) == Summary(7.0, 7.0, 7.0, 7.0, 7.0, 1)
+
+
+def test_a_ratio_is_taken_within_each_repetition() -> None:
+    # the machine was ten times slower in the last repetition: that hits both
+    ours, ray = _values(OURS, 2.0, 4.0, 40.0), _values(RAY, 1.0, 2.0, 10.0)
+    [result] = measure([Case("a", (WALL,), (ours, ray))], 3)
+    assert result.ratio("wall", OURS, RAY) == 2.0
+
+
+def test_there_is_no_ratio_to_what_was_not_measured_or_is_zero() -> None:
+    result = CaseResult(Case("a", (WALL,), ()), {(OURS, "wall"): [1.0], (RAY, "wall"): [0.0]})
+    assert result.ratio("wall", OURS, LANGGRAPH) is None
+    assert result.ratio("wall", OURS, RAY) is None
+
+
+# --- taking turns -------------------------------------------------------------------------------
+
+
+def test_each_contender_begins_a_repetition_in_turn() -> None:
+    contenders = [_values(name) for name in (OURS, LANGGRAPH, RAY)]
+    orders = [[c.name for c in turns(contenders, repetition)] for repetition in range(4)]
+    assert orders == [
+        [OURS, LANGGRAPH, RAY],
+        [LANGGRAPH, RAY, OURS],
+        [RAY, OURS, LANGGRAPH],
+        [OURS, LANGGRAPH, RAY],
+    ]
+
+
+def test_repetitions_interleave_cases_and_contenders_and_warm_up_first() -> None:
+    seen: list[str] = []
+
+    def contender(case: str, name: str) -> Contender:
+        def run() -> Mapping[str, float]:
+            seen.append(f"{case} {name}")
+            return {"wall": 1.0}
+
+        return Contender(name, run, lambda: seen.append("warm"))
+
+    cases = [Case(c, (WALL,), (contender(c, OURS), contender(c, RAY))) for c in ("a", "b")]
+    measure(cases, 2)
+    assert seen[::2] == ["warm"] * 8
+    assert seen[1::2] == [
+        *("a ours", "a ray", "b ours", "b ray"),
+        *("a ray", "a ours", "b ray", "b ours"),
+    ]
+
+
+def test_a_contender_that_fails_is_given_up_and_the_others_go_on() -> None:
+    runs: list[int] = []
+
+    def broken() -> Mapping[str, float]:
+        runs.append(1)
+        check("sum", 1, 2)
+        return {}
+
+    case = Case("a", (WALL,), (Contender(OURS, broken), _values(RAY, 1.0, 2.0)))
+    [result] = measure([case], 2)
+    assert result.failures == {OURS: "AssertionError: sum: expected 2, got 1"}
+    assert result.samples == {(RAY, "wall"): [1.0, 2.0]}
+    assert len(runs) == 1
+
+
+def test_a_metric_that_the_case_does_not_have_is_an_error() -> None:
+    case = Case("a", (WALL,), (Contender(OURS, lambda: {"speed": 1.0}),))
+    with pytest.raises(KeyError, match="speed"):
+        measure([case], 1)
+
+
+# --- the report ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0, "0"),
+        (0.0123, "0.012"),
+        (0.5, "0.5"),
+        (1.0, "1"),
+        (2.345, "2.35"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (1234567.8, "1,234,568"),
+    ],
+)
+def test_numbers_have_about_three_digits(value: float, shown: str) -> None:
+    assert report.number(value) == shown
+
+
+def test_the_table_shows_medians_quartiles_and_ratios() -> None:
+    case = Case(
+        "warm",
+        (WALL,),
+        (
+            _values(OURS, 4.0, 6.0, 8.0),
+            _values(LANGGRAPH, 1.0, 2.0, 2.0),
+            _values(RAY, 2.0, 2.0, 2.0),
+        ),
+    )
+    text = report.as_markdown(
+        [_family(case)], {"first": measure([case], 3)}, MACHINE, repetitions=3
+    )
+    assert text.splitlines()[-2:] == [
+        "| :-- | :-- | --: | --: | --: | --: | --: |",
+        "| warm | wall, ms | 6 (5–7) | 2 (1.5–2) | 2 (2–2) | 4× | 3× |",
+    ]
+    assert "on 2 cores, 8.0 GB, Linux x86_64, Python 3.11.0" in text
+    assert "repetitions 3" in text
+
+
+def test_the_table_names_what_failed_and_why() -> None:
+    def broken() -> Mapping[str, float]:
+        raise RuntimeError("no")
+
+    case = Case("warm", (WALL,), (Contender(OURS, broken), _values(RAY, 1.0)))
+    text = report.as_markdown([_family(case)], {"first": measure([case], 1)}, MACHINE)
+    assert "| warm | wall, ms | failed | 1 |  |" in text
+    assert "warm: distgraph failed (RuntimeError: no)" in text
+
+
+def test_the_json_holds_every_sample_and_the_ratios() -> None:
+    case = Case("warm", (WALL,), (_values(OURS, 4.0, 6.0), _values(RAY, 2.0, 2.0)))
+    found = report.as_json([_family(case)], {"first": measure([case], 2)}, MACHINE, repetitions=2)
+    [metric] = found["families"][0]["cases"][0]["metrics"]
+    assert metric["contenders"]["ours"]["samples"] == [4.0, 6.0]
+    assert metric["contenders"]["ours"]["median"] == 5.0
+    assert metric["ratios"] == {"ours/ray": 2.5}
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("mark", "value", "verdict"),
+    [
+        (Mark("m", "f", "c", "w", "ms", at_most=8.0), 8.0, "reached"),
+        (Mark("m", "f", "c", "w", "ms", at_most=8.0), 8.1, "missed"),
+        (Mark("m", "f", "c", "w", "/s", at_least=100.0), 100.0, "reached"),
+        (Mark("m", "f", "c", "w", "/s", at_least=100.0), 99.0, "missed"),
+        (Mark("m", "f", "c", "w", "ms", at_most=8.0), None, "not measured"),
+    ],
+)
+def test_a_mark_is_reached_missed_or_not_measured(
+    mark: Mark, value: float | None, verdict: str
+) -> None:
+    assert mark.verdict(value) == verdict
+
+
+def test_a_mark_looks_at_the_median_or_at_the_ratio() -> None:
+    case = Case("c", (WALL,), (_values(OURS, 4.0, 6.0), _values(RAY, 2.0, 2.0)))
+    results = {"f": measure([case], 2)}
+    assert Mark("m", "f", "c", "wall", "ms", at_most=1.0).value(results) == 5.0
+    assert Mark("m", "f", "c", "wall", "×", at_most=1.0, against=RAY).value(results) == 2.5
+    assert Mark("m", "f", "elsewhere", "wall", "ms", at_most=1.0).value(results) is None
+
+
+def test_results_replace_what_a_page_has_between_its_markers() -> None:
+    page = "a\n<!-- results -->\nold\n<!-- end of results -->\nb\n"
+    once = report.into_page(page, "new\n")
+    assert once == "a\n<!-- results -->\n\nnew\n\n<!-- end of results -->\nb\n"
+    assert report.into_page(once, "new\n") == once
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="results"):
+        report.into_page("a\n", "new\n")
+
+
+def test_the_page_of_the_documentation_has_the_markers() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert report.into_page(page, "x").count("<!-- results -->") == 1
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def test_every_family_has_a_module_of_that_name_and_every_mark_a_family() -> None:
+    families = {
+        name: importlib.import_module(f"benchmarks.{m}").FAMILY for name, m in MODULES.items()
+    }
+    assert {name: family.name for name, family in families.items()} == {n: n for n in MODULES}
+    assert {mark.family for mark in MARKS} <= set(MODULES)
+
+
+@pytest.mark.ray
+def test_the_command_measures_all_contenders_and_writes_both_reports(tmp_path: Path) -> None:
+    json_path, markdown_path = tmp_path / "out" / "found.json", tmp_path / "out" / "found.md"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--quick", "--only", "cpu", "--repeat", "1"),
+            *("--json", str(json_path), "--markdown", str(markdown_path)),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    found = json.loads(json_path.read_text())
+    [family] = found["families"]
+    [case] = family["cases"]
+    [metric] = case["metrics"]
+    assert case["failures"] == {}
+    assert set(metric["contenders"]) == {OURS, LANGGRAPH, RAY}
+    assert all(len(c["samples"]) == 1 for c in metric["contenders"].values())
+    assert done.stdout.strip() == markdown_path.read_text().strip()
