@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from distgraph.config import get_config, get_store, get_stream_writer
     from distgraph.constants import END, START
     from distgraph.graph import MessagesState, StateGraph, add_messages
+    from distgraph.langgraphs.distribute import distribute
     from distgraph.runtime import Runtime, get_runtime
     from distgraph.serde.pickling import register_serializer
     from distgraph.types import Command, Overwrite, Send, StreamWriter
@@ -30,6 +31,7 @@ _HOME = {
     "get_config": "distgraph.config",
     "get_store": "distgraph.config",
     "get_stream_writer": "distgraph.config",
+    "distribute": "distgraph.langgraphs.distribute",
     "register_serializer": "distgraph.serde.pickling",
 }
 
@@ -45,6 +47,7 @@ __all__ = (
     "StreamWriter",
     "__version__",
     "add_messages",
+    "distribute",
     "get_config",
     "get_runtime",
     "get_store",

@@ -1,14 +1,21 @@
-"""LangGraph's own ``Command``, ``Send`` and ``Overwrite``, taken for ours without importing it."""
+"""LangGraph's own vocabulary, taken for ours and given back, without importing it.
+
+Nodes, tools and middleware of a graph of ours may use LangGraph's ``Command``, ``Send``,
+``Overwrite`` and ``Interrupt``, and raise its ``GraphInterrupt`` and ``ParentCommand``. A class is
+known by its name and module: where LangGraph is not loaded, none of this costs anything.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from distgraph.types import Command, Overwrite, Send, TimeoutPolicy
+from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-__all__ = ("own",)
+__all__ = ("own", "own_bubble", "theirs")
 
-_FOREIGN = frozenset({"Command", "Send", "Overwrite"})
+_FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
 _SEQUENCES = (list, tuple)
 
 
@@ -45,4 +52,42 @@ def own(value: Any) -> Any:
                 refresh_on=timeout.refresh_on,
             ),
         )
+    if cls.__name__ == "Interrupt":
+        return Interrupt(value.value, value.id, getattr(value, "response_schema", None))
     return Overwrite(value.value)
+
+
+def theirs(value: Any) -> Any:
+    """Return LangGraph's object for a ``Command`` or ``Send`` of ours, lists of them included.
+
+    LangGraph must be loaded. Anything else is returned as it is.
+    """
+    cls = type(value)
+    if cls is list or cls is tuple:
+        if any(type(item) is Command or type(item) is Send for item in value):
+            return cls(theirs(item) for item in value)
+        return value
+    if cls is Send:
+        return sys.modules["langgraph.types"].Send(value.node, value.arg)
+    if cls is Command:
+        goto: Any = value.goto
+        return sys.modules["langgraph.types"].Command(
+            graph=value.graph,
+            update=value.update,
+            resume=value.resume,
+            goto=theirs(list(goto) if isinstance(goto, _SEQUENCES) else goto),
+        )
+    return value
+
+
+def own_bubble(error: BaseException) -> GraphBubbleUp | None:
+    """Return our ``GraphInterrupt`` or ``ParentCommand`` for one of LangGraph's, else None."""
+    errors = sys.modules.get("langgraph.errors")
+    if errors is None or not isinstance(error, errors.GraphBubbleUp):
+        return None
+    if isinstance(error, errors.ParentCommand):
+        return ParentCommand(own(error.args[0]))
+    if isinstance(error, errors.GraphInterrupt):
+        found = error.args[0] if error.args else ()
+        return GraphInterrupt(own(tuple(found)))
+    return None

@@ -386,7 +386,7 @@ class RunMethods:
         info = RunInfo(
             run_id=options.run_id,
             stream=request,
-            configurable=merged["configurable"],
+            configurable=_public(merged["configurable"]),
             tags=options.tags,
             run_name=merged.get("run_name"),
             recursion_limit=options.recursion_limit,
@@ -400,6 +400,11 @@ class RunMethods:
         name = merged.get("run_name") or graph.name
         callbacks = CallerCallbacks(merged["callbacks"], name, merged, run_id)
         return _Call(plan, backend, stream, parent, callbacks)
+
+
+def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what belongs to the task whose config this is."""
+    return {key: v for key, v in configurable.items() if not key.startswith("__pregel_")}
 
 
 def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:

@@ -22,6 +22,7 @@ __all__ = (
     "StreamMode",
     "StreamWriter",
     "TimeoutPolicy",
+    "interrupt",
 )
 
 All = Literal["*"]
@@ -181,3 +182,25 @@ class GraphOutput:
 
     value: Any
     interrupts: tuple[Interrupt, ...] = ()
+
+
+def interrupt(value: Any, *, response_schema: dict[str, Any] | None = None) -> Any:
+    """Put a question to the caller and end the run here.
+
+    The stream shows it as ``{"__interrupt__": (Interrupt(value, id),)}``. Answering it, by a run
+    that starts from where this one ended, needs a checkpointer, which this version does not have.
+
+    Args:
+        value: What the caller is asked.
+        response_schema: JSON schema of the answer, for the caller's use.
+
+    Raises:
+        GraphInterrupt: Always; let it pass.
+        RuntimeError: Outside of a run.
+    """
+    from distgraph.engine.ids import interrupt_id
+    from distgraph.errors import GraphInterrupt
+    from distgraph.worker.context import current_task
+
+    task = current_task("interrupt")
+    raise GraphInterrupt((Interrupt(value, interrupt_id(task.task_ns, 0), response_schema),))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.differential import Differ
-from tests.support.engines import REFERENCE, Engine, selected
+from tests.support.engines import DISTRIBUTED, REFERENCE, Engine, selected
 
 RAY_TIMEOUT = 60
 """Seconds a test on Ray may take, the start of the session's Ray included."""
@@ -55,11 +55,12 @@ def _ready(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> E
         request.getfixturevalue("ray_session")
     if not engine.is_reference:
         # child graphs are compiled without naming a backend
-        monkeypatch.setenv("DISTGRAPH_BACKEND", engine.name)
+        backend = "local" if engine.name == DISTRIBUTED else engine.name
+        monkeypatch.setenv("DISTGRAPH_BACKEND", backend)
     return engine
 
 
-@pytest.fixture(params=_engines("langgraph", "local", "ray"))
+@pytest.fixture(params=_engines("langgraph", "local", "ray", DISTRIBUTED))
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Each engine in turn: for behaviour that is the same on the reference and on ours."""
     return _ready(request, monkeypatch)
@@ -71,7 +72,7 @@ def ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Eng
     return _ready(request, monkeypatch)
 
 
-@pytest.fixture(params=_OURS or _engines("langgraph"))
+@pytest.fixture(params=[*_OURS, *_engines(DISTRIBUTED)] or _engines("langgraph"))
 def differ(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Differ:
     """Compares the reference with each engine of distgraph in turn."""
     return Differ(Engine(REFERENCE), _ready(request, monkeypatch))

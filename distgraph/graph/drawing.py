@@ -143,7 +143,7 @@ def drawable(graph: CompiledStateGraph, *, xray: int | bool) -> DrawableGraph:
         deeper = xray if xray is True else xray - 1
         for name, node in builder.nodes.items():
             if node.subgraph is not None:
-                _expand(drawn, name, drawable(node.subgraph, xray=deeper))
+                _expand(drawn, name, node.subgraph.get_graph(xray=deeper))
     return drawn
 
 

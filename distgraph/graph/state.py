@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
@@ -194,6 +195,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 )
             node, action = node_name(node), node
         self._check_name(node, action)
+        action = _distributed(action)
         self._changing("a node")
         where = f"Node `{node}`"
         refuse_unsupported(
@@ -439,6 +441,16 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if active_task() is None and backend_name(backend) == "ray":
             compiled.blob.get()  # what cannot travel is told now, by name
         return compiled
+
+
+def _distributed(action: Any) -> Any:
+    """Return a graph of ours for one that LangGraph compiled, anything else as it is."""
+    module = sys.modules.get("langgraph.pregel")
+    if module is None or not isinstance(action, module.Pregel):
+        return action
+    from distgraph.langgraphs.distribute import distribute
+
+    return distribute(action, backend="local")  # as a node it runs where its parent does
 
 
 def _bound(

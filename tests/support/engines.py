@@ -6,8 +6,10 @@ import importlib
 import os
 from typing import Any
 
-ENGINES = ("langgraph", "local", "ray")
+ENGINES = ("langgraph", "local", "ray", "distributed")
 REFERENCE = "langgraph"
+DISTRIBUTED = "distributed"
+"""Graphs that LangGraph compiled, given to ``distribute``, on the local backend."""
 
 _MODULES = {
     "StateGraph": "graph",
@@ -37,14 +39,15 @@ class Engine:
     """LangGraph's names, from LangGraph itself or from distgraph, imported when first used.
 
     Args:
-        name: "langgraph" (the reference), "local" or "ray" (distgraph's two backends).
+        name: "langgraph" (the reference), "local" or "ray" (distgraph's two backends), or
+            "distributed" (LangGraph's graphs, run by distgraph).
     """
 
     def __init__(self, name: str) -> None:
         if name not in ENGINES:
             raise ValueError(f"no engine {name!r}: use one of {ENGINES}")
         self.name = name
-        self.package = "langgraph" if name == REFERENCE else "distgraph"
+        self.package = "langgraph" if name in (REFERENCE, DISTRIBUTED) else "distgraph"
 
     @property
     def is_reference(self) -> bool:
@@ -66,6 +69,10 @@ class Engine:
 
     def compile(self, builder: Any, **options: Any) -> Any:
         """Compile for this engine's backend. Child graphs are compiled by ``builder.compile()``."""
+        if self.name == DISTRIBUTED:
+            from distgraph import distribute
+
+            return distribute(builder.compile(**options), backend="local")
         if not self.is_reference:
             options.setdefault("backend", self.name)
         return builder.compile(**options)

@@ -1,0 +1,58 @@
+"""LangChain's ``create_agent``, run by distgraph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from distgraph.errors import MissingExtraError
+from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.graph.spec import refuse_unsupported
+from distgraph.langgraphs.distribute import distribute
+
+__all__ = ("create_agent",)
+
+
+def create_agent(
+    *args: Any,
+    checkpointer: Any = None,
+    cache: Any = None,
+    backend: Any = None,
+    ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return an agent that calls tools in a loop until its model calls none.
+
+    Takes what ``langchain.agents.create_agent`` takes (``model``, ``tools``, ``system_prompt``,
+    ``middleware``, ``response_format``, ``state_schema``, ``context_schema``, ``store``,
+    ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``), which builds it. Its nodes are
+    ``model``, ``tools`` and ``<middleware>.before_agent`` … ``after_agent``; each runs as a task of
+    its own, and so does each tool call.
+
+    Args:
+        args, kwargs: As for LangChain's.
+        checkpointer: None or False; others are not in this version.
+        cache: Not in this version.
+        backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+        ray_options: Where nodes and tools run, by name: see ``distribute``.
+
+    Raises:
+        UnsupportedError: An option that this version cannot honour.
+        ValueError: ``ray_options`` are invalid, or name what is not there.
+        MissingExtraError: LangChain is not installed.
+        SerializationError: The model, a tool or a middleware cannot travel to a worker.
+    """
+    refuse_unsupported(
+        "create_agent",
+        checkpointer=None if checkpointer is False else checkpointer,
+        cache=cache,
+        transformers=kwargs.pop("transformers", None) or None,
+    )
+    try:
+        from langchain.agents import create_agent as build
+    except ImportError as error:
+        raise MissingExtraError(
+            "distgraph.agents.create_agent builds its graph with LangChain and needs it: "
+            "pip install 'distgraph[agents]'"
+        ) from error
+    return distribute(build(*args, **kwargs), ray_options=ray_options, backend=backend)

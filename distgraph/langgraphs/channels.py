@@ -1,0 +1,134 @@
+"""LangGraph's channels as ours; classes that users derive from its base, behind an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distgraph import channels as own
+from distgraph._keys import TASKS
+from distgraph._missing import MISSING
+from distgraph.channels.base import BaseChannel
+from distgraph.errors import EmptyChannelError, InvalidUpdateError, UnsupportedError
+from distgraph.managed import ManagedKind, managed_kind
+from distgraph.types import Send
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ("ForeignChannel", "translate_channels")
+
+
+def translate_channels(
+    channels: Mapping[str, Any], where: str
+) -> tuple[dict[str, BaseChannel], dict[str, ManagedKind]]:
+    """Split a compiled graph's channels into ours and the kinds of managed values.
+
+    Raises:
+        UnsupportedError: One is neither a channel nor a managed value that the engine knows.
+    """
+    from langgraph.channels.base import BaseChannel as Foreign
+
+    translated: dict[str, BaseChannel] = {}
+    managed: dict[str, ManagedKind] = {}
+    for key, channel in channels.items():
+        if isinstance(channel, Foreign):
+            translated[key] = _translate(channel)
+            translated[key].key = key
+        elif kind := managed_kind(channel):
+            managed[key] = kind
+        else:
+            raise UnsupportedError(
+                f"{where}: state key {key!r} is a managed value of "
+                f"{getattr(channel, '__name__', None) or type(channel).__name__}, which distgraph "
+                "does not compute. Use IsLastStep or RemainingSteps, or pass the value in by "
+                "context="
+            )
+    translated[TASKS] = own.Topic(Send, accumulate=False)
+    return translated, managed
+
+
+def _translate(channel: Any) -> BaseChannel:
+    """Return our channel of the same kind, empty."""
+    cls = type(channel)
+    if not cls.__module__.startswith("langgraph.channels."):
+        return ForeignChannel(channel)
+    name, typ = cls.__name__, channel.typ
+    if name == "BinaryOperatorAggregate":
+        return own.BinaryOperatorAggregate(typ, channel.operator)
+    if name in ("EphemeralValue", "UntrackedValue"):
+        guarded: Any = getattr(own, name)
+        return guarded(typ, channel.guard)  # type: ignore[no-any-return]
+    if name == "Topic":
+        return own.Topic(typ, channel.accumulate)
+    if name in ("NamedBarrierValue", "NamedBarrierValueAfterFinish"):
+        barrier: Any = getattr(own, name)
+        return barrier(typ, channel.names)  # type: ignore[no-any-return]
+    if name in ("LastValue", "LastValueAfterFinish", "AnyValue"):
+        plain: Any = getattr(own, name)
+        return plain(typ)  # type: ignore[no-any-return]
+    return ForeignChannel(channel)
+
+
+class ForeignChannel(BaseChannel[Any, Any, Any]):
+    """A channel of a class that only LangGraph knows, such as one that the user wrote."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: Any) -> None:
+        super().__init__(channel.typ)
+        # as at the start of a run, which is not what every class has after its __init__
+        self.value = channel.from_checkpoint(_missing())
+
+    def _clear(self) -> None:
+        self.value = None
+
+    def copy(self) -> Self:
+        new = self._empty()
+        new.value = self.value.copy()
+        return new
+
+    def checkpoint(self) -> Any:
+        saved = self.value.checkpoint()
+        return MISSING if saved is _missing() else saved
+
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        new = self._empty()
+        new.value = self.value.from_checkpoint(_missing() if checkpoint is MISSING else checkpoint)
+        return new
+
+    def get(self) -> Any:
+        from langgraph.errors import EmptyChannelError as ForeignEmpty
+
+        try:
+            return self.value.get()
+        except ForeignEmpty:
+            raise EmptyChannelError(f"channel '{self.key}' is empty") from None
+
+    def is_available(self) -> bool:
+        return bool(self.value.is_available())
+
+    def update(self, values: Sequence[Any]) -> bool:
+        from langgraph.errors import InvalidUpdateError as ForeignInvalid
+
+        try:
+            return bool(self.value.update(values))
+        except ForeignInvalid as error:
+            raise InvalidUpdateError(str(error)) from error
+
+    def consume(self) -> bool:
+        return bool(self.value.consume())
+
+    def finish(self) -> bool:
+        return bool(self.value.finish())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ForeignChannel) and bool(self.value == other.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _missing() -> Any:
+    from langgraph._internal._typing import MISSING as FOREIGN_MISSING
+
+    return FOREIGN_MISSING

@@ -1,0 +1,199 @@
+"""What LangGraph's own calls look for in a node's config.
+
+``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``, its
+``ToolNode`` and its graphs find the run they are in by hidden keys of ``config["configurable"]``.
+Here these keys are filled for one attempt, from its ``TaskContext``. Nothing of LangGraph is
+imported: what is loaded is used, and what is not is stood in for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+from distgraph._keys import NS_SEP
+from distgraph.errors import UnsupportedError
+from distgraph.interop import own
+from distgraph.streaming.envelope import Event
+
+if TYPE_CHECKING:
+    from distgraph.engine.spec import Reader, Write
+    from distgraph.worker.context import TaskContext
+
+__all__ = ("SEND", "offer", "reading")
+
+SEND = "__pregel_send"
+READ = "__pregel_read"
+CALL = "__pregel_call"
+RUNTIME = "__pregel_runtime"
+SCRATCHPAD = "__pregel_scratchpad"
+STREAM = "__pregel_stream"
+CHECKPOINTER = "__pregel_checkpointer"
+
+_FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
+"""Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
+and tokens reach it by the writer and the callbacks."""
+
+
+@dataclass(slots=True)
+class Scratchpad:
+    """A task's counters, and the answers to its interrupts: there are none yet."""
+
+    step: int
+    stop: int
+    call_counter: Callable[[], int]
+    interrupt_counter: Callable[[], int]
+    get_null_resume: Callable[[bool], Any]
+    resume: list[Any]
+    subgraph_counter: Callable[[], int]
+
+
+def _scratchpad(task: TaskContext) -> Any:
+    """Return the task's scratchpad, of LangGraph's class where that is loaded."""
+    cls = getattr(sys.modules.get("langgraph._internal._scratchpad"), "PregelScratchpad", None)
+    return (cls or Scratchpad)(
+        step=task.request.step,
+        stop=task.request.stop,
+        call_counter=itertools.count().__next__,
+        interrupt_counter=itertools.count().__next__,
+        get_null_resume=_no_answer,
+        resume=[],
+        subgraph_counter=task.children.__next__,
+    )
+
+
+def _no_answer(consume: bool = False) -> None:
+    """Return the answer that goes with no interrupt's id."""
+
+
+class Stream:
+    """Where a LangGraph graph that a node invokes puts its own events."""
+
+    __slots__ = ("_task", "modes")
+
+    def __init__(self, task: TaskContext) -> None:
+        self._task = task
+        self.modes = set(task.run.stream.modes & _FROM_GRAPHS)
+
+    def __call__(self, chunk: tuple[tuple[str, ...], str, Any]) -> None:
+        ns, mode, payload = chunk
+        self._task.emit(Event(tuple(ns), mode, _with_own_interrupts(payload)))
+
+
+def _with_own_interrupts(payload: Any) -> Any:
+    if isinstance(payload, dict) and "__interrupt__" in payload:
+        return {**payload, "__interrupt__": own(payload["__interrupt__"])}
+    return payload
+
+
+def offer(task: TaskContext) -> None:
+    """Add the keys to the config of ``task``."""
+    configurable = task.config["configurable"]
+    configurable[RUNTIME] = _runtime(task)
+    configurable[SCRATCHPAD] = _scratchpad(task)
+    configurable[SEND] = task.sent.extend
+    configurable[READ] = reading(task, _read_state(task))
+    configurable[CALL] = partial(_no_call, task.request.node)
+    configurable[CHECKPOINTER] = None
+    configurable.pop(STREAM, None)  # that of a graph around this one
+    if task.run.stream.subgraphs:
+        configurable[STREAM] = Stream(task)
+
+
+def _no_call(node: str, func: Any, *args: Any, **kwargs: Any) -> None:
+    raise UnsupportedError(
+        f"node {node!r} called {getattr(func, '__name__', func)!r}, a task of LangGraph's "
+        "functional API, which distgraph cannot run. Call a plain function, or make it a node and "
+        "start it with Send"
+    )
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def reading(task: TaskContext, read: Reader) -> Callable[..., Any]:
+    """Return LangGraph's way of reading channels, by ``read``.
+
+    LangGraph's ``ToolNode`` takes the names of all channels from the second argument.
+    """
+    request = task.request
+    names = dict.fromkeys((*request.state, *request.managed))
+    return partial(_read, read, names)
+
+
+def _read(
+    read: Reader, names: Mapping[str, None], select: Sequence[str] | str, fresh: bool = False
+) -> Any:
+    return read(select)
+
+
+def _read_state(task: TaskContext) -> Reader:
+    """Read what travelled with the attempt, before any write of its own."""
+    request = task.request
+
+    def read(select: Sequence[str] | str) -> Any:
+        if isinstance(select, str):
+            return request.managed.get(select, request.state.get(select))
+        given = {**request.state, **request.managed}
+        return {key: given[key] for key in select if key in given}
+
+    return read
+
+
+# --- the runtime --------------------------------------------------------------------------------
+
+
+def _runtime(task: TaskContext) -> Any:
+    """Return the task's runtime, of LangGraph's class where that is loaded."""
+    module = sys.modules.get("langgraph.runtime")
+    cls = getattr(module, "Runtime", None)
+    if cls is None:
+        return task.runtime
+    mine = task.runtime
+    values: dict[str, Any] = {
+        "context": mine.context,
+        "store": mine.store,
+        "stream_writer": _writer(task),
+        "previous": mine.previous,
+        "heartbeat": mine.heartbeat,
+        "server_info": mine.server_info,
+    }
+    info = getattr(module, "ExecutionInfo", None)
+    if info is not None and mine.execution_info is not None:
+        told = {f: getattr(mine.execution_info, f, None) for f in _fields(info)}
+        values["execution_info"] = info(**told)
+    fields = _fields(cls)
+    return cls(**{name: value for name, value in values.items() if name in fields})
+
+
+@lru_cache(maxsize=8)
+def _fields(cls: type[Any]) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(cls))
+
+
+def _writer(task: TaskContext) -> Callable[[Any], None]:
+    """Return a writer that the nodes of a LangGraph graph inside the task may use as well."""
+    if "custom" not in task.run.stream.modes:
+        return task.writer
+    own_ns = task.task_ns
+
+    def write(payload: Any) -> None:
+        core = sys.modules["langchain_core.runnables.config"]
+        config = core.var_child_runnable_config.get() or {}
+        ns = config.get("configurable", {}).get("checkpoint_ns", own_ns)
+        if not ns.startswith(own_ns + NS_SEP):
+            task.writer(payload)
+        elif task.run.stream.subgraphs:
+            task.emit(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
+
+    return write
+
+
+def own_writes(writes: Iterable[Write]) -> list[Write]:
+    """Return writes of LangGraph's writers with our ``Send`` in them."""
+    return [(channel, own(value)) for channel, value in writes]

@@ -1,0 +1,225 @@
+"""A compiled LangGraph graph as ours: its nodes, triggers, writers and channels, one by one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from distgraph import placement
+from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
+from distgraph.graph.compiling import labelled
+from distgraph.graph.schema import SchemaMapper
+from distgraph.graph.spec import refuse_config
+from distgraph.langgraphs.channels import translate_channels
+from distgraph.langgraphs.forms import runs_async
+from distgraph.langgraphs.refusals import refuse_graph, refuse_node, refuse_remote
+from distgraph.langgraphs.work import NodeRunnable
+from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
+
+__all__ = ("GivenOptions", "translate")
+
+
+@dataclass
+class GivenOptions:
+    """The caller's ``ray_options``, and which of them have found their node.
+
+    Keys name a node; ``"child:node"`` names a node of a subgraph, ``"tools:search"`` a tool of a
+    ``ToolNode``, and a tool's bare name will do where no node has it.
+    """
+
+    given: Mapping[str, Mapping[str, Any]]
+    known: set[str] = field(default_factory=set)
+
+    def of(self, key: str) -> Mapping[str, Any]:
+        """Return the options under a key."""
+        self.known.add(key)
+        return self.given.get(key) or {}
+
+    def of_tools(
+        self, node: str, tools: Iterable[str], nodes: Iterable[str]
+    ) -> dict[str, Mapping[str, Any]]:
+        """Return the options of a node's tools."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for tool in tools:
+            options = dict(self.of(f"{node}:{tool}"))
+            if tool not in nodes:
+                options = {**self.of(tool), **options}
+            if options:
+                found[tool] = options
+        return found
+
+    def check(self) -> None:
+        """Refuse options that nothing has.
+
+        Raises:
+            ValueError: Names the key, and the nearest that there is.
+        """
+        for key in self.given:
+            if key not in self.known:
+                near = difflib.get_close_matches(str(key), self.known, n=1, cutoff=0.5)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"ray_options: the graph has no node or tool {key!r}.{hint} Nodes and tools: "
+                    f"{', '.join(sorted(self.known))}"
+                )
+
+
+def translate(
+    graph: Any, options: GivenOptions, *, prefix: str = ""
+) -> tuple[GraphSpec, GraphProgram]:
+    """Return the driver's and the workers' half of a compiled LangGraph graph.
+
+    Args:
+        graph: Its ``Pregel``, which is only read.
+        options: The caller's ``ray_options``.
+        prefix: Names of the subgraphs that lead to it, each followed by a colon.
+
+    Raises:
+        UnsupportedError: The graph or a node of it asks for what cannot be honoured.
+        ValueError: ``ray_options`` are invalid.
+    """
+    name = str(graph.name)
+    within = f" of subgraph `{prefix[:-1]}`" if prefix else ""
+    where = f"Subgraph `{prefix[:-1]}`" if prefix else f"Graph `{name}`"
+    refuse_graph(graph, where, is_root=not prefix)
+    channels, managed = translate_channels(graph.channels, where)
+    keys = [key for key in (*channels, *managed) if ":" not in key and "__" not in key]
+    nodes: dict[str, NodeSpec] = {}
+    programs: dict[str, NodeProgram] = {}
+    children: dict[str, GraphProgram] = {}
+    for key, node in graph.nodes.items():
+        told = f"Node `{key}`{within}"
+        refuse_node(node, told)
+        if _is_graph(node.bound):
+            if options.of(prefix + key):
+                raise ValueError(
+                    f"{told} is a graph: give ray_options to its own nodes, by "
+                    f"'{prefix}{key}:<node>'"
+                )
+            refuse_config(told, node.bound.config or {})
+            child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
+            children[key] = labelled(child, (node.bound.config or {}).get("metadata"))
+        made = _node(graph, key, node, keys, children.get(key), options, prefix, told)
+        nodes[key], programs[key] = made
+    triggers: dict[str, list[str]] = {}
+    for key, spec in nodes.items():
+        for trigger in spec.triggers:
+            triggers.setdefault(trigger, []).append(key)
+    graph_spec = GraphSpec(
+        name=name,
+        channels=channels,
+        managed=managed,
+        nodes=nodes,
+        input_channels=_keys(graph.input_channels),
+        output_channels=_keys(graph.output_channels),
+        stream_channels=_keys(graph.stream_channels_asis),
+        interrupt_before=_breakpoints(graph.interrupt_before_nodes),
+        interrupt_after=_breakpoints(graph.interrupt_after_nodes),
+        trigger_to_nodes={key: tuple(names) for key, names in triggers.items()},
+    )
+    program = GraphProgram(
+        spec=graph_spec,
+        nodes=programs,
+        subgraphs=children,
+        context_schema=graph.context_schema,
+        store=graph.store,
+    )
+    return graph_spec, program
+
+
+def _node(
+    graph: Any,
+    key: str,
+    node: Any,
+    keys: list[str],
+    child: GraphProgram | None,
+    options: GivenOptions,
+    prefix: str,
+    where: str,
+) -> tuple[NodeSpec, NodeProgram]:
+    bound = _bound(node)
+    refuse_remote(bound, where)
+    ray_options: dict[str, Any] = {}
+    tools = None
+    if bound is not None and child is None:
+        ray_options = placement.validate(options.of(prefix + key), prefix + key)
+        tools = _tools(graph, prefix + key, bound, ray_options, options)
+    is_async = bound is not None and child is None and runs_async(bound)
+    writers = worker_writers(node.flat_writers)
+    reads = branch_channels(node.flat_writers, keys)
+    if tools is not None:
+        is_async = tools.is_async  # otherwise each call decides for itself
+        if tools.stateful:
+            reads = tuple(keys)
+    placement.resolve(ray_options, is_async, prefix + key)
+    waits = is_async or ((bound is None or child is not None) and any(w.is_async for w in writers))
+    program = NodeProgram(
+        name=key,
+        bound=None if bound is None or child is not None else NodeRunnable(bound, is_async),
+        writers=writers,
+        is_async=waits,
+        part=None if tools is None else tools.part,
+        user_writers=True,
+    )
+    inline = own_writers(graph, key) if program.bound is None or tools is not None else None
+    spec = NodeSpec(
+        name=key,
+        triggers=tuple(node.triggers),
+        channels=_keys(node.channels),
+        branch_channels=reads,
+        mapper=_mapper(node.mapper),
+        metadata=node.metadata,
+        tags=tuple(node.tags or ()),
+        is_async=waits,
+        ray_options=ray_options,
+        subgraph=None if child is None else child.spec,
+        split=None if tools is None else tools.split,
+        inline=None if inline is None else NodeProgram(key, None, inline),
+    )
+    return spec, program
+
+
+def _is_graph(runnable: Any) -> bool:
+    from langgraph.pregel import Pregel
+
+    return isinstance(runnable, Pregel)
+
+
+def _bound(node: Any) -> Any:
+    """Return what a node runs, None where it only passes its input on."""
+    from langgraph.pregel._read import DEFAULT_BOUND
+
+    return None if node.bound is DEFAULT_BOUND else node.bound
+
+
+def _tools(
+    graph: Any, key: str, bound: Any, base: Mapping[str, Any], options: GivenOptions
+) -> Any:
+    tools = getattr(bound, "tools_by_name", None)
+    if tools is None:
+        return None
+    from distgraph.langgraphs.tools import tools_of
+
+    return tools_of(bound, key, base, options.of_tools(key, tools, graph.nodes))
+
+
+def _keys(keys: Any) -> tuple[str, ...] | str:
+    return keys if isinstance(keys, str) else tuple(keys)
+
+
+def _breakpoints(nodes: Any) -> tuple[str, ...] | Literal["*"]:
+    return "*" if nodes == "*" else tuple(nodes or ())
+
+
+def _mapper(mapper: Any) -> Any:
+    """Return ours for LangGraph's: the driver has it too, and need not load LangGraph for it."""
+    if (
+        isinstance(mapper, partial)
+        and getattr(mapper.func, "__name__", "") == "_coerce_state"
+        and len(mapper.args) == 1
+    ):
+        return SchemaMapper(mapper.args[0])
+    return mapper

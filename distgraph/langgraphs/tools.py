@@ -1,0 +1,159 @@
+"""LangGraph's ``ToolNode`` with each tool call a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distgraph._missing import MISSING
+from distgraph.engine.spec import Part, PartOptions
+from distgraph.interop import own
+from distgraph.langgraphs.forms import reaches_unwritten_hook
+from distgraph.prebuilt.injection import injected_args
+from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
+from distgraph.prebuilt.split import ToolPart, ToolSplit
+
+__all__ = ("NodeTools", "tools_of")
+
+
+@dataclass(frozen=True)
+class NodeTools:
+    """What the driver and the workers know of the tools of one node."""
+
+    split: NodeToolSplit
+    part: NodeToolPart
+    is_async: bool
+    """Whether the node is to be awaited where it runs as a whole: no tool has a function."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether any tool asks for the state."""
+        return bool(self.split.tools.stateful)
+
+
+def tools_of(
+    runnable: Any,
+    node: str,
+    base: Mapping[str, Any],
+    ray_options: Mapping[str, Mapping[str, Any]],
+) -> NodeTools | None:
+    """Return how a node's tool calls run; None where it is no ``ToolNode`` of LangGraph's.
+
+    Args:
+        runnable: What the node runs.
+        node: Its name, for errors.
+        base: ``ray_options`` of the node: they hold for every tool.
+        ray_options: By tool name, on top of those.
+
+    Raises:
+        ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
+    """
+    if not _is_tool_node(runnable):
+        return None
+    tools = runnable.tools_by_name
+    wrap = getattr(runnable, "_wrap_tool_call", None)
+    awrap = getattr(runnable, "_awrap_tool_call", None)
+    if awrap is not None and reaches_unwritten_hook(awrap):
+        awrap = None
+    only_awrap = awrap is not None and wrap is None
+    options = tool_options(tools, ray_options, node)
+    how = {}
+    for name, tool in tools.items():
+        awaits = has_async(tool)
+        how[name] = part_options(
+            f"{node}.{name}",
+            {**base, **options[name]},
+            sync=has_sync(tool) and not only_awrap,
+            awaits=awaits or only_awrap,
+            to_core=only_awrap and not awaits,
+        )
+    wrapped = wrap is not None or awrap is not None
+    stateful = frozenset(n for n, t in tools.items() if wrapped or injected_args(t).reads_state)
+    messages_key = str(getattr(runnable, "_messages_key", "messages"))
+    other = PartOptions(is_async=only_awrap) if wrapped else None
+    split = ToolSplit(tuple(tools), messages_key, how, stateful, other)
+    plain = frozenset(n for n in tools if not options[n] and not how[n].is_async)
+    return NodeTools(
+        NodeToolSplit(split, plain),
+        NodeToolPart(runnable, messages_key),
+        bool(tools) and not any(map(has_sync, tools.values())),
+    )
+
+
+def _is_tool_node(runnable: Any) -> bool:
+    """Whether it is a ``ToolNode`` that answers calls in LangGraph's way."""
+    for cls in type(runnable).__mro__:
+        if cls.__name__ == "ToolNode" and cls.__module__.startswith("langgraph.prebuilt"):
+            mine = (type(runnable)._func, type(runnable)._afunc)
+            return bool(mine == (cls._func, cls._afunc))  # type: ignore[attr-defined]
+    return False
+
+
+@dataclass(frozen=True)
+class NodeToolSplit:
+    """Splits by tool calls. A single call that is placed as its node is runs with the node."""
+
+    tools: ToolSplit
+    plain: frozenset[str]
+    """Synchronous tools without options of their own."""
+
+    def parts(self, value: Any) -> Sequence[Part] | None:
+        """Return a part for each tool call in the node's state, None to run the node whole."""
+        return self._placed(self.tools.parts(value))
+
+    def sent_parts(self, value: Any) -> Sequence[Part] | None:
+        """Return a part for each tool call in the argument of a ``Send``, or None."""
+        return self._placed(self.tools.sent_parts(value))
+
+    def _placed(self, parts: Sequence[Part] | None) -> Sequence[Part] | None:
+        if not parts or parts[0].input.kind == "list":
+            return None
+        if len(parts) == 1 and parts[0].key in self.plain:
+            return None
+        return parts
+
+    def options(self, key: str) -> PartOptions:
+        """Return how the calls of a tool run."""
+        return self.tools.options(key)
+
+    def timed_out(self, part: Part, seconds: float) -> Any:
+        """Return what the model is told of a call that ran for too long."""
+        return self.tools.timed_out(part, seconds)
+
+    def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
+        """Return the node's return value: all answers as one update, in the order of the calls."""
+        return self.tools.join(value, parts, results)
+
+
+@dataclass(frozen=True)
+class NodeToolPart:
+    """Answers one tool call, by LangGraph's ``ToolNode``."""
+
+    node: Any
+    messages_key: str
+
+    def __call__(self, input: ToolPart, state: Any, context: Any) -> Any:
+        if input.state is not MISSING:
+            state = input.state
+        call = {
+            "__type": "tool_call_with_context",
+            "tool_call": {"type": "tool_call", **input.call},
+            "state": {} if state is None else state,
+        }
+        if context.request.is_async:
+            return self._awaited(call, context.config)
+        return self._answers(self.node.invoke(call, context.config))
+
+    async def _awaited(self, call: dict[str, Any], config: Any) -> list[Any]:
+        return self._answers(await self.node.ainvoke(call, config))
+
+    def _answers(self, returned: Any) -> list[Any]:
+        """Return the messages and commands in what the node returned, in order."""
+        answers: list[Any] = []
+        for item in returned if isinstance(returned, list) else [returned]:
+            if isinstance(item, Mapping):
+                answers.extend(item[self.messages_key])
+            else:
+                answers.extend(item if isinstance(item, list) else [own(item)])
+        return answers

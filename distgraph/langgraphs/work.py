@@ -1,0 +1,58 @@
+"""A node of LangGraph's on a worker: its Runnable, and the writers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distgraph.engine.spec import Reader, Write
+from distgraph.interop import theirs
+from distgraph.langgraphs.config import READ, SEND, own_writes, reading
+
+__all__ = ("NodeRunnable", "NodeWriter")
+
+
+@dataclass(frozen=True)
+class NodeRunnable:
+    """What a node runs: a LangChain ``Runnable``, by one of its two forms."""
+
+    runnable: Any
+    is_async: bool
+
+    def __call__(self, input: Any, context: Any) -> Any:
+        if self.is_async:
+            return self.runnable.ainvoke(input, context.config)
+        return self.runnable.invoke(input, context.config)
+
+
+@dataclass(frozen=True)
+class NodeWriter:
+    """One of a node's writers: state updates and commands, edges, or a conditional edge.
+
+    It sends its writes, and reads the state, by functions that it finds in its config.
+    """
+
+    name: str | None
+    """Of the conditional edge, for errors."""
+    runnable: Any
+    is_async: bool
+
+    def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
+        writes: list[Write] = []
+        self.runnable.invoke(theirs(value), _config(context, read, writes))
+        return own_writes(writes)
+
+    async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
+        writes: list[Write] = []
+        await self.runnable.ainvoke(theirs(value), _config(context, read, writes))
+        return own_writes(writes)
+
+
+def _config(context: Any, read: Reader, writes: list[Write]) -> dict[str, Any]:
+    configurable = {
+        **context.config["configurable"],
+        SEND: writes.extend,
+        READ: reading(context, read),
+    }
+    return {**context.config, "configurable": configurable}

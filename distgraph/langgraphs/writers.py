@@ -1,0 +1,108 @@
+"""A node's writers: read for what they say about the graph, so that the driver needs none of them.
+
+Where a node has no conditional edge its writers are plain rules, and ours of the same meaning do
+what they do, also on the driver. Where it has one, LangGraph's own run on a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distgraph.constants import START
+from distgraph.engine.spec import Write, Writer
+from distgraph.graph.writes import EdgeWriter, StateWriter
+from distgraph.langgraphs.forms import async_only
+from distgraph.langgraphs.work import NodeWriter
+
+__all__ = ("branch_channels", "own_writers", "worker_writers")
+
+_RULES = frozenset({"_get_root", "_get_updates", "_control_branch"})
+
+
+def own_writers(graph: Any, name: str) -> tuple[Writer, ...] | None:
+    """Return writers of ours that do what the node's do; None where it has a conditional edge."""
+    from langgraph.pregel._write import PASSTHROUGH, ChannelWrite, ChannelWriteEntry
+
+    builder = getattr(graph, "builder", None)
+    if builder is None:
+        return None
+    static: list[Write] = []
+    rules: set[str] = set()
+    for writer in graph.nodes[name].flat_writers:
+        if type(writer) is not ChannelWrite:
+            return None
+        for entry in writer.writes:
+            if isinstance(entry, ChannelWriteEntry):
+                if entry.value is PASSTHROUGH or entry.mapper is not None or entry.skip_none:
+                    return None
+                static.append((entry.channel, entry.value))
+            elif (rule := _rule(entry)) is not None:
+                rules.add(rule)
+            else:
+                return None
+    if "_control_branch" not in rules or len(rules) != 2:
+        return None
+    writers: list[Writer] = [StateWriter(name, _written(builder, name))]
+    if static:
+        writers.append(EdgeWriter(tuple(static)))
+    return tuple(writers)
+
+
+def _rule(entry: Any) -> str | None:
+    mapper = getattr(entry, "mapper", None)
+    if getattr(mapper, "__module__", "") != "langgraph.graph.state":
+        return None
+    name = str(mapper.__name__)
+    return name if name in _RULES else None
+
+
+def _written(builder: Any, name: str) -> tuple[str, ...]:
+    """Return the state keys that a node may write."""
+    if name == START:
+        keys = builder.schemas[builder.input_schema]
+        return tuple(key for key in keys if key not in builder.managed)
+    return (*builder.channels, *builder.managed)
+
+
+def worker_writers(writers: Sequence[Any]) -> tuple[NodeWriter, ...]:
+    """Return the writers of a node that run next to it."""
+    return tuple(
+        NodeWriter(_branch_name(writer), writer, async_only(_path(writer) or writer))
+        for writer in writers
+    )
+
+
+def _branch(writer: Any) -> Any:
+    """Return the conditional edge that a writer runs, None where it is none."""
+    found = getattr(getattr(writer, "func", None), "__self__", None)
+    return found if hasattr(found, "path") and hasattr(found, "ends") else None
+
+
+def _path(writer: Any) -> Any:
+    return getattr(_branch(writer), "path", None)
+
+
+def _branch_name(writer: Any) -> str | None:
+    path = _path(writer)
+    return None if path is None else str(getattr(path, "name", None) or "condition")
+
+
+def branch_channels(writers: Sequence[Any], known: Sequence[str]) -> tuple[str, ...]:
+    """Return what a node's conditional edges read, all of ``known`` where that cannot be told."""
+    from langgraph.pregel._write import ChannelWrite
+
+    keys: dict[str, None] = {}
+    for writer in writers:
+        if isinstance(writer, ChannelWrite):
+            continue
+        select = None
+        if _branch(writer) is not None:
+            reader = writer.kwargs.get("reader")
+            if reader is None:
+                continue
+            select = getattr(reader, "keywords", {}).get("select")
+        if select is None:
+            return tuple(known)
+        keys.update(dict.fromkeys((select,) if isinstance(select, str) else select))
+    return tuple(keys)

@@ -1,0 +1,63 @@
+"""Tools and agents: ``ToolNode``, ``create_react_agent`` and what tools ask for by annotation.
+
+Needs LangChain: ``pip install 'distgraph[langchain]'``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from distgraph.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from langchain_core.tools import InjectedToolCallId
+
+    from distgraph.prebuilt.chat_agent_executor import create_react_agent
+    from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
+    from distgraph.prebuilt.placed import placed
+    from distgraph.prebuilt.requests import ToolCallRequest
+    from distgraph.prebuilt.tool_node import ToolNode, tools_condition
+    from distgraph.prebuilt.tool_validator import ValidationNode
+
+if find_spec("langchain_core") is None:
+    raise MissingExtraError(
+        "distgraph.prebuilt works with LangChain's messages, models and tools and needs "
+        "langchain-core: pip install 'distgraph[langchain]'"
+    )
+
+_HOME = {
+    "InjectedState": "distgraph.prebuilt.markers",
+    "InjectedStore": "distgraph.prebuilt.markers",
+    "InjectedToolCallId": "langchain_core.tools",
+    "ToolCallRequest": "distgraph.prebuilt.requests",
+    "ToolNode": "distgraph.prebuilt.tool_node",
+    "ToolRuntime": "distgraph.prebuilt.markers",
+    "ValidationNode": "distgraph.prebuilt.tool_validator",
+    "create_react_agent": "distgraph.prebuilt.chat_agent_executor",
+    "placed": "distgraph.prebuilt.placed",
+    "tools_condition": "distgraph.prebuilt.tool_node",
+}
+
+__all__ = (
+    "InjectedState",
+    "InjectedStore",
+    "InjectedToolCallId",
+    "ToolCallRequest",
+    "ToolNode",
+    "ToolRuntime",
+    "ValidationNode",
+    "create_react_agent",
+    "placed",
+    "tools_condition",
+)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value

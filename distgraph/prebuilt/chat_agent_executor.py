@@ -1,0 +1,328 @@
+"""``create_react_agent``: a model that calls tools in a loop until it has an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_type_hints
+
+from langchain_core.language_models import LanguageModelLike
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+
+from distgraph.constants import END
+from distgraph.graph import StateGraph
+from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.prebuilt.agent_model import (
+    bound_model,
+    chat_model,
+    check_history,
+    chosen,
+    is_dynamic,
+    named_model,
+    nearest,
+    prompt_runnable,
+)
+from distgraph.prebuilt.agent_state import (
+    AgentState,
+    AgentStatePydantic,
+    AgentStateWithStructuredResponse,
+    AgentStateWithStructuredResponsePydantic,
+    model_input_schema,
+    value_of,
+    with_messages,
+)
+from distgraph.prebuilt.tool_node import ToolNode
+from distgraph.types import Send
+
+__all__ = (
+    "AgentState",
+    "AgentStatePydantic",
+    "AgentStateWithStructuredResponse",
+    "AgentStateWithStructuredResponsePydantic",
+    "create_react_agent",
+    "create_tool_calling_executor",
+)
+
+_NODES = ("agent", "tools", "pre_model_hook", "post_model_hook", "generate_structured_response")
+
+
+class _Agent:
+    """The functions of an agent's graph.
+
+    The nodes that call the model are coroutines, whichever way the graph is run: a model is waited
+    for, and on a cluster a coroutine waits in a shared process where a function would hold a core.
+    Under ``ainvoke`` tokens stream alike, and a model without a coroutine of its own runs in a
+    thread there.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        prompt: Any,
+        tools: Sequence[BaseTool],
+        builtin: Sequence[Any],
+        response_format: Any,
+        pre_model_hook: Any,
+        post_model_hook: Any,
+        version: str,
+        name: str | None,
+    ) -> None:
+        self.dynamic = is_dynamic(model)
+        if isinstance(model, str):
+            model = named_model(model)
+        self.model = model if self.dynamic else bound_model(model, tools, builtin)
+        self.prompt = prompt_runnable(prompt)
+        self.response_format = response_format
+        self.has_pre_hook = pre_model_hook is not None
+        self.has_post_hook = post_model_hook is not None
+        self.version = version
+        self.name = name
+        self.entry = "pre_model_hook" if self.has_pre_hook else "agent"
+        self.return_direct = frozenset(tool.name for tool in tools if tool.return_direct)
+
+    async def _model(self, state: Any, runtime: Any) -> Any:
+        return await chosen(self.model, state, runtime) if self.dynamic else self.model
+
+    async def call_model(self, state: Any, config: RunnableConfig, runtime: Any) -> Any:
+        messages = value_of(state, "llm_input_messages") if self.has_pre_hook else None
+        messages = messages or value_of(state, "messages")
+        if messages is None:
+            keys = "'llm_input_messages' or 'messages'" if self.has_pre_hook else "'messages'"
+            raise ValueError(f"Expected input to call_model to have {keys} key, but got {state}")
+        check_history(messages)
+        given = with_messages(state, messages)
+        chain = self.prompt | await self._model(state, runtime)
+        response = await chain.ainvoke(given, config)
+        response.name = self.name
+        if self._out_of_steps(state, response):
+            told = "Sorry, need more steps to process this request."
+            response = AIMessage(id=response.id, content=told)
+        return {"messages": [response]}
+
+    def _out_of_steps(self, state: Any, response: BaseMessage) -> bool:
+        left = value_of(state, "remaining_steps")
+        if left is None or not isinstance(response, AIMessage):
+            return False
+        calls = response.tool_calls
+        direct = all(call["name"] in self.return_direct for call in calls)
+        return (left < 1 and direct) or (left < 2 and bool(calls))
+
+    async def generate_structured_response(
+        self, state: Any, config: RunnableConfig, runtime: Any
+    ) -> Any:
+        schema, messages = self.response_format, list(value_of(state, "messages"))
+        if isinstance(schema, tuple):
+            system, schema = schema
+            messages = [SystemMessage(content=system), *messages]
+        model = chat_model(await self._model(state, runtime)).with_structured_output(schema)
+        return {"structured_response": await model.ainvoke(messages, config)}
+
+    @property
+    def end(self) -> str:
+        """Where the graph goes when the model is done."""
+        return END if self.response_format is None else "generate_structured_response"
+
+    def should_continue(self, state: Any) -> str | list[Send]:
+        last = value_of(state, "messages")[-1]
+        if self.has_post_hook:
+            return "post_model_hook"
+        if not isinstance(last, AIMessage) or not last.tool_calls:
+            return self.end
+        return "tools" if self.version == "v1" else _sends(last.tool_calls)
+
+    def post_model_hook_router(self, state: Any) -> str | list[Send]:
+        messages = value_of(state, "messages")
+        answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+        last = next(m for m in reversed(messages) if isinstance(m, AIMessage))
+        pending = [call for call in last.tool_calls if call["id"] not in answered]
+        if pending:
+            return _sends(pending)
+        return self.entry if isinstance(messages[-1], ToolMessage) else self.end
+
+    def route_tool_responses(self, state: Any) -> str:
+        for message in reversed(value_of(state, "messages")):
+            if isinstance(message, ToolMessage):
+                if message.name in self.return_direct:
+                    return END
+                continue
+            # the tool that returns directly may have been another task of the same message
+            calls = message.tool_calls if isinstance(message, AIMessage) else ()
+            return END if any(c["name"] in self.return_direct for c in calls) else self.entry
+        return self.entry
+
+
+def _sends(calls: Sequence[Any]) -> list[Send]:
+    # the calls alone: a tool that asks for the state reads it where it runs
+    return [Send("tools", [call]) for call in calls]
+
+
+def create_react_agent(
+    model: str | LanguageModelLike | Callable[[Any, Any], Any],
+    tools: Sequence[BaseTool | Callable[..., Any] | dict[str, Any]] | ToolNode,
+    *,
+    prompt: Any = None,
+    response_format: Any = None,
+    pre_model_hook: Any = None,
+    post_model_hook: Any = None,
+    state_schema: Any = None,
+    context_schema: type[Any] | None = None,
+    checkpointer: Any = None,
+    store: Any = None,
+    interrupt_before: list[str] | None = None,
+    interrupt_after: list[str] | None = None,
+    debug: bool = False,
+    version: Literal["v1", "v2"] = "v2",
+    name: str | None = None,
+    backend: Any = None,
+    ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Make a graph in which a model calls tools until it answers without.
+
+    Args:
+        model: A chat model, with tools bound to it or not; a name such as "openai:gpt-4o-mini"; or
+            a function ``(state, runtime)``, sync or async, that returns the model for each call.
+        tools: Tools, functions, dicts of tools that the provider runs, or a ``ToolNode``.
+        prompt: What the model reads before the messages: a str or a ``SystemMessage``; or all that
+            it reads: a function of the state or a ``Runnable``.
+        response_format: Schema of an answer that one more call of the model gives at the end, in
+            the state key ``structured_response``: pydantic, TypedDict, JSON schema, or a pair of a
+            prompt and one of these.
+        pre_model_hook: Node before the model. It sets ``llm_input_messages``, which the model then
+            reads in place of ``messages``, or replaces ``messages``.
+        post_model_hook: Node after the model (``version="v2"`` only).
+        state_schema: Needs ``messages`` and ``remaining_steps``, with a ``response_format``
+            ``structured_response`` too. Default: ``AgentState``.
+        context_schema, checkpointer, store, interrupt_before, interrupt_after, debug, name,
+            backend: As for ``StateGraph.compile``.
+        version: "v2": each tool call is a task ``tools`` with an update of its own. "v1": all of a
+            message are one task. On a cluster each runs on a worker of its own either way.
+        ray_options: Per node name or tool name, where and how it runs, as for ``StateGraph`` and
+            ``ToolNode``; those of ``tools`` hold for every tool.
+
+    Returns: a compiled graph with nodes ``agent`` and ``tools``, and where asked for
+        ``pre_model_hook``, ``post_model_hook`` and ``generate_structured_response``.
+
+    Raises:
+        ValueError: An unknown version, a state without the keys, other tools bound to the model
+            than those given, or invalid ``ray_options``.
+        MissingExtraError: ``model`` is a name and ``langchain`` is not installed.
+    """
+    if version not in ("v1", "v2"):
+        raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
+    schema = _checked_schema(state_schema, response_format is not None)
+    builtin: list[Any] = []
+    if not isinstance(tools, ToolNode):
+        builtin = [tool for tool in tools if isinstance(tool, dict)]
+        own: list[Any] = [tool for tool in tools if not isinstance(tool, dict)]
+        options, of_tools = _options(ray_options, own)
+        node = ToolNode(own, ray_options=of_tools)
+    else:
+        options, of_tools = _options(ray_options, ())
+        node = tools
+        if of_tools or "tools" in options:
+            raise ValueError(
+                "create_react_agent: give the ray_options of tools to the ToolNode that is given "
+                "as `tools`"
+            )
+    offered = list(node.tools_by_name.values())
+    agent = _Agent(
+        model=model,
+        prompt=prompt,
+        tools=offered,
+        builtin=builtin,
+        response_format=response_format,
+        pre_model_hook=pre_model_hook,
+        post_model_hook=post_model_hook,
+        version=version,
+        name=name,
+    )
+    graph: StateGraph[Any, Any, Any, Any] = StateGraph(schema, context_schema)
+    graph.add_node(
+        "agent",
+        agent.call_model,
+        input_schema=model_input_schema(schema) if agent.has_pre_hook else schema,
+        ray_options=options.get("agent"),
+    )
+    for key, hook in (("pre_model_hook", pre_model_hook), ("post_model_hook", post_model_hook)):
+        if hook is not None:
+            graph.add_node(key, hook, ray_options=options.get(key))
+    graph.set_entry_point(agent.entry)
+    if agent.has_pre_hook:
+        graph.add_edge("pre_model_hook", "agent")
+    if response_format is not None:
+        key = "generate_structured_response"
+        graph.add_node(key, agent.generate_structured_response, ray_options=options.get(key))
+    if offered:
+        graph.add_node("tools", node)
+        _add_loop(graph, agent)
+    else:
+        _add_ending(graph, agent)
+    return graph.compile(
+        checkpointer=checkpointer,
+        store=store,
+        interrupt_before=interrupt_before,
+        interrupt_after=interrupt_after,
+        debug=debug,
+        name=name,
+        backend=backend,
+    )
+
+
+def _add_loop(graph: StateGraph[Any, Any, Any, Any], agent: _Agent) -> None:
+    last = "agent"
+    if agent.has_post_hook:
+        last = "post_model_hook"
+        graph.add_edge("agent", last)
+        graph.add_conditional_edges(
+            last, agent.post_model_hook_router, [agent.entry, "tools", agent.end]
+        )
+    else:
+        graph.add_conditional_edges("agent", agent.should_continue, ["tools", agent.end])
+    if agent.return_direct:
+        graph.add_conditional_edges("tools", agent.route_tool_responses, [agent.entry, END])
+    else:
+        graph.add_edge("tools", agent.entry)
+
+
+def _add_ending(graph: StateGraph[Any, Any, Any, Any], agent: _Agent) -> None:
+    """Add the edges of an agent without tools: a model, and what comes after it."""
+    last = "agent"
+    if agent.has_post_hook:
+        last = "post_model_hook"
+        graph.add_edge("agent", last)
+    if agent.end != END:
+        graph.add_edge(last, agent.end)
+
+
+def _checked_schema(schema: Any, structured: bool) -> Any:
+    if schema is None:
+        return AgentStateWithStructuredResponse if structured else AgentState
+    wanted = ["messages", "remaining_steps", *(["structured_response"] if structured else [])]
+    missing = [key for key in wanted if key not in get_type_hints(schema)]
+    if missing:
+        raise ValueError(f"Missing required key(s) {set(missing)} in state_schema")
+    return schema
+
+
+def _options(
+    ray_options: Mapping[str, Mapping[str, Any]] | None, tools: Sequence[Any]
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, Any]]]:
+    """Divide ``ray_options`` into those of nodes and those of tools."""
+    given = {} if ray_options is None else dict(ray_options)
+    names = [getattr(tool, "name", getattr(tool, "__name__", "")) for tool in tools]
+    for key in given:
+        if key not in (*_NODES, *names):
+            known = (*_NODES, *names)
+            raise ValueError(
+                f"create_react_agent: ray_options names {key!r}, which is neither a node nor a "
+                f"tool.{nearest(key, known)} Known: {', '.join(known)}"
+            )
+    shared = given.get("tools", {}) if tools else {}
+    of_tools = {key: {**shared, **given.get(key, {})} for key in names if shared or key in given}
+    return {key: given[key] for key in given if key in _NODES}, of_tools
+
+
+create_tool_calling_executor = create_react_agent
+"""An older name."""

@@ -1,0 +1,183 @@
+"""Calling a tool and what surrounds it, from synchronous code and from coroutines alike."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
+
+from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+
+from distgraph.interop import own
+from distgraph.prebuilt.options import has_async, has_sync
+from distgraph.types import Command
+
+__all__ = ("AWAITING", "IN_PLACE", "Face", "on_a_loop", "without_loop")
+
+T = TypeVar("T")
+
+_POLL = 0.05
+"""Seconds between two looks at a result: Ray's cancellation does not end an unbounded wait."""
+
+
+class Face(Protocol):
+    """How a coroutine of ours calls tools: in place, or awaiting them."""
+
+    is_async: bool
+
+    async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
+        """Return what the tool returned for a tool call."""
+
+
+class _InPlace:
+    is_async = False
+
+    async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
+        return _plain(call_tool(_carrying(tool), call, config))
+
+
+class _Awaiting:
+    is_async = True
+
+    async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
+        return _plain(await await_tool(_carrying(tool), call, config))
+
+
+IN_PLACE: Face = _InPlace()
+"""Never suspends: what uses it can be run by ``without_loop``."""
+
+AWAITING: Face = _Awaiting()
+
+
+def call_tool(tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
+    """Invoke a tool from synchronous code; one that is only async runs on a loop."""
+    if not has_sync(tool):
+        return on_a_loop(tool.ainvoke(call, config))
+    try:
+        return tool.invoke(call, config)
+    except NotImplementedError:
+        if _by_class(tool) and has_async(tool):
+            return on_a_loop(tool.ainvoke(call, config))
+        raise
+
+
+async def await_tool(tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
+    """Await a tool. One that is only synchronous runs in a thread."""
+    try:
+        return await tool.ainvoke(call, config)
+    except NotImplementedError:
+        # many classes of tools say so of an _arun that they could have left out
+        if _by_class(tool) and has_async(tool):
+            return await asyncio.to_thread(tool.invoke, call, config)
+        raise
+
+
+def _by_class(tool: BaseTool) -> bool:
+    return not isinstance(tool, (StructuredTool, Tool))
+
+
+def without_loop(steps: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends."""
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    steps.close()
+    raise RuntimeError("a coroutine for synchronous code has suspended: a bug of distgraph")
+
+
+def on_a_loop(steps: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from synchronous code, in the caller's context."""
+    loop = _loop()
+    if loop.own is threading.current_thread():
+        # the loop waits for this very call: another one has to do it
+        loop = _Loop()
+        try:
+            return _wait(loop, steps)
+        finally:
+            loop.stop()
+    return _wait(loop, steps)
+
+
+def _wait(loop: _Loop, steps: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(steps, loop.loop)
+    try:
+        while True:
+            try:
+                return future.result(_POLL)
+            except NotYet:
+                if future.done():
+                    return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class _Loop:
+    """An event loop in a thread. It is shared: clients keep connections by loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.own = threading.Thread(
+            target=self.loop.run_forever, name="distgraph-tools", daemon=True
+        )
+        self.own.start()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.own.join()
+        self.loop.close()
+
+
+@functools.lru_cache(maxsize=1)
+def _loop() -> _Loop:
+    return _Loop()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _ToolCommand(Command[Any], ToolOutputMixin):
+    """A command on its way out of a tool: LangChain turns what is no tool output into text."""
+
+
+def _marked(value: Any) -> Any:
+    value = own(value)
+    if isinstance(value, Command):
+        return _ToolCommand(**{f.name: getattr(value, f.name) for f in fields(Command)})
+    if isinstance(value, list) and any(isinstance(item, Command) for item in value):
+        return [_marked(item) for item in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _ToolCommand):
+        return Command(**{f.name: getattr(value, f.name) for f in fields(Command)})
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _carrying(tool: BaseTool) -> BaseTool:
+    """Return a tool like this one whose commands get through LangChain's formatting."""
+    pair = tool.response_format == "content_and_artifact"
+
+    def out(value: Any) -> Any:
+        if pair and isinstance(value, tuple) and len(value) == 2:
+            return _marked(value[0]), value[1]
+        return _marked(value)
+
+    @functools.wraps(tool._run)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return out(tool._run(*args, **kwargs))
+
+    @functools.wraps(tool._arun)
+    async def arun(*args: Any, **kwargs: Any) -> Any:
+        return out(await tool._arun(*args, **kwargs))
+
+    carrying = copy.copy(tool)
+    object.__setattr__(carrying, "_run", run)
+    object.__setattr__(carrying, "_arun", arun)
+    return carrying

@@ -1,0 +1,114 @@
+"""How the calls of each tool run: placement, timeout, how many at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+
+from distgraph import placement
+from distgraph.engine.spec import PartOptions
+
+__all__ = ("OPTIONS_KEY", "has_async", "has_sync", "part_options", "tool_options")
+
+OPTIONS_KEY = "distgraph_ray_options"
+"""Key of a tool's ``metadata`` under which ``placed`` keeps its options."""
+
+_OURS = ("timeout", "max_concurrency")
+
+
+def has_sync(tool: BaseTool) -> bool:
+    """Return whether a tool can be invoked in place."""
+    return tool.func is not None if isinstance(tool, (StructuredTool, Tool)) else True
+
+
+def has_async(tool: BaseTool) -> bool:
+    """Return whether a tool has a coroutine of its own, not just a thread around its function."""
+    if isinstance(tool, (StructuredTool, Tool)):
+        return tool.coroutine is not None
+    return type(tool)._arun is not BaseTool._arun
+
+
+def tool_options(
+    tools: Mapping[str, BaseTool], ray_options: Mapping[str, Any] | None, node: str
+) -> dict[str, dict[str, Any]]:
+    """Return each tool's options: those that it carries, and on top those that the node names.
+
+    Raises:
+        ValueError: The node names a tool that it does not have.
+    """
+    given = {} if ray_options is None else dict(ray_options)
+    for name in given:
+        if name not in tools:
+            near = difflib.get_close_matches(str(name), tools, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"Node `{node}`: ray_options names an unknown tool {name!r}.{hint} "
+                f"Its tools: {', '.join(tools)}"
+            )
+    return {
+        name: {**((tool.metadata or {}).get(OPTIONS_KEY) or {}), **(given.get(name) or {})}
+        for name, tool in tools.items()
+    }
+
+
+def _seconds(where: str, value: Any) -> float | None:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ValueError(f"{where}: timeout must be a number of seconds above 0, got {value!r}")
+    return float(value)
+
+
+def _count(where: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{where}: max_concurrency must be at least 1, got {value!r}")
+    return value
+
+
+def part_options(
+    where: str, options: Mapping[str, Any], *, sync: bool, awaits: bool, to_core: bool = False
+) -> PartOptions:
+    """Check one tool's options and return how its calls run.
+
+    Args:
+        where: What errors call the tool.
+        options: ``timeout`` (seconds, or a ``timedelta``), ``max_concurrency``, and what
+            ``ray_options`` of a node may hold.
+        sync: Whether the call can run in place.
+        awaits: Whether it can run as a coroutine; where both, it does so unless it is placed in a
+            thread.
+        to_core: Whether a coroutine computes all the same, so that it needs a core of its own.
+
+    Raises:
+        ValueError: An unknown key, a bad value, or options that contradict each other.
+    """
+    _check_names(where, list(options))
+    rest = {key: value for key, value in options.items() if key not in _OURS}
+    valid = placement.validate(rest, where)
+    is_async = awaits and not (sync and valid.get("placement") == "thread")
+    if is_async and to_core and not valid:
+        valid = {"placement": "task"}
+    placement.resolve(valid, is_async, where)
+    return PartOptions(
+        is_async=is_async,
+        ray_options=valid,
+        timeout=_seconds(where, options.get("timeout")),
+        max_concurrency=_count(where, options.get("max_concurrency")),
+    )
+
+
+def _check_names(where: str, names: Sequence[str]) -> None:
+    for name in names:
+        near = difflib.get_close_matches(str(name), _OURS, n=1, cutoff=0.8)
+        if near and name not in _OURS:
+            raise ValueError(
+                f"{where}: unknown ray_options key {name!r}. Did you mean {near[0]!r}?"
+            )

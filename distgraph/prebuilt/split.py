@@ -1,0 +1,105 @@
+"""How a ``ToolNode``'s work falls into parts, one a tool call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distgraph._missing import MISSING
+from distgraph.engine.spec import Part, PartOptions
+
+__all__ = ("ToolPart", "ToolSplit")
+
+
+@dataclass(frozen=True)
+class ToolPart:
+    """One tool call on its way to a worker.
+
+    Attributes:
+        call: Dict with ``name``, ``args`` and ``id``.
+        kind: What the node found it in.
+        state: The state, where it came with the call and the tool asks for it.
+    """
+
+    call: dict[str, Any]
+    kind: Any
+    state: Any = MISSING
+
+
+@dataclass(frozen=True)
+class ToolSplit:
+    """Splits the node's input by tool calls. It lives on the driver, and holds no tool.
+
+    Attributes:
+        names: The node's tools, in order.
+        messages_key: Key of the state that holds the messages.
+        how: How the calls of each tool run.
+        stateful: Tools that ask for the state.
+        other: How calls of unknown tools run. None: they need no worker to be answered.
+    """
+
+    names: tuple[str, ...]
+    messages_key: str
+    how: Mapping[str, PartOptions]
+    stateful: frozenset[str]
+    other: PartOptions | None = None
+
+    def parts(self, value: Any) -> Sequence[Part] | None:
+        """Return a part for each tool call in the node's state."""
+        return self._parts(value, sent=False)
+
+    def sent_parts(self, value: Any) -> Sequence[Part] | None:
+        """Return a part for each tool call in the argument of a ``Send``.
+
+        A state in it is the one that the tools are to see, whatever the graph's is.
+        """
+        return self._parts(value, sent=True)
+
+    def _parts(self, value: Any, *, sent: bool) -> Sequence[Part] | None:
+        from distgraph.prebuilt.calls import find_calls
+
+        try:
+            found = find_calls(value, self.messages_key)
+        except ValueError:
+            return None  # the node itself tells it, on a worker
+        sent = found.state is not None and (sent or found.kind == "tool_calls")
+        parts = []
+        for call in found.calls:
+            name = call["name"]
+            if not self._runs(name):
+                continue
+            asks = name in self.stateful or name not in self.names
+            state = found.state if asks and sent else MISSING
+            parts.append(Part(ToolPart(call, found.kind, state), name, asks and not sent))
+        return parts or None
+
+    def _runs(self, name: str) -> bool:
+        return name in self.how or self.other is not None
+
+    def options(self, key: str) -> PartOptions:
+        """Return how the calls of a tool run."""
+        return self.how.get(key) or self.other or PartOptions()
+
+    def timed_out(self, part: Part, seconds: float) -> Any:
+        """Return what the model is told of a call that ran for too long."""
+        from distgraph.prebuilt.tool_errors import error_message
+
+        return error_message(part.input.call, timeout_text(part.key, seconds))
+
+    def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
+        """Return the node's return value: all answers as one update, in the order of the calls."""
+        from distgraph.prebuilt.calls import combined, find_calls, unknown_tool
+
+        found = find_calls(value, self.messages_key)
+        rest = iter(results)
+        outputs = [
+            next(rest) if self._runs(call["name"]) else unknown_tool(call, self.names)
+            for call in found.calls
+        ]
+        return combined(outputs, found.kind, self.messages_key)
+
+
+def timeout_text(name: str, seconds: float) -> str:
+    """Return what the model is told of a tool that ran for too long."""
+    return f"Error: tool '{name}' took longer than {seconds:g} s and was stopped."
