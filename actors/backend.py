@@ -51,7 +51,9 @@ class RayRun:
 
     def read(self) -> Sequence[StreamEvent]:
         self._acknowledge()
-        return self._feed(self._box.get())
+        while not (deliveries := self._box.take()):
+            self._session.wait(self._box)
+        return self._feed(deliveries)
 
     async def aread(self) -> Sequence[StreamEvent]:
         self._acknowledge()

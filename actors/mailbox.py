@@ -11,7 +11,7 @@ from distgraph.streaming.envelope import Delivery
 
 
 class Mailbox:
-    """An unbounded queue of deliveries; what bounds it is the broker's window.
+    """A queue of deliveries. What bounds it is the broker's window.
 
     Args:
         loop: The consumer's event loop, None for a synchronous consumer.
@@ -22,6 +22,7 @@ class Mailbox:
         self._changed = threading.Condition()
         self._wake = asyncio.Event() if loop is not None else None
         self._parked = False
+        self._kicked = False
         self._items: list[Delivery] = []
         self._failure: BaseException | None = None
 
@@ -32,21 +33,37 @@ class Mailbox:
             self._notify()
 
     def fail(self, error: BaseException) -> None:
-        """Make ``get`` raise ``error`` once everything that came before it was taken."""
+        """Make taking raise ``error`` once everything that came before it was taken."""
         with self._changed:
             if self._failure is None:
                 self._failure = error
             self._notify()
 
-    def get(self) -> list[Delivery]:
-        """Wait for deliveries and take them all."""
+    @property
+    def is_sync(self) -> bool:
+        """Whether its consumer is a thread."""
+        return self._loop is None
+
+    def take(self) -> list[Delivery]:
+        """Take what there is; raises what ``fail`` was given once nothing is left."""
         with self._changed:
-            while not (items := self._take()):
+            return self._take()
+
+    def wait(self) -> None:
+        """Wait until there is something to take, or ``kick`` was called."""
+        with self._changed:
+            if not self._items and self._failure is None and not self._kicked:
                 self._changed.wait()
-            return items
+            self._kicked = False
+
+    def kick(self) -> None:
+        """Wake a thread that waits, though there may be nothing to take."""
+        with self._changed:
+            self._kicked = True
+            self._changed.notify_all()
 
     async def aget(self) -> list[Delivery]:
-        """As ``get``, without blocking the event loop."""
+        """Wait for deliveries without blocking the event loop, and take them all."""
         assert self._wake is not None
         while True:
             with self._changed:

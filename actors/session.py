@@ -49,6 +49,9 @@ class Session:
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
         self.failure: BaseException | None = None
         self._closed = False
+        self._leading = False
+        """Whether a thread is asking the broker for events."""
+        self._question: Any = None
         self._changed = threading.Condition()
         self._boxes: dict[str, Mailbox] = {}
         self._acks: dict[str, int] = {}
@@ -134,6 +137,7 @@ class Session:
         with self._changed:
             self._boxes.pop(run_id, None)
             self._acks.pop(run_id, None)
+            self._changed.notify_all()
         if self.failure is None and ray.is_initialized():
             if not ended:
                 self.driver.cancel.remote([run_id])
@@ -184,30 +188,76 @@ class Session:
             blob = end_blob("error", error=error)
             self.broker.terminate.remote(self.caller, runs, blob)
 
+    # --- listening ------------------------------------------------------------------------------
+
+    def wait(self, box: Mailbox) -> None:
+        """Wait, in a synchronous reader, for something to have come for ``box``.
+
+        The only reader there is asks the broker itself: no other thread is in the path of its
+        events. As soon as there are more runs, or async ones, the listener asks for all.
+        """
+        with self._changed:
+            lead = self._alone() and not self._leading
+            self._leading = self._leading or lead
+        if not lead:
+            box.wait()
+            return
+        try:
+            self._ask()
+        finally:
+            self._follow()
+
+    def _alone(self) -> bool:
+        """Whether the only run has a synchronous reader. The lock is held."""
+        return len(self._boxes) == 1 and next(iter(self._boxes.values())).is_sync
+
+    def _follow(self) -> None:
+        with self._changed:
+            self._leading = False
+            self._changed.notify_all()
+            boxes = list(self._boxes.values())
+        for box in boxes:
+            box.kick()
+
     def _listen(self) -> None:
-        """Body of the thread that waits for events."""
+        """Body of the thread that waits for events of several runs, or async ones."""
         while True:
             with self._changed:
-                while not self._boxes:
-                    if self.failure is not None:
+                while not self._boxes or self._leading or self._alone():
+                    if self._closed or (self.failure is not None and not self._boxes):
                         return
                     self._changed.wait()
-                acks, self._acks = self._acks, {}
+                self._leading = True
             try:
-                if self._closed:
+                if self._closed or not self._ask():
                     return
-                if not ray.is_initialized():  # a call would quietly start another Ray
-                    raise RunError("Ray was shut down")
-                packed = ray.get(self.broker.drain.remote(self.caller, acks, _DRAIN))
-            except BaseException as error:
-                self._broker_lost(error)
-                return
-            if not packed:
-                continue
-            for run_id, deliveries in pickle.loads(packed).items():
-                box = self._boxes.get(run_id)
-                if box is not None:
-                    box.put(deliveries)
+            finally:
+                self._follow()
+
+    def _ask(self) -> bool:
+        """Ask the broker once and hand out what came. Return False where it is lost.
+
+        A question that an interrupt cut short is not asked again, but waited for: its answer may
+        hold what came for other runs.
+        """
+        try:
+            if not ray.is_initialized():  # a call would quietly start another Ray
+                raise RunError("Ray was shut down")
+            if self._question is None:
+                with self._changed:
+                    acks, self._acks = self._acks, {}
+                self._question = self.broker.drain.remote(self.caller, acks, _DRAIN)
+            packed = ray.get(self._question)
+        except Exception as error:
+            self._question = None
+            self._broker_lost(error)
+            return False
+        self._question = None
+        for run_id, deliveries in (pickle.loads(packed) if packed else {}).items():
+            box = self._boxes.get(run_id)
+            if box is not None:
+                box.put(deliveries)
+        return True
 
     def _broker_lost(self, cause: BaseException) -> None:
         error = BrokerLost(

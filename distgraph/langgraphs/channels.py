@@ -125,7 +125,7 @@ class ForeignChannel(BaseChannel[Any, Any, Any]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ForeignChannel) and bool(self.value == other.value)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def _missing() -> Any:

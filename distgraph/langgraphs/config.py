@@ -94,6 +94,8 @@ def _with_own_interrupts(payload: Any) -> Any:
 def offer(task: TaskContext) -> None:
     """Add the keys to the config of ``task``."""
     configurable = task.config["configurable"]
+    if task.config["callbacks"] is None:
+        task.config["callbacks"] = []  # push_message looks through them
     configurable[RUNTIME] = _runtime(task)
     configurable[SCRATCHPAD] = _scratchpad(task)
     configurable[SEND] = task.sent.extend

@@ -61,7 +61,10 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """
         drawn = self.origin.get_graph(xray=xray)
         return DrawableGraph(
-            {key: DrawableNode(key, dict(node.metadata or {})) for key, node in drawn.nodes.items()},
+            {
+                key: DrawableNode(key, dict(node.metadata or {}))
+                for key, node in drawn.nodes.items()
+            },
             [
                 DrawableEdge(edge.source, edge.target, edge.data, bool(edge.conditional))
                 for edge in drawn.edges

@@ -152,8 +152,8 @@ def _node(
     reads = branch_channels(node.flat_writers, keys)
     if tools is not None:
         is_async = tools.is_async  # otherwise each call decides for itself
-        if tools.stateful:
-            reads = tuple(keys)
+    if tools.stateful if tools is not None else hasattr(bound, "tools_by_name"):
+        reads = tuple(keys)  # a ToolNode reads the state as conditional edges do
     placement.resolve(ray_options, is_async, prefix + key)
     waits = is_async or ((bound is None or child is not None) and any(w.is_async for w in writers))
     program = NodeProgram(
@@ -195,9 +195,7 @@ def _bound(node: Any) -> Any:
     return None if node.bound is DEFAULT_BOUND else node.bound
 
 
-def _tools(
-    graph: Any, key: str, bound: Any, base: Mapping[str, Any], options: GivenOptions
-) -> Any:
+def _tools(graph: Any, key: str, bound: Any, base: Mapping[str, Any], options: GivenOptions) -> Any:
     tools = getattr(bound, "tools_by_name", None)
     if tools is None:
         return None

@@ -50,10 +50,10 @@ def own_writers(graph: Any, name: str) -> tuple[Writer, ...] | None:
 
 
 def _rule(entry: Any) -> str | None:
-    mapper = getattr(entry, "mapper", None)
+    mapper: Any = getattr(entry, "mapper", None)
     if getattr(mapper, "__module__", "") != "langgraph.graph.state":
         return None
-    name = str(mapper.__name__)
+    name = getattr(mapper, "__name__", "")
     return name if name in _RULES else None
 
 

@@ -113,7 +113,7 @@ def build_context(
     if run.max_concurrency is not None:
         config["max_concurrency"] = run.max_concurrency
     task = TaskContext(request, run, emit, config, write, store, runtime)
-    if "langgraph" in sys.modules:
+    if "langchain_core.runnables.config" in sys.modules:  # where LangGraph looks for its run
         from distgraph.langgraphs.config import offer
 
         offer(task)
