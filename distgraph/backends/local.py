@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -125,6 +125,9 @@ class LocalRun:
         self._batch = 0
         self._waiting: deque[StartTask] = deque()
         self._in_flight = 0
+        self._turns: Counter[tuple[tuple[str, ...], str, str]] = Counter()
+        """Parts at work by node and key, of those that are bounded."""
+        self._turn_of: dict[tuple[str, int], tuple[tuple[str, ...], str, str]] = {}
         self._tasks: dict[tuple[str, int], asyncio.Future[Any] | None] = {}
         self._pool: ThreadPoolExecutor | None = None
         with self.changed:
@@ -145,10 +148,27 @@ class LocalRun:
         if actions.finished is not None:
             self._leave()
         bound = self._plan.info.max_concurrency
+        kept: deque[StartTask] = deque()
         while self._waiting and (bound is None or self._in_flight < bound):
+            start = self._waiting.popleft()
+            if not self._may_start(start):
+                kept.append(start)
+                continue
             self._in_flight += 1
-            self._launch(self._waiting.popleft())
+            self._launch(start)
+        self._waiting.extendleft(reversed(kept))
         self.notify()
+
+    def _may_start(self, start: StartTask) -> bool:
+        """Take one of the turns that parts of this key have, where these are bounded."""
+        if start.part is None or start.part.max_concurrency is None:
+            return True
+        key = (start.request.graph_path, start.request.node, start.key)
+        if self._turns[key] >= start.part.max_concurrency:
+            return False
+        self._turns[key] += 1
+        self._turn_of[_key(start.request)] = key
+        return True
 
     def _cancel(self, future: asyncio.Future[Any] | None) -> None:
         if future is not None:
@@ -231,6 +251,9 @@ class LocalRun:
         with self.changed:
             self._tasks.pop(_key(request), None)
             self._in_flight -= 1
+            turn = self._turn_of.pop(_key(request), None)
+            if turn is not None:
+                self._turns[turn] -= 1
             if self.log.ended:
                 return
             try:

@@ -9,32 +9,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from distgraph import _keys as k
+from distgraph.engine.frame import PART, Frame, Piece, start_task
 from distgraph.engine.ids import NewCheckpointId, derived_checkpoint_ids, path_key
 from distgraph.engine.instructions import (
     AttemptEnded,
     CancelRequested,
     CancelTask,
-    Emit,
     Finish,
     InputEvent,
     Instruction,
     RunOptions,
     RunStarted,
-    StartTask,
 )
+from distgraph.engine.narrator import Narrator
 from distgraph.engine.outputs import (
     read_values,
-    task_payload,
-    task_result_payload,
     touches,
-    update_of,
-    with_interrupts,
 )
-from distgraph.engine.spec import GraphSpec, Part, PartOptions, Split, Write
+from distgraph.engine.spec import GraphSpec, Split, Write
 from distgraph.engine.superstep import Pieces, Superstep, Task
 from distgraph.errors import (
     EmptyInputError,
@@ -46,26 +41,8 @@ from distgraph.errors import (
 )
 from distgraph.serde.exceptions import ShippedError
 from distgraph.types import Command
-from distgraph.worker.messages import message_ids, whole_messages
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
-
-
-@dataclass(eq=False)
-class _Frame:
-    """One graph of the run: the root, or a subgraph inside a task of its parent."""
-
-    graph: Superstep
-    ns: tuple[str, ...]
-    path: tuple[str, ...]
-    output_keys: tuple[str, ...] | str
-    parent: tuple[_Frame, Task] | None = None
-    output: Any = None
-    open: int = 0
-    """Tasks of the step that have not ended."""
-    starting: bool = False
-    """True while the tasks of a step are being started: the step cannot end yet."""
-    interrupts: list[Any] = field(default_factory=list)
-    ended: bool = False
+from distgraph.worker.messages import message_ids
+from distgraph.worker.protocol import AttemptOutcome
 
 
 class Machine:
@@ -79,12 +56,11 @@ class Machine:
         new_checkpoint_id: NewCheckpointId | None = None,
     ) -> None:
         self._options = options
-        self._modes = options.stream.modes
+        self._say = Narrator(options)
         self._new_checkpoint_id = new_checkpoint_id or derived_checkpoint_ids(options.run_id)
         self._root = self._frame(spec, options.ns, (), options.output_keys, None)
-        self._running: dict[str, tuple[_Frame, Task]] = {}
+        self._running: dict[str, tuple[Frame, Task]] = {}
         self._out: list[Instruction] = []
-        self._seen_messages: set[str] = set()
         self._story: deque[tuple[Any, ...]] = deque(maxlen=32)
         self.finished = False
 
@@ -95,7 +71,7 @@ class Machine:
 
     def handle(self, event: InputEvent) -> list[Instruction]:
         """Take one event and return what is to be done, in order."""
-        self._out = []
+        self._out = self._say.out = []
         if self.finished:
             return self._out
         if isinstance(event, AttemptEnded):
@@ -123,8 +99,8 @@ class Machine:
         ns: tuple[str, ...],
         path: tuple[str, ...],
         output_keys: tuple[str, ...] | str | None,
-        parent: tuple[_Frame, Task] | None,
-    ) -> _Frame:
+        parent: tuple[Frame, Task] | None,
+    ) -> Frame:
         graph = Superstep(
             spec,
             ns=k.NS_SEP.join(ns),
@@ -133,9 +109,9 @@ class Machine:
             base_metadata=self._options.metadata if parent is None else _inherited(parent[1]),
         )
         keys = spec.output_channels if output_keys is None else output_keys
-        return _Frame(graph, ns, path, keys, parent)
+        return Frame(graph, ns, path, keys, parent)
 
-    def _begin(self, frame: _Frame, value: Any) -> None:
+    def _begin(self, frame: Frame, value: Any) -> None:
         if not self._guard(frame, lambda: frame.graph.apply_input(value)):
             if not self.finished:
                 self._fail(
@@ -148,7 +124,7 @@ class Machine:
             return
         self._advance(frame)
 
-    def _guard(self, frame: _Frame, call: Callable[[], Any]) -> Any:
+    def _guard(self, frame: Frame, call: Callable[[], Any]) -> Any:
         """Run what may raise by the user's doing (reducers, schemas); a failure ends the run."""
         try:
             return call()
@@ -158,7 +134,7 @@ class Machine:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _advance(self, frame: _Frame) -> None:
+    def _advance(self, frame: Frame) -> None:
         """Start steps until one has to wait for workers, or the graph ends."""
         while not self.finished:
             graph = frame.graph
@@ -189,20 +165,8 @@ class Machine:
             'config={"recursion_limit": ...}'
         )
 
-    def _start_step(self, frame: _Frame, tasks: Sequence[Task]) -> None:
-        graph = frame.graph
-        if self._wants(frame, "tasks"):
-            for task in tasks:
-                if not task.hidden:
-                    payload = task_payload(
-                        task.id,
-                        task.name,
-                        self._shown_input(graph, task),
-                        task.triggers,
-                        task.metadata,
-                        self._options.tags,
-                    )
-                    self._emit(frame, "tasks", payload, "task")
+    def _start_step(self, frame: Frame, tasks: Sequence[Task]) -> None:
+        self._say.started(frame, tasks)
         frame.starting = True
         frame.open = len(tasks)
         for task in tasks:
@@ -211,16 +175,7 @@ class Machine:
                 return
         frame.starting = False
 
-    def _shown_input(self, graph: Superstep, task: Task) -> Any:
-        value = graph.input_of(task)
-        if not task.pulled or task.node.mapper is None:
-            return value
-        try:
-            return task.node.mapper(value)
-        except Exception:  # the worker meets the same failure, and reports it as the node's
-            return value
-
-    def _start_task(self, frame: _Frame, task: Task) -> None:
+    def _start_task(self, frame: Frame, task: Task) -> None:
         node = task.node
         if node.subgraph is not None:
             value = frame.graph.input_of(task)
@@ -229,8 +184,7 @@ class Machine:
                 value = self._guard(frame, lambda: mapper(value))
                 if self.finished:
                     return
-            if "messages" in self._modes:
-                self._seen_messages |= message_ids(value)
+            self._say.has_seen(message_ids(value))
             child = self._frame(
                 node.subgraph,
                 (*frame.ns, task.ns.rsplit(k.NS_SEP, 1)[-1]),
@@ -246,7 +200,7 @@ class Machine:
         else:
             self._dispatch(frame, task, "node", task.input)
 
-    def _start_split(self, frame: _Frame, task: Task, split: Split) -> None:
+    def _start_split(self, frame: Frame, task: Task, split: Split) -> None:
         """Start each part of a task's work as an attempt of its own."""
         try:
             value = frame.graph.input_of(task)
@@ -269,60 +223,28 @@ class Machine:
 
     def _dispatch(
         self,
-        frame: _Frame,
+        frame: Frame,
         task: Task,
         kind: Literal["node", "part", "writers"],
         value: Any,
-        piece: tuple[int, Part, PartOptions] | None = None,
+        piece: Piece | None = None,
     ) -> None:
-        graph, node = frame.graph, task.node
-        part = None if piece is None else piece[2]
-        attempt_id = task.id if piece is None else f"{task.id}{_PART}{piece[0]}"
-        names: list[str] = []
-        managed: dict[str, Any] = {}
-        reads: tuple[str, ...] | str | None = None
-        if piece[1].reads_state if piece is not None else kind == "node" and task.pulled:
-            reads = node.channels
-            for key in (reads,) if isinstance(reads, str) else reads:
-                if key in graph.spec.managed:
-                    managed[key] = graph.managed_value(key)
-                else:
-                    names.append(key)
-        for key in () if kind == "part" else node.branch_channels:
-            if key in graph.spec.managed:
-                managed[key] = graph.managed_value(key)
-            elif key not in names:
-                names.append(key)
-        state = read_values(graph.channels, names)
-        self._running[attempt_id] = (frame, task)
-        self._story.append(("start", task.name, task.id, "attempt", task.attempt, "of", graph.step))
-        self._out.append(
-            StartTask(
-                AttemptRequest(
-                    task_id=attempt_id,
-                    attempt=task.attempt,
-                    graph_path=frame.path,
-                    node=task.name,
-                    ns=frame.ns,
-                    step=graph.step,
-                    stop=graph.stop,
-                    kind=kind,
-                    input=value,
-                    reads=reads,
-                    state=state,
-                    managed=managed,
-                    timeout=None if part is None else part.timeout,
-                    is_async=node.is_async if part is None else part.is_async,
-                    metadata=task.metadata,
-                ),
-                node,
-                {c: graph.versions[c] for c in state if c in graph.versions},
-                "" if piece is None else piece[1].key,
-                part,
+        start = start_task(frame, task, kind, value, piece)
+        self._running[start.request.task_id] = (frame, task)
+        self._story.append(
+            (
+                "start",
+                task.name,
+                start.request.task_id,
+                "attempt",
+                task.attempt,
+                "of",
+                frame.graph.step,
             )
         )
+        self._out.append(start)
 
-    def _write_inline(self, frame: _Frame, task: Task, value: Any) -> None:
+    def _write_inline(self, frame: Frame, task: Task, value: Any) -> None:
         """Compute the writes of a node without user code right here."""
         program = task.node.inline
         assert program is not None
@@ -355,8 +277,8 @@ class Machine:
             )
         frame, task = self._running.pop(outcome.task_id)
         self._story.append(("ended", task.name, task.id, outcome.status))
-        self._seen_messages |= outcome.message_ids
-        if task.pieces is not None and _PART in outcome.task_id:
+        self._say.has_seen(outcome.message_ids)
+        if task.pieces is not None and PART in outcome.task_id:
             self._part_ended(frame, task, task.pieces, outcome)
         elif outcome.status == "ok":
             self._succeed(frame, task, list(outcome.writes))
@@ -370,14 +292,14 @@ class Machine:
             error = outcome.error or _cancelled_itself(task)
             task.writes = list(outcome.writes)
             if task.writes:  # a conditional edge failed, behind what its node had written
-                self._emit_update(frame, task)
+                self._say.wrote(frame, task)
             self._fail(frame, error, task)
         self._after_task(frame)
 
     def _part_ended(
-        self, frame: _Frame, task: Task, pieces: Pieces, outcome: AttemptOutcome
+        self, frame: Frame, task: Task, pieces: Pieces, outcome: AttemptOutcome
     ) -> None:
-        index = int(outcome.task_id.rsplit(_PART, 1)[1])
+        index = int(outcome.task_id.rsplit(PART, 1)[1])
         split = task.node.split
         assert split is not None
         if outcome.status == "timeout":
@@ -396,7 +318,7 @@ class Machine:
         if pieces.open == 0 and not self.finished:
             self._join(frame, task, pieces)
 
-    def _join(self, frame: _Frame, task: Task, pieces: Pieces) -> None:
+    def _join(self, frame: Frame, task: Task, pieces: Pieces) -> None:
         """Every part has ended: make of their results what the node returns."""
         split = task.node.split
         assert split is not None
@@ -414,7 +336,7 @@ class Machine:
         else:
             self._dispatch(frame, task, "writers", value)
 
-    def _after_task(self, frame: _Frame) -> None:
+    def _after_task(self, frame: Frame) -> None:
         if (
             not self.finished
             and not frame.ended
@@ -423,44 +345,20 @@ class Machine:
         ):
             self._advance(frame)
 
-    def _succeed(self, frame: _Frame, task: Task, writes: list[Write]) -> None:
+    def _succeed(self, frame: Frame, task: Task, writes: list[Write]) -> None:
         task.writes = writes
         task.status = "done"
         frame.open -= 1
-        if task.hidden:
-            return
-        if self._wants(frame, "messages"):
-            for message in whole_messages([v for _, v in writes], self._seen_messages):
-                metadata = {"ls_integration": "langgraph", **task.metadata}
-                self._emit(frame, "messages", (message, metadata))
-        self._emit_update(frame, task)
-        self._emit_result(frame, task)
+        self._say.succeeded(frame, task)
 
-    def _emit_update(self, frame: _Frame, task: Task) -> None:
-        if self._wants(frame, "updates"):
-            self._emit(frame, "updates", update_of(task.name, task.writes, frame.output_keys))
-
-    def _emit_result(self, frame: _Frame, task: Task, error: Any = None) -> None:
-        if self._wants(frame, "tasks") and not task.hidden:
-            keys = frame.graph.spec.stream_channels
-            payload = task_result_payload(
-                task.id, task.name, task.writes, keys, error, task.interrupts
-            )
-            self._emit(frame, "tasks", payload, "task_result")
-
-    def _interrupt(self, frame: _Frame, task: Task, interrupts: Sequence[Any]) -> None:
+    def _interrupt(self, frame: Frame, task: Task, interrupts: Sequence[Any]) -> None:
         task.status = "interrupted"
         frame.open -= 1
         task.interrupts = tuple(interrupts)
         if interrupts:
-            if self._wants(frame, "updates"):
-                self._emit(frame, "updates", {k.INTERRUPT: task.interrupts})
-            if self._wants(frame, "values"):
-                state = read_values(frame.graph.channels, frame.output_keys)
-                self._emit(frame, "values", with_interrupts(state, interrupts))
-            self._emit_result(frame, task)
+            self._say.interrupted(frame, task)
 
-    def _parent_command(self, frame: _Frame, command: Command[Any]) -> None:
+    def _parent_command(self, frame: Frame, command: Command[Any]) -> None:
         """A node addressed its parent graph: this graph ends here, and the parent's node with
         the command as what it returned."""
         if frame.parent is None:
@@ -480,7 +378,7 @@ class Machine:
         own = Command(update=command.update, goto=command.goto, resume=command.resume)
         self._returned(parent, task, own)
 
-    def _returned(self, frame: _Frame, task: Task, value: Any) -> None:
+    def _returned(self, frame: Frame, task: Task, value: Any) -> None:
         """The subgraph in ``task`` gave ``value``: turn it into the task's writes."""
         if task.node.inline is not None:
             self._write_inline(frame, task, value)
@@ -490,10 +388,10 @@ class Machine:
 
     # --- the end of steps -----------------------------------------------------------------------
 
-    def _step_is_over(self, frame: _Frame) -> bool:
+    def _step_is_over(self, frame: Frame) -> bool:
         return not (self.finished or frame.starting or frame.open)
 
-    def _end_step(self, frame: _Frame) -> bool:
+    def _end_step(self, frame: Frame) -> bool:
         """Apply the step's writes. Return whether the graph goes on."""
         graph = frame.graph
         interrupted = [t for t in graph.tasks.values() if t.status == "interrupted"]
@@ -507,7 +405,7 @@ class Machine:
         if self.finished:
             return False
         if touches(frame.output_keys, writes):
-            self._emit_values(frame)
+            self._say.values(frame)
         after = graph.spec.interrupt_after
         if frame.parent is None and self._options.interrupt_after is not None:
             after = self._options.interrupt_after
@@ -516,13 +414,7 @@ class Machine:
             return False
         return True
 
-    def _emit_values(self, frame: _Frame) -> None:
-        frame.output = read_values(frame.graph.channels, frame.output_keys)
-        if self._wants(frame, "values"):
-            # the finished step, not the one that is about to start
-            self._emit(frame, "values", frame.output, step=frame.graph.step - 1)
-
-    def _end_interrupted(self, frame: _Frame) -> None:
+    def _end_interrupted(self, frame: Frame) -> None:
         graph = frame.graph
         for task in graph.tasks.values():
             if task.status == "interrupted":
@@ -532,17 +424,16 @@ class Machine:
             if self.finished:
                 return
             if frame.parent is None and touches(frame.output_keys, writes):
-                self._emit_values(frame)
+                self._say.values(frame)
         frame.ended = True
         self._interrupted(frame)
 
-    def _breakpoint(self, frame: _Frame) -> None:
-        if self._wants(frame, "updates"):
-            self._emit(frame, "updates", {k.INTERRUPT: ()})
+    def _breakpoint(self, frame: Frame) -> None:
+        self._say.stopped(frame)
         frame.ended = True
         self._interrupted(frame)
 
-    def _interrupted(self, frame: _Frame) -> None:
+    def _interrupted(self, frame: Frame) -> None:
         if frame.parent is None:
             output = read_values(frame.graph.channels, frame.output_keys)
             self._finish(Finish("interrupted", output, interrupts=tuple(frame.interrupts)))
@@ -551,7 +442,7 @@ class Machine:
         self._interrupt(parent, task, frame.interrupts)
         self._after_task(parent)
 
-    def _complete(self, frame: _Frame) -> None:
+    def _complete(self, frame: Frame) -> None:
         frame.ended = True
         if frame.parent is None:
             self._finish(Finish("done", frame.output))
@@ -562,21 +453,21 @@ class Machine:
     # --- the end of the run ---------------------------------------------------------------------
 
     def _fail(
-        self, frame: _Frame, error: ShippedError | BaseException, task: Task | None = None
+        self, frame: Frame, error: ShippedError | BaseException, task: Task | None = None
     ) -> None:
         if task is not None:
             task.status = "failed"
-            self._emit_result(frame, task, error)
+            self._say.ended(frame, task, error)
         while frame.parent is not None:
             frame, outer = frame.parent
-            self._emit_result(frame, outer, error)
+            self._say.ended(frame, outer, error)
         self._finish(Finish("error", error=error))
 
-    def _drop(self, frame: _Frame) -> None:
+    def _drop(self, frame: Frame) -> None:
         """Cancel whatever runs in a frame and below it."""
         frame.ended = True
         for task_id, (owner, task) in list(self._running.items()):
-            at: _Frame | None = owner
+            at: Frame | None = owner
             while at is not None and at is not frame:
                 at = at.parent[0] if at.parent else None
             if at is frame:
@@ -591,28 +482,6 @@ class Machine:
         self._story.append(("finished", finish.status))
         self.finished = True
         self._out.append(finish)
-
-    # --- emitting -------------------------------------------------------------------------------
-
-    def _wants(self, frame: _Frame, mode: str) -> bool:
-        if frame.parent is not None and not self._options.stream.subgraphs:
-            return False
-        return mode in self._modes or (mode in ("tasks", "checkpoints") and "debug" in self._modes)
-
-    def _emit(
-        self,
-        frame: _Frame,
-        mode: str,
-        payload: Any,
-        debug_type: str | None = None,
-        step: int | None = None,
-    ) -> None:
-        at = frame.graph.step if step is None else step
-        self._out.append(Emit(frame.ns, at, mode, payload, debug_type))
-
-
-_PART = "#"
-"""Between a task's id and the number of a part, in the id of the part's attempt."""
 
 
 def _cancelled_itself(task: Task) -> NodeCancelledError:

@@ -66,7 +66,8 @@ class Split(Protocol):
     ``distgraph_part(input, state, context)``, where ``state`` is None unless the part reads it and
     ``context`` is the attempt's ``TaskContext``; the result is awaited if it is awaitable.
     Where the argument of a ``Send`` falls into other parts than the node's own state, a method
-    ``sent_parts(value)`` returns those.
+    ``sent_parts(value)`` returns those. Where the parts take part in the node's ``ray_options``, a
+    method ``under(ray_options, node)`` returns the split that they make.
     """
 
     def parts(self, value: Any) -> Sequence[Part] | None:

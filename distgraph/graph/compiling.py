@@ -184,14 +184,23 @@ def _node_spec(
         is_async=node.is_async,
         ray_options=node.ray_options,
         subgraph=children[key].spec if key in children else None,
-        split=split_of(node.bound),
+        split=split_of(node.bound, node.ray_options, key),
     )
 
 
-def split_of(bound: FunctionNode | RunnableNode | None) -> Split | None:
-    """Return how a node's work falls into parts, None where it does not."""
+def split_of(
+    bound: FunctionNode | RunnableNode | None, ray_options: Mapping[str, Any], node: str
+) -> Split | None:
+    """Return how a node's work falls into parts, None where it does not.
+
+    Raises:
+        ValueError: The node's ``ray_options`` contradict those of a part.
+    """
     offer = None if bound is None else getattr(bound.action, "distgraph_split", None)
-    return None if offer is None else offer()
+    split: Any = None if offer is None else offer()
+    if ray_options and hasattr(split, "under"):
+        split = split.under(ray_options, node)
+    return split  # type: ignore[no-any-return]
 
 
 def _program(

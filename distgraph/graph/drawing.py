@@ -161,6 +161,9 @@ def _metadata(graph: CompiledStateGraph, name: str, node: Any) -> dict[str, Any]
     ]
     if stops:
         metadata["__interrupt"] = ",".join(stops)
+    tools = getattr(getattr(node.bound, "action", None), "tools_by_name", None)
+    if isinstance(tools, Mapping) and tools:
+        metadata["__tools"] = list(tools)
     return metadata
 
 

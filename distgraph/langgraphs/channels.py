@@ -45,6 +45,7 @@ def translate_channels(
                 "context="
             )
     translated[TASKS] = own.Topic(Send, accumulate=False)
+    translated[TASKS].key = TASKS
     return translated, managed
 
 

@@ -94,8 +94,8 @@ def _with_own_interrupts(payload: Any) -> Any:
 def offer(task: TaskContext) -> None:
     """Add the keys to the config of ``task``."""
     configurable = task.config["configurable"]
-    if task.config["callbacks"] is None:
-        task.config["callbacks"] = []  # push_message looks through them
+    # push_message looks through these for the handler that streams LangGraph's messages
+    task.config["callbacks"] = [*(task.config["callbacks"] or ()), *_pushed(task)]
     configurable[RUNTIME] = _runtime(task)
     configurable[SCRATCHPAD] = _scratchpad(task)
     configurable[SEND] = task.sent.extend
@@ -113,6 +113,35 @@ def _no_call(node: str, func: Any, *args: Any, **kwargs: Any) -> None:
         "functional API, which distgraph cannot run. Call a plain function, or make it a node and "
         "start it with Send"
     )
+
+
+# --- messages that a node pushes ------------------------------------------------------------------
+
+
+def _pushed(task: TaskContext) -> list[Any]:
+    handlers = task.config["callbacks"] or ()
+    module = sys.modules.get("langgraph.pregel._messages")
+    capture = next((h for h in handlers if hasattr(h, "show_message")), None)
+    if module is None or capture is None:
+        return []
+    return [_pushed_class(module.StreamMessagesHandler)(capture)]
+
+
+@lru_cache(maxsize=1)
+def _pushed_class(base: type[Any]) -> type[Any]:
+    """Return the class by which ``push_message`` knows where messages go. It hears nothing else."""
+
+    class PushedMessages(base):  # type: ignore[misc]
+        ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True
+        subgraphs = True
+
+        def __init__(self, capture: Any) -> None:
+            self._capture = capture
+
+        def _emit(self, meta: Any, message: Any, *, dedupe: bool = False) -> None:
+            self._capture.show_message(message, meta[1])
+
+    return PushedMessages
 
 
 # --- reading ------------------------------------------------------------------------------------

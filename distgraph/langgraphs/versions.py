@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 
 from distgraph.errors import MissingExtraError, UnsupportedError
@@ -39,8 +40,5 @@ def check_version() -> None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    numbers = []
-    for part in version.split(".")[:3]:
-        digits = "".join(c for c in part if c.isdigit())
-        numbers.append(int(digits or 0))
-    return tuple(numbers)
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return (0,) if found is None else tuple(int(n or 0) for n in found.groups())

@@ -32,6 +32,7 @@ from distgraph.prebuilt.agent_state import (
     value_of,
     with_messages,
 )
+from distgraph.prebuilt.class_tools import tool_name
 from distgraph.prebuilt.tool_node import ToolNode
 from distgraph.types import Send
 
@@ -213,6 +214,11 @@ def create_react_agent(
         raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
     schema = _checked_schema(state_schema, response_format is not None)
     builtin: list[Any] = []
+    if not isinstance(tools, (ToolNode, Sequence)):
+        raise TypeError(
+            f"create_react_agent: `tools` must be a list of tools or distgraph.prebuilt.ToolNode, "
+            f"got {type(tools).__module__}.{type(tools).__name__}"
+        )
     if not isinstance(tools, ToolNode):
         builtin = [tool for tool in tools if isinstance(tool, dict)]
         own: list[Any] = [tool for tool in tools if not isinstance(tool, dict)]
@@ -245,6 +251,8 @@ def create_react_agent(
         input_schema=model_input_schema(schema) if agent.has_pre_hook else schema,
         ray_options=options.get("agent"),
     )
+    if offered:
+        graph.add_node("tools", node)
     for key, hook in (("pre_model_hook", pre_model_hook), ("post_model_hook", post_model_hook)):
         if hook is not None:
             graph.add_node(key, hook, ray_options=options.get(key))
@@ -254,11 +262,7 @@ def create_react_agent(
     if response_format is not None:
         key = "generate_structured_response"
         graph.add_node(key, agent.generate_structured_response, ray_options=options.get(key))
-    if offered:
-        graph.add_node("tools", node)
-        _add_loop(graph, agent)
-    else:
-        _add_ending(graph, agent)
+    (_add_loop if offered else _add_ending)(graph, agent)
     return graph.compile(
         checkpointer=checkpointer,
         store=store,
@@ -311,7 +315,7 @@ def _options(
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, Any]]]:
     """Divide ``ray_options`` into those of nodes and those of tools."""
     given = {} if ray_options is None else dict(ray_options)
-    names = [getattr(tool, "name", getattr(tool, "__name__", "")) for tool in tools]
+    names = [tool_name(tool) for tool in tools]
     for key in given:
         if key not in (*_NODES, *names):
             known = (*_NODES, *names)

@@ -11,8 +11,9 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from distgraph import placement
 from distgraph.engine.spec import PartOptions
+from distgraph.prebuilt.class_tools import is_class_tool
 
-__all__ = ("OPTIONS_KEY", "has_async", "has_sync", "part_options", "tool_options")
+__all__ = ("OPTIONS_KEY", "has_async", "has_sync", "part_options", "tool_options", "with_pool")
 
 OPTIONS_KEY = "distgraph_ray_options"
 """Key of a tool's ``metadata`` under which ``placed`` keeps its options."""
@@ -49,10 +50,27 @@ def tool_options(
                 f"Node `{node}`: ray_options names an unknown tool {name!r}.{hint} "
                 f"Its tools: {', '.join(tools)}"
             )
-    return {
-        name: {**((tool.metadata or {}).get(OPTIONS_KEY) or {}), **(given.get(name) or {})}
-        for name, tool in tools.items()
-    }
+    merged = {}
+    for name, tool in tools.items():
+        own = {**((tool.metadata or {}).get(OPTIONS_KEY) or {}), **(given.get(name) or {})}
+        merged[name] = with_pool(f"{node}.{name}", own, is_class_tool(tool))
+    return merged
+
+
+def with_pool(where: str, options: dict[str, Any], is_class: bool) -> dict[str, Any]:
+    """Return a tool's options; a class has a pool.
+
+    Raises:
+        ValueError: A pool is asked for something that is no class.
+    """
+    if is_class:
+        return {"concurrency": (1, None), **options}
+    if options.get("concurrency") is not None:
+        raise ValueError(
+            f"{where}: ray_options['concurrency'] is for a class, which each worker of a pool "
+            "constructs once. Give the class as the tool, or bound its calls with 'max_concurrency'"
+        )
+    return options
 
 
 def _seconds(where: str, value: Any) -> float | None:
@@ -108,7 +126,7 @@ def part_options(
 def _check_names(where: str, names: Sequence[str]) -> None:
     for name in names:
         near = difflib.get_close_matches(str(name), _OURS, n=1, cutoff=0.8)
-        if near and name not in _OURS:
+        if near and name not in (*_OURS, "concurrency"):
             raise ValueError(
                 f"{where}: unknown ray_options key {name!r}. Did you mean {near[0]!r}?"
             )

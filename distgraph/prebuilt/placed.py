@@ -7,9 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from langchain_core.tools import tool as create_tool
 
-from distgraph.prebuilt.options import OPTIONS_KEY, has_async, has_sync, part_options
+from distgraph.prebuilt.class_tools import is_class_tool, made_tool
+from distgraph.prebuilt.options import (
+    OPTIONS_KEY,
+    has_async,
+    has_sync,
+    part_options,
+    with_pool,
+)
 
 __all__ = ("placed",)
 
@@ -18,18 +24,21 @@ def placed(tool: BaseTool | Callable[..., Any] | None = None, /, **ray_options: 
     """Return the tool with options for where and how its calls run.
 
     Args:
-        tool: A tool or a function; without one, a decorator is returned.
+        tool: A tool, a function or a class; without one, a decorator is returned.
         ray_options: As for a node (``num_cpus``, ``num_gpus``, ``resources``, ``placement``, …),
             and ``timeout`` (seconds a call may take before its work is ended) and
-            ``max_concurrency`` (calls of the tool at once in one run).
+            ``max_concurrency`` (calls of the tool at once in one run); for a class,
+            ``concurrency``: how many workers construct it, or the fewest and the most.
 
     Raises:
         ValueError: An unknown option or a bad value.
     """
     if tool is None:
         return functools.partial(placed, **ray_options)
-    made: BaseTool = tool if isinstance(tool, BaseTool) else create_tool(tool)
+    made = made_tool(tool, ray_options)
     known = (made.metadata or {}).get(OPTIONS_KEY) or {}
     options = {**known, **ray_options}
-    part_options(f"Tool `{made.name}`", options, sync=has_sync(made), awaits=has_async(made))
+    where = f"Tool `{made.name}`"
+    checked = with_pool(where, options, is_class_tool(made))
+    part_options(where, checked, sync=has_sync(made), awaits=has_async(made))
     return made.model_copy(update={"metadata": {**(made.metadata or {}), OPTIONS_KEY: options}})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from distgraph import placement
 from distgraph._missing import MISSING
 from distgraph.engine.spec import Part, PartOptions
 
@@ -80,6 +81,21 @@ class ToolSplit:
     def options(self, key: str) -> PartOptions:
         """Return how the calls of a tool run."""
         return self.how.get(key) or self.other or PartOptions()
+
+    def under(self, ray_options: Mapping[str, Any], node: str) -> ToolSplit:
+        """Return the same split where the node has ``ray_options``: tools without their own have
+        those.
+
+        Raises:
+            ValueError: They contradict what a tool has, or cannot be honoured for it.
+        """
+        how = {
+            name: replace(own, ray_options={**ray_options, **own.ray_options})
+            for name, own in self.how.items()
+        }
+        for name, own in how.items():
+            placement.resolve(own.ray_options, own.is_async, f"{node}.{name}")
+        return replace(self, how=how)
 
     def timed_out(self, part: Part, seconds: float) -> Any:
         """Return what the model is told of a call that ran for too long."""

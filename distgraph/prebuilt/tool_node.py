@@ -17,7 +17,6 @@ from langchain_core.runnables.config import (
     get_executor_for_config,
 )
 from langchain_core.tools import BaseTool
-from langchain_core.tools import tool as create_tool
 from pydantic import ValidationError
 
 from distgraph._missing import MISSING
@@ -25,6 +24,7 @@ from distgraph.engine.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
 from distgraph.prebuilt.calls import Calls, Kind, combined, find_calls, normalised, unknown_tool
+from distgraph.prebuilt.class_tools import made_tool, tool_name
 from distgraph.prebuilt.injection import Injected, inject, injected_args
 from distgraph.prebuilt.invoking import AWAITING, IN_PLACE, Face, on_a_loop, without_loop
 from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
@@ -64,7 +64,8 @@ class ToolNode(Runnable[Any, Any]):
     calls. Outside of a graph, ``invoke`` and ``ainvoke`` run them in threads and coroutines.
 
     Args:
-        tools: Tools or functions.
+        tools: Tools, functions, or classes with a ``__call__``: a class is constructed once per
+            worker of a pool, and its call is the tool.
         name: The node's name where none is given.
         tags: Kept for the caller's own use.
         handle_tool_errors: Which of a tool's errors the model is told of, as a ``ToolMessage`` of
@@ -77,8 +78,8 @@ class ToolNode(Runnable[Any, Any]):
             alone, still gets a core of its own.
         ray_options: Per tool name, where and how its calls run: as for a node, and ``timeout``
             (seconds that a call may take before its work is ended and the model is told so) and
-            ``max_concurrency`` (calls of the tool at once in one run). A tool can carry these
-            itself, see ``placed``.
+            ``max_concurrency`` (calls of the tool at once in one run); for a class,
+            ``concurrency`` (workers of its pool). A tool can carry these itself, see ``placed``.
 
     Raises:
         ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
@@ -110,7 +111,7 @@ class ToolNode(Runnable[Any, Any]):
         self._messages_key = messages_key
         self._wrap = wrap_tool_call
         self._awrap = awrap_tool_call
-        made = [t if isinstance(t, BaseTool) else create_tool(t) for t in tools]
+        made = [made_tool(t, (ray_options or {}).get(tool_name(t))) for t in tools]
         self._tools = {tool.name: tool for tool in made}
         self._injected = {key: injected_args(tool) for key, tool in self._tools.items()}
         options = tool_options(self._tools, ray_options, name)

@@ -58,7 +58,34 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         elif cls is not FunctionType and not issubclass(cls, type):
             self._ordinary.add(cls)
             return NotImplemented
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if (
+            isinstance(obj, type)
+            and _PARENT_NAMESPACE in obj.__dict__
+            and isinstance(reduced, tuple)  # by value
+            and len(reduced) == 6
+        ):
+            _leave_surroundings(obj, reduced[2][0])
+        return reduced
+
+
+_PARENT_NAMESPACE = "__pydantic_parent_namespace__"
+
+
+def _leave_surroundings(cls: type, state: dict[str, Any]) -> None:
+    """Leave behind what stood beside a pydantic class in the function that defines it.
+
+    Pydantic looks there for the names in annotations, as long as it has not found them all.
+    """
+    beside = state.get(_PARENT_NAMESPACE)
+    if beside is not None:
+        incomplete = not getattr(cls, "__pydantic_complete__", False)
+        kept = {k: v for k, v in beside.items() if isinstance(_referent(v), type)}
+        state[_PARENT_NAMESPACE] = kept if incomplete else None
+
+
+def _referent(value: Any) -> Any:
+    return value() if type(value).__name__ == "_PydanticWeakRef" else value
 
 
 class _DataPickler(CodePickler):

@@ -19,7 +19,7 @@ from distgraph.engine.spec import GraphProgram, NodeProgram, Write
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, NodeFailed, ParentCommand
 from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import CALLBACK_MODE, Event, Segment
+from distgraph.streaming.envelope import Event, Segment
 from distgraph.types import Command
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.context import TaskContext, build_context, entered
@@ -250,8 +250,11 @@ def _understood() -> Iterator[None]:
 
 @contextmanager
 def _reported(task: TaskContext, value: Any) -> Iterator[Callable[[Any], object]]:
-    """Tell the caller's callbacks, if there are any, of the node as a run of its own."""
-    if CALLBACK_MODE not in task.run.stream.modes:
+    """Tell the callbacks, if there are any, of the node as a run of its own.
+
+    What the node calls with a config of its own making inherits tags and metadata from that run.
+    """
+    if not task.config["callbacks"]:
         yield lambda result: None
         return
     run = node_manager(

@@ -36,7 +36,10 @@ class TaskContext:
     sent: list[Write] = field(default_factory=list)
     """Writes that code inside the node made by itself, in LangGraph's way."""
     children: Iterator[int] = field(default_factory=itertools.count)
-    """Numbers the graphs that the node invokes itself: each streams under its own namespace."""
+    """Numbers the graphs that the node invokes itself: each streams under its own namespace.
+
+    Those of the parts of one node take turns, so that no two have the same.
+    """
 
     @property
     def task_ns(self) -> str:
@@ -112,7 +115,16 @@ def build_context(
     }
     if run.max_concurrency is not None:
         config["max_concurrency"] = run.max_concurrency
-    task = TaskContext(request, run, emit, config, write, store, runtime)
+    task = TaskContext(
+        request,
+        run,
+        emit,
+        config,
+        write,
+        store,
+        runtime,
+        children=itertools.count(*request.part),
+    )
     if "langchain_core.runnables.config" in sys.modules:  # where LangGraph looks for its run
         from distgraph.langgraphs.config import offer
 

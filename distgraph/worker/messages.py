@@ -217,6 +217,12 @@ def _handler_class() -> type[Any]:
         def on_llm_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:
             self._runs.pop(run_id, None)
 
+        def show_message(self, message: Any, metadata: dict[str, Any]) -> None:
+            """Emit a message that code in a node with this metadata hands over."""
+            ns = _graph_namespace(metadata)
+            if ns is None or ns == self._ns or self._subgraphs:
+                self._show((self._ns if ns is None else ns, dict(metadata)), message)
+
         def _show(self, run: tuple[tuple[str, ...], dict[str, Any]], message: Any) -> None:
             if message.id is None:
                 message.id = str(uuid4())

@@ -52,6 +52,8 @@ class AttemptRequest:
     """Whether the function to call is a coroutine function."""
     timeout: float | None = None
     """Seconds after which the attempt is ended."""
+    part: tuple[int, int] = (0, 1)
+    """Which part of its node's work it is, from 0, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
