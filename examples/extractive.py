@@ -61,7 +61,7 @@ class ExtractiveChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        for token in _TOKEN.findall(self._answer(messages)):
+        for token in _TOKEN.findall(self._answer(messages)) or [""]:
             if self.delay:
                 time.sleep(self.delay)
             chunk = ChatGenerationChunk(message=AIMessageChunk(content=token))

@@ -8,11 +8,13 @@ from typing import Any
 
 from distgraph._missing import MISSING
 from distgraph.engine.spec import Part, PartOptions
-from distgraph.interop import own
+from distgraph.errors import ParentCommand
+from distgraph.interop import own, own_bubble
 from distgraph.langgraphs.forms import reaches_unwritten_hook
 from distgraph.prebuilt.injection import injected_args
 from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
 from distgraph.prebuilt.split import ToolPart, ToolSplit
+from distgraph.types import Command
 
 __all__ = ("NodeTools", "tools_of")
 
@@ -143,10 +145,16 @@ class NodeToolPart:
         }
         if context.request.is_async:
             return self._awaited(call, context.config)
-        return self._answers(self.node.invoke(call, context.config))
+        try:
+            return self._answers(self.node.invoke(call, context.config))
+        except Exception as error:
+            return _addressed(error)
 
     async def _awaited(self, call: dict[str, Any], config: Any) -> list[Any]:
-        return self._answers(await self.node.ainvoke(call, config))
+        try:
+            return self._answers(await self.node.ainvoke(call, config))
+        except Exception as error:
+            return _addressed(error)
 
     def _answers(self, returned: Any) -> list[Any]:
         """Return the messages and commands in what the node returned, in order."""
@@ -157,3 +165,11 @@ class NodeToolPart:
             else:
                 answers.extend(item if isinstance(item, list) else [own(item)])
         return answers
+
+
+def _addressed(error: Exception) -> list[Any]:
+    """Return the command of a graph that the tool ran to the graph around it; else raise."""
+    bubble = own_bubble(error)
+    if not isinstance(bubble, ParentCommand):
+        raise error
+    return [Command(update=bubble.command.update, goto=bubble.command.goto)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from distgraph import placement
 from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
 
 WITH_CODE = [page for page in PAGES if any(b.skip is None and not b.ray for b in blocks(page))]
@@ -18,6 +19,7 @@ WITH_RAY = [page for page in PAGES if any(b.ray for b in blocks(page))]
 SKIPPED_AT_MOST = 6
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img[^>]*\ssrc=\"([^\"]+)\"")
+_TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)")
 _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 
 
@@ -90,6 +92,55 @@ def test_links_lead_to_files_and_headings_of_this_repository(page: str) -> None:
 def test_the_readme_lists_every_page_of_the_documentation() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p for p in PAGES if p.startswith("docs/") and f"({p})" not in readme] == []
+
+
+def _text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_test_that_a_page_names_exists(page: str) -> None:
+    named = set(_TEST.findall(_text(page)))
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text("utf-8")
+    ]
+    assert missing == []
+
+
+def test_a_test_file_that_shows_what_is_covered_exists() -> None:
+    covered = _text("docs/migrating.md").partition("## Covered")[2].partition("\n## ")[0]
+    names = set(re.findall(r"`(test_\w+)`", covered))
+    assert len(names) > 20
+    folders = ("differential", "prebuilt", "graph")
+    assert [
+        name
+        for name in sorted(names)
+        if not any((ROOT / "tests" / folder / f"{name}.py").exists() for folder in folders)
+    ] == []
+
+
+def test_every_error_is_on_the_page_of_errors() -> None:
+    classes = re.findall(r"^class (\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
+    assert [name for name in classes if f"`{name}`" not in _text("docs/errors.md")] == []
+
+
+def test_every_setting_is_on_the_page_of_clusters() -> None:
+    code = "".join(
+        path.read_text("utf-8")
+        for folder in ("distgraph", "actors")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    names = set(re.findall(r"\b(?:DISTGRAPH|LANGGRAPH)_[A-Z_]*[A-Z]\b", code))
+    names |= {f"DISTGRAPH_STREAM_{name}" for name in re.findall(r'_limit\("(\w+)"', code)}
+    assert len(names) >= 6
+    assert [name for name in sorted(names) if f"| `{name}` |" not in _text("docs/cluster.md")] == []
+
+
+def test_every_key_of_ray_options_is_on_the_page_of_clusters() -> None:
+    table = _text("docs/cluster.md").partition("## Where a node runs")[2].partition("\n## ")[0]
+    assert [key for key in placement._ALLOWED if f"`{key}`" not in table] == []
 
 
 def test_a_wildcard_in_an_output_stands_for_anything() -> None:

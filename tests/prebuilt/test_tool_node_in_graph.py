@@ -4,12 +4,13 @@ import operator
 from typing import Annotated, Any
 
 import pytest
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from tests.prebuilt import tools as t
 from tests.prebuilt.support import asks, prebuilt, same_stream
+from tests.support.engines import DISTRIBUTED
 
 MODES = ["updates", "values", "custom", "messages"]
 
@@ -121,6 +122,8 @@ def test_the_store_is_injected(engine):
 @pytest.mark.parametrize("mode", ["updates", "values"])
 def test_commands(differ, name, mode):
     tools = lambda ns: [t.add, *t.with_commands(ns)]  # noqa: E731
+    if name == "silent" and differ.contender.name == DISTRIBUTED:
+        pytest.skip("LangGraph's node gets the call alone there, and words its error for that")
     calls = [("add", {"a": 1, "b": 1}), (name, {"x": 5})]
     same_stream(differ, lambda ns: graph(ns, tools(ns)), start(*calls), stream_mode=mode)
 
@@ -225,3 +228,37 @@ def test_a_conditional_edge_behind_the_tools(differ):
         return builder.add_conditional_edges("tools", path, ["other", ns.END])
 
     same_stream(differ, build, start(("add", {"a": 1, "b": 2})))
+
+
+def reaching_out(ns):
+    """A graph whose tool runs a graph that addresses the one around it."""
+
+    class Inner(TypedDict):
+        foo: str
+
+    def up(state):
+        answer = ToolMessage("from inside", tool_call_id="0")
+        update = {"messages": [answer], "foo": state["foo"] + "!"}
+        return ns.Command(graph=ns.Command.PARENT, update=update, goto="other")
+
+    inner = ns.StateGraph(Inner).add_node("up", up).add_edge(ns.START, "up").compile()
+
+    def goes_in(text: str) -> str:
+        """Go into a graph."""
+        return str(inner.invoke({"foo": text}))
+
+    return graph(ns, [goes_in, t.add])
+
+
+GOES_IN = ("goes_in", {"text": "foo"})
+
+
+def test_a_graph_in_a_tool_that_addresses_its_parent(differ):
+    same_stream(differ, reaching_out, start(GOES_IN), stream_mode=["updates", "values"])
+
+
+def test_a_graph_in_a_tool_that_addresses_its_parent_loses_no_other_answer(ours):
+    # LangGraph does
+    result = ours.compile(reaching_out(ours)).invoke(start(GOES_IN, ("add", {"a": 1, "b": 2})))
+    assert [m.content for m in result["messages"][1:]] == ["from inside", "3"]
+    assert (result["foo"], result["gone"]) == ("foo!", ["other"])

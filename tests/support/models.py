@@ -128,9 +128,7 @@ class CallingModel(BaseChatModel):
             parts = [(call["name"], call["id"], "")]
             parts += [(None, None, piece) for piece in tokens(json.dumps(call["args"]))]
             for name, id, args in parts:
-                piece = ToolCallChunk(
-                    name=name, id=id, args=args, index=i, type="tool_call_chunk"
-                )
+                piece = ToolCallChunk(name=name, id=id, args=args, index=i, type="tool_call_chunk")
                 yield AIMessageChunk(content="", tool_call_chunks=[piece])
         for token in tokens(whole.text):
             yield AIMessageChunk(content=token)

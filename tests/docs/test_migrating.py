@@ -1,0 +1,161 @@
+"""What ``docs/migrating.md`` says of LangGraph and of distgraph, where they differ: both sides."""
+
+from __future__ import annotations
+
+import operator
+import threading
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph import config as their_config
+from langgraph import graph as their_graph
+from langgraph import types as their_types
+
+from distgraph import config as own_config
+from distgraph import graph as own_graph
+from distgraph import types as own_types
+
+LONG = 1.0
+"""Seconds that a node works which nobody waits for."""
+
+
+class State(TypedDict, total=False):
+    items: Annotated[list[Any], operator.add]
+
+
+class Names:
+    """One library's names."""
+
+    def __init__(self, graph: Any, config: Any, types: Any) -> None:
+        self.StateGraph, self.START = graph.StateGraph, graph.START
+        self.get_stream_writer, self.Send = config.get_stream_writer, types.Send
+
+    def compiled(self, *nodes: Callable[..., Any], chain: bool = False) -> Any:
+        """Return a graph whose nodes run at the same time or, as a chain, one by one."""
+        builder = self.StateGraph(State)
+        before = self.START
+        for node in nodes:
+            builder.add_node(node)
+            builder.add_edge(before, node.__name__)
+            before = node.__name__ if chain else before
+        return builder.compile()
+
+
+THEIRS = Names(their_graph, their_config, their_types)
+OURS = Names(own_graph, own_config, own_types)
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTGRAPH_BACKEND", "local")
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def works(state: State) -> None:
+    time.sleep(LONG)
+
+
+def fails(state: State) -> None:
+    raise LookupError("boom")
+
+
+@pytest.mark.parametrize(("names", "waits"), [(THEIRS, True), (OURS, False)], ids=["their", "our"])
+def test_a_failing_node_and_its_siblings(names: Names, waits: bool) -> None:
+    def run() -> None:
+        with pytest.raises(LookupError):
+            names.compiled(works, fails).invoke({"items": []})
+
+    assert (seconds(run) >= LONG * 0.9) is waits
+
+
+@pytest.mark.parametrize(("names", "waits"), [(THEIRS, True), (OURS, False)], ids=["their", "our"])
+def test_closing_a_stream(names: Names, waits: bool) -> None:
+    def node(state: State) -> None:
+        names.get_stream_writer()("here")
+        time.sleep(LONG)
+
+    stream = names.compiled(node).stream({"items": []}, stream_mode="custom")
+    assert next(stream) == "here"
+    assert (seconds(stream.close) >= LONG * 0.9) is waits
+
+
+@pytest.mark.parametrize(("names", "ahead"), [(THEIRS, False), (OURS, True)], ids=["their", "our"])
+def test_the_next_step(names: Names, ahead: bool) -> None:
+    began = threading.Event()
+
+    def first(state: State) -> dict[str, Any]:
+        return {"items": [1]}
+
+    def second(state: State) -> None:
+        began.set()
+
+    stream = names.compiled(first, second, chain=True).stream({"items": []})
+    next(stream)
+    assert began.wait(10 if ahead else 0.2) is ahead
+    stream.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "chunks"),
+    [
+        (THEIRS, [{"items": []}, {"node": None}]),
+        (OURS, [("values", {"items": []}), ("updates", {"node": None})]),
+    ],
+    ids=["their", "our"],
+)
+def test_a_tuple_of_modes(names: Names, chunks: list[Any]) -> None:
+    def node(state: State) -> None:
+        """Writes nothing."""
+
+    stream = names.compiled(node).stream({"items": []}, stream_mode=("values", "updates"))
+    assert list(stream) == chunks
+
+
+def test_what_langgraph_refuses_or_lets_pass() -> None:
+    async def waits(state: State) -> None:
+        """Waits for nothing."""
+
+    with pytest.raises(TypeError, match="No synchronous function"):
+        THEIRS.compiled(waits).invoke({"items": []})
+    assert OURS.compiled(waits).invoke({"items": []}) == {"items": []}
+
+    assert list(THEIRS.compiled(works).stream({"items": []}, stream_mode="valuse")) == []
+    with pytest.raises(ValueError, match="valuse"):
+        OURS.compiled(works).stream({"items": []}, stream_mode="valuse")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(THEIRS, []), (OURS, [{"node": {"items": 1}}])], ids=["their", "our"]
+)
+def test_the_update_that_a_reducer_refuses(names: Names, told: list[Any]) -> None:
+    def node(state: State) -> dict[str, Any]:
+        return {"items": 1}
+
+    chunks: list[Any] = []
+    with pytest.raises(TypeError):
+        for chunk in names.compiled(node).stream({"items": []}, stream_mode="updates"):
+            chunks.append(chunk)
+    assert chunks == told
+
+
+def test_a_list_of_sends_as_a_return_value() -> None:
+    def graph(names: Names) -> Any:
+        def node(state: State) -> list[Any]:
+            return [names.Send("other", {"items": []})]
+
+        def other(state: State) -> dict[str, Any]:
+            return {"items": ["other"]}
+
+        builder = names.StateGraph(State).add_node(node).add_node(other)
+        return builder.add_edge(names.START, "node").compile()
+
+    assert graph(OURS).invoke({"items": []}) == {"items": ["other"]}
+    with pytest.raises(Exception, match="Expected dict"):
+        graph(THEIRS).invoke({"items": []})

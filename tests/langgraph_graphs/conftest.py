@@ -1,0 +1,40 @@
+"""Fixtures of the tests of LangGraph's graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import RAY_TIMEOUT
+from tests.support.engines import selected
+
+_MARKS: dict[str, list[Any]] = {"ray": [pytest.mark.ray, pytest.mark.timeout(RAY_TIMEOUT)]}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=_MARKS.get(name, []))
+        for name in ("local", "ray")
+        if name in selected()
+    ]
+)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_session")
+    return str(request.param)
+
+
+@pytest.fixture
+def idle_langgraph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make LangGraph's own engine fail wherever it is started in this process."""
+    from langgraph.pregel import Pregel, _loop, _runner
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("LangGraph's engine was started")
+
+    for method in ("invoke", "ainvoke", "stream", "astream"):
+        monkeypatch.setattr(Pregel, method, refuse)
+    for loop in (_loop.SyncPregelLoop, _loop.AsyncPregelLoop, _runner.PregelRunner):
+        monkeypatch.setattr(loop, "__init__", refuse)
