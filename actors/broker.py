@@ -87,7 +87,7 @@ class StreamBroker:
                 for segment in segments:
                     run.log.publish(segment)
             except InvalidTransition as error:
-                run.log.terminate(_broken(run_id, error))
+                run.log.terminate(_broken(run_id, error), incomplete=True)
             self._wake(run)
             return PAUSE if run.log.over_limit else 0.0
 
@@ -105,7 +105,7 @@ class StreamBroker:
                 try:
                     run.log.drive(batch_no, ops)
                 except InvalidTransition as error:
-                    run.log.terminate(_broken(run_id, error))
+                    run.log.terminate(_broken(run_id, error), incomplete=True)
                 self._wake(run)
             return PAUSE if run.log.over_limit else 0.0
 
@@ -225,7 +225,7 @@ class StreamBroker:
                     f"run {run_id}: {lost} events of task {gate.task_id}, attempt {gate.attempt}, "
                     "were lost with the worker that had sent them"
                 )
-                run.log.terminate(_broken(run_id, error))
+                run.log.terminate(_broken(run_id, error), incomplete=True)
 
     def _acknowledge(self, run_id: str, seq: int) -> _Run | None:
         run = self._runs.get(run_id)

@@ -61,12 +61,12 @@ class Graph(NamedTuple):
 class SuperstepDriver:
     """One session's driver."""
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, pool_idle: float) -> None:
         self.session = session
         self.broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
         self.durations = Durations()
         self.executors = Executors()
-        self.pools = Pools()
+        self.pools = Pools(pool_idle)
         self.reaper = Reaper()
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()

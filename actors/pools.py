@@ -6,7 +6,6 @@ attempts wait, and is released when it has been idle for a while, or with the se
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -19,10 +18,9 @@ from ray.exceptions import RayActorError
 
 from actors.tasks import PoolWorkerActor
 
-IDLE = float(os.environ.get("DISTGRAPH_POOL_IDLE", "60"))
-"""Seconds without work after which a pool's workers are released."""
+_LOOK = 2.0
+"""Seconds between two looks at what is idle."""
 
-_LOOK = 5.0
 _AHEAD = 2
 """Attempts that a worker holds: one runs, the next is there already."""
 
@@ -151,9 +149,14 @@ def _nobody(packed: Any, error: BaseException | None) -> None:
 
 
 class Pools:
-    """The pools of a session, by node or tool."""
+    """The pools of a session, by node or tool.
 
-    def __init__(self) -> None:
+    Args:
+        idle: Seconds without work after which a pool's workers are released.
+    """
+
+    def __init__(self, idle: float) -> None:
+        self._idle = idle
         self._lock = threading.Lock()
         self._pools: dict[Hashable, Pool] = {}
         self._serving = False
@@ -180,7 +183,7 @@ class Pools:
             with self._lock:
                 pools = dict(self._pools)
             for key, pool in pools.items():
-                pool.release(idle=IDLE)
+                pool.release(idle=self._idle)
                 with self._lock:
                     if pool.size == 0:
                         self._pools.pop(key, None)

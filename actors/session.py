@@ -64,7 +64,7 @@ class Session:
         )
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
-        ).remote(self.id)
+        ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")))
         versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
         check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
         self._watch = self.driver.watch.remote()

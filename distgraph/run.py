@@ -394,7 +394,9 @@ class RunMethods:
             context=_context(context, graph.program.context_schema, parent),
             capture="messages" in request.modes or (parent is not None and parent.run.capture),
         )
-        plan = RunPlan(graph, input, options, info, want_output)
+        # callbacks are told of the output, whatever is streamed
+        told = want_output or bool(merged["callbacks"])
+        plan = RunPlan(graph, input, options, info, told)
         # inside a node the graph runs in the node's own process: no worker waits for a child
         backend = resolve(graph.backend if parent is None else "local")
         name = merged.get("run_name") or graph.name

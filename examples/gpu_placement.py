@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import math
 import operator
 import os
@@ -174,7 +175,7 @@ def documentation() -> dict[str, str]:
     found = {}
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py")):
         text = path.read_text("utf-8", errors="replace")
-        described = re.match(r'(?:#.*\n|\s)*r?"""(.*?)"""', text, re.DOTALL)
+        described = re.match(r'(?:#[^\n]*\n|\s)*r?"""(.*?)"""', text, re.DOTALL)
         if described:
             found[path.stem] = described[1]
     return found
@@ -188,9 +189,9 @@ def connect(pretended: int) -> int:
 
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        ray.init(address, logging_level="ERROR")
+        ray.init(address, logging_level=logging.ERROR)
     else:
-        ray.init("local", num_gpus=pretended or None, logging_level="ERROR")
+        ray.init("local", num_gpus=pretended or None, logging_level=logging.ERROR)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("GPU", 0))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from distgraph.backends import backend_name
 from distgraph.errors import UnsupportedError
 from distgraph.graph.node import FunctionNode, RunnableNode, is_runnable, user_function
 from distgraph.graph.schema import has_fields
@@ -14,7 +15,14 @@ from distgraph.graph.schema import has_fields
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
 
-__all__ = ("StateNodeSpec", "infer", "node_name", "refuse_config", "refuse_unsupported")
+__all__ = (
+    "StateNodeSpec",
+    "infer",
+    "node_name",
+    "refuse_config",
+    "refuse_memory_store",
+    "refuse_unsupported",
+)
 
 
 @dataclass
@@ -58,6 +66,21 @@ def refuse_unsupported(where: str, **options: Any) -> None:
                 f"{where}: this version cannot honour {name}. Leave it out; it is refused here "
                 "so that it is never ignored in a run"
             )
+
+
+def refuse_memory_store(where: str, store: Any, backend: Any) -> None:
+    """Refuse a store in memory where nodes run in other processes: each would get a copy.
+
+    Raises:
+        UnsupportedError: The backend is Ray, and the store is an ``InMemoryStore``.
+    """
+    names = {base.__name__ for base in type(store).__mro__}
+    if "InMemoryStore" in names and backend_name(backend) == "ray":
+        raise UnsupportedError(
+            f"{where}: an InMemoryStore lives in one process, and every worker would write to a "
+            "copy of its own. Use a store that all of them reach, such as PostgresStore, or "
+            'backend="local"'
+        )
 
 
 def refuse_config(where: str, config: Mapping[str, Any]) -> None:

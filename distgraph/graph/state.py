@@ -24,7 +24,14 @@ from distgraph.graph.compiled import (
 from distgraph.graph.compiling import build
 from distgraph.graph.node import FunctionNode, RunnableNode, bind
 from distgraph.graph.schema import Schema, mapper_of, read_schema
-from distgraph.graph.spec import StateNodeSpec, infer, node_name, refuse_config, refuse_unsupported
+from distgraph.graph.spec import (
+    StateNodeSpec,
+    infer,
+    node_name,
+    refuse_config,
+    refuse_memory_store,
+    refuse_unsupported,
+)
 from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
 from distgraph.worker.context import active_task
@@ -168,7 +175,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             node: The node's name, or its action, which then gives the name.
             action: A function, callable object, LangChain ``Runnable`` or compiled graph. It takes
                 the state; parameters named ``config``, ``writer``, ``store`` and ``runtime`` are
-                filled in.
+                filled in. A class, or a ``functools.partial`` of one, is constructed once per
+                worker of a pool, and its instances are called.
             defer: Run it only when nothing else is left to run.
             metadata: Goes into the metadata of the node's runs.
             input_schema: What the node reads. Default: the annotation of its first parameter, else
@@ -178,8 +186,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 of names to labels. Default: ``-> Command[Literal[...]]``.
             ray_options: Where its attempts run: ``num_cpus``, ``num_gpus``, ``memory`` (bytes),
                 ``resources``, ``accelerator_type``, ``label_selector``, ``scheduling_strategy``,
-                ``runtime_env`` as in Ray, and ``placement``: ``"task"``, ``"async"`` or
-                ``"thread"``.
+                ``runtime_env`` as in Ray; ``placement``: ``"task"``, ``"async"`` or ``"thread"``;
+                and for a class ``concurrency``: how many workers, or (fewest, most).
 
         Raises:
             ValueError: The name is taken, reserved or holds ``|`` or ``:``; the action cannot be
@@ -402,7 +410,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Args:
             checkpointer: None or False; others are not in this version.
             cache: Not in this version.
-            store: What nodes receive as ``store``.
+            store: What nodes receive as ``store``; one in memory only with ``backend="local"``.
             interrupt_before: Nodes to stop before, or "*" for all.
             interrupt_after: Nodes to stop after, or "*" for all.
             debug: Print the stream of every run.
@@ -420,6 +428,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             cache=cache,
             transformers=transformers,
         )
+        refuse_memory_store("compile", store, backend)
         before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
         self.validate([n for names in (before, after) if names != "*" for n in names])
         name = name or "LangGraph"

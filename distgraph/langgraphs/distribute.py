@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from distgraph.backends import backend_name
-from distgraph.errors import UnsupportedError
 from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.graph.spec import refuse_memory_store
 from distgraph.langgraphs.versions import check_version
 from distgraph.worker.context import active_task
 
@@ -67,11 +67,7 @@ def distribute(
     spec, program = translate(graph, options)
     options.check()
     name = backend_name(backend)
-    if name == "ray" and type(graph.store).__name__ == "InMemoryStore":
-        raise UnsupportedError(
-            f"Graph `{spec.name}`: an InMemoryStore lives in one process, and every worker would "
-            "write to a copy of its own. Use a store that is a server, or backend='local'"
-        )
+    refuse_memory_store(f"Graph `{spec.name}`", graph.store, backend)
     made = DistributedGraph(graph, spec=spec, program=program, backend=backend)
     if graph.config:
         made = made.with_config(graph.config)

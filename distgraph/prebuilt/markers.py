@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 
 __all__ = ("InjectedState", "InjectedStore", "ToolRuntime")
 
-ContextT = TypeVar("ContextT", default=None)
+ContextT = TypeVar("ContextT", default=Any)
 StateT = TypeVar("StateT", default=dict[str, Any])
 
 # private, but it is by this class that LangChain leaves a parameter out of the tool's schema

@@ -117,6 +117,7 @@ class RunLog:
         self._queue: deque[Op] = deque()
         self._tail_placed = False
         self._forced = False
+        self._end_instead: Blob | None = None
         self._step = 0
         self._driver_events = 0
 
@@ -168,15 +169,21 @@ class RunLog:
                 self._receive(op)
         self._advance()
 
-    def terminate(self, blob: Blob) -> bool:
+    def terminate(self, blob: Blob, *, incomplete: bool = False) -> bool:
         """End the stream now, without the driver: it is lost, or does not answer.
 
         Ops that have arrived are carried out with all gates open; batches behind a missing one are
         discarded. Returns False, changing nothing, if the stream has ended already.
+
+        Args:
+            blob: The terminal event, where the driver's own has not arrived.
+            incomplete: Events are missing: ``blob`` is the end even if the driver's own is there,
+                for that one would say that all is well.
         """
         if self._ended:
             return False
         self._forced = True
+        self._end_instead = blob if incomplete else None
         try:
             self._advance()
         except InvalidTransition:
@@ -303,7 +310,7 @@ class RunLog:
             elif isinstance(op, Fence):
                 self._close((op.task_id, op.attempt))
             elif isinstance(op, Finish):
-                self._end(op.blob)
+                self._end(op.blob if self._end_instead is None else self._end_instead)
                 return
             else:
                 raise InvalidTransition(f"not an op of a driver: {op!r}")

@@ -29,6 +29,9 @@ from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
 HOST = socket.gethostname()
 T = TypeVar("T")
 
+_PATIENCE = 0.1
+"""Seconds that a cancelled coroutine has to end."""
+
 
 class AttemptStream(Protocol):
     """Where an attempt's events go."""
@@ -78,13 +81,19 @@ async def run_async(
     steps = _attempt(node, program.store, request, run, stream, on_loop=True)
     if request.timeout is None:
         return await steps
+
+    def late(outcome: AttemptOutcome) -> AttemptOutcome:
+        return replace(outcome, status="timeout", error=None, writes=())
+
     attempt = asyncio.ensure_future(steps)
     try:
         await asyncio.wait({attempt}, timeout=request.timeout)
         if attempt.done():
             return attempt.result()
         attempt.cancel()
-        return replace(await attempt, status="timeout")
+        await asyncio.wait({attempt}, timeout=_PATIENCE)
+        # one that does not let itself be cancelled is left behind
+        return timed_out(request, stream) if not attempt.done() else late(attempt.result())
     except asyncio.CancelledError:
         attempt.cancel()
         raise

@@ -156,13 +156,9 @@ def test_no_call_of_a_known_tool(differ, calls):
     same_stream(differ, lambda ns: graph(ns, [t.add]), input)
 
 
-def test_no_message_is_an_error(differ):
-    outcome = []
-    for engine in (differ.reference, differ.contender):
-        with pytest.raises(ValueError, match="No message found in input"):
-            engine.compile(graph(engine, [t.add])).invoke({"messages": []})
-        outcome.append(engine)
-    assert len(outcome) == 2
+def test_no_message_is_an_error(engine):
+    with pytest.raises(ValueError, match="No message found in input"):
+        engine.compile(graph(engine, [t.add])).invoke({"messages": []})
 
 
 SENDS = {

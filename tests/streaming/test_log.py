@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from distgraph.errors import InvalidTransition, Truncated
+from distgraph.streaming.envelope import Event
 from distgraph.streaming.log import (
     SEGMENT_OVERHEAD,
     Admit,
@@ -335,3 +336,12 @@ def test_ops_survive_pickling() -> None:
         Finish(END_BLOB, True),
     ]
     assert pickle.loads(pickle.dumps(ops)) == ops
+
+
+def test_a_stream_that_lacks_events_does_not_end_as_if_all_were_well():
+    log = RunLog()
+    log.drive(1, [Admit("t", 1, 1), Commit("t", 1, 1), Finish([Event((), "end", "all is well")])])
+    assert log.terminate([Event((), "end", "an event was lost")], incomplete=True)
+    (end,) = log.read(0)
+    assert end.end
+    assert end.segment.blob == [Event((), "end", "an event was lost")]
