@@ -88,7 +88,11 @@ class Weights:
 class Encoder:
     """Turns texts into vectors. Costly to construct, as a model whose weights are loaded."""
 
+    made = 0
+    """Instances in this process."""
+
     def __init__(self, corpus: list[str]) -> None:
+        Encoder.made += 1
         bags = [Counter(words(text)) for text in corpus]
         self.documents = Counter(word for bag in bags for word in bag)
         self.rows = {word: row for row, word in enumerate(self.documents)}
@@ -101,7 +105,7 @@ class Encoder:
         self.weights = Weights([unit(row) for row in rows])
         # to a worker that reserved a GPU, Ray shows this one only
         self.reserved = os.environ.get("CUDA_VISIBLE_DEVICES") or "none"
-        tell("load", "model", device=self.weights.device, gpu=self.reserved)
+        tell("load", f"instance {Encoder.made}", device=self.weights.device, gpu=self.reserved)
 
     def __call__(self, batch: Batch) -> State:
         """Encode one batch."""

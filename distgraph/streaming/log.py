@@ -190,7 +190,7 @@ class RunLog:
             # A contradiction must not keep the consumer waiting: the end comes all the same.
             self._queue.clear()
         if self.ended:
-            return False
+            return incomplete
         self._end(blob)
         return True
 

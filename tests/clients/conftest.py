@@ -10,7 +10,15 @@ import pytest
 
 pytest.importorskip("langchain_openai")
 
+from tests.conftest import _engines, _ready
+from tests.support.engines import Engine
 from tests.support.openai_server import OpenAIServer, Reply
+
+
+@pytest.fixture(params=_engines("langgraph", "local", "ray"))
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Each engine in turn. LangGraph's own graphs are covered by the differential tests here."""
+    return _ready(request, monkeypatch)
 
 
 @pytest.fixture
