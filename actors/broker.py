@@ -112,13 +112,17 @@ class StreamBroker:
     # --- out ------------------------------------------------------------------------------------
 
     @ray.method(concurrency_group="drain")
-    def drain(self, caller: str, acks: dict[str, int], wait: float) -> bytes:
+    def drain(
+        self, caller: str, acks: dict[str, int], wait: float, received: dict[str, int] | None = None
+    ) -> bytes:
         """Wait until a run of this caller has events, and return them: ``{run_id: deliveries}``.
 
         Args:
             caller: Name of the calling process.
             acks: ``seq`` up to which each run has been consumed.
             wait: Seconds to wait at most; then the answer is empty.
+            received: Where an answer was lost: ``seq`` up to which each run has been received.
+                What was handed out beyond that is handed out again.
         """
         deadline = time.monotonic() + wait
         with self._lock:
@@ -126,6 +130,10 @@ class StreamBroker:
             ready = self._ready.get(caller)
             if ready is None:
                 ready = self._ready[caller] = threading.Condition(self._lock)
+            for run_id, seq in (received or {}).items():
+                run = self._runs.get(run_id)
+                if run is not None:
+                    run.sent, run.sizes = seq, [e for e in run.sizes if e[0] <= seq]
             for run_id, seq in acks.items():
                 self._acknowledge(run_id, seq)
             while not (found := self._take(caller)):

@@ -24,12 +24,16 @@ class Mailbox:
         self._parked = False
         self._kicked = False
         self._items: list[Delivery] = []
+        self.received = 0
+        """``seq`` of the last event that was put."""
         self._failure: BaseException | None = None
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries."""
         with self._changed:
             self._items.extend(deliveries)
+            last = deliveries[-1]
+            self.received = last.seq + last.segment.count - 1
             self._notify()
 
     def fail(self, error: BaseException) -> None:

@@ -18,6 +18,7 @@ import ray
 from actors import slots
 from actors.executors import Done
 from actors.failures import typed
+from actors.persistent import persistent
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
 from distgraph.backends.batching import Batcher
@@ -182,8 +183,9 @@ class RunLoop:
 
     def _drive(self, batch_no: int, packed: bytes) -> None:
         start = self._start
-        ref = self._driver.broker.drive.remote(start.run_id, start.caller, batch_no, packed)
-        ref.future().add_done_callback(lambda future: self._inbox.put(("ack", *_settled(future))))
+        broker = self._driver.broker
+        told = persistent(lambda: broker.drive.remote(start.run_id, start.caller, batch_no, packed))
+        told.add_done_callback(lambda future: self._inbox.put(("ack", *_settled(future))))
 
     def _acked(self, pause: float, error: BaseException | None) -> None:
         """Learn whether the log has room. While it has none, outcomes wait here, and with them

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from contextlib import suppress
@@ -21,6 +22,7 @@ from actors.connect import check_versions, ensure_ray
 from actors.driver import GRAPHS, StartRun, SuperstepDriverActor
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
+from actors.persistent import AGAIN, PATIENCE, is_passing
 from distgraph.backends.base import RunPlan
 from distgraph.backends.coordinator import end_blob
 from distgraph.errors import BrokerLost, DriverLost, RunError, SerializationError
@@ -52,11 +54,16 @@ class Session:
         self._leading = False
         """Whether a thread is asking the broker for events."""
         self._question: Any = None
+        self._answer_lost = False
+        self._out_of_reach: float | None = None
+        """Since when the broker cannot be reached."""
         self._changed = threading.Condition()
         self._boxes: dict[str, Mailbox] = {}
         self._acks: dict[str, int] = {}
         self._registered: OrderedDict[str, None] = OrderedDict()
-        near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        # on the caller's own machine: what is lost with another one is never the run itself
+        here = ray.get_runtime_context().get_node_id()
+        near = NodeAffinitySchedulingStrategy(here, soft=False)
         self.broker: Any = StreamBrokerActor.options(
             name=broker_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
         ).remote(
@@ -246,10 +253,15 @@ class Session:
             if self._question is None:
                 with self._changed:
                     acks, self._acks = self._acks, {}
-                self._question = self.broker.drain.remote(self.caller, acks, _DRAIN)
+                    received = {name: box.received for name, box in self._boxes.items()}
+                lost = received if self._answer_lost else None
+                self._question = self.broker.drain.remote(self.caller, acks, _DRAIN, lost)
             packed = ray.get(self._question)
+            self._answer_lost, self._out_of_reach = False, None
         except Exception as error:
             self._question = None
+            if is_passing(error) and self._may_ask_again():
+                return True
             self._broker_lost(error)
             return False
         self._question = None
@@ -258,6 +270,14 @@ class Session:
             if box is not None:
                 box.put(deliveries)
         return True
+
+    def _may_ask_again(self) -> bool:
+        """The broker is out of reach: wait a moment, unless it has been for too long."""
+        now = time.monotonic()
+        self._answer_lost = True
+        self._out_of_reach = self._out_of_reach or now
+        time.sleep(AGAIN)
+        return now < self._out_of_reach + PATIENCE
 
     def _broker_lost(self, cause: BaseException) -> None:
         error = BrokerLost(

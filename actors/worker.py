@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import ray
 
 from actors.names import NAMESPACE, broker_name, driver_name, run_key
+from actors.persistent import persistent
 from distgraph import __version__
 from distgraph.engine.spec import GraphProgram
 from distgraph.errors import UnsupportedClusterError
@@ -107,8 +108,8 @@ class WorkerProcess:
         broker = self._brokers.get(session)
         if broker is None:
             broker = self._brokers[session] = ray.get_actor(broker_name(session), NAMESPACE)
-        future: Future[float] = broker.publish.remote(run_id, pickle.dumps(segments, 5)).future()
-        return future
+        packed = pickle.dumps(segments, 5)
+        return persistent(lambda: broker.publish.remote(run_id, packed))
 
     # --- attempts -------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ MODULES = {
     "stream": "streaming",
     "cpu": "cpu",
     "waiting": "waiting",
+    "tools": "tools",
     "large": "large_state",
 }
 """Name of a family → its module, in the order of the report."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.harness import OURS, RAY, CaseResult
+from benchmarks.harness import ASYNCIO, LANGGRAPH, OURS, RAY, CaseResult
 
 Verdict = Literal["reached", "missed", "not measured"]
 
@@ -63,5 +63,23 @@ MARKS = (
         "throughput",
         "events/s",
         at_least=100_000,
+    ),
+    Mark(
+        "8 tool calls that compute, against LangGraph on 2 cores",
+        "tools",
+        "8 calls that compute for 500 ms",
+        "wall",
+        "×",
+        at_most=round(1 / 1.7, 2),
+        against=LANGGRAPH,
+    ),
+    Mark(
+        "200 tool calls that wait, against asyncio",
+        "tools",
+        "200 calls that wait for 100 ms",
+        "wall",
+        "×",
+        at_most=2.0,
+        against=ASYNCIO,
     ),
 )

@@ -191,11 +191,8 @@ def connect(pretended: int) -> int:
         return 0
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address, logging_level=logging.ERROR)
-    else:
-        ray.init("local", num_gpus=pretended or None, logging_level=logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    ray.init(address, num_gpus=pretended or None, logging_level=logging.ERROR)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return int(resources.get("GPU", 0))
 

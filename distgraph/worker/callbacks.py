@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from distgraph.errors import RunCancelled
 from distgraph.streaming.envelope import CALLBACK_MODE, Event
 from distgraph.worker.context import wants
 from distgraph.worker.forward import forwarding_handler
@@ -29,6 +31,7 @@ def attempt_callbacks(
     request: AttemptRequest, run: RunInfo, emit: Callable[[Event], None]
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
+    emit = _stopping(emit)
     handlers = [forwarding_handler(emit)] if CALLBACK_MODE in run.stream.modes else []
     if not run.capture:
         return AttemptCallbacks(handlers or None)
@@ -48,3 +51,37 @@ def attempt_callbacks(
     )
     # what is not shown here may be shown whole by the graph around this one
     return AttemptCallbacks([*handlers, capture], capture if shown else None)
+
+
+def _stopping(emit: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Return ``emit`` as handlers need it: a model that talks on after a cancel is stopped.
+
+    LangChain logs an ordinary exception of a handler and goes on; its retries and fallbacks would
+    call the model again.
+    """
+    attempt = _running_task()
+
+    def emit_or_stop(event: Event) -> None:
+        here = attempt is not None and attempt.get_loop() is asyncio._get_running_loop()
+        # before Python 3.12, asyncio.wait_for loses a cancel that comes together with its result
+        if here and _is_token(event) and getattr(attempt, "cancelling", int)():
+            raise asyncio.CancelledError
+        try:
+            emit(event)
+        except RunCancelled as gone:
+            if here and attempt is not None:
+                attempt.cancel()  # a model that is awaited reports only such a cancel as one
+            raise asyncio.CancelledError(str(gone)) from gone
+
+    return emit_or_stop
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # a thread without an event loop
+        return None
+
+
+def _is_token(event: Event) -> bool:
+    return event.mode == "messages" or event.payload[0] == "on_llm_new_token"

@@ -7,6 +7,7 @@ side in the order of the stream.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -89,7 +90,11 @@ def _handler_class() -> type[Any]:
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:
             sent = tuple(map(_portable, args)), {k: _portable(v) for k, v in kwargs.items()}
-            self._emit(Event((), CALLBACK_MODE, (name, *sent)))
+            try:
+                self._emit(Event((), CALLBACK_MODE, (name, *sent)))
+            except asyncio.CancelledError:
+                if not name.endswith(("_end", "_error")):  # these tell of what has ended already
+                    raise
 
         return call
 

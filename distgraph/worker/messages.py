@@ -153,6 +153,7 @@ def _handler_class() -> type[Any]:
         """Emits what chat models stream. Models stream where such a handler is attached."""
 
         run_inline = True
+        raise_error = True  # a token that is not emitted would be lost without a word
 
         def __init__(
             self,

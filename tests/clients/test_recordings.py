@@ -1,7 +1,7 @@
-"""Bytes as a server sent them, replayed in packets of any size: what the client reads is streamed.
+"""A body replayed byte for byte, in packets of any size: what the client reads is streamed.
 
-The recordings have what real streams have: comments, fields that nobody asked for, characters of
-several bytes, text that looks like the protocol's own.
+The bodies have what hosted services send and a scripted server does not: comments, fields that
+nobody asked for, characters of several bytes, text that looks like the protocol's own.
 """
 
 import operator

@@ -34,7 +34,7 @@ from tests.support.models import CallingModel
 @tool
 def add(a: int, b: int) -> str:
     """Add."""
-    get_stream_writer()(("tools", f"adding {a} and {b}"))
+    get_stream_writer()(("add", f"adding {a} and {b}"))
     return str(a + b)
 
 
@@ -48,7 +48,7 @@ async def nap(seconds: float) -> str:
 @tool
 def look(runtime: ToolRuntime) -> str:
     """Look at the state."""
-    runtime.stream_writer(("tools", runtime.tool_call_id))
+    runtime.stream_writer(("look", runtime.tool_call_id))
     return f"{len(runtime.state['messages'])} messages for {runtime.context}"
 
 

@@ -87,7 +87,7 @@ def seen(state: Kinds) -> str:
 
 
 def first(state: Kinds) -> dict[str, Any]:
-    out = {key: "f" for key in ("plain", "brief", "any", "untracked", "topic", "longest")}
+    out = dict.fromkeys(("plain", "brief", "any", "untracked", "topic", "longest"), "f")
     return {**out, "added": [seen(state)]}
 
 

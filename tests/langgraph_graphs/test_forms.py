@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
+from pydantic import BaseModel
 
 from distgraph import distribute
 from distgraph.langgraphs.forms import async_only, runs_async
+from distgraph.serde.pickling import dumps_code
+
+
+class State(BaseModel):
+    items: Annotated[list[str], operator.add] = []
 
 
 def sync(state: Any) -> Any:
@@ -86,16 +93,6 @@ def test_a_subgraph_needs_no_worker_for_its_writes_unless_an_edge_is_conditional
 
 def test_the_driver_needs_no_langgraph_for_a_plain_graph():
     """Its half is pickled without naming anything of LangGraph's."""
-    import operator
-    from typing import Annotated
-
-    from pydantic import BaseModel
-
-    from distgraph.serde.pickling import dumps_code
-
-    class State(BaseModel):
-        items: Annotated[list[str], operator.add] = []
-
     child = StateGraph(State).add_node("n", sync).add_edge(START, "n").compile()
     graph = StateGraph(State).add_node("child", child).add_node("n", sync)
     graph.add_edge(START, "child").add_conditional_edges("child", lambda state: "n", ["n"])

@@ -13,11 +13,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_tasks_land_by_their_resources_and_one_ordered_stream_comes_back():
+def report_of(program):
+    """Run a program of this folder in a process of its own and return the JSON it prints last."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("RAY_ADDRESS", None)
     done = subprocess.run(
-        [sys.executable, str(pathlib.Path(__file__).with_name("several_nodes.py"))],
+        [sys.executable, str(pathlib.Path(__file__).with_name(program))],
         env=env,
         cwd=ROOT,
         capture_output=True,
@@ -25,7 +26,19 @@ def test_tasks_land_by_their_resources_and_one_ordered_stream_comes_back():
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_lost_machine_is_a_typed_error_behind_all_that_it_had_sent():
+    report = report_of("lost_node.py")
+    assert report["seen"] == [0, 1, 2, 3, 4]
+    assert report["error"].startswith("node 'endless', step 1, attempt 1: the process or machine")
+    print(f"known after {report['seconds']:.2f} s")
+    assert report["next"] == {"n": 7}
+
+
+def test_tasks_land_by_their_resources_and_one_ordered_stream_comes_back():
+    report = report_of("several_nodes.py")
     print(f"on three nodes: {report['seconds']:.2f} s")
     chunks, sides = report["chunks"], report["sides"]
 

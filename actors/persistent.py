@@ -1,0 +1,57 @@
+"""Calls that survive a moment in which an actor cannot be reached.
+
+Ray answers such a call with ``ActorUnavailableError`` and does not say whether it was carried out.
+What goes through here may be carried out twice: the broker takes segments, batches and questions
+only once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+PATIENCE = 20.0
+"""Seconds for which an actor may be out of reach."""
+
+AGAIN = 0.1
+"""Seconds between two tries."""
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether a call failed because its actor was out of reach, and not because it is dead."""
+    return isinstance(error, ActorUnavailableError) and not isinstance(error, ActorDiedError)
+
+
+def persistent(call: Callable[[], Any]) -> Future[Any]:
+    """Return the result of a remote call, tried again while its actor is out of reach.
+
+    Args:
+        call: Makes the call and returns its reference.
+    """
+    result: Future[Any] = Future()
+    until = time.monotonic() + PATIENCE
+
+    def attempt() -> None:
+        try:
+            call().future().add_done_callback(settle)
+        except Exception as error:
+            result.set_exception(error)
+
+    def settle(future: Future[Any]) -> None:
+        error = future.exception()
+        if is_passing(error) and time.monotonic() < until:
+            timer = threading.Timer(AGAIN, attempt)
+            timer.daemon = True
+            timer.start()
+        elif error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(future.result())
+
+    attempt()
+    return result
