@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("langchain_openai")
 
 from tests.conftest import _engines, _ready
-from tests.support.engines import Engine
+from tests.support.differential import Differ
+from tests.support.engines import REFERENCE, Engine
 from tests.support.openai_server import OpenAIServer, Reply
 
 
@@ -19,6 +20,12 @@ from tests.support.openai_server import OpenAIServer, Reply
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Each engine in turn. LangGraph's own graphs are covered by the differential tests here."""
     return _ready(request, monkeypatch)
+
+
+@pytest.fixture(params=_engines("ray", "distributed") or _engines("langgraph"))
+def differ(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Differ:
+    """Compares the reference with ours on Ray, and with ours on LangGraph's graphs."""
+    return Differ(Engine(REFERENCE), _ready(request, monkeypatch))
 
 
 @pytest.fixture

@@ -72,10 +72,10 @@ def script(place, is_async, ask, **names):
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_chat_model_streams_from_wherever_it_is_kept(engine, serve, place, is_async):
+def test_a_chat_model_streams_from_wherever_it_is_kept(ours, serve, place, is_async):
     server = serve("one two three")
     node = script(place, is_async, ASK_MODEL, client=chat(server))
-    graph = engine.compile(single(engine, node))
+    graph = ours.compile(single(ours, node))
     outcome = run(graph, HI, "async" if is_async else "sync", stream_mode="messages")
     assert outcome.error is None
     assert texts(outcome.chunks) == ["one ", "two ", "three"]
@@ -84,16 +84,16 @@ def test_a_chat_model_streams_from_wherever_it_is_kept(engine, serve, place, is_
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("place", PLACES)
-def test_an_openai_client_streams_from_wherever_it_is_kept(engine, serve, place, is_async):
+def test_an_openai_client_streams_from_wherever_it_is_kept(ours, serve, place, is_async):
     server = serve()
     cls = openai.AsyncOpenAI if is_async else openai.OpenAI
     names = {
         "client": cls(api_key="k", base_url=server.base_url),
         "answer_of": answer_of,
         "aanswer_of": aanswer_of,
-        "get_stream_writer": engine.get_stream_writer,
+        "get_stream_writer": ours.get_stream_writer,
     }
-    graph = engine.compile(single(engine, script(place, is_async, ASK_CLIENT, **names)))
+    graph = ours.compile(single(ours, script(place, is_async, ASK_CLIENT, **names)))
     outcome = run(graph, HI, "async" if is_async else "sync", stream_mode="custom")
     assert outcome.error is None
     assert outcome.chunks == ["echo: ", "hi ", "you"]
