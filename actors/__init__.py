@@ -6,7 +6,7 @@ caller. Node attempts are Ray tasks, or coroutines of an executor on each machin
 
 from __future__ import annotations
 
-__all__ = ("StreamBroker", "SuperstepDriver")
+__all__ = ("StreamBroker", "SuperstepDriver", "end_session")
 
 from typing import Any
 
@@ -20,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from actors.broker import StreamBroker
 
         return StreamBroker
+    if name == "end_session":
+        from actors.session import end
+
+        return end
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

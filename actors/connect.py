@@ -31,9 +31,11 @@ def ensure_ray() -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         raise _client_error(f"RAY_ADDRESS={address}")
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "include_dashboard": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR}
     if address:
-        options = {"logging_level": logging.ERROR, "address": address}
+        options["address"] = address
+    else:  # without an address Ray would join whatever cluster was started on this machine last
+        options |= {"address": "local", "include_dashboard": False}
     try:
         ray.init(**options)
     except RuntimeError as error:

@@ -45,6 +45,8 @@ class Job:
 class _Worker:
     handle: Any
     jobs: list[Job] = field(default_factory=list)
+    up: bool = False
+    """Whether it runs: one that the cluster has no room for gets no jobs."""
 
 
 class Pool:
@@ -95,21 +97,46 @@ class Pool:
                 ray.kill(worker.handle)
             self._workers.clear()
 
+    @property
+    def starves(self) -> bool:
+        """Whether jobs wait and no worker is up: the cluster has no room for one."""
+        with self._lock:
+            return bool(self._waiting) and not any(w.up for w in self._workers)
+
     def _advance(self) -> None:
         self._last_used = time.monotonic()
-        while len(self._workers) < self._fewest or (
-            len(self._workers) < self._most and len(self._waiting) > self._room()
-        ):
-            self._workers.append(_Worker(PoolWorkerActor.options(**self._options).remote()))
+        if self._waiting:
+            idle = sum(1 for w in self._workers if not w.jobs)
+            wanted = len(self._workers) + max(0, len(self._waiting) - idle)
+            while len(self._workers) < min(self._most, max(self._fewest, wanted)):
+                self._add()
         while self._waiting:
-            worker = min(self._workers, key=lambda w: len(w.jobs))
-            if len(worker.jobs) >= _AHEAD:
+            worker = min(
+                (w for w in self._workers if w.up), key=lambda w: len(w.jobs), default=None
+            )
+            if worker is None or len(worker.jobs) >= _AHEAD:
                 return
             self._send(worker, self._waiting.popleft())
 
-    def _room(self) -> int:
-        """Jobs that idle workers can take."""
-        return sum(1 for w in self._workers if not w.jobs)
+    def _add(self) -> None:
+        worker = _Worker(PoolWorkerActor.options(**self._options).remote())
+        self._workers.append(worker)
+        worker.handle.ping.remote().future().add_done_callback(
+            lambda future: self._is_up(worker, future.exception())
+        )
+
+    def _is_up(self, worker: _Worker, error: BaseException | None) -> None:
+        with self._lock:
+            if error is None:
+                worker.up = True
+            elif worker in self._workers:
+                self._workers.remove(worker)
+                if not self._workers:  # none can be had: what waits is told
+                    waiting, self._waiting = self._waiting, deque()
+                    for job in waiting:
+                        job.ended = True
+                        job.done(None, error)
+            self._advance()
 
     def _send(self, worker: _Worker, job: Job) -> None:
         job.worker = worker
@@ -182,8 +209,10 @@ class Pools:
             time.sleep(_LOOK)
             with self._lock:
                 pools = dict(self._pools)
+            # a pool that gets no room, such as the only GPU, may have what others only keep
+            starving = any(pool.starves for pool in pools.values())
             for key, pool in pools.items():
-                pool.release(idle=self._idle)
+                pool.release(idle=min(self._idle, _LOOK) if starving else self._idle)
                 with self._lock:
                     if pool.size == 0:
                         self._pools.pop(key, None)

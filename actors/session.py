@@ -319,8 +319,22 @@ def current() -> Session:
         return _session
 
 
+def end() -> None:
+    """End this process's session: its driver, broker, executors and pools, and runs still going.
+
+    The next run starts another one. Ray itself stays as it is.
+    """
+    global _session
+    with _lock:
+        if _session is not None:
+            _session.failure = _session.failure or RunError("the session was ended")
+            if ray.is_initialized():
+                _retire(_session)
+            _session = None
+
+
 def _retire(session: Session) -> None:
-    """Kill what is left of a session that lost one of its actors."""
+    """Kill a session's actors; what they started goes with them."""
     for actor in (session.driver, session.broker):
         with suppress(Exception):
             ray.kill(actor)

@@ -83,6 +83,9 @@ class AsyncExecutor:
 class PoolWorker:
     """Runs the attempts of one node or tool, whose class it constructs with the first."""
 
+    def ping(self) -> None:
+        """Answer once this runs."""
+
     def run(self, packed: bytes, *snapshots: bytes) -> bytes:
         """Run a packet's attempts."""
         return process().run_batch(packed, snapshots)

@@ -40,6 +40,7 @@ def ray_session() -> Iterator[Any]:
     ray.init(
         address="local",
         num_cpus=2,
+        resources={"desk": 1},
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

@@ -150,10 +150,12 @@ def _node(
     is_async = bound is not None and child is None and runs_async(bound)
     writers = worker_writers(node.flat_writers)
     reads = branch_channels(node.flat_writers, keys)
-    if tools is not None:
-        is_async = tools.is_async  # otherwise each call decides for itself
-    if tools.stateful if tools is not None else hasattr(bound, "tools_by_name"):
-        reads = tuple(keys)  # a ToolNode reads the state as conditional edges do
+    if hasattr(bound, "tools_by_name"):
+        from distgraph.langgraphs.tools import needs_loop
+
+        is_async = needs_loop(bound)  # where it is split, each call decides for itself
+        if tools is None or tools.stateful:
+            reads = tuple(keys)  # a ToolNode reads the state as conditional edges do
     placement.resolve(ray_options, is_async, prefix + key)
     waits = is_async or ((bound is None or child is not None) and any(w.is_async for w in writers))
     program = NodeProgram(

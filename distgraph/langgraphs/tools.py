@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_o
 from distgraph.prebuilt.split import ToolPart, ToolSplit
 from distgraph.types import Command
 
-__all__ = ("NodeTools", "tools_of")
+__all__ = ("NodeTools", "needs_loop", "tools_of")
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,6 @@ class NodeTools:
 
     split: NodeToolSplit
     part: NodeToolPart
-    is_async: bool
-    """Whether the node is to be awaited where it runs as a whole: no tool has a function."""
 
     @property
     def stateful(self) -> bool:
@@ -79,16 +78,25 @@ def tools_of(
     return NodeTools(
         NodeToolSplit(split, plain),
         NodeToolPart(runnable, messages_key),
-        bool(tools) and not any(map(has_sync, tools.values())),
     )
 
 
+def needs_loop(runnable: Any) -> bool:
+    """Whether a node of tools is to be awaited where it runs as a whole: no tool has a function."""
+    tools = runnable.tools_by_name.values()
+    return bool(tools) and not any(map(has_sync, tools))
+
+
 def _is_tool_node(runnable: Any) -> bool:
-    """Whether it is a ``ToolNode`` that answers calls in LangGraph's way."""
+    """Whether it is a ``ToolNode`` that answers calls in LangGraph's way, also a single one.
+
+    That is since version 1.0.2 of langgraph-prebuilt.
+    """
     for cls in type(runnable).__mro__:
         if cls.__name__ == "ToolNode" and cls.__module__.startswith("langgraph.prebuilt"):
             mine = (type(runnable)._func, type(runnable)._afunc)
-            return bool(mine == (cls._func, cls._afunc))  # type: ignore[attr-defined]
+            same = mine == (cls._func, cls._afunc)  # type: ignore[attr-defined]
+            return same and hasattr(sys.modules[cls.__module__], "ToolCallWithContext")
     return False
 
 

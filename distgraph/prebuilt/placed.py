@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from langchain_core.tools import BaseTool
 
@@ -18,6 +18,14 @@ from distgraph.prebuilt.options import (
 )
 
 __all__ = ("placed",)
+
+
+@overload
+def placed(tool: BaseTool | Callable[..., Any], /, **ray_options: Any) -> BaseTool: ...
+
+
+@overload
+def placed(**ray_options: Any) -> Callable[[BaseTool | Callable[..., Any]], BaseTool]: ...
 
 
 def placed(tool: BaseTool | Callable[..., Any] | None = None, /, **ray_options: Any) -> Any:

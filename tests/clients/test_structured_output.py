@@ -11,6 +11,8 @@ from tests.clients.support import chat, single, texts
 from tests.support.differential import run
 from tests.support.openai_server import Answer, Call
 
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+
 VALUES = {"setup": "why", "rating": 7}
 
 

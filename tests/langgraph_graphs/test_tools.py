@@ -19,7 +19,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from distgraph import distribute
-from tests.langgraph_graphs.support import newest, same
+from tests.langgraph_graphs.support import VERSION, newest, same
 
 
 class State(TypedDict, total=False):
@@ -128,6 +128,7 @@ def test_calls_run_in_several_processes(ray_session):
     assert len({one, other, str(os.getpid())}) == 3
 
 
+@pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
 def test_a_call_by_send_reads_the_state_of_the_graph(backend):
     def fan(state: State) -> list[Send]:
         return [Send("tools", [call]) for call in state["messages"][-1].tool_calls]

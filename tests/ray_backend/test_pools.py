@@ -126,3 +126,30 @@ def test_a_worker_that_dies_is_named_and_the_pool_goes_on(on_ray):
     with pytest.raises(WorkerDied, match="node 'dies'"):
         graph.invoke({"n": 0, "out": []})
     assert graph.invoke({"n": 7, "out": []})["out"] == [7]
+
+
+@pytest.fixture
+def own_session():
+    """Ends the session behind the test, and with it pools that hold CPUs."""
+    import actors
+
+    yield
+    actors.end_session()
+
+
+def test_a_pool_that_may_grow_beyond_the_cluster_gives_work_only_to_workers_that_run(
+    on_ray, own_session
+):
+    options = {"concurrency": (1, 8), "num_cpus": 2}
+    out = fan(on_ray, Model, ray_options=options).invoke({"n": 8, "out": []})["out"]
+    assert [value for _, _, value in out] == list(range(8))
+    assert len({pid for pid, _, _ in out}) == 1
+
+
+def test_a_pool_without_room_gets_what_an_idle_pool_only_keeps(on_ray, own_session):
+    class Other(Model):
+        pass
+
+    for model in (Model, Other):
+        graph = fan(on_ray, model, ray_options={"concurrency": 1, "resources": {"desk": 1}})
+        assert len(graph.invoke({"n": 2, "out": []})["out"]) == 2
