@@ -20,6 +20,9 @@ from distgraph.types import Command
 __all__ = ("NodeTools", "needs_loop", "tools_of")
 
 
+_HOMES = ("langgraph.prebuilt", "langchain.tools")
+
+
 @dataclass(frozen=True)
 class NodeTools:
     """What the driver and the workers know of the tools of one node."""
@@ -82,9 +85,11 @@ def tools_of(
 
 
 def needs_loop(runnable: Any) -> bool:
-    """Whether a node of tools is to be awaited where it runs as a whole: no tool has a function."""
-    tools = runnable.tools_by_name.values()
-    return bool(tools) and not any(map(has_sync, tools))
+    """Whether a node of tools is to be awaited where it runs as a whole."""
+    every = all if _is_tool_node(runnable) else any  # a split node has its other calls elsewhere
+    return bool(runnable.tools_by_name) and every(
+        not has_sync(tool) for tool in runnable.tools_by_name.values()
+    )
 
 
 def _is_tool_node(runnable: Any) -> bool:
@@ -93,7 +98,7 @@ def _is_tool_node(runnable: Any) -> bool:
     That is since version 1.0.2 of langgraph-prebuilt.
     """
     for cls in type(runnable).__mro__:
-        if cls.__name__ == "ToolNode" and cls.__module__.startswith("langgraph.prebuilt"):
+        if cls.__name__ == "ToolNode" and cls.__module__.startswith(_HOMES):
             mine = (type(runnable)._func, type(runnable)._afunc)
             same = mine == (cls._func, cls._afunc)  # type: ignore[attr-defined]
             return same and hasattr(sys.modules[cls.__module__], "ToolCallWithContext")

@@ -9,7 +9,7 @@ from distgraph.errors import MissingExtraError, UnsupportedError
 
 __all__ = ("LOWEST", "NEWEST", "check_version")
 
-LOWEST = (1, 0, 0)
+LOWEST = (1, 0, 10)
 NEWEST = (1, 2, 22)
 
 

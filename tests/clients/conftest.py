@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,23 @@ from tests.conftest import _engines, _ready
 from tests.support.differential import Differ
 from tests.support.engines import REFERENCE, Engine
 from tests.support.openai_server import OpenAIServer, Reply
+
+
+@pytest.fixture(scope="package", autouse=True)
+def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let clients read one certificate, not all: nothing here is encrypted, and it takes longest.
+
+    A Ray that starts here inherits it.
+    """
+    import certifi
+
+    bundle = Path(certifi.where()).read_text()
+    end = "-----END CERTIFICATE-----\n"
+    one = tmp_path_factory.mktemp("certificates") / "one.pem"
+    one.write_text(bundle[bundle.index("-----BEGIN") : bundle.index(end) + len(end)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(one))
+        yield
 
 
 @pytest.fixture(params=_engines("langgraph", "local", "ray"))

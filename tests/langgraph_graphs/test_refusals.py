@@ -174,13 +174,13 @@ def test_what_a_node_captures_is_checked_at_once():
         distribute(made, backend="ray")
 
 
-@pytest.mark.parametrize("found", ["0.6.11", "1.2.23", "1.3.0", "2.0.0"])
+@pytest.mark.parametrize("found", ["0.6.11", "1.0.9", "1.2.23", "1.3.0", "2.0.0"])
 def test_other_versions_are_refused_with_the_range(monkeypatch, found):
     monkeypatch.setattr(versions.metadata, "version", lambda name: found)
-    refused(graph(), rf"langgraph {found} is installed; .* 1\.0\.0 to 1\.2\.22")
+    refused(graph(), rf"langgraph {found} is installed; .* 1\.0\.10 to 1\.2\.22")
 
 
-@pytest.mark.parametrize("found", ["1.0.0", "1.1.10", "1.2.22", "1.2.22rc1"])
+@pytest.mark.parametrize("found", ["1.0.10", "1.1.10", "1.2.22", "1.2.22rc1"])
 def test_versions_within_the_range_are_read(monkeypatch, found):
     monkeypatch.setattr(versions.metadata, "version", lambda name: found)
     assert distribute(graph(), backend="local").invoke({}) == {"n": 1}

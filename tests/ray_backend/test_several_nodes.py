@@ -14,7 +14,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def report_of(program):
-    """Run a program of this folder in a process of its own and return the JSON it prints last."""
+    """Run a program of this folder in a process of its own and return the JSON it prints.
+
+    Ray prints as well, of the node that is lost.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("RAY_ADDRESS", None)
     done = subprocess.run(
@@ -26,7 +29,8 @@ def report_of(program):
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    (report,) = (line for line in done.stdout.splitlines() if line.startswith("{"))
+    return json.loads(report)
 
 
 def test_a_lost_machine_is_a_typed_error_behind_all_that_it_had_sent():

@@ -41,7 +41,7 @@ def program(**nodes: Any) -> GraphProgram:
         builder.add_node(name, action)
         builder.add_edge(previous, name)
         previous = name
-    return builder.compile().program
+    return builder.compile(backend="local").program
 
 
 def problem(target: GraphProgram) -> str:
@@ -155,7 +155,7 @@ def test_a_conditional_edge_is_named() -> None:
     builder.add_node("a", lambda state: None)
     builder.add_edge("__start__", "a")
     builder.add_conditional_edges("a", route, ["__end__"])
-    assert problem(builder.compile().program).startswith(
+    assert problem(builder.compile(backend="local").program).startswith(
         "conditional edge 'route' of node 'a' cannot be sent to a worker because of its captured "
         "variable 'lock' (_thread.lock): "
     )
@@ -167,9 +167,9 @@ def test_a_node_of_a_subgraph_is_named() -> None:
     inner.add_node("deep", lambda state: lock)
     inner.add_edge("__start__", "deep")
     outer = StateGraph(State)
-    outer.add_node("child", inner.compile())
+    outer.add_node("child", inner.compile(backend="local"))
     outer.add_edge("__start__", "child")
-    assert problem(outer.compile().program).startswith(
+    assert problem(outer.compile(backend="local").program).startswith(
         "node 'deep' of subgraph 'child' cannot be sent to a worker because of its captured "
         "variable 'lock' (_thread.lock): "
     )
@@ -431,7 +431,7 @@ def test_a_real_script_ships_its_functions_and_classes(tmp_path: Path) -> None:
                 builder = StateGraph(State)
                 builder.add_node("node", node)
                 builder.add_edge("__start__", "node")
-                blob = check_program(builder.compile().program)
+                blob = check_program(builder.compile(backend="local").program)
                 with Elsewhere() as worker:
                     back = loads(worker(there, blob, dumps_data({"item": Item(2)})))
                 assert type(back["item"]) is Item, type(back["item"])

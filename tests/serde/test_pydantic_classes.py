@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-pydantic = pytest.importorskip("pydantic")
+pytest.importorskip("pydantic")
+
+from pydantic import BaseModel
 
 from distgraph.serde.pickling import dumps_code, dumps_data, loads
 from tests.support.elsewhere import Elsewhere
@@ -17,10 +19,10 @@ def classes() -> tuple[type[Any], type[Any]]:
     lock = threading.Lock()
     locks = [lock]
 
-    class Inner(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+    class Inner(BaseModel):
         value: int = 1
 
-    class Outer(pydantic.BaseModel):  # type: ignore[misc, name-defined]
+    class Outer(BaseModel):
         inner: Inner
         again: list[Outer] = []
 
