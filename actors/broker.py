@@ -24,6 +24,9 @@ from distgraph.streaming.log import Gate, LogStatistics, RunLog
 PAUSE = 0.02
 """Seconds that a publisher waits before it asks again whether a log has room."""
 
+GONE = -1.0
+"""In place of a pause: the run was left, and whatever of it is still sent is dropped."""
+
 WINDOW = 4 << 20
 """Bytes on their way to a caller that it has not consumed yet."""
 
@@ -77,12 +80,15 @@ class StreamBroker:
 
     @ray.method(concurrency_group="publish")
     def publish(self, run_id: str, packed: bytes) -> float:
-        """Take segments from a worker. Return a pause in seconds, 0.0 to go on."""
+        """Take segments from a worker.
+
+        Return a pause in seconds, 0.0 to go on, or ``GONE`` where nobody reads the run any more.
+        """
         segments = pickle.loads(packed)
         with self._lock:
             run = self._run(run_id)
             if run is None:
-                return 0.0
+                return GONE
             try:
                 for segment in segments:
                     run.log.publish(segment)

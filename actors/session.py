@@ -145,6 +145,9 @@ class Session:
             self._boxes.pop(run_id, None)
             self._acks.pop(run_id, None)
             self._changed.notify_all()
+            others = list(self._boxes.values())
+        for box in others:  # the only one left asks the broker itself
+            box.kick()
         if self.failure is None and ray.is_initialized():
             if not ended:
                 self.driver.cancel.remote([run_id])
@@ -238,6 +241,8 @@ class Session:
             try:
                 if self._closed or not self._ask():
                     return
+            except SystemExit:  # how Ray ends a thread that waits when it is shut down
+                return
             finally:
                 self._follow()
 

@@ -15,6 +15,12 @@ EXECUTOR_CALLS = 100_000
 
 _THREADS = 512
 
+_CANCELS = 20
+"""Times that an attempt is asked to end."""
+
+_AGAIN = 0.1
+"""Seconds between two of them."""
+
 
 def run_attempts(packed: bytes, *snapshots: bytes) -> bytes:
     """Run a packet's attempts one after the other."""
@@ -51,11 +57,17 @@ class AsyncExecutor:
         return pickle.dumps(ended, 5)
 
     async def cancel(self, names: list[str]) -> None:
-        """End attempts. A thread cannot be ended: its outcome is dropped."""
-        for name in names:
-            task = self._running.get(name)
-            if task is not None:
+        """End attempts, and ask again those that do not let themselves be cancelled.
+
+        A thread cannot be ended: its outcome is dropped.
+        """
+        for _ in range(_CANCELS):
+            tasks = [task for name in names if (task := self._running.get(name)) is not None]
+            if not tasks:
+                return
+            for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks, timeout=_AGAIN)
 
     async def _run(
         self, name: str, packet: OpenPacket, at: int, snapshots: tuple[bytes, ...], thread: bool

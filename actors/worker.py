@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors.broker import GONE
 from actors.names import NAMESPACE, broker_name, driver_name, run_key
 from actors.persistent import persistent
 from distgraph import __version__
@@ -109,7 +110,14 @@ class WorkerProcess:
         if broker is None:
             broker = self._brokers[session] = ray.get_actor(broker_name(session), NAMESPACE)
         packed = pickle.dumps(segments, 5)
-        return persistent(lambda: broker.publish.remote(run_id, packed))
+        sent = persistent(lambda: broker.publish.remote(run_id, packed))
+        sent.add_done_callback(lambda future: self._answered(key, future))
+        return sent
+
+    def _answered(self, key: str, sent: Future[float]) -> None:
+        """Let emitters of a run that was left know: they are interrupted where they emit."""
+        if sent.exception() is None and sent.result() == GONE:
+            self.publisher.forget(key)
 
     # --- attempts -------------------------------------------------------------------------------
 

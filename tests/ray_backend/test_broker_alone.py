@@ -100,7 +100,7 @@ def test_a_log_that_contradicts_itself_ends_its_run(broker):
 def test_a_closed_run_takes_nothing_and_does_not_come_back(broker):
     drive(broker, 1, Admit("t", 1, 1))
     broker.close([RUN])
-    assert publish(broker, segment(1, "late")) == 0.0
+    assert publish(broker, segment(1, "late")) == module.GONE
     assert drive(broker, 2, Finish(event("late"))) == 0.0
     assert drained(broker) == []
     assert broker.statistics() == {}
