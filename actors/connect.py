@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -37,7 +39,7 @@ def ensure_ray() -> None:
     else:  # without an address Ray would join whatever cluster was started on this machine last
         options |= {"address": "local", "include_dashboard": False}
     try:
-        ray.init(**options)
+        _init(options)
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
             raise
@@ -53,6 +55,30 @@ def ensure_ray() -> None:
             "RAY_ADDRESS, to run on a cluster",
             cpus(),
         )
+
+
+def _init(options: dict[str, Any]) -> None:
+    """Call ``ray.init`` in a thread that lives as long as the process.
+
+    A local Ray ends with the thread that started it: its processes ask the system for a signal at
+    that thread's death. A run may be the first in a thread that ends soon, as in ``batch``.
+    """
+    if threading.current_thread() is threading.main_thread():
+        ray.init(**options)
+        return
+    started: Future[None] = Future()
+
+    def keep() -> None:
+        try:
+            ray.init(**options)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        threading.Event().wait()
+
+    threading.Thread(target=keep, name="distgraph-ray", daemon=True).start()
+    started.result()
 
 
 def _refuse_client() -> None:
