@@ -27,7 +27,7 @@ from distgraph.engine.instructions import StartTask
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
-from distgraph.streaming.ops import Op
+from distgraph.streaming.ops import Admit, Op
 from distgraph.worker.packing import Packet, StatePacker
 from distgraph.worker.protocol import AttemptOutcome
 
@@ -63,6 +63,7 @@ class RunLoop:
         self._placements: dict[Hashable, placement.Placement] = {}
         self._packer = StatePacker(ray.put)
         self._ops: list[Op] = []
+        self._admits: dict[tuple[str, int], Admit] = {}
         self._batches = 0
         self._in_flight = 0
         self._congested = False
@@ -152,8 +153,13 @@ class RunLoop:
     # --- carrying out ---------------------------------------------------------------------------
 
     def _carry_out(self, actions: Actions) -> None:
-        self._ops.extend(actions.ops)
+        for op in actions.ops:
+            if isinstance(op, Admit):  # told when the attempt is sent, behind what ended before
+                self._admits[op.task_id, op.attempt] = op
+            else:
+                self._ops.append(op)
         for cancel in actions.cancel:
+            self._admits.pop((cancel.task_id, cancel.attempt), None)
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
             if group is None:
                 if actions.finished is None:
@@ -237,7 +243,11 @@ class RunLoop:
             sent.append(group)
             group.sent = time.monotonic()
             for start in group.starts:
-                self._groups[_name(start)] = group
+                name = _name(start)
+                self._groups[name] = group
+                admit = self._admits.pop(name, None)
+                if admit is not None:
+                    self._ops.append(admit)
         if not sent:
             return
         packet = Packet(__version__, self._driver.session, run.program, run.info, attempts)
