@@ -347,6 +347,11 @@ class RunMethods:
                 f"durability={durability!r} has no effect: the graph has no checkpointer",
                 stacklevel=3,
             )
+        if getattr(input, "resume", None) is not None and type(input).__name__ == "Command":
+            raise RuntimeError(
+                "Command(resume=...) needs a checkpointer that holds the interrupted run; this "
+                "version has none"
+            )
         parent = active_task()
         inherited = None if parent is None else base_config(parent)
         merged = merge_configs(inherited, graph.config, config)

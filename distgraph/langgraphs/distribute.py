@@ -24,7 +24,10 @@ def distribute(
 
     Nodes, conditional edges, reducers, channels and subgraphs work as they are, and stream as they
     do there. Every node, also that of a subgraph, is a task of its own; so is every tool call of
-    a ``ToolNode``.
+    a ``ToolNode``. A node that has a synchronous and an asynchronous form (a chat model's, an
+    agent's) runs in the one that waits, which holds no core; one that computes itself should be
+    given resources by ``ray_options``. A LangGraph graph that a node's own code invokes is not a
+    node: it runs there, by LangGraph, and streams under the node's namespace.
 
     Args:
         graph: What ``StateGraph.compile()`` of LangGraph, ``langchain.agents.create_agent`` or

@@ -416,3 +416,9 @@ def test_a_task_s_input_is_shown_as_its_node_gets_it() -> None:
     assert shown == Point([1, 2])
     assert isinstance(play.started[0], StartTask)
     assert play.finish().value == {"items": [1, 2], "n": 2}
+
+
+def test_an_answer_to_an_interrupt_is_refused_without_a_checkpointer() -> None:
+    graph = StateGraph(dict).add_node("a", lambda s: None).add_edge(START, "a")
+    with pytest.raises(RuntimeError, match="needs a checkpointer"):
+        graph.compile(backend="local").invoke(Command(resume="yes"))

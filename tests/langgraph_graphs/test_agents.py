@@ -297,6 +297,25 @@ def test_an_agent_is_a_node_of_our_graphs(backend):
     ]
 
 
+def test_an_agent_inside_a_tool_streams_under_its_namespace(backend):
+    inner = create_agent(model(ADD, prefix="inner "), [add], backend=backend)
+
+    @tool
+    def ask_another() -> str:
+        """Run an agent."""
+        return str(inner.invoke(INPUT)["messages"][-1].content)
+
+    agent = create_agent(model(("ask_another", {})), [ask_another], backend=backend)
+    chunks = list(agent.stream(INPUT, stream_mode=["updates", "messages"], subgraphs=True))
+    nodes = [(ns[0].split(":")[0] if ns else "", *p) for ns, m, p in chunks if m == "updates"]
+    inside = [("tools", "model"), ("tools", "tools"), ("tools", "model")]
+    assert nodes == [("", "model"), *inside, ("", "tools"), ("", "model")]
+    said = "".join(
+        p[0].content for ns, m, p in chunks if m == "messages" and ns and p[0].type != "tool"
+    )
+    assert said == "inner 3"
+
+
 @pytest.mark.parametrize("given", ["checkpointer", "cache", "transformers"])
 def test_what_cannot_be_honoured_is_refused(given):
     with pytest.raises(UnsupportedError, match=f"create_agent: .* cannot honour {given}"):

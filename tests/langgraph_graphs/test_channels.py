@@ -204,6 +204,15 @@ def test_known_channels_become_ours():
     assert all(channel.key == key for key, channel in found.items())
 
 
+def test_sentinels_that_writers_compare_travel_as_themselves():
+    from langgraph.pregel._write import PASSTHROUGH, SKIP_WRITE, ChannelWriteEntry
+
+    entry, skipped = loads(dumps_code((ChannelWriteEntry("c"), SKIP_WRITE)))
+    assert entry.value is PASSTHROUGH
+    assert skipped is SKIP_WRITE
+    assert type(loads(dumps_code(object()))) is object
+
+
 # --- without a StateGraph -----------------------------------------------------------------------
 
 
