@@ -311,6 +311,7 @@ class Machine:
             task.interrupts += tuple(outcome.interrupts)
         elif outcome.status == "ok":
             pieces.results[index] = outcome.value
+            pieces.sent[index] = outcome.writes
         else:
             error = outcome.error or _cancelled_itself(task)
             self._fail(frame, error, task)
@@ -323,6 +324,7 @@ class Machine:
         split = task.node.split
         assert split is not None
         task.pieces = None
+        task.sent = [write for at in sorted(pieces.sent) for write in pieces.sent[at]]
         if task.interrupts:
             self._interrupt(frame, task, task.interrupts)
             return
@@ -346,7 +348,7 @@ class Machine:
             self._advance(frame)
 
     def _succeed(self, frame: Frame, task: Task, writes: list[Write]) -> None:
-        task.writes = writes
+        task.writes = [*task.sent, *writes]
         task.status = "done"
         frame.open -= 1
         self._say.succeeded(frame, task)

@@ -47,6 +47,8 @@ class Pieces:
     parts: Sequence[Part]
     results: list[Any]
     open: int
+    sent: dict[int, Sequence[Write]] = field(default_factory=dict)
+    """Writes that code inside a part made by itself."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +72,8 @@ class Task:
     interrupts: tuple[Any, ...] = ()
     pieces: Pieces | None = None
     """Set while the task's work runs in parts."""
+    sent: list[Write] = field(default_factory=list)
+    """Writes of the parts' code, in the order of the parts: they precede the node's own."""
 
     @property
     def hidden(self) -> bool:

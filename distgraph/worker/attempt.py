@@ -185,7 +185,9 @@ def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
 async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[str, Any]:
     try:
         if task.request.kind == "part":
-            return {"status": "ok", "value": await _part(node, task, on_loop)}
+            value = await _part(node, task, on_loop)
+            sent = tuple((channel, own(write)) for channel, write in task.sent)
+            return {"status": "ok", "value": value, "writes": sent}
         if task.request.kind == "writers":
             value = task.request.input
         else:

@@ -161,3 +161,14 @@ def test_async_parts_run_side_by_side_and_end_in_time():
     words = ["async a", "async slow", "async b"]
     result = graph(works, Words(limit=1.0)).invoke({"words": words, "out": []})
     assert result["out"] == ["async a", "async slow took more than 1.0 s", "async b"]
+
+
+def test_a_write_that_code_inside_a_part_makes_by_itself_is_kept():
+    from distgraph.worker.context import active_task
+
+    def sends(word, state):
+        active_task().sent.append(("out", [f"sent by {word}"]))
+        return word
+
+    result = graph(sends).invoke({"words": ["a", "b"], "out": []})
+    assert result["out"] == ["sent by a", "sent by b", "a", "b"]
