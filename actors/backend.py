@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from actors import session
 from actors.mailbox import Mailbox
@@ -48,6 +50,11 @@ class RayRun:
         """Whether the driver is done with the run."""
         self._session = session.current()
         self._session.start(plan, self._box)
+        control = self._control = plan.info.control
+        self._deaf = (
+            None if control is None else control.listen(partial(self._session.drain, self._run_id))
+        )
+        """What ends the listening to requests to drain."""
 
     def read(self) -> Sequence[StreamEvent]:
         self._acknowledge()
@@ -62,13 +69,24 @@ class RayRun:
     def close(self) -> None:
         if not self._left:
             self._left = True
+            if self._deaf is not None:
+                self._deaf()
             self._session.leave(self._run_id, ended=self._ended)
 
     def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
         self._bytes += sum(len(d.segment.blob) for d in deliveries)
         events = self._events.feed(deliveries)
-        self._ended = self._events.ended and not events[-1].payload.get("orphan")
+        if self._events.ended:
+            self._take_end(events[-1].payload)
         return events
+
+    def _take_end(self, end: Mapping[str, Any]) -> None:
+        self._ended = not end.get("orphan")
+        drain = end.get("drain")
+        if drain is not None and self._control is not None and self._deaf is not None:
+            self._deaf()
+            if not self._control.drain_requested:  # a node asked, on a worker
+                self._control.request_drain(drain)
 
     def _acknowledge(self) -> None:
         """Everything that was handed out before has been consumed."""

@@ -17,11 +17,13 @@ from actors.names import NAMESPACE, broker_name
 from actors.pools import Pools
 from actors.reaper import Reaper
 from actors.runloop import RunLoop
+from actors.storage import DriverStorage
 from actors.untyped import remote
 from distgraph.backends.batching import Durations
 from distgraph.engine.instructions import RunOptions
 from distgraph.engine.spec import GraphSpec
 from distgraph.errors import RunError, SerializationError
+from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
 from distgraph.serde.program import extend_path
 
@@ -30,6 +32,12 @@ CALLERS = 64
 
 GRAPHS = 256
 """Graphs that are kept; of more, those that were not used for longest are forgotten."""
+
+STORAGE_CALLS = 8
+"""Calls of savers, stores and caches that workers may make at the same time."""
+
+RESULT_CALLS = 64
+"""Ray tasks that may ask for results of calls at the same time; others ask after them."""
 
 _REGISTRATION = 60.0
 """Seconds that a run waits for its graph, which its caller has sent before it."""
@@ -48,6 +56,12 @@ class StartRun(NamedTuple):
     input: bytes
     want_output: bool
     max_concurrency: int | None
+    saver: bytes | None = None
+    """Pickled: what is unpickled reaches the caller's saver, or opened it here."""
+    caches: bytes | None = None
+    """The same for the caches of its graphs, by the path to each."""
+    drain: str | None = None
+    """Why the run is to stop before it has begun, None where it is not."""
 
 
 class Graph(NamedTuple):
@@ -61,8 +75,9 @@ class Graph(NamedTuple):
 class SuperstepDriver:
     """One session's driver."""
 
-    def __init__(self, session: str, pool_idle: float) -> None:
+    def __init__(self, session: str, pool_idle: float, ticket: Ticket) -> None:
         self.session = session
+        self.resources = DriverStorage(ticket)
         self.broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
         self.durations = Durations()
         self.executors = Executors()
@@ -104,6 +119,14 @@ class SuperstepDriver:
             self._runs[start.run_id] = loop
         loop.begin()
 
+    @ray.method(concurrency_group="runs")
+    def drain(self, run_id: str, reason: str) -> None:
+        """Let a run stop behind its current superstep. It arrives behind the run's start."""
+        with self._changed:
+            loop = self._runs.get(run_id)
+        if loop is not None:
+            loop.drain(reason)
+
     @ray.method(concurrency_group="control")
     def cancel(self, run_ids: list[str]) -> None:
         """End runs and free what they hold."""
@@ -112,6 +135,26 @@ class SuperstepDriver:
         for loop in loops:
             if loop is not None:
                 loop.cancel()
+
+    @ray.method(concurrency_group="calls")
+    def call(self, run_id: str, packed: bytes) -> None:
+        """Take a call of a task that the code of an attempt made."""
+        with self._changed:
+            loop = self._runs.get(run_id)
+        if loop is not None:
+            loop.call(packed)
+
+    @ray.method(concurrency_group="results")
+    def results(self, run_id: str, key: tuple[str, int], after: int) -> bytes | None:
+        """Return results of an attempt's calls, having waited for some. None: the run is over."""
+        with self._changed:
+            loop = self._runs.get(run_id)
+        return None if loop is None else loop.results.take(key, after)
+
+    @ray.method(concurrency_group="storage")
+    def storage(self, packed: bytes) -> bytes:
+        """Call a saver, store or cache for a worker."""
+        return self.resources.answer(packed)
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:
@@ -162,6 +205,14 @@ class SuperstepDriver:
 SuperstepDriverActor: Any = remote(
     num_cpus=0,
     max_restarts=0,
-    concurrency_groups={"runs": 1, "programs": 4, "watch": CALLERS, "control": 2},
+    concurrency_groups={
+        "runs": 1,
+        "programs": 4,
+        "watch": CALLERS,
+        "control": 2,
+        "storage": STORAGE_CALLS,
+        "calls": 2,
+        "results": RESULT_CALLS,
+    },
 )(SuperstepDriver)
 """The driver as a Ray actor."""

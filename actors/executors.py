@@ -15,6 +15,7 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from actors.untyped import alive_nodes
 
@@ -78,6 +79,11 @@ class Executor:
             known = [name for name in names if self._jobs.pop(name, None) is not None]
         if known:
             self._handle.cancel.remote(known)
+
+    def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
+        """Send results of calls, each with the name of the attempt that made the call."""
+        packed = pickle.dumps(list(results), 5)
+        persistent(lambda: self._handle.deliver.remote(packed))
 
     def _listen(self) -> None:
         self._handle.collect.remote().future().add_done_callback(self._collected)

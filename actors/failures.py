@@ -22,7 +22,7 @@ _DEATHS = (
 def typed(error: BaseException, start: StartTask) -> BaseException:
     """Return the error that the caller sees for an attempt whose result Ray could not deliver."""
     request = start.request
-    where = f"node {request.node!r}, step {request.step}, attempt {request.attempt}"
+    where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
     if isinstance(error, rx.OutOfMemoryError):
         return WorkerDied(
             f"{where}: the worker was killed because its machine ran out of memory; give the node "

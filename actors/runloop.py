@@ -9,27 +9,35 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
 from actors import slots
-from actors.executors import Done
+from actors.calls import Results, pack_result
+from actors.executors import Done, Executor
 from actors.failures import typed
 from actors.persistent import persistent
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
+from distgraph.backends.base import saver_config
 from distgraph.backends.batching import Batcher
+from distgraph.backends.caching import Caches
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
+from distgraph.backends.saving import SaverThread, new_checkpoint_id
+from distgraph.backends.timers import timers
+from distgraph.engine.checkpoints import increment
 from distgraph.engine.instructions import StartTask
+from distgraph.persistence import SaverPort, place
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.ops import Admit, Op
+from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
-from distgraph.worker.protocol import AttemptOutcome
+from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
 
 _Result = tuple[Any, "BaseException | None"]
 
@@ -49,6 +57,10 @@ class _Group:
     sent: float = 0.0
     cancel: Callable[[], None] | None = None
     """Ends it; None before it was sent."""
+    executor: Executor | None = None
+    """That it was sent to, if to one."""
+    calls: set[tuple[str, int, int]] = field(default_factory=set)
+    """Calls of its code that have no result yet."""
 
 
 class RunLoop:
@@ -67,8 +79,15 @@ class RunLoop:
         self._batches = 0
         self._in_flight = 0
         self._congested = False
-        self._held: deque[tuple[_Group, _Result]] = deque()
+        self._held: deque[tuple[str, Any, Any]] = deque()
+        self._returns: dict[Executor, list[tuple[str, bytes]]] = {}
+        """Results of calls to be sent."""
+        self.results = Results()
+        """Results of calls to be asked for."""
         self._coordinator: Coordinator | None = None
+        self._saver: SaverThread | None = None
+        self._timers: dict[str, Callable[[], None]] = {}
+        """What takes back the calls that are due later."""
         self._batcher: Batcher[StartTask] = Batcher(
             driver.durations, slots.available(), start.max_concurrency
         )
@@ -87,6 +106,14 @@ class RunLoop:
         """End the run. Any thread may call this."""
         self._inbox.put(("cancel", None, None))
 
+    def call(self, packed: bytes) -> None:
+        """Take a call that the code of an attempt made. Any thread may call this."""
+        self._inbox.put(("called", packed, None))
+
+    def drain(self, reason: str) -> None:
+        """Let the run stop behind the current superstep. Any thread may call this."""
+        self._inbox.put(("drain", reason, None))
+
     # --- the thread -----------------------------------------------------------------------------
 
     def _main(self) -> None:
@@ -95,6 +122,11 @@ class RunLoop:
         except BaseException as error:
             self._collapse(error)
         finally:
+            if self._saver is not None:
+                self._saver.close()
+            for take_back in self._timers.values():
+                take_back()
+            self.results.close()
             self._groups.clear()
             self._packer = StatePacker(ray.put)
             self._driver.forget(self._start.run_id)
@@ -102,9 +134,30 @@ class RunLoop:
     def _run(self) -> None:
         start = self._start
         graph = self._driver.graph(start.program)
+        next_version: Callable[[Any], Any] = increment
+        port, thread = None, None
+        if start.saver is not None:
+            saver = loads(start.saver)
+            port, next_version = SaverPort(saver), partial(_next_version, saver)
+            thread = (place(saver).key, start.options.configurable.get("thread_id"))
+        if port is not None or start.caches is not None:
+            self._saver = SaverThread(
+                port,
+                saver_config(start.options),
+                lambda report: self._inbox.put(("stored", report, None)),
+                thread=thread,
+                caches=None if start.caches is None else Caches(loads(start.caches)),
+            )
         coordinator = self._coordinator = Coordinator(
-            graph.spec, start.options, encode=encode_events, want_output=start.want_output
+            graph.spec,
+            start.options,
+            encode=encode_events,
+            want_output=start.want_output,
+            next_version=next_version,
+            new_checkpoint_id=new_checkpoint_id,
         )
+        if start.drain is not None:
+            coordinator.drain(start.drain)
         self._carry_out(coordinator.start(loads(start.input)))
         self._flush()
         while not coordinator.finished:
@@ -120,13 +173,21 @@ class RunLoop:
 
     def _handle(self, kind: str, subject: Any, detail: Any) -> None:
         assert self._coordinator is not None
-        if kind == "ended":
-            if self._congested:
-                self._held.append((subject, detail))
-            else:
-                self._ended(subject, detail)
+        if kind in ("ended", "called") and self._congested:
+            self._held.append((kind, subject, detail))
+        elif kind == "ended":
+            self._ended(subject, detail)
+        elif kind == "called":
+            self._called(loads(subject))
         elif kind == "ack":
             self._acked(subject, detail)
+        elif kind == "stored":
+            self._carry_out(self._coordinator.stored(subject))
+        elif kind == "woken":
+            self._timers.pop(subject, None)
+            self._carry_out(self._coordinator.woken(subject))
+        elif kind == "drain":
+            self._carry_out(self._coordinator.drain(subject))
         else:
             self._carry_out(self._coordinator.cancel())
 
@@ -137,6 +198,9 @@ class RunLoop:
         faster than the news of its admission; the log holds its events until then.
         """
         self._send()
+        for executor, results in self._returns.items():
+            executor.deliver(results)
+        self._returns.clear()
         if self._ops and (self._in_flight < _IN_FLIGHT or self._finished):
             ops, self._ops = self._ops, []
             self._batches += 1
@@ -158,6 +222,14 @@ class RunLoop:
                 self._admits[op.task_id, op.attempt] = op
             else:
                 self._ops.append(op)
+        for job in actions.storage:
+            assert self._saver is not None
+            self._saver.do(job)
+        for result in actions.returns:
+            self._return(result)
+        for wake in actions.wakes:
+            news = partial(self._inbox.put, ("woken", wake.key, None))
+            self._timers[wake.key] = timers().after(wake.seconds, news)
         for cancel in actions.cancel:
             self._admits.pop((cancel.task_id, cancel.attempt), None)
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
@@ -167,11 +239,36 @@ class RunLoop:
             elif not self._wanted(group):
                 self._cancel(group)
         for start in actions.start:
-            alone = self._placement(start).kind != "task" or start.request.timeout is not None
+            alone = self._placement(start).kind != "task" or shortest(start.request) is not None
             bound = None if start.part is None else start.part.max_concurrency
             self._batcher.add(self._key(start), (start,), alone=alone, bound=bound)
         if actions.finished is not None:
             self._batcher.clear()
+
+    def _called(self, call: TaskCall | DroppedCall) -> None:
+        """Take a call. Meanwhile the group of its caller counts as none that is at work."""
+        assert self._coordinator is not None
+        group = self._groups.get((call.task_id, call.attempt))
+        if group is not None:
+            waited = bool(group.calls)
+            made = call.task_id, call.attempt, call.seq
+            group.calls.add(made) if isinstance(call, TaskCall) else group.calls.discard(made)
+            self._batcher.lend(bool(group.calls) - waited)
+        self._carry_out(self._coordinator.called(call))
+
+    def _return(self, result: CallResult) -> None:
+        name = result.task_id, result.attempt
+        group = self._groups.get(name)
+        if group is None:  # the caller has ended
+            return
+        waited = bool(group.calls)
+        group.calls.discard((result.task_id, result.attempt, result.seq))
+        self._batcher.lend(bool(group.calls) - waited)
+        if group.executor is None:
+            self.results.put(result)
+        else:
+            attempt = f"{self._start.run_id}/{result.task_id}/{result.attempt}"
+            self._returns.setdefault(group.executor, []).append((attempt, pack_result(result)))
 
     def _wanted(self, group: _Group) -> bool:
         """Whether any attempt of a group is still to come back."""
@@ -206,7 +303,7 @@ class RunLoop:
             return
         self._congested = False
         while self._held and not self._congested and not self._finished:
-            self._ended(*self._held.popleft())
+            self._handle(*self._held.popleft())
 
     @property
     def _finished(self) -> bool:
@@ -294,6 +391,7 @@ class RunLoop:
         executor = self._driver.executors.pick()
         jobs: list[tuple[str, Done]] = []
         for group in groups:
+            group.executor = executor
             task_id, attempt = _name(group.starts[0])
             name = f"{self._start.run_id}/{task_id}/{attempt}"
             group.cancel = partial(executor.cancel, [name])
@@ -325,11 +423,13 @@ class RunLoop:
         if packed is not None:
             found = loads(packed)
             outcomes = [loads(blob) for blob in found] if isinstance(found, list) else [found]
+        if group.calls:  # nobody waited for their results
+            self._batcher.lend(-1)
         self._batcher.ended(group.node, [o.duration for o in outcomes])
         if error is not None:
             late = time.monotonic() - group.sent
             for start in group.starts:
-                limit = start.request.timeout
+                limit = shortest(start.request)
                 if limit is not None and late >= limit:  # it resisted, and went with its process
                     self._outcome(_lost(start, None, "timeout"))
                 else:
@@ -339,8 +439,14 @@ class RunLoop:
 
     def _outcome(self, outcome: AttemptOutcome) -> None:
         assert self._coordinator is not None
-        self._groups.pop((outcome.task_id, outcome.attempt), None)
+        name = outcome.task_id, outcome.attempt
+        self._groups.pop(name, None)
+        self.results.forget(name)
         self._carry_out(self._coordinator.ended(outcome))
+
+
+def _next_version(saver: Any, current: Any) -> Any:
+    return saver.get_next_version(current, None)
 
 
 def _name(start: StartTask) -> tuple[str, int]:

@@ -23,9 +23,12 @@ from actors.driver import GRAPHS, StartRun, SuperstepDriverActor
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
 from actors.persistent import AGAIN, PATIENCE, is_passing
+from actors.untyped import get
 from distgraph.backends.base import RunPlan
+from distgraph.backends.caching import caches_of
 from distgraph.backends.coordinator import end_blob
 from distgraph.errors import BrokerLost, DriverLost, RunError, SerializationError
+from distgraph.persistence.hosting import host
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
 
@@ -33,6 +36,9 @@ logger = logging.getLogger("distgraph")
 
 _DRAIN = 5.0
 """Seconds that one question to the broker may wait for events."""
+
+_LEAVE = 1.0
+"""Seconds that a process which exits waits for threads that ask the broker."""
 
 _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
@@ -71,7 +77,7 @@ class Session:
         )
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
-        ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")))
+        ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")), host().ticket)
         versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
         check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
         self._watch = self.driver.watch.remote()
@@ -119,6 +125,7 @@ class Session:
                     f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "
                     f"{error}"
                 ) from error
+        caches = caches_of(plan.graph.program)
         start = StartRun(
             run_id=plan.options.run_id,
             caller=self.caller,
@@ -128,8 +135,16 @@ class Session:
             input=parts["input"],
             want_output=plan.want_output,
             max_concurrency=info.max_concurrency,
+            saver=None if plan.saver is None else dumps_data(plan.saver),
+            caches=dumps_data(caches) if caches else None,
+            drain=None if info.control is None else info.control.drain_reason,
         )
         return dumps_data(tuple(start))
+
+    def drain(self, run_id: str, reason: str) -> None:
+        """Let a run stop behind its current superstep."""
+        if self.failure is None and ray.is_initialized():
+            self.driver.drain.remote(run_id, reason)
 
     def consumed(self, run_id: str, seq: int, *, at_once: bool) -> None:
         """Note that a run was consumed up to ``seq``; ``at_once`` where publishers may wait."""
@@ -162,9 +177,24 @@ class Session:
         )
 
     def shut(self) -> None:
-        """Make no further call: the process is exiting."""
+        """End what goes on and make no further call: the process is exiting.
+
+        A thread that asks the broker is answered: it is not to be within Ray when that shuts down.
+        """
         self._closed = True
-        self.failure = self.failure or RunError("the process is exiting")
+        lost, self.failure = self.failure, self.failure or RunError("the process is exiting")
+        runs = list(self._boxes)
+        if lost is not None or not (runs or self._leading) or not ray.is_initialized():
+            return
+        with suppress(Exception):
+            self.driver.cancel.remote(runs)
+            # one more than there are: the end of any run is an answer
+            blob = end_blob("error", error=self.failure)
+            self.broker.terminate.remote(self.caller, [*runs, f"{self.id}-exit"], blob)
+        if self._changed.acquire(timeout=_LEAVE):
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._leading, _LEAVE)
+            self._changed.release()
 
     # --- what is lost ---------------------------------------------------------------------------
 
@@ -253,15 +283,15 @@ class Session:
         hold what came for other runs.
         """
         try:
-            if not ray.is_initialized():  # a call would quietly start another Ray
-                raise RunError("Ray was shut down")
+            if self._closed or not ray.is_initialized():
+                raise RunError("the process is exiting" if self._closed else "Ray was shut down")
             if self._question is None:
                 with self._changed:
                     acks, self._acks = self._acks, {}
                     received = {name: box.received for name, box in self._boxes.items()}
                 lost = received if self._answer_lost else None
                 self._question = self.broker.drain.remote(self.caller, acks, _DRAIN, lost)
-            packed = ray.get(self._question)
+            packed = get(self._question)
             self._answer_lost, self._out_of_reach = False, None
         except Exception as error:
             self._question = None
@@ -294,7 +324,7 @@ class Session:
         with self._changed:
             boxes = dict(self._boxes)
         for box in boxes.values():
-            box.fail(error)
+            box.fail(self.failure if self._closed else error)
         if self._closed or not ray.is_initialized():
             return
         with suppress(Exception):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from actors.untyped import remote
 from actors.worker import OpenPacket, process
+from distgraph.worker.threads import DaemonExecutor
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""
@@ -35,7 +36,7 @@ class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="distgraph-node")
+        self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._ended: list[tuple[str, bytes | None, BaseException | None]] = []
         self._news = asyncio.Event()
@@ -56,11 +57,18 @@ class AsyncExecutor:
         ended, self._ended = self._ended, []
         return pickle.dumps(ended, 5)
 
+    async def deliver(self, packed: bytes) -> None:
+        """Take results of calls that attempts have made."""
+        for name, result in pickle.loads(packed):
+            process().deliver(name, result)
+
     async def cancel(self, names: list[str]) -> None:
         """End attempts, and ask again those that do not let themselves be cancelled.
 
-        A thread cannot be ended: its outcome is dropped.
+        A thread cannot be ended: its outcome is dropped, and it waits for no more calls.
         """
+        for name in names:
+            process().leave(name)
         for _ in range(_CANCELS):
             tasks = [task for name in names if (task := self._running.get(name)) is not None]
             if not tasks:
@@ -77,11 +85,10 @@ class AsyncExecutor:
         try:
             if thread:
                 loop = asyncio.get_running_loop()
-                outcome = await loop.run_in_executor(
-                    self._threads, process().run_attempt, packet, at, snapshots
-                )
+                run = partial(process().run_attempt, name=name, lend=self._threads.lend)
+                outcome = await loop.run_in_executor(self._threads, run, packet, at, snapshots)
             else:
-                outcome = await process().await_attempt(packet, at, snapshots)
+                outcome = await process().await_attempt(packet, at, snapshots, name)
         except asyncio.CancelledError:
             return
         except Exception as failure:

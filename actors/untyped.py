@@ -9,6 +9,9 @@ import ray
 remote: Any = ray.remote
 """``ray.remote``, which also takes ``concurrency_groups`` and gives a class ``options``."""
 
+get: Any = getattr(ray.get, "__wrapped__", ray.get)
+"""``ray.get``, which quietly starts another Ray where there is none any more; this one fails."""
+
 
 def cpus() -> int:
     """Return the CPUs of the cluster, at least 1."""

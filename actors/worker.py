@@ -6,7 +6,7 @@ import asyncio
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property, lru_cache
@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors import storage
 from actors.broker import GONE
+from actors.calls import AttemptCalls
 from actors.names import NAMESPACE, broker_name, driver_name, run_key
 from actors.persistent import persistent
 from distgraph import __version__
@@ -25,10 +27,11 @@ from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.streaming.envelope import Event, Segment
 from distgraph.streaming.publisher import AttemptStream, Publisher
-from distgraph.worker.attempt import HOST, locate, run_async, run_sync, timed_out
-from distgraph.worker.deadline import run_abandonably, run_interruptibly
+from distgraph.worker.attempt import HOST, locate, run_async, run_sync
+from distgraph.worker.calls import Calls
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.worker.threads import daemon, new_loop
 
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
@@ -50,13 +53,15 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
         self._brokers: dict[str, Any] = {}
+        self._calling: dict[str, Calls] = {}
+        """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(self._send)
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that async nodes run on where they are Ray tasks of their own."""
-        loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="distgraph-loop", daemon=True).start()
+        loop = new_loop()
+        daemon(loop.run_forever, "distgraph-loop").start()
         return loop
 
     # --- programs and actors --------------------------------------------------------------------
@@ -128,36 +133,94 @@ class WorkerProcess:
         outcomes = [self.run_attempt(opened, at, snapshots) for at in range(len(packet.attempts))]
         return pickle.dumps(outcomes, 5)
 
-    def run_attempt(self, opened: OpenPacket, at: int, snapshots: Sequence[bytes]) -> bytes:
-        """Run one attempt of a packet in this thread, and return its packed outcome."""
+    def run_attempt(
+        self,
+        opened: OpenPacket,
+        at: int,
+        snapshots: Sequence[bytes],
+        *,
+        name: str | None = None,
+        lend: Callable[[int], None] | None = None,
+    ) -> bytes:
+        """Run one attempt of a packet in this thread, and return its packed outcome.
+
+        Args:
+            opened: The packet.
+            at: Position of the attempt.
+            snapshots: Large state values.
+            name: Of the attempt in an executor, which results of its calls are pushed to.
+            lend: Allows for more threads of the executor.
+        """
+        storage.enter(opened.packet.session)
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
+        way = self._way(opened, request, name, lend)
+        calls = way.calls
         try:
             if locate(program, request).needs_loop(request):
-                outcome = self._on_loop(run_async(program, request, run, stream))
+                outcome = self._on_loop(run_async(program, request, run, stream, calls), way)
             else:
-                outcome = _in_time(program, request, run, stream)
+                alone = threading.current_thread() is threading.main_thread()
+                outcome = run_sync(program, request, run, stream, calls, alone=alone)
             return pack(outcome, request)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
+        finally:
+            self._ended(name, calls)
+
+    def _way(
+        self,
+        opened: OpenPacket,
+        request: AttemptRequest,
+        name: str | None,
+        lend: Callable[[int], None] | None = None,
+    ) -> AttemptCalls:
+        session, run_id = opened.packet.session, opened.run.run_id
+        way = AttemptCalls(session, run_id, request, pushed=name is not None, lend=lend)
+        if name is not None:
+            self._calling[name] = way.calls
+        return way
+
+    def _ended(self, name: str | None, calls: Calls) -> None:
+        calls.close()
+        if name is not None:
+            self._calling.pop(name, None)
+
+    def deliver(self, name: str, packed: bytes) -> None:
+        """Take the result of a call that an attempt here has made."""
+        calls = self._calling.get(name)
+        if calls is not None:
+            calls.returned(loads(packed))
+
+    def leave(self, name: str) -> None:
+        """Let the code of an attempt that was cancelled wait for no more calls."""
+        calls = self._calling.get(name)
+        if calls is not None:
+            calls.close()
 
     async def open(self, packed: bytes) -> OpenPacket:
         """Open a packet on the loop of an executor."""
         packet = Packet(*pickle.loads(packed))
         return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
-    async def await_attempt(self, opened: OpenPacket, at: int, snapshots: Sequence[bytes]) -> bytes:
+    async def await_attempt(
+        self, opened: OpenPacket, at: int, snapshots: Sequence[bytes], name: str
+    ) -> bytes:
         """Run one attempt of a packet on this loop, and return its packed outcome."""
+        storage.enter(opened.packet.session)
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
+        calls = self._way(opened, request, name).calls
         try:
-            steps = run_async(opened.program, request, opened.run, _OnSharedLoop(stream))
+            steps = run_async(opened.program, request, opened.run, _OnSharedLoop(stream), calls)
             return pack(await throttled(steps, stream), request)
         except BaseException:
             stream.cancel()
             raise
+        finally:
+            self._ended(name, calls)
 
     def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
         key = run_key(opened.packet.session, opened.run.run_id)
@@ -165,10 +228,14 @@ class WorkerProcess:
             key, request.task_id, request.attempt, request.step, request.node
         )
 
-    def _on_loop(self, steps: Coroutine[Any, Any, AttemptOutcome]) -> AttemptOutcome:
+    def _on_loop(
+        self, steps: Coroutine[Any, Any, AttemptOutcome], way: AttemptCalls
+    ) -> AttemptOutcome:
         future = asyncio.run_coroutine_threadsafe(steps, self.loop)
         try:
             while True:
+                if not way.calls.settled:
+                    way.block(lambda: future.done() or way.calls.settled, None)
                 try:
                     return future.result(_POLL)
                 except FutureTimeout:
@@ -177,25 +244,6 @@ class WorkerProcess:
         except BaseException:
             future.cancel()
             raise
-
-
-def _in_time(
-    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
-) -> AttemptOutcome:
-    """Run a synchronous attempt, and end it where it runs for too long."""
-
-    def attempt() -> AttemptOutcome:
-        return run_sync(program, request, run, stream)
-
-    if request.timeout is None:
-        return attempt()
-    if threading.current_thread() is not threading.main_thread():
-        left = run_abandonably(attempt, request.timeout, stream.close)
-        return timed_out(request, stream) if left is None else left
-    outcome, interrupted = run_interruptibly(attempt, request.timeout)
-    if outcome is None or (interrupted and outcome.status == "cancelled"):
-        return timed_out(request, stream)
-    return outcome
 
 
 @lru_cache(maxsize=256)
@@ -226,6 +274,7 @@ def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
                 attempt=outcome.attempt,
                 status="error",
                 error=ShippedError.capture(error),
+                calls=outcome.calls,
                 published=outcome.published,
                 tail=outcome.tail,
                 message_ids=outcome.message_ids,

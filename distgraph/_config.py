@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DEFAULT_RECURSION_LIMIT = int(os.environ.get("LANGGRAPH_DEFAULT_RECURSION_LIMIT", "10007"))
+DELTA_SUPERSTEPS = int(os.environ.get("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", "5000"))
 
 _KEYS = frozenset(
     {
@@ -15,6 +16,7 @@ _KEYS = frozenset(
         "callbacks",
         "run_name",
         "run_id",
+        "parent_run_id",
         "recursion_limit",
         "max_concurrency",
         "configurable",
@@ -59,6 +61,8 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
                 merged["tags"].extend(t for t in value if t not in merged["tags"])
             elif key == "callbacks":
                 merged["callbacks"].extend(_handlers(value))
+                if parent := getattr(value, "parent_run_id", None):
+                    merged["parent_run_id"] = parent
             elif key in _KEYS:
                 merged[key] = value
             else:

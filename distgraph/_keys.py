@@ -10,6 +10,9 @@ INPUT = sys.intern("__input__")
 INTERRUPT = sys.intern("__interrupt__")
 RESUME = sys.intern("__resume__")
 ERROR = sys.intern("__error__")
+ERROR_SOURCE = sys.intern("__error_source_node__")
+"""Written beside an error that an error handler takes care of."""
+SCHEDULED = sys.intern("__scheduled__")
 NO_WRITES = sys.intern("__no_writes__")
 TASKS = sys.intern("__pregel_tasks")
 """The channel that carries ``Send`` packets from one superstep to the next."""
@@ -27,7 +30,7 @@ NULL_TASK_ID = sys.intern("00000000-0000-0000-0000-000000000000")
 
 BRANCH_TO = "branch:to:{}"
 
-NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR})
+NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_SOURCE})
 """Writes under these names carry control, not state: no channel receives them."""
 
 TASK_ID = sys.intern("__pregel_task_id")

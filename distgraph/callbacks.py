@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from distgraph._loaded import loaded
 from distgraph.serde.exceptions import ShippedError
 from distgraph.worker.forward import IGNORED_BY
 
@@ -24,7 +25,10 @@ class CallerCallbacks:
         self, handlers: Sequence[Any], name: str, config: Mapping[str, Any], run_id: UUID
     ) -> None:
         self._handlers = list(handlers)
-        self._root = {"run_id": run_id, "parent_run_id": None, "tags": list(config["tags"])}
+        parent = config.get("parent_run_id")  # the graph is part of a sequence of LangChain's
+        self._root = {"run_id": run_id, "parent_run_id": parent, "tags": list(config["tags"])}
+        self._nodes: set[UUID] = set()
+        self._taps = [h for h in self._handlers if shows_tokens(h)]
         self._started = {"metadata": dict(config["metadata"]), "name": name}
 
     def started(self, value: Any) -> tuple[Any, ...]:
@@ -45,7 +49,8 @@ class CallerCallbacks:
             from langchain_core.callbacks.manager import handle_event
 
             name, args, kwargs = _rebuilt(call)
-            handle_event(self._handlers, name, IGNORED_BY[name], *args, **kwargs)
+            for handlers, told in self._audiences(call, args):
+                handle_event(handlers, name, IGNORED_BY[name], *told, **kwargs)
 
     async def acall(self, call: tuple[Any, ...]) -> None:
         """As ``call``; async handlers run on this event loop."""
@@ -53,9 +58,44 @@ class CallerCallbacks:
             from langchain_core.callbacks.manager import ahandle_event
 
             name, args, kwargs = _rebuilt(call)
-            await ahandle_event(self._handlers, name, IGNORED_BY[name], *args, **kwargs)
+            if self._taps:
+                await self._tap(name, args, kwargs)
+            for handlers, told in self._audiences(call, args):
+                await ahandle_event(handlers, name, IGNORED_BY[name], *told, **kwargs)
+
+    def _audiences(
+        self, call: tuple[Any, ...], args: tuple[Any, ...]
+    ) -> list[tuple[list[Any], tuple[Any, ...]]]:
+        """Return who is told what: a node's ``trace_policy`` says what tracers are told."""
+        if len(call) == 3:
+            return [(self._handlers, args)]
+        tracer = loaded("langchain_core.tracers.base", "BaseTracer")
+        tracers = [h for h in self._handlers if tracer is not None and isinstance(h, tracer)]
+        others = [h for h in self._handlers if h not in tracers]
+        return [(others, args), (tracers, (*args[:-1], call[3]))]
+
+    async def _tap(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Show the result of a node as what it streams."""
+        run_id: Any = kwargs.get("run_id")
+        if name == "on_chain_start":
+            node = (kwargs.get("metadata") or {}).get("langgraph_node")
+            if node is not None and kwargs.get("name") == node:
+                self._nodes.add(run_id)
+        elif name == "on_chain_end" and run_id in self._nodes:
+            for handler in self._taps:
+                async for _ in handler.tap_output_aiter(run_id, _one(args[0])):
+                    pass
+
+
+def shows_tokens(handler: Any) -> bool:
+    """Whether a handler shows what a run streams, as that of ``astream_events`` does."""
+    return hasattr(handler, "tap_output_aiter")
+
+
+async def _one(item: Any) -> AsyncIterator[Any]:
+    yield item
 
 
 def _rebuilt(call: tuple[Any, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    name, args, kwargs = call
+    name, args, kwargs = call[:3]
     return name, tuple(a.rebuild() if isinstance(a, ShippedError) else a for a in args), kwargs

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from distgraph.types import Command, Interrupt
@@ -43,6 +46,43 @@ class EmptyInputError(Exception):
     """The graph was started without any input."""
 
 
+class UnknownInterruptError(Exception):
+    """With strict resuming: the answers do not fit the questions that are pending.
+
+    ``reason`` is "not_pending", "empty_map" or "ambiguous". It is raised before anything is
+    written: the questions can still be answered.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        interrupt_ids: Sequence[str] = (),
+        pending_ids: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.interrupt_ids = tuple(interrupt_ids)
+        self.pending_ids = tuple(pending_ids)
+
+    def __reduce__(self) -> Any:
+        return _unknown_interrupt, (
+            str(self),
+            self.reason,
+            self.interrupt_ids,
+            self.pending_ids,
+        )
+
+
+def _unknown_interrupt(
+    message: str, reason: str, interrupt_ids: Sequence[str], pending_ids: Sequence[str]
+) -> UnknownInterruptError:
+    return UnknownInterruptError(
+        message, reason=reason, interrupt_ids=interrupt_ids, pending_ids=pending_ids
+    )
+
+
 class NodeCancelledError(Exception):
     """A node raised ``asyncio.CancelledError`` by itself: its run had not been cancelled."""
 
@@ -54,12 +94,95 @@ class NodeCancelledError(Exception):
         return str(self.args[1])
 
 
+class NodeTimeoutError(Exception):
+    """An attempt of a node took longer than its ``timeout``.
+
+    It is no ``TimeoutError``, which the default ``RetryPolicy`` does not try again after.
+
+    Attributes:
+        node: Name of the node.
+        kind: Which of its limits it was: "run" or "idle".
+        timeout: That limit, in seconds.
+        elapsed: Seconds that the attempt had run.
+        run_timeout, idle_timeout: The node's limits, in seconds, None where there is none.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        elapsed: float,
+        *,
+        kind: Literal["idle", "run"],
+        idle_timeout: float | None = None,
+        run_timeout: float | None = None,
+    ) -> None:
+        limit = idle_timeout if kind == "idle" else run_timeout
+        if kind not in ("idle", "run") or limit is None:
+            raise ValueError(f"kind={kind!r} needs the limit {kind}_timeout")
+        without = " without making progress" if kind == "idle" else ""
+        super().__init__(
+            f"Node '{node}' exceeded its {kind} timeout of {limit:.3f}s{without} "
+            f"(elapsed: {elapsed:.3f}s)."
+        )
+        self.node = node
+        self.elapsed = elapsed
+        self.kind: Literal["idle", "run"] = kind
+        self.timeout = limit
+        self.idle_timeout = idle_timeout
+        self.run_timeout = run_timeout
+
+    def __reduce__(self) -> Any:
+        return _node_timeout, (
+            self.node,
+            self.elapsed,
+            self.kind,
+            self.idle_timeout,
+            self.run_timeout,
+        )
+
+
+def _node_timeout(
+    node: str,
+    elapsed: float,
+    kind: Literal["idle", "run"],
+    idle_timeout: float | None,
+    run_timeout: float | None,
+) -> NodeTimeoutError:
+    return NodeTimeoutError(
+        node, elapsed, kind=kind, idle_timeout=idle_timeout, run_timeout=run_timeout
+    )
+
+
+@dataclass(frozen=True)
+class NodeError:
+    """What a node's error handler is told: a parameter named ``error``, annotated ``NodeError``."""
+
+    node: str
+    """Name of the node that failed."""
+    error: BaseException
+    """What it raised."""
+
+
 class EmptyChannelError(Exception):
     """A channel that was never written is read."""
 
 
 class GraphBubbleUp(Exception):
     """Base of what leaves a node by ``raise`` and is no failure."""
+
+
+class GraphDrained(GraphBubbleUp):
+    """The run stopped between two supersteps, as ``RunControl.request_drain()`` had asked.
+
+    What was done is saved: the same thread goes on with the input None.
+    """
+
+    def __init__(self, reason: str = "shutdown") -> None:
+        super().__init__(f"Graph drained: {reason}")
+        self.reason = reason
+
+    def __reduce__(self) -> Any:
+        return GraphDrained, (self.reason,)
 
 
 class GraphInterrupt(GraphBubbleUp):
@@ -70,12 +193,59 @@ class GraphInterrupt(GraphBubbleUp):
         self.interrupts = tuple(interrupts)
 
 
+class NodeInterrupt(GraphInterrupt):
+    """Raised by a node to stop the run with a question. Deprecated: ``interrupt()`` has answers."""
+
+    def __init__(self, value: Any, id: str | None = None) -> None:
+        from distgraph.types import Interrupt
+
+        warnings.warn(
+            "NodeInterrupt is deprecated: call distgraph.types.interrupt",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        super().__init__((Interrupt(value) if id is None else Interrupt(value, id),))
+
+
 class ParentCommand(GraphBubbleUp):
-    """Carries a ``Command(graph=Command.PARENT)`` out of a subgraph."""
+    """Carries a ``Command(graph=Command.PARENT)`` out of a subgraph.
+
+    Callers meet it where the graph that they run has no parent.
+    """
 
     def __init__(self, command: Command[Any]) -> None:
         super().__init__(command)
         self.command = command
+
+    def __str__(self) -> str:
+        return f"{self.command!r} is addressed to the parent graph, but this graph is no subgraph"
+
+
+INVALID_RESUME = "_langgraph_invalid_resume"
+"""Attribute of an error that says that an answer did not fit."""
+
+
+def mark_invalid_resume(error: BaseException) -> None:
+    """Say of an error that an answer to ``interrupt()`` did not fit its schema."""
+    setattr(error, INVALID_RESUME, True)
+
+
+def is_invalid_resume(error: BaseException) -> bool:
+    """Whether an error says that an answer to ``interrupt()`` did not fit ``response_schema``.
+
+    Such an answer is not taken: the question can be answered again.
+    """
+    return getattr(error, INVALID_RESUME, False) is True
+
+
+class ErrorCode(Enum):
+    """Names that LangGraph's documentation has for some errors."""
+
+    GRAPH_RECURSION_LIMIT = "GRAPH_RECURSION_LIMIT"
+    INVALID_CONCURRENT_GRAPH_UPDATE = "INVALID_CONCURRENT_GRAPH_UPDATE"
+    INVALID_GRAPH_NODE_RETURN_VALUE = "INVALID_GRAPH_NODE_RETURN_VALUE"
+    MULTIPLE_SUBGRAPHS = "MULTIPLE_SUBGRAPHS"
+    INVALID_CHAT_HISTORY = "INVALID_CHAT_HISTORY"
 
 
 # --- running ------------------------------------------------------------------------------------

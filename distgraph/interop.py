@@ -7,13 +7,16 @@ known by its name and module: where LangGraph is not loaded, none of this costs 
 
 from __future__ import annotations
 
+import importlib
 import sys
+from functools import cache
 from typing import Any
 
+from distgraph._loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-__all__ = ("own", "own_bubble", "theirs")
+__all__ = ("for_saver", "own", "own_bubble", "theirs")
 
 _FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
 _SEQUENCES = (list, tuple)
@@ -68,7 +71,7 @@ def theirs(value: Any) -> Any:
             return cls(theirs(item) for item in value)
         return value
     if cls is Send:
-        return sys.modules["langgraph.types"].Send(value.node, value.arg)
+        return _their_send(sys.modules["langgraph.types"], value)
     if cls is Command:
         goto: Any = value.goto
         return sys.modules["langgraph.types"].Command(
@@ -82,12 +85,61 @@ def theirs(value: Any) -> Any:
 
 def own_bubble(error: BaseException) -> GraphBubbleUp | None:
     """Return our ``GraphInterrupt`` or ``ParentCommand`` for one of LangGraph's, else None."""
-    errors = sys.modules.get("langgraph.errors")
-    if errors is None or not isinstance(error, errors.GraphBubbleUp):
+    bubble = loaded("langgraph.errors", "GraphBubbleUp")
+    if bubble is None or not isinstance(error, bubble):
         return None
+    errors = sys.modules["langgraph.errors"]
     if isinstance(error, errors.ParentCommand):
         return ParentCommand(own(error.args[0]))
     if isinstance(error, errors.GraphInterrupt):
         found = error.args[0] if error.args else ()
         return GraphInterrupt(own(tuple(found)))
     return None
+
+
+def for_saver(value: Any) -> Any:
+    """Return what a checkpoint keeps for a value of ours: LangGraph's class, where it is installed.
+
+    A thread that we wrote can then be continued by LangGraph. Savers know its classes by name.
+    """
+    cls = type(value)
+    if cls is list or cls is tuple:
+        if any(type(item) in _KEPT for item in value):
+            return cls(for_saver(item) for item in value)
+        return value
+    if cls not in _KEPT:
+        return value
+    types = _langgraph_types()
+    if types is None:
+        return value
+    if cls is Send:
+        return _their_send(types, value)
+    if cls is Overwrite:
+        return types.Overwrite(value.value)
+    interrupt = types.Interrupt(value=value.value, id=value.id)
+    if value.response_schema is not None and hasattr(interrupt, "response_schema"):
+        interrupt.response_schema = value.response_schema
+    return interrupt
+
+
+def _their_send(types: Any, send: Send) -> Any:
+    limit = send.timeout
+    if limit is None or not hasattr(types, "TimeoutPolicy"):
+        return types.Send(send.node, send.arg)
+    timeout = types.TimeoutPolicy(
+        run_timeout=limit.run_timeout,
+        idle_timeout=limit.idle_timeout,
+        refresh_on=limit.refresh_on,
+    )
+    return types.Send(send.node, send.arg, timeout=timeout)
+
+
+_KEPT = (Send, Overwrite, Interrupt)
+
+
+@cache
+def _langgraph_types() -> Any:
+    try:
+        return importlib.import_module("langgraph.types")
+    except ImportError:
+        return None

@@ -11,25 +11,32 @@ import contextvars
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
 from distgraph._keys import INTERRUPT, TASK_ID
+from distgraph._thread import CHECKPOINT_KEYS, has_own_thread, saver_of, thread_options
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, Backend, RunPlan
-from distgraph.callbacks import CallerCallbacks
+from distgraph.callbacks import CallerCallbacks, shows_tokens
 from distgraph.engine.instructions import RunOptions
-from distgraph.errors import ParentCommand, RunCancelled
+from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
+from distgraph.interop import own
+from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import CALLBACK_MODE, Event, StreamEvent
 from distgraph.streaming.modes import SKIP, StreamOptions
-from distgraph.types import GraphOutput
+from distgraph.types import Command, GraphOutput
 from distgraph.worker.context import TaskContext, active_task, base_config
 from distgraph.worker.protocol import RunInfo, StreamRequest
+from distgraph.worker.threads import DaemonExecutor
 
 Version = Literal["v1", "v2"]
+
+_BY_CALLBACK = frozenset({"messages", "tools", CALLBACK_MODE})
+"""Modes that reach the run around a graph by the callbacks, whichever thread the graph is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +47,19 @@ class _Call:
     backend: Backend
     stream: StreamOptions
     parent: TaskContext | None
+    """The node whose code made the call: the run is a part of that node's."""
+    around: TaskContext | None
+    """The same, also where the run has a thread of its own."""
     callbacks: CallerCallbacks
 
     def chunks(self, event: StreamEvent) -> Iterator[Any]:
         """Turn an event into the caller's chunk, and pass it to the graph around this one."""
-        if self.parent is not None:
-            wanted = self.parent.run.stream
+        if self.around is not None and (self.parent is not None or event.mode in _BY_CALLBACK):
+            wanted = self.around.run.stream
             if event.mode in wanted.modes and (wanted.subgraphs or event.mode == CALLBACK_MODE):
-                self.parent.emit(Event(event.ns, event.mode, event.payload))
+                self.around.emit(Event(event.ns, event.mode, event.payload))
                 if event.mode == "messages":
-                    self.parent.streamed.add(event.payload[0].id)
+                    self.around.streamed.add(event.payload[0].id)
         if event.mode in ("tasks", "debug"):
             event = event._replace(payload=_with_exceptions(event.payload))
         chunk = self.stream.project(event)
@@ -73,6 +83,8 @@ def _failure(call: _Call, end: Mapping[str, Any]) -> BaseException | None:
         return error.rebuild()
     if status == "cancelled":
         return RunCancelled(f"run {call.plan.options.run_id} was cancelled")
+    if status == "interrupted" and call.parent is not None:  # the node around it asks
+        return GraphInterrupt(tuple(end["interrupts"]))
     return ParentCommand(end["value"]) if status == "command" else None
 
 
@@ -100,6 +112,7 @@ class RunMethods:
         interrupt_before: Literal["*"] | Sequence[str] | None = None,
         interrupt_after: Literal["*"] | Sequence[str] | None = None,
         durability: str | None = None,
+        control: RunControl | None = None,
         subgraphs: bool = False,
         debug: bool | None = None,
         version: Version = "v1",
@@ -107,7 +120,8 @@ class RunMethods:
         """Run the graph and yield its stream.
 
         Args:
-            input: A dict of state keys, an object of the input schema, or a ``Command``.
+            input: A dict of state keys, an object of the input schema, a ``Command``, or None to
+                go on with what the thread holds.
             config: ``tags``, ``metadata``, ``configurable``, ``callbacks``, ``run_name``,
                 ``run_id``, ``recursion_limit``, ``max_concurrency``.
             context: Run-scoped value for ``Runtime.context``; a dict becomes the
@@ -119,13 +133,16 @@ class RunMethods:
                 value.
             interrupt_before: Nodes to stop before, in place of those of ``compile``.
             interrupt_after: Nodes to stop after, in place of those of ``compile``.
-            durability: Without effect (and a warning) until checkpointing exists.
+            durability: When checkpoints are saved: "async" (default) beside the next step, "sync"
+                before it, "exit" at the end only.
+            control: By which the run can be asked to stop between two supersteps.
             subgraphs: Also stream what happens in subgraphs: chunks gain a namespace.
             debug: Also print updates and values.
             version: "v1", or "v2" for ``{"type", "ns", "data"}`` chunks.
 
         Raises:
             ValueError, TypeError: An argument is invalid.
+            GraphDrained: The run stopped because ``control`` had asked for it.
             Exception: A node's own exception, with node, step, host and remote traceback as notes.
             RunError: The run ended for a reason that is not the user's code.
         """
@@ -140,6 +157,7 @@ class RunMethods:
                 interrupt_before=interrupt_before,
                 interrupt_after=interrupt_after,
                 durability=durability,
+                control=control,
                 subgraphs=subgraphs,
                 debug=debug,
                 version=version,
@@ -212,12 +230,16 @@ class RunMethods:
                 raise
 
         workers = min(_batch_width(configs), len(inputs))
-        with ThreadPoolExecutor(workers, thread_name_prefix="distgraph-batch") as pool:
+        pool = DaemonExecutor(workers, thread_name_prefix="distgraph-batch")
+        try:
             jobs = [
                 pool.submit(contextvars.copy_context().run, one, value, own)
                 for value, own in zip(inputs, configs, strict=True)
             ]
-            return [job.result() for job in jobs]
+            wait(jobs)
+        finally:  # whoever interrupts this does not wait for runs that go on
+            pool.shutdown(cancel_futures=True)
+        return [job.result() for job in jobs]
 
     async def abatch(
         self,
@@ -336,24 +358,30 @@ class RunMethods:
         interrupt_before: Literal["*"] | Sequence[str] | None = None,
         interrupt_after: Literal["*"] | Sequence[str] | None = None,
         durability: str | None = None,
+        control: RunControl | None = None,
         subgraphs: bool = False,
         debug: bool | None = None,
         version: Version = "v1",
         want_output: bool = False,
     ) -> _Call:
         graph: Any = self
-        if durability is not None:
+        input = own(input)
+        around = active_task()
+        parent = None if around is not None and has_own_thread(config) else around
+        saver = saver_of(graph, parent)
+        if saver is None and durability is not None:
             warnings.warn(
                 f"durability={durability!r} has no effect: the graph has no checkpointer",
                 stacklevel=3,
             )
-        if getattr(input, "resume", None) is not None and type(input).__name__ == "Command":
+        if saver is None and isinstance(input, Command) and input.resume is not None:
             raise RuntimeError(
-                "Command(resume=...) needs a checkpointer that holds the interrupted run; this "
-                "version has none"
+                "Cannot use Command(resume=...) without checkpointer: it answers a run that was "
+                "saved. Compile the graph with a checkpointer"
             )
-        parent = active_task()
-        inherited = None if parent is None else base_config(parent)
+        inherited = None if around is None else base_config(around)
+        if inherited is not None and parent is None:
+            inherited = {**inherited, "configurable": {}}
         merged = merge_configs(inherited, graph.config, config)
         ns = () if parent is None else parent.child_namespace()
         stream = StreamOptions.parse(
@@ -368,12 +396,14 @@ class RunMethods:
             ns=ns,
         )
         request = stream.request
-        if parent is not None and parent.run.stream.subgraphs:
-            request = StreamRequest(request.modes | parent.run.stream.modes, True)
+        if around is not None and around.run.stream.subgraphs:
+            outer = around.run.stream.modes
+            shared = outer if parent is not None else outer & _BY_CALLBACK
+            request = StreamRequest(request.modes | shared, True)
         spec = graph.spec
         if output_keys is None:
             output_keys = spec.output_channels if want_output else spec.stream_channels
-        if merged["callbacks"] or (parent and CALLBACK_MODE in parent.run.stream.modes):
+        if merged["callbacks"] or (around and CALLBACK_MODE in around.run.stream.modes):
             request = StreamRequest(request.modes | {CALLBACK_MODE}, request.subgraphs)
         run_id = _run_id(merged.get("run_id"))
         options = RunOptions(
@@ -387,6 +417,8 @@ class RunMethods:
             has_parent=parent is not None,
             interrupt_before=_breakpoints(interrupt_before, spec, "interrupt_before"),
             interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
+            thread=thread_options(saver, merged["configurable"], durability, parent),
+            configurable=_of_thread(_public(merged["configurable"])),
         )
         info = RunInfo(
             run_id=options.run_id,
@@ -397,21 +429,45 @@ class RunMethods:
             recursion_limit=options.recursion_limit,
             max_concurrency=merged.get("max_concurrency"),
             context=_context(context, graph.program.context_schema, parent),
-            capture="messages" in request.modes or (parent is not None and parent.run.capture),
+            capture="messages" in request.modes
+            or (around is not None and around.run.capture)
+            or any(map(shows_tokens, merged["callbacks"])),
+            saver=saver,
+            control=_control(control, around),
         )
         # callbacks are told of the output, whatever is streamed
         told = want_output or bool(merged["callbacks"])
-        plan = RunPlan(graph, input, options, info, told)
+        plan = RunPlan(graph, input, options, info, told, saver)
         # inside a node the graph runs in the node's own process: no worker waits for a child
-        backend = resolve(graph.backend if parent is None else "local")
+        backend = resolve(graph.backend if around is None else "local")
         name = merged.get("run_name") or graph.name
         callbacks = CallerCallbacks(merged["callbacks"], name, merged, run_id)
-        return _Call(plan, backend, stream, parent, callbacks)
+        return _Call(plan, backend, stream, parent, around, callbacks)
+
+
+def _control(given: Any, around: TaskContext | None) -> RunControl | None:
+    """Return the control of a run: that of the run around it, where it is given none."""
+    if given is None:
+        return RunControl() if around is None else around.runtime.control
+    if not isinstance(given, RunControl):
+        raise TypeError(
+            f"control must be a distgraph.runtime.RunControl, got {type(given).__module__}."
+            f"{type(given).__name__}, whose requests nobody would hear of"
+        )
+    return given
 
 
 def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what belongs to the task whose config this is."""
     return {key: v for key, v in configurable.items() if not key.startswith("__pregel_")}
+
+
+def _of_thread(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says at which checkpoint a run is."""
+    kept = {key: v for key, v in configurable.items() if key not in CHECKPOINT_KEYS}
+    if "thread_id" in kept:
+        kept["thread_id"] = str(kept["thread_id"])
+    return kept
 
 
 def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic
+from weakref import WeakValueDictionary
 
 from typing_extensions import TypeVar
 
 ContextT = TypeVar("ContextT", default=Any)
 
-__all__ = ("ExecutionInfo", "Runtime", "get_runtime")
+__all__ = ("ExecutionInfo", "RunControl", "Runtime", "ServerInfo", "get_runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,117 @@ class ExecutionInfo:
     thread_id: str | None = None
     run_id: str | None = None
     node_attempt: int = 1
+    """Which attempt of the node this is, from 1."""
     node_first_attempt_time: float | None = None
+    """When the first one started, in seconds since the epoch, by its worker's clock."""
+
+    def patch(self, **overrides: Any) -> ExecutionInfo:
+        """Return it with some fields replaced."""
+        return replace(self, **overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server that runs the graph says of itself: in ``configurable``."""
+
+    assistant_id: str
+    graph_id: str
+    user: Any = None
+    """Who asked, as the server authenticated them: ``configurable["langgraph_auth_user"]``."""
+
+
+def server_info(configurable: Mapping[str, Any]) -> ServerInfo | None:
+    """Return what ``configurable`` says of a server, None where it says nothing."""
+    assistant, graph = configurable.get("assistant_id"), configurable.get("graph_id")
+    user = configurable.get("langgraph_auth_user")
+    if user is not None and not hasattr(user, "identity"):
+        user = None
+    if assistant is None and graph is None and user is None:
+        return None
+    return ServerInfo(str(assistant or ""), str(graph or ""), user)
+
+
+class RunControl:
+    """Lets a run stop between two supersteps, to go on later. One serves one run.
+
+    Pass it as ``control=`` to ``stream``, ``invoke`` or their async forms, and call
+    ``request_drain`` from any thread, or from a node through ``Runtime.control``.
+    """
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._told: list[Callable[[str], object]] = []
+        self._id: str | None = None
+        """Given when it is first sent to another process."""
+        self._arrived = False
+        """Whether it came from another process: only attempts of its run listen here."""
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        """Let the run end with ``GraphDrained(reason)`` behind the current superstep.
+
+        Raises:
+            RunError: This process neither started the run nor works for it: nobody would hear.
+        """
+        if self._arrived and not self._told:
+            raise _unheard(reason)
+        self._reason = reason
+        for tell in list(self._told):
+            tell(reason)
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self._reason is not None
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why, None where it was not."""
+        return self._reason
+
+    def listen(self, tell: Callable[[str], object]) -> Callable[[], None]:
+        """Call ``tell`` with the reason of each request. Returns what ends that."""
+        self._told.append(tell)
+        if self._reason is not None:
+            tell(self._reason)
+
+        def leave() -> None:
+            if tell in self._told:
+                self._told.remove(tell)
+
+        return leave
+
+    def __reduce__(self) -> tuple[Callable[..., RunControl], tuple[str, str | None]]:
+        with _lock:
+            if self._id is None:
+                self._id = os.urandom(16).hex()
+                _controls[self._id] = self
+        return _arrive, (self._id, self._reason)
+
+
+_lock = threading.Lock()
+_controls: WeakValueDictionary[str, RunControl] = WeakValueDictionary()
+"""Those that travel: one that a function refers to and that of its run are one object again."""
+
+
+def _arrive(control_id: str, reason: str | None) -> RunControl:
+    """Return this process's object for a control that was sent to it."""
+    with _lock:
+        control = _controls.get(control_id)
+        if control is None:
+            control = _controls[control_id] = RunControl()
+            control._id, control._arrived = control_id, True
+        if control._arrived and reason is not None:
+            control._reason = reason
+        return control
+
+
+def _unheard(reason: str) -> Exception:
+    from distgraph.errors import RunError
+
+    return RunError(
+        f"request_drain({reason!r}): nobody in this process listens to this RunControl. Call it in "
+        "the process that started its run, or from a node of that run while it is at work"
+    )
 
 
 def _write_nothing(_: Any) -> None:
@@ -44,7 +157,41 @@ class Runtime(Generic[ContextT]):
     previous: Any = None
     heartbeat: Callable[[], None] = _no_heartbeat
     execution_info: ExecutionInfo | None = None
-    server_info: Any = None
+    server_info: ServerInfo | None = None
+    control: RunControl | None = None
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the run was asked to stop behind the current superstep."""
+        return self.control is not None and self.control.drain_requested
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why, None where it was not."""
+        return None if self.control is None else self.control.drain_reason
+
+    def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
+        """Return a runtime with what ``other`` has, and the rest from this one."""
+        given = {f.name: getattr(other, f.name) for f in fields(self)}
+        given = {n: v for n, v in given.items() if v or (n == "previous" and v is not None)}
+        for name, unset in (("stream_writer", _write_nothing), ("heartbeat", _no_heartbeat)):
+            if given.get(name) is unset:
+                del given[name]
+        return replace(self, **given)
+
+    def override(self, **overrides: Any) -> Runtime[ContextT]:
+        """Return the runtime with some fields replaced."""
+        return replace(self, **overrides)
+
+    def patch_execution_info(self, **overrides: Any) -> Runtime[ContextT]:
+        """Return the runtime with some fields of ``execution_info`` replaced.
+
+        Raises:
+            RuntimeError: It has none: it is not that of a node.
+        """
+        if self.execution_info is None:
+            raise RuntimeError("this Runtime has no execution_info: it is not that of a node")
+        return replace(self, execution_info=self.execution_info.patch(**overrides))
 
 
 def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from tests.support.differential import Differ
 from tests.support.engines import DISTRIBUTED, REFERENCE, Engine, selected
+from tests.support.postgres import postgres
+
+__all__ = ("postgres",)
 
 RAY_TIMEOUT = 60
 """Seconds a test on Ray may take, the start of the session's Ray included."""
 
+EXIT_TIMEOUT = 60
+"""Seconds the process may take to end after the last test."""
+
+_STDERR = pytest.StashKey[TextIO]()
+_kept: list[TextIO] = []
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
+    config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """From here on the process ends, or tells what keeps it and fails."""
+    faulthandler.dump_traceback_later(EXIT_TIMEOUT, exit=True, file=config.stash[_STDERR])
+    _kept.append(config.stash[_STDERR])
 
 
 def _engines(*wanted: str) -> list[Any]:

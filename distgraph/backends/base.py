@@ -13,7 +13,7 @@ from distgraph.worker.protocol import RunInfo
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
 
-__all__ = ("END_MODE", "Backend", "RunHandle", "RunPlan")
+__all__ = ("END_MODE", "Backend", "RunHandle", "RunPlan", "saver_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,16 @@ class RunPlan:
     info: RunInfo
     want_output: bool
     """Whether the terminal event carries the graph's output."""
+    saver: Any = None
+    """Where checkpoints go; the caller's own object. None: nothing is saved."""
+
+
+def saver_config(options: RunOptions) -> dict[str, Any]:
+    """Return the config that a run's saver is called with, less namespace and checkpoint."""
+    return {
+        "configurable": dict(options.configurable),
+        "metadata": dict(options.metadata),
+    }
 
 
 class RunHandle(Protocol):

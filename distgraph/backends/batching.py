@@ -178,6 +178,10 @@ class Batcher(Generic[T]):
             if queue.idle:
                 del self._queues[node]
 
+    def lend(self, groups: int) -> None:
+        """Count groups out that only wait for calls of their code, or in again where negative."""
+        self._in_flight -= groups
+
     def deadline(self) -> float | None:
         """Return when ``take`` has more to give though nothing came back, None for never."""
         if self._full:

@@ -11,15 +11,34 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from distgraph.engine.checkpoints import increment
+from distgraph.engine.ids import NewCheckpointId
 from distgraph.engine.instructions import (
     AttemptEnded,
+    CallDropped,
     CancelRequested,
     CancelTask,
+    CheckpointLoaded,
+    DrainRequested,
     Emit,
+    Found,
     InputEvent,
+    LoadCheckpoint,
+    LookUp,
+    Remember,
+    ReturnCall,
     RunOptions,
     RunStarted,
+    SaveCheckpoint,
+    SaveWrites,
     StartTask,
+    Storage,
+    StorageFailed,
+    Sync,
+    Synced,
+    TaskCalled,
+    Wake,
+    Woken,
 )
 from distgraph.engine.instructions import Finish as RunFinished
 from distgraph.engine.machine import Machine
@@ -28,7 +47,7 @@ from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment
 from distgraph.streaming.log import Admit, Commit, Fence, Finish, Op, Publish
-from distgraph.worker.protocol import AttemptOutcome
+from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
 
 Encode = Callable[[list[Event]], Any]
 
@@ -40,6 +59,12 @@ class Actions:
     ops: list[Op] = field(default_factory=list)
     start: list[StartTask] = field(default_factory=list)
     cancel: list[CancelTask] = field(default_factory=list)
+    returns: list[CallResult] = field(default_factory=list)
+    """For code that called tasks: told outside of any lock, for it may run more of that code."""
+    storage: list[Storage] = field(default_factory=list)
+    """For the saver, in order; what it reports goes to ``Coordinator.stored``."""
+    wakes: list[Wake] = field(default_factory=list)
+    """When the time of one is over, its key goes to ``Coordinator.woken``."""
     finished: RunFinished | None = None
 
 
@@ -54,8 +79,19 @@ class Coordinator:
         encode: Encode,
         want_output: bool,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        next_version: Callable[[Any], Any] = increment,
+        new_checkpoint_id: NewCheckpointId | None = None,
     ) -> None:
-        self._machine = Machine(spec, options)
+        new_id: NewCheckpointId | None = None
+        if options.thread.saves:  # what is saved sorts by its id
+            new_id = new_checkpoint_id
+        self._machine = Machine(spec, options, new_checkpoint_id=new_id, next_version=next_version)
+        self._saves = False
+        """Whether anything was saved that may not be durable yet."""
+        self._broken = False
+        """Whether the saver has failed: nothing is durable from there on."""
+        self._held: RunFinished | None = None
+        """The end of the run, until all that it saved is durable."""
         self._modes = options.stream.modes
         # where nothing is streamed, no worker publishes: there is nothing to put in order
         self._silent = not options.stream.modes
@@ -68,7 +104,7 @@ class Coordinator:
     @property
     def finished(self) -> bool:
         """Whether the run has ended."""
-        return self._machine.finished
+        return self._machine.finished and self._held is None
 
     def start(self, value: Any) -> Actions:
         """Begin the run with its input."""
@@ -87,9 +123,32 @@ class Coordinator:
             ops.append(gate)
         return self._feed(AttemptEnded(outcome), ops)
 
+    def called(self, call: TaskCall | DroppedCall) -> Actions:
+        """Take a call that the code of an attempt made, or has cancelled."""
+        event = TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call)
+        return self._feed(event, [])
+
     def cancel(self) -> Actions:
         """End the run."""
         return self._feed(CancelRequested(), [])
+
+    def woken(self, key: str) -> Actions:
+        """Learn that the time of a ``Wake`` is over."""
+        return self._feed(Woken(key), [])
+
+    def drain(self, reason: str) -> Actions:
+        """Let the run stop behind the current superstep. It may be asked before the start."""
+        return self._feed(DrainRequested(reason), [])
+
+    def stored(self, event: CheckpointLoaded | Found | Synced | StorageFailed) -> Actions:
+        """Take what the saver reports."""
+        self._broken = self._broken or isinstance(event, StorageFailed)
+        if self._held is None:
+            return self._feed(event, [])
+        finish, self._held = self._held, None
+        if isinstance(event, StorageFailed) and finish.error is None:
+            finish = RunFinished("error", error=event.error)
+        return Actions([self._terminal(finish)], finished=finish)
 
     def _feed(self, event: InputEvent, ops: list[Op]) -> Actions:
         actions = Actions(ops)
@@ -101,6 +160,19 @@ class Coordinator:
                     self._flush(actions, events, step)
                 step = instruction.step
                 events.extend(self._shown(instruction))
+                continue
+            if isinstance(
+                instruction, (LoadCheckpoint, SaveWrites, SaveCheckpoint, Sync, LookUp, Remember)
+            ):
+                keeps = (SaveWrites, SaveCheckpoint, Remember)
+                self._saves = self._saves or isinstance(instruction, keeps)
+                actions.storage.append(instruction)
+                continue
+            if isinstance(instruction, Wake):
+                actions.wakes.append(instruction)
+                continue
+            if isinstance(instruction, ReturnCall):
+                actions.returns.append(instruction.result)
                 continue
             self._flush(actions, events, step)
             if isinstance(instruction, StartTask):
@@ -115,10 +187,18 @@ class Coordinator:
                     actions.ops.append(Fence(instruction.task_id, instruction.attempt))
                 actions.cancel.append(instruction)
             else:
-                actions.finished = instruction
-                actions.ops.append(self._terminal(instruction))
+                self._finish(actions, instruction)
         self._flush(actions, events, step)
         return actions
+
+    def _finish(self, actions: Actions, finish: RunFinished) -> None:
+        """End the run; what it has saved is durable before anybody learns of it."""
+        if self._saves and not self._broken:
+            self._held = finish
+            actions.storage.append(Sync(""))
+            return
+        actions.finished = finish
+        actions.ops.append(self._terminal(finish))
 
     def _shown(self, emit: Emit) -> Sequence[Event]:
         payload = _portable(emit.payload)
@@ -145,7 +225,8 @@ class Coordinator:
 
     def _terminal(self, finish: RunFinished) -> Op:
         value = finish.value if self._want_output or finish.status == "command" else None
-        event = end_event(finish.status, value, finish.error, finish.interrupts)
+        drain = self._machine.drain
+        event = end_event(finish.status, value, finish.error, finish.interrupts, drain=drain)
         return Finish(self._encode([event]), finish.status == "cancelled")
 
 
@@ -155,9 +236,11 @@ def end_event(
     error: ShippedError | BaseException | None = None,
     interrupts: Sequence[Any] = (),
     *,
+    drain: str | None = None,
     orphan: bool = False,
 ) -> Event:
-    """Return a run's terminal event. ``orphan``: its driver does not know that it ended."""
+    """Return a run's terminal event. ``drain``: why the run was asked to stop, if it was.
+    ``orphan``: its driver does not know that it ended."""
     if isinstance(error, BaseException):
         error = ShippedError.capture(error)
     end = {
@@ -165,6 +248,7 @@ def end_event(
         "value": value,
         "error": error,
         "interrupts": tuple(interrupts),
+        "drain": drain,
         "orphan": orphan,
     }
     return Event((), END_MODE, end)

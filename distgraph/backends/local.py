@@ -8,27 +8,42 @@ loop, or on a loop in the background for a synchronous caller.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from distgraph.backends.base import RunPlan
+from distgraph.backends.base import RunPlan, saver_config
+from distgraph.backends.caching import Caches, caches_of
 from distgraph.backends.coordinator import Actions, Coordinator, end_event
+from distgraph.backends.saving import Report, SaverThread, new_checkpoint_id
+from distgraph.backends.timers import timers
+from distgraph.engine.checkpoints import increment
 from distgraph.engine.instructions import StartTask
 from distgraph.errors import RunCancelled
+from distgraph.persistence.port import SaverPort
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.envelope import Event, Segment, StreamEvent
 from distgraph.streaming.log import RunLog
-from distgraph.worker.attempt import locate, run_async, run_sync, timed_out
-from distgraph.worker.deadline import run_abandonably
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
+from distgraph.worker.attempt import locate, run_async, run_sync
+from distgraph.worker.calls import Calls
+from distgraph.worker.protocol import (
+    AttemptOutcome,
+    AttemptRequest,
+    CallResult,
+    DroppedCall,
+    TaskCall,
+)
+from distgraph.worker.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 
-_MAX_THREADS = 64
+_GRACE = 1.0
+"""Seconds that a process which exits waits for nodes of runs that were left open."""
 
 
 class LocalBackend:
@@ -56,8 +71,8 @@ def _own_loop(depth: int) -> asyncio.AbstractEventLoop:
     Graphs inside nodes have a loop and its threads for each ``depth``: the node around them may
     block its own while it waits for them.
     """
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=_serve, args=(loop,), name="distgraph-loop", daemon=True).start()
+    loop = new_loop()
+    daemon(partial(_serve, loop), "distgraph-loop").start()
     return loop
 
 
@@ -103,6 +118,21 @@ class _Stream:
             return self._count, ()
 
 
+class _Port:
+    """An attempt's way to the engine, which is in this process."""
+
+    def __init__(self, run: LocalRun) -> None:
+        self.send = run.call
+        self.waiting = run.waiting
+        self.flush = run.hand_out
+
+    def ship(self, function: Any) -> tuple[Any, str]:
+        return function, f"{id(function):x}"
+
+    def future(self) -> Future[Any]:
+        return Future()
+
+
 class LocalRun:
     """One run in this process, and its consumer's handle."""
 
@@ -115,11 +145,30 @@ class LocalRun:
         self.changed = threading.Condition(threading.RLock())
         self.log = RunLog(max_bytes=1 << 62, retain_bytes=0)
         self._events = Reassembler(plan.options.run_id)
+        self._saver: SaverThread | None = None
+        self._timers: dict[str, Callable[[], None]] = {}
+        """What takes back the calls that are due later."""
+        next_version: Callable[[Any], Any] = increment
+        port = None
+        if plan.saver is not None:
+            port = SaverPort(plan.saver, loop)
+            next_version = partial(_next_version, port)
+        caches = caches_of(plan.graph.program)
+        if port is not None or caches:
+            self._saver = SaverThread(
+                port,
+                saver_config(plan.options),
+                self._stored,
+                thread=_saved_thread(plan),
+                caches=Caches(caches, loop),
+            )
         self._coordinator = Coordinator(
             plan.graph.spec,
             plan.options,
             encode=lambda events: events,
             want_output=plan.want_output,
+            next_version=next_version,
+            new_checkpoint_id=new_checkpoint_id,
         )
         self._context = contextvars.copy_context()
         self._batch = 0
@@ -129,11 +178,49 @@ class LocalRun:
         """Parts at work by node and key, of those that are bounded."""
         self._turn_of: dict[tuple[str, int], tuple[tuple[str, ...], str, str]] = {}
         self._tasks: dict[tuple[str, int], asyncio.Future[Any] | None] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._calls: dict[tuple[str, int], Calls] = {}
+        self._returns: deque[CallResult] = deque()
+        self._left: deque[Calls] = deque()
+        """Those of attempts that were cancelled: their code is to wait no longer."""
+        self._pool: DaemonExecutor | None = None
+        _open.add(self)
+        control = plan.info.control
+        self._deaf = None if control is None else control.listen(self.drain)
+        """What ends the listening to requests to drain."""
         with self.changed:
             self._carry_out(self._coordinator.start(plan.input))
 
     # --- the driver's side ----------------------------------------------------------------------
+
+    def call(self, call: TaskCall | DroppedCall) -> None:
+        """Take a call that the code of an attempt made, or has cancelled."""
+        with self.changed:
+            if not self.log.ended:
+                try:
+                    self._carry_out(self._coordinator.called(call))
+                except BaseException as error:
+                    self._collapse(error)
+
+    def hand_out(self) -> None:
+        """Tell code what became of its calls, without a lock: it may go on right here."""
+        with suppress(IndexError):  # another thread was faster
+            while self._returns:
+                result = self._returns.popleft()
+                calls = self._calls.get((result.task_id, result.attempt))
+                if calls is not None:
+                    calls.returned(result)
+        with suppress(IndexError):
+            while self._left:
+                self._left.popleft().close()
+
+    def waiting(self, change: int) -> None:
+        """Learn that an attempt waits for calls, or waits no more: it holds no slot meanwhile."""
+        with self.changed:
+            self._in_flight -= change
+            if self._pool is not None:
+                self._pool.lend(change)
+            if change > 0 and not self.log.ended:
+                self._carry_out(Actions())
 
     def _carry_out(self, actions: Actions) -> None:
         if actions.ops:
@@ -142,9 +229,18 @@ class LocalRun:
         cancelled = {(cancel.task_id, cancel.attempt) for cancel in actions.cancel}
         for key in cancelled:
             self._cancel(self._tasks.pop(key, None))
+            if key in self._calls:
+                self._left.append(self._calls[key])
         if cancelled and self._waiting:
             self._waiting = deque(s for s in self._waiting if _key(s.request) not in cancelled)
         self._waiting.extend(actions.start)
+        self._returns.extend(actions.returns)
+        for job in actions.storage:
+            assert self._saver is not None
+            self._saver.do(job)
+        for wake in actions.wakes:
+            due = timers().after(wake.seconds, partial(self._woken, wake.key))
+            self._timers[wake.key] = due
         if actions.finished is not None:
             self._leave()
         bound = self._plan.info.max_concurrency
@@ -178,8 +274,36 @@ class LocalRun:
     def _leave(self) -> None:
         """Start nothing any more."""
         self._waiting.clear()
+        if self._deaf is not None:
+            self._deaf()
+        while self._timers:
+            self._timers.popitem()[1]()
+        if self._saver is not None:
+            self._saver.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _stored(self, report: Report) -> None:
+        self._feed(lambda: self._coordinator.stored(report))
+
+    def _woken(self, key: str) -> None:
+        with self.changed:
+            self._timers.pop(key, None)
+        self._feed(lambda: self._coordinator.woken(key))
+
+    def drain(self, reason: str) -> None:
+        """Let the run stop behind the current superstep."""
+        self._feed(lambda: self._coordinator.drain(reason))
+
+    def _feed(self, tell: Callable[[], Actions]) -> None:
+        with self.changed:
+            if self.log.ended:
+                return
+            try:
+                self._carry_out(tell())
+            except BaseException as error:
+                self._collapse(error)
+        self.hand_out()
 
     def _collapse(self, error: BaseException) -> None:
         """The run itself failed: a bug, or user code in a reducer that did the unexpected."""
@@ -187,6 +311,7 @@ class LocalRun:
             for future in self._tasks.values():
                 self._cancel(future)
             self._tasks.clear()
+            self._left.extend(self._calls.values())
             self._leave()
             self.log.terminate([end_event("error", error=error)])
             self.notify()
@@ -197,11 +322,15 @@ class LocalRun:
         context = self._context.copy()
         if not locate(self._plan.graph.program, request).needs_loop(request):
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="distgraph-node")
+                self._pool = DaemonExecutor(thread_name_prefix="distgraph-node")
             self._pool.submit(context.run, self._run_in_thread, request)
             return
         loop = self._loop or _own_loop(len(self._plan.options.ns))
         loop.call_soon_threadsafe(self._create_task, loop, request, context=context)
+
+    def _calls_of(self, request: AttemptRequest) -> Calls:
+        calls = self._calls[_key(request)] = Calls(request, _Port(self))
+        return calls
 
     def _run_in_thread(self, request: AttemptRequest) -> None:
         with self.changed:
@@ -210,19 +339,11 @@ class LocalRun:
         if wanted:
             stream = _Stream(self, request, may_wait=True)
             try:
-                outcome = self._in_time(request, stream)
+                program, calls = self._plan.graph.program, self._calls_of(request)
+                outcome = run_sync(program, request, self._plan.info, stream, calls)
             except BaseException as error:
                 self._collapse(error)
         self._ended(request, outcome)
-
-    def _in_time(self, request: AttemptRequest, stream: _Stream) -> AttemptOutcome:
-        def attempt() -> AttemptOutcome:
-            return run_sync(self._plan.graph.program, request, self._plan.info, stream)
-
-        if request.timeout is None:
-            return attempt()
-        outcome = run_abandonably(attempt, request.timeout, stream.close)
-        return timed_out(request, stream) if outcome is None else outcome
 
     def _create_task(self, loop: asyncio.AbstractEventLoop, request: AttemptRequest) -> None:
         with self.changed:
@@ -231,7 +352,13 @@ class LocalRun:
                 return
             stream = _Stream(self, request, may_wait=False)
             task = loop.create_task(
-                run_async(self._plan.graph.program, request, self._plan.info, stream)
+                run_async(
+                    self._plan.graph.program,
+                    request,
+                    self._plan.info,
+                    stream,
+                    self._calls_of(request),
+                )
             )
             task.add_done_callback(lambda done: self._left_loop(request, done))
             self._tasks[_key(request)] = task
@@ -250,6 +377,9 @@ class LocalRun:
         """An attempt has given its slot back. It has no outcome if it never began."""
         with self.changed:
             self._tasks.pop(_key(request), None)
+            calls = self._calls.pop(_key(request), None)
+            if calls is not None:  # code that was left behind waits no longer
+                self._left.append(calls)
             self._in_flight -= 1
             turn = self._turn_of.pop(_key(request), None)
             if turn is not None:
@@ -261,6 +391,7 @@ class LocalRun:
                 self._carry_out(actions)
             except BaseException as error:
                 self._collapse(error)
+        self.hand_out()
 
     def wants(self, request: AttemptRequest) -> bool:
         """Whether the attempt is at work, and has not been cancelled. The lock is held."""
@@ -303,9 +434,58 @@ class LocalRun:
         return events
 
     def close(self) -> None:
+        if _exiting:  # a thread that ended with the interpreter may hold the lock for ever
+            return
+        if self._end() and self._loop is None:
+            self.join(_GRACE)  # what is saved can be seen once the caller has left
+
+    def _end(self) -> bool:
+        """End the run. Return whether it was still going on."""
+        _open.discard(self)
         with self.changed:
-            if not self._coordinator.finished:
+            ended = self._coordinator.finished
+            if not ended:
                 self._carry_out(self._coordinator.cancel())
+        self.hand_out()
+        return not ended
+
+    def join(self, seconds: float) -> None:
+        """Wait until everything is saved, for ``seconds`` at most."""
+        if self._saver is not None:
+            self._saver.join(seconds)
+
+
+_open: set[LocalRun] = set()
+"""Runs that were not closed."""
+
+_exiting = False
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what goes on: iterators that were left open are closed too late, if at all."""
+    global _exiting
+    runs = list(_open)
+    until = time.monotonic() + _GRACE
+    for run in runs:
+        if run.changed.acquire(timeout=max(0.0, until - time.monotonic())):
+            run.changed.release()
+            run._end()
+    for run in runs:
+        run.join(max(0.0, until - time.monotonic()))
+    if runs:
+        wait_for_idle(until - time.monotonic())
+    _exiting = True
+
+
+def _saved_thread(plan: RunPlan) -> tuple[int, Any] | None:
+    """Return what names the saver's thread; None inside a node, where its run goes on around."""
+    thread_id = plan.options.configurable.get("thread_id")
+    return None if plan.options.has_parent else (id(plan.saver), thread_id)
+
+
+def _next_version(port: SaverPort, current: Any) -> Any:
+    return port.get_next_version(current, None)
 
 
 def _key(request: AttemptRequest) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from distgraph.channels.any_value import AnyValue
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate
+from distgraph.channels.delta import DeltaChannel
 from distgraph.channels.ephemeral_value import EphemeralValue
 from distgraph.channels.last_value import LastValue, LastValueAfterFinish
 from distgraph.channels.named_barrier_value import NamedBarrierValue, NamedBarrierValueAfterFinish
@@ -13,6 +14,7 @@ __all__ = (
     "AnyValue",
     "BaseChannel",
     "BinaryOperatorAggregate",
+    "DeltaChannel",
     "EphemeralValue",
     "LastValue",
     "LastValueAfterFinish",

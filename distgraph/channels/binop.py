@@ -14,7 +14,7 @@ from distgraph.types import Overwrite
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("BinaryOperatorAggregate", "overwritten")
+__all__ = ("BinaryOperatorAggregate", "factory_of", "overwritten", "same_reducer")
 
 _CONCRETE: dict[Any, type[Any]] = {
     collections.abc.Sequence: list,
@@ -47,7 +47,7 @@ def overwritten(value: Any) -> tuple[Any] | None:
     return None
 
 
-def _factory(typ: Any) -> Callable[[], Any] | None:
+def factory_of(typ: Any) -> Callable[[], Any] | None:
     """Return what makes the first left operand: the annotated type, if it can be made empty."""
     while hasattr(typ, "__metadata__") or _is_qualifier(get_origin(typ)):
         typ = typ.__origin__ if hasattr(typ, "__metadata__") else typ.__args__[0]
@@ -78,7 +78,7 @@ class BinaryOperatorAggregate(BaseChannel[Value, Any, Value]):
 
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any] = operators.add) -> None:
         self.operator = operator
-        self._made = _factory(typ)
+        self._made = factory_of(typ)
         super().__init__(typ)
 
     def _clear(self) -> None:
@@ -120,13 +120,19 @@ class BinaryOperatorAggregate(BaseChannel[Value, Any, Value]):
         return True
 
     def __eq__(self, other: object) -> bool:
-        # Every evaluation of a lambda is another object: two schemas that spell the same one agree.
-        return isinstance(other, BinaryOperatorAggregate) and (
-            self.operator is other.operator
-            or "<lambda>" in (_name(self.operator), _name(other.operator))
+        return isinstance(other, BinaryOperatorAggregate) and same_reducer(
+            self.operator, other.operator
         )
 
     __hash__ = None
+
+
+def same_reducer(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two reducers count as one, where two schemas declare the same key.
+
+    Every evaluation of a lambda is another object: two schemas that spell the same one agree.
+    """
+    return one is other or "<lambda>" in (_name(one), _name(other))
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 
 from distgraph._keys import NS_SEP
@@ -27,6 +28,11 @@ def _as_uuid(digest: str) -> str:
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
 
+def digest(data: bytes) -> str:
+    """Return the hash by which LangGraph names an entry of a cache, where it can be had."""
+    return _hash(data)
+
+
 def task_id(checkpoint_id: str, *parts: str) -> str:
     """Return the id of a task: the hash of its checkpoint, namespace, step, name and triggers."""
     seed = bytes.fromhex(checkpoint_id.replace("-", ""))
@@ -45,6 +51,22 @@ def derived_checkpoint_ids(run_id: str) -> NewCheckpointId:
         return _as_uuid(_hash128(f"{run_id}/{ns}/{step}".encode()))
 
     return new
+
+
+def in_generation(new: NewCheckpointId, generation: int) -> NewCheckpointId:
+    """Return ids for a graph that was started again: not those of its first start."""
+    return lambda ns, step: new(f"{ns}/{generation}", step)
+
+
+def scatter(seed: str) -> Callable[[], float]:
+    """Return a source of numbers from 0 to 1, below 1: always the same ones for a seed."""
+    counter = itertools.count()
+
+    def draw() -> float:
+        digest = hashlib.blake2b(f"{seed}/{next(counter)}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+    return draw
 
 
 def path_key(path: tuple[object, ...] | str | int) -> str:

@@ -6,9 +6,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distgraph.engine.spec import NodeSpec, PartOptions
+from distgraph.engine.checkpoints import Saved
+from distgraph.engine.spec import NodeSpec, PartOptions, Write
 from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, StreamRequest
+from distgraph.types import Durability
+from distgraph.worker.protocol import (
+    AttemptOutcome,
+    AttemptRequest,
+    CallResult,
+    DroppedCall,
+    StreamRequest,
+    TaskCall,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOptions:
+    """Which checkpoint a run starts from, and how it goes on from there."""
+
+    saves: bool = False
+    """Whether there is a saver."""
+    durability: Durability = "async"
+    checkpoint_id: str | None = None
+    """The root graph's checkpoint to start from, None for the thread's latest."""
+    checkpoint_map: Mapping[str, str] = field(default_factory=dict)
+    """Checkpoints to start from, or that the graphs around this one stand at, by namespace."""
+    strict_resume: bool = False
+    """Whether answers to questions that are not pending are an error."""
+    resuming: bool | None = None
+    """Told by the graph around this one: whether it goes on from what was saved."""
+    replay: str | None = None
+    """Told likewise: subgraphs start from their last checkpoint before this one."""
+    by_id: Mapping[str, Any] = field(default_factory=dict)
+    """Answers by interrupt id."""
+    assumed: str | None = None
+    """The one of these questions that was found for an answer given without an id."""
+    spare: tuple[Any, ...] = ()
+    """An answer without an id, for the first question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +62,13 @@ class RunOptions:
     """Whether ``Command(graph=Command.PARENT)`` at the root has somewhere to go."""
     interrupt_before: tuple[str, ...] | Literal["*"] | None = None
     interrupt_after: tuple[str, ...] | Literal["*"] | None = None
+    thread: ThreadOptions = field(default_factory=ThreadOptions)
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    """What events of mode ``checkpoints`` show of the caller's config."""
 
+
+CacheKey = tuple[tuple[str, ...], str]
+"""Of an entry in a cache: its namespace, and its name there."""
 
 # --- events in ----------------------------------------------------------------------------------
 
@@ -48,11 +88,81 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskCalled:
+    """The code of an attempt that is on a worker called a task."""
+
+    call: TaskCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallDropped:
+    """The code of an attempt that is on a worker cancelled a call."""
+
+    call: DroppedCall
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """The caller left, or asked for the end."""
 
 
-InputEvent = RunStarted | AttemptEnded | CancelRequested
+@dataclass(frozen=True, slots=True)
+class CheckpointLoaded:
+    """What a graph starts from was fetched."""
+
+    key: str
+    saved: Saved | None
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """Everything that was to be saved before this ``Sync`` is durable."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFailed:
+    """The saver failed: nothing behind it was saved."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The time of a ``Wake`` is over."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a cache had of what was looked up."""
+
+    key: str
+    values: Mapping[CacheKey, Sequence[Write]]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """The run is to stop behind the current superstep."""
+
+    reason: str
+
+
+InputEvent = (
+    RunStarted
+    | AttemptEnded
+    | TaskCalled
+    | CallDropped
+    | CancelRequested
+    | CheckpointLoaded
+    | Synced
+    | StorageFailed
+    | Woken
+    | Found
+    | DrainRequested
+)
 
 
 # --- instructions out ---------------------------------------------------------------------------
@@ -85,6 +195,13 @@ class CancelTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnCall:
+    """Tell an attempt that is on a worker what became of a call of its code."""
+
+    result: CallResult
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Put an event of the driver into the stream.
 
@@ -110,4 +227,82 @@ class Finish:
     interrupts: Sequence[Any] = ()
 
 
-Instruction = StartTask | CancelTask | Emit | Finish
+@dataclass(frozen=True, slots=True)
+class LoadCheckpoint:
+    """Fetch a checkpoint, and report it under ``key``."""
+
+    key: str
+    ns: str
+    checkpoint_id: str | None = None
+    """None for the latest."""
+    before: str | None = None
+    """The latest that is older than this one."""
+    replays: tuple[str, ...] = ()
+    """Channels whose history is wanted where they have no value in the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWrites:
+    """Save what a task wrote on top of a checkpoint."""
+
+    ns: str
+    checkpoint_id: str
+    task_id: str
+    path: str
+    """Orders the writes of a step."""
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint:
+    """Save a checkpoint, behind everything that was to be saved before."""
+
+    ns: str
+    parent_id: str | None
+    checkpoint: Mapping[str, Any]
+    """Without ``ts``: the engine has no clock."""
+    metadata: Mapping[str, Any]
+    new_versions: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Report under ``key`` when all of the above is durable."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Look keys up in a graph's cache, and report under ``key`` what it has."""
+
+    key: str
+    path: tuple[str, ...]
+    """Names of the subgraph nodes that lead to the graph."""
+    keys: tuple[CacheKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Put what a task wrote into its graph's cache."""
+
+    path: tuple[str, ...]
+    key: CacheKey
+    writes: tuple[Write, ...]
+    ttl: int | None = None
+    """Seconds that it is kept, None for ever."""
+
+
+Storage = LoadCheckpoint | SaveWrites | SaveCheckpoint | Sync | LookUp | Remember
+"""What goes to the saver or a cache: carried out in order, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Report under ``key`` when this many seconds have passed."""
+
+    key: str
+    seconds: float
+
+
+Instruction = StartTask | CancelTask | ReturnCall | Emit | Finish | Wake | Storage

@@ -9,6 +9,7 @@ from distgraph._keys import INTERRUPT
 from distgraph.engine.frame import Frame
 from distgraph.engine.instructions import Emit, Instruction, RunOptions
 from distgraph.engine.outputs import (
+    checkpoint_payload,
     read_values,
     task_payload,
     task_result_payload,
@@ -23,6 +24,7 @@ class Narrator:
     """Turns what happens on the machine into ``Emit`` instructions, appended to ``out``."""
 
     def __init__(self, options: RunOptions) -> None:
+        self._options = options
         self._stream = options.stream
         self._tags = options.tags
         self._seen_messages: set[str] = set()
@@ -52,8 +54,11 @@ class Narrator:
 
     def wrote(self, frame: Frame, task: Task) -> None:
         """Tell of a task's update."""
-        if self._wants(frame, "updates"):
-            self._emit(frame, "updates", update_of(task.name, task.writes, frame.output_keys))
+        if self._wants(frame, "updates") and not task.hidden:
+            update = update_of(task.name, task.writes, frame.output_keys)
+            if task.cached:
+                update["__metadata__"] = {"cached": True}
+            self._emit(frame, "updates", update)
 
     def ended(self, frame: Frame, task: Task, error: Any = None) -> None:
         """Tell of a task's result, or the error in place of it."""
@@ -78,12 +83,21 @@ class Narrator:
         if self._wants(frame, "updates"):
             self._emit(frame, "updates", {INTERRUPT: ()})
 
-    def values(self, frame: Frame) -> None:
-        """Tell of the state after a step, and keep it as the graph's output so far."""
+    def values(self, frame: Frame, *, resumed: bool = False) -> None:
+        """Tell of the state after a step, or where it goes on, and keep it as the output so far."""
         frame.output = read_values(frame.graph.channels, frame.output_keys)
         if self._wants(frame, "values"):
-            # the finished step, not the one that is about to start
-            self._emit(frame, "values", frame.output, step=frame.graph.step - 1)
+            # going on, it is the state after the step before
+            step = frame.graph.step - 1 if resumed else None
+            self._emit(frame, "values", frame.output, step=step)
+
+    def checkpoint(self, frame: Frame, tasks: Sequence[Task]) -> None:
+        """Tell of the checkpoint that the next tasks start from."""
+        ledger = frame.ledger
+        if not (ledger.saves and self._wants(frame, "checkpoints")):
+            return
+        payload = checkpoint_payload(ledger, tasks, self._options.configurable, frame.output_keys)
+        self._emit(frame, "checkpoints", payload, "checkpoint", step=frame.graph.step - 1)
 
     def has_seen(self, message_ids: Set[str]) -> None:
         """Note messages that were streamed, or were there before: they are not told again."""

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distgraph._keys import INTERRUPT, RETURN
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
+from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.spec import Write
 from distgraph.errors import EmptyChannelError
+
+if TYPE_CHECKING:
+    from distgraph.engine.ledger import Ledger
+    from distgraph.engine.superstep import Task
 
 Keys = Sequence[str] | str
 
@@ -109,22 +114,76 @@ def task_result_payload(
 ) -> dict[str, Any]:
     """Return the ``tasks`` chunk of a task that ended."""
     shown = (keys,) if isinstance(keys, str) else keys
-    result: dict[str, Any] = {}
-    counts = Counter(c for c, _ in writes)
-    for channel, value in writes:
-        if channel not in shown and channel != RETURN:
-            continue
-        if counts[channel] == 1:
-            result[channel] = value
-        else:
-            result.setdefault(channel, {"$writes": []})["$writes"].append(value)
     return {
         "id": task_id,
         "name": name,
         "error": error,
-        "result": result,
+        "result": folded([w for w in writes if w[0] in shown or w[0] == RETURN]),
         "interrupts": [asdict(i) for i in interrupts],
     }
+
+
+def checkpoint_payload(
+    ledger: Ledger, tasks: Sequence[Task], configurable: Mapping[str, Any], keys: Keys
+) -> dict[str, Any]:
+    """Return the ``checkpoints`` chunk of the checkpoint that a graph stands at."""
+    graph = ledger.graph
+    found = statuses(ledger.pending)
+    ns = ledger.ns
+
+    def config(checkpoint_id: str) -> dict[str, Any]:
+        own = {**configurable, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
+        if parents := ledger.metadata.get("parents"):
+            own["checkpoint_map"] = {**parents, ns: checkpoint_id}
+        return {"configurable": own}
+
+    def shown(task: Task) -> dict[str, Any]:
+        status = found.get(task.id, TaskStatus())
+        state = None
+        if task.node.keeps_graph:
+            thread = configurable.get("thread_id")
+            state = {"configurable": {"thread_id": thread, "checkpoint_ns": task.ns}}
+        entry: dict[str, Any] = {"id": task.id, "name": task.name}
+        if status.error:
+            return {**entry, "error": status.error, "state": state}
+        if status.output and (result := result_of(status.output, keys)):
+            entry["result"] = result
+        return {
+            **entry,
+            "interrupts": tuple(asdict(i) for i in status.interrupts),
+            "state": state,
+        }
+
+    return {
+        "config": config(graph.checkpoint_id),
+        "parent_config": None if ledger.parent_id is None else config(ledger.parent_id),
+        "values": read_values(graph.channels, graph.spec.stream_channels),
+        "metadata": ledger.metadata,
+        "next": [task.name for task in tasks],
+        "tasks": [shown(task) for task in tasks],
+    }
+
+
+def folded(writes: Sequence[Write]) -> dict[str, Any]:
+    """Return writes by channel; several to one channel as ``{"$writes": [...]}``."""
+    counts = Counter(c for c, _ in writes)
+    result: dict[str, Any] = {}
+    for channel, value in writes:
+        if counts[channel] == 1:
+            result[channel] = value
+        else:
+            result.setdefault(channel, {"$writes": []})["$writes"].append(value)
+    return result
+
+
+def result_of(writes: Sequence[Write], keys: Keys) -> Any:
+    """Return what a finished task gave, as the state's snapshot shows it."""
+    returned = [v for c, v in writes if c == RETURN]
+    if returned:
+        return returned[0]
+    if isinstance(keys, str):
+        return folded([w for w in writes if w[0] == keys]).get(keys)
+    return folded([w for w in writes if w[0] in keys])
 
 
 def with_interrupts(values: Any, interrupts: Sequence[Any]) -> dict[str, Any]:

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from distgraph.channels.base import BaseChannel
+    from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+
+PART = "#"
+"""Between a task's id and the number of a part, in the id of the part's attempt."""
 
 Write = tuple[str, Any]
 """One write of a task: channel name, value."""
@@ -103,8 +107,19 @@ class NodeSpec:
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     subgraph: GraphSpec | None = None
     """Set for a node that is a compiled graph: its nodes run on the same driver."""
+    keeps_graph: bool = False
+    """Whether the node is, or its code names, a graph whose checkpoints are kept with its own."""
     split: Split | None = None
     """Set where the node's work falls into parts that run as tasks of their own."""
+    retry: tuple[RetryPolicy, ...] = ()
+    """The first that names an error decides about another attempt."""
+    timeout: TimeoutPolicy | None = None
+    """Of an attempt, its times in seconds."""
+    cache: CachePolicy | None = None
+    identity: str = "__dynamic__"
+    """Of the node's function: cached results are filed under it."""
+    error_handler: str | None = None
+    """Name of the node that runs in the same superstep when this one has failed."""
     inline: NodeProgram | None = None
     """Set where the node holds no user code at all (``__start__`` without conditional edges, a
     subgraph without them): the engine computes its writes itself."""
@@ -122,6 +137,10 @@ class NodeProgram:
     is_async: bool = False
     part: Callable[..., Any] | None = None
     """Runs one part of a split node: ``part(input, state, context)``."""
+    trace: TracePolicy | None = None
+    """What tracers are told in place of the node's input and output."""
+    retry: tuple[RetryPolicy, ...] = ()
+    """Of a call of a task only; those of nodes are in the graph's spec."""
     user_writers: bool = False
     """True where a writer runs user code (a conditional edge)."""
 
@@ -141,6 +160,15 @@ class GraphSpec:
     interrupt_before: tuple[str, ...] | Literal["*"] = ()
     interrupt_after: tuple[str, ...] | Literal["*"] = ()
     trigger_to_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cached: bool = False
+    """Whether the graph has a cache: the policies of its nodes are in force."""
+    call_retry: tuple[RetryPolicy, ...] = ()
+    """Of calls of tasks that have no policy of their own."""
+    call_cache: CachePolicy | None = None
+    """Likewise."""
+    persistence: bool | None = None
+    """As a subgraph: None saves its steps for one call, to go on from an interrupt; True keeps one
+    history for all calls of a thread; False saves nothing."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +181,5 @@ class GraphProgram:
     """By the name of the node that is the subgraph."""
     context_schema: type[Any] | None = None
     store: Any = None
+    cache: Any = None
+    """Where results of its nodes are kept: only the process of the run's driver uses it."""

@@ -10,17 +10,25 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from distgraph import _keys as k
-from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
+from distgraph.engine.checkpoints import channels_from, increment
+from distgraph.engine.deltas import History
 from distgraph.engine.ids import NewCheckpointId, path_key, task_id
 from distgraph.engine.outputs import read_values
-from distgraph.engine.spec import GraphSpec, NodeSpec, Part, Write
+from distgraph.engine.spec import GraphSpec, NodeSpec, Write
 from distgraph.errors import InvalidUpdateError
+
+if TYPE_CHECKING:
+    from distgraph.engine.instructions import CacheKey
+    from distgraph.engine.pieces import Pieces
+    from distgraph.types import TimeoutPolicy
+    from distgraph.worker.protocol import NodeFailure, TaskCall
 
 logger = logging.getLogger("distgraph")
 
@@ -36,19 +44,6 @@ class TaskWrites(NamedTuple):
     name: str
     writes: Sequence[Write]
     triggers: Sequence[str]
-
-
-@dataclass(eq=False, slots=True)
-class Pieces:
-    """The parts of a task and what has come of them."""
-
-    value: Any
-    """The task's input."""
-    parts: Sequence[Part]
-    results: list[Any]
-    open: int
-    sent: dict[int, Sequence[Write]] = field(default_factory=dict)
-    """Writes that code inside a part made by itself."""
 
 
 @dataclass(eq=False, slots=True)
@@ -68,12 +63,26 @@ class Task:
     pulled: bool
     attempt: int = 1
     status: Status = "running"
+    cached: bool = False
+    """Whether its writes come from an earlier run: the task does not run again."""
     writes: list[Write] = field(default_factory=list)
     interrupts: tuple[Any, ...] = ()
+    answers: tuple[Any, ...] = ()
+    """Answers to its questions that are known, in the order in which it puts them."""
+    spare: tuple[Any, ...] = ()
+    """An answer that was given without saying to what: it is for the task's next question."""
     pieces: Pieces | None = None
     """Set while the task's work runs in parts."""
+    failure: NodeFailure | None = None
+    """For an error handler: what it handles."""
+    limit: TimeoutPolicy | None = None
+    """How long an attempt may take."""
+    cache_key: CacheKey | None = None
+    """Where its writes are cached once it has succeeded."""
     sent: list[Write] = field(default_factory=list)
     """Writes of the parts' code, in the order of the parts: they precede the node's own."""
+    call: TaskCall | None = None
+    """Set where the task is a call by another task's code."""
 
     @property
     def hidden(self) -> bool:
@@ -92,44 +101,70 @@ class Superstep:
         limit: int,
         new_checkpoint_id: NewCheckpointId,
         base_metadata: Mapping[str, Any],
+        next_version: Callable[[Any], Any] = increment,
     ) -> None:
         self.spec = spec
         self.ns = ns
         self.step = -1
+        self.limit = limit
         self.stop = limit
         """The last step that may run."""
-        self.channels: dict[str, BaseChannel] = {n: c.copy() for n, c in spec.channels.items()}
-        self.versions: dict[str, int] = {}
-        self.seen: dict[str, dict[str, int]] = {}
-        self.seen_at_interrupt: dict[str, int] = {}
+        self.channels = channels_from(spec.channels, {})
+        self.versions: dict[str, Any] = {}
+        self.seen: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, Task] = {}
-        self.updated: set[str] = set()
+        self.updated: set[str] | None = set()
+        """Channels that the last writes changed; None where that is not known."""
+        self.next_version = next_version
         self._new_checkpoint_id = new_checkpoint_id
         self.checkpoint_id = new_checkpoint_id(ns, -2)
         self._base_metadata = base_metadata
 
     # --- the start ------------------------------------------------------------------------------
 
-    def apply_input(self, value: Any) -> bool:
-        """Write the input to the input channels. Return False when there is none."""
+    def restore(
+        self,
+        checkpoint: Mapping[str, Any],
+        step: int,
+        histories: Mapping[str, History] = MappingProxyType({}),
+    ) -> None:
+        """Take the state of a checkpoint, the last step of which was ``step``."""
+        self.checkpoint_id = checkpoint["id"]
+        values = checkpoint["channel_values"]
+        self.channels = channels_from(self.spec.channels, values, histories)
+        self.versions = dict(checkpoint["channel_versions"])
+        self.seen = {node: dict(seen) for node, seen in checkpoint["versions_seen"].items()}
+        updated = checkpoint.get("updated_channels")
+        self.updated = set(updated) if updated else None
+        self.step = step + 1
+        self.stop = self.step + self.limit + 1
+
+    def input_writes(self, value: Any) -> list[Write]:
+        """Return the writes of the input to the input channels: none for None."""
         keys = self.spec.input_channels
         if value is None:
-            return False
+            return []
         if isinstance(keys, str):
-            writes: list[Write] = [(keys, value)]
-        elif isinstance(value, Mapping):
-            writes = [(c, v) for c, v in value.items() if c in keys]
-            for name in value.keys() - set(keys):
-                logger.warning("input key %r is none of the graph's input channels", name)
-        else:
+            return [(keys, value)]
+        if not isinstance(value, Mapping):
             raise TypeError(f"the graph's input must be a dict, got {type(value).__name__}")
-        if not writes:
-            return False
-        self.apply((TaskWrites((), k.INPUT, writes, ()),))
-        self._advance()
-        return True
+        for name in value.keys() - set(keys):
+            logger.warning("input key %r is none of the graph's input channels", name)
+        return [(c, v) for c, v in value.items() if c in keys]
 
-    def _advance(self) -> None:
+    def apply_input(self, writes: Sequence[Write]) -> None:
+        """Write the input. Tasks that an earlier run left behind are given up for it."""
+        left = [TaskWrites(t.path[:3], t.name, (), t.triggers) for t in self.prepare()]
+        self.apply((*left, TaskWrites((), k.INPUT, writes, ())))
+
+    def apply_loose(self, writes: Sequence[Write]) -> None:
+        """Apply writes that belong to no step: those of a ``Command`` given as input."""
+        before = self.updated
+        self.apply((TaskWrites((), k.INPUT, writes, ()),))
+        self.updated = None if before is None else before | (self.updated or set())
+
+    def advance(self) -> None:
+        """Go on to the next step, behind a checkpoint with an id of its own."""
         self.checkpoint_id = self._new_checkpoint_id(self.ns, self.step)
         self.step += 1
 
@@ -158,7 +193,12 @@ class Superstep:
                 )
                 continue
             yield self._task(
-                node, (k.PUSH, index, False), (k.PUSH,), (k.PUSH, str(index)), send.arg
+                node,
+                (k.PUSH, index, False),
+                (k.PUSH,),
+                (k.PUSH, str(index)),
+                send.arg,
+                send.timeout,
             )
 
     def _pulled(self) -> Iterable[Task]:
@@ -166,7 +206,7 @@ class Superstep:
             by_trigger = self.spec.trigger_to_nodes
             names: Iterable[str] = sorted({n for c in self.updated for n in by_trigger.get(c, ())})
         else:
-            names = sorted(self.spec.nodes) if self.versions else ()
+            names = self.spec.nodes if self.versions else ()
         for name in names:
             node = self.spec.nodes[name]
             if self._triggered(node) and self._readable(node):
@@ -175,11 +215,19 @@ class Superstep:
 
     def _triggered(self, node: NodeSpec) -> bool:
         seen = self.seen.get(node.name, {})
+        null = self._null_version
         return any(
-            self.versions.get(c, 0) > seen.get(c, 0) and self.channels[c].is_available()
+            self.versions.get(c, null) > seen.get(c, null) and self.channels[c].is_available()
             for c in node.triggers
             if c in self.channels
         )
+
+    @property
+    def _null_version(self) -> Any:
+        """The version that is older than any: savers have versions of a type of their own."""
+        for version in self.versions.values():
+            return type(version)()
+        return 0
 
     def _readable(self, node: NodeSpec) -> bool:
         keys = node.channels
@@ -194,6 +242,7 @@ class Superstep:
         triggers: tuple[str, ...],
         id_parts: tuple[str, ...],
         value: Any,
+        limit: TimeoutPolicy | None = None,
     ) -> Task:
         parent_ns = f"{self.ns}{k.NS_SEP}{node.name}" if self.ns else node.name
         identity = task_id(self.checkpoint_id, parent_ns, str(self.step), node.name, *id_parts)
@@ -217,6 +266,7 @@ class Superstep:
             metadata=metadata,
             input=value,
             pulled=path[0] == k.PULL,
+            limit=limit or node.timeout,
         )
 
     # --- reading --------------------------------------------------------------------------------
@@ -246,10 +296,9 @@ class Superstep:
     # --- the end of a step ----------------------------------------------------------------------
 
     def finish_step(self) -> list[Write]:
-        """Apply the writes of all tasks and advance. Return them, in the order applied."""
+        """Apply the writes of all tasks. Return them, in the order applied."""
         done = [TaskWrites(t.path[:3], t.name, t.writes, t.triggers) for t in self.tasks.values()]
         self.apply(done)
-        self._advance()
         return [w for t in done for w in t.writes]
 
     def apply(self, tasks: Sequence[TaskWrites]) -> None:
@@ -262,7 +311,7 @@ class Superstep:
         for t in ordered:
             seen = self.seen.setdefault(t.name, {})
             seen.update((c, self.versions[c]) for c in t.triggers if c in self.versions)
-        version = max(self.versions.values(), default=0) + 1
+        version = self.next_version(max(self.versions.values(), default=None))
         for name in {c for t in ordered for c in t.triggers if c in self.channels}:
             if self.channels[name].consume():
                 self.versions[name] = version
@@ -324,6 +373,7 @@ class Superstep:
 
     def stops_at(self, nodes: Sequence[str] | Literal["*"], tasks: Iterable[Task]) -> bool:
         """Whether a breakpoint of ``nodes`` holds for these tasks."""
-        if not any(v > self.seen_at_interrupt.get(c, 0) for c, v in self.versions.items()):
+        seen, null = self.seen.get(k.INTERRUPT, {}), self._null_version
+        if not any(v > seen.get(c, null) for c, v in self.versions.items()):
             return False
         return any((not t.hidden) if nodes == "*" else (t.name in nodes) for t in tasks)

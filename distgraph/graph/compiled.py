@@ -10,6 +10,10 @@ from typing_extensions import TypeVar
 
 from distgraph._config import merge_configs
 from distgraph.engine.spec import GraphProgram, GraphSpec
+from distgraph.graph.anatomy import Anatomy
+from distgraph.graph.clearing import CacheMethods
+from distgraph.graph.piping import RunnableMethods, count_as_runnable
+from distgraph.graph.states import StateMethods
 from distgraph.run import RunMethods
 
 if TYPE_CHECKING:
@@ -27,7 +31,14 @@ InputT = TypeVar("InputT", default=StateT)
 OutputT = TypeVar("OutputT", default=StateT)
 
 
-class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT]):
+class CompiledStateGraph(
+    RunMethods,
+    StateMethods,
+    Anatomy,
+    CacheMethods,
+    RunnableMethods,
+    Generic[StateT, ContextT, InputT, OutputT],
+):
     """A graph that can run. ``StateGraph.compile`` makes it.
 
     Attributes:
@@ -50,6 +61,7 @@ class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT])
         backend: Any = None,
         checkpointer: Any = None,
         store: Any = None,
+        cache: Any = None,
         debug: bool = False,
         output_mapper: Callable[[Any], Any] | None = None,
         state_mapper: Callable[[Any], Any] | None = None,
@@ -61,11 +73,13 @@ class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT])
         self.backend = backend
         self.checkpointer = checkpointer
         self.store = store
+        self.cache = cache
         self.debug = debug
         self.output_mapper = output_mapper
         self.state_mapper = state_mapper
         self.config: dict[str, Any] = {}
         self._blob: ProgramBlob | None = None
+        count_as_runnable(type(self))
 
     @property
     def blob(self) -> ProgramBlob:
@@ -77,7 +91,7 @@ class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT])
         return self._blob
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_blob": None}
+        return {**self.__dict__, "_blob": None, "_inner": None}
 
     @property
     def context_schema(self) -> Any:
@@ -89,13 +103,6 @@ class CompiledStateGraph(RunMethods, Generic[StateT, ContextT, InputT, OutputT])
         bound = copy.copy(self)
         bound.config = merge_configs(merge_configs(self.config, config), kwargs)
         return bound
-
-    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        """Return the graph's name, with ``suffix`` appended where one is given."""
-        base = name or self.name
-        if not suffix:
-            return base
-        return f"{base}{suffix}" if base[0].isupper() else f"{base}_{suffix.lower()}"
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False

@@ -31,6 +31,7 @@ from distgraph.engine.spec import (
 from distgraph.graph.branch import Branch, BranchWriter
 from distgraph.graph.node import FunctionNode, RunnableNode
 from distgraph.graph.schema import SchemaMapper, mapper_of
+from distgraph.graph.subgraphs import find_graph, graph_or_action
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.types import Send
 
@@ -47,8 +48,10 @@ def build(
     *,
     name: str,
     store: Any,
+    cache: Any,
     interrupt_before: Interrupts,
     interrupt_after: Interrupts,
+    persistence: bool | None,
 ) -> tuple[GraphSpec, GraphProgram]:
     """Return the driver's and the workers' half of a validated builder."""
     mappers = _Mappers(builder)
@@ -82,6 +85,8 @@ def build(
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
         trigger_to_nodes={k: tuple(v) for k, v in triggers.items()},
+        persistence=persistence,
+        cached=cache is not None,
     )
     program = GraphProgram(
         spec=spec,
@@ -89,12 +94,18 @@ def build(
         subgraphs=children,
         context_schema=builder.context_schema,
         store=store,
+        cache=cache,
     )
     return spec, program
 
 
 def labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> GraphProgram:
-    """Give every node of a subgraph the metadata that ``with_config`` has set on it."""
+    """Return the program of a graph as that of a subgraph: it uses its parent's store.
+
+    Every node gets the metadata that ``with_config`` has set on the graph.
+    """
+    if program.store is not None:
+        program = replace(program, store=None)
     if not metadata:
         return program
     inner = {key: labelled(child, metadata) for key, child in program.subgraphs.items()}
@@ -184,7 +195,13 @@ def _node_spec(
         is_async=node.is_async,
         ray_options=node.ray_options,
         subgraph=children[key].spec if key in children else None,
+        keeps_graph=find_graph(graph_or_action(node)) is not None,
         split=split_of(node.bound, node.ray_options, key),
+        retry=node.retry_policy or (),
+        timeout=node.timeout,
+        cache=node.cache_policy,
+        identity=node.identity if node.cache_policy is not None else "__dynamic__",
+        error_handler=node.error_handler_node,
     )
 
 
@@ -232,6 +249,7 @@ def _program(
         else any(branch.path.is_async for branch in branches.values()),
         part=None if bound is None else getattr(bound.action, "distgraph_part", None),
         user_writers=bool(branches),
+        trace=None if key == START else builder.nodes[key].trace_policy,
     )
 
 

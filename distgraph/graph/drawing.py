@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distgraph.constants import END, START
 from distgraph.errors import UnsupportedError
+from distgraph.graph.node import FunctionNode, is_runnable
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
@@ -22,22 +23,35 @@ class DrawableNode:
 
     id: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    kind: tuple[str, ...] | None = None
+    """Module and class of what runs there; None where nothing does."""
 
     @property
     def name(self) -> str:
         """The node's name in its own graph."""
         return self.id.rsplit(":", 1)[-1]
 
+    @property
+    def data(self) -> None:
+        """What LangChain's own nodes hold here is not kept."""
 
-@dataclass(frozen=True)
-class DrawableEdge:
-    """One edge, between node ids."""
+    def copy(self, *, id: str | None = None, name: str | None = None) -> DrawableNode:
+        """Return the node under another id, as LangChain asks for it."""
+        return self if id is None else replace(self, id=id)
+
+
+class DrawableEdge(NamedTuple):
+    """One edge, between node ids. Equal to LangChain's ``Edge`` with the same fields."""
 
     source: str
     target: str
     data: str | None = None
     """Label."""
     conditional: bool = False
+
+    def copy(self, *, source: str | None = None, target: str | None = None) -> DrawableEdge:
+        """Return the edge between other nodes, as LangChain asks for it."""
+        return self._replace(source=source or self.source, target=target or self.target)
 
 
 @dataclass
@@ -95,10 +109,16 @@ class DrawableGraph:
         return self.draw_mermaid_png()
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the nodes and edges as lists of dicts, metadata as the user gave it."""
+        """Return the nodes and edges as lists of dicts, metadata as the user gave it.
+
+        The form is that of LangChain's graphs: what tools that show these read.
+        """
         nodes: list[dict[str, Any]] = []
         for node in self.nodes.values():
-            nodes.append({"id": node.id, "name": node.name})
+            nodes.append({"id": node.id})
+            if node.kind is not None:
+                data = {"id": list(node.kind), "name": node.id}
+                nodes[-1] |= {"type": "runnable", "data": data}
             if node.metadata:
                 nodes[-1]["metadata"] = dict(node.metadata)
         edges: list[dict[str, Any]] = []
@@ -118,6 +138,25 @@ class DrawableGraph:
         """Return the only node that no edge leaves, None if there is not exactly one."""
         return self._only({edge.source for edge in self.edges if edge.source != edge.target})
 
+    def trim_first_node(self) -> None:
+        """Leave out the first node, if another one is the first then: within a larger drawing."""
+        self._trim(
+            self.first_node(), [edge.source for edge in self.edges], DrawableGraph.first_node
+        )
+
+    def trim_last_node(self) -> None:
+        """Leave out the last node, if another one is the last then."""
+        targets = [edge.target for edge in self.edges]
+        self._trim(self.last_node(), targets, DrawableGraph.last_node)
+
+    def _trim(self, node: DrawableNode | None, ends: list[str], new_end: Any) -> None:
+        if node is None or ends.count(node.id) != 1:
+            return
+        edges = [edge for edge in self.edges if node.id not in (edge.source, edge.target)]
+        nodes = {key: other for key, other in self.nodes.items() if other is not node}
+        if new_end(DrawableGraph(nodes, edges)) is not None:
+            self.nodes, self.edges = nodes, edges
+
     def _only(self, others: set[str]) -> DrawableNode | None:
         found = [node for node in self.nodes.values() if node.id not in others]
         return found[0] if len(found) == 1 else None
@@ -129,9 +168,9 @@ class DrawableGraph:
 def drawable(graph: CompiledStateGraph, *, xray: int | bool) -> DrawableGraph:
     """Return the nodes and edges of a compiled graph, the inside of subgraphs by ``xray``."""
     builder = graph.builder
-    drawn = DrawableGraph({START: DrawableNode(START)})
+    drawn = DrawableGraph({START: DrawableNode(START, kind=_path(FunctionNode))})
     for name, node in builder.nodes.items():
-        drawn.nodes[name] = DrawableNode(name, _metadata(graph, name, node))
+        drawn.nodes[name] = DrawableNode(name, _metadata(graph, name, node), _kind(node))
     seen: set[tuple[str, str]] = set()
     for edge in _edges(builder):
         if (edge.source, edge.target) not in seen:
@@ -141,10 +180,23 @@ def drawable(graph: CompiledStateGraph, *, xray: int | bool) -> DrawableGraph:
         drawn.nodes[END] = DrawableNode(END)
     if xray:
         deeper = xray if xray is True else xray - 1
-        for name, node in builder.nodes.items():
-            if node.subgraph is not None:
-                _expand(drawn, name, node.subgraph.get_graph(xray=deeper))
+        for name, inner in graph.get_subgraphs():
+            _expand(drawn, name, inner.get_graph(xray=deeper))
     return drawn
+
+
+def _kind(node: Any) -> tuple[str, ...]:
+    if node.subgraph is not None:
+        return _path(type(node.subgraph))
+    action = getattr(node.bound, "action", None)
+    if is_runnable(action):
+        named = getattr(action, "lc_id", None)
+        return tuple(named()) if named else _path(type(action))
+    return _path(FunctionNode)
+
+
+def _path(cls: type) -> tuple[str, ...]:
+    return (*cls.__module__.split("."), cls.__name__)
 
 
 def _metadata(graph: CompiledStateGraph, name: str, node: Any) -> dict[str, Any]:
@@ -183,12 +235,54 @@ def _edges(builder: StateGraph) -> list[DrawableEdge]:
         targets = node.ends
         pairs = targets.items() if isinstance(targets, Mapping) else ((end, end) for end in targets)
         chosen.extend(_conditional(name, end, label) for end, label in pairs)
+    drawn = [*plain, *chosen]
+    outer = [edge for edge in plain if edge.target == END]
+    sources = {edge.source for edge in drawn}
+    for name in (n for n, s in builder.nodes.items() if not (n in sources or s.is_error_handler)):
+        # a deferred node waits for all paths that it does not begin
+        waiting = [n for n in _deferred(builder) if name not in _reached(drawn, n)]
+        chosen += [DrawableEdge(name, later, None, True) for later in waiting]
+        outer += [] if waiting else [DrawableEdge(name, END)]
     inner = [edge for edge in plain if edge.target != END] + chosen
     inner.sort(key=lambda e: (e.source, e.target, e.conditional, e.data or ""))
-    sources = {edge.source for edge in (*plain, *chosen)}
-    outer = [edge for edge in plain if edge.target == END]
-    outer += [DrawableEdge(name, END) for name in builder.nodes if name not in sources]
+    if not any(edge.target == END for edge in (*inner, *outer)):
+        outer = _exit(inner)
     return inner + sorted(outer, key=lambda e: e.source)
+
+
+def _deferred(builder: StateGraph) -> list[str]:
+    return [name for name, node in builder.nodes.items() if node.defer]
+
+
+def _reached(edges: list[DrawableEdge], start: str) -> set[str]:
+    """Return the nodes that paths from ``start`` lead to, itself included."""
+    reached: set[str] = set()
+    following = {start}
+    while following - reached:
+        reached |= following
+        following = {edge.target for edge in edges if edge.source in reached}
+    return reached
+
+
+_ENDLESS = 250
+"""Supersteps after which LangGraph's drawing gives a graph without an end an exit."""
+
+
+def _exit(edges: list[DrawableEdge]) -> list[DrawableEdge]:
+    """Return the exit of a graph that has none: where LangGraph draws it, if anywhere."""
+    current: set[str] = {START}
+    visited: set[str] = set()
+    for _ in range(_ENDLESS):
+        following = {
+            edge.target
+            for edge in edges
+            if edge.source in current and (edge.source not in visited or not edge.conditional)
+        }
+        visited |= current
+        if not following:
+            break
+        current = following
+    return [DrawableEdge(name, END, None, True) for name in current if len(current) == 1]
 
 
 def _conditional(source: str, target: str, label: Any) -> DrawableEdge:
@@ -210,15 +304,14 @@ def _expand(drawn: DrawableGraph, name: str, inner: DrawableGraph) -> None:
     for node in inner.nodes.values():
         drawn.nodes[prefix + node.id] = replace(node, id=prefix + node.id)
     drawn.edges = [
-        replace(
-            edge,
+        edge._replace(
             source=prefix + last.id if edge.source == name else edge.source,
             target=prefix + first.id if edge.target == name else edge.target,
         )
         for edge in drawn.edges
     ]
     drawn.edges += [
-        replace(edge, source=prefix + edge.source, target=prefix + edge.target)
+        edge._replace(source=prefix + edge.source, target=prefix + edge.target)
         for edge in inner.edges
     ]
 

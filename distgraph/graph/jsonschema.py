@@ -1,28 +1,112 @@
-"""JSON schemas of a graph's input and output, by pydantic."""
+"""Schemas of a graph's input, output and context, by pydantic."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import types
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+from typing_extensions import is_typeddict
 
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from distgraph.graph.state import StateGraph
 
-__all__ = ("json_schema",)
+__all__ = ("context_json_schema", "json_schema", "schema_model")
 
 
 def json_schema(builder: StateGraph, schema: Any, title: str) -> dict[str, Any]:
     """Return the JSON schema of one of a graph's schemas.
 
+    A pydantic model or TypedDict gives its own. Of a dataclass or another class, keys without a
+    default are required unless they may be None, as in LangGraph.
+
     Raises:
         MissingExtraError: pydantic is not installed.
     """
-    try:
-        from pydantic import TypeAdapter
-    except ImportError as error:
-        raise MissingExtraError("JSON schemas need pydantic: pip install pydantic") from error
-    made: dict[str, Any] = TypeAdapter(schema).json_schema()
-    if builder.schemas[schema].is_root:
-        made.setdefault("title", title)
+    made: dict[str, Any]
+    read = builder.schemas[schema]
+    if read.is_root or is_typeddict(schema) or hasattr(schema, "model_json_schema"):
+        made = _pydantic().TypeAdapter(schema).json_schema()
+        if read.is_root:
+            made.setdefault("title", title)
+        return made
+    made = schema_model(builder, schema, title).model_json_schema()
     return made
+
+
+def schema_model(builder: StateGraph, schema: Any, title: str) -> Any:
+    """Return a pydantic model of one of a graph's schemas: the schema itself where it is one.
+
+    Raises:
+        MissingExtraError: pydantic is not installed.
+    """
+    pydantic = _pydantic()
+    if hasattr(schema, "model_json_schema"):
+        return schema
+    read = builder.schemas[schema]
+    if read.is_root:
+        return root_model(schema, title)
+    fields: dict[str, Any] = {
+        key: (channel.typ, _default(schema, key, channel.typ))
+        for key, channel in read.channels.items()
+    }
+    return pydantic.create_model(title, **fields)
+
+
+def root_model(value: Any, title: str) -> Any:
+    """Return a pydantic model of a single value.
+
+    Raises:
+        MissingExtraError: pydantic is not installed.
+    """
+    return type(title, (_pydantic().RootModel[value],), {"__module__": __name__})
+
+
+def context_json_schema(schema: Any) -> dict[str, Any] | None:
+    """Return the JSON schema of a graph's context, None without one.
+
+    Raises:
+        MissingExtraError: pydantic is not installed.
+        ValueError: It is neither a pydantic model, nor a dataclass or TypedDict.
+    """
+    if schema is None:
+        return None
+    fit = is_typeddict(schema) or dataclasses.is_dataclass(schema)
+    if not (fit or hasattr(schema, "model_json_schema")):
+        raise ValueError(
+            f"context_schema {schema!r} has no JSON schema: make it a pydantic model, a dataclass "
+            "or a TypedDict"
+        )
+    made: dict[str, Any] = _pydantic().TypeAdapter(schema).json_schema()
+    return made
+
+
+def _pydantic() -> Any:
+    try:
+        import pydantic
+    except ImportError as error:
+        raise MissingExtraError("schemas need pydantic: pip install pydantic") from error
+    return pydantic
+
+
+def _default(schema: Any, key: str, annotation: Any) -> Any:
+    """Return a key's default, ``...`` where one has to be given."""
+    if dataclasses.is_dataclass(schema):
+        field = next((f for f in dataclasses.fields(schema) if f.name == key), None)
+        if field is not None and field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+        if field is not None and field.default is not dataclasses.MISSING:
+            return field.default
+    return None if _optional(annotation) else ...
+
+
+def _optional(annotation: Any) -> bool:
+    """Return whether None is among the values of an annotation."""
+    if annotation is None or annotation is type(None):
+        return True
+    args = get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _optional(args[0])
+    return get_origin(annotation) in (Union, types.UnionType) and any(map(_optional, args))

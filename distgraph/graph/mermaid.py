@@ -66,9 +66,9 @@ def _box(
         for node in graph.nodes.values():
             if _parent(node.id) == prefix:
                 yield "\t" + _node(node)
-    for edge in graph.edges:
-        if _common(edge) == prefix:
-            yield f"\t{_id(edge.source)}{_arrow(edge, words)}{_id(edge.target)};"
+    here = [edge for edge in graph.edges if _common(edge) == prefix]
+    for edge in sorted(here, key=lambda edge: edge.source == edge.target):
+        yield f"\t{_id(edge.source)}{_arrow(edge, words)}{_id(edge.target)};"
     for inner in dict.fromkeys(_parent(name) for name in graph.nodes):
         if inner and _parent(inner) == prefix:
             name = inner.rpartition(":")[2]

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from distgraph.errors import MissingExtraError
 
-__all__ = ("REMOVE_ALL_MESSAGES", "MessagesState", "add_messages")
+__all__ = ("REMOVE_ALL_MESSAGES", "MessagesState", "add_messages", "push_message")
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """Id of a ``RemoveMessage`` (or a dict of role "remove") that drops all messages before it."""
@@ -209,3 +209,43 @@ class MessagesState(TypedDict):
     """A state with one key, a conversation; derive from it to add more."""
 
     messages: Annotated[list[Any], add_messages]
+
+
+def push_message(message: Any, *, state_key: str | None = "messages") -> Any:
+    """Emit a message in stream mode ``messages`` now, and write it to the state.
+
+    To be called in a node, or in what a node calls. Needs langchain-core.
+
+    Args:
+        message: A LangChain message, or what can be made one; it needs an id.
+        state_key: State key to write it to; None emits it only.
+
+    Returns:
+        The message as a LangChain message.
+
+    Raises:
+        ValueError: The message has no id.
+        RuntimeError: Outside of a run.
+        MissingExtraError: langchain-core is not installed.
+
+    Source: the function of the same name of LangGraph.
+    """
+    from distgraph.worker.context import current_task
+
+    task = current_task("push_message")
+    if not _has_langchain():
+        raise MissingExtraError(
+            "push_message needs langchain-core: pip install 'distgraph[langchain]'"
+        )
+    from langchain_core.messages import convert_to_messages
+
+    (pushed,) = convert_to_messages([message])
+    if pushed.id is None:
+        raise ValueError("Message ID is required: give the message an id, such as str(uuid4())")
+    callbacks = task.config["callbacks"]
+    for handler in getattr(callbacks, "handlers", callbacks) or ():
+        if hasattr(handler, "show_message"):
+            handler.show_message(pushed, task.config["metadata"])
+    if state_key:
+        task.sent.append((state_key, pushed))
+    return pushed

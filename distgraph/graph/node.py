@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, Protocol
 
+from distgraph._loaded import loaded
 from distgraph.errors import InvalidUpdateError
 from distgraph.worker.pooled import Pooled
 
 __all__ = ("FunctionNode", "NodeContext", "RunnableNode", "bind", "is_runnable", "user_function")
 
-INJECTED = ("config", "writer", "store", "runtime", "previous")
+INJECTED = ("config", "writer", "store", "runtime", "previous", "error")
 """Parameter names that receive a part of the context."""
 
 _EXPECTED = {
@@ -36,8 +36,8 @@ class NodeContext(Protocol):
 
 def is_runnable(value: Any) -> bool:
     """Return whether a value is a LangChain ``Runnable``; never imports LangChain."""
-    base = sys.modules.get("langchain_core.runnables.base")
-    return base is not None and isinstance(value, base.Runnable)
+    runnable = loaded("langchain_core.runnables.base", "Runnable")
+    return runnable is not None and isinstance(value, runnable)
 
 
 def user_function(action: Any) -> Callable[..., Any] | None:
@@ -83,7 +83,7 @@ def _injected(action: Any, what: str) -> tuple[str, ...]:
         and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         and p.name != first
         and p.name not in fixed
-        and _wants(p)
+        and wants_injection(p)
     )
     try:
         signature.bind(None, **dict.fromkeys(names))
@@ -96,9 +96,11 @@ def _injected(action: Any, what: str) -> tuple[str, ...]:
     return names
 
 
-def _wants(parameter: inspect.Parameter) -> bool:
+def wants_injection(parameter: inspect.Parameter) -> bool:
     """Return whether a parameter of an injected name is meant, not one that is only called so."""
     annotation, default = parameter.annotation, parameter.default
+    if parameter.name == "error":  # a name that others use
+        return "NodeError" in str(annotation)
     if parameter.name not in _EXPECTED or annotation is inspect.Parameter.empty:
         return True
     if default is inspect.Parameter.empty or default is None:

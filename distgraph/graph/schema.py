@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from distgraph._keys import ROOT
+from distgraph._loaded import loaded
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate
+from distgraph.channels.delta import DeltaChannel
 from distgraph.channels.last_value import LastValue
 from distgraph.managed import ManagedKind, managed_kind
 
@@ -116,6 +117,8 @@ def _channel(key: str, annotation: Any, schema: str) -> BaseChannel:
 
 def _declared(annotation: Any) -> BaseChannel | None:
     for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, DeltaChannel):
+            return item.of_type(annotation.__origin__)
         if isinstance(item, BaseChannel):
             return item.copy()
         if isinstance(item, type) and issubclass(item, BaseChannel):
@@ -157,8 +160,8 @@ class SchemaMapper:
 
 
 def _is_pydantic(cls: Any) -> bool:
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+    model = loaded("pydantic", "BaseModel") if isinstance(cls, type) else None
+    return model is not None and issubclass(cls, model)
 
 
 def mapper_of(schema: Any, keys: Sequence[str]) -> SchemaMapper | None:

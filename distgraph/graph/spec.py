@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from distgraph.backends import backend_name
+from distgraph.engine.caching import identity_of
 from distgraph.errors import UnsupportedError
 from distgraph.graph.node import FunctionNode, RunnableNode, is_runnable, user_function
 from distgraph.graph.schema import has_fields
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 __all__ = (
     "StateNodeSpec",
     "infer",
     "node_name",
     "refuse_config",
-    "refuse_memory_store",
+    "refuse_idle_timeout",
     "refuse_unsupported",
 )
 
@@ -39,11 +40,26 @@ class StateNodeSpec:
     """Where a ``Command`` of the node may lead; a mapping gives the labels of the drawing."""
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     subgraph: CompiledStateGraph | None = None
+    retry_policy: tuple[RetryPolicy, ...] | None = None
+    cache_policy: CachePolicy | None = None
+    timeout: TimeoutPolicy | None = None
+    error_handler_node: str | None = None
+    """Name of the node that handles its failures."""
+    trace_policy: TracePolicy | None = None
+    is_error_handler: bool = False
+    """Whether it is such a node: it runs only when another fails."""
 
     @property
     def is_async(self) -> bool:
         """Whether the node's function is a coroutine function."""
         return self.bound is not None and self.bound.is_async
+
+    @property
+    def identity(self) -> str:
+        """Under which its results are cached: as in LangGraph, the place of a plain function."""
+        if self.bound is None or self.is_async:
+            return "__dynamic__"
+        return identity_of(self.bound.action)
 
 
 @dataclass(frozen=True)
@@ -68,18 +84,16 @@ def refuse_unsupported(where: str, **options: Any) -> None:
             )
 
 
-def refuse_memory_store(where: str, store: Any, backend: Any) -> None:
-    """Refuse a store in memory where nodes run in other processes: each would get a copy.
+def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: bool) -> None:
+    """Refuse an idle timeout of a graph that becomes a node.
 
     Raises:
-        UnsupportedError: The backend is Ray, and the store is an ``InMemoryStore``.
+        UnsupportedError: Its nodes run anywhere: nobody hears of all that they do.
     """
-    names = {base.__name__ for base in type(store).__mro__}
-    if "InMemoryStore" in names and backend_name(backend) == "ray":
+    if is_graph and timeout is not None and timeout.idle_timeout is not None:
         raise UnsupportedError(
-            f"{where}: an InMemoryStore lives in one process, and every worker would write to a "
-            "copy of its own. Use a store that all of them reach, such as PostgresStore, or "
-            'backend="local"'
+            f"{where} is a graph, and cannot have an idle_timeout: its nodes are tasks of their "
+            "own. Give idle_timeout to those, or this node a run_timeout"
         )
 
 

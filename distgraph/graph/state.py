@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from distgraph._keys import NS_END, NS_SEP, ROOT
+from distgraph._loaded import loaded
 from distgraph.backends import backend_name
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.last_value import LastValue
@@ -23,13 +24,14 @@ from distgraph.graph.compiled import (
 )
 from distgraph.graph.compiling import build
 from distgraph.graph.node import FunctionNode, RunnableNode, bind
+from distgraph.graph.policies import NodeDefaults, handler_spec, node_policies
 from distgraph.graph.schema import Schema, mapper_of, read_schema
 from distgraph.graph.spec import (
     StateNodeSpec,
     infer,
     node_name,
     refuse_config,
-    refuse_memory_store,
+    refuse_idle_timeout,
     refuse_unsupported,
 )
 from distgraph.managed import ManagedKind
@@ -90,6 +92,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.managed = {}
         self.schemas = {}
         self.compiled = False
+        self._defaults = NodeDefaults()
         self.state_schema: Any = state_schema
         self.context_schema: Any = context_schema
         self.input_schema: Any = input_schema or state_schema
@@ -139,18 +142,26 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         error_handler: Any = None,
         timeout: Any = None,
     ) -> Self:
-        """Set policies for every node that has none of its own.
+        """Set policies for every node that has none of its own, whenever it is added.
+
+        Retries and timeouts hold for error handlers too. Subgraphs do not inherit any of them.
+
+        Args:
+            retry_policy, cache_policy, error_handler, timeout: As ``add_node`` takes them.
 
         Raises:
-            UnsupportedError: This version cannot honour the policy.
+            TypeError, ValueError: A policy is invalid.
         """
-        refuse_unsupported(
-            "set_node_defaults",
-            retry_policy=retry_policy,
-            cache_policy=cache_policy,
-            error_handler=error_handler,
-            timeout=timeout,
-        )
+        retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
+        defaults = self._defaults
+        if retry is not None:
+            defaults.retry_policy = retry
+        if cache is not None:
+            defaults.cache_policy = cache
+        if limit is not None:
+            defaults.timeout = limit
+        if error_handler is not None:
+            defaults.error_handler = error_handler
         return self
 
     def add_node(
@@ -181,7 +192,16 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             metadata: Goes into the metadata of the node's runs.
             input_schema: What the node reads. Default: the annotation of its first parameter, else
                 the graph's state.
-            retry_policy, cache_policy, error_handler, timeout, trace_policy: Not in this version.
+            retry_policy: When a failed attempt is followed by another: a ``RetryPolicy``, or
+                several, of which the first that names the error decides.
+            cache_policy: When results are taken from the cache given to ``compile``.
+            error_handler: Runs in the same superstep when the node has failed for good. It takes
+                what the node took, and the failure in a parameter ``error: NodeError``; what it
+                returns counts in the node's place.
+            timeout: How long an attempt may take: seconds, a ``timedelta``, or a
+                ``TimeoutPolicy``. It then fails with ``NodeTimeoutError``.
+            trace_policy: What tracers among the callbacks are told in place of the node's input
+                and output.
             destinations: Where a ``Command`` of the node may lead, for drawing: names, or a dict
                 of names to labels. Default: ``-> Command[Literal[...]]``.
             ray_options: Where its attempts run: ``num_cpus``, ``num_gpus``, ``memory`` (bytes),
@@ -193,7 +213,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: The name is taken, reserved or holds ``|`` or ``:``; the action cannot be
                 called with the state alone; ``ray_options`` is invalid.
             TypeError: The action cannot be called.
-            UnsupportedError: A policy that this version cannot honour.
+            UnsupportedError: A graph is given an idle timeout.
         """
         if not isinstance(node, str):
             if action is not None:
@@ -206,18 +226,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         action = _distributed(action)
         self._changing("a node")
         where = f"Node `{node}`"
-        refuse_unsupported(
-            where,
-            retry_policy=retry_policy,
-            cache_policy=cache_policy,
-            error_handler=error_handler,
-            timeout=timeout,
-            trace_policy=trace_policy,
-        )
+        retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
         if subgraph is not None:
             refuse_config(where, subgraph.config)
+            refuse_idle_timeout(where, limit, is_graph=True)
         if subgraph is None:
             bound, described = _bound(action, options, where)
             resolve(options, bound.is_async, node)
@@ -235,15 +249,30 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ends = inferred.ends if inferred else ()
         if own_schema is not None:
             self._add_schema(own_schema)
+        schema = own_schema or self.state_schema
+        handler = None
+        if error_handler is not None:
+            handler = f"__error_handler__{node}"
+            if handler in self.nodes:
+                raise ValueError(
+                    f"Auto-generated error handler node `{handler}` already exists. Give your node "
+                    "another name"
+                )
+            self.nodes[handler] = handler_spec(handler, error_handler, schema)
         self.nodes[node] = StateNodeSpec(
             name=node,
             bound=bound,
-            input_schema=own_schema or self.state_schema,
+            input_schema=schema,
             metadata=None if metadata is None else dict(metadata),
             defer=defer,
             ends=dict(ends) if isinstance(ends, Mapping) else tuple(ends),
             ray_options=options,
             subgraph=subgraph,
+            retry_policy=retry,
+            cache_policy=cache,
+            timeout=limit,
+            error_handler_node=handler,
+            trace_policy=trace_policy,
         )
         return self
 
@@ -408,9 +437,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """Check the graph and make what runs.
 
         Args:
-            checkpointer: None or False; others are not in this version.
-            cache: Not in this version.
-            store: What nodes receive as ``store``; one in memory only with ``backend="local"``.
+            checkpointer: A saver of ``langgraph-checkpoint``: every run then needs a
+                ``thread_id``. For a subgraph: None goes on from its interrupts by its parent's
+                saver, True keeps one history for all calls, False saves nothing.
+            cache: Where results of nodes with a ``cache_policy`` are kept: a ``BaseCache`` of
+                ``langgraph-checkpoint``. Each graph has its own; subgraphs inherit none.
+            store: What nodes receive as ``store``: one object, wherever they run.
             interrupt_before: Nodes to stop before, or "*" for all.
             interrupt_after: Nodes to stop after, or "*" for all.
             debug: Print the stream of every run.
@@ -422,18 +454,32 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: The graph is not complete; see ``validate``.
             UnsupportedError: An option that this version cannot honour.
         """
-        refuse_unsupported(
-            "compile",
-            checkpointer=None if checkpointer is False else checkpointer,
-            cache=cache,
-            transformers=transformers,
-        )
-        refuse_memory_store("compile", store, backend)
+        if checkpointer is not None and not isinstance(checkpointer, bool):
+            from distgraph.persistence import check
+
+            check(checkpointer, "checkpointer", backend_name(backend))
+        refuse_unsupported("compile", transformers=transformers)
+        if cache is not None:
+            from distgraph.persistence import check
+
+            check(cache, "cache", backend_name(backend))
+        if store is not None:
+            from distgraph.persistence import check
+
+            check(store, "store", backend_name(backend))
         before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
         self.validate([n for names in (before, after) if names != "*" for n in names])
         name = name or "LangGraph"
+        resolved = copy.copy(self)
+        resolved.nodes = self._defaults.applied(self.nodes, self.state_schema)
         spec, program = build(
-            self, name=name, store=store, interrupt_before=before, interrupt_after=after
+            resolved,
+            name=name,
+            store=store,
+            cache=cache,
+            interrupt_before=before,
+            interrupt_after=after,
+            persistence=checkpointer if isinstance(checkpointer, bool) else None,
         )
         compiled = CompiledStateGraph(
             builder=self,
@@ -443,6 +489,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             backend=backend,
             checkpointer=checkpointer,
             store=store,
+            cache=cache,
             debug=debug,
             output_mapper=_whole_mapper(self.output_schema, spec.output_channels),
             state_mapper=_whole_mapper(self.state_schema, spec.stream_channels),
@@ -454,8 +501,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
 def _distributed(action: Any) -> Any:
     """Return a graph of ours for one that LangGraph compiled, anything else as it is."""
-    module = sys.modules.get("langgraph.pregel")
-    if module is None or not isinstance(action, module.Pregel):
+    pregel = loaded("langgraph.pregel", "Pregel")
+    if pregel is None or not isinstance(action, pregel):
         return action
     from distgraph.langgraphs.distribute import distribute
 

@@ -33,7 +33,7 @@ def translate_channels(
     managed: dict[str, ManagedKind] = {}
     for key, channel in channels.items():
         if isinstance(channel, Foreign):
-            translated[key] = _translate(channel)
+            translated[key] = _translate(channel, f"{where}: state key {key!r}")
             translated[key].key = key
         elif kind := managed_kind(channel):
             managed[key] = kind
@@ -49,14 +49,22 @@ def translate_channels(
     return translated, managed
 
 
-def _translate(channel: Any) -> BaseChannel:
+def _translate(channel: Any, where: str) -> BaseChannel:
     """Return our channel of the same kind, empty."""
     cls = type(channel)
+    if cls.__name__ != "DeltaChannel" and any(c.__name__ == "DeltaChannel" for c in cls.__mro__):
+        raise UnsupportedError(
+            f"{where} is a {cls.__name__}, derived from DeltaChannel, which distgraph cannot save. "
+            "Use DeltaChannel itself, with a reducer that does what the class does"
+        )
     if not cls.__module__.startswith("langgraph.channels."):
         return ForeignChannel(channel)
     name, typ = cls.__name__, channel.typ
     if name == "BinaryOperatorAggregate":
         return own.BinaryOperatorAggregate(typ, channel.operator)
+    if name == "DeltaChannel":
+        frequency = channel.snapshot_frequency
+        return own.DeltaChannel(channel.reducer, typ, snapshot_frequency=frequency)
     if name in ("EphemeralValue", "UntrackedValue"):
         guarded: Any = getattr(own, name)
         return guarded(typ, channel.guard)  # type: ignore[no-any-return]

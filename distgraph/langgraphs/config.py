@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from distgraph._keys import NS_SEP
-from distgraph.errors import UnsupportedError
+from distgraph._loaded import loaded
 from distgraph.interop import own
 from distgraph.streaming.envelope import Event
 
@@ -31,9 +31,13 @@ SEND = "__pregel_send"
 READ = "__pregel_read"
 CALL = "__pregel_call"
 RUNTIME = "__pregel_runtime"
+NODE_ERROR = "__pregel_node_error"
 SCRATCHPAD = "__pregel_scratchpad"
 STREAM = "__pregel_stream"
 CHECKPOINTER = "__pregel_checkpointer"
+DURABILITY = "__pregel_durability"
+RESUME_MAP = "__pregel_resume_map"
+RESUMING = "__pregel_resuming"
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
 """Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
@@ -42,7 +46,7 @@ and tokens reach it by the writer and the callbacks."""
 
 @dataclass(slots=True)
 class Scratchpad:
-    """A task's counters, and the answers to its interrupts: there are none yet."""
+    """A task's counters, and the answers to its interrupts."""
 
     step: int
     stop: int
@@ -60,15 +64,18 @@ def _scratchpad(task: TaskContext) -> Any:
         step=task.request.step,
         stop=task.request.stop,
         call_counter=itertools.count().__next__,
-        interrupt_counter=itertools.count().__next__,
-        get_null_resume=_no_answer,
-        resume=[],
+        interrupt_counter=task.asked.__next__,
+        get_null_resume=partial(_spare, task),
+        resume=task.answers,
         subgraph_counter=task.children.__next__,
     )
 
 
-def _no_answer(consume: bool = False) -> None:
-    """Return the answer that goes with no interrupt's id."""
+def _spare(task: TaskContext, consume: bool = False) -> Any:
+    """Return the answer that goes with no interrupt's id, None without one."""
+    if not task.spare:
+        return None
+    return task.spare.pop() if consume else task.spare[0]
 
 
 class Stream:
@@ -100,19 +107,33 @@ def offer(task: TaskContext) -> None:
     configurable[SCRATCHPAD] = _scratchpad(task)
     configurable[SEND] = task.sent.extend
     configurable[READ] = reading(task, _read_state(task))
-    configurable[CALL] = partial(_no_call, task.request.node)
-    configurable[CHECKPOINTER] = None
+    configurable[CALL] = partial(_call, task)
+    configurable[CHECKPOINTER] = task.run.saver
+    _offer_standing(task, configurable)
+    if task.request.failed is not None:
+        configurable[NODE_ERROR] = _node_error(task)
     configurable.pop(STREAM, None)  # that of a graph around this one
     if task.run.stream.subgraphs:
         configurable[STREAM] = Stream(task)
 
 
-def _no_call(node: str, func: Any, *args: Any, **kwargs: Any) -> None:
-    raise UnsupportedError(
-        f"node {node!r} called {getattr(func, '__name__', func)!r}, a task of LangGraph's "
-        "functional API, which distgraph cannot run. Call a plain function, or make it a node and "
-        "start it with Send"
-    )
+def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
+    """Tell graphs that the node invokes where the thread stands, and which answers are known."""
+    standing = task.request.standing
+    if standing is None or task.run.saver is None:
+        return
+    configurable["checkpoint_map"] = dict(standing.checkpoint_map)
+    configurable[DURABILITY] = standing.durability
+    if standing.by_id:
+        configurable[RESUME_MAP] = dict(standing.by_id)
+    if standing.resuming is not None:
+        configurable[RESUMING] = standing.resuming
+
+
+def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
+    from distgraph.langgraphs.calls import call
+
+    return call(task, func, input, **options)
 
 
 # --- messages that a node pushes ------------------------------------------------------------------
@@ -176,6 +197,17 @@ def _read_state(task: TaskContext) -> Reader:
     return read
 
 
+def _node_error(task: TaskContext) -> Any:
+    """Return what an error handler handles, in LangGraph's class where that is loaded."""
+    told = task.error
+    cls = loaded("langgraph.errors", "NodeError")
+    if cls is None or told is None:
+        return told
+    from distgraph.langgraphs.either import either
+
+    return cls(told.node, either(told.error))
+
+
 # --- the runtime --------------------------------------------------------------------------------
 
 
@@ -192,6 +224,7 @@ def _runtime(task: TaskContext) -> Any:
         "stream_writer": _writer(task),
         "previous": mine.previous,
         "heartbeat": mine.heartbeat,
+        "control": mine.control,
         "server_info": mine.server_info,
     }
     info = getattr(module, "ExecutionInfo", None)

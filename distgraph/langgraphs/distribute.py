@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from distgraph.backends import backend_name
+from distgraph.backends.caching import caches_of
 from distgraph.graph.compiled import CompiledStateGraph
-from distgraph.graph.spec import refuse_memory_store
 from distgraph.langgraphs.versions import check_version
 from distgraph.worker.context import active_task
 
@@ -70,7 +70,14 @@ def distribute(
     spec, program = translate(graph, options)
     options.check()
     name = backend_name(backend)
-    refuse_memory_store(f"Graph `{spec.name}`", graph.store, backend)
+    if graph.store is not None:
+        from distgraph.persistence import check
+
+        check(graph.store, "store", name)
+    for cache in caches_of(program).values():
+        from distgraph.persistence import check
+
+        check(cache, "cache", name)
     made = DistributedGraph(graph, spec=spec, program=program, backend=backend)
     if graph.config:
         made = made.with_config(graph.config)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distgraph._keys import ROOT
 from distgraph.engine.spec import GraphProgram, GraphSpec
+from distgraph.errors import UnsupportedError
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
+from distgraph.langgraphs.either import caught_as_either
 from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:
+    from distgraph.graph.addressing import Place
+    from distgraph.graph.asking import Steps
     from distgraph.run import _Call
 
-__all__ = ("DistributedGraph",)
+__all__ = ("DistributedGraph", "as_read")
+
+T = TypeVar("T")
 
 
 class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
@@ -28,7 +32,7 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     """
 
     def __init__(
-        self, origin: Any, *, spec: GraphSpec, program: GraphProgram, backend: Any
+        self, origin: Any, *, spec: GraphSpec, program: GraphProgram, backend: Any = None
     ) -> None:
         builder = getattr(origin, "builder", None)
         super().__init__(
@@ -37,7 +41,9 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             program=program,
             name=spec.name,
             backend=backend,
+            checkpointer=origin.checkpointer,
             store=origin.store,
+            cache=origin.cache,
             debug=bool(origin.debug),
             output_mapper=_mapper(builder, "output_schema", spec.output_channels),
             state_mapper=_mapper(builder, "state_schema", spec.stream_channels),
@@ -81,14 +87,46 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         schema: dict[str, Any] = self.origin.get_output_jsonschema()
         return schema
 
+    def _find_inner(self) -> dict[str, CompiledStateGraph[Any, Any, Any, Any]]:
+        found: dict[str, CompiledStateGraph[Any, Any, Any, Any]] = {}
+        for name, node in self.origin.nodes.items():
+            inner = node.subgraphs[0] if node.subgraphs else None
+            spec = self.spec.nodes[name].subgraph
+            if inner is None:
+                continue
+            if spec is None:  # the node's code calls it
+                graph = as_read(inner)
+            else:
+                program = self.program.subgraphs[name]
+                graph = _with_config(DistributedGraph(inner, spec=spec, program=program))
+            if graph is not None:
+                found[name] = graph
+        return found
+
+    def _follow(self, place: Place, steps: Steps[T]) -> T:
+        with caught_as_either():
+            return super()._follow(place, steps)
+
+    async def _afollow(self, place: Place, steps: Steps[T]) -> T:
+        with caught_as_either():
+            return await super()._afollow(place, steps)
+
+    def get_input_schema(self, config: Mapping[str, Any] | None = None) -> Any:
+        """Return a pydantic model of the input, as LangGraph has it."""
+        return self.origin.get_input_schema(config)
+
+    def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Any:
+        """Return a pydantic model of the output, as LangGraph has it."""
+        return self.origin.get_output_schema(config)
+
     def _iterate(self, call: _Call, end: dict[str, Any] | None = None) -> Iterator[Any]:
-        with _caught_as_either():
+        with caught_as_either():
             yield from super()._iterate(call, end)
 
     async def _aiterate(self, call: _Call, end: dict[str, Any] | None = None) -> AsyncIterator[Any]:
         chunks = super()._aiterate(call, end)
         try:
-            with _caught_as_either():
+            with caught_as_either():
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -107,34 +145,22 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return super()._call(input, config, stream_mode=stream_mode, **options)
 
 
-@lru_cache(maxsize=1)
-def _errors() -> dict[type[Exception], type[Exception]]:
-    """Return, for errors that both have, a class that is caught as either."""
-    import langgraph.errors as theirs
+def as_read(graph: Any) -> DistributedGraph | None:
+    """Return a LangGraph graph that code of a node calls, for its state to be read.
 
-    import distgraph.errors as ours
+    None where it is none that can be read: the node runs it by LangGraph, whatever it asks for.
+    """
+    from distgraph.langgraphs.nodes import GivenOptions, translate
 
-    names = ("GraphRecursionError", "InvalidUpdateError", "EmptyInputError", "EmptyChannelError")
-    both = {}
-    for name in names:
-        own, foreign = getattr(ours, name), getattr(theirs, name, None)
-        if foreign is not None:
-            both[own] = type(name, (own, foreign), {"__module__": "distgraph.errors"})
-    return both
-
-
-@contextmanager
-def _caught_as_either() -> Iterator[None]:
-    """Raise an error of the engine as one that handlers for LangGraph's catch too."""
     try:
-        yield
-    except Exception as error:
-        cls = _errors().get(type(error))
-        if cls is None:
-            raise
-        told = cls(*error.args)
-        told.__dict__.update(error.__dict__)
-        raise told.with_traceback(error.__traceback__) from error.__cause__
+        spec, program = translate(graph, GivenOptions({}))
+    except (AttributeError, UnsupportedError):
+        return None
+    return _with_config(DistributedGraph(graph, spec=spec, program=program))
+
+
+def _with_config(made: DistributedGraph) -> DistributedGraph:
+    return made.with_config(made.origin.config) if made.origin.config else made
 
 
 def _mapper(builder: Any, schema: str, keys: tuple[str, ...] | str) -> Any:

@@ -9,15 +9,19 @@ from functools import partial
 from typing import Any, Literal
 
 from distgraph import placement
+from distgraph._keys import PREVIOUS
+from distgraph.engine.caching import cache_policy_of, identity_of
+from distgraph.engine.retries import policies_of
 from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.graph.compiling import labelled
 from distgraph.graph.schema import SchemaMapper
-from distgraph.graph.spec import refuse_config
+from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
-from distgraph.langgraphs.refusals import refuse_graph, refuse_node, refuse_remote
+from distgraph.langgraphs.refusals import refuse_graph, refuse_remote
 from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
+from distgraph.types import TimeoutPolicy
 
 __all__ = ("GivenOptions", "translate")
 
@@ -84,7 +88,7 @@ def translate(
     name = str(graph.name)
     within = f" of subgraph `{prefix[:-1]}`" if prefix else ""
     where = f"Subgraph `{prefix[:-1]}`" if prefix else f"Graph `{name}`"
-    refuse_graph(graph, where, is_root=not prefix)
+    refuse_graph(graph, where)
     channels, managed = translate_channels(graph.channels, where)
     keys = [key for key in (*channels, *managed) if ":" not in key and "__" not in key]
     nodes: dict[str, NodeSpec] = {}
@@ -92,7 +96,6 @@ def translate(
     children: dict[str, GraphProgram] = {}
     for key, node in graph.nodes.items():
         told = f"Node `{key}`{within}"
-        refuse_node(node, told)
         if _is_graph(node.bound):
             if options.of(prefix + key):
                 raise ValueError(
@@ -119,6 +122,10 @@ def translate(
         interrupt_before=_breakpoints(graph.interrupt_before_nodes),
         interrupt_after=_breakpoints(graph.interrupt_after_nodes),
         trigger_to_nodes={key: tuple(names) for key, names in triggers.items()},
+        cached=graph.cache is not None,
+        call_retry=policies_of(graph.retry_policy or None),
+        call_cache=cache_policy_of(graph.cache_policy),
+        persistence=graph.checkpointer if isinstance(graph.checkpointer, bool) else None,
     )
     program = GraphProgram(
         spec=graph_spec,
@@ -126,6 +133,7 @@ def translate(
         subgraphs=children,
         context_schema=graph.context_schema,
         store=graph.store,
+        cache=graph.cache,
     )
     return graph_spec, program
 
@@ -156,6 +164,10 @@ def _node(
         is_async = needs_loop(bound)  # where it is split, each call decides for itself
         if tools is None or tools.stateful:
             reads = tuple(keys)  # a ToolNode reads the state as conditional edges do
+    if PREVIOUS in graph.channels:  # an @entrypoint, which waits for the tasks that it calls
+        reads = (*reads, PREVIOUS)
+        if not (is_async or ray_options):
+            ray_options = {"placement": "thread"}
     placement.resolve(ray_options, is_async, prefix + key)
     waits = is_async or ((bound is None or child is not None) and any(w.is_async for w in writers))
     program = NodeProgram(
@@ -165,8 +177,10 @@ def _node(
         is_async=waits,
         part=None if tools is None else tools.part,
         user_writers=True,
+        trace=getattr(node, "trace_policy", None),
     )
     inline = own_writers(graph, key) if program.bound is None or tools is not None else None
+    cache = cache_policy_of(node.cache_policy or graph.cache_policy)
     spec = NodeSpec(
         name=key,
         triggers=tuple(node.triggers),
@@ -178,10 +192,28 @@ def _node(
         is_async=waits,
         ray_options=ray_options,
         subgraph=None if child is None else child.spec,
+        keeps_graph=bool(node.subgraphs),
         split=None if tools is None else tools.split,
+        retry=policies_of(node.retry_policy or graph.retry_policy or None),
+        timeout=_timeout(node, child is not None, where),
+        cache=cache,
+        identity="__dynamic__" if cache is None else _identity(node.bound),
+        error_handler=getattr(node, "error_handler_node", None),
         inline=None if inline is None else NodeProgram(key, None, inline),
     )
     return spec, program
+
+
+def _timeout(node: Any, is_graph: bool, where: str) -> TimeoutPolicy | None:
+    policy = TimeoutPolicy.coerce(getattr(node, "timeout", None))
+    refuse_idle_timeout(where, policy, is_graph)
+    return policy
+
+
+def _identity(bound: Any) -> str:
+    """Return the name under which LangGraph caches a node's results."""
+    first = bound.steps[0] if type(bound).__name__ == "RunnableSeq" else bound
+    return identity_of(first.func if type(first).__name__ == "RunnableCallable" else first)
 
 
 def _is_graph(runnable: Any) -> bool:

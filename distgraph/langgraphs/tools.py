@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.runnables import Runnable
+
 from distgraph._missing import MISSING
 from distgraph.engine.spec import Part, PartOptions
 from distgraph.errors import ParentCommand
@@ -17,7 +19,7 @@ from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_o
 from distgraph.prebuilt.split import ToolPart, ToolSplit
 from distgraph.types import Command
 
-__all__ = ("NodeTools", "needs_loop", "tools_of")
+__all__ = ("NodeTools", "SharedToolNode", "is_tool_node", "needs_loop", "tools_of")
 
 
 _HOMES = ("langgraph.prebuilt", "langchain.tools")
@@ -53,7 +55,7 @@ def tools_of(
     Raises:
         ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
     """
-    if not _is_tool_node(runnable):
+    if not is_tool_node(runnable):
         return None
     tools = runnable.tools_by_name
     wrap = getattr(runnable, "_wrap_tool_call", None)
@@ -86,13 +88,13 @@ def tools_of(
 
 def needs_loop(runnable: Any) -> bool:
     """Whether a node of tools is to be awaited where it runs as a whole."""
-    every = all if _is_tool_node(runnable) else any  # a split node has its other calls elsewhere
+    every = all if is_tool_node(runnable) else any  # a split node has its other calls elsewhere
     return bool(runnable.tools_by_name) and every(
         not has_sync(tool) for tool in runnable.tools_by_name.values()
     )
 
 
-def _is_tool_node(runnable: Any) -> bool:
+def is_tool_node(runnable: Any) -> bool:
     """Whether it is a ``ToolNode`` that answers calls in LangGraph's way, also a single one.
 
     That is since version 1.0.2 of langgraph-prebuilt.
@@ -103,6 +105,43 @@ def _is_tool_node(runnable: Any) -> bool:
             same = mine == (cls._func, cls._afunc)  # type: ignore[attr-defined]
             return same and hasattr(sys.modules[cls.__module__], "ToolCallWithContext")
     return False
+
+
+class SharedToolNode(Runnable[Any, Any]):
+    """LangGraph's ``ToolNode`` as a node of a graph of ours: each tool call is a task of its own.
+
+    Args:
+        node: A ``ToolNode`` for which ``is_tool_node`` holds.
+        ray_options: By tool name.
+
+    Raises:
+        ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
+    """
+
+    def __init__(self, node: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> None:
+        self.name = str(node.name or "tools")
+        self.node = node
+        tools = tools_of(node, self.name, {}, ray_options)
+        assert tools is not None
+        self._split = tools.split.tools
+        self.distgraph_part = tools.part
+
+    @property
+    def tools_by_name(self) -> dict[str, Any]:
+        """The node's tools."""
+        return dict(self.node.tools_by_name)
+
+    def distgraph_split(self) -> ToolSplit:
+        """Return how the node's work falls into parts, one a tool call."""
+        return self._split
+
+    def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        """Answer all tool calls in this process."""
+        return self.node.invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        """As ``invoke``, awaited."""
+        return await self.node.ainvoke(input, config, **kwargs)
 
 
 @dataclass(frozen=True)

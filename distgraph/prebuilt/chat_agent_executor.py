@@ -7,12 +7,13 @@ from typing import Any, Literal, get_type_hints
 
 from langchain_core.language_models import LanguageModelLike
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
 from distgraph.constants import END
 from distgraph.graph import StateGraph
 from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.langgraphs.tools import SharedToolNode, is_tool_node
 from distgraph.prebuilt.agent_model import (
     bound_model,
     chat_model,
@@ -161,7 +162,7 @@ def _sends(calls: Sequence[Any]) -> list[Send]:
 
 def create_react_agent(
     model: str | LanguageModelLike | Callable[[Any, Any], Any],
-    tools: Sequence[BaseTool | Callable[..., Any] | dict[str, Any]] | ToolNode,
+    tools: Sequence[BaseTool | Callable[..., Any] | dict[str, Any]] | Runnable[Any, Any],
     *,
     prompt: Any = None,
     response_format: Any = None,
@@ -184,7 +185,8 @@ def create_react_agent(
     Args:
         model: A chat model, with tools bound to it or not; a name such as "openai:gpt-4o-mini"; or
             a function ``(state, runtime)``, sync or async, that returns the model for each call.
-        tools: Tools, functions, dicts of tools that the provider runs, or a ``ToolNode``.
+        tools: Tools, functions, dicts of tools that the provider runs, or a ``ToolNode``,
+            LangGraph's own included.
         prompt: What the model reads before the messages: a str or a ``SystemMessage``; or all that
             it reads: a function of the state or a ``Runnable``.
         response_format: Schema of an answer that one more call of the model gives at the end, in
@@ -214,12 +216,16 @@ def create_react_agent(
         raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
     schema = _checked_schema(state_schema, response_format is not None)
     builtin: list[Any] = []
-    if not isinstance(tools, (ToolNode, Sequence)):
+    node: ToolNode | SharedToolNode
+    if is_tool_node(tools):
+        options, of_tools = _options(ray_options, list(tools.tools_by_name.values()))  # type: ignore[union-attr]
+        node = SharedToolNode(tools, of_tools)
+    elif not isinstance(tools, (ToolNode, Sequence)):
         raise TypeError(
-            f"create_react_agent: `tools` must be a list of tools or distgraph.prebuilt.ToolNode, "
+            f"create_react_agent: `tools` must be a list of tools or a ToolNode, "
             f"got {type(tools).__module__}.{type(tools).__name__}"
         )
-    if not isinstance(tools, ToolNode):
+    elif not isinstance(tools, ToolNode):
         builtin = [tool for tool in tools if isinstance(tool, dict)]
         own: list[Any] = [tool for tool in tools if not isinstance(tool, dict)]
         options, of_tools = _options(ray_options, own)

@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 from distgraph.interop import own
 from distgraph.prebuilt.options import has_async, has_sync
 from distgraph.types import Command
+from distgraph.worker.threads import daemon, in_thread, new_loop
 
 __all__ = ("AWAITING", "IN_PLACE", "Face", "on_a_loop", "without_loop")
 
@@ -74,7 +75,7 @@ async def await_tool(tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
     except NotImplementedError:
         # many classes of tools say so of an _arun that they could have left out
         if _by_class(tool) and has_async(tool):
-            return await asyncio.to_thread(tool.invoke, call, config)
+            return await in_thread(tool.invoke, call, config)
         raise
 
 
@@ -123,10 +124,8 @@ class _Loop:
     """An event loop in a thread. It is shared: clients keep connections by loop."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.own = threading.Thread(
-            target=self.loop.run_forever, name="distgraph-tools", daemon=True
-        )
+        self.loop = new_loop()
+        self.own = daemon(self.loop.run_forever, "distgraph-tools")
         self.own.start()
 
     def stop(self) -> None:

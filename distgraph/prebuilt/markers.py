@@ -10,6 +10,8 @@ from langchain_core.tools import InjectedToolArg
 from langchain_core.tools import base as _core
 from typing_extensions import TypeVar
 
+from distgraph.worker.tools import delta_writer
+
 __all__ = ("InjectedState", "InjectedStore", "ToolRuntime")
 
 ContextT = TypeVar("ContextT", default=Any)
@@ -54,4 +56,7 @@ class ToolRuntime(_DirectlyInjected, Generic[ContextT, StateT]):  # type: ignore
     server_info: Any = None
 
     def emit_output_delta(self, delta: Any) -> None:
-        """Do nothing: there is no stream mode ``tools`` that would show it."""
+        """Stream a part of the tool's output in mode ``tools``; without that mode do nothing."""
+        write = delta_writer.get()
+        if write is not None:
+            write(delta)

@@ -43,7 +43,8 @@ from distgraph.prebuilt.tool_errors import (
 from distgraph.runtime import Runtime
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task
-from distgraph.worker.deadline import run_abandonably
+from distgraph.worker.deadline import Clock, run_abandonably
+from distgraph.worker.threads import in_thread
 
 __all__ = (
     "InjectedState",
@@ -163,7 +164,7 @@ class ToolNode(Runnable[Any, Any]):
             async with turns.get(call["name"], nullcontext()):
                 seconds, how = self._seconds(call), self._how.get(call["name"])
                 if how is not None and seconds is not None and not how.is_async:
-                    return await asyncio.to_thread(self._in_place, call, found.kind, runtime)
+                    return await in_thread(self._in_place, call, found.kind, runtime)
                 answer = asyncio.ensure_future(self._answer(call, found.kind, runtime, AWAITING))
                 try:
                     await asyncio.wait({answer}, timeout=seconds)
@@ -182,7 +183,9 @@ class ToolNode(Runnable[Any, Any]):
         seconds = self._seconds(call)
         if seconds is None:
             return without_loop(answer())
-        done = run_abandonably(lambda: _outcome(answer), seconds, lambda: None)
+        clock = Clock(seconds, None)
+        clock.start()
+        done = run_abandonably(lambda: _outcome(answer), clock, lambda: None)
         return self._late(call, seconds) if done is None else _value(done)
 
     def _seconds(self, call: Mapping[str, Any]) -> float | None:
@@ -285,7 +288,7 @@ class ToolNode(Runnable[Any, Any]):
             return await wrapped if face.is_async else on_a_loop(_awaited(wrapped))
         assert self._wrap is not None
         if face.is_async:
-            return await asyncio.to_thread(self._wrap, request, execute)
+            return await in_thread(self._wrap, request, execute)
         return self._wrap(request, execute)
 
     async def _execute(self, request: ToolCallRequest, kind: Kind, face: Face) -> Any:

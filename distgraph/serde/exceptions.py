@@ -56,6 +56,8 @@ class ShippedError:
     notes: tuple[str, ...] = ()
     pickled: bytes | None = None
     """The exception's own pickle, where it survived a round trip on the worker."""
+    lost: tuple[tuple[str, bytes], ...] = ()
+    """Attributes that its own pickle leaves out."""
     parts: _Parts | None = None
     children: tuple[ShippedError, ...] | None = None
     """The exceptions of an ``ExceptionGroup``."""
@@ -78,6 +80,12 @@ class ShippedError:
         except Exception:
             shipped = cls(_type_name(exc), _text(exc), _traceback(exc))
         return replace(shipped, notes=(*shipped.notes, *note_lines))
+
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Names of the attributes that travel beside the exception's own pickle."""
+        beside = (*self.lost, *(() if self.parts is None else self.parts.attributes))
+        return frozenset(name for name, _ in beside)
 
     def rebuild(self, *, notes: Sequence[str] = ()) -> BaseException:
         """Put the exception together again, at the caller.
@@ -111,6 +119,8 @@ class ShippedError:
         exc: Any
         if self.pickled is not None:
             exc = pickling.loads(self.pickled)
+            for name, blob in self.lost:
+                setattr(exc, name, pickling.loads(blob))
         elif self.parts is not None:
             children = None
             if self.children is not None:
@@ -138,11 +148,12 @@ def _capture(exc: BaseException, seen: set[int], *, nested: bool = False) -> Shi
     dropped: list[str] = []
     members = _members(exc)
     pickled = parts = children = None
+    lost: tuple[tuple[str, bytes], ...] = ()
     if members is not None:
         children = tuple(_capture(member, seen, nested=True) for member in members)
         parts = _take_apart(exc, dropped, group=True)
     else:
-        pickled = _own_pickle(exc)
+        pickled, lost = _own_pickle(exc)
         if pickled is None:
             parts = _take_apart(exc, dropped)
     notes = [str(note) for note in getattr(exc, "__notes__", None) or ()]
@@ -155,6 +166,7 @@ def _capture(exc: BaseException, seen: set[int], *, nested: bool = False) -> Shi
         traceback_text="" if nested else _traceback(exc),
         notes=tuple(notes),
         pickled=pickled,
+        lost=lost,
         parts=parts,
         children=children,
         cause=linked(exc.__cause__),
@@ -171,20 +183,27 @@ def _members(exc: BaseException) -> Sequence[BaseException] | None:
     return None
 
 
-def _own_pickle(exc: BaseException) -> bytes | None:
-    """Return the exception's own pickle if an equal exception comes out of it."""
+def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
+    """Return the exception's own pickle if an equal exception comes out of it, and what it loses.
+
+    A class that says how it is pickled may leave out attributes that were set later.
+    """
     try:
         blob = pickling.dumps(exc)
         back = pickling.loads(blob)
+        says_how = _says_how(type(exc))
+        added = exc.__dict__.keys() - back.__dict__.keys()
         same = (
             type(back) is type(exc)
-            and (bool(back.args == exc.args) or _says_how(type(exc)))
-            and back.__dict__.keys() == exc.__dict__.keys()
+            and (bool(back.args == exc.args) or says_how)
+            and (says_how or not added)
+            and not back.__dict__.keys() - exc.__dict__.keys()
             and str(back) == str(exc)
         )
+        lost = tuple((n, pickling.dumps(exc.__dict__[n])) for n in sorted(added - {"__notes__"}))
     except Exception:
-        return None
-    return blob if same else None
+        return None, ()
+    return (blob, lost) if same else (None, ())
 
 
 def _says_how(cls: type) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import threading
 import weakref
 from types import FunctionType
@@ -191,6 +192,17 @@ def named_by_module(obj: Any) -> bool:
     """Tell whether the receiver finds ``obj`` under its name in a module that it can import."""
     found = _cp._lookup_module_and_qualname(obj)
     return found is not None and not _cp._is_registered_pickle_by_value(found[0])
+
+
+def found_under(module: str, path: str) -> Any:
+    """Return what a receiver finds under a dotted path in a module that it can import, or None."""
+    home = sys.modules.get(module)
+    if home is None or module == "__main__" or _cp._is_registered_pickle_by_value(home):
+        return None
+    found: Any = home
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
 
 
 def reason(obj: Any) -> str:

@@ -76,8 +76,19 @@ _MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
 _STANDARD_STREAMS = ("stdin", "stdout", "stderr")
 
 _registered: dict[type, Reduce] = {}
+_noted: weakref.WeakSet[type] = weakref.WeakSet()
 _standard: dict[type, Reduce] = {}
 _found: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
+
+
+_RESOURCES = {
+    ("langgraph", "BaseCheckpointSaver"),
+    ("langgraph", "BaseStore"),
+    ("langgraph", "BaseCache"),
+}
+"""What is called where it lives: see ``distgraph.persistence``."""
+
+_SERIALIZER = "JsonPlusSerializer"
 
 
 def register_serializer(
@@ -99,6 +110,13 @@ def register_serializer(
     _registered[cls] = reduce
     _found.clear()
     _tables.clear()
+
+
+def note(cls: type) -> None:
+    """Have the plain pickler, too, go by the rule for ``cls``, which it could pickle without it."""
+    if cls not in _noted:
+        _noted.add(cls)
+        _tables.clear()
 
 
 def find(cls: type) -> Reduce | None:
@@ -155,6 +173,14 @@ def _library_rule(cls: type) -> Reduce | None:
         own_rule = any(isinstance(getattr(cls, how, None), FunctionType) for how in _HOW)
         return _reduce_exception if own_init and not own_rule else None
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
+    if names & _RESOURCES:
+        from distgraph.persistence import opening
+
+        return opening.reduce_resource
+    if (cls.__module__, cls.__name__) == ("langgraph.checkpoint.serde.jsonplus", _SERIALIZER):
+        from distgraph.persistence import opening
+
+        return opening.reduce_serializer
     if hasattr(cls, "__pydantic_fields__") and names & {
         ("langchain_core", "Runnable"),
         ("langchain_core", "Embeddings"),
@@ -238,7 +264,7 @@ def _own_table() -> dict[type, Reduce]:
         for value in vars(sys.modules.get(module, object)).values():
             if isinstance(value, type) and (rule := find(value)) is not None:
                 table[value] = rule
-    for cls in _with_subclasses():
+    for cls in (*_with_subclasses(), *_noted):
         if (rule := find(cls)) is not None:
             table[cls] = rule
     return table

@@ -12,19 +12,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from distgraph._keys import NS_SEP
+from distgraph._keys import NS_SEP, RESUME
 from distgraph.channels.base import BaseChannel
 from distgraph.engine.outputs import read_value, read_values
+from distgraph.engine.retries import Levels, verdicts_on
 from distgraph.engine.spec import GraphProgram, NodeProgram, Write
-from distgraph.errors import GraphBubbleUp, GraphInterrupt, NodeFailed, ParentCommand
+from distgraph.errors import (
+    GraphBubbleUp,
+    GraphDrained,
+    GraphInterrupt,
+    NodeFailed,
+    ParentCommand,
+)
 from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import Event, Segment
-from distgraph.types import Command
+from distgraph.types import Command, TracePolicy
 from distgraph.worker.callbacks import attempt_callbacks
-from distgraph.worker.context import TaskContext, build_context, entered
-from distgraph.worker.forward import node_manager
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.worker.calls import Calls, called_program
+from distgraph.worker.context import TaskContext, build_context, entered, questions_of
+from distgraph.worker.control import AttemptControl
+from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
+from distgraph.worker.forward import node_manager, record
+from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, Lateness, RunInfo
+from distgraph.worker.threads import in_thread
 
 HOST = socket.gethostname()
 T = TypeVar("T")
@@ -49,6 +60,8 @@ class LocatedNode:
 
     graph: GraphProgram
     program: NodeProgram
+    levels: Levels = ()
+    """Retry policies that its failures meet."""
 
     def needs_loop(self, request: AttemptRequest) -> bool:
         """Whether the attempt awaits anything."""
@@ -60,52 +73,89 @@ class LocatedNode:
 def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
     """Return the node that a request is for."""
     graph = program
+    levels = []
     for name in request.graph_path:
+        levels.append(graph.spec.nodes[name].retry)
         graph = graph.subgraphs[name]
-    return LocatedNode(graph, graph.nodes[request.node])
+    if request.called is not None:
+        return LocatedNode(graph, called_program(request), (request.called.retry,))
+    levels.append(graph.spec.nodes[request.node].retry)
+    return LocatedNode(graph, graph.nodes[request.node], levels[::-1])
 
 
 def run_sync(
-    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
+    program: GraphProgram,
+    request: AttemptRequest,
+    run: RunInfo,
+    stream: AttemptStream,
+    calls: Calls | None = None,
+    *,
+    alone: bool = False,
 ) -> AttemptOutcome:
-    """Run an attempt of a node that awaits nothing, in this thread."""
+    """Run an attempt of a node that awaits nothing, in this thread or, in a limited time, beside.
+
+    ``alone``: this is the main thread of a process that has nothing else to do: a node that takes
+    too long is interrupted, and ends with the process if that does not help.
+    """
     node = locate(program, request)
-    return _without_loop(_attempt(node, program.store, request, run, stream))
+    clock = Clock.of(request)
+
+    def attempt() -> AttemptOutcome:
+        steps = _attempt(node, program.store, request, run, stream, calls, clock)
+        return _without_loop(steps)
+
+    if clock is None:
+        return attempt()
+    if not alone:
+        left = run_abandonably(attempt, clock, stream.close)
+        return timed_out(request, stream, clock.late) if left is None else left
+    outcome, interrupted = run_interruptibly(attempt, clock)
+    if outcome is None or (interrupted and outcome.status == "cancelled"):
+        return timed_out(request, stream, clock.late)
+    return outcome
 
 
 async def run_async(
-    program: GraphProgram, request: AttemptRequest, run: RunInfo, stream: AttemptStream
+    program: GraphProgram,
+    request: AttemptRequest,
+    run: RunInfo,
+    stream: AttemptStream,
+    calls: Calls | None = None,
 ) -> AttemptOutcome:
     """Run an attempt on the running event loop. A synchronous node goes to a thread."""
     node = locate(program, request)
-    steps = _attempt(node, program.store, request, run, stream, on_loop=True)
-    if request.timeout is None:
+    clock = Clock.of(request)
+    steps = _attempt(node, program.store, request, run, stream, calls, clock, on_loop=True)
+    if clock is None:
         return await steps
-
-    def late(outcome: AttemptOutcome) -> AttemptOutcome:
-        return replace(outcome, status="timeout", error=None, writes=())
 
     attempt = asyncio.ensure_future(steps)
     try:
-        await asyncio.wait({attempt}, timeout=request.timeout)
+        while not attempt.done() and (left := clock.left()) > 0:
+            await asyncio.wait({attempt}, timeout=left)
         if attempt.done():
             return attempt.result()
         attempt.cancel()
         await asyncio.wait({attempt}, timeout=_PATIENCE)
-        # one that does not let itself be cancelled is left behind
-        return timed_out(request, stream) if not attempt.done() else late(attempt.result())
+        if not attempt.done():  # one that does not let itself be cancelled is left behind
+            return timed_out(request, stream, clock.late)
+        outcome = attempt.result()
+        return replace(outcome, status="timeout", error=None, writes=(), late=clock.late)
     except asyncio.CancelledError:
         attempt.cancel()
         raise
 
 
-def timed_out(request: AttemptRequest, stream: AttemptStream) -> AttemptOutcome:
+def timed_out(
+    request: AttemptRequest, stream: AttemptStream, late: Lateness | None = None
+) -> AttemptOutcome:
     """Return the outcome of an attempt that is left behind; what it emits later is refused."""
     published, tail = stream.close()
     return AttemptOutcome(
         task_id=request.task_id,
         attempt=request.attempt,
         status="timeout",
+        late=late,
         published=published,
         tail=tuple(tail),
         host=HOST,
@@ -131,16 +181,32 @@ async def _attempt(
     request: AttemptRequest,
     run: RunInfo,
     stream: AttemptStream,
+    calls: Calls | None,
+    clock: Clock | None,
     *,
     on_loop: bool = False,
 ) -> AttemptOutcome:
-    started_at, clock = time.time(), time.perf_counter()
+    started_at, began = time.time(), time.perf_counter()
     result: dict[str, Any]
     seen: frozenset[str] = frozenset()
+    control = AttemptControl(run.control, request.drain)
     try:
-        callbacks = attempt_callbacks(request, run, stream.emit)
-        task = build_context(request, run, stream.emit, store=store, callbacks=callbacks.handlers)
+        emit = stream.emit if clock is None else clock.watching(stream.emit)
+        callbacks = attempt_callbacks(request, run, emit, clock)
+        task = build_context(
+            request,
+            run,
+            emit,
+            store=store,
+            callbacks=callbacks.handlers,
+            clock=clock,
+            control=control,
+            started_at=started_at,
+        )
+        task.calls = calls
         with entered(task):
+            if clock is not None:
+                clock.start()
             try:
                 result = await _outcome(node, task, on_loop)
             finally:
@@ -155,27 +221,43 @@ async def _attempt(
             f"node {request.node!r} called sys.exit({leave.code!r}); raise an exception instead",
             "SystemExit",
         )
-        result = {"status": "error", "error": _ship(told, request)}
+        result = _failure(told, node, request)
     except BaseException as error:
-        result = {"status": "error", "error": _ship(error, request)}
+        result = _failure(error, node, request)
+    if calls is not None:
+        calls.close()
+    control.close()
     published, tail = stream.close()
     return AttemptOutcome(
         task_id=request.task_id,
         attempt=request.attempt,
+        calls=0 if calls is None else calls.made,
         published=published,
         tail=tuple(tail),
         message_ids=seen,
         host=HOST,
         pid=os.getpid(),
         started_at=started_at,
-        duration=time.perf_counter() - clock,
+        duration=time.perf_counter() - began,
+        drain=control.asked_here,
         **result,
     )
 
 
+def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:
+    """Return what an outcome tells of a failure; retry policies are asked here, of the original."""
+    verdicts: tuple[int | None, ...] = ()
+    if isinstance(error, Exception):
+        try:
+            verdicts = verdicts_on(node.levels, error)
+        except Exception as raised:  # in place of the error, which is its context
+            error = raised
+    return {"status": "error", "error": _ship(error, request), "verdicts": verdicts}
+
+
 def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
     where = (
-        f"node {request.node!r}, step {request.step}, attempt {request.attempt}, "
+        f"node {request.node!r}, step {request.step}, attempt {request.tries}, "
         f"on host {HOST}, process {os.getpid()}"
     )
     during = f"During task with name {request.node!r} and id {request.task_id!r}"
@@ -186,14 +268,17 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
     try:
         if task.request.kind == "part":
             value = await _part(node, task, on_loop)
-            sent = tuple((channel, own(write)) for channel, write in task.sent)
-            return {"status": "ok", "value": value, "writes": sent}
+            sent = tuple((c, own(write)) for c, write in task.sent if c != RESUME)
+            answers = tuple(task.answers)
+            return {"status": "ok", "value": value, "writes": sent, "answers": answers}
         if task.request.kind == "writers":
             value = task.request.input
         else:
             try:
                 value = await _call(node, task, on_loop)
             except ParentCommand as bubble:
+                if task.request.called is not None:  # that of the node whose code called
+                    raise
                 # a graph that the node invoked itself addressed its parent: that is this node
                 command = bubble.command
                 value = Command(update=command.update, goto=command.goto)
@@ -203,23 +288,24 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
         except GraphBubbleUp:
             raise
         except Exception as error:
-            return {
-                "status": "error",
-                "error": _ship(error, task.request),
-                "writes": tuple(writes),
-            }
-        return {"status": "ok", "writes": tuple(writes)}
+            return {**_failure(error, node, task.request), "writes": tuple(writes)}
+        return {"status": "ok", "writes": tuple(writes), "answers": tuple(task.answers)}
     except ParentCommand as bubble:
-        return {"status": "command", "value": bubble.command}
+        return {"status": "command", "value": bubble.command, "answers": tuple(task.answers)}
     except GraphInterrupt as stop:
-        return {"status": "interrupt", "interrupts": stop.interrupts}
+        asked = questions_of(task, stop.interrupts)
+        return {"status": "interrupt", "interrupts": asked, "answers": tuple(task.answers)}
+    except GraphDrained as drained:
+        return {"status": "drained", "value": drained.reason, "answers": tuple(task.answers)}
 
 
 async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     value = node_input(node, task.request)
     if node.program.bound is None:
         return value
-    with _understood(), _reported(task, value) as report:
+    bound: Any = node.program.bound
+    told = value if task.request.called is None else bound.told(value)
+    with _understood(), _reported(task, told, node.program.trace) as report:
         result = await _bound(node.program, task, value, on_loop)
         report(result)
     return result
@@ -229,9 +315,9 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     request, part = task.request, node.program.part
     assert part is not None
     state = None if request.reads is None else node_input(node, request)
-    with _understood(), _reported(task, request.input) as report:
+    with _understood(), _reported(task, request.input, node.program.trace) as report:
         if on_loop and not request.is_async:
-            result = await asyncio.to_thread(part, request.input, state, task)
+            result = await in_thread(part, request.input, state, task)
         else:
             result = part(request.input, state, task)
             result = await result if inspect.isawaitable(result) else result
@@ -242,7 +328,7 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
 async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: bool) -> Any:
     assert program.bound is not None
     if on_loop and not program.is_async:
-        return await asyncio.to_thread(program.bound, value, task)
+        return await in_thread(program.bound, value, task)
     result = program.bound(value, task)
     return await result if inspect.isawaitable(result) else result
 
@@ -260,7 +346,9 @@ def _understood() -> Iterator[None]:
 
 
 @contextmanager
-def _reported(task: TaskContext, value: Any) -> Iterator[Callable[[Any], object]]:
+def _reported(
+    task: TaskContext, value: Any, trace: TracePolicy | None
+) -> Iterator[Callable[[Any], object]]:
     """Tell the callbacks, if there are any, of the node as a run of its own.
 
     What the node calls with a config of its own making inherits tags and metadata from that run.
@@ -268,12 +356,17 @@ def _reported(task: TaskContext, value: Any) -> Iterator[Callable[[Any], object]
     if not task.config["callbacks"]:
         yield lambda result: None
         return
-    run = node_manager(
-        task.config["callbacks"], task.request, task.run.run_id, task.run.tags, value
-    )
+    handlers = task.config["callbacks"]
+    record(handlers, None if trace is None else trace.process_inputs, value)
+    run = node_manager(handlers, task.request, task.run.run_id, task.run.tags, value)
     task.config["callbacks"] = run.get_child("seq:step:1")
+
+    def end(result: Any) -> None:
+        record(handlers, None if trace is None else trace.process_outputs, result)
+        run.on_chain_end(result)
+
     try:
-        yield run.on_chain_end
+        yield end
     except BaseException as error:
         run.on_chain_error(error)
         raise
@@ -295,7 +388,8 @@ def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
 
 async def _write(node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
-    writes.extend((channel, own(sent)) for channel, sent in task.sent)
+    # answers that LangGraph's interrupt() was given are among the task's own
+    writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
     read = _reader(node.graph, task.request, writes)
     with _understood():
         for writer in node.program.writers:
@@ -303,6 +397,19 @@ async def _write(node: LocatedNode, task: TaskContext, value: Any, writes: list[
                 writes.extend(await writer.acall(value, read, task))
             else:
                 writes.extend(writer(value, read, task))
+
+
+async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo) -> list[Write]:
+    """Return what the writers of a node of ``program`` make of ``request.input``.
+
+    That is what the node is to have returned; nothing of it runs but its conditional edges.
+    """
+    node = LocatedNode(program, program.nodes[request.node])
+    task = build_context(request, run, lambda event: None, store=program.store, callbacks=[])
+    writes: list[Write] = []
+    with entered(task):
+        await _write(node, task, request.input, writes)
+    return writes
 
 
 def _reader(

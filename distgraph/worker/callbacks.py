@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from distgraph.errors import RunCancelled
 from distgraph.streaming.envelope import CALLBACK_MODE, Event
 from distgraph.worker.context import wants
-from distgraph.worker.forward import forwarding_handler
+from distgraph.worker.deadline import Clock
+from distgraph.worker.forward import beating_handler, forwarding_handler
 from distgraph.worker.messages import make_handler
 from distgraph.worker.protocol import AttemptRequest, RunInfo
+from distgraph.worker.tools import tool_handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,22 @@ class AttemptCallbacks:
 
 
 def attempt_callbacks(
-    request: AttemptRequest, run: RunInfo, emit: Callable[[Event], None]
+    request: AttemptRequest,
+    run: RunInfo,
+    emit: Callable[[Event], None],
+    clock: Clock | None = None,
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
     emit = _stopping(emit)
     handlers = [forwarding_handler(emit)] if CALLBACK_MODE in run.stream.modes else []
+    if clock is not None and clock.listens and find_spec("langchain_core") is not None:
+        handlers.append(beating_handler(clock.beat))
+    if "tools" in run.stream.modes and wants(run.stream, request):
+
+        def emit_tool(ns: tuple[str, ...], payload: dict[str, Any]) -> None:
+            emit(Event(ns, "tools", payload))
+
+        handlers.append(tool_handler(emit_tool, ns=request.ns, subgraphs=run.stream.subgraphs))
     if not run.capture:
         return AttemptCallbacks(handlers or None)
     shown = "messages" in run.stream.modes and wants(run.stream, request)
@@ -84,4 +98,5 @@ def _running_task() -> asyncio.Task[Any] | None:
 
 
 def _is_token(event: Event) -> bool:
-    return event.mode == "messages" or event.payload[0] == "on_llm_new_token"
+    forwarded = event.mode == CALLBACK_MODE
+    return event.mode == "messages" or (forwarded and event.payload[0] == "on_llm_new_token")

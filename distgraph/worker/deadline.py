@@ -9,9 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from distgraph.worker.protocol import Lateness
+from distgraph.worker.threads import daemon
+
+if TYPE_CHECKING:
+    from distgraph.streaming.envelope import Event
+    from distgraph.types import TimeoutPolicy
+    from distgraph.worker.protocol import AttemptRequest
 
 T = TypeVar("T")
 
@@ -25,10 +34,89 @@ EXIT_CODE = 70
 """Exit code of a process that ended because its attempt could not be interrupted."""
 
 
-def run_interruptibly(call: Callable[[], T], seconds: float) -> tuple[T | None, bool]:
+class Clock:
+    """How much time an attempt has left: its own limit as a part, and its node's.
+
+    Args:
+        own: Seconds that a part may take.
+        limit: How long the node's attempts may take, in seconds.
+    """
+
+    def __init__(self, own: float | None, limit: TimeoutPolicy | None) -> None:
+        self._own = own
+        self._run = _seconds(limit and limit.run_timeout)
+        self._idle = _seconds(limit and limit.idle_timeout)
+        self._began = self._progress = 0.0
+        self._started = False
+        self.listens = self._idle is not None and limit is not None and limit.refresh_on == "auto"
+        """Whether what the node emits and calls is progress."""
+        self.late: Lateness | None = None
+        """Which limit of the node was reached, once there is no time left; None for the part's."""
+
+    @classmethod
+    def of(cls, request: AttemptRequest) -> Clock | None:
+        """Return the clock of an attempt, None where its time is not limited."""
+        if request.timeout is None and request.limit is None:
+            return None
+        return cls(request.timeout, request.limit)
+
+    def start(self) -> None:
+        """Begin: the node's own code runs from here on."""
+        self._began = self._progress = time.monotonic()
+        self._started = True
+
+    def beat(self) -> None:
+        """Note that the attempt makes progress. Any thread may call this."""
+        if self._started:
+            self._progress = time.monotonic()
+
+    def watching(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return ``emit`` with each event taken for progress, where it is."""
+        if not self.listens:
+            return emit
+
+        def emit_and_beat(event: Event) -> None:
+            self.beat()
+            emit(event)
+
+        return emit_and_beat
+
+    @property
+    def heartbeat(self) -> Callable[[], None] | None:
+        """What a node calls to tell of its progress, None where that changes nothing."""
+        return None if self._idle is None else self.beat
+
+    def left(self) -> float:
+        """Return the seconds until a limit is reached; 0 or less notes which it was."""
+        now = time.monotonic() if self._started else 0.0
+        limits: list[tuple[float, Lateness | None]] = []
+        if self._run is not None:
+            limits.append((self._began + self._run - now, Lateness("run", now - self._began)))
+        if self._idle is not None:
+            limits.append((self._progress + self._idle - now, Lateness("idle", now - self._began)))
+        if self._own is not None:
+            limits.append((self._began + self._own - now, None))
+        seconds, late = min(limits, key=lambda entry: entry[0])
+        if seconds <= 0:
+            self.late = late
+        return seconds
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def shortest(request: AttemptRequest) -> float | None:
+    """Return the seconds after which an attempt may have been ended, None where it never is."""
+    limit = request.limit
+    times = (request.timeout, limit and limit.run_timeout, limit and limit.idle_timeout)
+    return min((t for t in times if isinstance(t, (int, float))), default=None)
+
+
+def run_interruptibly(call: Callable[[], T], clock: Clock) -> tuple[T | None, bool]:
     """Run ``call`` in the main thread. Return its result and whether it was interrupted.
 
-    ``call`` gets a ``KeyboardInterrupt`` after ``seconds``. The process ends ``GRACE`` seconds
+    ``call`` gets a ``KeyboardInterrupt`` when its time is over. The process ends ``GRACE`` seconds
     later if that does not end the call. Use it only where the process has nothing else to do.
     """
     lock = threading.Lock()
@@ -39,8 +127,9 @@ def run_interruptibly(call: Callable[[], T], seconds: float) -> tuple[T | None, 
 
     def watch() -> None:
         nonlocal fired
-        if over.wait(seconds):
-            return
+        while (left := clock.left()) > 0:
+            if over.wait(left):
+                return
         with lock:
             if over.is_set():
                 return
@@ -53,7 +142,7 @@ def run_interruptibly(call: Callable[[], T], seconds: float) -> tuple[T | None, 
         raise KeyboardInterrupt
 
     previous = signal.signal(_SIGNAL, interrupt)
-    threading.Thread(target=watch, name="distgraph-deadline", daemon=True).start()
+    daemon(watch, "distgraph-deadline").start()
     result: T | None = None
     try:
         try:
@@ -70,7 +159,7 @@ def run_interruptibly(call: Callable[[], T], seconds: float) -> tuple[T | None, 
     return result, fired
 
 
-def run_abandonably(call: Callable[[], T], seconds: float, late: Callable[[], object]) -> T | None:
+def run_abandonably(call: Callable[[], T], clock: Clock, late: Callable[[], object]) -> T | None:
     """Run ``call`` in a thread of its own and return its result, None where it takes longer.
 
     The thread cannot be ended; ``late`` is called before it is left behind.
@@ -79,11 +168,10 @@ def run_abandonably(call: Callable[[], T], seconds: float, late: Callable[[], ob
 
     box: list[T] = []
     context = contextvars.copy_context()
-    worker = threading.Thread(
-        target=lambda: box.append(context.run(call)), name="distgraph-deadline", daemon=True
-    )
+    worker = daemon(lambda: box.append(context.run(call)), "distgraph-deadline")
     worker.start()
-    worker.join(seconds)
+    while worker.is_alive() and (left := clock.left()) > 0:
+        worker.join(left)
     if worker.is_alive():
         late()
         return None

@@ -8,16 +8,20 @@ side in the order of the stream.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from distgraph._missing import MISSING
 from distgraph.errors import SerializationError
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import dumps_data
 from distgraph.streaming.envelope import CALLBACK_MODE, Event
 from distgraph.worker.protocol import AttemptRequest
+
+logger = logging.getLogger("distgraph")
 
 IGNORED_BY = {
     "on_chat_model_start": "ignore_chat_model",
@@ -48,16 +52,22 @@ def forwarding_handler(emit: Callable[[Event], None]) -> Any:
     return _handler_class()(emit)
 
 
+def beating_handler(beat: Callable[[], None]) -> Any:
+    """Return a handler that makes the same call for whatever it hears."""
+    return _beating_class()(beat)
+
+
 def node_manager(
     handlers: list[Any], request: AttemptRequest, run_id: str, tags: tuple[str, ...], value: Any
 ) -> Any:
     """Report that a node starts, and return its run manager: its child is the node's callbacks."""
     from langchain_core.callbacks.manager import CallbackManager
 
+    around = None if request.called is None else request.called.around
     manager = CallbackManager(
         handlers=[],
         inheritable_handlers=handlers,
-        parent_run_id=UUID(run_id),
+        parent_run_id=UUID(around or run_id),
         inheritable_tags=list(tags),
         inheritable_metadata=dict(request.metadata),
     )
@@ -67,7 +77,25 @@ def node_manager(
     return manager.on_chain_start({}, value, name=request.node)
 
 
-def _portable(value: Any) -> Any:
+def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any) -> None:
+    """Have tracers told what ``process`` makes of a value, when they are told of the value next.
+
+    Where it raises they are told of the value itself.
+    """
+    if process is None:
+        return
+    try:
+        recorded = process(value)
+    except Exception:
+        logger.exception("a trace_policy failed; what it was to replace is recorded as it is")
+        return
+    for handler in handlers:
+        if getattr(handler, "recorded", None) is MISSING:
+            handler.recorded = recorded
+
+
+def portable(value: Any) -> Any:
+    """Return what travels in place of a value: itself, a shipped exception, or its ``repr``."""
     if isinstance(value, BaseException):
         return ShippedError.capture(value)
     try:
@@ -75,6 +103,24 @@ def _portable(value: Any) -> Any:
     except SerializationError:
         return repr(value)
     return value
+
+
+@lru_cache(maxsize=1)
+def _beating_class() -> type[Any]:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class BeatingHandler(BaseCallbackHandler):
+        run_inline = True
+
+        def __init__(self, beat: Callable[[], None]) -> None:
+            self._beat = beat
+
+    def heard(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._beat()
+
+    for name in IGNORED_BY:
+        setattr(BeatingHandler, name, heard)
+    return BeatingHandler
 
 
 @lru_cache(maxsize=1)
@@ -86,12 +132,20 @@ def _handler_class() -> type[Any]:
 
         def __init__(self, emit: Callable[[Event], None]) -> None:
             self._emit = emit
+            self.recorded: Any = MISSING
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:
-            sent = tuple(map(_portable, args)), {k: _portable(v) for k, v in kwargs.items()}
+            told: tuple[Any, ...] = (
+                name,
+                tuple(map(portable, args)),
+                {k: portable(v) for k, v in kwargs.items()},
+            )
+            if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
+                told = (*told, portable(self.recorded))
+                self.recorded = MISSING
             try:
-                self._emit(Event((), CALLBACK_MODE, (name, *sent)))
+                self._emit(Event((), CALLBACK_MODE, told))
             except asyncio.CancelledError:
                 if not name.endswith(("_end", "_error")):  # these tell of what has ended already
                     raise

@@ -16,10 +16,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from distgraph._keys import NS_SEP, PUSH
+from distgraph._loaded import loaded
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
 
-__all__ = ("make_handler", "message_ids", "whole_messages")
+__all__ = ("graph_namespace", "make_handler", "message_ids", "streaming_base", "whole_messages")
 
 Emit = Callable[[tuple[str, ...], Any, dict[str, Any]], None]
 """Receives the namespace, the message or chunk, and the metadata of each token."""
@@ -56,7 +57,7 @@ def make_handler(
 
 def message_ids(value: Any) -> set[str]:
     """Return the ids of the messages in a state, a state value, or a sequence of messages."""
-    base = _loaded("langchain_core.messages.base", "BaseMessage")
+    base = loaded("langchain_core.messages.base", "BaseMessage")
     if base is None:
         return set()
     values = _state_values(value)
@@ -73,7 +74,7 @@ def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
         seen: Ids that were emitted or were in the input. The ids of the result are added; a
             message without an id is given one, in place, so that the state holds the same.
     """
-    base = _loaded("langchain_core.messages.base", "BaseMessage")
+    base = loaded("langchain_core.messages.base", "BaseMessage")
     if base is None:
         return []
     fresh = []
@@ -87,10 +88,6 @@ def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
     return fresh
 
 
-def _loaded(module: str, name: str) -> Any:
-    return getattr(sys.modules.get(module), name, None)
-
-
 def _messages(values: Iterable[Any], base: type) -> Iterator[Any]:
     for value in values:
         if isinstance(value, base):
@@ -101,20 +98,33 @@ def _messages(values: Iterable[Any], base: type) -> Iterator[Any]:
 
 def _state_values(state: Any) -> list[Any] | None:
     """Return the top-level values of a dict, dataclass or pydantic object, None of any other."""
-    message = _loaded("langchain_core.messages.base", "BaseMessage")
+    message = loaded("langchain_core.messages.base", "BaseMessage")
     if message is not None and isinstance(state, message):
         return None
     if isinstance(state, Mapping):
         return list(state.values())
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
         return [getattr(state, field.name) for field in dataclasses.fields(state)]
-    model = _loaded("pydantic", "BaseModel") if "pydantic.main" in sys.modules else None
+    model = loaded("pydantic", "BaseModel") if "pydantic.main" in sys.modules else None
     if model is not None and isinstance(state, model):
         return [getattr(state, name) for name in type(state).model_fields]
     return None
 
 
-def _graph_namespace(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _returned(value: Any) -> Iterator[Any]:
+    """Yield the state values in what a node of LangGraph's returned, those of commands too."""
+    commands = isinstance(value, Sequence) and any(map(_is_command, value))
+    for item in value if commands else [value]:
+        update = item.update if _is_command(item) else item
+        values = _state_values(update)
+        yield from [update] if values is None else values
+
+
+def _is_command(value: Any) -> bool:
+    return type(value).__name__ == "Command" and hasattr(value, "goto")
+
+
+def graph_namespace(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the namespace of the graph that a model's run belongs to, by the run's metadata."""
     checkpoint_ns = metadata.get("langgraph_checkpoint_ns")
     if not isinstance(checkpoint_ns, str):
@@ -135,6 +145,25 @@ def _user_tags(tags: Sequence[str] | None) -> list[str]:
 
 
 @lru_cache(maxsize=1)
+def streaming_base() -> type[Any]:
+    """Return the base of a handler for whose sake models stream."""
+    try:
+        # private, but it is by this class that a model decides whether to stream
+        marker: Any = import_module("langchain_core.tracers._streaming")._StreamingCallbackHandler
+    except (ImportError, AttributeError):
+        marker = object
+
+    class Streaming(marker):  # type: ignore[misc]
+        def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+            return output
+
+        def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
+            return output
+
+    return Streaming
+
+
+@lru_cache(maxsize=1)
 def _handler_class() -> type[Any]:
     try:
         from langchain_core.callbacks.base import BaseCallbackHandler
@@ -143,13 +172,8 @@ def _handler_class() -> type[Any]:
             'stream_mode="messages" captures the tokens of LangChain chat models and needs '
             "langchain-core: pip install 'distgraph[langchain]'"
         ) from exc
-    try:
-        # private, but it is by this class that a model decides whether to stream
-        streaming = import_module("langchain_core.tracers._streaming")._StreamingCallbackHandler
-    except (ImportError, AttributeError):
-        streaming = object
 
-    class TokenCapture(BaseCallbackHandler, streaming):  # type: ignore[misc, valid-type]
+    class TokenCapture(BaseCallbackHandler, streaming_base()):  # type: ignore[misc]
         """Emits what chat models stream. Models stream where such a handler is attached."""
 
         run_inline = True
@@ -169,12 +193,7 @@ def _handler_class() -> type[Any]:
             self._task_metadata = metadata
             self._subgraphs = subgraphs
             self._runs: dict[UUID, tuple[tuple[str, ...], dict[str, Any]]] = {}
-
-        def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
-            return output
-
-        def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
-            return output
+            self._nodes: dict[UUID, tuple[tuple[str, ...], dict[str, Any]]] = {}
 
         def on_chat_model_start(
             self,
@@ -189,7 +208,7 @@ def _handler_class() -> type[Any]:
             if tags and TAG_NOSTREAM in tags:
                 return
             shown = dict(metadata or {})
-            ns = _graph_namespace(shown)
+            ns = graph_namespace(shown)
             if ns is None:
                 ns, shown = self._ns, {**self._task_metadata, **shown}
             if ns != self._ns and not self._subgraphs:
@@ -218,9 +237,39 @@ def _handler_class() -> type[Any]:
         def on_llm_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:
             self._runs.pop(run_id, None)
 
+        def on_chain_start(
+            self,
+            serialized: Any,
+            inputs: Any,
+            *,
+            run_id: UUID,
+            tags: list[str] | None = None,
+            metadata: dict[str, Any] | None = None,
+            **kwargs: Any,
+        ) -> None:
+            """Note a node of a graph that LangGraph runs inside of this one."""
+            shown = dict(metadata or {})
+            if not self._subgraphs or TAG_HIDDEN in (tags or ()):
+                return
+            if kwargs.get("name") != shown.get("langgraph_node"):
+                return
+            ns = graph_namespace(shown)
+            if ns is not None and len(ns) > len(self._ns):
+                self._nodes[run_id] = (ns, shown)
+                self.seen.update(message_ids(inputs))
+
+        def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            node = self._nodes.pop(run_id, None)
+            if node is not None:
+                for message in whole_messages(_returned(outputs), self.seen):
+                    self._emit_token(node[0], message, node[1])
+
+        def on_chain_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            self._nodes.pop(run_id, None)
+
         def show_message(self, message: Any, metadata: dict[str, Any]) -> None:
             """Emit a message that code in a node with this metadata hands over."""
-            ns = _graph_namespace(metadata)
+            ns = graph_namespace(metadata)
             if ns is None or ns == self._ns or self._subgraphs:
                 self._show((self._ns if ns is None else ns, dict(metadata)), message)
 

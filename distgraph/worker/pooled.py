@@ -6,7 +6,6 @@ call is the node. An instance serves one call at a time.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import threading
@@ -15,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from distgraph.worker.threads import in_thread
 
 __all__ = ("Pooled", "factory_of")
 
@@ -76,7 +77,7 @@ class Pooled:
             return instance(*args, **kwargs)
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        instance = await asyncio.to_thread(self._take)
+        instance = await in_thread(self._take)
         try:
             return await instance(*args, **kwargs)
         finally:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from distgraph.engine.spec import Write
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.envelope import Segment
+
+if TYPE_CHECKING:
+    from distgraph.runtime import RunControl
+    from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,33 @@ class StreamRequest:
 
     modes: frozenset[str]
     subgraphs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a task stands in a thread that is saved, and which answers wait for its questions."""
+
+    checkpoint_id: str
+    checkpoint_map: Mapping[str, str]
+    """Checkpoints of the task's graph and those around it, by namespace."""
+    durability: Literal["sync", "async", "exit"] = "async"
+    answers: tuple[Any, ...] = ()
+    """To the task's questions, in the order in which it puts them."""
+    spare: tuple[Any, ...] = ()
+    """An answer to its next question that was given without an id."""
+    by_id: Mapping[str, Any] = field(default_factory=dict)
+    """Answers by interrupt id: for graphs that the task's code invokes, and for parts."""
+    assumed: str | None = None
+    resuming: bool | None = None
+    replay: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailure:
+    """A node's failure, as its error handler is told of it."""
+
+    node: str
+    error: ShippedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +82,94 @@ class AttemptRequest:
     is_async: bool = False
     """Whether the function to call is a coroutine function."""
     timeout: float | None = None
-    """Seconds after which the attempt is ended."""
+    """Seconds after which a part is ended, which its node then makes a result of."""
+    limit: TimeoutPolicy | None = None
+    """How long the attempt may take, which is its node's failure otherwise. In seconds."""
+    tries: int = 1
+    """Which attempt of the node it is, from 1, as the node is told. ``attempt`` goes on counting
+    where a graph around it was started again."""
+    first_attempt_at: float | None = None
+    """When the task's first attempt started, in seconds since the epoch. None: this is it."""
+    failed: NodeFailure | None = None
+    """For an error handler: what it is to handle."""
+    drain: str | None = None
+    """Why the run was asked to stop behind this step, None where it was not."""
     part: tuple[int, int] = (0, 1)
     """Which part of its node's work it is, from 0, and of how many."""
+    standing: Standing | None = None
+    """None where nothing is saved, and nothing was answered."""
+    called: Called | None = None
+    """Of a call: what is called. Its arguments are the ``input``."""
+
+
+class Called(NamedTuple):
+    """What a call runs, in place of a node of the graph."""
+
+    slot: str
+    """Where in the state of the request the function is."""
+    retry: tuple[RetryPolicy, ...] = ()
+    around: str | None = None
+    """Id of the run, as callbacks are told of it, that the call is a part of."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCall:
+    """A call of a task of the functional API, made by the code of a running attempt."""
+
+    task_id: str
+    """Of the attempt that calls."""
+    attempt: int
+    seq: int
+    """Numbers the calls of that attempt, from 0."""
+    number: int
+    """Names the call among those of the caller's task, whichever of its parts makes it."""
+    name: str
+    input: tuple[tuple[Any, ...], Mapping[str, Any]]
+    """Arguments."""
+    target: Any
+    """The function: between processes, its pickle."""
+    key: str
+    """Tells functions of one name apart: a hash of the pickle."""
+    is_async: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+    retry: tuple[RetryPolicy, ...] = ()
+    timeout: TimeoutPolicy | None = None
+    cache: CachePolicy | None = None
+    identity: str = "__dynamic__"
+    """Of the function: cached results are filed under it."""
+    around: str | None = None
+    """Id of the caller's run, as callbacks are told of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedCall:
+    """A call whose future was cancelled: nobody wants its result."""
+
+    task_id: str
+    """Of the attempt that made it."""
+    attempt: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What became of a call, on its way to the attempt that made it."""
+
+    task_id: str
+    attempt: int
+    seq: int
+    value: Any = None
+    error: ShippedError | BaseException | None = None
+    interrupts: tuple[Any, ...] | None = None
+    """Questions that it put: its caller stops there as well."""
+
+
+class Lateness(NamedTuple):
+    """Which limit of its node an attempt has reached."""
+
+    kind: Literal["run", "idle"]
+    elapsed: float
+    """Seconds since it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +178,29 @@ class AttemptOutcome:
 
     task_id: str
     attempt: int
-    status: Literal["ok", "error", "interrupt", "command", "cancelled", "timeout"]
+    status: Literal["ok", "error", "interrupt", "command", "cancelled", "timeout", "drained"]
     writes: tuple[Write, ...] = ()
     value: Any = None
     """Status ``command``: the ``Command`` addressed to the parent graph. A part: its result."""
     error: ShippedError | None = None
+    verdicts: tuple[int | None, ...] = ()
+    """Which of the node's retry policies names the error, then which of those of the graph around
+    it, and so on outwards. Empty where no policy was asked."""
+    late: Lateness | None = None
+    """Status ``timeout``: None where it was the part's own."""
+    drain: str | None = None
+    """Why the node asked for the run to stop behind this step, None where it did not."""
     interrupts: tuple[Any, ...] = ()
+    answers: tuple[Any, ...] = ()
+    """Answers that the task's questions were given, those of earlier runs included."""
     published: int = 0
     """Events that the attempt emitted, those in ``tail`` included: the commit waits for them."""
     tail: tuple[Segment, ...] = ()
     """Events that were not sent yet when the attempt ended."""
     message_ids: frozenset[str] = frozenset()
     """Ids of the messages that were streamed or were in the input: not to be emitted again."""
+    calls: int = 0
+    """Calls of tasks that the attempt made: it has not ended before they are known."""
     host: str = ""
     pid: int = 0
     started_at: float = 0.0
@@ -97,3 +224,8 @@ class RunInfo:
     capture: bool = False
     """Whether tokens are captured, here or in the graph around this one: models then stream."""
     context: Any = None
+    control: RunControl | None = None
+    """By which the run is asked to stop. In another process it hears only of requests made there;
+    an outcome tells the driver of them, and the run's end tells the caller."""
+    saver: Any = None
+    """For graphs that nodes invoke themselves: the caller's own saver, or its ``Placed``."""

@@ -15,11 +15,15 @@ from distgraph.engine.instructions import (
     CancelTask,
     Emit,
     Finish,
+    Found,
     InputEvent,
     Instruction,
+    LookUp,
     RunOptions,
     RunStarted,
     StartTask,
+    Wake,
+    Woken,
 )
 from distgraph.engine.machine import Machine
 from distgraph.streaming.envelope import Event, Segment
@@ -77,11 +81,17 @@ class Play:
         run: RunOptions | None = None,
         *,
         new_checkpoint_id: NewCheckpointId | None = None,
+        random: Callable[[], float] | None = None,
     ) -> None:
         self.graph = graph
         self.run = run or options()
-        self.machine = Machine(graph.spec, self.run, new_checkpoint_id=new_checkpoint_id)
+        self.machine = Machine(
+            graph.spec, self.run, new_checkpoint_id=new_checkpoint_id, random=random
+        )
         self.running: dict[Key, StartTask] = {}
+        self.wakes: dict[str, Wake] = {}
+        """What the machine waits for of the clock."""
+        self.lookups: list[LookUp] = []
         self.started: list[StartTask] = []
         self.said: list[Instruction] = []
 
@@ -105,12 +115,28 @@ class Play:
     def cancel(self) -> list[Instruction]:
         return self._handle(CancelRequested())
 
-    def finish(self, choose: Callable[[list[StartTask]], StartTask] | None = None) -> Finish:
-        """Go on to the end; ``choose`` says which of the running attempts is the next to end."""
+    def wake(self, key: str | None = None) -> list[Instruction]:
+        """Let the time of a ``Wake`` pass, of the first by default."""
+        key = key or next(iter(self.wakes))
+        del self.wakes[key]
+        return self._handle(Woken(key))
+
+    def found(self, lookup: LookUp, values: Mapping[Any, Any]) -> list[Instruction]:
+        """Answer what was looked up in a cache."""
+        self.lookups.remove(lookup)
+        return self._handle(Found(lookup.key, values))
+
+    def finish(self, choose: Callable[[list[Any]], Any] | None = None) -> Finish:
+        """Go on to the end; ``choose`` says what is the next to end, of the attempts that run and
+        the times that pass."""
         while not self.machine.finished:
-            running = list(self.running.values())
-            assert running, "the run waits for nobody"
-            self.end(choose(running) if choose else running[0])
+            waits: list[Any] = [*self.running.values(), *self.wakes.values()]
+            assert waits, "the run waits for nobody"
+            following = choose(waits) if choose else waits[0]
+            if isinstance(following, Wake):
+                self.wake(following.key)
+            else:
+                self.end(following)
         return self.result
 
     # --- what came out --------------------------------------------------------------------------
@@ -145,6 +171,10 @@ class Play:
                 assert key_of(instruction) not in {key_of(s) for s in self.started}
                 self.started.append(instruction)
                 self.running[key_of(instruction)] = instruction
+            elif isinstance(instruction, Wake):
+                self.wakes[instruction.key] = instruction
+            elif isinstance(instruction, LookUp):
+                self.lookups.append(instruction)
             elif isinstance(instruction, CancelTask):
                 del self.running[instruction.task_id, instruction.attempt]
             elif isinstance(instruction, Finish):
@@ -192,7 +222,7 @@ def check_order(play: Play) -> None:
             begun[said.payload["id"]] = at
         elif said.debug_type == "task_result":
             task = said.payload["id"]
-            assert begun[task] < at and task not in results
+            assert begun.get(task, -1) < at and task not in results
             results[task] = at
             if not said.payload["error"] and not said.payload["interrupts"]:
                 update = play.said[at - 1]

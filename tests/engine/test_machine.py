@@ -15,6 +15,7 @@ from distgraph.errors import (
     GraphRecursionError,
     InvalidTransition,
     InvalidUpdateError,
+    ParentCommand,
 )
 from distgraph.graph import END, START, StateGraph
 from distgraph.serde.exceptions import ShippedError
@@ -317,7 +318,7 @@ def test_leaving_the_root_ends_the_run_where_a_node_has_started_it() -> None:
 def test_leaving_the_root_is_an_error_elsewhere() -> None:
     play = playing(fan())
     play.end_node("a", status="command", value=Command(graph=Command.PARENT))
-    assert isinstance(play.result.error, InvalidUpdateError)
+    assert isinstance(play.result.error, ParentCommand)
     assert "no subgraph" in str(play.result.error)
 
 
@@ -420,5 +421,5 @@ def test_a_task_s_input_is_shown_as_its_node_gets_it() -> None:
 
 def test_an_answer_to_an_interrupt_is_refused_without_a_checkpointer() -> None:
     graph = StateGraph(dict).add_node("a", lambda s: None).add_edge(START, "a")
-    with pytest.raises(RuntimeError, match="needs a checkpointer"):
+    with pytest.raises(RuntimeError, match="without checkpointer"):
         graph.compile(backend="local").invoke(Command(resume="yes"))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from distgraph.errors import UnsupportedError
@@ -115,30 +116,39 @@ def test_a_breakpoint_at_an_unknown_node_is_refused(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "message"),
     [
-        {"retry_policy": RetryPolicy()},
-        {"cache_policy": CachePolicy()},
-        {"timeout": 3},
-        {"error_handler": node},
-        {"trace_policy": object()},
+        ({"retry_policy": 3}, "retry_policy takes a RetryPolicy or a sequence of them, got int"),
+        ({"retry_policy": [CachePolicy()]}, "retry_policy takes .* got CachePolicy"),
+        ({"cache_policy": RetryPolicy()}, "cache_policy takes a CachePolicy, got RetryPolicy"),
     ],
 )
-def test_a_policy_that_cannot_be_honoured_is_refused_not_ignored(option: dict[str, Any]) -> None:
-    (name,) = option
-    with pytest.raises(UnsupportedError, match=f"Node `n`: this version cannot honour {name}"):
+def test_a_policy_of_another_kind_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         StateGraph(State).add_node("n", node, **option)
-    if name != "trace_policy":
-        with pytest.raises(UnsupportedError, match=f"cannot honour {name}"):
-            StateGraph(State).set_node_defaults(**option)
+    with pytest.raises(TypeError, match=message):
+        StateGraph(State).set_node_defaults(**option)
 
 
-@pytest.mark.parametrize("option", ["checkpointer", "cache", "transformers"])
+@pytest.mark.parametrize("option", ["transformers"])
 def test_a_compile_option_that_cannot_be_honoured_is_refused(option: str) -> None:
     graph = builder().add_edge(START, "search")
     with pytest.raises(UnsupportedError, match=f"compile: this version cannot honour {option}"):
         graph.compile(**{option: True})
-    assert graph.compile(checkpointer=False).checkpointer is False
+
+
+@pytest.mark.parametrize("option", ["checkpointer", "cache"])
+def test_a_compile_option_of_another_kind_is_refused(option: str) -> None:
+    graph = builder().add_edge(START, "search")
+    with pytest.raises(TypeError, match=f"Invalid {option} provided: it must be a Base"):
+        graph.compile(**{option: InMemorySaver if option == "checkpointer" else object()})
+
+
+@pytest.mark.parametrize("mode", [None, True, False])
+def test_a_subgraph_may_say_how_it_is_saved(mode: bool | None) -> None:
+    graph = builder().add_edge(START, "search").compile(checkpointer=mode)
+    assert graph.checkpointer is mode
+    assert graph.spec.persistence is mode
 
 
 def test_two_actions_without_a_name_are_refused() -> None:

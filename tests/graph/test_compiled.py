@@ -4,6 +4,7 @@ import functools
 import operator
 import pickle
 import sys
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import cloudpickle
@@ -240,3 +241,19 @@ def test_building_a_graph_imports_neither_ray_nor_langchain_nor_pydantic() -> No
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@dataclass
+class Order:
+    item: str
+    note: str | None
+    count: int = 1
+    tags: Annotated[list, operator.add] = field(default_factory=lambda: ["new"])
+
+
+def test_keys_of_a_dataclass_that_may_be_none_are_not_required() -> None:
+    b = StateGraph(Order).add_node("a", node).add_edge(START, "a")
+    schema = b.compile(name="g").get_input_jsonschema()
+    assert schema["required"] == ["item"]
+    defaults = {key: value.get("default") for key, value in schema["properties"].items()}
+    assert defaults == {"item": None, "note": None, "count": 1, "tags": ["new"]}

@@ -133,11 +133,21 @@ def test_to_json_is_plain_data() -> None:
 
     b = StateGraph(State).add_node("a", node, metadata={"k": 1}, defer=True)
     graph = b.add_conditional_edges(START, route).compile(interrupt_after="*").get_graph()
+    function = ["distgraph", "graph", "node", "FunctionNode"]
     assert json.loads(json.dumps(graph.to_json())) == {
         "nodes": [
-            {"id": "__start__", "name": "__start__"},
-            {"id": "a", "name": "a", "metadata": {"k": 1, "defer": True, "__interrupt": "after"}},
-            {"id": "__end__", "name": "__end__"},
+            {
+                "id": "__start__",
+                "type": "runnable",
+                "data": {"id": function, "name": "__start__"},
+            },
+            {
+                "id": "a",
+                "type": "runnable",
+                "data": {"id": function, "name": "a"},
+                "metadata": {"k": 1, "defer": True, "__interrupt": "after"},
+            },
+            {"id": "__end__"},
         ],
         "edges": [
             {"source": "__start__", "target": "__end__", "conditional": True},
@@ -145,6 +155,50 @@ def test_to_json_is_plain_data() -> None:
             {"source": "a", "target": "__end__"},
         ],
     }
+
+
+def test_an_edge_is_equal_to_langchains() -> None:
+    langchain = pytest.importorskip("langchain_core.runnables.graph")
+    edge = agent().get_graph().edges[1]
+    assert edge == langchain.Edge("plan", "search", "needs facts", True)
+
+
+def test_a_path_that_ends_early_leads_to_the_deferred_node_that_waits_for_it() -> None:
+    b = StateGraph(State).add_node("a", node).add_node("side", node)
+    b.add_node("late", node, defer=True).add_node("after", node)
+    b.add_edge(START, "a").add_edge("a", "side").add_edge("a", "late").add_edge("late", "after")
+    edges = [(e.source, e.target, e.conditional) for e in b.compile().get_graph().edges]
+    assert edges == [
+        ("__start__", "a", False),
+        ("a", "late", False),
+        ("a", "side", False),
+        ("late", "after", False),
+        ("side", "late", True),
+        ("after", "__end__", False),
+    ]
+
+
+def test_a_graph_without_an_end_is_drawn_with_an_exit() -> None:
+    b = StateGraph(State).add_node("a", node).add_node("b", node)
+    b.add_edge(START, "a").add_edge("a", "b").add_edge("b", "a")
+    edges = [(e.source, e.target, e.conditional) for e in b.compile().get_graph().edges]
+    assert edges == [
+        ("__start__", "a", False),
+        ("a", "b", False),
+        ("b", "a", False),
+        ("b", "__end__", True),
+    ]
+
+
+def test_mermaid_draws_a_loop_of_one_node_after_the_other_edges() -> None:
+    b = StateGraph(State).add_node("a", node).add_edge(START, "a")
+    b.add_conditional_edges("a", lambda s: "", {"again": "a", "stop": END})
+    assert b.compile().get_graph().draw_mermaid(with_styles=False).splitlines() == [
+        "graph TD;",
+        "\t__start__ --> a;",
+        "\ta -. &nbsp;stop&nbsp; .-> __end__;",
+        "\ta -. &nbsp;again&nbsp; .-> a;",
+    ]
 
 
 def test_an_image_is_refused_with_the_remedy() -> None:

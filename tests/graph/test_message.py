@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from distgraph.errors import MissingExtraError
 from distgraph.graph import START, MessagesState, StateGraph
 from distgraph.graph import message as module
-from distgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
+from distgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages, push_message
 
 
 @pytest.fixture
@@ -150,3 +150,33 @@ def test_messages_state_can_be_extended() -> None:
     builder = StateGraph(State).add_node("a", lambda s: {}).add_edge(START, "a")
     assert list(builder.channels) == ["messages", "documents"]
     assert builder.channels["messages"].get() == []
+
+
+# --- push_message --------------------------------------------------------------------------------
+
+
+def pushing(state: Any) -> None:
+    push_message(AIMessage("kept", id="m1"))
+    push_message({"role": "assistant", "content": "shown", "id": "m2"}, state_key=None)
+
+
+def test_a_pushed_message_is_streamed_and_written_to_the_state() -> None:
+    graph = StateGraph(MessagesState).add_node("n", pushing).add_edge(START, "n")
+    compiled = graph.compile(backend="local")
+    streamed = [
+        (message.id, metadata["langgraph_node"])
+        for message, metadata in compiled.stream({"messages": []}, stream_mode="messages")
+    ]
+    assert streamed == [("m1", "n"), ("m2", "n")]
+    assert [m.id for m in compiled.invoke({"messages": []})["messages"]] == ["m1"]
+
+
+def test_a_pushed_message_needs_an_id() -> None:
+    graph = StateGraph(MessagesState).add_node("n", lambda s: push_message(AIMessage("x")))
+    with pytest.raises(ValueError, match="Message ID is required"):
+        graph.add_edge(START, "n").compile(backend="local").invoke({"messages": []})
+
+
+def test_pushing_a_message_outside_of_a_run_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="push_message"):
+        push_message(HUMAN)

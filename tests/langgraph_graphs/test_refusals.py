@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import pytest
 from langgraph.graph import START, StateGraph
 from langgraph.managed.base import ManagedValue
-from langgraph.types import CachePolicy, RetryPolicy
 from typing_extensions import TypedDict
 
 from distgraph import distribute
@@ -44,61 +43,22 @@ def refused(given: Any, told: str, **options: Any) -> None:
         distribute(given, backend="local", **options)
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("retry_policy", RetryPolicy()), ("cache_policy", CachePolicy())],
-)
-def test_policies_of_a_node(option, value):
-    refused(graph(**{option: value}), f"Node `work`: {option} cannot be honoured")
-
-
 @pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
-def test_what_newer_versions_give_a_node():
+def test_an_idle_timeout_of_a_graph():
+    from langgraph.types import TimeoutPolicy
+
     async def waits(state: State) -> None:
         """Takes no time."""
 
-    def handle(state: State, error: Any) -> dict[str, int]:
-        return {"n": -1}
-
-    late = StateGraph(State).add_node("work", waits, timeout=1).add_edge(START, "work")
-    refused(late, "Node `work`: timeout cannot be honoured")
-    refused(graph(error_handler=handle), "Node `work`: error_handler cannot be honoured")
+    child = StateGraph(State).add_node("waits", waits).add_edge(START, "waits").compile()
+    late = StateGraph(State).add_node("child", child, timeout=TimeoutPolicy(idle_timeout=1))
+    refused(late.add_edge(START, "child"), "Node `child` is a graph, and cannot have an idle_time")
 
 
-@pytest.mark.skipif(VERSION < (1, 2, 11), reason="new in LangGraph 1.2.11")
-def test_a_trace_policy():
-    from langgraph.types import TracePolicy
-
-    policy = TracePolicy(process_inputs=lambda value: "hidden")
-    refused(graph(trace_policy=policy), "Node `work`: trace_policy cannot be honoured")
-
-
-def test_a_node_of_a_subgraph_by_both_names():
-    child = graph(retry_policy=RetryPolicy()).compile()
-    parent = StateGraph(State).add_node("child", child).add_edge(START, "child")
-    refused(parent, "Node `work` of subgraph `child`: retry_policy cannot be honoured")
-
-
-def test_a_checkpointer():
-    from langgraph.checkpoint.memory import InMemorySaver
-
-    told = r"compiled with checkpointer=InMemorySaver\(\.\.\.\).*Compile it without"
-    refused(graph().compile(checkpointer=InMemorySaver()), told)
-    refused(graph().compile(checkpointer=True), "checkpointer=True")
-    assert distribute(graph().compile(checkpointer=False), backend="local").invoke({}) == {"n": 1}
-
-
-def test_a_cache():
-    from langgraph.cache.memory import InMemoryCache
-
-    refused(graph().compile(cache=InMemoryCache()), r"Graph `LangGraph`: cache=InMemoryCache")
-
-
-@pytest.mark.parametrize("option", ["step_timeout", "retry_policy", "cache_policy"])
-def test_options_of_the_engine(option):
+def test_the_timeout_of_a_step():
     made = graph().compile()
-    setattr(made, option, 1 if option == "step_timeout" else (RetryPolicy(),))
-    refused(made, f"Graph `LangGraph`: {option}=")
+    made.step_timeout = 1
+    refused(made, "Graph `LangGraph`: step_timeout=1 cannot be honoured. Give timeout to the nodes")
 
 
 @pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
@@ -107,33 +67,6 @@ def test_stream_transformers():
         """Would be called for each run."""
 
     refused(graph().compile(transformers=[shout]), "stream transformer shout cannot be honoured")
-
-
-def test_the_functional_api():
-    from langgraph.func import entrypoint
-
-    @entrypoint()
-    def flow(n: int) -> int:
-        return n + 1
-
-    refused(flow, "is an @entrypoint of LangGraph's functional API.*StateGraph")
-    parent = StateGraph(State).add_node("flow", flow).add_edge(START, "flow")
-    refused(parent, "Subgraph `flow` is an @entrypoint")
-
-
-def test_a_call_of_a_functional_task_is_told_where_it_happens(backend):
-    from langgraph.func import task
-
-    @task
-    def double(n: int) -> int:
-        return 2 * n
-
-    def calls(state: State) -> dict[str, Any]:
-        return {"n": double(2).result()}
-
-    made = StateGraph(State).add_node("calls", calls).add_edge(START, "calls")
-    with pytest.raises(UnsupportedError, match="node 'calls' called 'double'.*functional API"):
-        distribute(made, backend=backend).invoke({"n": 1})
 
 
 def test_a_remote_graph():
@@ -148,14 +81,6 @@ def test_a_remote_graph():
 def test_a_managed_value_of_the_users():
     made = StateGraph(Rolled).add_node("work", node).add_edge(START, "work")
     refused(made, "state key 'dice' is a managed value of Dice.*IsLastStep")
-
-
-def test_a_store_in_this_process_on_a_cluster():
-    from langgraph.store.memory import InMemoryStore
-
-    made = graph().compile(store=InMemoryStore())
-    with pytest.raises(UnsupportedError, match="InMemoryStore lives in one process"):
-        distribute(made, backend="ray")
 
 
 def test_what_a_node_captures_is_checked_at_once():

@@ -17,10 +17,11 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from distgraph.engine.spec import PartOptions
 from distgraph.prebuilt import ToolNode, create_react_agent
 from distgraph.prebuilt.chat_agent_executor import AgentState, AgentStatePydantic
 from tests.prebuilt import tools as t
-from tests.prebuilt.support import prebuilt, react, same_stream
+from tests.prebuilt.support import LANGGRAPH, prebuilt, react, same_stream
 from tests.support.models import CallingModel, EchoModel, WholeModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -396,6 +397,39 @@ def test_a_tool_node_is_taken_as_it_is(differ, version):
         ),
         HI,
     )
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("mode", ["updates", "messages"])
+def test_langgraphs_tool_node_in_an_agent_of_ours(differ, version, mode):
+    """It says itself how errors are told, and what it wraps; a tool of its asks for the state."""
+    calls = [("fails", {"reason": "x"}), ("with_state", {"x": 1}), ("unknown", {})]
+
+    def wrap(request, execute):
+        message = execute(request)
+        return message.model_copy(update={"content": f"<{message.content}>"})
+
+    def build(ns):
+        tools = [t.fails, *t.with_state(LANGGRAPH)[:1]]
+        node = prebuilt(LANGGRAPH).ToolNode(
+            tools, handle_tool_errors="it broke", wrap_tool_call=wrap
+        )
+        return react(ns, CallingModel(calls=calls), node, version=version)
+
+    parallel = version == "v2"
+    same_stream(differ, build, HI, stream_mode=mode, parallel=parallel)
+
+
+def test_langgraphs_tool_node_is_placed_by_tool():
+    node = prebuilt(LANGGRAPH).ToolNode([t.add, t.fails])
+    built = create_react_agent(
+        adding(), node, ray_options={"tools": {"num_cpus": 1}, "fails": {"timeout": 2}}
+    )
+    split = built.spec.nodes["tools"].split
+    assert split.options("add") == PartOptions(ray_options={"num_cpus": 1})
+    assert split.options("fails") == PartOptions(ray_options={"num_cpus": 1}, timeout=2.0)
+    with pytest.raises(ValueError, match="names 'ad', which is neither a node nor a tool"):
+        create_react_agent(adding(), node, ray_options={"ad": {}})
 
 
 def test_drawings_are_the_same():

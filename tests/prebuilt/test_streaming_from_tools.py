@@ -6,7 +6,6 @@ from langchain_core.tools import tool
 from typing_extensions import TypedDict
 
 from tests.prebuilt.support import asks, prebuilt, react, same_stream
-from tests.support.engines import DISTRIBUTED
 from tests.support.models import CallingModel, EchoModel
 
 
@@ -179,8 +178,6 @@ def shout(text: str) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("subgraphs", [True, False], ids=["subgraphs", "root alone"])
 def test_an_agent_in_a_tool(differ, subgraphs):
-    if subgraphs and differ.contender.name == DISTRIBUTED:
-        pytest.skip("whole messages of a LangGraph graph that a node invokes itself are not shown")
     same_stream(
         differ,
         agent_in_a_tool,

@@ -202,3 +202,18 @@ def test_an_interrupted_report_ends_with_130_and_no_traceback(backend: str) -> N
     assert process.returncode == 130, errors
     assert "Interrupted: the run was cancelled." in errors
     assert "Traceback" not in errors
+
+
+def test_a_question_is_answered_by_another_process(tmp_path: Path) -> None:
+    kept = ("--file", str(tmp_path / "letters.sqlite"))
+    asked = _run("approval", *kept)
+    assert asked.returncode == 0, asked.stderr
+    question = "Send this? Dear reader, this is about graphs on clusters."
+    assert asked.stdout.splitlines()[-1] == f"Waiting: {question}"
+    assert _run("approval", *kept).stdout.strip() == f"Still waiting: {question}"
+    answered = _run("approval", "yes", *kept)
+    assert answered.stdout.splitlines()[-1] == "send: sent"
+    history = _run("approval", "--history", *kept).stdout.splitlines()
+    assert [line[:2] for line in history] == ["3 ", "2 ", "1 ", "0 ", "-1"]
+    writers = set(re.findall(r"process (\d+)", history[0]))
+    assert len(writers) == 2

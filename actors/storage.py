@@ -1,0 +1,138 @@
+"""Savers, stores and caches on a cluster: from workers to the driver, and on to the caller.
+
+The driver runs on the caller's machine. It opens what is a file or a server, and reaches objects of
+the caller's process through that process's host. Workers ask the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from actors.names import NAMESPACE, driver_name
+from actors.persistent import persistent
+from distgraph.errors import DriverLost, RunError
+from distgraph.persistence.faces import call
+from distgraph.persistence.hosting import HostClient, Ticket, answer, read_answer
+from distgraph.persistence.opening import open_resource, set_reach
+from distgraph.persistence.placing import Placed
+from distgraph.persistence.reach import Reach
+from distgraph.serde.pickling import dumps_data, loads
+
+_POLL = 0.02
+"""Seconds between two looks at an answer: a cancel is only seen between them."""
+
+
+class DriverStorage:
+    """A driver's way to the savers, stores and caches of its session."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.reach = HostClient(ticket)
+        set_reach(lambda: self.reach)
+
+    def answer(self, packed: bytes) -> bytes:
+        """Call a method for a worker; returns what ``read_answer`` reads."""
+        placed, method, arguments = pickle.loads(packed)
+        if not self.reach.opens(placed):
+            try:
+                return self.reach.forward(placed, method, arguments)
+            except RunError as error:
+                return answer(partial(_raise, error))
+
+        def carry_out() -> Any:
+            args, kwargs = loads(arguments)
+            return call(open_resource(placed, self.reach), method, args, kwargs)
+
+        return answer(carry_out)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+class DriverReach(Reach):
+    """A worker's way: by the driver of its session, but for servers that any machine reaches."""
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._driver: Any = None
+
+    def opens(self, placed: Placed) -> bool:
+        return placed.kind == "server" and placed.everywhere
+
+    def __call__(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        asked = self._ask(placed, method, args, kwargs)
+        while True:
+            try:
+                return read_answer(_unless_lost(asked, placed), placed.label)
+            except (FutureTimeout, TimeoutError):
+                if asked.done():
+                    raise
+
+    async def acall(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        asked = self._ask(placed, method, args, kwargs)
+        await asyncio.wait([asyncio.wrap_future(asked)])
+        return read_answer(_unless_lost(asked, placed), placed.label)
+
+    def _ask(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Future[bytes]:
+        if self._driver is None:
+            try:
+                self._driver = ray.get_actor(driver_name(self._session), NAMESPACE)
+            except ValueError as error:
+                raise _driver_lost(placed) from error
+        arguments = dumps_data((tuple(args), dict(kwargs)))
+        packed = pickle.dumps((placed, method, arguments), 5)
+        # not `ray.get`, which would give the CPU of the node that waits to another task
+        return persistent(lambda: self._driver.storage.remote(packed))
+
+
+def _unless_lost(asked: Future[bytes], placed: Placed) -> bytes:
+    try:
+        return asked.result(_POLL)
+    except RayActorError as error:
+        raise _driver_lost(placed) from error
+    except RayError as error:
+        raise RunError(f"{placed.label} cannot be reached by the driver: {error}") from error
+
+
+def _driver_lost(placed: Placed) -> DriverLost:
+    return DriverLost(f"{placed.label}: the superstep driver, by which it is reached, has died")
+
+
+# --- in a worker --------------------------------------------------------------------------------
+
+_session: ContextVar[str | None] = ContextVar("distgraph_session", default=None)
+_last: list[str] = []
+_reaches: dict[str, DriverReach] = {}
+
+
+def enter(session: str) -> None:
+    """Note whose attempt runs in this context."""
+    if not _last:
+        set_reach(_current)
+    _last[:] = [session]
+    _session.set(session)
+
+
+def _current() -> Reach:
+    """Return the way of the session whose code asks; of the last one where that is not known."""
+    session = _session.get() or _last[0]
+    reach = _reaches.get(session)
+    if reach is None:
+        reach = _reaches[session] = DriverReach(session)
+    return reach

@@ -1,0 +1,24 @@
+"""Using a library where somebody else has loaded it, and never importing it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import suppress
+from typing import Any
+
+__all__ = ("loaded",)
+
+
+def loaded(module: str, name: str) -> Any:
+    """Return a module's attribute if the module is loaded, else None.
+
+    Another thread may be in the middle of importing it: then the import is waited for.
+    """
+    found = sys.modules.get(module)
+    if found is None:
+        return None
+    if getattr(getattr(found, "__spec__", None), "_initializing", False):
+        with suppress(ImportError):
+            found = importlib.import_module(module)
+    return getattr(found, name, None)

@@ -1,0 +1,74 @@
+"""The rules of node policies that need no graph: what is tried again, and what a cache's key is."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+__all__ = ("default_cache_key", "default_retry_on")
+
+_OWN_DOING = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    NameError,
+    SyntaxError,
+    RuntimeError,
+    ReferenceError,
+    StopIteration,
+    StopAsyncIteration,
+    OSError,
+)
+"""Errors that another attempt will most likely meet again."""
+
+
+def default_retry_on(error: BaseException) -> bool:
+    """Whether a policy without a ``retry_on`` tries again after this error.
+
+    After lost connections, answers of HTTP servers with status 5xx, the death of the worker, and
+    whatever is none of Python's errors of a program's own doing. As LangGraph has it, but for the
+    worker.
+    """
+    from distgraph.errors import WorkerDied
+
+    if isinstance(error, (ConnectionError, WorkerDied)):
+        return True
+    status = _http_status(error)
+    if status is not None:
+        return 500 <= status < 600
+    return not isinstance(error, _OWN_DOING)
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Return the status of an HTTP error; nothing is imported to recognize one."""
+    httpx, requests = sys.modules.get("httpx"), sys.modules.get("requests")
+    if httpx is not None and isinstance(error, httpx.HTTPStatusError):
+        return int(error.response.status_code)
+    if requests is not None and isinstance(error, requests.HTTPError):
+        # a response with an error's status is false
+        return 500 if not error.response else int(error.response.status_code)
+    return None
+
+
+def default_cache_key(*args: Any, **kwargs: Any) -> bytes:
+    """Return the key of a node's input where its policy names no function: equal inputs have one.
+
+    The bytes are those that LangGraph makes, so that what one has cached the other finds.
+    """
+    return pickle.dumps((_frozen(args), _frozen(kwargs)), protocol=5, fix_imports=False)
+
+
+def _frozen(value: Any, depth: int = 10) -> Any:
+    if depth <= 0 or isinstance(value, Hashable):
+        return value
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, _frozen(item, depth - 1)) for key, item in value.items()))
+    if isinstance(value, Sequence):
+        return tuple(_frozen(item, depth - 1) for item in value)
+    if hasattr(value, "tobytes"):  # arrays
+        return type(value).__name__, value.tobytes(), getattr(value, "shape", None)
+    return value

@@ -1,0 +1,252 @@
+"""Carrying out what the engine wants saved, on a thread of its own: one saver call after the other.
+
+The order is the guarantee: what a task wrote is durable before the checkpoint that contains it, and
+a checkpoint before the one behind it.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from distgraph import _keys as k
+from distgraph._missing import MISSING
+from distgraph.channels.delta import DeltaSnapshot
+from distgraph.engine.checkpoints import VERSION, Saved
+from distgraph.engine.deltas import History, to_replay
+from distgraph.engine.instructions import (
+    CheckpointLoaded,
+    Found,
+    LoadCheckpoint,
+    LookUp,
+    Remember,
+    SaveCheckpoint,
+    SaveWrites,
+    Storage,
+    StorageFailed,
+    Synced,
+)
+from distgraph.errors import UnsupportedError
+from distgraph.interop import for_saver, own
+from distgraph.serde.exceptions import ShippedError
+from distgraph.worker.threads import daemon
+
+if TYPE_CHECKING:
+    from distgraph.backends.caching import Caches
+    from distgraph.persistence.port import SaverPort
+
+Report = CheckpointLoaded | Found | Synced | StorageFailed
+
+_PATIENCE = 30.0
+"""Seconds that a run waits for what an earlier run of its thread still has to save."""
+
+
+def new_checkpoint_id(ns: str, step: int) -> str:
+    """Return the id of a new checkpoint: a UUID that sorts by time, as savers expect."""
+    from langgraph.checkpoint.base.id import uuid6
+
+    return str(uuid6(clock_seq=step))
+
+
+class SaverThread:
+    """One run's way to its saver, and to the caches of its graphs."""
+
+    def __init__(
+        self,
+        port: SaverPort | None,
+        config: Mapping[str, Any],
+        tell: Callable[[Report], None],
+        *,
+        thread: Hashable = None,
+        caches: Caches | None = None,
+    ) -> None:
+        """``config``: the run's, with ``configurable`` and ``metadata``. ``thread``: names the
+        saver's thread; what an earlier run of it has still to save is waited for."""
+        self._to_saver = port
+        self._caches = caches
+        self._config = config
+        self._tell = tell
+        self._jobs: queue.SimpleQueue[Storage | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._closing = False
+        self._done = threading.Event()
+        with _lock:
+            self._earlier = _going_on.get(thread)
+            if thread is not None:
+                _going_on[thread] = self
+        self._thread = thread
+        daemon(self._serve, "distgraph-saver").start()
+
+    def do(self, instruction: Storage) -> None:
+        """Carry out an instruction, behind those before it."""
+        self._jobs.put(instruction)
+
+    def close(self) -> None:
+        """Take no more instructions; those that are there are carried out."""
+        self._closing = True
+        self._jobs.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait until everything is carried out, after ``close``. Return whether it is."""
+        return self._done.wait(seconds)
+
+    def _serve(self) -> None:
+        try:
+            if self._earlier is not None and self._earlier._closing:
+                self._earlier.join(_PATIENCE)
+            self._earlier = None
+            while (job := self._jobs.get()) is not None:
+                if self._failure is None:
+                    self._carry_out(job)
+        finally:
+            with _lock:
+                if _going_on.get(self._thread) is self:
+                    del _going_on[self._thread]
+            self._done.set()
+
+    @property
+    def _port(self) -> SaverPort:
+        assert self._to_saver is not None, "the engine saves, and there is no saver"
+        return self._to_saver
+
+    def _carry_out(self, job: Storage) -> None:
+        report: Report | None = None
+        try:
+            if isinstance(job, (LookUp, Remember)):
+                assert self._caches is not None, "the engine looks up, and there is no cache"
+                if isinstance(job, LookUp):
+                    report = Found(job.key, self._caches.find(job))
+                else:
+                    self._caches.keep(job)
+            elif isinstance(job, LoadCheckpoint):
+                report = CheckpointLoaded(job.key, self._load(job))
+            elif isinstance(job, SaveWrites):
+                config = self._at(job.ns, job.checkpoint_id)
+                writes = [(channel, _kept(value)) for channel, value in job.writes]
+                self._port.put_writes(config, writes, job.task_id, job.path)
+            elif isinstance(job, SaveCheckpoint):
+                self._save(job)
+            else:
+                report = Synced(job.key)
+        except BaseException as error:
+            self._failure = error
+            report = StorageFailed(error)
+        if report is not None:
+            self._tell(report)
+
+    def _at(self, ns: str, checkpoint_id: str | None) -> dict[str, Any]:
+        configurable = {**self._config["configurable"], "checkpoint_ns": ns}
+        configurable.pop("checkpoint_id", None)
+        if checkpoint_id is not None:
+            configurable["checkpoint_id"] = checkpoint_id
+        return {**self._config, "configurable": configurable}
+
+    def _save(self, job: SaveCheckpoint) -> None:
+        metadata: Any = dict(job.metadata)
+        config = self._at(job.ns, job.parent_id)
+        self._port.put(config, storable(job.checkpoint), metadata, dict(job.new_versions))
+
+    def _load(self, job: LoadCheckpoint) -> Saved | None:
+        config = self._at(job.ns, job.checkpoint_id)
+        if job.before is not None:
+            before = {"configurable": {"checkpoint_id": job.before}}
+            found = next(iter(self._port.list(config, before=before, limit=1)), None)
+        else:
+            found = self._port.get_tuple(config)
+        if found is None:
+            return None
+        superseded = False
+        if job.checkpoint_id is not None:
+            latest = self._port.get_tuple(self._at(job.ns, None))
+            superseded = latest is not None and latest.checkpoint["id"] != job.checkpoint_id
+        histories = {}
+        if names := to_replay(job.replays, found.checkpoint):
+            histories = histories_from(self._port.get_delta_channel_history(found.config, names))
+        return saved_from(found, superseded=superseded, histories=histories)
+
+
+_lock = threading.Lock()
+_going_on: dict[Hashable, SaverThread] = {}
+"""Runs that have something to save, by the thread that they save it to."""
+
+
+_CHANNELS_OF_NOW = 3
+"""The first layout of checkpoints in which channels have the names that they have now."""
+
+_OLD_CHANNEL = re.compile(r"start:[^:]*|branch:[^:]*:[^:]*:[^:]*")
+
+
+def storable(checkpoint: Mapping[str, Any]) -> Any:
+    """Return a checkpoint as a saver takes it: with the time, and LangGraph's vocabulary in it."""
+    values = checkpoint["channel_values"]
+    if k.TASKS in values:
+        values = {**values, k.TASKS: for_saver(values[k.TASKS])}
+    if any(type(value) is DeltaSnapshot for value in values.values()):
+        values = {name: _snapshot(value) for name, value in values.items()}
+    now = datetime.now(timezone.utc).isoformat()
+    return {**checkpoint, "ts": now, "channel_values": values}
+
+
+def _snapshot(value: Any) -> Any:
+    """Return the snapshot of a ``DeltaChannel`` as savers know it, anything else as it is."""
+    if type(value) is not DeltaSnapshot:
+        return value
+    try:
+        from langgraph.checkpoint.serde.types import _DeltaSnapshot
+    except ImportError:
+        raise UnsupportedError(
+            "a DeltaChannel cannot be saved by this version of langgraph-checkpoint: install one "
+            "that belongs to LangGraph 1.2 or newer, or use a plain reducer"
+        ) from None
+    return _DeltaSnapshot(value.value)
+
+
+def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
+    """Return what a saver knows of channels whose value it does not hold."""
+    return {
+        name: History(one.get("seed", MISSING), tuple(own(v) for _, _, v in one["writes"]))
+        for name, one in found.items()
+    }
+
+
+def saved_from(
+    found: Any, *, superseded: bool = False, histories: Mapping[str, History] | None = None
+) -> Saved:
+    """Return what a saver's ``CheckpointTuple`` holds, with our vocabulary in it.
+
+    Raises:
+        UnsupportedError: It has the layout of LangGraph before 0.3.
+    """
+    checkpoint = dict(found.checkpoint)
+    if checkpoint["v"] < _CHANNELS_OF_NOW:
+        old = [c for c in checkpoint["channel_versions"] if _OLD_CHANNEL.fullmatch(c)]
+        if old:
+            raise UnsupportedError(
+                f"checkpoint {checkpoint['id']} was written by LangGraph before 0.3 (layout "
+                f"{checkpoint['v']}, channel {old[0]!r}). Continue its thread once with LangGraph "
+                "1.x, which writes the layout of now"
+            )
+    values = checkpoint["channel_values"]
+    if checkpoint["v"] < VERSION and checkpoint.get("pending_sends"):
+        versions = checkpoint["channel_versions"]
+        values = {**values, k.TASKS: checkpoint["pending_sends"]}
+        checkpoint["channel_versions"] = {**versions, k.TASKS: max(versions.values())}
+    if k.TASKS in values:
+        checkpoint["channel_values"] = {**values, k.TASKS: own(values[k.TASKS])}
+    parent = found.parent_config
+    return Saved(
+        checkpoint=checkpoint,
+        metadata=found.metadata or {},
+        parent_id=None if parent is None else parent["configurable"].get("checkpoint_id"),
+        pending=tuple((task, c, own(v)) for task, c, v in found.pending_writes or ()),
+        histories=histories or {},
+        superseded=superseded,
+    )
+
+
+def _kept(value: Any) -> Any:
+    return value.rebuild() if isinstance(value, ShippedError) else for_saver(value)

@@ -1,0 +1,128 @@
+"""What a checkpoint saver keeps of one graph, and reading it back: LangGraph's layout, version 4.
+
+Here are plain data and pure functions. The saver's own types, its clock and its serializer are the
+business of whoever carries out the instructions (``backends/saving.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from distgraph import _keys as k
+from distgraph._missing import MISSING
+from distgraph.channels.base import BaseChannel
+from distgraph.channels.delta import unwrapped
+from distgraph.engine.deltas import History, replayed
+from distgraph.engine.spec import Write
+
+VERSION = 4
+
+PendingWrite = tuple[str, str, Any]
+"""Task id, channel, value: written on top of a checkpoint by a task of the step behind it."""
+
+CONTROL = frozenset({k.ERROR, k.ERROR_SOURCE, k.INTERRUPT, k.RESUME})
+"""Pending writes that tell what became of a task. Any other one means that it finished."""
+
+SPECIAL = frozenset({*CONTROL, k.SCHEDULED})
+"""Writes that savers keep in a fixed slot per task: the last one of a kind wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint as a saver returned it."""
+
+    checkpoint: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: str | None = None
+    pending: tuple[PendingWrite, ...] = ()
+    histories: Mapping[str, History] = field(default_factory=dict)
+    """Of channels that have no value in the checkpoint: what it is made of."""
+    superseded: bool = False
+    """It was asked for by its id, and the thread has moved past it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """What the pending writes of a step tell of one of its tasks."""
+
+    output: tuple[Write, ...] = ()
+    """Empty unless the task finished."""
+    interrupts: tuple[Any, ...] = ()
+    """The last questions that it put, answered or not."""
+    answers: tuple[Any, ...] = ()
+    """The answers that it was given so far, in the order of its questions."""
+    error: Any = None
+
+    @property
+    def waiting(self) -> tuple[Any, ...]:
+        """Questions that are still open."""
+        return () if self.output else self.interrupts
+
+
+def statuses(pending: Iterable[PendingWrite]) -> dict[str, TaskStatus]:
+    """Return what pending writes tell, by task id. Those of the input belong to no task."""
+    output: dict[str, list[Write]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for task_id, channel, value in pending:
+        if task_id == k.NULL_TASK_ID:
+            continue
+        writes = output.setdefault(task_id, [])
+        if channel in CONTROL:
+            found.setdefault(task_id, {})[channel] = value
+        else:
+            writes.append((channel, value))
+    return {
+        task_id: TaskStatus(
+            output=tuple(writes),
+            interrupts=_several(found.get(task_id, {}).get(k.INTERRUPT, ())),
+            answers=_several(found.get(task_id, {}).get(k.RESUME, ())),
+            error=found.get(task_id, {}).get(k.ERROR),
+        )
+        for task_id, writes in output.items()
+    }
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def open_questions(pending: Iterable[PendingWrite]) -> list[Any]:
+    """Return the interrupts that wait for an answer."""
+    return [i for status in statuses(pending).values() for i in status.waiting]
+
+
+def channels_from(
+    templates: Mapping[str, BaseChannel],
+    values: Mapping[str, Any],
+    histories: Mapping[str, History] = MappingProxyType({}),
+) -> dict[str, BaseChannel]:
+    """Return the channels in the state of a checkpoint's values."""
+    return {
+        n: replayed(c, histories[n])
+        if n in histories
+        else c.from_checkpoint(unwrapped(values.get(n, MISSING)))
+        for n, c in templates.items()
+    }
+
+
+def channel_values(
+    channels: Mapping[str, BaseChannel], versions: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a checkpoint keeps of the channels: of those that were ever written."""
+    found = {n: c.checkpoint() for n, c in channels.items() if n in versions}
+    return {n: v for n, v in found.items() if v is not MISSING}
+
+
+def increment(current: int | None) -> int:
+    """Return the next version, where no saver has its own idea of versions."""
+    return (current or 0) + 1
+
+
+def deduplicated(writes: Sequence[Write]) -> Sequence[Write]:
+    """Keep the last of each kind where all of them have a fixed slot."""
+    if all(channel in SPECIAL for channel, _ in writes):
+        return list({channel: (channel, value) for channel, value in writes}.values())
+    return writes

@@ -1,0 +1,121 @@
+"""Ids for messages that are written to ``DeltaChannel``s.
+
+What such a channel holds is made again from its writes at every reading: a message that was saved
+without an id would have another one each time, or none, and could not be replaced or removed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from distgraph._loaded import loaded
+from distgraph.channels.base import BaseChannel
+from distgraph.channels.binop import overwritten
+from distgraph.channels.delta import DeltaChannel
+from distgraph.engine.spec import Write
+from distgraph.types import Overwrite
+
+__all__ = ("with_message_ids",)
+
+_ROLES = frozenset({"user", "human", "assistant", "ai", "tool", "system", "function"})
+_TYPES = frozenset({"human", "ai", "tool", "system", "function", "remove"})
+
+
+def with_message_ids(channels: Mapping[str, BaseChannel], writes: list[Write]) -> None:
+    """Give messages in writes to ``DeltaChannel``s an id, in place where they are objects.
+
+    A message as a dict becomes a message, a str or pair too where the reducer is LangGraph's of
+    messages; a write that changes is replaced in ``writes``.
+    """
+    for index, (name, value) in enumerate(writes):
+        channel = channels.get(name)
+        if isinstance(channel, DeltaChannel):
+            of_messages = getattr(channel.reducer, "__name__", "") == "_messages_delta_reducer"
+            changed = _whole(value) if of_messages else _mixed(value)
+            if changed is not value:
+                writes[index] = (name, changed)
+
+
+def _whole(value: Any) -> Any:
+    """Of a channel that holds messages only: whatever stands for a message becomes one."""
+    replacement = overwritten(value)
+    if replacement is None:
+        return _each(value, _listed) if isinstance(value, list) else _message(value)
+    items = replacement[0]
+    if isinstance(items, (list, tuple)):
+        changed = _each(items, _message)
+        return value if changed is items else Overwrite(changed)
+    return value
+
+
+def _mixed(value: Any) -> Any:
+    """Of a channel that may hold other things: messages, and dicts that look like one."""
+    replacement = overwritten(value)
+    if replacement is not None:
+        if isinstance(replacement[0], (list, tuple)):
+            for item in replacement[0]:
+                _stamp(item)
+        return value
+    if isinstance(value, list):
+        return _each(value, _listed_among_others)
+    if isinstance(value, dict) and _is_message_dict(value) and not value.get("id"):
+        return {**value, "id": str(uuid.uuid4())}
+    _stamp(value)
+    return value
+
+
+def _each(items: Any, change: Callable[[Any], Any]) -> Any:
+    changed = [change(item) for item in items]
+    if all(new is old for new, old in zip(changed, items, strict=True)):
+        return items
+    return changed if isinstance(items, list) else tuple(changed)
+
+
+def _listed(item: Any) -> Any:
+    return _message(item, strict=isinstance(item, dict) and _is_message_dict(item))
+
+
+def _listed_among_others(item: Any) -> Any:
+    if isinstance(item, dict) and _is_message_dict(item):
+        return _message(item, strict=True)
+    _stamp(item)
+    return item
+
+
+def _message(item: Any, *, strict: bool = False) -> Any:
+    convert = loaded("langchain_core.messages", "convert_to_messages")
+    if _is_message(item):
+        _stamp(item)
+        return item
+    if convert is None:
+        named = isinstance(item, dict) and not item.get("id")
+        return {**item, "id": str(uuid.uuid4())} if named else item
+    try:
+        message = convert([item])[0]
+    except Exception:
+        if strict:
+            raise
+        return item
+    if not message.id:
+        message.id = str(uuid.uuid4())
+    return message
+
+
+def _stamp(item: Any) -> None:
+    if _is_message(item) and item.id is None:
+        item.id = str(uuid.uuid4())
+
+
+def _is_message(item: Any) -> bool:
+    message = loaded("langchain_core.messages", "BaseMessage")
+    return message is not None and isinstance(item, message)
+
+
+def _is_message_dict(item: Mapping[str, Any]) -> bool:
+    return _fits(item.get("role"), _ROLES) or _fits(item.get("type"), _TYPES)
+
+
+def _fits(value: Any, known: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in known

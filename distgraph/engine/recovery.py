@@ -1,0 +1,168 @@
+"""What a failure is, and whether and when another attempt follows it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from distgraph.engine.instructions import StartTask
+from distgraph.engine.retries import delay_before, verdicts_on
+from distgraph.engine.superstep import Task
+from distgraph.errors import (
+    INVALID_RESUME,
+    NodeCancelledError,
+    NodeTimeoutError,
+    is_invalid_resume,
+)
+from distgraph.serde.exceptions import ShippedError
+from distgraph.worker.protocol import AttemptOutcome, Lateness
+
+if TYPE_CHECKING:
+    from distgraph.types import TimeoutPolicy
+
+__all__ = (
+    "Ended",
+    "Error",
+    "another",
+    "failure_of",
+    "is_refused_answer",
+    "time_before_next",
+    "timed_out",
+)
+
+logger = logging.getLogger("distgraph")
+
+Error = ShippedError | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that failed."""
+
+    start: StartTask
+    outcome: AttemptOutcome
+
+    @property
+    def judged(self) -> bool:
+        """Whether retry policies were asked where the error was raised.
+
+        They could not be where the worker died, and were not where the attempt took too long.
+        """
+        return self.outcome.status == "error" and not self.outcome.extra.get("lost")
+
+
+def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error | None:
+    """Return what an attempt failed of, None where it did not fail."""
+    if outcome.status == "error":
+        assert outcome.error is not None
+        return outcome.error
+    if outcome.status == "cancelled":
+        return outcome.error or _cancelled_itself(task)
+    if outcome.status == "timeout":
+        limit = start.request.limit
+        own = start.request.timeout is not None and outcome.late is None
+        return None if own or limit is None else timed_out(task, limit, outcome.late)
+    return None
+
+
+def is_refused_answer(error: Error) -> bool:
+    """Whether a task failed of an answer that did not fit its question."""
+    if isinstance(error, ShippedError):
+        return INVALID_RESUME in error.attributes
+    return is_invalid_resume(error)
+
+
+def timed_out(
+    task: Task, limit: TimeoutPolicy | None, late: Lateness | None = None
+) -> NodeTimeoutError | None:
+    """Return the error of an attempt that reached a limit, None where it has none.
+
+    ``late`` says which, None where only the limits themselves are known.
+    """
+    if limit is None:
+        return None
+    run, idle = _seconds(limit.run_timeout), _seconds(limit.idle_timeout)
+    if late is None:
+        late = Lateness("run", run) if run is not None else Lateness("idle", idle or 0.0)
+    return NodeTimeoutError(
+        task.name, late.elapsed, kind=late.kind, run_timeout=run, idle_timeout=idle
+    )
+
+
+def _seconds(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def time_before_next(
+    task: Task, error: Error, ended: Ended | None, level: int, random: Callable[[], float]
+) -> tuple[float | None, Error]:
+    """Return the seconds before the next attempt, None where there is none, and the error.
+
+    The error is another one where a policy's ``retry_on`` raised it.
+
+    Args:
+        task: The task that failed: ``level`` graphs around the one in which it began.
+        error: What it failed of.
+        ended: The attempt in which it began, None where it was none.
+        level: 0 for the task of that attempt.
+        random: Returns numbers of [0, 1).
+    """
+    policies = task.node.retry
+    if not policies or (ended is None and level == 0):
+        return None, error
+    if ended is not None and ended.judged:
+        verdicts = ended.outcome.verdicts
+        verdict = verdicts[level] if level < len(verdicts) else None
+    else:
+        real = error.rebuild() if isinstance(error, ShippedError) else error
+        if isinstance(real, NodeCancelledError) or not isinstance(real, Exception):
+            return None, error
+        try:
+            (verdict,) = verdicts_on((policies,), real)
+        except Exception as raised:
+            return None, raised
+    if verdict is None:
+        return None, error
+    failures = ended.start.request.tries if ended is not None and level == 0 else task.attempt
+    seconds = delay_before(policies[verdict], failures, random)
+    if seconds is not None:
+        logger.info(
+            "Retrying task %s after %.2f seconds (attempt %d) after %s",
+            task.name,
+            seconds,
+            failures,
+            _told(error),
+        )
+    return seconds, error
+
+
+def _told(error: Error) -> str:
+    if isinstance(error, ShippedError):
+        return f"{error.type_name}: {error.message}"
+    return f"{type(error).__name__}: {error}"
+
+
+def another(ended: Ended) -> StartTask:
+    """Return the instruction for the attempt behind one that failed."""
+    request, outcome = ended.start.request, ended.outcome
+    standing = request.standing
+    if standing is not None:  # graphs that the node invokes go on from what they have saved
+        standing = replace(standing, resuming=True)
+    following = replace(
+        request,
+        attempt=request.attempt + 1,
+        tries=request.tries + 1,
+        first_attempt_at=request.first_attempt_at or outcome.started_at or None,
+        standing=standing,
+    )
+    return replace(ended.start, request=following)
+
+
+def _cancelled_itself(task: Task) -> NodeCancelledError:
+    return NodeCancelledError(
+        task.name,
+        f"Node {task.name!r} raised asyncio.CancelledError or KeyboardInterrupt, though nobody had "
+        "cancelled its run. Catch it in the node where what the node waits for may be cancelled",
+    )

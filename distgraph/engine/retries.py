@@ -1,0 +1,117 @@
+"""Whether a failed attempt is followed by another, and after what time, as LangGraph decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distgraph import errors
+
+if TYPE_CHECKING:
+    from distgraph.engine.spec import GraphSpec
+    from distgraph.types import RetryPolicy
+
+__all__ = ("Levels", "delay_before", "levels_of", "policies_of", "verdicts_on")
+
+Levels = Sequence[Sequence["RetryPolicy"]]
+"""Policies of a node, then those of the graph around it, and so on outwards."""
+
+
+def policies_of(given: Any) -> tuple[RetryPolicy, ...]:
+    """Return the policies that ``retry_policy`` was given: None, one, or several of them.
+
+    LangGraph's own become ours.
+
+    Raises:
+        TypeError: It is none of these, or a ``retry_on`` can name no exception.
+    """
+    if given is None:
+        return ()
+    one = hasattr(given, "max_attempts") or not isinstance(given, Sequence)
+    return tuple(_policy(item) for item in ([given] if one else given))
+
+
+def _policy(given: Any) -> RetryPolicy:
+    from distgraph._policies import default_retry_on
+    from distgraph.types import RetryPolicy
+
+    try:
+        values = {name: getattr(given, name) for name in RetryPolicy._fields}
+    except AttributeError:
+        raise TypeError(
+            f"retry_policy takes a RetryPolicy or a sequence of them, got {type(given).__name__}"
+        ) from None
+    names = values["retry_on"]
+    if getattr(names, "__name__", "") == "default_retry_on":
+        names = default_retry_on
+    elif isinstance(names, Sequence):
+        names = tuple(cls for named in names for cls in _both(named))
+    elif isinstance(names, type) and issubclass(names, Exception):
+        names = both if len(both := _both(names)) > 1 else names
+    elif not callable(names):
+        raise TypeError(_MUST_BE.format(names))
+    return RetryPolicy(**{**values, "retry_on": names})
+
+
+def _both(named: Any) -> tuple[Any, ...]:
+    """Return an exception class, and for one of LangGraph's own also ours of that name."""
+    if getattr(named, "__module__", "") != "langgraph.errors":
+        return (named,)
+    own = getattr(errors, named.__name__, None)
+    return (named,) if own is None else (named, own)
+
+
+_MUST_BE = (
+    "retry_on must be an Exception class, a list or tuple of Exception classes, or a callable, "
+    "got {!r}"
+)
+
+
+def names(policy: RetryPolicy, error: BaseException) -> bool:
+    """Whether a policy tries again after this error. Raises what its ``retry_on`` raises."""
+    named: Any = policy.retry_on
+    if isinstance(named, Sequence):
+        return isinstance(error, tuple(named))
+    if isinstance(named, type) and issubclass(named, Exception):
+        return isinstance(error, named)
+    if callable(named):
+        return bool(named(error))
+    raise TypeError(_MUST_BE.format(named))
+
+
+def levels_of(spec: GraphSpec, path: Sequence[str], node: str) -> Levels:
+    """Return the policies that a failure of a node meets, from ``spec``, the root graph's."""
+    levels = []
+    graph = spec
+    for name in path:
+        around = graph.nodes[name]
+        levels.append(around.retry)
+        assert around.subgraph is not None
+        graph = around.subgraph
+    levels.append(graph.nodes[node].retry)
+    return levels[::-1]
+
+
+def verdicts_on(levels: Levels, error: BaseException) -> tuple[int | None, ...]:
+    """Return which policy of each level names the error: the first that does, None for none."""
+    if not any(levels):
+        return ()
+    return tuple(
+        next((at for at, policy in enumerate(policies) if names(policy, error)), None)
+        for policies in levels
+    )
+
+
+def delay_before(policy: RetryPolicy, failures: int, random: Callable[[], float]) -> float | None:
+    """Return the seconds to wait before the next attempt, None where there is none.
+
+    Args:
+        policy: The one that names the error.
+        failures: Attempts that have failed, at least one.
+        random: Returns numbers of [0, 1).
+    """
+    if failures >= policy.max_attempts:
+        return None
+    grown = policy.initial_interval * policy.backoff_factor ** (failures - 1)
+    seconds = min(policy.max_interval, grown)
+    return seconds + random() if policy.jitter else seconds

@@ -1,0 +1,228 @@
+"""``@entrypoint``: a function as a graph that can run, with the tasks that its code calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from distgraph import placement
+from distgraph._keys import PREVIOUS, TASKS
+from distgraph.backends import backend_name
+from distgraph.channels import EphemeralValue, LastValue, Topic
+from distgraph.channels.base import BaseChannel
+from distgraph.constants import END, START
+from distgraph.engine.caching import cache_policy_of, identity_of
+from distgraph.engine.retries import policies_of
+from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
+from distgraph.func.compiled import Workflow
+from distgraph.func.function import Decorated, checked_name, is_generator, name_of
+from distgraph.func.writes import FinalWriter, WorkflowBody
+from distgraph.graph.node import INJECTED
+from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
+
+__all__ = ("entrypoint",)
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class entrypoint:
+    """Make a workflow of a function: a graph that is run, streamed and resumed as any other.
+
+    The function takes one argument, the input. Parameters named ``config``, ``writer``, ``store``,
+    ``runtime`` and ``previous`` are filled in; ``previous`` is what the last run of the thread
+    returned, or saved by ``entrypoint.final``. What it returns is the workflow's output.
+
+    On Ray the function holds no CPU while it runs: an async one is a coroutine, and a sync one a
+    thread, of an executor on some machine. What computes belongs into tasks.
+
+    Args:
+        checkpointer: A saver of ``langgraph-checkpoint``: every run then needs a ``thread_id``.
+        store: What the function and its tasks receive as ``store``.
+        cache: Where results of tasks with a cache policy are kept.
+        context_schema: Class of ``Runtime.context``.
+        cache_policy: How tasks are cached that have no policy of their own.
+        retry_policy: When the function, or a task without a policy of its own, is tried again.
+        timeout: How long an attempt of the function may take: seconds, a ``timedelta`` or a
+            ``TimeoutPolicy``.
+        ray_options: Where the function runs, if not as said above.
+        backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+
+    Source: LangGraph's functional API.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Any = None,
+        store: Any = None,
+        cache: Any = None,
+        context_schema: type[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        *,
+        ray_options: Mapping[str, Any] | None = None,
+        backend: Any = None,
+    ) -> None:
+        self.checkpointer = checkpointer
+        self.store = store
+        self.cache = cache
+        self.context_schema = context_schema
+        self.cache_policy = cache_policy_of(cache_policy)
+        self.retry_policy = policies_of(retry_policy)
+        self.timeout = TimeoutPolicy.coerce(timeout)
+        self.ray_options = ray_options
+        self.backend = backend
+
+    @dataclass(slots=True)
+    class final(Generic[R, S]):
+        """What an entrypoint returns to save another value than it returns.
+
+        Attributes:
+            value: The workflow's output.
+            save: What the thread's next run gets as ``previous``.
+        """
+
+        value: R
+        save: S
+
+    def __call__(self, func: Callable[..., Any]) -> Workflow:
+        """Return the workflow.
+
+        Raises:
+            NotImplementedError: The function is a generator.
+            ValueError: It cannot be called with one argument, or an option is invalid.
+            UnsupportedError: An option that cannot be honoured.
+        """
+        name = checked_name(name_of(func), "Entrypoint")
+        what = f"Entrypoint `{name}`"
+        if is_generator(func):
+            raise NotImplementedError(
+                f"{what}: Generators are not supported in the Functional API. Return a list, or "
+                "emit the items with get_stream_writer()"
+            )
+        self._check()
+        decorated = Decorated(func, what)
+        types = _types(func, what)
+        ray_options = placement.validate(self.ray_options, name)
+        if not ray_options and not decorated.is_async:
+            ray_options = {"placement": "thread"}
+        placement.resolve(ray_options, decorated.is_async, name)
+        node = NodeSpec(
+            name=name,
+            triggers=(START,),
+            channels=START,
+            branch_channels=(PREVIOUS,),
+            is_async=decorated.is_async,
+            ray_options=ray_options,
+            retry=self.retry_policy,
+            timeout=self.timeout,
+            cache=self.cache_policy,
+            identity=identity_of(func),
+        )
+        spec = GraphSpec(
+            name="LangGraph",
+            channels=_channels(types),
+            managed={},
+            nodes={name: node},
+            input_channels=START,
+            output_channels=END,
+            stream_channels=END,
+            trigger_to_nodes={START: (name,)},
+            cached=self.cache is not None,
+            call_retry=self.retry_policy,
+            call_cache=self.cache_policy,
+            persistence=self.checkpointer if isinstance(self.checkpointer, bool) else None,
+        )
+        body = NodeProgram(
+            name=name,
+            bound=WorkflowBody(decorated),
+            writers=(FinalWriter(),),
+            is_async=decorated.is_async,
+        )
+        program = GraphProgram(
+            spec=spec,
+            nodes={name: body},
+            context_schema=self.context_schema,
+            store=self.store,
+            cache=self.cache,
+        )
+        return Workflow(
+            decorated,
+            spec=spec,
+            program=program,
+            types=types,
+            backend=self.backend,
+            checkpointer=self.checkpointer,
+            store=self.store,
+            cache=self.cache,
+        )
+
+    def _check(self) -> None:
+        if self.checkpointer is self.store is self.cache is None:
+            return
+        from distgraph.persistence import check
+
+        backend = backend_name(self.backend)
+        check(self.checkpointer, "checkpointer", backend)
+        check(self.store, "store", backend)
+        check(self.cache, "cache", backend)
+
+
+def _channels(types: tuple[Any, Any, Any]) -> dict[str, BaseChannel]:
+    given, returned, saved = types
+    channels: dict[str, BaseChannel] = {
+        START: EphemeralValue(given),
+        END: LastValue(returned),
+        PREVIOUS: LastValue(saved),
+        TASKS: Topic(Send, accumulate=False),
+    }
+    for key, channel in channels.items():
+        channel.key = key
+    return channels
+
+
+def _types(func: Callable[..., Any], what: str) -> tuple[Any, Any, Any]:
+    """Return the types of the input, of the output, and of what is saved, as annotated.
+
+    Raises:
+        ValueError: The function cannot be called with the input alone.
+    """
+    signature = inspect.signature(func)
+    first = next(iter(signature.parameters.values()), None)
+    if first is None:
+        raise ValueError(
+            f"{what}: Entrypoint function must have at least one parameter, which takes the input"
+        )
+    required = [
+        p.name
+        for p in list(signature.parameters.values())[1:]
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and p.name not in INJECTED
+    ]
+    if required or first.kind is first.KEYWORD_ONLY:
+        raise ValueError(
+            f"{what} is called with one positional argument, the input; "
+            f"{', '.join(map(repr, required or [first.name]))} would have no value. Put several "
+            f"values into a dict; {', '.join(INJECTED)} are filled in"
+        )
+    try:
+        hints = get_type_hints(func)
+    except Exception:  # annotations may name what only type checkers see
+        hints = {}
+    given = hints.get(first.name, _annotated(first.annotation))
+    returned = hints.get("return", _annotated(signature.return_annotation))
+    if returned is entrypoint.final:
+        return given, Any, Any
+    if get_origin(returned) is entrypoint.final:
+        value, saved = get_args(returned)
+        return given, value, saved
+    return given, returned, returned
+
+
+def _annotated(annotation: Any) -> Any:
+    return Any if annotation is inspect.Signature.empty else annotation

@@ -1,0 +1,150 @@
+"""What LangChain's users do with a graph: ``graph | runnable``, ``with_retry``, ``astream_events``.
+
+A compiled graph of ours is no subclass of LangChain's ``Runnable``, which would have to be imported
+with distgraph. It has a ``Runnable``'s methods, each built when it is called; and where LangChain
+is loaded it counts as one, so that ``runnable | graph`` works too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distgraph._loaded import loaded
+from distgraph.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
+__all__ = ("RunnableMethods",)
+
+
+class RunnableMethods:
+    """The methods of LangChain's ``Runnable`` beside ``invoke``, ``stream`` and ``batch``."""
+
+    def as_runnable(self) -> Runnable[Any, Any]:
+        """Return the graph as a LangChain ``Runnable``, for what asks for one.
+
+        Raises:
+            MissingExtraError: langchain-core is not installed.
+        """
+        try:
+            from distgraph.graph.runnables import GraphRunnable
+        except ImportError as error:
+            raise MissingExtraError(
+                "a graph as a Runnable needs langchain-core: pip install langchain-core"
+            ) from error
+        return GraphRunnable(self)
+
+    def __or__(self, other: Any) -> Any:
+        return self.as_runnable() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.as_runnable()
+
+    def pipe(self, *others: Any, name: str | None = None) -> Any:
+        """Return the graph with what takes its output, as ``|`` does."""
+        return self.as_runnable().pipe(*others, name=name)
+
+    def bind(self, **kwargs: Any) -> Any:
+        """Return a ``Runnable`` whose runs have these arguments, such as ``context=``."""
+        return self.as_runnable().bind(**kwargs)
+
+    def with_retry(self, **options: Any) -> Any:
+        """Return a ``Runnable`` that starts a run again when it fails.
+
+        A node has ``retry_policy=``, which repeats no more than the node.
+        """
+        return self.as_runnable().with_retry(**options)
+
+    def with_fallbacks(self, fallbacks: Sequence[Any], **options: Any) -> Any:
+        """Return a ``Runnable`` that runs another one where the graph fails."""
+        others = [f.as_runnable() if isinstance(f, RunnableMethods) else f for f in fallbacks]
+        return self.as_runnable().with_fallbacks(others, **options)
+
+    def with_listeners(self, **listeners: Any) -> Any:
+        """Return a ``Runnable`` that tells these functions of the start and the end of runs."""
+        return self.as_runnable().with_listeners(**listeners)
+
+    def with_types(self, **types: Any) -> Any:
+        """Return a ``Runnable`` with these types of input and output."""
+        return self.as_runnable().with_types(**types)
+
+    def pick(self, keys: str | list[str]) -> Any:
+        """Return a ``Runnable`` that gives one key of the output, or a dict of some."""
+        return self.as_runnable().pick(keys)
+
+    def assign(self, **values: Any) -> Any:
+        """Return a ``Runnable`` that adds what others make of the output to it."""
+        return self.as_runnable().assign(**values)
+
+    def map(self) -> Any:
+        """Return a ``Runnable`` that runs the graph on each item of a list."""
+        return self.as_runnable().map()
+
+    def as_tool(self, **options: Any) -> Any:
+        """Return the graph as a tool for a model."""
+        return self.as_runnable().as_tool(**options)
+
+    def transform(self, input: Iterator[Any], config: Any = None, **options: Any) -> Iterator[Any]:
+        """Run the graph on the sum of the input's chunks, and yield its stream."""
+        return self.as_runnable().transform(input, config, **options)
+
+    def atransform(
+        self, input: AsyncIterator[Any], config: Any = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        """As ``transform``, for ``async for``."""
+        return self.as_runnable().atransform(input, config, **options)
+
+    def batch_as_completed(
+        self, inputs: Sequence[Any], config: Any = None, **options: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """Run the graph on each input, and yield ``(index, output)`` as the runs end."""
+        return self.as_runnable().batch_as_completed(inputs, config, **options)
+
+    def abatch_as_completed(
+        self, inputs: Sequence[Any], config: Any = None, **options: Any
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """As ``batch_as_completed``, for ``async for``."""
+        return self.as_runnable().abatch_as_completed(inputs, config, **options)
+
+    def astream_events(
+        self, input: Any, config: Any = None, *, version: str = "v2", **options: Any
+    ) -> AsyncIterator[Any]:
+        """Run the graph and yield LangChain's events of all that runs in it.
+
+        Args:
+            input: As of ``astream``.
+            config: As of ``astream``.
+            version: "v2", or "v1" as it was.
+            options: ``include_names``, ``include_types``, ``include_tags`` and their ``exclude_``
+                forms; what ``astream`` takes.
+        """
+        version_: Any = version
+        events: AsyncIterator[Any] = self.as_runnable().astream_events(
+            input, config, version=version_, **options
+        )
+        return events
+
+    def astream_log(self, input: Any, config: Any = None, **options: Any) -> AsyncIterator[Any]:
+        """Run the graph and yield LangChain's log of it, as JSON patches."""
+        return self.as_runnable().astream_log(input, config, **options)
+
+    @property
+    def config_specs(self) -> list[Any]:
+        """What of a config can be configured, as LangChain lists it: nothing."""
+        return []
+
+    def get_prompts(self, config: Any = None) -> list[Any]:
+        """Return the prompt templates of the graph, as LangChain finds them: none."""
+        return []
+
+
+def count_as_runnable(cls: type) -> None:
+    """Let LangChain take objects of a class with these methods for ``Runnable``s, if it is loaded.
+
+    It asks by ``isinstance`` in what it is given to the right of ``|`` and in dicts.
+    """
+    runnable = loaded("langchain_core.runnables.base", "Runnable")
+    if runnable is not None and not issubclass(cls, runnable):
+        runnable.register(cls)

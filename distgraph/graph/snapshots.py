@@ -1,0 +1,160 @@
+"""Reading a thread's state: what a checkpoint, and what was written on top of it, amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from distgraph import _keys as k
+from distgraph.backends.saving import histories_from, new_checkpoint_id, saved_from
+from distgraph.engine.checkpoints import Saved, TaskStatus, statuses
+from distgraph.engine.deltas import History, replayable, to_replay
+from distgraph.engine.outputs import read_values, result_of
+from distgraph.engine.superstep import Superstep, Task, TaskWrites
+from distgraph.graph.addressing import Place, at, config_with_map
+from distgraph.graph.asking import Steps, ask
+from distgraph.types import PregelTask, StateSnapshot
+
+__all__ = (
+    "blank",
+    "history_of",
+    "loose_writes",
+    "restored",
+    "saved_with_histories",
+    "state_at",
+    "state_of",
+)
+
+
+def state_at(place: Place, *, nested: bool) -> Steps[StateSnapshot]:
+    """Return the state that a place names.
+
+    Args:
+        place: Graph, saver and config.
+        nested: Whether tasks that are graphs carry their own state, not only its config.
+    """
+    found = yield from ask("get_tuple", place.config)
+    return (yield from state_of(place, found, nested=nested, live=place.latest))
+
+
+def history_of(place: Place, **options: Any) -> Steps[list[Any]]:
+    """Return what the saver has of a thread, newest first, as it returned it."""
+    configurable = {"checkpoint_ns": "", **place.config["configurable"]}
+    config = {**place.config, "configurable": configurable}
+    found: list[Any] = yield from ask("list", config, **options)
+    return found
+
+
+def state_of(
+    place: Place, found: Any, *, nested: bool = False, live: bool = False
+) -> Steps[StateSnapshot]:
+    """Return what a saver's ``CheckpointTuple`` tells, None of which is an empty state.
+
+    Args:
+        place: Where it was found.
+        found: What the saver returned.
+        nested: As ``state_at``.
+        live: Show what holds now: what finished tasks wrote is in the values, ``next`` leaves them
+            out, and only questions that wait are interrupts. Otherwise it is a record of the step:
+            values as they were when it began, all of its tasks, all that it asked.
+    """
+    if found is None:
+        return StateSnapshot({}, (), place.config, None, None, None, (), ())
+    saved = yield from saved_with_histories(place, found)
+    graph = restored(place, found, saved)
+    tasks = graph.prepare()
+    states: dict[str, Any] = {}
+    for task in tasks:
+        inner = place.graph.inner_graphs().get(task.name)
+        if inner is None:
+            continue
+        own = {
+            "thread_id": found.config["configurable"]["thread_id"],
+            "checkpoint_ns": task.ns,
+        }
+        states[task.id] = {"configurable": own}
+        if nested:
+            below = at(inner, place.saver, states[task.id])
+            states[task.id] = yield from state_at(below, nested=True)
+    if loose := loose_writes(saved):
+        graph.apply_loose(loose)
+    told = statuses(saved.pending)
+    if live:
+        finish(graph, told)
+    keys, parent = graph.spec.stream_channels, found.parent_config
+    shown = tuple(_shown(t, told.get(t.id), states.get(t.id), keys, live) for t in tasks)
+    return StateSnapshot(
+        values=read_values(graph.channels, keys),
+        next=tuple(task.name for task in tasks if not task.writes),
+        config=config_with_map(found.config, found.metadata),
+        metadata=found.metadata,
+        created_at=found.checkpoint["ts"],
+        parent_config=parent and config_with_map(parent, found.metadata),
+        tasks=shown,
+        interrupts=tuple(i for task in shown for i in task.interrupts),
+    )
+
+
+def saved_with_histories(place: Place, found: Any) -> Steps[Saved]:
+    """Return what a ``CheckpointTuple`` holds, and what channels without a value are made of."""
+    names = to_replay(replayable(place.graph.spec.channels), found.checkpoint)
+    histories: dict[str, History] = {}
+    if names:
+        told = yield from ask("get_delta_channel_history", config=found.config, channels=names)
+        histories = histories_from(told)
+    return saved_from(found, histories=histories)
+
+
+def restored(
+    place: Place, found: Any, saved: Saved, next_version: Callable[[Any], Any] | None = None
+) -> Superstep:
+    """Return the graph as it stood at a checkpoint, with the step behind it to be prepared."""
+    graph = blank(place, next_version)
+    graph.ns = found.config["configurable"].get("checkpoint_ns", "")
+    graph.restore(saved.checkpoint, saved.metadata.get("step", -1), saved.histories)
+    graph.updated = None  # every node is looked at: what was updated may have been left out
+    return graph
+
+
+def blank(place: Place, next_version: Callable[[Any], Any] | None = None) -> Superstep:
+    """Return the graph before its first checkpoint."""
+    return Superstep(
+        place.graph.spec,
+        ns=place.ns,
+        limit=1,
+        new_checkpoint_id=new_checkpoint_id,
+        base_metadata={},
+        next_version=next_version or partial(_next_version, place.saver),
+    )
+
+
+def loose_writes(saved: Saved) -> list[tuple[str, Any]]:
+    """Return the pending writes that belong to no task: those of a ``Command`` as input."""
+    return [(channel, v) for task, channel, v in saved.pending if task == k.NULL_TASK_ID]
+
+
+def finish(graph: Superstep, told: Mapping[str, TaskStatus]) -> None:
+    """Apply what the finished tasks of the step have written."""
+    for task in graph.tasks.values():
+        task.writes = list(told.get(task.id, TaskStatus()).output)
+    done = [t for t in graph.tasks.values() if t.writes]
+    if done:
+        graph.apply([TaskWrites(t.path[:3], t.name, t.writes, t.triggers) for t in done])
+
+
+def _next_version(saver: Any, current: Any) -> Any:
+    return saver.get_next_version(current, None)
+
+
+def _shown(task: Task, status: TaskStatus | None, state: Any, keys: Any, live: bool) -> PregelTask:
+    status = status or TaskStatus()
+    return PregelTask(
+        id=task.id,
+        name=task.name,
+        path=task.path,
+        error=status.error,
+        interrupts=status.waiting if live else status.interrupts,
+        state=state,
+        result=result_of(status.output, keys) if status.output else None,
+    )

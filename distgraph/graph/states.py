@@ -1,0 +1,219 @@
+"""The state methods of a compiled graph: reading, listing and writing what its threads hold.
+
+They run in the process of the caller, with the saver that the graph was compiled with. Each is one
+body of steps (``snapshots.py``, ``updates.py``), followed by the saver's methods or their async
+forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from distgraph.graph.addressing import Place, locate
+from distgraph.graph.asking import Steps, afollow, follow
+from distgraph.graph.snapshots import history_of, state_at, state_of
+from distgraph.graph.subgraphs import find_graph, graph_or_action, subgraphs
+from distgraph.graph.updates import check_supersteps, update_thread
+from distgraph.types import StateSnapshot, StateUpdate
+
+if TYPE_CHECKING:
+    from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.graph.state import StateGraph
+
+__all__ = ("StateMethods",)
+
+T = TypeVar("T")
+Config = Mapping[str, Any]
+Graphs = Mapping[str, "CompiledStateGraph[Any, Any, Any, Any]"]
+
+
+class StateMethods:
+    """The methods of a compiled graph that read and write its threads."""
+
+    builder: StateGraph
+    _inner: Graphs | None = None
+
+    def get_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
+        """Return the state of a thread: its latest, or that of the checkpoint in the config.
+
+        The latest shows what holds now: what finished tasks of a broken step wrote is in the
+        values, and only questions that wait for an answer are interrupts. A checkpoint that is
+        named by its id shows the step behind it as it was.
+
+        Args:
+            config: ``configurable``: ``thread_id``; ``checkpoint_id`` for a checkpoint that is
+                past; ``checkpoint_ns`` for a graph inside of this one. The configs of snapshots
+                and of their tasks have what is needed.
+            subgraphs: Tasks that are graphs carry their own snapshot as ``state``.
+
+        Raises:
+            ValueError: The graph has no checkpointer, or the config no thread.
+        """
+        place = locate(self, config)
+        return self._follow(place, state_at(place, nested=subgraphs))
+
+    async def aget_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
+        """As ``get_state``, awaited."""
+        place = locate(self, config)
+        return await self._afollow(place, state_at(place, nested=subgraphs))
+
+    def get_state_history(
+        self,
+        config: Config,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """Yield the states of a thread's checkpoints, newest first, each a record of its step.
+
+        Args:
+            config: As for ``get_state``.
+            filter: Only checkpoints with this metadata, such as ``{"source": "loop"}``.
+            before: Only checkpoints older than that of this config.
+            limit: How many at most.
+
+        Raises:
+            ValueError: The graph has no checkpointer, or the config no thread.
+        """
+        place = locate(self, config)
+        options = {"filter": filter, "before": before, "limit": limit}
+
+        def states() -> Iterator[StateSnapshot]:
+            for found in self._follow(place, history_of(place, **options)):
+                yield self._follow(place, state_of(place, found))
+
+        return states()
+
+    def aget_state_history(
+        self,
+        config: Config,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """As ``get_state_history``, for ``async for``."""
+        place = locate(self, config)
+        options = {"filter": filter, "before": before, "limit": limit}
+
+        async def states() -> AsyncIterator[StateSnapshot]:
+            for found in await self._afollow(place, history_of(place, **options)):
+                yield await self._afollow(place, state_of(place, found))
+
+        return states()
+
+    def update_state(
+        self,
+        config: Config,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Write the state of a thread as if a node had returned ``values``.
+
+        The node's edges are followed, so the next run on the returned config goes on behind it.
+        With a ``checkpoint_id`` in the config, the thread forks there.
+
+        Args:
+            config: As for ``get_state``.
+            values: What the node would have returned: a dict, a ``Command``, …
+            as_node: The node. Default: the one that ran last. ``END`` without values gives up the
+                tasks that are left; ``"__input__"`` writes what a run would of its input;
+                ``"__copy__"`` saves the checkpoint again, beside itself.
+            task_id: The task of the node, where it has several.
+
+        Returns:
+            A config that names the new checkpoint.
+
+        Raises:
+            InvalidUpdateError: It is not clear which node ran last, or the update is not possible.
+            ValueError: The graph has no checkpointer, or the config no thread.
+        """
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    async def aupdate_state(
+        self,
+        config: Config,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> dict[str, Any]:
+        """As ``update_state``, awaited."""
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    def bulk_update_state(
+        self, config: Config, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> dict[str, Any]:
+        """Write the state of a thread several times: a checkpoint for each list of updates.
+
+        Updates of one list are applied together, as those of the nodes of a step are.
+
+        Args:
+            config: As for ``get_state``.
+            supersteps: Lists of ``StateUpdate(values, as_node, task_id)``, as ``update_state``
+                takes them; ``as_node`` is needed where a list has several.
+
+        Returns:
+            A config that names the last checkpoint.
+
+        Raises:
+            InvalidUpdateError: An update is not possible.
+            ValueError: There are no updates, the graph has no checkpointer, or the config no
+                thread.
+        """
+        place, updates = self._to_update(config, supersteps)
+        return self._follow(place, update_thread(place, updates))
+
+    async def abulk_update_state(
+        self, config: Config, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> dict[str, Any]:
+        """As ``bulk_update_state``, awaited."""
+        place, updates = self._to_update(config, supersteps)
+        return await self._afollow(place, update_thread(place, updates))
+
+    def get_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> Iterator[tuple[str, CompiledStateGraph[Any, Any, Any, Any]]]:
+        """Yield the graphs inside of this one: nodes that are graphs, or whose function names one.
+
+        Args:
+            namespace: Only the graph with this one: names of nodes, as in ``"parent|child"``.
+            recurse: Also the graphs inside of those; namespaces of several names need it.
+        """
+        return subgraphs(self, namespace, recurse)
+
+    async def aget_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> AsyncIterator[tuple[str, CompiledStateGraph[Any, Any, Any, Any]]]:
+        """As ``get_subgraphs``, for ``async for``."""
+        for item in subgraphs(self, namespace, recurse):
+            yield item
+
+    def inner_graphs(self) -> Graphs:
+        """Return the graphs inside of this one by the names of their nodes."""
+        if self._inner is None:
+            self._inner = self._find_inner()
+        return self._inner
+
+    def _find_inner(self) -> Graphs:
+        found = {}
+        builder: Any = self.builder
+        for name, node in () if builder is None else builder.nodes.items():
+            graph = find_graph(graph_or_action(node))
+            if graph is not None:
+                found[name] = graph
+        return found
+
+    def _to_update(
+        self, config: Config, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> tuple[Place, list[list[StateUpdate]]]:
+        updates = check_supersteps(supersteps)
+        return locate(self, config, updates=True), updates
+
+    def _follow(self, place: Place, steps: Steps[T]) -> T:
+        return follow(steps, place.saver)
+
+    async def _afollow(self, place: Place, steps: Steps[T]) -> T:
+        return await afollow(steps, place.saver)

@@ -1,0 +1,276 @@
+"""One process's objects, served to others of the same machine.
+
+What exists in one process only stays there: the host calls it for whoever has its address and key.
+It is a thread that no exit waits for, and starts when the first object is held.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distgraph.errors import RunError
+from distgraph.persistence import faces
+from distgraph.persistence.reach import Reach
+from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.worker.threads import daemon
+
+if TYPE_CHECKING:
+    from distgraph.persistence.placing import Placed
+
+__all__ = ("Host", "HostClient", "Ticket", "answer", "host", "read_answer")
+
+PATIENCE = 120.0
+"""Seconds that a call may take in the process that holds the object."""
+
+_GREETING = 10.0
+"""Seconds that a host may take to accept a connection."""
+
+CONNECTIONS = 16
+"""Calls of one client that are on their way at once."""
+
+
+class Ticket(NamedTuple):
+    """What reaches a host."""
+
+    address: Any
+    key: bytes
+
+
+def answer(call: Callable[[], Any]) -> bytes:
+    """Return what a call returns, or what it raises, as bytes for ``read_answer``."""
+    try:
+        return dumps_data((True, call()))
+    except BaseException as error:
+        return dumps_data((False, ShippedError.capture(error)))
+
+
+def read_answer(blob: bytes, label: str) -> Any:
+    """Return what ``answer`` was given, or raise it."""
+    fine, value = loads(blob)
+    if not fine:
+        raise value.rebuild(notes=(f"While {label} was called in the process where it lives",))
+    return value
+
+
+class Host:
+    """The objects of this process that others may call."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(8)
+        self.pid = os.getpid()
+        self._lock = threading.RLock()
+        self._listener: Listener | None = None
+        self._serving = False
+        self._count = 0
+        self._held: dict[str, Callable[[], Any]] = {}
+        self._keys: dict[int, str] = {}
+        self._known: dict[str, Callable[[], Any]] = {}
+        self._key = secrets.token_bytes(32)
+
+    @property
+    def ticket(self) -> Ticket:
+        """What reaches this host; nobody answers before something is held."""
+        with self._lock:
+            if self._listener is None:
+                self._listener = _listener()
+            return Ticket(self._listener.address, self._key)
+
+    def hold(self, resource: Any) -> str:
+        """Return the key under which ``resource`` can be called, as long as it is used here."""
+        with self._lock:
+            place = id(resource)
+            known = self._keys.get(place)
+            if known is not None and self.own(known) is resource:
+                return known
+            self._count += 1
+            key = f"{self.id}:{self._count}"
+
+            def forget(_: Any) -> None:
+                self._held.pop(key, None)
+                if self._keys.get(place) == key:
+                    del self._keys[place]
+
+            self._held[key] = _reference(resource, forget)
+            self._keys[place] = key
+            self._serve()
+            return key
+
+    def know(self, key: str, resource: Any) -> None:
+        """Remember the own object behind what others open by themselves."""
+        with self._lock:
+            self._known[key] = _reference(resource, lambda _: self._known.pop(key, None))
+
+    def own(self, key: str) -> Any:
+        """Return this process's own object with that key, None where it has none."""
+        found = self._held.get(key) or self._known.get(key)
+        return None if found is None else found()
+
+    def call(self, key: str, label: str, method: str, packed: bytes) -> bytes:
+        """Call a method of a held object; returns an ``answer``."""
+
+        def carry_out() -> Any:
+            resource = self.own(key)
+            if resource is None:
+                raise RunError(
+                    f"{label} is gone: the process that made the graph no longer holds it, or the "
+                    "run was started by another process. Keep the graph or the object referenced"
+                )
+            args, kwargs = loads(packed)
+            return faces.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
+
+        return answer(carry_out)
+
+    # --- serving --------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        if not self._serving:
+            self._serving = bool(self.ticket)
+            daemon(self._accept, "distgraph-host").start()
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        while True:
+            try:
+                connection = self._listener.accept()
+            except OSError:  # too many open files: those that are connected go on
+                time.sleep(0.05)
+                continue
+            daemon(lambda c=connection: self._converse(c), "distgraph-host").start()  # type: ignore[misc]
+
+    def _converse(self, connection: Connection) -> None:
+        with connection:
+            try:
+                deliver_challenge(connection, self._key)
+                answer_challenge(connection, self._key)
+                while True:
+                    key, label, method, packed = loads(connection.recv_bytes())
+                    connection.send_bytes(self.call(key, label, method, packed))
+            except (EOFError, OSError):  # the other side is done, or has died
+                return
+            except Exception:  # a wrong key
+                return
+
+
+def _reference(resource: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
+    try:
+        return weakref.ref(resource, forget)
+    except TypeError:  # a class without weak references is held for good
+        return lambda: resource
+
+
+def _listener() -> Listener:
+    if platform.system() == "Linux":  # a name that no file stands for: nothing is left of it
+        name = f"\0distgraph-{os.getpid()}-{secrets.token_hex(8)}"
+        return Listener(name, "AF_UNIX", backlog=64)
+    return Listener(("127.0.0.1", 0), "AF_INET", backlog=64)
+
+
+_host: Host | None = None
+_lock = threading.Lock()
+
+
+def host() -> Host:
+    """Return this process's host. A forked process has one of its own."""
+    global _host
+    with _lock:
+        if _host is None or _host.pid != os.getpid():
+            _host = Host()
+        return _host
+
+
+class HostClient(Reach):
+    """Reaches the objects of another process of this machine."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = Ticket(*ticket)
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
+        self._idle: list[Connection] = []
+
+    def __call__(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        packed = dumps_data((tuple(args), dict(kwargs)))
+        return read_answer(self.forward(placed, method, packed), placed.label)
+
+    def forward(self, placed: Placed, method: str, packed: bytes) -> bytes:
+        """Pass on a call whose arguments are pickled; returns the ``answer``.
+
+        Raises:
+            RunError: The process that holds the object is gone, or does not answer.
+        """
+        request = dumps_data((placed.key, placed.label, method, packed))
+        if not self._room.acquire(timeout=PATIENCE):
+            raise RunError(f"{placed.label}: {CONNECTIONS} calls before this one have no answer")
+        try:
+            return self._exchange(request, placed.label)
+        finally:
+            self._room.release()
+
+    def close(self) -> None:
+        """Close what is not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _exchange(self, request: bytes, label: str) -> bytes:
+        connection = self._connection(label)
+        try:
+            connection.send_bytes(request)
+            if not connection.poll(PATIENCE):
+                raise RunError(
+                    f"{label} has not answered for {PATIENCE:g} s in the process where it lives"
+                )
+            answered = connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            connection.close()
+            raise _lost(label) from error
+        except BaseException:  # what comes later would be taken for the answer to another call
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return answered
+
+    def _connection(self, label: str) -> Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            connection = Client(self._ticket.address)
+        except OSError as error:
+            raise _lost(label) from error
+        try:
+            if not connection.poll(_GREETING):
+                raise RunError(f"{label}: the process that holds it does not answer")
+            answer_challenge(connection, self._ticket.key)
+            deliver_challenge(connection, self._ticket.key)
+        except (EOFError, OSError) as error:
+            connection.close()
+            raise _lost(label) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _lost(label: str) -> RunError:
+    return RunError(
+        f"{label} lives in the process that made the graph (process on {socket.gethostname()}), "
+        "and that cannot be reached: it has ended. For runs that outlive a process use a saver or "
+        "store that is a file or a server"
+    )

@@ -1,0 +1,211 @@
+"""A saver, store or cache in this process: the object itself, an opened one, or a stand-in."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distgraph.errors import RunError
+from distgraph.persistence import faces, hosting
+from distgraph.persistence.placing import Placed, place, role_of
+from distgraph.persistence.reach import Reach
+from distgraph.serde.pickling import loads
+
+if TYPE_CHECKING:
+    from langgraph.cache.base import BaseCache
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+__all__ = (
+    "arrive",
+    "cache_for_driver",
+    "open_resource",
+    "reduce_resource",
+    "saver_for_driver",
+    "set_reach",
+)
+
+KEPT = 16
+"""Opened files and servers that are kept while nobody uses them."""
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+class _Opened:
+    """The files and servers that this process has opened: each once, and closed with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._all: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._kept: OrderedDict[str, Any] = OrderedDict()
+
+    def get(self, placed: Placed) -> Any:
+        with self._lock:
+            found = self._find(placed.key)
+            turn = self._locks.setdefault(placed.key, threading.Lock())
+        if found is not None:
+            return found
+        with turn:  # two runs may ask for it at once; others need not wait
+            with self._lock:
+                found = self._find(placed.key)
+            if found is None:
+                found, close = _open(placed)
+                weakref.finalize(found, close)
+                with self._lock:
+                    self._all[placed.key] = found
+                    self._find(placed.key)
+            return found
+
+    def _find(self, key: str) -> Any:
+        found = self._all.get(key)
+        if found is not None:
+            self._kept[key] = found
+            self._kept.move_to_end(key)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+_opened = _Opened()
+
+
+def _open(placed: Placed) -> tuple[Any, Callable[[], None]]:
+    module, _, opens = placed.opener.partition(":")
+    try:
+        opener = importlib.import_module(f"distgraph.persistence.{module}")
+        made: tuple[Any, Callable[[], None]] = opener.open_described(opens, loads(placed.settings))
+    except Exception as error:
+        raise RunError(
+            f"{placed.label} cannot be opened on host {socket.gethostname()}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return made
+
+
+def open_resource(placed: Placed, reach: Reach) -> Any:
+    """Return a saver, store or cache as this process uses it.
+
+    Args:
+        placed: Where it lives.
+        reach: How this process reaches others, and what it opens by itself.
+
+    Raises:
+        RunError: It is opened here, and that failed; names it and this host.
+    """
+    mine = hosting.host().own(placed.key)
+    if mine is not None:
+        return mine
+    if reach.opens(placed):
+        return _opened.get(placed)
+    from distgraph.persistence.proxies import stand_in
+
+    return stand_in(placed, reach)
+
+
+def saver_for_driver(placed: Placed, reach: Reach) -> BaseCheckpointSaver[Any]:
+    """Return the checkpoint saver of a run, in the process of its driver.
+
+    Raises:
+        RunError: It cannot be opened here.
+    """
+    saver: BaseCheckpointSaver[Any] = open_resource(placed, reach)
+    return saver
+
+
+def cache_for_driver(placed: Placed, reach: Reach) -> BaseCache[Any]:
+    """Return the cache of a run, in the process of its driver.
+
+    Raises:
+        RunError: It cannot be opened here.
+    """
+    cache: BaseCache[Any] = open_resource(placed, reach)
+    return cache
+
+
+# --- travelling ---------------------------------------------------------------------------------
+
+_provider: Callable[[], Reach] | None = None
+
+
+def set_reach(provider: Callable[[], Reach]) -> None:
+    """Tell how code of this process reaches savers, stores and caches of others.
+
+    A process without it is one whose own objects are reached by others.
+    """
+    global _provider
+    _provider = provider
+
+
+class _Here(Reach):
+    """Whatever the process has as its way at the moment of a call."""
+
+    def __call__(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        reach = self._current(placed)
+        if reach.opens(placed):
+            return faces.call(_opened.get(placed), method, args, kwargs)
+        return reach(placed, method, args, kwargs)
+
+    async def acall(
+        self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        reach = self._current(placed)
+        if reach.opens(placed):
+            return await super().acall(placed, method, args, kwargs)
+        return await reach.acall(placed, method, args, kwargs)
+
+    @staticmethod
+    def _current(placed: Placed) -> Reach:
+        if _provider is None:
+            raise RunError(
+                f"{placed.label} belongs to another process, and this one runs no nodes of its "
+                "graphs: it cannot be reached from here"
+            )
+        return _provider()
+
+
+_here = _Here()
+
+
+def arrive(placed: Placed) -> Any:
+    """Return what stands for a saver, store or cache that was sent to this process."""
+    mine = hosting.host().own(placed.key)
+    if mine is not None:
+        return mine
+    from distgraph.persistence.proxies import stand_in
+
+    return stand_in(placed, _here)
+
+
+def reduce_resource(resource: Any) -> Any:
+    """Reduce a saver, store or cache to its place: it is never copied.
+
+    One that a node has made belongs to that node, and goes the ordinary way.
+    """
+    if _provider is not None or role_of(resource) is None:
+        return NotImplemented
+    return arrive, (place(resource),)
+
+
+def reduce_serializer(serializer: Any) -> Any:
+    """Reduce LangGraph's own serializer to its settings; else it would travel with its code."""
+    names = ("pickle_fallback", "_allowed_json_modules", "_allowed_msgpack_modules")
+    own = vars(serializer)
+    if own.get("_custom_unpack_ext_hook", True) or not all(name in own for name in names):
+        return NotImplemented
+    return _serializer, (type(serializer), *(own[name] for name in names))
+
+
+def _serializer(cls: Any, pickle_fallback: bool, json: Any, msgpack: Any) -> Any:
+    return cls(
+        pickle_fallback=pickle_fallback,
+        allowed_json_modules=json,
+        allowed_msgpack_modules=msgpack,
+    )

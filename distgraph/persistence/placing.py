@@ -1,0 +1,235 @@
+"""Deciding where a saver, store or cache lives.
+
+What is a file is opened by the driver, which runs on the machine of whoever compiled the graph.
+What is a server is opened by whoever needs it. Everything else (in memory, or of a class that is
+not known here) is one object in the process of its owner, and is called there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from distgraph.errors import UnsupportedError
+from distgraph.persistence import faces, hosting
+from distgraph.serde import reducers
+from distgraph.serde.pickling import dumps_code
+
+__all__ = ("Description", "Placed", "check", "place", "role_of")
+
+Role = Literal["checkpointer", "store", "cache"]
+Kind = Literal["caller", "file", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one saver, store or cache lives, and what is needed to open it elsewhere.
+
+    It may hold the password of a database: ``repr`` leaves it out.
+    """
+
+    role: Role
+    kind: Kind
+    key: str
+    """Under which the owner's process has the object, and another one what it opened."""
+    label: str
+    """As errors name it."""
+    opener: str = ""
+    """Module of this package that opens it, and the class that it opens."""
+    settings: bytes = field(default=b"", repr=False)
+    """Pickled arguments for the opener."""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """What a stand-in has to know without asking."""
+    everywhere: bool = False
+    """Whether every machine of a cluster can open it."""
+
+
+class Description(NamedTuple):
+    """What a module for one kind of database knows of a resource."""
+
+    kind: Kind
+    opens: str
+    """Name of the class to open."""
+    detail: str
+    settings: dict[str, Any]
+    everywhere: bool = False
+
+
+_KNOWN = {
+    "langgraph.checkpoint.sqlite.SqliteSaver": "sqlite",
+    "langgraph.checkpoint.sqlite.aio.AsyncSqliteSaver": "sqlite",
+    "langgraph.store.sqlite.base.SqliteStore": "sqlite",
+    "langgraph.store.sqlite.aio.AsyncSqliteStore": "sqlite",
+    "langgraph.cache.sqlite.SqliteCache": "sqlite",
+    "langgraph.checkpoint.postgres.PostgresSaver": "postgres",
+    "langgraph.checkpoint.postgres.aio.AsyncPostgresSaver": "postgres",
+    "langgraph.checkpoint.postgres.shallow.ShallowPostgresSaver": "postgres",
+    "langgraph.checkpoint.postgres.shallow.AsyncShallowPostgresSaver": "postgres",
+    "langgraph.store.postgres.base.PostgresStore": "postgres",
+    "langgraph.store.postgres.aio.AsyncPostgresStore": "postgres",
+    "langgraph.cache.redis.RedisCache": "redis",
+}
+"""Exact classes that are opened elsewhere, and the module here that knows how. A subclass may keep
+more than its base knows of: it is called where it is."""
+
+_BASES: dict[str, Role] = {
+    "langgraph.checkpoint.base.BaseCheckpointSaver": "checkpointer",
+    "langgraph.store.base.BaseStore": "store",
+    "langgraph.cache.base.BaseCache": "cache",
+}
+
+_REMEDIES: dict[Role, str] = {
+    "checkpointer": "a BaseCheckpointSaver, such as InMemorySaver(), SqliteSaver or PostgresSaver",
+    "store": "a BaseStore, such as InMemoryStore(), SqliteStore or PostgresStore",
+    "cache": "a BaseCache, such as InMemoryCache() or SqliteCache(path=...)",
+}
+
+
+def _names(cls: type) -> list[str]:
+    return [f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__]
+
+
+def role_of(resource: object) -> Role | None:
+    """Return what a resource is by its class, None for something else."""
+    for name in _names(type(resource)):
+        if name in _BASES:
+            return _BASES[name]
+    return None
+
+
+def check(resource: Any, role: Role, backend: Any) -> None:
+    """Refuse what cannot work with a backend, when the graph is compiled.
+
+    Args:
+        resource: What was given. None, True and False are left to the caller.
+        role: Under which option of ``compile``.
+        backend: Name of the backend, or the backend.
+
+    Raises:
+        TypeError: It is none of LangGraph's savers, stores or caches.
+        UnsupportedError: It cannot work on this backend; the message has the remedy.
+    """
+    if resource is None or isinstance(resource, bool):
+        return
+    found = role_of(resource)
+    if found is None and role == "store" and not _is_unopened(resource):
+        return  # LangGraph takes any object for a store: it travels as data
+    if found != role:
+        raise TypeError(
+            f"Invalid {role} provided: it must be {_REMEDIES[role]}, got {_told(resource)}"
+        )
+    if getattr(backend, "name", backend) != "local":
+        place(resource)
+
+
+def _is_unopened(resource: Any) -> bool:
+    return faces.type_name(resource).endswith("GeneratorContextManager")
+
+
+def _told(resource: Any) -> str:
+    name = faces.type_name(resource)
+    if hasattr(resource, "__enter__") and name == "_GeneratorContextManager":
+        return (
+            "a context manager: enter it, as in `with SqliteSaver.from_conn_string(...) as saver:`"
+        )
+    if hasattr(resource, "__aenter__") and name == "_AsyncGeneratorContextManager":
+        return (
+            "an async context manager: enter it, as in "
+            "`async with AsyncSqliteSaver.from_conn_string(...) as saver:`"
+        )
+    if isinstance(resource, type):
+        return f"the class {resource.__qualname__}: give an instance of it"
+    return name
+
+
+def place(resource: Any) -> Placed:
+    """Decide where a saver, store or cache lives, as seen from the process that made it.
+
+    Raises:
+        TypeError: It is none of these.
+        UnsupportedError: It can be used neither elsewhere nor from other threads of this process.
+    """
+    already = getattr(resource, "distgraph_placed", None)
+    if isinstance(already, Placed):
+        return already
+    role = role_of(resource)
+    if role is None:
+        raise TypeError(f"{_told(resource)} is no checkpoint saver, store or cache of LangGraph")
+    reducers.note(type(resource))
+    name = faces.type_name(resource)
+    traits = _traits(resource, role)
+    module = _KNOWN.get(_names(type(resource))[0])
+    if module is not None:
+        described: Description | None = _module(module).describe(resource)
+        settings = None if described is None else _pickled(described.settings)
+        if described is not None and settings is not None:
+            opener = f"{module}:{described.opens}"
+            key = hashlib.sha256(opener.encode() + settings).hexdigest()
+            hosting.host().know(key, resource)
+            return Placed(
+                role=role,
+                kind=described.kind,
+                key=key,
+                label=f"{name} ({described.detail})",
+                opener=opener,
+                settings=settings,
+                traits=traits,
+                everywhere=described.everywhere,
+            )
+        if hasattr(_module(module), "check_threads"):
+            _module(module).check_threads(resource)
+    _check_loop(resource, name)
+    key = hosting.host().hold(resource)
+    return Placed(role=role, kind="caller", key=key, label=name, traits=traits)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"distgraph.persistence.{name}")
+
+
+def _pickled(settings: dict[str, Any]) -> bytes | None:
+    """Return the settings as bytes, None where a part of them exists in this process only."""
+    try:
+        return dumps_code(settings)
+    except Exception:
+        return None
+
+
+def _check_loop(resource: Any, name: str) -> None:
+    loop = faces.loop_of(resource)
+    if loop is not None and loop.is_closed():
+        raise UnsupportedError(
+            f"{name} belongs to an event loop that is closed. Make it, and run the graph, within "
+            "one asyncio.run(...), or use its synchronous counterpart"
+        )
+
+
+def _traits(resource: Any, role: Role) -> dict[str, Any]:
+    if role == "checkpointer":
+        return {"versions": _versions(resource)}
+    if role == "store":
+        return {
+            "supports_ttl": bool(getattr(resource, "supports_ttl", False)),
+            "ttl_config": getattr(resource, "ttl_config", None),
+        }
+    return {}
+
+
+_TEXT_VERSIONS = (
+    "langgraph.checkpoint.memory",
+    "langgraph.checkpoint.sqlite",
+    "langgraph.checkpoint.postgres",
+)
+
+
+def _versions(saver: Any) -> Literal["count", "text", "ask"]:
+    """Return how a saver numbers the versions of channels."""
+    for cls in type(saver).__mro__:
+        if "get_next_version" in cls.__dict__:
+            if cls.__module__ == "langgraph.checkpoint.base":
+                return "count"
+            return "text" if cls.__module__.startswith(_TEXT_VERSIONS) else "ask"
+    return "ask"

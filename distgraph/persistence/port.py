@@ -1,0 +1,103 @@
+"""What a run's engine needs of a checkpoint saver, as plain calls that wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from distgraph.errors import UnsupportedError
+from distgraph.persistence import faces
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import (
+        BaseCheckpointSaver,
+        Checkpoint,
+        CheckpointMetadata,
+        CheckpointTuple,
+    )
+
+__all__ = ("SaverPort",)
+
+
+class SaverPort:
+    """A saver behind synchronous methods, whichever face it has.
+
+    Args:
+        saver: The checkpoint saver.
+        loop: The event loop of a caller that awaits the run: the saver's async methods run there.
+            The methods of the port must then be called from another thread.
+    """
+
+    def __init__(
+        self, saver: BaseCheckpointSaver[Any], loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        self.saver = saver
+        self._loop = loop
+
+    def get_tuple(self, config: Mapping[str, Any]) -> CheckpointTuple | None:
+        """Return the checkpoint that ``config`` names, or the newest; None where there is none."""
+        found: CheckpointTuple | None = self._call("get_tuple", config)
+        return found
+
+    def list(
+        self,
+        config: Mapping[str, Any] | None,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        before: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> list[CheckpointTuple]:
+        """Return checkpoints, newest first."""
+        options = {"filter": filter, "before": before, "limit": limit}
+        return list(self._call("list", config, **options))
+
+    def put(
+        self,
+        config: Mapping[str, Any],
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Store a checkpoint; returns the config that names it."""
+        return dict(self._call("put", config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self,
+        config: Mapping[str, Any],
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store a task's writes; ``task_path`` is left out for savers that do not take it."""
+        self._call("put_writes", config, writes, task_id, task_path)
+
+    def get_delta_channel_history(
+        self, config: Mapping[str, Any], channels: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return the seed and the writes of channels that a checkpoint holds no value of.
+
+        Raises:
+            UnsupportedError: The saver is of a version that has no such method.
+        """
+        if not hasattr(self.saver, "get_delta_channel_history"):
+            raise UnsupportedError(
+                f"{type(self.saver).__qualname__} cannot read a DeltaChannel ({', '.join(channels)}"
+                "): install a langgraph-checkpoint that belongs to LangGraph 1.2 or newer"
+            )
+        return dict(self._call("get_delta_channel_history", config=config, channels=channels))
+
+    def get_next_version(self, current: Any, channel: None = None) -> Any:
+        """Return the version that follows ``current``."""
+        return self.saver.get_next_version(current, channel)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        awaited = self._loop is not None and faces.has_own(self.saver, "a" + method)
+        if not awaited:
+            return faces.call(self.saver, method, args, kwargs)
+        loop = faces.loop_of(self.saver) or self._loop
+        assert loop is not None
+        return faces.run_on(
+            loop, partial(faces.acall, self.saver, method, args, kwargs), self.saver
+        )

@@ -1,0 +1,180 @@
+"""Stand-ins for savers, stores and caches that live in another process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partialmethod
+from random import random
+from typing import Any
+
+from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+
+from distgraph.persistence.placing import Placed
+from distgraph.persistence.reach import Reach
+
+__all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")
+
+
+class _Remote:
+    """What all stand-ins have: they travel as the place of what they stand for."""
+
+    distgraph_placed: Placed
+    _reach: Reach
+
+    def _stand_for(self, placed: Placed, reach: Reach) -> None:
+        self.distgraph_placed = placed
+        self._reach = reach
+
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self._reach(self.distgraph_placed, method, args, kwargs)
+
+    async def _acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return await self._reach.acall(self.distgraph_placed, method, args, kwargs)
+
+    def __reduce__(self) -> tuple[Callable[[Placed], Any], tuple[Placed]]:
+        from distgraph.persistence.opening import arrive
+
+        return arrive, (self.distgraph_placed,)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.distgraph_placed.label}>"
+
+
+class RemoteSaver(_Remote, BaseCheckpointSaver[Any]):
+    """A checkpoint saver of another process."""
+
+    def __init__(self, placed: Placed, reach: Reach) -> None:
+        super().__init__()
+        self._stand_for(placed, reach)
+        self._versions = placed.traits.get("versions", "ask")
+
+    def get_next_version(self, current: Any, channel: None = None) -> Any:
+        """Number the next version as the saver does; asks it only where that is not known."""
+        if self._versions == "count":
+            return super().get_next_version(current, channel)
+        if self._versions == "ask":
+            return self._call("get_next_version", current, channel)
+        number = current.partition(".")[0] if isinstance(current, str) else current or 0
+        return f"{int(number) + 1:032}.{random():016}"
+
+    def list(
+        self,
+        config: Any,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Any = None,
+        limit: int | None = None,
+    ) -> Iterator[Any]:
+        """Return the checkpoints, newest first; they come in one answer."""
+        return iter(self._call("list", config, filter=filter, before=before, limit=limit))
+
+    async def alist(
+        self,
+        config: Any,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Any = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Any]:
+        """As ``list``."""
+        options = {"filter": filter, "before": before, "limit": limit}
+        for found in await self._acall("list", config, **options):
+            yield found
+
+    def put_writes(
+        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store the writes of a task."""
+        self._call("put_writes", config, writes, task_id, *([task_path] if task_path else []))
+
+    async def aput_writes(
+        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """As ``put_writes``."""
+        path = [task_path] if task_path else []
+        await self._acall("put_writes", config, writes, task_id, *path)
+
+
+class RemoteStore(_Remote, BaseStore):
+    """A store of another process."""
+
+    __slots__ = ("_reach", "distgraph_placed", "supports_ttl", "ttl_config")
+
+    def __init__(self, placed: Placed, reach: Reach) -> None:
+        super().__init__()
+        self._stand_for(placed, reach)
+        self.supports_ttl = placed.traits.get("supports_ttl", False)
+        self.ttl_config = placed.traits.get("ttl_config")
+
+    def batch(self, ops: Iterable[Any]) -> list[Any]:
+        """Carry out several operations at once."""
+        found: list[Any] = self._call("batch", list(ops))
+        return found
+
+    async def abatch(self, ops: Iterable[Any]) -> list[Any]:
+        """As ``batch``."""
+        found: list[Any] = await self._acall("batch", list(ops))
+        return found
+
+
+class RemoteCache(_Remote, BaseCache[Any]):
+    """A cache of another process."""
+
+    def __init__(self, placed: Placed, reach: Reach) -> None:
+        super().__init__()
+        self._stand_for(placed, reach)
+
+    def get(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """Return the values that there are."""
+        found: dict[Any, Any] = self._call("get", list(keys))
+        return found
+
+    async def aget(self, keys: Sequence[Any]) -> dict[Any, Any]:
+        """As ``get``."""
+        found: dict[Any, Any] = await self._acall("get", list(keys))
+        return found
+
+    def set(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
+        """Keep values, each with how many seconds it is valid."""
+        self._call("set", dict(pairs))
+
+    async def aset(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
+        """As ``set``."""
+        await self._acall("set", dict(pairs))
+
+    def clear(self, namespaces: Sequence[Any] | None = None) -> None:
+        """Drop the values of namespaces, or all."""
+        self._call("clear", namespaces)
+
+    async def aclear(self, namespaces: Sequence[Any] | None = None) -> None:
+        """As ``clear``."""
+        await self._acall("clear", namespaces)
+
+
+def _pass_on(cls: type, *methods: str) -> None:
+    """Give ``cls`` these methods and their async forms, as calls of what it stands for."""
+    for method in methods:
+        setattr(cls, method, partialmethod(_Remote._call, method))
+        setattr(cls, "a" + method, partialmethod(_Remote._acall, method))
+
+
+_pass_on(
+    RemoteSaver,
+    *("get_tuple", "put", "delete_thread", "delete_for_runs", "copy_thread", "prune"),
+    "get_delta_channel_history",
+)
+# as they are called: what is not given is the store's own default
+_pass_on(RemoteStore, "get", "search", "put", "delete", "list_namespaces")
+
+_STAND_INS: dict[str, Callable[[Placed, Reach], Any]] = {
+    "checkpointer": RemoteSaver,
+    "store": RemoteStore,
+    "cache": RemoteCache,
+}
+
+
+def stand_in(placed: Placed, reach: Reach) -> Any:
+    """Return what stands for a saver, store or cache that is reached by ``reach``."""
+    return _STAND_INS[placed.role](placed, reach)

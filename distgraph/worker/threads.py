@@ -1,0 +1,195 @@
+"""Threads for the user's code that the end of the process does not wait for.
+
+``concurrent.futures`` joins every thread of every pool in a process that exits, without a limit. A
+node that never returns, left behind by its timeout or its run, would keep the process for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import thread as _pools
+from contextlib import suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+__all__ = ("DaemonExecutor", "daemon", "in_thread", "new_loop", "wait_for_idle")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 64
+"""Threads of one run, and of one event loop."""
+
+_IDLE = 10.0
+"""Seconds after which a thread without work ends."""
+
+
+class _Ours(int):
+    """The ``daemon`` flag of our threads. Threads inherit it: what a node starts is known by it."""
+
+
+_OURS = cast(bool, _Ours(True))
+
+
+def daemon(target: Callable[[], object], name: str) -> threading.Thread:
+    """Return a thread, not started yet, that the end of the process does not wait for.
+
+    Neither does it for threads of pools that ``target`` makes.
+    """
+    return threading.Thread(target=target, name=name, daemon=_OURS)
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """A thread pool that the end of the process does not wait for.
+
+    It is a ``ThreadPoolExecutor`` by name only: asyncio takes no other as a loop's own executor.
+    """
+
+    def __init__(self, max_workers: int = MAX_THREADS, thread_name_prefix: str = "") -> None:
+        super().__init__(max_workers, thread_name_prefix)
+        self._most = max_workers
+        self._prefix = thread_name_prefix
+        self._changed = threading.Condition()
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._alive = 0
+        self._idle = 0
+        self._made = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call ``fn(*args, **kwargs)`` in a thread.
+
+        Raises:
+            RuntimeError: The pool was shut down.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(f"thread pool {self._prefix!r} was shut down")
+            self._jobs.append((future, partial(fn, *args, **kwargs)))
+            if len(self._jobs) <= self._idle:
+                self._changed.notify()
+            elif self._alive < self._most:
+                self._start()
+        return future
+
+    def lend(self, threads: int) -> None:
+        """Allow for more threads than before, or for fewer again: some of those only wait."""
+        with self._changed:
+            self._most += threads
+            if len(self._jobs) > self._idle and self._alive < self._most and not self._closed:
+                self._start()
+
+    def _start(self) -> None:
+        thread = daemon(self._serve, f"{self._prefix}_{self._made}")
+        try:
+            thread.start()
+        except RuntimeError:  # the system, or an interpreter that ends, has no thread to give
+            if not self._alive:
+                self._jobs.clear()
+                raise
+            return
+        self._alive += 1
+        self._made += 1
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls. It does not wait: threads end with what they are doing."""
+        with self._changed:
+            self._closed = True
+            if cancel_futures:
+                for future, _ in self._jobs:
+                    future.cancel()
+                self._jobs.clear()
+            self._changed.notify_all()
+
+    def _serve(self) -> None:
+        while (job := self._next()) is not None:
+            _at_work.add(threading.current_thread())
+            _carry_out(*job)
+            del job  # what it refers to does not live on while the thread waits
+            _at_work.discard(threading.current_thread())
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._changed:
+            self._idle += 1
+            if not self._jobs and not self._closed:
+                self._changed.wait(_IDLE)
+            self._idle -= 1
+            if self._jobs:
+                return self._jobs.popleft()
+            self._alive -= 1
+            return None
+
+
+_at_work: set[threading.Thread] = set()
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, DaemonExecutor] = WeakKeyDictionary()
+
+
+def _carry_out(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+        del future  # else the traceback would hold it, and it the traceback
+    else:
+        future.set_result(result)
+
+
+async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """As ``asyncio.to_thread``, but neither the process nor ``asyncio.run`` waits for the thread.
+
+    Each loop has threads of its own: a call on one may wait for what runs on another.
+    """
+    loop = asyncio.get_running_loop()
+    executor = _of_loops.get(loop)
+    if executor is None:
+        executor = _of_loops[loop] = DaemonExecutor(thread_name_prefix="distgraph-thread")
+    context = contextvars.copy_context()
+    return await loop.run_in_executor(executor, partial(context.run, call, *args, **kwargs))
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop whose own threads the end of the process does not wait for."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(DaemonExecutor(thread_name_prefix="distgraph-thread"))
+    return loop
+
+
+def wait_for_idle(seconds: float) -> None:
+    """Wait until no thread is at work, for ``seconds`` at most."""
+    until = time.monotonic() + seconds
+    while _at_work and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+class _Joined(WeakKeyDictionary[threading.Thread, Any]):
+    """The threads of all pools, as the end of the process sees them: without those of nodes."""
+
+    def items(self) -> list[tuple[threading.Thread, Any]]:  # type: ignore[override]
+        return [(thread, jobs) for thread, jobs in super().items() if not _is_ours(thread)]
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    flag: Any = thread.daemon
+    return isinstance(flag, _Ours)
+
+
+def _release() -> None:
+    """Let the process join no thread of a pool that a node has made, or makes from here on."""
+    with _pools._global_shutdown_lock:
+        _pools._threads_queues = _Joined(_pools._threads_queues)
+
+
+# private, and the only way: a hook ahead of the pools' own, and what that goes by
+if all(hasattr(_pools, name) for name in ("_global_shutdown_lock", "_threads_queues")):
+    with suppress(AttributeError):
+        threading._register_atexit(_release)  # type: ignore[attr-defined]

@@ -1,0 +1,168 @@
+"""What reaches the saver, in which order, and what a saver's failure does."""
+
+import operator
+import threading
+from typing import Annotated, TypedDict
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from distgraph.graph import START, StateGraph
+
+CONFIG = {"configurable": {"thread_id": "t"}}
+
+
+class Log(TypedDict):
+    log: Annotated[list, operator.add]
+
+
+class Recorder(InMemorySaver):
+    """A saver that notes what it is asked, by the names of the tasks that wrote."""
+
+    def __init__(self, told, fails=None):
+        super().__init__()
+        self.told = told
+        self.fails = fails
+
+    def get_tuple(self, config):
+        self._note("load", None)
+        return super().get_tuple(config)
+
+    def put(self, config, checkpoint, metadata, new_versions):
+        self._note("checkpoint", metadata["step"])
+        return super().put(config, checkpoint, metadata, new_versions)
+
+    def put_writes(self, config, writes, task_id, task_path=""):
+        written = [value for channel, value in writes if channel == "log"]
+        self._note("writes", next((name for names in written for name in names), None))
+        return super().put_writes(config, writes, task_id, task_path)
+
+    def _note(self, what, detail):
+        if what == self.fails:
+            raise OSError("the disk is full")
+        self.told.append((what, detail))
+
+
+def two_steps(told):
+    def node(name):
+        def run(state):
+            told.append(("ran", name))
+            return {"log": [name]}
+
+        return run
+
+    builder = StateGraph(Log)
+    for name in ("a", "b", "c"):
+        builder.add_node(name, node(name))
+    builder.add_edge(START, "a")
+    builder.add_edge(START, "b")
+    builder.add_edge(["a", "b"], "c")
+    return builder
+
+
+def compiled(told, **options):
+    saver = Recorder(told, **options)
+    return two_steps(told).compile(checkpointer=saver, backend="local"), saver
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_writes_are_saved_before_the_checkpoint_that_contains_them(durability):
+    told = []
+    graph, _ = compiled(told)
+    graph.invoke({"log": []}, CONFIG, durability=durability)
+    saved = [entry for entry in told if entry[0] in ("writes", "checkpoint")]
+    assert saved[0] == ("checkpoint", -1)
+    assert sorted(saved[3:5]) == [("writes", "a"), ("writes", "b")]
+    assert saved[5:] == [("checkpoint", 1), ("writes", "c"), ("checkpoint", 2)]
+
+
+def test_with_sync_durability_a_step_waits_for_the_checkpoint_before_it():
+    told = []
+    graph, _ = compiled(told)
+    graph.invoke({"log": []}, CONFIG, durability="sync")
+    assert told.index(("checkpoint", 0)) < told.index(("ran", "a"))
+    assert told.index(("checkpoint", 1)) < told.index(("ran", "c"))
+
+
+def test_with_exit_durability_only_the_end_is_saved():
+    told = []
+    graph, _ = compiled(told)
+    graph.invoke({"log": []}, CONFIG, durability="exit")
+    assert [entry for entry in told if entry[0] != "ran"] == [("load", None), ("checkpoint", 2)]
+
+
+def test_a_run_ends_when_all_that_it_saved_is_durable():
+    held = threading.Event()
+
+    class Slow(InMemorySaver):
+        def put(self, config, checkpoint, metadata, new_versions):
+            if metadata["step"] == 2:
+                held.wait(30)
+            return super().put(config, checkpoint, metadata, new_versions)
+
+    saver = Slow()
+    graph = two_steps([]).compile(checkpointer=saver, backend="local")
+    chunks = graph.stream({"log": []}, CONFIG)
+    assert [next(iter(next(chunks))) for _ in range(3)][2] == "c"
+    assert saver.get_tuple(CONFIG).metadata["step"] < 2
+    held.set()
+    assert list(chunks) == []
+    assert saver.get_tuple(CONFIG).metadata["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fails", "durability"),
+    [
+        *((fails, d) for fails in ("load", "checkpoint") for d in ("sync", "async", "exit")),
+        *(("writes", d) for d in ("sync", "async")),
+    ],
+)
+def test_a_saver_that_fails_ends_the_run_with_its_own_error(fails, durability):
+    graph, _ = compiled([], fails=fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        graph.invoke({"log": []}, CONFIG, durability=durability)
+
+
+def test_after_a_failure_nothing_further_is_saved():
+    told = []
+    graph, saver = compiled(told, fails="writes")
+    with pytest.raises(OSError, match="the disk is full"):
+        graph.invoke({"log": []}, CONFIG)
+    assert ("checkpoint", 1) not in told
+    assert saver.get_tuple(CONFIG) is not None
+
+
+def test_what_a_left_run_has_saved_is_gone_on_from():
+    told = []
+    graph, saver = compiled(told)
+    for chunk in graph.stream({"log": ["in"]}, CONFIG, stream_mode="values", durability="sync"):
+        if chunk["log"] == ["in", "a", "b"]:
+            break
+    assert saver.get_tuple(CONFIG).metadata["step"] == 1
+    assert graph.invoke(None, CONFIG) == {"log": ["in", "a", "b", "c"]}
+    assert [entry for entry in told if entry == ("ran", "a")] == [("ran", "a")]
+
+
+def test_an_error_is_saved_with_what_its_siblings_wrote():
+    def bad(state):
+        raise KeyError("broken")
+
+    first = threading.Event()
+
+    def good(state):
+        first.set()
+        return {"log": ["good"]}
+
+    builder = StateGraph(Log)
+    builder.add_node("bad", lambda state: (first.wait(30), bad(state)))
+    builder.add_node("good", good)
+    builder.add_edge(START, "bad")
+    builder.add_edge(START, "good")
+    saver = InMemorySaver()
+    graph = builder.compile(checkpointer=saver, backend="local")
+    with pytest.raises(KeyError, match="broken"):
+        for chunk in graph.stream({"log": []}, CONFIG):
+            assert chunk == {"good": {"log": ["good"]}}
+    written = {c: v for _, c, v in saver.get_tuple(CONFIG).pending_writes}
+    assert written["log"] == ["good"]
+    assert written["__error__"] == "KeyError('broken')"
