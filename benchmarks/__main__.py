@@ -29,6 +29,7 @@ MODULES = {
     "waiting": "waiting",
     "tools": "tools",
     "large": "large_state",
+    "durable": "durable",
 }
 """Name of a family → its module, in the order of the report."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from benchmarks.harness import LANGGRAPH, OURS
+from benchmarks.harness import LANGGRAPH, LOCAL, OURS
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +18,7 @@ class Engine:
     StateGraph: Any
     Send: Any
     get_stream_writer: Callable[[], Callable[[Any], None]]
+    MessagesState: Any
     compile_options: dict[str, Any] = field(default_factory=dict)
 
     def add(self, builder: Any, name: str, node: Any, **ray_options: Any) -> None:
@@ -25,9 +26,9 @@ class Engine:
         own = {"ray_options": ray_options} if self.name == OURS and ray_options else {}
         builder.add_node(name, node, **own)
 
-    def compile(self, builder: Any) -> Any:
+    def compile(self, builder: Any, **options: Any) -> Any:
         """Return the graph, to run on this engine."""
-        return builder.compile(**self.compile_options)
+        return builder.compile(**self.compile_options, **options)
 
 
 @cache
@@ -47,6 +48,7 @@ def engines() -> tuple[Engine, Engine]:
             distgraph.graph.StateGraph,
             distgraph.types.Send,
             distgraph.config.get_stream_writer,
+            distgraph.graph.MessagesState,
             {"backend": "ray"},
         ),
         Engine(
@@ -54,5 +56,11 @@ def engines() -> tuple[Engine, Engine]:
             langgraph.graph.StateGraph,
             langgraph.types.Send,
             langgraph.config.get_stream_writer,
+            langgraph.graph.MessagesState,
         ),
     )
+
+
+def in_process() -> Engine:
+    """Return ours in this process: the same engine without Ray."""
+    return replace(engines()[0], name=LOCAL, compile_options={"backend": "local"})

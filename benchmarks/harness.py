@@ -18,9 +18,11 @@ LANGGRAPH = "langgraph"
 RAY = "ray"
 RAY_CALLER = "ray_caller"
 ASYNCIO = "asyncio"
+LOCAL = "local"
 
 TITLES = {
     OURS: "distgraph",
+    LOCAL: "distgraph, in process",
     LANGGRAPH: "LangGraph",
     RAY: "raw Ray",
     RAY_CALLER: "raw Ray, from the caller",
