@@ -1,0 +1,1 @@
+"""Runs LangGraph's own tests against distgraph: ``python -m tests.conformance``."""
