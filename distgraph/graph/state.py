@@ -500,7 +500,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
 
 def _distributed(action: Any) -> Any:
-    """Return a graph of ours for one that LangGraph compiled, anything else as it is."""
+    """Return what is ours for LangGraph's: a compiled graph, a ``ToolNode``. Else what it is."""
+    tool_node = loaded("langgraph.prebuilt.tool_node", "ToolNode")
+    if tool_node is not None and isinstance(action, tool_node):
+        from distgraph.langgraphs.tools import SharedToolNode, is_tool_node
+
+        return SharedToolNode(action, {}) if is_tool_node(action) else action
     pregel = loaded("langgraph.pregel", "Pregel")
     if pregel is None or not isinstance(action, pregel):
         return action

@@ -19,6 +19,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from distgraph import distribute
+from distgraph.graph import StateGraph as OwnGraph
 from tests.langgraph_graphs.support import VERSION, newest, same
 
 
@@ -113,6 +114,27 @@ def test_answers_are_one_update_in_the_order_of_the_calls(backend):
         stream_mode=["updates", "values", "messages"],
         reference_face="async",
     )
+
+
+@pytest.mark.ray
+def test_calls_of_a_node_in_a_graph_of_ours_run_in_several_processes(ray_session):
+    def slowly(n: int) -> str:
+        """Tell the process."""
+        time.sleep(0.4)
+        return str(os.getpid())
+
+    made = OwnGraph(State).add_node("tools", ToolNode([slowly])).add_edge(START, "tools")
+    given = {"messages": [asks(call("slowly", n=1), call("slowly", n=2))]}
+    one, other = answers(made.compile(backend="ray").invoke(given))
+    assert len({one, other, str(os.getpid())}) == 3
+
+
+def test_a_node_in_a_graph_of_ours_answers_in_the_order_of_the_calls():
+    made = OwnGraph(State).add_node("tools", ToolNode(TOOLS)).add_edge(START, "tools")
+    calls = (call("who", greeting="hi"), call("add", a=1, b=2), call("missing"))
+    out = made.compile(backend="local").invoke({"messages": [asks(*calls)], "user": "ada"})
+    assert answers(out)[:2] == ["hi ada after 1", "3"]
+    assert "missing is not a valid tool" in answers(out)[2]
 
 
 @pytest.mark.ray
