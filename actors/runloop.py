@@ -34,7 +34,7 @@ from distgraph.persistence import SaverPort, place
 from distgraph.serde.exceptions import ShippedError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
-from distgraph.streaming.ops import Admit, Op
+from distgraph.streaming.ops import Op
 from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
 from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
@@ -75,7 +75,6 @@ class RunLoop:
         self._placements: dict[Hashable, placement.Placement] = {}
         self._packer = StatePacker(ray.put)
         self._ops: list[Op] = []
-        self._admits: dict[tuple[str, int], Admit] = {}
         self._batches = 0
         self._in_flight = 0
         self._congested = False
@@ -217,11 +216,7 @@ class RunLoop:
     # --- carrying out ---------------------------------------------------------------------------
 
     def _carry_out(self, actions: Actions) -> None:
-        for op in actions.ops:
-            if isinstance(op, Admit):  # told when the attempt is sent, behind what ended before
-                self._admits[op.task_id, op.attempt] = op
-            else:
-                self._ops.append(op)
+        self._ops += actions.ops
         for job in actions.storage:
             assert self._saver is not None
             self._saver.do(job)
@@ -231,7 +226,6 @@ class RunLoop:
             news = partial(self._inbox.put, ("woken", wake.key, None))
             self._timers[wake.key] = timers().after(wake.seconds, news)
         for cancel in actions.cancel:
-            self._admits.pop((cancel.task_id, cancel.attempt), None)
             group = self._groups.pop((cancel.task_id, cancel.attempt), None)
             if group is None:
                 if actions.finished is None:
@@ -325,26 +319,28 @@ class RunLoop:
             self._submit(groups, shared)
 
     def _submit(self, groups: list[_Group], kind: placement.Kind) -> None:
+        assert self._coordinator is not None
         run = self._start
         snapshots: list[Any] = []
-        attempts = []
-        sent = []
+        packs = {}
         for group in groups:
             try:
-                attempts += [
+                packs[group] = [
                     self._packer.pack(s.request, s.versions, snapshots) for s in group.starts
                 ]
             except Exception as error:
                 self._refuse(group, error)
+        attempts, sent = [], []
+        for group, packed_attempts in packs.items():
+            if not any(map(self._coordinator.awaits, group.starts)):
+                self._batcher.ended(group.node, ())  # another one's refusal has ended the run
                 continue
+            attempts += packed_attempts
             sent.append(group)
             group.sent = time.monotonic()
             for start in group.starts:
-                name = _name(start)
-                self._groups[name] = group
-                admit = self._admits.pop(name, None)
-                if admit is not None:
-                    self._ops.append(admit)
+                self._groups[_name(start)] = group
+                self._ops += self._coordinator.sent(start)
         if not sent:
             return
         packet = Packet(__version__, self._driver.session, run.program, run.info, attempts)

@@ -15,8 +15,6 @@ __all__ = ("create_agent",)
 
 def create_agent(
     *args: Any,
-    checkpointer: Any = None,
-    cache: Any = None,
     backend: Any = None,
     ray_options: Mapping[str, Mapping[str, Any]] | None = None,
     **kwargs: Any,
@@ -24,15 +22,13 @@ def create_agent(
     """Return an agent that calls tools in a loop until its model calls none.
 
     Takes what ``langchain.agents.create_agent`` takes (``model``, ``tools``, ``system_prompt``,
-    ``middleware``, ``response_format``, ``state_schema``, ``context_schema``, ``store``,
-    ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``), which builds it. Its nodes are
-    ``model``, ``tools`` and ``<middleware>.before_agent`` … ``after_agent``; each runs as a task of
-    its own, and so does each tool call.
+    ``middleware``, ``response_format``, ``state_schema``, ``context_schema``, ``checkpointer``,
+    ``store``, ``cache``, ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``), which
+    builds it. Its nodes are ``model``, ``tools`` and ``<middleware>.before_agent`` …
+    ``after_agent``; each runs as a task of its own, and so does each tool call.
 
     Args:
         args, kwargs: As for LangChain's.
-        checkpointer: None or False; others are not in this version.
-        cache: Not in this version.
         backend: What runs it: "ray", "local", or a backend. Default: that of the session.
         ray_options: Where nodes and tools run, by name: see ``distribute``.
 
@@ -42,12 +38,7 @@ def create_agent(
         MissingExtraError: LangChain is not installed.
         SerializationError: The model, a tool or a middleware cannot travel to a worker.
     """
-    refuse_unsupported(
-        "create_agent",
-        checkpointer=None if checkpointer is False else checkpointer,
-        cache=cache,
-        transformers=kwargs.pop("transformers", None) or None,
-    )
+    refuse_unsupported("create_agent", transformers=kwargs.pop("transformers", None) or None)
     try:
         from langchain.agents import create_agent as build
     except ImportError as error:

@@ -1,7 +1,8 @@
 """From engine to backend: instructions become stream operations, and work to start or cancel.
 
-Every backend feeds events in and carries out the actions that come back. What a backend has to
-know of ordering is in the actions: they are complete and in order.
+Every backend feeds events in and carries out the actions that come back, and says when it sends an
+attempt. What a backend has to know of ordering is in the operations that it gets for both: it hands
+them to the log as they come.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Actions:
 
     ops: list[Op] = field(default_factory=list)
     start: list[StartTask] = field(default_factory=list)
+    """To be sent when there is room; ``Coordinator.sent`` is told of each."""
     cancel: list[CancelTask] = field(default_factory=list)
     returns: list[CallResult] = field(default_factory=list)
     """For code that called tasks: told outside of any lock, for it may run more of that code."""
@@ -99,7 +101,10 @@ class Coordinator:
         self._want_output = want_output
         self._now = now
         self._published = 0
+        self._awaited: set[tuple[str, int]] = set()
+        """Attempts that the engine waits for, sent or not."""
         self._admitted: set[tuple[str, int]] = set()
+        """Those of them that the log knows."""
 
     @property
     def finished(self) -> bool:
@@ -110,18 +115,35 @@ class Coordinator:
         """Begin the run with its input."""
         return self._feed(RunStarted(value), [])
 
+    def awaits(self, start: StartTask) -> bool:
+        """Whether an attempt is still wanted: it was not cancelled, and the run has not ended."""
+        return (start.request.task_id, start.request.attempt) in self._awaited
+
+    def sent(self, start: StartTask) -> Sequence[Op]:
+        """Learn that an attempt is on its way to a worker, and return what the log is told of it.
+
+        It is admitted now, behind whatever has ended before, and not when the engine asked for it:
+        where attempts wait for a slot, those that go first have the stream to themselves. One that
+        was cancelled meanwhile is never admitted.
+        """
+        key = (start.request.task_id, start.request.attempt)
+        if self._silent or key not in self._awaited:
+            return ()
+        self._admitted.add(key)
+        return (Admit(*key, start.request.step),)
+
     def ended(self, outcome: AttemptOutcome) -> Actions:
         """Take the outcome of an attempt. One that is no longer wanted does nothing."""
         key = (outcome.task_id, outcome.attempt)
-        if self._machine.finished or key not in self._admitted:
+        if self._machine.finished or key not in self._awaited:
             return Actions()
-        self._admitted.discard(key)
-        ops: list[Op] = []
-        if not self._silent:
-            lost = outcome.extra.get("lost")
-            gate = Fence(*key) if lost else Commit(*key, outcome.published, outcome.tail)
-            ops.append(gate)
-        return self._feed(AttemptEnded(outcome), ops)
+        self._awaited.discard(key)
+        if outcome.extra.get("lost"):
+            gate = self._fence(key)
+        else:
+            gate = [] if self._silent else [Commit(*key, outcome.published, outcome.tail)]
+            self._admitted.discard(key)
+        return self._feed(AttemptEnded(outcome), gate)
 
     def called(self, call: TaskCall | DroppedCall) -> Actions:
         """Take a call that the code of an attempt made, or has cancelled."""
@@ -176,20 +198,24 @@ class Coordinator:
                 continue
             self._flush(actions, events, step)
             if isinstance(instruction, StartTask):
-                request = instruction.request
-                self._admitted.add((request.task_id, request.attempt))
-                if not self._silent:
-                    actions.ops.append(Admit(request.task_id, request.attempt, request.step))
+                self._awaited.add((instruction.request.task_id, instruction.request.attempt))
                 actions.start.append(instruction)
             elif isinstance(instruction, CancelTask):
-                self._admitted.discard((instruction.task_id, instruction.attempt))
-                if not self._silent:
-                    actions.ops.append(Fence(instruction.task_id, instruction.attempt))
+                key = (instruction.task_id, instruction.attempt)
+                self._awaited.discard(key)
+                actions.ops += self._fence(key)
                 actions.cancel.append(instruction)
             else:
                 self._finish(actions, instruction)
         self._flush(actions, events, step)
         return actions
+
+    def _fence(self, key: tuple[str, int]) -> list[Op]:
+        """Cut an attempt off; of one that was never sent, nothing can come."""
+        if key not in self._admitted:
+            return []
+        self._admitted.discard(key)
+        return [Fence(*key)]
 
     def _finish(self, actions: Actions, finish: RunFinished) -> None:
         """End the run; what it has saved is durable before anybody learns of it."""

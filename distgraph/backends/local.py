@@ -31,6 +31,7 @@ from distgraph.persistence.port import SaverPort
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.envelope import Event, Segment, StreamEvent
 from distgraph.streaming.log import RunLog
+from distgraph.streaming.ops import Op
 from distgraph.worker.attempt import locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.protocol import (
@@ -223,9 +224,6 @@ class LocalRun:
                 self._carry_out(Actions())
 
     def _carry_out(self, actions: Actions) -> None:
-        if actions.ops:
-            self._batch += 1
-            self.log.drive(self._batch, actions.ops)
         cancelled = {(cancel.task_id, cancel.attempt) for cancel in actions.cancel}
         for key in cancelled:
             self._cancel(self._tasks.pop(key, None))
@@ -243,6 +241,18 @@ class LocalRun:
             self._timers[wake.key] = due
         if actions.finished is not None:
             self._leave()
+        told = [*actions.ops, *self._launch_waiting()]
+        if told:
+            self._batch += 1
+            self.log.drive(self._batch, told)
+        self.notify()
+
+    def _launch_waiting(self) -> list[Op]:
+        """Start what there is room for. Return what the log is to be told of it.
+
+        The lock is held: nothing of what was started gets to the log before that.
+        """
+        told: list[Op] = []
         bound = self._plan.info.max_concurrency
         kept: deque[StartTask] = deque()
         while self._waiting and (bound is None or self._in_flight < bound):
@@ -252,8 +262,9 @@ class LocalRun:
                 continue
             self._in_flight += 1
             self._launch(start)
+            told += self._coordinator.sent(start)
         self._waiting.extendleft(reversed(kept))
-        self.notify()
+        return told
 
     def _may_start(self, start: StartTask) -> bool:
         """Take one of the turns that parts of this key have, where these are bounded."""

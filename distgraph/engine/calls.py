@@ -9,14 +9,13 @@ calls are known.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from distgraph import _keys as k
 from distgraph.constants import TAG_HIDDEN
 from distgraph.engine.ids import path_key, task_id
 from distgraph.engine.instructions import ReturnCall
 from distgraph.engine.spec import NodeSpec
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep, Task, task_metadata
 from distgraph.errors import NodeCancelledError
 from distgraph.serde.exceptions import ShippedError
 from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
@@ -120,14 +119,6 @@ def called_task(graph: Superstep, caller: Task, call: TaskCall) -> Task:
         str(call.number),
     )
     ns = f"{parent_ns}{k.NS_END}{identity}"
-    metadata: dict[str, Any] = {
-        **caller.metadata,
-        "langgraph_step": graph.step,
-        "langgraph_node": call.name,
-        "langgraph_triggers": (k.PUSH,),
-        "langgraph_path": path,
-        "langgraph_checkpoint_ns": ns,
-    }
     node = NodeSpec(
         name=call.name,
         triggers=(k.PUSH,),
@@ -148,7 +139,7 @@ def called_task(graph: Superstep, caller: Task, call: TaskCall) -> Task:
         triggers=(k.PUSH,),
         node=node,
         ns=ns,
-        metadata=metadata,
+        metadata=task_metadata(caller.metadata, graph.step, node, (k.PUSH,), path, ns),
         input=call.input,
         pulled=False,
         limit=call.timeout,

@@ -116,6 +116,27 @@ def channel_values(
     return {n: v for n, v in found.items() if v is not MISSING}
 
 
+def checkpoint_of(
+    checkpoint_id: str,
+    values: Mapping[str, Any] = MappingProxyType({}),
+    versions: Mapping[str, Any] = MappingProxyType({}),
+    seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    updated: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Return a checkpoint, but for its time: by default, that of a thread without state.
+
+    ``updated``: the channels that the last writes changed, None where that is not known.
+    """
+    return {
+        "v": VERSION,
+        "id": checkpoint_id,
+        "channel_values": dict(values),
+        "channel_versions": dict(versions),
+        "versions_seen": {node: dict(versions) for node, versions in seen.items()},
+        "updated_channels": None if updated is None else sorted(updated),
+    }
+
+
 def increment(current: int | None) -> int:
     """Return the next version, where no saver has its own idea of versions."""
     return (current or 0) + 1

@@ -8,7 +8,7 @@ from typing import Any
 from distgraph import _keys as k
 from distgraph.engine.checkpoints import PendingWrite
 from distgraph.engine.ids import task_id
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep, Task, task_metadata
 from distgraph.serde.exceptions import ShippedError
 from distgraph.worker.protocol import NodeFailure
 
@@ -43,15 +43,7 @@ def handler_of(graph: Superstep, failed: Task, error: Any) -> Task | None:
         triggers=(k.PUSH,),
         node=node,
         ns=task_ns,
-        metadata={
-            **failed.metadata,
-            "langgraph_step": graph.step,
-            "langgraph_node": node.name,
-            "langgraph_triggers": (k.PUSH,),
-            "langgraph_path": path,
-            "langgraph_checkpoint_ns": task_ns,
-            **(node.metadata or {}),
-        },
+        metadata=task_metadata(failed.metadata, graph.step, node, (k.PUSH,), path, task_ns),
         input=value,
         pulled=False,
         failure=NodeFailure(failed.name, _shipped(error)),

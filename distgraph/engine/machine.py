@@ -332,7 +332,7 @@ class Machine(Starting):
             return False
         if touches(frame.output_keys, writes):
             self._say.values(frame)
-        self._out += frame.ledger.checkpoint("loop")
+        self._out += frame.ledger.end_step()
         after = graph.spec.interrupt_after
         if frame.parent is None and self._options.interrupt_after is not None:
             after = self._options.interrupt_after

@@ -11,7 +11,7 @@ from distgraph.engine.spec import PART, Part, PartOptions, Split, Write
 from distgraph.engine.superstep import Superstep, Task
 from distgraph.worker.protocol import AttemptOutcome
 
-__all__ = ("Pieces", "divide", "is_part")
+__all__ = ("Pieces", "divide")
 
 
 @dataclass(eq=False, slots=True)
@@ -69,8 +69,3 @@ def divide(graph: Superstep, task: Task, split: Split) -> Pieces | None:
         return None
     how = [split.options(part.key) for part in parts]
     return Pieces(value, split, parts, how, [None] * len(parts), len(parts))
-
-
-def is_part(attempt_id: str) -> bool:
-    """Whether an attempt's id is that of a part."""
-    return PART in attempt_id

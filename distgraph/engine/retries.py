@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from distgraph import errors
 
 if TYPE_CHECKING:
-    from distgraph.engine.spec import GraphSpec
     from distgraph.types import RetryPolicy
 
-__all__ = ("Levels", "delay_before", "levels_of", "policies_of", "verdicts_on")
+__all__ = ("Levels", "delay_before", "policies_of", "verdicts_on")
 
 Levels = Sequence[Sequence["RetryPolicy"]]
 """Policies of a node, then those of the graph around it, and so on outwards."""
@@ -77,19 +76,6 @@ def names(policy: RetryPolicy, error: BaseException) -> bool:
     if callable(named):
         return bool(named(error))
     raise TypeError(_MUST_BE.format(named))
-
-
-def levels_of(spec: GraphSpec, path: Sequence[str], node: str) -> Levels:
-    """Return the policies that a failure of a node meets, from ``spec``, the root graph's."""
-    levels = []
-    graph = spec
-    for name in path:
-        around = graph.nodes[name]
-        levels.append(around.retry)
-        assert around.subgraph is not None
-        graph = around.subgraph
-    levels.append(graph.nodes[node].retry)
-    return levels[::-1]
 
 
 def verdicts_on(levels: Levels, error: BaseException) -> tuple[int | None, ...]:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("distgraph")
 
-_UNSET = object()
-
 Status = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -88,6 +86,27 @@ class Task:
     def hidden(self) -> bool:
         """Whether the task appears in no stream."""
         return TAG_HIDDEN in self.node.tags
+
+
+def task_metadata(
+    base: Mapping[str, Any],
+    step: int,
+    node: NodeSpec,
+    triggers: Sequence[str],
+    path: tuple[Any, ...],
+    ns: str,
+) -> dict[str, Any]:
+    """Return a task's metadata: where it is, by LangGraph's names, between that of the run or task
+    around it (``base``) and what its node was given."""
+    return {
+        **base,
+        "langgraph_step": step,
+        "langgraph_node": node.name,
+        "langgraph_triggers": triggers,
+        "langgraph_path": path,
+        "langgraph_checkpoint_ns": ns,
+        **(node.metadata or {}),
+    }
 
 
 class Superstep:
@@ -247,15 +266,6 @@ class Superstep:
         parent_ns = f"{self.ns}{k.NS_SEP}{node.name}" if self.ns else node.name
         identity = task_id(self.checkpoint_id, parent_ns, str(self.step), node.name, *id_parts)
         ns = f"{parent_ns}{k.NS_END}{identity}"
-        metadata: dict[str, Any] = {
-            **self._base_metadata,
-            "langgraph_step": self.step,
-            "langgraph_node": node.name,
-            "langgraph_triggers": triggers,
-            "langgraph_path": path,
-            "langgraph_checkpoint_ns": ns,
-            **(node.metadata or {}),
-        }
         return Task(
             id=identity,
             name=node.name,
@@ -263,7 +273,7 @@ class Superstep:
             triggers=triggers,
             node=node,
             ns=ns,
-            metadata=metadata,
+            metadata=task_metadata(self._base_metadata, self.step, node, triggers, path, ns),
             input=value,
             pulled=path[0] == k.PULL,
             limit=limit or node.timeout,
@@ -288,10 +298,6 @@ class Superstep:
         values = read_values(self.channels, [key for key in keys if key not in managed])
         values.update((key, self.managed_value(key)) for key in keys if key in managed)
         return values
-
-    def has_output(self, keys: Sequence[str] | str, writes: Sequence[Write]) -> bool:
-        """Whether the writes change one of the keys."""
-        return any(c == keys if isinstance(keys, str) else c in keys for c, _ in writes)
 
     # --- the end of a step ----------------------------------------------------------------------
 

@@ -50,11 +50,6 @@ class Workflow(CompiledStateGraph[Any, Any, Any, Any]):
         self._types = types
 
     @property
-    def context_schema(self) -> Any:
-        """Schema of ``context=``, None without one."""
-        return self.program.context_schema
-
-    @property
     def InputType(self) -> Any:
         """The type of the input."""
         return self._types[0]

@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from distgraph import placement
 from distgraph._keys import PREVIOUS, TASKS
-from distgraph.backends import backend_name
 from distgraph.channels import EphemeralValue, LastValue, Topic
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import END, START
@@ -21,6 +20,7 @@ from distgraph.func.compiled import Workflow
 from distgraph.func.function import Decorated, checked_name, is_generator, name_of
 from distgraph.func.writes import FinalWriter, WorkflowBody
 from distgraph.graph.node import INJECTED
+from distgraph.graph.spec import check_resources
 from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
 
 __all__ = ("entrypoint",)
@@ -104,7 +104,9 @@ class entrypoint:
                 f"{what}: Generators are not supported in the Functional API. Return a list, or "
                 "emit the items with get_stream_writer()"
             )
-        self._check()
+        check_resources(
+            self.backend, checkpointer=self.checkpointer, store=self.store, cache=self.cache
+        )
         decorated = Decorated(func, what)
         types = _types(func, what)
         ray_options = placement.validate(self.ray_options, name)
@@ -160,16 +162,6 @@ class entrypoint:
             store=self.store,
             cache=self.cache,
         )
-
-    def _check(self) -> None:
-        if self.checkpointer is self.store is self.cache is None:
-            return
-        from distgraph.persistence import check
-
-        backend = backend_name(self.backend)
-        check(self.checkpointer, "checkpointer", backend)
-        check(self.store, "store", backend)
-        check(self.cache, "cache", backend)
 
 
 def _channels(types: tuple[Any, Any, Any]) -> dict[str, BaseChannel]:

@@ -1,81 +1,41 @@
-"""Code that needs a checkpoint saver, written once for callers that wait and for those that await.
+"""What reading and writing a thread waits for: its saver, and code of the graph's.
 
-Such code is a generator: it yields what it asks, and is sent the answer. Nothing in it knows
-whether the saver's methods or their async forms are called.
+Both are steps (``distgraph._steps``), to be followed with the saver.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from distgraph._steps import Steps, Wait
 from distgraph.persistence import faces
 
-__all__ = ("Ask", "Steps", "UserCode", "afollow", "ask", "follow")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A method of the saver to call."""
-
-    method: str
-    args: tuple[Any, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UserCode:
-    """A coroutine to run, such as that of a conditional edge."""
-
-    make: Callable[[], Coroutine[Any, Any, Any]]
-    waits: bool
-    """Whether it may suspend."""
-
-
-Steps = Generator[Ask | UserCode, Any, T]
+__all__ = ("ask", "run_code")
 
 
 def ask(method: str, *args: Any, **options: Any) -> Steps[Any]:
     """Ask the saver, and return its answer: a list where the answer comes item by item."""
-    answer = yield Ask(method, args, options)
+
+    def call(saver: Any) -> Any:
+        return faces.call(saver, method, args, options)
+
+    async def acall(saver: Any) -> Any:
+        if faces.has_own(saver, "a" + method):
+            return await faces.acall(saver, method, args, options)
+        return await asyncio.to_thread(call, saver)
+
+    answer = yield Wait(call, acall)
     return answer
 
 
-def follow(steps: Steps[T], saver: Any) -> T:
-    """Carry out steps by the saver's own methods."""
-    answer: Any = None
-    while True:
-        try:
-            wanted = steps.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        if isinstance(wanted, Ask):
-            answer = faces.call(saver, wanted.method, wanted.args, wanted.options)
-        else:
-            answer = _on_a_loop_of_its_own(wanted.make) if wanted.waits else _at_once(wanted.make)
-
-
-async def afollow(steps: Steps[T], saver: Any) -> T:
-    """Carry out steps by the saver's async methods."""
-    answer: Any = None
-    while True:
-        try:
-            wanted = steps.send(answer)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        if isinstance(wanted, UserCode):
-            answer = await wanted.make()
-        elif faces.has_own(saver, "a" + wanted.method):
-            answer = await faces.acall(saver, wanted.method, wanted.args, wanted.options)
-        else:
-            answer = await asyncio.to_thread(
-                faces.call, saver, wanted.method, wanted.args, wanted.options
-            )
+def run_code(make: Callable[[], Coroutine[Any, Any, Any]], *, waits: bool) -> Steps[Any]:
+    """Run a coroutine, such as that of a conditional edge. ``waits``: whether it may suspend."""
+    block = _on_a_loop_of_its_own if waits else _at_once
+    result = yield Wait(lambda _: block(make), lambda _: make())
+    return result
 
 
 def _at_once(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -96,7 +96,7 @@ class CompiledStateGraph(
     @property
     def context_schema(self) -> Any:
         """Schema of ``context=``, None without one."""
-        return self.builder.context_schema
+        return self.program.context_schema
 
     def with_config(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
         """Return a copy whose runs start from this config; what a run is given goes on top."""

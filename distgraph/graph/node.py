@@ -175,7 +175,7 @@ async def _last_async(items: AsyncIterator[Any]) -> Any:
     return total
 
 
-def _async_only(runnable: Any) -> bool:
+def async_only(runnable: Any) -> bool:
     """Return whether a Runnable, or a part of it, has no synchronous form."""
     if getattr(runnable, "afunc", None) is not None and not getattr(runnable, "func", None):
         return True
@@ -183,7 +183,7 @@ def _async_only(runnable: Any) -> bool:
     if isinstance(parts, Mapping):
         parts = tuple(parts.values())
     inner = getattr(runnable, "bound", None)
-    return any(_async_only(p) for p in (*parts, *(() if inner is None else (inner,))))
+    return any(async_only(p) for p in (*parts, *(() if inner is None else (inner,))))
 
 
 class RunnableNode:
@@ -193,7 +193,7 @@ class RunnableNode:
 
     def __init__(self, runnable: Any) -> None:
         self.runnable = runnable
-        self.is_async = _async_only(runnable)
+        self.is_async = async_only(runnable)
 
     @property
     def action(self) -> Any:

@@ -7,13 +7,14 @@ from functools import partial
 from typing import Any
 
 from distgraph import _keys as k
+from distgraph._steps import Steps
 from distgraph.backends.saving import histories_from, new_checkpoint_id, saved_from
 from distgraph.engine.checkpoints import Saved, TaskStatus, statuses
 from distgraph.engine.deltas import History, replayable, to_replay
 from distgraph.engine.outputs import read_values, result_of
 from distgraph.engine.superstep import Superstep, Task, TaskWrites
 from distgraph.graph.addressing import Place, at, config_with_map
-from distgraph.graph.asking import Steps, ask
+from distgraph.graph.asking import ask
 from distgraph.types import PregelTask, StateSnapshot
 
 __all__ = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from distgraph.backends import backend_name
 from distgraph.engine.caching import identity_of
 from distgraph.errors import UnsupportedError
 from distgraph.graph.node import FunctionNode, RunnableNode, is_runnable, user_function
@@ -14,10 +15,12 @@ from distgraph.graph.schema import has_fields
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.persistence.placing import Role
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 __all__ = (
     "StateNodeSpec",
+    "check_resources",
     "infer",
     "node_name",
     "refuse_config",
@@ -68,6 +71,24 @@ class Inferred:
 
     input_schema: Any = None
     ends: tuple[str, ...] = ()
+
+
+def check_resources(backend: Any, **given: Any) -> None:
+    """Refuse a saver, a store or a cache that cannot work with a backend.
+
+    ``given``: by the option of ``compile`` under which it was given.
+
+    Raises:
+        TypeError: It is none.
+        UnsupportedError: It cannot work on this backend; the message has the remedy.
+    """
+    if all(resource is None or isinstance(resource, bool) for resource in given.values()):
+        return
+    from distgraph.persistence import check
+
+    name = backend_name(backend)
+    for role, resource in given.items():
+        check(resource, cast("Role", role), name)
 
 
 def refuse_unsupported(where: str, **options: Any) -> None:

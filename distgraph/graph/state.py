@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from distgraph._keys import NS_END, NS_SEP, ROOT
+from distgraph._keys import ROOT
 from distgraph._loaded import loaded
 from distgraph.backends import backend_name
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.last_value import LastValue
 from distgraph.constants import END, START
 from distgraph.graph.branch import Branch, make_branch, path_name
+from distgraph.graph.checking import check_graph, check_name
 from distgraph.graph.compiled import (
     CompiledStateGraph,
     ContextT,
@@ -28,6 +29,7 @@ from distgraph.graph.policies import NodeDefaults, handler_spec, node_policies
 from distgraph.graph.schema import Schema, mapper_of, read_schema
 from distgraph.graph.spec import (
     StateNodeSpec,
+    check_resources,
     infer,
     node_name,
     refuse_config,
@@ -222,7 +224,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                     f"{type(node).__name__} and {type(action).__name__}"
                 )
             node, action = node_name(node), node
-        self._check_name(node, action)
+        check_name(node, action, self.nodes)
         action = _distributed(action)
         self._changing("a node")
         where = f"Node `{node}`"
@@ -275,22 +277,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             trace_policy=trace_policy,
         )
         return self
-
-    def _check_name(self, name: str, action: Any) -> None:
-        if action is None:
-            raise ValueError(f"Node `{name}` needs an action: add_node({name!r}, function)")
-        if name in self.nodes:
-            raise ValueError(
-                f"Node `{name}` already present. Give this one another name: add_node(name, action)"
-            )
-        if name in (START, END):
-            raise ValueError(f"Node `{name}` is reserved. Choose another name")
-        for character in (NS_SEP, NS_END):
-            if character in name:
-                raise ValueError(
-                    f"'{character}' is a reserved character and is not allowed in the node names: "
-                    f"rename `{name}`"
-                )
 
     def add_edge(self, start_key: str | Sequence[str], end_key: str) -> Self:
         """Start ``end_key`` after ``start_key``; after all of them if it is a list.
@@ -386,38 +372,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: One does not, or the graph has no entry point.
         """
-        known = self.nodes.keys()
-        edges = [
-            *self.edges,
-            *((start, end) for starts, end in self.waiting_edges for start in starts),
-        ]
-        sources = [start for start, _ in edges] + list(self.branches)
-        for source in sources:
-            if source not in known and source != START:
-                raise ValueError(
-                    f"Found edge starting at unknown node '{source}'{_nearest(source, known)}"
-                )
-        if START not in sources:
-            raise ValueError(
-                "Graph must have an entrypoint: add at least one edge from START to another node"
-            )
-        for source, branches in self.branches.items():
-            for name, branch in branches.items():
-                for end in (branch.ends or {}).values():
-                    if end not in known and end != END:
-                        raise ValueError(
-                            f"At '{source}' node, '{name}' branch found unknown target '{end}'"
-                            f"{_nearest(end, known)}"
-                        )
-        targets = [end for _, end in edges] + [e for n in self.nodes.values() for e in n.ends]
-        for target in targets:
-            if target not in known and target != END:
-                raise ValueError(
-                    f"Found edge ending at unknown node `{target}`{_nearest(target, known)}"
-                )
-        for name in interrupt or ():
-            if name not in known:
-                raise ValueError(f"Interrupt node `{name}` not found{_nearest(name, known)}")
+        check_graph(self, interrupt or ())
         self.compiled = True
         return self
 
@@ -454,19 +409,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: The graph is not complete; see ``validate``.
             UnsupportedError: An option that this version cannot honour.
         """
-        if checkpointer is not None and not isinstance(checkpointer, bool):
-            from distgraph.persistence import check
-
-            check(checkpointer, "checkpointer", backend_name(backend))
+        check_resources(backend, checkpointer=checkpointer, store=store, cache=cache)
         refuse_unsupported("compile", transformers=transformers)
-        if cache is not None:
-            from distgraph.persistence import check
-
-            check(cache, "cache", backend_name(backend))
-        if store is not None:
-            from distgraph.persistence import check
-
-            check(store, "store", backend_name(backend))
         before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
         self.validate([n for names in (before, after) if names != "*" for n in names])
         name = name or "LangGraph"
@@ -544,15 +488,6 @@ def _interrupts(names: Interrupts) -> tuple[str, ...] | Literal["*"]:
     if isinstance(names, str):
         return (names,)
     return tuple(names or ())
-
-
-def _nearest(name: Any, known: Any) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    if near:
-        return f". Did you mean '{near[0]}'?"
-    return f". Add it with add_node({name!r}, function)"
 
 
 def _whole_mapper(schema: Any, keys: tuple[str, ...] | str) -> Callable[[Any], Any] | None:

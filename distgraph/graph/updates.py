@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from distgraph import _keys as k
+from distgraph._steps import Steps
 from distgraph.backends.saving import new_checkpoint_id, storable
 from distgraph.constants import END
-from distgraph.engine.checkpoints import VERSION, Saved, channel_values, statuses
+from distgraph.engine.checkpoints import Saved, channel_values, checkpoint_of, statuses
 from distgraph.engine.deltas import (
     COUNTERS,
     due,
@@ -30,7 +31,7 @@ from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Superstep, TaskWrites
 from distgraph.errors import InvalidUpdateError
 from distgraph.graph.addressing import Place, at, config_with_map, saving_config
-from distgraph.graph.asking import Steps, UserCode, ask
+from distgraph.graph.asking import ask, run_code
 from distgraph.graph.snapshots import blank, loose_writes, restored, saved_with_histories
 from distgraph.interop import for_saver
 from distgraph.types import StateUpdate
@@ -245,7 +246,8 @@ class _Update:
             configurable=self.config["configurable"],
         )
         waits = any(writer.is_async for writer in program.nodes[node].writers)
-        writes: list[Write] = yield UserCode(partial(write_as, program, request, run), waits)
+        make = partial(write_as, program, request, run)
+        writes: list[Write] = yield from run_code(make, waits=waits)
         return writes
 
     def _store(self, done: Sequence[tuple[str, TaskWrites]], first: bool) -> Steps[None]:
@@ -280,14 +282,8 @@ class _Update:
 
     def _checkpoint(self, clock: int) -> dict[str, Any]:
         graph = self.graph
-        return {
-            "v": VERSION,
-            "id": new_checkpoint_id(graph.ns, clock),
-            "channel_values": channel_values(graph.channels, graph.versions),
-            "channel_versions": dict(graph.versions),
-            "versions_seen": {node: dict(seen) for node, seen in graph.seen.items()},
-            "updated_channels": None,
-        }
+        values = channel_values(graph.channels, graph.versions)
+        return checkpoint_of(new_checkpoint_id(graph.ns, clock), values, graph.versions, graph.seen)
 
     def _metadata(self, source: str, step: int) -> dict[str, Any]:
         parents = self.saved.metadata.get("parents", {})

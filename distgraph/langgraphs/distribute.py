@@ -8,6 +8,7 @@ from typing import Any
 from distgraph.backends import backend_name
 from distgraph.backends.caching import caches_of
 from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.graph.spec import check_resources
 from distgraph.langgraphs.versions import check_version
 from distgraph.worker.context import active_task
 
@@ -38,8 +39,8 @@ def distribute(
         backend: What runs it: "ray", "local", or a backend. Default: that of the session.
 
     Raises:
-        UnsupportedError: The graph asks for what cannot be honoured (a checkpointer, a cache,
-            retry policies, …), or LangGraph's version is not one that was tested. Names it.
+        UnsupportedError: The graph asks for what cannot be honoured (a ``step_timeout``, stream
+            transformers, …), or LangGraph's version is not one that was tested. Names it.
         ValueError: ``ray_options`` are invalid, or name what is not there.
         TypeError: ``graph`` is none of LangGraph's.
         SerializationError: A node captures what cannot travel to a worker.
@@ -70,14 +71,9 @@ def distribute(
     spec, program = translate(graph, options)
     options.check()
     name = backend_name(backend)
-    if graph.store is not None:
-        from distgraph.persistence import check
-
-        check(graph.store, "store", name)
+    check_resources(name, store=graph.store, checkpointer=graph.checkpointer)
     for cache in caches_of(program).values():
-        from distgraph.persistence import check
-
-        check(cache, "cache", name)
+        check_resources(name, cache=cache)
     made = DistributedGraph(graph, spec=spec, program=program, backend=backend)
     if graph.config:
         made = made.with_config(graph.config)

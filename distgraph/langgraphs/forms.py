@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ("async_only", "reaches_unwritten_hook", "runs_async")
+from distgraph.graph.node import async_only
+
+__all__ = ("reaches_unwritten_hook", "runs_async")
 
 _DEPTH = 8
 """Closures within closures that are looked into."""
-
-
-def async_only(runnable: Any) -> bool:
-    """Whether a Runnable, or a part of it, has no synchronous form."""
-    if getattr(runnable, "afunc", None) is not None and not getattr(runnable, "func", None):
-        return True
-    parts = getattr(runnable, "steps", None) or getattr(runnable, "steps__", None) or ()
-    if isinstance(parts, Mapping):
-        parts = tuple(parts.values())
-    inner = getattr(runnable, "bound", None)
-    return any(async_only(part) for part in (*parts, *(() if inner is None else (inner,))))
 
 
 def runs_async(runnable: Any) -> bool:

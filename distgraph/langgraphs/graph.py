@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distgraph._keys import ROOT
@@ -15,9 +15,9 @@ from distgraph.langgraphs.either import caught_as_either
 from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:
+    from distgraph._invocation import Invocation
+    from distgraph._steps import Steps
     from distgraph.graph.addressing import Place
-    from distgraph.graph.asking import Steps
-    from distgraph.run import _Call
 
 __all__ = ("DistributedGraph", "as_read")
 
@@ -50,11 +50,6 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         )
         self.origin = origin
         self.stream_mode = origin.stream_mode
-
-    @property
-    def context_schema(self) -> Any:
-        """Schema of ``context=``, None without one."""
-        return self.program.context_schema
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
@@ -119,30 +114,16 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """Return a pydantic model of the output, as LangGraph has it."""
         return self.origin.get_output_schema(config)
 
-    def _iterate(self, call: _Call, end: dict[str, Any] | None = None) -> Iterator[Any]:
+    def _steps(
+        self, call: Invocation, *, is_async: bool, kept: list[Any] | None = None
+    ) -> Generator[Any, Any, Mapping[str, Any]]:
         with caught_as_either():
-            yield from super()._iterate(call, end)
+            return (yield from super()._steps(call, is_async=is_async, kept=kept))
 
-    async def _aiterate(self, call: _Call, end: dict[str, Any] | None = None) -> AsyncIterator[Any]:
-        chunks = super()._aiterate(call, end)
-        try:
-            with caught_as_either():
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
-
-    def _call(
-        self,
-        input: Any,
-        config: Mapping[str, Any] | None,
-        *,
-        stream_mode: str | Sequence[str] | None = None,
-        **options: Any,
-    ) -> _Call:
-        if stream_mode is None and active_task() is None:
-            stream_mode = self.stream_mode
-        return super()._call(input, config, stream_mode=stream_mode, **options)
+    def _prepare(self, input: Any, config: Mapping[str, Any] | None, **options: Any) -> Invocation:
+        if options.get("stream_mode") is None and active_task() is None:
+            options["stream_mode"] = self.stream_mode
+        return super()._prepare(input, config, **options)
 
 
 def as_read(graph: Any) -> DistributedGraph | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from distgraph.constants import START
 from distgraph.engine.spec import Write, Writer
+from distgraph.graph.node import async_only
 from distgraph.graph.writes import EdgeWriter, StateWriter
-from distgraph.langgraphs.forms import async_only
 from distgraph.langgraphs.work import NodeWriter
 
 __all__ = ("branch_channels", "own_writers", "worker_writers")

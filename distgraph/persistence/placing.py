@@ -58,6 +58,18 @@ class Description(NamedTuple):
     everywhere: bool = False
 
 
+def settings_of(resource: Any) -> dict[str, Any]:
+    """Return what a saver, store or cache of any database is opened with."""
+    if not faces.type_name(resource).endswith("Store"):
+        return {"serde": resource.serde}
+    index = getattr(resource, "index_config", None)
+    return {
+        "deserializer": getattr(resource, "_deserializer", None),
+        "index": index and {k: v for k, v in index.items() if not k.startswith("__")},
+        "ttl": getattr(resource, "ttl_config", None),
+    }
+
+
 _KNOWN = {
     "langgraph.checkpoint.sqlite.SqliteSaver": "sqlite",
     "langgraph.checkpoint.sqlite.aio.AsyncSqliteSaver": "sqlite",

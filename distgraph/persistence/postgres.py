@@ -8,7 +8,7 @@ from typing import Any
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence.faces import type_name
-from distgraph.persistence.placing import Description
+from distgraph.persistence.placing import Description, settings_of
 
 __all__ = ("describe", "is_of_this_machine", "open_described")
 
@@ -40,17 +40,10 @@ def describe(resource: Any) -> Description | None:
         return None
     from psycopg.conninfo import conninfo_to_dict
 
-    settings: dict[str, Any] = reached
+    settings = {**reached, **settings_of(resource)}
     parameters = conninfo_to_dict(settings["conninfo"])
     parameters |= {k: v for k, v in settings["kwargs"].items() if k in ("host", "port", "dbname")}
     host = str(parameters.get("hostaddr") or parameters.get("host") or "")
-    if name.endswith("Store"):
-        index = getattr(resource, "index_config", None)
-        settings["deserializer"] = getattr(resource, "_deserializer", None)
-        settings["index"] = index and {k: v for k, v in index.items() if not k.startswith("__")}
-        settings["ttl"] = getattr(resource, "ttl_config", None)
-    else:
-        settings["serde"] = resource.serde
     where = f"{parameters.get('dbname') or 'default database'} on {host or 'a local socket'}"
     if parameters.get("port"):
         where += f":{parameters['port']}"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence.faces import type_name
-from distgraph.persistence.placing import Description
+from distgraph.persistence.placing import Description, settings_of
 from distgraph.worker.threads import daemon
 
 __all__ = ("check_threads", "describe", "open_described")
@@ -32,19 +32,12 @@ def describe(resource: Any) -> Description | None:
         UnsupportedError: Its connection is closed, or can only be used by another thread.
     """
     connection = _connection(resource)
-    path = _path(connection, type_name(resource))
+    name = type_name(resource)
+    path = _path(connection, name)
     # a file that was removed is only there for those who have it open
     if path is None or not os.path.exists(path):
         return None
-    settings: dict[str, Any] = {"path": path}
-    name = type_name(resource)
-    if name.endswith("Store"):
-        index = getattr(resource, "index_config", None)
-        settings["deserializer"] = getattr(resource, "_deserializer", None)
-        settings["index"] = index and {k: v for k, v in index.items() if not k.startswith("__")}
-        settings["ttl"] = getattr(resource, "ttl_config", None)
-    else:
-        settings["serde"] = resource.serde
+    settings = {"path": path, **settings_of(resource)}
     return Description("file", name.removeprefix("Async"), path, settings)
 
 

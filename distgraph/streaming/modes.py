@@ -53,7 +53,6 @@ class StreamOptions:
     """Whether chunks name their mode: modes were given as a list."""
     print_modes: tuple[str, ...] = ()
     subgraphs: bool = False
-    output_keys: str | tuple[str, ...] | None = None
     version: Literal["v1", "v2"] = "v1"
     output_mapper: Mapper | None = None
     state_mapper: Mapper | None = None
@@ -67,7 +66,6 @@ class StreamOptions:
         *,
         default: str | Sequence[str] = "updates",
         subgraphs: bool = False,
-        output_keys: str | Sequence[str] | None = None,
         version: str = "v1",
         debug: bool | None = False,
         print_mode: str | Sequence[str] = (),
@@ -81,7 +79,6 @@ class StreamOptions:
             stream_mode: A mode for bare chunks, a list for tagged ones, None for ``default``.
             default: Mode of the graph.
             subgraphs: Whether events of subgraphs are streamed; chunks then name their namespace.
-            output_keys: Kept for the driver: what ``values`` and ``updates`` are restricted to.
             version: "v1" for bare or tagged payloads, "v2" for dicts.
             debug: Print ``updates`` and ``values``, whatever ``print_mode`` says.
             print_mode: Modes to print as well, yielded or not.
@@ -102,11 +99,6 @@ class StreamOptions:
             tagged=not isinstance(asked, str),
             print_modes=printed,
             subgraphs=bool(subgraphs),
-            output_keys=(
-                output_keys
-                if output_keys is None or isinstance(output_keys, str)
-                else tuple(output_keys)
-            ),
             version=cast("Literal['v1', 'v2']", version),
             output_mapper=output_mapper if version == "v2" else None,
             state_mapper=state_mapper if version == "v2" else None,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from distgraph._keys import NS_SEP, RESUME
+from distgraph._keys import RESUME
 from distgraph.channels.base import BaseChannel
 from distgraph.engine.outputs import read_value, read_values
 from distgraph.engine.retries import Levels, verdicts_on
@@ -446,8 +446,3 @@ def _with_writes(
     if own:
         channel.update(own)
     return channel
-
-
-def task_namespace(request: AttemptRequest) -> tuple[str, ...]:
-    """Return the namespace that a subgraph inside the task would have."""
-    return tuple(str(request.metadata["langgraph_checkpoint_ns"]).split(NS_SEP))

@@ -248,14 +248,23 @@ def by_step(play: Play) -> dict[Any, list[str]]:
 
 
 class CoordinatedPlay:
-    """A coordinator, and what it has asked for so far."""
+    """A coordinator, and what it has asked for so far.
 
-    def __init__(self, graph: Any, run: RunOptions | None = None, **more: Any) -> None:
+    ``room``: how many attempts are sent at once; the others wait. None: all that the coordinator
+    starts.
+    """
+
+    def __init__(
+        self, graph: Any, run: RunOptions | None = None, *, room: int | None = None, **more: Any
+    ) -> None:
         self.graph = graph
         self.run = run or options()
         settings = {"encode": list, "want_output": True, **more}
         self.coordinator = Coordinator(graph.spec, self.run, **settings)
+        self.room = room
+        self.waiting: dict[Key, StartTask] = {}
         self.running: dict[Key, StartTask] = {}
+        """Those that were sent."""
         self.ops: list[Any] = []
         self.finished: Finish | None = None
 
@@ -278,14 +287,24 @@ class CoordinatedPlay:
         return found
 
     def _took(self, actions: Actions) -> Actions:
-        self.running.update((key_of(start), start) for start in actions.start)
+        self.waiting.update((key_of(start), start) for start in actions.start)
         for cancel in actions.cancel:
-            del self.running[cancel.task_id, cancel.attempt]
+            key = (cancel.task_id, cancel.attempt)
+            del (self.running if key in self.running else self.waiting)[key]
+        actions.ops += self._send()
         self.ops += actions.ops
         if actions.finished is not None:
             assert self.finished is None
             self.finished = actions.finished
         return actions
+
+    def _send(self) -> list[Any]:
+        ops: list[Any] = []
+        while self.waiting and (self.room is None or len(self.running) < self.room):
+            key = next(iter(self.waiting))
+            self.running[key] = self.waiting.pop(key)
+            ops += self.coordinator.sent(self.running[key])
+        return ops
 
 
 def lost(start: StartTask, error: Any = None) -> AttemptOutcome:

@@ -25,8 +25,8 @@ from .play import CoordinatedPlay, attempt, key_of, lost, made, options
 DEBUG = frozenset({"values", "updates", "custom", "tasks", "debug"})
 
 
-def coordinated(build: Any, **more: Any) -> CoordinatedPlay:
-    play = CoordinatedPlay(build().compile(backend="local"), options(**more))
+def coordinated(build: Any, *, room: int | None = None, **more: Any) -> CoordinatedPlay:
+    play = CoordinatedPlay(build().compile(backend="local"), options(**more), room=room)
     play.start({"items": []})
     return play
 
@@ -43,13 +43,53 @@ def shown(ops: list[Any]) -> list[tuple[str, Any]]:
 # --- operations -----------------------------------------------------------------------------------
 
 
-def test_an_attempt_is_admitted_when_it_starts_behind_what_came_before() -> None:
+def test_an_attempt_is_admitted_when_it_is_sent_behind_what_came_before() -> None:
     play = coordinated(fan)
     said, admits = play.ops[:-3], play.ops[-3:]
     assert [op.segment.step for op in said] == [0, 1]
     assert [type(op) for op in admits] == [Admit] * 3
     assert keys(admits, Admit) == [key_of(start) for start in play.running.values()]
     assert {op.step for op in admits} == {1}
+
+
+def test_what_the_engine_starts_is_not_admitted_before_it_is_sent() -> None:
+    play = coordinated(fan, room=0)
+    assert [s.request.node for s in play.waiting.values()] == ["a", "b", "c"]
+    assert {type(op) for op in play.ops} == {Publish}
+    for start in play.waiting.values():
+        assert play.coordinator.sent(start) == (Admit(*key_of(start), 1),)
+
+
+def test_one_at_a_time_an_attempt_is_admitted_behind_the_end_of_the_one_before() -> None:
+    play = coordinated(fan, room=1, modes=frozenset({"updates"}))
+    expected: list[tuple[type, str | None]] = []
+    for name in ("a", "b", "c", "last"):
+        start = play.of(name)
+        play.end(start)
+        task = start.request.task_id
+        expected += [(Admit, task), (Commit, task), (Publish, None)]
+    expected.append((Finish, None))
+    assert [(type(op), getattr(op, "task_id", None)) for op in play.ops] == expected
+
+
+def test_an_attempt_that_was_cancelled_before_it_was_sent_is_never_admitted() -> None:
+    play = coordinated(fan, room=1)
+    first = play.of("a")
+    waiting = list(play.waiting.values())
+    actions = play.ended(lost(first, ShippedError.capture(ValueError("gone"))))
+    assert [(c.task_id, c.attempt) for c in actions.cancel] == [key_of(s) for s in waiting]
+    assert [play.coordinator.sent(start) for start in waiting] == [(), ()]
+    assert keys(play.ops, Admit) == keys(play.ops, Fence) == [key_of(first)]
+
+
+def test_an_attempt_that_could_not_be_sent_leaves_nothing_in_the_log() -> None:
+    play = coordinated(fan, room=0)
+    start = next(iter(play.waiting.values()))
+    del play.waiting[key_of(start)]
+    play.ended(lost(start, ShippedError.capture(TypeError("cannot pickle"))))
+    assert play.finished is not None and play.finished.status == "error"
+    assert {type(op) for op in play.ops[:-1]} == {Publish}
+    assert isinstance(play.ops[-1], Finish)
 
 
 def test_the_gate_of_an_outcome_comes_before_what_it_leads_to() -> None:
@@ -147,6 +187,7 @@ def test_the_output_travels_only_where_it_is_asked_for() -> None:
 def test_where_nothing_is_streamed_only_the_end_is_told() -> None:
     for end in ("finish", "cancel", "lose"):
         play = coordinated(to_parent, modes=frozenset())
+        assert play.coordinator.sent(play.of("s1")) == ()
         if end == "cancel":
             play.cancel()
         elif end == "lose":
@@ -187,7 +228,8 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_the_operations_of_every_run(case: Case, data: st.DataObject) -> None:
-    play = CoordinatedPlay(case.graph(), options(modes=DEBUG))
+    room = data.draw(st.none() | st.integers(1, 2), label="room")
+    play = CoordinatedPlay(case.graph(), options(modes=DEBUG), room=room)
     play.start(case.given)
     cancel_at = data.draw(st.none() | st.integers(0, 6))
     ends = 0
@@ -295,7 +337,8 @@ def stream(
 ) -> tuple[CoordinatedPlay, Wire, dict[tuple[str, int], int]]:
     """Run a graph while everything about it is under way, to the end of its stream."""
     wire = Wire(data)
-    play = CoordinatedPlay(case.graph(), options(), encode=encode_events)
+    room = data.draw(st.none() | st.integers(1, 2), label="room")
+    play = CoordinatedPlay(case.graph(), options(), room=room, encode=encode_events)
     emitted: dict[tuple[str, int], int] = {}
     wire.drive(play.start(case.given).ops)
     cancel_at = data.draw(st.integers(0, 6)) if cancel else None

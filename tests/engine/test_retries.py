@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from distgraph.engine.instructions import CancelTask, Finish, StartTask, Wake
-from distgraph.engine.retries import delay_before, levels_of, policies_of, verdicts_on
+from distgraph.engine.retries import delay_before, policies_of, verdicts_on
 from distgraph.errors import NodeError, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
 from distgraph.serde.exceptions import ShippedError
 from distgraph.streaming.ops import Admit, Commit, Fence
 from distgraph.types import RetryPolicy, TimeoutPolicy
+from distgraph.worker.attempt import locate
 from distgraph.worker.protocol import Lateness, Standing
 from tests.engine.play import CoordinatedPlay, Play, check_order, lost
 
@@ -78,8 +79,10 @@ def test_the_levels_of_a_failure_go_outwards() -> None:
     middle = StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile()
     outer = StateGraph(State)
     outer.add_node("middle", middle, retry_policy=[policy(), policy(retry_on=ValueError)])
-    spec = outer.add_edge(START, "middle").compile(backend="local").spec
-    levels = levels_of(spec, ("middle", "inner"), "n")
+    graph = outer.add_edge(START, "middle").compile(backend="local")
+    play = Play(graph)
+    play.start({})
+    levels = locate(graph.program, play.of("n").request).levels
     assert [len(level) for level in levels] == [1, 0, 2]
     assert verdicts_on(levels, KeyError()) == (0, None, None)
     assert verdicts_on(levels, ValueError()) == (None, None, 1)

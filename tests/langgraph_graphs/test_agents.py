@@ -22,6 +22,7 @@ from langchain.agents.middleware import (
 from langchain.tools import ToolRuntime
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from pydantic import BaseModel
 
@@ -316,10 +317,17 @@ def test_an_agent_inside_a_tool_streams_under_its_namespace(backend):
     assert said == "inner 3"
 
 
-@pytest.mark.parametrize("given", ["checkpointer", "cache", "transformers"])
-def test_what_cannot_be_honoured_is_refused(given):
-    with pytest.raises(UnsupportedError, match=f"create_agent: .* cannot honour {given}"):
-        create_agent(model(), TOOLS, backend="local", **{given: [object()]})
+def test_what_cannot_be_honoured_is_refused():
+    with pytest.raises(UnsupportedError, match="create_agent: .* cannot honour transformers"):
+        create_agent(model(), TOOLS, backend="local", transformers=[object()])
+
+
+def test_a_checkpointer_keeps_the_conversation():
+    agent = create_agent(model(), TOOLS, backend="local", checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    agent.invoke({"messages": [("user", "one")]}, config)
+    said = agent.invoke({"messages": [("user", "two")]}, config)["messages"]
+    assert [m.content for m in said if m.type == "human"] == ["one", "two"]
 
 
 def test_ray_options_name_nodes_and_tools():

@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
 
-from tests.support.differential import Differ, Outcome, assert_same, run
+from tests.support.differential import Differ, Outcome, assert_same, comparable, run
 from tests.support.engines import Engine
 from tests.support.normalise import Normaliser, normalise
 
@@ -76,7 +76,7 @@ def same_stream(
     Returns: the contender's last outcome.
     """
     outcome = Outcome()
-    for face in faces:
+    for face in comparable(faces, reference_face):
         sides = []
         for engine in (differ.reference, differ.contender):
             own_face = (engine.is_reference and reference_face) or face

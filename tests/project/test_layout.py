@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, get_origin
 
 import pytest
 
@@ -115,7 +115,8 @@ def test_every_public_name_of_the_library_exists_and_has_a_docstring() -> None:
     missing = []
     for name in distgraph.__all__:
         value = getattr(distgraph, name)
-        if inspect.isroutine(value) or inspect.isclass(value):
+        is_alias = get_origin(value) is not None  # a routine, to Python 3.10
+        if not is_alias and (inspect.isroutine(value) or inspect.isclass(value)):
             missing += [] if value.__doc__ else [name]
     assert missing == []
 

@@ -1,0 +1,227 @@
+"""From the arguments of ``stream`` or ``invoke`` to a run that is checked and complete."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Literal
+
+from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
+from distgraph._keys import TASK_ID
+from distgraph._thread import CHECKPOINT_KEYS, has_own_thread, saver_of, thread_options
+from distgraph.backends import resolve
+from distgraph.backends.base import Backend, RunPlan
+from distgraph.callbacks import CallerCallbacks, shows_tokens
+from distgraph.engine.instructions import RunOptions
+from distgraph.interop import own
+from distgraph.runtime import RunControl
+from distgraph.streaming.envelope import CALLBACK_MODE
+from distgraph.streaming.modes import StreamOptions
+from distgraph.types import Command
+from distgraph.worker.context import TaskContext, active_task, base_config
+from distgraph.worker.protocol import RunInfo, StreamRequest
+
+__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare")
+
+Version = Literal["v1", "v2"]
+
+BY_CALLBACK = frozenset({"messages", "tools", CALLBACK_MODE})
+"""Modes that reach the run around a graph by the callbacks, whichever thread the graph is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One checked call of ``stream`` or ``invoke``."""
+
+    plan: RunPlan
+    backend: Backend
+    stream: StreamOptions
+    parent: TaskContext | None
+    """The node whose code made the call: the run is a part of that node's."""
+    around: TaskContext | None
+    """The same, also where the run has a thread of its own."""
+    callbacks: CallerCallbacks
+
+
+def prepare(
+    graph: Any,
+    input: Any,
+    config: Mapping[str, Any] | None,
+    *,
+    context: Any = None,
+    stream_mode: str | Sequence[str] | None = None,
+    print_mode: str | Sequence[str] = (),
+    output_keys: str | Sequence[str] | None = None,
+    interrupt_before: Literal["*"] | Sequence[str] | None = None,
+    interrupt_after: Literal["*"] | Sequence[str] | None = None,
+    durability: str | None = None,
+    control: RunControl | None = None,
+    subgraphs: bool = False,
+    debug: bool | None = None,
+    version: Version = "v1",
+    want_output: bool = False,
+) -> Invocation:
+    """Check a call, and complete it by what the node around it and the graph's config say.
+
+    Takes what ``RunMethods.stream`` takes, and raises what it raises. ``want_output``: the terminal
+    event is to carry the output.
+    """
+    input = own(input)
+    around = active_task()
+    parent = None if around is not None and has_own_thread(config) else around
+    saver = saver_of(graph, parent)
+    if saver is None and durability is not None:
+        warnings.warn(
+            f"durability={durability!r} has no effect: the graph has no checkpointer",
+            stacklevel=4,  # the line that called ``stream``
+        )
+    if saver is None and isinstance(input, Command) and input.resume is not None:
+        raise RuntimeError(
+            "Cannot use Command(resume=...) without checkpointer: it answers a run that was "
+            "saved. Compile the graph with a checkpointer"
+        )
+    inherited = None if around is None else base_config(around)
+    if inherited is not None and parent is None:
+        inherited = {**inherited, "configurable": {}}
+    merged = merge_configs(inherited, graph.config, config)
+    ns = () if parent is None else parent.child_namespace()
+    stream = StreamOptions.parse(
+        stream_mode,
+        default="values" if parent is not None and _is_of_a_node(config) else "updates",
+        subgraphs=subgraphs,
+        version=version,
+        debug=graph.debug if debug is None else debug,
+        print_mode=print_mode,
+        output_mapper=graph.state_mapper if output_keys is None else None,
+        state_mapper=graph.state_mapper,
+        ns=ns,
+    )
+    request = _request(stream.request, around, parent, calls_back=bool(merged["callbacks"]))
+    spec = graph.spec
+    if output_keys is None:
+        output_keys = spec.output_channels if want_output else spec.stream_channels
+    run_id = _run_id(merged.get("run_id"))
+    options = RunOptions(
+        run_id=str(run_id),
+        recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
+        stream=request,
+        output_keys=_output_keys(output_keys, spec),
+        metadata=task_metadata(merged),
+        tags=tuple(merged["tags"]),
+        ns=ns,
+        has_parent=parent is not None,
+        interrupt_before=_breakpoints(interrupt_before, spec, "interrupt_before"),
+        interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
+        thread=thread_options(saver, merged["configurable"], durability, parent),
+        configurable=_of_thread(_public(merged["configurable"])),
+    )
+    info = RunInfo(
+        run_id=options.run_id,
+        stream=request,
+        configurable=_public(merged["configurable"]),
+        tags=options.tags,
+        run_name=merged.get("run_name"),
+        recursion_limit=options.recursion_limit,
+        max_concurrency=merged.get("max_concurrency"),
+        context=_context(context, graph.program.context_schema, parent),
+        capture="messages" in request.modes
+        or (around is not None and around.run.capture)
+        or any(map(shows_tokens, merged["callbacks"])),
+        saver=saver,
+        control=_control(control, around),
+    )
+    # callbacks are told of the output, whatever is streamed
+    told = want_output or bool(merged["callbacks"])
+    plan = RunPlan(graph, input, options, info, told, saver)
+    # inside a node the graph runs in the node's own process: no worker waits for a child
+    backend = resolve(graph.backend if around is None else "local")
+    name = merged.get("run_name") or graph.name
+    callbacks = CallerCallbacks(merged["callbacks"], name, merged, run_id)
+    return Invocation(plan, backend, stream, parent, around, callbacks)
+
+
+def _request(
+    own: StreamRequest, around: TaskContext | None, parent: TaskContext | None, *, calls_back: bool
+) -> StreamRequest:
+    """Return what the run is to stream: also what the run around it looks at."""
+    modes, subgraphs = own.modes, own.subgraphs
+    if around is not None and around.run.stream.subgraphs:
+        outer = around.run.stream.modes
+        modes |= outer if parent is not None else outer & BY_CALLBACK
+        subgraphs = True
+    if calls_back or (around is not None and CALLBACK_MODE in around.run.stream.modes):
+        modes |= {CALLBACK_MODE}
+    return StreamRequest(modes, subgraphs)
+
+
+def _run_id(given: Any) -> uuid.UUID:
+    if given is None:
+        return uuid.uuid4()
+    try:
+        return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
+    except ValueError:
+        raise ValueError(f"config['run_id'] must be a UUID, got {given!r}") from None
+
+
+def _control(given: Any, around: TaskContext | None) -> RunControl | None:
+    """Return the control of a run: that of the run around it, where it is given none."""
+    if given is None:
+        return RunControl() if around is None else around.runtime.control
+    if not isinstance(given, RunControl):
+        raise TypeError(
+            f"control must be a distgraph.runtime.RunControl, got {type(given).__module__}."
+            f"{type(given).__name__}, whose requests nobody would hear of"
+        )
+    return given
+
+
+def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what belongs to the task whose config this is."""
+    return {key: v for key, v in configurable.items() if not key.startswith("__pregel_")}
+
+
+def _of_thread(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says at which checkpoint a run is."""
+    kept = {key: v for key, v in configurable.items() if key not in CHECKPOINT_KEYS}
+    if "thread_id" in kept:
+        kept["thread_id"] = str(kept["thread_id"])
+    return kept
+
+
+def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
+    named = (keys,) if isinstance(keys, str) else tuple(keys)
+    unknown = [key for key in named if key not in spec.channels]
+    if unknown:
+        raise ValueError(
+            f"output_keys: {', '.join(map(repr, unknown))} not in the graph's state; choose from "
+            f"{', '.join(sorted(c for c in spec.channels if ':' not in c and '__' not in c))}"
+        )
+    return keys if isinstance(keys, str) else named
+
+
+def _breakpoints(
+    nodes: Literal["*"] | Sequence[str] | None, spec: Any, option: str
+) -> tuple[str, ...] | Literal["*"] | None:
+    if nodes is None or nodes == "*":
+        return nodes
+    unknown = [name for name in nodes if name not in spec.nodes]
+    if unknown:
+        raise ValueError(
+            f"{option}: no node {', '.join(map(repr, unknown))} in graph {spec.name!r}; choose "
+            f"from {', '.join(sorted(spec.nodes))}"
+        )
+    return tuple(nodes)
+
+
+def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None) -> Any:
+    if context is None and parent is not None:
+        return parent.run.context
+    built = schema is not None and (is_dataclass(schema) or hasattr(schema, "model_fields"))
+    return schema(**context) if built and isinstance(context, Mapping) else context  # type: ignore[misc]
+
+
+def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:
+    """Whether the config is one that a node was given, and passed on."""
+    return config is not None and TASK_ID in config.get("configurable", {})

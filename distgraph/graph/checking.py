@@ -1,0 +1,86 @@
+"""Whether a graph under construction is one that can run."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distgraph._keys import NS_END, NS_SEP
+from distgraph.constants import END, START
+
+if TYPE_CHECKING:
+    from distgraph.graph.state import StateGraph
+
+__all__ = ("check_graph", "check_name")
+
+
+def check_name(name: str, action: Any, nodes: Container[str]) -> None:
+    """Refuse a name that a new node cannot have beside ``nodes``.
+
+    Raises:
+        ValueError: It is taken, reserved, or holds what separates the parts of a namespace; or the
+            node has no action.
+    """
+    if action is None:
+        raise ValueError(f"Node `{name}` needs an action: add_node({name!r}, function)")
+    if name in nodes:
+        raise ValueError(
+            f"Node `{name}` already present. Give this one another name: add_node(name, action)"
+        )
+    if name in (START, END):
+        raise ValueError(f"Node `{name}` is reserved. Choose another name")
+    for character in (NS_SEP, NS_END):
+        if character in name:
+            raise ValueError(
+                f"'{character}' is a reserved character and is not allowed in the node names: "
+                f"rename `{name}`"
+            )
+
+
+def check_graph(graph: StateGraph[Any, Any, Any, Any], stops: Sequence[str]) -> None:
+    """Check that edges, branches and the breakpoints ``stops`` lead from and to what exists.
+
+    Raises:
+        ValueError: One does not, or the graph has no entry point.
+    """
+    known = graph.nodes.keys()
+    edges = [
+        *graph.edges,
+        *((start, end) for starts, end in graph.waiting_edges for start in starts),
+    ]
+    sources = [start for start, _ in edges] + list(graph.branches)
+    for source in sources:
+        if source not in known and source != START:
+            raise ValueError(
+                f"Found edge starting at unknown node '{source}'{_nearest(source, known)}"
+            )
+    if START not in sources:
+        raise ValueError(
+            "Graph must have an entrypoint: add at least one edge from START to another node"
+        )
+    for source, branches in graph.branches.items():
+        for name, branch in branches.items():
+            for end in (branch.ends or {}).values():
+                if end not in known and end != END:
+                    raise ValueError(
+                        f"At '{source}' node, '{name}' branch found unknown target '{end}'"
+                        f"{_nearest(end, known)}"
+                    )
+    targets = [end for _, end in edges] + [e for n in graph.nodes.values() for e in n.ends]
+    for target in targets:
+        if target not in known and target != END:
+            raise ValueError(
+                f"Found edge ending at unknown node `{target}`{_nearest(target, known)}"
+            )
+    for name in stops:
+        if name not in known:
+            raise ValueError(f"Interrupt node `{name}` not found{_nearest(name, known)}")
+
+
+def _nearest(name: Any, known: Any) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    if near:
+        return f". Did you mean '{near[0]}'?"
+    return f". Add it with add_node({name!r}, function)"
