@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from actors.reaper import cancel_tasks
 from actors.untyped import remote
 from distgraph.backends.coordinator import end_blob
 from distgraph.errors import InvalidTransition, WorkerDied
@@ -74,7 +75,8 @@ class StreamBroker:
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._ready: dict[str, threading.Condition] = {}
         self._of_caller: dict[str, dict[str, _Run]] = {}
-        self._last_drain: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
+        """When the gates of a caller's runs were last looked at."""
 
     # --- in -------------------------------------------------------------------------------------
 
@@ -132,7 +134,6 @@ class StreamBroker:
         """
         deadline = time.monotonic() + wait
         with self._lock:
-            self._last_drain[caller] = time.monotonic()
             ready = self._ready.get(caller)
             if ready is None:
                 ready = self._ready[caller] = threading.Condition(self._lock)
@@ -142,6 +143,7 @@ class StreamBroker:
                     run.sent, run.sizes = seq, [e for e in run.sizes if e[0] <= seq]
             for run_id, seq in acks.items():
                 self._acknowledge(run_id, seq)
+            self._check_gates(caller)  # also where other runs leave no time to wait
             while not (found := self._take(caller)):
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -181,6 +183,11 @@ class StreamBroker:
                         self._assign(run_id, run, caller)
                     run.log.terminate(blob)
                     self._wake(run)
+
+    @ray.method(concurrency_group="cancel")
+    def cancel_tasks(self, refs: list[Any], force: bool) -> None:
+        """Cancel tasks for the driver, which must not do so by itself: see the reaper."""
+        cancel_tasks(refs, force)
 
     @ray.method(concurrency_group="control")
     def statistics(self) -> dict[str, LogStatistics]:
@@ -229,6 +236,9 @@ class StreamBroker:
         """End runs that wait for events of an attempt which will not come: its worker sent its
         result, and died before what it had sent to the stream was through."""
         now = time.monotonic()
+        if now < self._looked.get(caller, -_LOOK) + _LOOK:
+            return
+        self._looked[caller] = now
         for run_id, run in self._of_caller.get(caller, {}).items():
             gate = run.log.gate
             if gate is None or gate != run.gate:
@@ -255,6 +265,6 @@ class StreamBroker:
 StreamBrokerActor: Any = remote(
     num_cpus=0,
     max_restarts=0,
-    concurrency_groups={"publish": 1, "drive": 1, "drain": CALLERS, "control": 4},
+    concurrency_groups={"publish": 1, "drive": 1, "drain": CALLERS, "control": 4, "cancel": 1},
 )(StreamBroker)
 """The broker as a Ray actor: threads by concern, so that none waits for another."""

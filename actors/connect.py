@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import sys
 import threading
 from concurrent.futures import Future
@@ -17,6 +19,9 @@ from distgraph.errors import UnsupportedClusterError
 
 logger = logging.getLogger("distgraph")
 
+_REACH = 10.0
+"""Seconds for the head of a cluster to accept a connection."""
+
 
 def ensure_ray() -> None:
     """Initialize Ray if nobody has, and refuse what cannot carry a run.
@@ -25,7 +30,8 @@ def ensure_ray() -> None:
     local Ray is started, and said so once in the log.
 
     Raises:
-        UnsupportedClusterError: This process is connected by Ray Client.
+        UnsupportedClusterError: This process is connected by Ray Client, or there is no cluster at
+            ``RAY_ADDRESS``.
     """
     _refuse_client()
     if ray.is_initialized():
@@ -33,6 +39,8 @@ def ensure_ray() -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith("ray://"):
         raise _client_error(f"RAY_ADDRESS={address}")
+    if address:
+        _knock(address)
     options: dict[str, Any] = {"logging_level": logging.ERROR}
     if address:
         options["address"] = address
@@ -40,6 +48,10 @@ def ensure_ray() -> None:
         options |= {"address": "local", "include_dashboard": False}
     try:
         _init(options)
+    except (ConnectionError, ValueError) as error:
+        if not address:
+            raise
+        raise _no_cluster(address, error) from error
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
             raise
@@ -81,6 +93,24 @@ def _init(options: dict[str, Any]) -> None:
     started.result()
 
 
+def _knock(address: str) -> None:
+    """Ask whether anybody is at an address: Ray itself tries for minutes, and tells little."""
+    found = re.fullmatch(r"\[?([^\[\]/]+?)\]?:(\d+)", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), _REACH).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, why: Exception) -> UnsupportedClusterError:
+    return UnsupportedClusterError(
+        f"there is no Ray cluster at RAY_ADDRESS={address} ({why}). Start one there "
+        "(`ray start --head`), or unset RAY_ADDRESS to run on a local Ray that starts by itself"
+    )
+
+
 def _refuse_client() -> None:
     client = sys.modules.get("ray.util.client")
     if client is not None and client.ray.is_connected():
@@ -106,3 +136,18 @@ def check_versions(found: dict[str, str]) -> None:
                 f"the {actor} runs distgraph {version}, this process {__version__}: install the "
                 "same version on every node of the cluster"
             )
+
+
+def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterError | None:
+    """Return the error for the user where distgraph does not load, or fit, in a worker process.
+
+    None where ``error``, which Ray raised for an actor or a task, tells of something else.
+    """
+    text = str(error)
+    if not any(sign in text for sign in ("failed to import on the worker", "its creation task")):
+        return None
+    reason = text.strip().splitlines()[-1].strip()
+    return UnsupportedClusterError(
+        f"{where}distgraph does not start in a worker process of the cluster ({reason}): install "
+        f"distgraph {__version__}, which this process has, in the environment of every node"
+    )

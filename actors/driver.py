@@ -82,7 +82,7 @@ class SuperstepDriver:
         self.durations = Durations()
         self.executors = Executors()
         self.pools = Pools(pool_idle)
-        self.reaper = Reaper()
+        self.reaper = Reaper(self.broker)
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}

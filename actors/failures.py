@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ray.exceptions as rx
 
+from actors.connect import did_not_start
 from distgraph.engine.instructions import StartTask
 from distgraph.errors import RunCancelled, RunError, WorkerDied
 
@@ -23,6 +24,9 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
     """Return the error that the caller sees for an attempt whose result Ray could not deliver."""
     request = start.request
     where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
+    unfit = did_not_start(error, f"{where}: ")
+    if unfit is not None:
+        return unfit
     if isinstance(error, rx.OutOfMemoryError):
         return WorkerDied(
             f"{where}: the worker was killed because its machine ran out of memory; give the node "

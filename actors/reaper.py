@@ -2,12 +2,18 @@
 
 ``ray.cancel`` can be lost in a race, and cannot interrupt a blocking C call. A task that does not
 end by being asked is killed with its process, so that its CPUs are free again.
+
+The owner of a task does not cancel it by itself: a cancel that meets the task's own end aborts the
+owner's process ("Tried to complete task that was not pending", Ray 2.60), and here that would be
+the driver with all of its runs. Asked for by another process, it is carried out by the thread that
+takes the ends of tasks as well, and cannot meet one.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +33,14 @@ class _Entry:
 
 
 class Reaper:
-    """Cancels tasks until they have ended. One thread, which ends when there is nothing to do."""
+    """Cancels tasks until they have ended. One thread, which ends when there is nothing to do.
 
-    def __init__(self) -> None:
+    Args:
+        other: Handle of an actor whose method ``cancel_tasks`` is ``cancel_tasks`` of this module.
+    """
+
+    def __init__(self, other: Any) -> None:
+        self._other = other
         self._lock = threading.Lock()
         self._entries: list[_Entry] = []
         self._running = False
@@ -41,7 +52,7 @@ class Reaper:
 
     def cancel(self, ref: Any) -> None:
         """Cancel a task, whose process runs nothing else."""
-        _ask(ref, force=False)
+        self._ask(ref, force=False)
         now = time.monotonic()
         with self._lock:
             self._entries.append(_Entry(ref, now, now + _AGAIN))
@@ -71,13 +82,22 @@ class Reaper:
             return True
         if now >= entry.next:
             entry.next = now + _AGAIN
-            _ask(entry.ref, force=now >= entry.since + _KILL)
+            self._ask(entry.ref, force=now >= entry.since + _KILL)
         return False
 
+    def _ask(self, ref: Any, *, force: bool) -> None:
+        def settle(future: Any) -> None:
+            if future.exception() is not None:  # it is lost, and the tasks are to end
+                cancel_tasks([ref], force)
 
-def _ask(ref: Any, *, force: bool) -> None:
-    try:
-        # not recursive: an attempt's own calls go to the broker and the driver, which must live
-        ray.cancel(ref, force=force, recursive=False)
-    except (ValueError, TypeError):  # a finished one is not found
-        return
+        self._other.cancel_tasks.remote([ref], force).future().add_done_callback(settle)
+
+
+def cancel_tasks(refs: Sequence[Any], force: bool) -> None:
+    """Ask tasks to end, or with ``force`` kill their processes."""
+    for ref in refs:
+        try:
+            # not recursive: an attempt's own calls go to the broker and the driver, which must live
+            ray.cancel(ref, force=force, recursive=False)
+        except (ValueError, TypeError):  # a finished one is not found
+            continue

@@ -14,11 +14,11 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.broker import StreamBrokerActor
-from actors.connect import check_versions, ensure_ray
+from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, StartRun, SuperstepDriverActor
 from actors.mailbox import Mailbox
 from actors.names import NAMESPACE, broker_name, driver_name
@@ -28,6 +28,7 @@ from distgraph.backends.base import RunPlan
 from distgraph.backends.caching import caches_of
 from distgraph.backends.coordinator import end_blob
 from distgraph.errors import BrokerLost, DriverLost, RunError, SerializationError
+from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
@@ -78,7 +79,14 @@ class Session:
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
         ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")), host().ticket)
-        versions = ray.get([self.driver.ping.remote(), self.broker.ping.remote()], timeout=_START)
+        try:
+            pings = [self.driver.ping.remote(), self.broker.ping.remote()]
+            versions = ray.get(pings, timeout=_START)
+        except RayError as error:
+            unfit = did_not_start(error)
+            if unfit is None:
+                raise
+            raise unfit from error
         check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
         self._watch = self.driver.watch.remote()
         self._watch.future().add_done_callback(self._driver_lost)
@@ -91,6 +99,7 @@ class Session:
 
         Raises:
             SerializationError: The graph, the input or the context cannot travel.
+            UnsupportedError: The saver cannot be used any more.
         """
         blob, digest = plan.graph.blob.get()
         packed = self._packed(plan, digest)
@@ -126,6 +135,8 @@ class Session:
                     f"{error}"
                 ) from error
         caches = caches_of(plan.graph.program)
+        if plan.saver is not None:
+            place(plan.saver)  # tells of a connection that was closed meanwhile
         start = StartRun(
             run_id=plan.options.run_id,
             caller=self.caller,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections import OrderedDict
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ _CANCELS = 20
 _AGAIN = 0.1
 """Seconds between two of them."""
 
+_REFUSED_KEPT = 4096
+
 
 def run_attempts(packed: bytes, *snapshots: bytes) -> bytes:
     """Run a packet's attempts one after the other."""
@@ -38,6 +41,9 @@ class AsyncExecutor:
     def __init__(self) -> None:
         self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._refused: OrderedDict[str, None] = OrderedDict()
+        """Attempts that were cancelled and did not run: they may be on their way, or wait for
+        their graph to be loaded."""
         self._ended: list[tuple[str, bytes | None, BaseException | None]] = []
         self._news = asyncio.Event()
 
@@ -47,8 +53,15 @@ class AsyncExecutor:
         """Start a packet's attempts, each under its name; ``collect`` returns their outcomes."""
         packet = await process().open(packed)
         for at, name in enumerate(names):
+            if name in self._refused:
+                continue
             steps = self._run(name, packet, at, snapshots, thread)
-            self._running[name] = asyncio.create_task(steps)
+            task = self._running[name] = asyncio.create_task(steps)
+            task.add_done_callback(partial(self._over, name))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        # not within the attempt: one that is cancelled before its first step never gets there
+        self._running.pop(name, None)
 
     async def collect(self) -> bytes:
         """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""
@@ -69,6 +82,10 @@ class AsyncExecutor:
         """
         for name in names:
             process().leave(name)
+            if name not in self._running:
+                self._refused[name] = None
+        while len(self._refused) > _REFUSED_KEPT:
+            self._refused.popitem(last=False)
         for _ in range(_CANCELS):
             tasks = [task for name in names if (task := self._running.get(name)) is not None]
             if not tasks:
@@ -93,8 +110,6 @@ class AsyncExecutor:
             return
         except Exception as failure:
             error = failure
-        finally:
-            self._running.pop(name, None)
         self._ended.append((name, outcome, error))
         self._news.set()
 

@@ -70,7 +70,6 @@ class WorkerProcess:
         """Return the graph of a packet, fetched from the driver the first time.
 
         Raises:
-            UnsupportedClusterError: This machine has another version of distgraph.
             SerializationError: A module that the graph needs cannot be imported here.
         """
         known = self._known(packet)
@@ -84,11 +83,6 @@ class WorkerProcess:
         return known
 
     def _known(self, packet: Packet) -> GraphProgram | None:
-        if packet.version != __version__:
-            raise UnsupportedClusterError(
-                f"host {HOST} has distgraph {__version__}, the run was started with "
-                f"{packet.version}: install the same version on every node"
-            )
         with self._lock:
             program = self._programs.get(packet.program)
             if program is not None:
@@ -128,7 +122,7 @@ class WorkerProcess:
 
     def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
         """Run a packet's attempts one after the other, and return their packed outcomes."""
-        packet = Packet(*pickle.loads(packed))
+        packet = _open(packed)
         opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
         outcomes = [self.run_attempt(opened, at, snapshots) for at in range(len(packet.attempts))]
         return pickle.dumps(outcomes, 5)
@@ -202,7 +196,7 @@ class WorkerProcess:
 
     async def open(self, packed: bytes) -> OpenPacket:
         """Open a packet on the loop of an executor."""
-        packet = Packet(*pickle.loads(packed))
+        packet = _open(packed)
         return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
     async def await_attempt(
@@ -244,6 +238,21 @@ class WorkerProcess:
         except BaseException:
             future.cancel()
             raise
+
+
+def _open(packed: bytes) -> Packet:
+    """Open a packet.
+
+    Raises:
+        UnsupportedClusterError: This machine has another version of distgraph.
+    """
+    version, *rest = pickle.loads(packed)
+    if version != __version__:  # before anything else that another version may have changed
+        raise UnsupportedClusterError(
+            f"host {HOST} has distgraph {__version__}, the run was started with "
+            f"{version}: install the same version on every node"
+        )
+    return Packet(version, *rest)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import pytest
 
 from tests.support.differential import Differ
-from tests.support.engines import DISTRIBUTED, REFERENCE, Engine, selected
+from tests.support.engines import DISTRIBUTED, REFERENCE, REFERENCE_AWAITS, Engine, selected
 from tests.support.postgres import postgres
 
 __all__ = ("postgres",)
@@ -79,7 +79,10 @@ def _ready(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> E
     return engine
 
 
-@pytest.fixture(params=_engines("langgraph", "local", "ray", DISTRIBUTED))
+_THEIRS = (REFERENCE, DISTRIBUTED) if REFERENCE_AWAITS else ()
+
+
+@pytest.fixture(params=_engines("local", "ray", *_THEIRS))
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Each engine in turn: for behaviour that is the same on the reference and on ours."""
     return _ready(request, monkeypatch)

@@ -13,7 +13,7 @@ pytest.importorskip("langchain_openai")
 
 from tests.conftest import _engines, _ready
 from tests.support.differential import Differ
-from tests.support.engines import REFERENCE, Engine
+from tests.support.engines import REFERENCE, REFERENCE_AWAITS, Engine
 from tests.support.openai_server import OpenAIServer, Reply
 
 
@@ -34,7 +34,10 @@ def few_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
-@pytest.fixture(params=_engines("langgraph", "local", "ray"))
+_THEIRS = (REFERENCE,) if REFERENCE_AWAITS else ()
+
+
+@pytest.fixture(params=_engines(*_THEIRS, "local", "ray"))
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """Each engine in turn. LangGraph's own graphs are covered by the differential tests here."""
     return _ready(request, monkeypatch)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.engines import Engine, selected
+from tests.support.engines import REFERENCE, REFERENCE_AWAITS, Engine, selected
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = """
@@ -90,7 +90,7 @@ agent agent
 agent 2
 """
 ENGINES = [
-    "langgraph",
+    *([REFERENCE] if REFERENCE_AWAITS else []),
     "local",
     pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(90)]),
 ]

@@ -138,7 +138,8 @@ def test_what_a_left_run_has_saved_is_gone_on_from():
     for chunk in graph.stream({"log": ["in"]}, CONFIG, stream_mode="values", durability="sync"):
         if chunk["log"] == ["in", "a", "b"]:
             break
-    assert saver.get_tuple(CONFIG).metadata["step"] == 1
+    # the next step may have ended before the run was left
+    assert saver.get_tuple(CONFIG).metadata["step"] in (1, 2)
     assert graph.invoke(None, CONFIG) == {"log": ["in", "a", "b", "c"]}
     assert [entry for entry in told if entry == ("ran", "a")] == [("ran", "a")]
 

@@ -91,6 +91,23 @@ def test_events_that_were_lost_with_their_worker_end_the_run_and_say_so(broker, 
     assert "1 events of task t, attempt 1, were lost" in str(error)
 
 
+def test_a_busy_neighbour_does_not_hide_that_events_were_lost(broker, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "GATE", 10.0)
+    drive(broker, 1, Admit("t", 1, 1), Commit("t", 1, 1), Finish(event("never")))
+    broker.drive("busy", CALLER, 1, pickle.dumps([Admit("b", 1, 1)]))
+    statuses = []
+    for i in range(1, 14):
+        broker.publish("busy", pickle.dumps([segment(i, "b", "b")]))
+        found = pickle.loads(broker.drain(CALLER, {}, 5.0))
+        assert "busy" in found
+        for delivery in found.get(RUN, ()):
+            statuses += [e.payload["status"] for e in decode_events(delivery.segment)]
+        now[0] += 1.0
+    assert statuses == ["error"]
+
+
 def test_a_log_that_contradicts_itself_ends_its_run(broker):
     drive(broker, 1, Commit("unknown", 1, 0))
     (end,) = drained(broker)

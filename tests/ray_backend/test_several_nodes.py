@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def report_of(program):
+def report_of(program, *arguments):
     """Run a program of this folder in a process of its own and return the JSON it prints.
 
     Ray prints as well, of the node that is lost.
@@ -21,7 +21,7 @@ def report_of(program):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("RAY_ADDRESS", None)
     done = subprocess.run(
-        [sys.executable, str(pathlib.Path(__file__).with_name(program))],
+        [sys.executable, str(pathlib.Path(__file__).with_name(program)), *arguments],
         env=env,
         cwd=ROOT,
         capture_output=True,
@@ -39,6 +39,23 @@ def test_a_lost_machine_is_a_typed_error_behind_all_that_it_had_sent():
     assert report["error"].startswith("node 'endless', step 1, attempt 1: the process or machine")
     print(f"known after {report['seconds']:.2f} s")
     assert report["next"] == {"n": 7}
+
+
+def test_savers_stores_and_caches_are_reached_from_another_machine(tmp_path):
+    report = report_of("storage_on_nodes.py", str(tmp_path))
+    far = report["far"]
+    assert far != report["here"]
+    used = {
+        "asked": ["go on?"],
+        "items": [far, "cached", True, "in"],
+        "answer": ["yes", far],
+        "cached": 1,
+        "store": far,
+        "notes": True,
+        "inner": ["in", "in"],
+    }
+    assert report["memory"] == used
+    assert report["file"] == used
 
 
 def test_tasks_land_by_their_resources_and_one_ordered_stream_comes_back():

@@ -91,6 +91,14 @@ def test_a_store_in_a_file_is_opened_by_the_driver(on_ray, tmp_path):
         fan(put, 1, store)
 
 
+def test_a_saver_that_was_closed_behind_compile_is_named(on_ray, tmp_path):
+    builder = StateGraph(State).add_node("n", lambda state: {"out": [1]}).add_edge(START, "n")
+    with SqliteSaver.from_conn_string(str(tmp_path / "saver.db")) as saver:
+        graph = builder.compile(checkpointer=saver, backend="ray")
+    with pytest.raises(UnsupportedError, match="SqliteSaver: its connection is closed"):
+        graph.invoke({"out": []}, {"configurable": {"thread_id": "1"}})
+
+
 def test_a_store_in_postgres_is_used_by_workers(on_ray, postgres):
     from langgraph.store.postgres import PostgresStore
 

@@ -86,6 +86,7 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
     b.emit(Event((), "custom", 0))
     settle()
     accepted = 0
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before tracing begins
     sys.settrace(interrupt)
     try:
         for i in range(3):

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 ENGINES = ("langgraph", "local", "ray", "distributed")
 REFERENCE = "langgraph"
 DISTRIBUTED = "distributed"
 """Graphs that LangGraph compiled, given to ``distribute``, on the local backend."""
+
+REFERENCE_AWAITS = sys.version_info >= (3, 11)
+"""Whether the reference can be compared under ``await``.
+
+On Python 3.10 its async nodes lack their context: ``get_config`` and what is built on it raise
+there, and the events of models do not reach the stream.
+"""
 
 _MODULES = {
     "StateGraph": "graph",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from tests.support.differential import Build, Differ, Face, assert_same
+from tests.support.differential import Build, Differ, Face, assert_same, comparable
 from tests.support.engines import Engine
 from tests.support.normalise import Normaliser
 from tests.support.threads import MakeSaver, in_memory
@@ -126,7 +126,7 @@ def compare_story(
     Returns: the contender's side of the last face.
     """
     told: Teller | None = None
-    for face in faces:
+    for face in comparable(faces):
         expected = tell(differ.reference, build, story, face, saver)
         told = tell(differ.contender, build, story, face, saver)
         ours, theirs = Normaliser(), Normaliser()

@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from tests.support.differential import Build, Differ, Face, Outcome, assert_same, run
+from tests.support.differential import Build, Differ, Face, Outcome, assert_same, comparable, run
 from tests.support.engines import Engine
 from tests.support.normalise import Item, Normaliser, items, per_task, task_of
 
@@ -65,7 +65,7 @@ def compare_turns(
     outcomes: list[Outcome] = []
     options.setdefault("stream_mode", EVERY_MODE)
     shape = {key: options[key] for key in ("stream_mode", "subgraphs", "version") if key in options}
-    for face in faces:
+    for face in comparable(faces):
         expected, kept_there = take_turns(differ.reference, build, turns, face, **options)
         outcomes, kept = take_turns(differ.contender, build, turns, face, **options)
         ours, theirs = Normaliser(), Normaliser()
