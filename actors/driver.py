@@ -127,9 +127,13 @@ class SuperstepDriver:
         if loop is not None:
             loop.drain(reason)
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="runs")
     def cancel(self, run_ids: list[str]) -> None:
-        """End runs and free what they hold."""
+        """End runs and free what they hold.
+
+        In one group with ``start``: a run of a thread that its caller has left ends before the
+        next one of that thread begins.
+        """
         with self._changed:
             loops = [self._runs.get(run_id) for run_id in run_ids]
         for loop in loops:

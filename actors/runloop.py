@@ -103,6 +103,8 @@ class RunLoop:
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
+        if self._saver is not None:
+            self._saver.ending()
         self._inbox.put(("cancel", None, None))
 
     def call(self, packed: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.ids import NewCheckpointId
 from distgraph.engine.instructions import (
+    LAST,
     AttemptEnded,
     CallDropped,
     CancelRequested,
@@ -221,7 +222,7 @@ class Coordinator:
         """End the run; what it has saved is durable before anybody learns of it."""
         if self._saves and not self._broken:
             self._held = finish
-            actions.storage.append(Sync(""))
+            actions.storage.append(Sync(LAST))
             return
         actions.finished = finish
         actions.ops.append(self._terminal(finish))

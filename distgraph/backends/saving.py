@@ -6,6 +6,7 @@ a checkpoint before the one behind it.
 
 from __future__ import annotations
 
+import logging
 import queue
 import re
 import threading
@@ -19,6 +20,7 @@ from distgraph.channels.delta import DeltaSnapshot
 from distgraph.engine.checkpoints import VERSION, Saved
 from distgraph.engine.deltas import History, to_replay
 from distgraph.engine.instructions import (
+    LAST,
     CheckpointLoaded,
     Found,
     LoadCheckpoint,
@@ -28,6 +30,7 @@ from distgraph.engine.instructions import (
     SaveWrites,
     Storage,
     StorageFailed,
+    Sync,
     Synced,
 )
 from distgraph.errors import UnsupportedError
@@ -38,6 +41,8 @@ from distgraph.worker.threads import daemon
 if TYPE_CHECKING:
     from distgraph.backends.caching import Caches
     from distgraph.persistence.port import SaverPort
+
+logger = logging.getLogger("distgraph")
 
 Report = CheckpointLoaded | Found | Synced | StorageFailed
 
@@ -83,11 +88,17 @@ class SaverThread:
 
     def do(self, instruction: Storage) -> None:
         """Carry out an instruction, behind those before it."""
+        if isinstance(instruction, Sync) and instruction.key == LAST:
+            self.ending()
         self._jobs.put(instruction)
+
+    def ending(self) -> None:
+        """Learn that the run ends: a later one of its thread waits for what is still to be saved."""
+        self._closing = True
 
     def close(self) -> None:
         """Take no more instructions; those that are there are carried out."""
-        self._closing = True
+        self.ending()
         self._jobs.put(None)
 
     def join(self, seconds: float) -> bool:
@@ -96,9 +107,15 @@ class SaverThread:
 
     def _serve(self) -> None:
         try:
-            if self._earlier is not None and self._earlier._closing:
-                self._earlier.join(_PATIENCE)
-            self._earlier = None
+            earlier, self._earlier = self._earlier, None
+            if earlier is not None and earlier._closing and not earlier.join(_PATIENCE):
+                logger.warning(
+                    "thread %r: an earlier run has not saved all of its checkpoints after %g s; "
+                    "this run starts from what is there. Look at the saver",
+                    self._config["configurable"].get("thread_id"),
+                    _PATIENCE,
+                )
+            del earlier
             while (job := self._jobs.get()) is not None:
                 if self._failure is None:
                     self._carry_out(job)

@@ -265,6 +265,10 @@ class SaveCheckpoint:
     new_versions: Mapping[str, Any]
 
 
+LAST = ""
+"""Key of the ``Sync`` behind which a run saves nothing more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sync:
     """Report under ``key`` when all of the above is durable."""

@@ -80,8 +80,6 @@ def test_an_async_tool(differ):
 
 
 def test_the_events_exactly(engine):
-    if engine.is_reference:
-        pytest.skip("what ours are compared with")
     built = engine.compile(graph(engine))
     events = list(built.stream(start("spell"), stream_mode="tools"))
     output = events[-1].pop("output")

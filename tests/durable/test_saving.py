@@ -7,6 +7,7 @@ from typing import Annotated, TypedDict
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from distgraph.backends import saving
 from distgraph.graph import START, StateGraph
 
 CONFIG = {"configurable": {"thread_id": "t"}}
@@ -167,3 +168,48 @@ def test_an_error_is_saved_with_what_its_siblings_wrote():
     written = {c: v for _, c, v in saver.get_tuple(CONFIG).pending_writes}
     assert written["log"] == ["good"]
     assert written["__error__"] == "KeyError('broken')"
+
+
+class Stuck(InMemorySaver):
+    """A saver that holds the checkpoint of step 1 back, once."""
+
+    def __init__(self):
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def put(self, config, checkpoint, metadata, new_versions):
+        if metadata["step"] == 1 and not self.entered.is_set():
+            self.entered.set()
+            self.released.wait(30)
+        return super().put(config, checkpoint, metadata, new_versions)
+
+
+@pytest.fixture
+def left():
+    """A graph whose run was left while its saver was busy; what its nodes did; the saver."""
+    told, saver = [], Stuck()
+    graph = two_steps(told).compile(checkpointer=saver, backend="local")
+    chunks = graph.stream({"log": ["in"]}, CONFIG)
+    next(chunks)
+    assert saver.entered.wait(30)
+    chunks.close()
+    yield graph, told, saver
+    saver.released.set()
+
+
+def test_a_run_waits_for_what_an_earlier_one_has_still_to_save(left):
+    graph, told, saver = left
+    results = []
+    again = threading.Thread(target=lambda: results.append(graph.invoke(None, CONFIG)))
+    again.start()
+    saver.released.set()
+    again.join(30)
+    assert results == [{"log": ["in", "a", "b", "c"]}]
+    assert [told.count(("ran", name)) for name in ("a", "b")] == [1, 1]
+
+
+def test_a_run_that_waited_in_vain_says_so(left, monkeypatch, caplog):
+    graph, _, _ = left
+    monkeypatch.setattr(saving, "_PATIENCE", 0.1)
+    graph.invoke({"log": []}, CONFIG)
+    assert "thread 't': an earlier run has not saved all of its checkpoints" in caplog.text

@@ -211,9 +211,9 @@ def test_a_plain_function_that_returns_a_coroutine_is_told_so(ours):
         workflow.invoke(1)
 
 
-def test_a_worker_that_dies_in_a_task(ours):
-    if ours.name != "ray":
-        pytest.skip("a task runs in this process")
+@pytest.mark.ray
+def test_a_worker_that_dies_in_a_task(ray_session, monkeypatch):
+    monkeypatch.setenv("DISTGRAPH_BACKEND", "ray")
     import os
     import signal
 
