@@ -93,7 +93,7 @@ class SaverThread:
         self._jobs.put(instruction)
 
     def ending(self) -> None:
-        """Learn that the run ends: a later one of its thread waits for what is still to be saved."""
+        """Learn that the run ends: a later one of its thread waits for what is left to save."""
         self._closing = True
 
     def close(self) -> None:

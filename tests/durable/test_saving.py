@@ -176,6 +176,11 @@ class Stuck(InMemorySaver):
     def __init__(self):
         super().__init__()
         self.entered, self.released = threading.Event(), threading.Event()
+        self.loaded = threading.Event()
+
+    def get_tuple(self, config):
+        self.loaded.set()
+        return super().get_tuple(config)
 
     def put(self, config, checkpoint, metadata, new_versions):
         if metadata["step"] == 1 and not self.entered.is_set():
@@ -193,6 +198,7 @@ def left():
     next(chunks)
     assert saver.entered.wait(30)
     chunks.close()
+    saver.loaded.clear()
     yield graph, told, saver
     saver.released.set()
 
@@ -202,6 +208,7 @@ def test_a_run_waits_for_what_an_earlier_one_has_still_to_save(left):
     results = []
     again = threading.Thread(target=lambda: results.append(graph.invoke(None, CONFIG)))
     again.start()
+    assert not saver.loaded.wait(0.5), "it started from what was not saved yet"
     saver.released.set()
     again.join(30)
     assert results == [{"log": ["in", "a", "b", "c"]}]
