@@ -237,7 +237,7 @@ class LocalRun:
             assert self._saver is not None
             self._saver.do(job)
         for wake in actions.wakes:
-            due = timers().after(wake.seconds, partial(self._woken, wake.key))
+            due = timers().after(wake.seconds, partial(self._hand_over, wake.key))
             self._timers[wake.key] = due
         if actions.finished is not None:
             self._leave()
@@ -296,6 +296,10 @@ class LocalRun:
 
     def _stored(self, report: Report) -> None:
         self._feed(lambda: self._coordinator.stored(report))
+
+    def _hand_over(self, key: str) -> None:
+        """Leave a due ``Wake`` to a thread of this run: the timers serve every run."""
+        daemon(partial(self._woken, key), "distgraph-woken").start()
 
     def _woken(self, key: str) -> None:
         with self.changed:

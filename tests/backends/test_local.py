@@ -18,11 +18,13 @@ from typing_extensions import TypedDict
 from distgraph.backends import local
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
+from distgraph.backends.timers import Timers
 from distgraph.engine.instructions import RunOptions
 from distgraph.errors import NodeCancelledError, NodeFailed, RunCancelled
 from distgraph.graph import END, START, StateGraph
+from distgraph.runtime import Runtime
 from distgraph.streaming.log import RunLog
-from distgraph.types import Command
+from distgraph.types import Command, RetryPolicy
 from distgraph.worker.protocol import RunInfo, StreamRequest
 
 pytestmark = pytest.mark.timeout(20)
@@ -548,6 +550,55 @@ def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() 
         graph(named("node", lambda state: Waits())).invoke({"items": []})
     notes = getattr(caught.value, "__notes__", ["node 'node'"])  # Python 3.10 has none
     assert any("node 'node'" in note for note in notes)
+
+
+def test_a_retry_does_not_wait_for_a_reducer_of_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scheduled, reducing, opened = threading.Event(), threading.Event(), threading.Event()
+
+    class Told(Timers):
+        def after(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
+            take_back = super().after(seconds, call)
+            scheduled.set()
+            return take_back
+
+    shared = Told()
+    monkeypatch.setattr(local, "timers", lambda: shared)
+
+    def slow(left: list[Any], right: list[Any]) -> list[Any]:
+        if right:
+            reducing.set()
+            assert opened.wait(WAIT)
+        return left + right
+
+    fields: dict[str, Any] = {"items": Annotated[list[Any], slow]}
+    Slow = TypedDict("Slow", fields, total=False)  # type: ignore[misc]
+
+    def inner(state):
+        assert scheduled.wait(WAIT)
+        return {"items": ["inner"]}
+
+    def flaky(state, runtime: Runtime[Any]):
+        if runtime.execution_info.node_attempt == 1:
+            raise ConnectionError("once")
+        return {"items": ["again"]}
+
+    def retried(interval: float) -> StateGraph:
+        policy = RetryPolicy(initial_interval=interval, jitter=False)
+        made = StateGraph(State).add_node("flaky", flaky, retry_policy=policy)
+        return made.add_edge(START, "flaky")
+
+    busy = retried(0.1).add_node("child", graph(inner, schema=Slow)).add_edge(START, "child")
+    run = start(busy.compile(backend="local"), {"items": []})
+    try:
+        assert reducing.wait(WAIT)
+        # due behind the retry of the first run, which waits for that run's reducer
+        result = retried(0.2).compile(backend="local").invoke({"items": []})
+        assert result == {"items": ["again"]}
+    finally:
+        opened.set()
+    assert read_all(run)[-1].payload["status"] == "done"
 
 
 def nested(depth: int, node: Callable[..., Any]) -> Callable[..., Any]:
