@@ -10,8 +10,8 @@ from typing import Any
 from actors import session
 from actors.mailbox import Mailbox
 from distgraph.backends.base import RunPlan
+from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import Delivery, StreamEvent
 
 _ACK_BYTES = 512 << 10
 _ACK_EVENTS = 2_000

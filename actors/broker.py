@@ -18,8 +18,8 @@ import ray
 from actors.reaper import cancel_tasks
 from actors.untyped import remote
 from distgraph.backends.coordinator import end_blob
+from distgraph.contract.stream import Delivery
 from distgraph.errors import InvalidTransition, WorkerDied
-from distgraph.streaming.envelope import Delivery
 from distgraph.streaming.log import Gate, LogStatistics, RunLog
 
 PAUSE = 0.02

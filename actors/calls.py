@@ -20,11 +20,12 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, driver_name
 from actors.persistent import persistent
+from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.errors import SerializationError
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.calls import Calls, Function
-from distgraph.worker.protocol import AttemptRequest, CallResult, DroppedCall, TaskCall
 from distgraph.worker.threads import daemon
 
 PARK = 0.5
@@ -195,5 +196,5 @@ def pack_result(result: CallResult) -> bytes:
     try:
         return dumps_data(result)
     except Exception as error:
-        lost = ShippedError.capture(error)
+        lost = capture_error(error)
         return dumps_data(CallResult(result.task_id, result.attempt, result.seq, error=lost))

@@ -20,8 +20,8 @@ from actors.runloop import RunLoop
 from actors.storage import DriverStorage
 from actors.untyped import remote
 from distgraph.backends.batching import Durations
-from distgraph.engine.instructions import RunOptions
-from distgraph.engine.spec import GraphSpec
+from distgraph.contract.events import RunOptions
+from distgraph.contract.spec import GraphSpec
 from distgraph.errors import RunError, SerializationError
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads

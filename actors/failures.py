@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray.exceptions as rx
 
 from actors.connect import did_not_start
-from distgraph.engine.instructions import StartTask
+from distgraph.contract.events import StartTask
 from distgraph.errors import RunCancelled, RunError, WorkerDied
 
 _DEATHS = (

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from distgraph.streaming.envelope import Delivery
+from distgraph.contract.stream import Delivery
 
 
 class Mailbox:

@@ -28,16 +28,18 @@ from distgraph.backends.caching import Caches
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
 from distgraph.backends.saving import SaverThread, new_checkpoint_id
 from distgraph.backends.timers import timers
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.stream import Op
 from distgraph.engine.checkpoints import increment
-from distgraph.engine.instructions import StartTask
 from distgraph.persistence import SaverPort, place
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
-from distgraph.streaming.ops import Op
 from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
-from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
 
 _Result = tuple[Any, "BaseException | None"]
 
@@ -406,7 +408,7 @@ class RunLoop:
         for start in group.starts:
             request = start.request
             notes = (f"While sending node {request.node!r}, step {request.step}, to a worker",)
-            self._outcome(_lost(start, ShippedError.capture(error, note_lines=notes)))
+            self._outcome(_lost(start, capture_error(error, note_lines=notes)))
 
     def _cancel(self, group: _Group) -> None:
         if group.cancel is not None:
@@ -431,7 +433,7 @@ class RunLoop:
                 if limit is not None and late >= limit:  # it resisted, and went with its process
                     self._outcome(_lost(start, None, "timeout"))
                 else:
-                    self._outcome(_lost(start, ShippedError.capture(typed(error, start))))
+                    self._outcome(_lost(start, capture_error(typed(error, start))))
         for outcome in outcomes:
             self._outcome(outcome)
 

@@ -20,17 +20,17 @@ from actors.calls import AttemptCalls
 from actors.names import NAMESPACE, broker_name, driver_name, run_key
 from actors.persistent import persistent
 from distgraph import __version__
-from distgraph.engine.spec import GraphProgram
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.spec import GraphProgram
+from distgraph.contract.stream import Event, Segment
 from distgraph.errors import UnsupportedClusterError
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
-from distgraph.streaming.envelope import Event, Segment
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.packing import Packet, unpack_request
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.worker.threads import daemon, new_loop
 
 _PROGRAMS_KEPT = 32
@@ -282,7 +282,7 @@ def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
                 task_id=outcome.task_id,
                 attempt=outcome.attempt,
                 status="error",
-                error=ShippedError.capture(error),
+                error=capture_error(error),
                 calls=outcome.calls,
                 published=outcome.published,
                 tail=outcome.tail,

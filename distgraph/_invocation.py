@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
-from distgraph._config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
-from distgraph._keys import TASK_ID
+from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
+from distgraph._internal.keys import TASK_ID
 from distgraph._thread import CHECKPOINT_KEYS, has_own_thread, saver_of, thread_options
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
 from distgraph.callbacks import CallerCallbacks, shows_tokens
-from distgraph.engine.instructions import RunOptions
+from distgraph.contract.attempt import RunInfo
+from distgraph.contract.events import RunOptions
+from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.runtime import RunControl
-from distgraph.streaming.envelope import CALLBACK_MODE
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task, base_config
-from distgraph.worker.protocol import RunInfo, StreamRequest
 
 __all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare")
 

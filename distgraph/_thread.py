@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from distgraph._keys import TASK_ID
-from distgraph.engine.instructions import ThreadOptions
+from distgraph._internal.keys import TASK_ID
+from distgraph.contract.events import ThreadOptions
 from distgraph.types import Durability
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from distgraph._loaded import loaded
-from distgraph.serde.exceptions import ShippedError
+from distgraph._internal.loaded import loaded
+from distgraph.contract.failure import ShippedError
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker.forward import IGNORED_BY
 
 
@@ -98,4 +99,4 @@ async def _one(item: Any) -> AsyncIterator[Any]:
 
 def _rebuilt(call: tuple[Any, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     name, args, kwargs = call[:3]
-    return name, tuple(a.rebuild() if isinstance(a, ShippedError) else a for a in args), kwargs
+    return name, tuple(rebuild_error(a) if isinstance(a, ShippedError) else a for a in args), kwargs

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from distgraph._internal.current import current_task
 from distgraph.types import StreamWriter
-from distgraph.worker.context import current_task
 
 __all__ = ("get_config", "get_store", "get_stream_writer")
 

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from distgraph.types import Command, Interrupt
+from distgraph._internal.policies import Transient
+from distgraph.types import Command, Interrupt
 
 
 class DistgraphError(Exception):
@@ -197,8 +197,6 @@ class NodeInterrupt(GraphInterrupt):
     """Raised by a node to stop the run with a question. Deprecated: ``interrupt()`` has answers."""
 
     def __init__(self, value: Any, id: str | None = None) -> None:
-        from distgraph.types import Interrupt
-
         warnings.warn(
             "NodeInterrupt is deprecated: call distgraph.types.interrupt",
             DeprecationWarning,
@@ -255,7 +253,7 @@ class RunError(DistgraphError, RuntimeError):
     """A run ended for a reason that is not the user's code."""
 
 
-class WorkerDied(RunError):
+class WorkerDied(RunError, Transient):
     """The process or machine that ran a node is gone: killed, crashed, out of memory."""
 
 

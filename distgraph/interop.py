@@ -12,7 +12,7 @@ import sys
 from functools import cache
 from typing import Any
 
-from distgraph._loaded import loaded
+from distgraph._internal.loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 

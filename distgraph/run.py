@@ -13,14 +13,15 @@ from concurrent.futures import wait
 from functools import partial
 from typing import Any, Literal
 
+from distgraph._internal.keys import INTERRUPT
+from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
-from distgraph._keys import INTERRUPT
-from distgraph._steps import Steps, Wait, afollow, awalk, follow, walk
 from distgraph.backends.base import END_MODE
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.runtime import RunControl
-from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import CALLBACK_MODE, Event, StreamEvent
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
 from distgraph.types import GraphOutput
 from distgraph.worker.threads import DaemonExecutor
@@ -273,7 +274,9 @@ def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
     if isinstance(payload.get("payload"), dict):
         return {**payload, "payload": _with_exceptions(payload["payload"])}
     error = payload.get("error")
-    return {**payload, "error": error.rebuild()} if isinstance(error, ShippedError) else payload
+    return (
+        {**payload, "error": rebuild_error(error)} if isinstance(error, ShippedError) else payload
+    )
 
 
 def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
@@ -281,7 +284,7 @@ def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
     status = end["status"]
     if status == "error":
         error: ShippedError = end["error"]
-        return error.rebuild()
+        return rebuild_error(error)
     if status == "cancelled":
         return RunCancelled(f"run {call.plan.options.run_id} was cancelled")
     if status == "interrupted" and call.parent is not None:  # the node around it asks

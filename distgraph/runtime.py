@@ -11,6 +11,9 @@ from weakref import WeakValueDictionary
 
 from typing_extensions import TypeVar
 
+from distgraph._internal.current import current_task
+from distgraph.errors import RunError
+
 ContextT = TypeVar("ContextT", default=Any)
 
 __all__ = ("ExecutionInfo", "RunControl", "Runtime", "ServerInfo", "get_runtime")
@@ -131,8 +134,6 @@ def _arrive(control_id: str, reason: str | None) -> RunControl:
 
 
 def _unheard(reason: str) -> Exception:
-    from distgraph.errors import RunError
-
     return RunError(
         f"request_drain({reason!r}): nobody in this process listens to this RunControl. Call it in "
         "the process that started its run, or from a node of that run while it is at work"
@@ -196,6 +197,5 @@ class Runtime(Generic[ContextT]):
 
 def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:
     """Return the current node's runtime. Raises ``RuntimeError`` outside of a run."""
-    from distgraph.worker.context import current_task
-
-    return current_task("get_runtime").runtime
+    runtime: Runtime[ContextT] = current_task("get_runtime").runtime
+    return runtime

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-from distgraph._keys import ROOT
-from distgraph._policies import default_cache_key, default_retry_on
+from distgraph._internal.current import current_task
+from distgraph._internal.ids import interrupt_id
+from distgraph._internal.keys import ROOT
+from distgraph._internal.policies import default_cache_key, default_retry_on
+from distgraph._internal.schema_objects import object_updates
 
 __all__ = (
     "All",
@@ -230,8 +233,6 @@ class Command(Generic[N]):
             isinstance(t, tuple) and len(t) == 2 and isinstance(t[0], str) for t in update
         ):
             return list(update)
-        from distgraph.graph.schema import object_updates
-
         pairs = object_updates(update)
         return [(ROOT, update)] if pairs is None else pairs
 
@@ -257,7 +258,7 @@ class Interrupt:
         if unknown := legacy.keys() - {"when", "resumable", "interrupt_id"}:
             raise TypeError(f"Interrupt has no {', '.join(sorted(unknown))}")
         if ns is not None and id == "placeholder-id":
-            id = _interrupt_id("|".join(ns))
+            id = interrupt_id("|".join(ns), 0)
         self.value = value
         self.id = id
         self.response_schema = response_schema
@@ -265,13 +266,7 @@ class Interrupt:
     @classmethod
     def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
         """Return the first question of the task with this namespace."""
-        return cls(value, _interrupt_id(ns), response_schema)
-
-
-def _interrupt_id(ns: str) -> str:
-    from distgraph.engine.ids import interrupt_id
-
-    return interrupt_id(ns, 0)
+        return cls(value, interrupt_id(ns, 0), response_schema)
 
 
 @dataclass(slots=True)
@@ -363,7 +358,4 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
         pydantic.ValidationError: The answer does not fit. It was not taken: answer again.
         RuntimeError: Outside of a run.
     """
-    from distgraph.worker.context import current_task
-    from distgraph.worker.questions import ask
-
-    return ask(current_task("interrupt"), value, response_schema)
+    return current_task("interrupt").interrupt(value, response_schema)

@@ -121,7 +121,9 @@ class OfflineAgentModel(BaseChatModel):
             if (tool, arguments) not in (*made, *wanted):
                 wanted.append((tool, arguments))
         return [
-            ToolCall(name=tool, args=arguments, id=f"call_{len(earlier) + number}")
+            ToolCall(
+                name=tool, args=arguments, id=f"call_{len(earlier) + number}", type="tool_call"
+            )
             for number, (tool, arguments) in enumerate(wanted)
         ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distgraph._steps import Steps, Wait, afollow, awalk, follow, walk
+from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
 
 Follow = Callable[..., Any]
 

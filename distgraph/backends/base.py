@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from distgraph.engine.instructions import RunOptions
-from distgraph.streaming.envelope import END_MODE, StreamEvent
-from distgraph.worker.protocol import RunInfo
+from distgraph.contract.attempt import RunInfo
+from distgraph.contract.events import RunOptions
+from distgraph.contract.stream import END_MODE, StreamEvent
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph

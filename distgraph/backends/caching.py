@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from distgraph.engine.instructions import CacheKey, LookUp, Remember
-from distgraph.engine.spec import GraphProgram, Write
+from distgraph.contract.events import CacheKey, LookUp, Remember
+from distgraph.contract.spec import GraphProgram, Write
 from distgraph.interop import for_saver, own
 from distgraph.persistence import faces
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from distgraph.engine.checkpoints import increment
-from distgraph.engine.ids import NewCheckpointId
-from distgraph.engine.instructions import (
+from distgraph._internal.ids import NewCheckpointId
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import (
     LAST,
     AttemptEnded,
     CallDropped,
@@ -42,14 +43,25 @@ from distgraph.engine.instructions import (
     Wake,
     Woken,
 )
-from distgraph.engine.instructions import Finish as RunFinished
+from distgraph.contract.events import Finish as RunFinished
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import GraphSpec
+from distgraph.contract.stream import (
+    DRIVER,
+    END_MODE,
+    Admit,
+    Commit,
+    Event,
+    Fence,
+    Finish,
+    Op,
+    Publish,
+    Segment,
+)
+from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
-from distgraph.engine.spec import GraphSpec
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.streaming.codec import encode_events
-from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment
-from distgraph.streaming.log import Admit, Commit, Fence, Finish, Op, Publish
-from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
 
 Encode = Callable[[list[Event]], Any]
 
@@ -269,7 +281,7 @@ def end_event(
     """Return a run's terminal event. ``drain``: why the run was asked to stop, if it was.
     ``orphan``: its driver does not know that it ended."""
     if isinstance(error, BaseException):
-        error = ShippedError.capture(error)
+        error = capture_error(error)
     end = {
         "status": status,
         "value": value,
@@ -289,5 +301,5 @@ def end_blob(status: str, *, error: BaseException, orphan: bool = False) -> byte
 def _portable(payload: Any) -> Any:
     """Replace an exception in a payload by what survives the way to the caller."""
     if isinstance(payload, dict) and isinstance(payload.get("error"), BaseException):
-        return {**payload, "error": ShippedError.capture(payload["error"])}
+        return {**payload, "error": capture_error(payload["error"])}
     return payload

@@ -24,23 +24,17 @@ from distgraph.backends.caching import Caches, caches_of
 from distgraph.backends.coordinator import Actions, Coordinator, end_event
 from distgraph.backends.saving import Report, SaverThread, new_checkpoint_id
 from distgraph.backends.timers import timers
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import StartTask
+from distgraph.contract.stream import Event, Op, Segment, StreamEvent
 from distgraph.engine.checkpoints import increment
-from distgraph.engine.instructions import StartTask
 from distgraph.errors import RunCancelled
 from distgraph.persistence.port import SaverPort
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import Event, Segment, StreamEvent
 from distgraph.streaming.log import RunLog
-from distgraph.streaming.ops import Op
 from distgraph.worker.attempt import locate, run_async, run_sync
 from distgraph.worker.calls import Calls
-from distgraph.worker.protocol import (
-    AttemptOutcome,
-    AttemptRequest,
-    CallResult,
-    DroppedCall,
-    TaskCall,
-)
 from distgraph.worker.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 
 _GRACE = 1.0

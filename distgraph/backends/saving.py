@@ -14,12 +14,11 @@ from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from distgraph import _keys as k
-from distgraph._missing import MISSING
+from distgraph._internal import keys as k
+from distgraph._internal.missing import MISSING
 from distgraph.channels.delta import DeltaSnapshot
-from distgraph.engine.checkpoints import VERSION, Saved
-from distgraph.engine.deltas import History, to_replay
-from distgraph.engine.instructions import (
+from distgraph.contract.checkpoint import History, Saved
+from distgraph.contract.events import (
     LAST,
     CheckpointLoaded,
     Found,
@@ -33,9 +32,12 @@ from distgraph.engine.instructions import (
     Sync,
     Synced,
 )
+from distgraph.contract.failure import ShippedError
+from distgraph.engine.checkpoints import VERSION
+from distgraph.engine.deltas import to_replay
 from distgraph.errors import UnsupportedError
 from distgraph.interop import for_saver, own
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker.threads import daemon
 
 if TYPE_CHECKING:
@@ -266,4 +268,4 @@ def saved_from(
 
 
 def _kept(value: Any) -> Any:
-    return value.rebuild() if isinstance(value, ShippedError) else for_saver(value)
+    return rebuild_error(value) if isinstance(value, ShippedError) else for_saver(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value
 
 __all__ = ("AnyValue",)

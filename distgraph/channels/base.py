@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from typing_extensions import TypeVar
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.errors import EmptyChannelError, InvalidUpdateError
 
 if TYPE_CHECKING:

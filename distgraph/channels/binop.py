@@ -7,7 +7,7 @@ import operator as operators
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_origin
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value, invalid_update
 from distgraph.types import Overwrite
 

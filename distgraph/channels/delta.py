@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value, invalid_update
 from distgraph.channels.binop import factory_of, overwritten, same_reducer
 

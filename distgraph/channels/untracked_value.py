@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value, invalid_update
 
 __all__ = ("UntrackedValue",)

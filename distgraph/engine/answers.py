@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distgraph.engine.checkpoints import PendingWrite, TaskStatus, open_questions, statuses
-from distgraph.engine.ids import interrupt_id
+from distgraph._internal.ids import interrupt_id
+from distgraph.contract.checkpoint import PendingWrite
+from distgraph.engine.checkpoints import TaskStatus, open_questions, statuses
 from distgraph.engine.superstep import Task
 from distgraph.errors import UnknownInterruptError
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph.engine.ids import digest
+from distgraph._internal.ids import digest
 from distgraph.engine.superstep import Superstep, Task
 
 if TYPE_CHECKING:
-    from distgraph.engine.instructions import CacheKey
-    from distgraph.engine.spec import NodeSpec
+    from distgraph.contract.events import CacheKey
+    from distgraph.contract.spec import NodeSpec
     from distgraph.types import CachePolicy
 
 __all__ = ("assign_keys", "cache_policy_of", "calls_of", "identity_of", "namespace_of")
@@ -24,7 +24,7 @@ def cache_policy_of(given: Any) -> CachePolicy | None:
     Raises:
         TypeError: It is none.
     """
-    from distgraph._policies import default_cache_key
+    from distgraph._internal.policies import default_cache_key
     from distgraph.types import CachePolicy
 
     if given is None or isinstance(given, CachePolicy):

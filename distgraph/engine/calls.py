@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph._internal.ids import path_key, task_id
 from distgraph.constants import TAG_HIDDEN
-from distgraph.engine.ids import path_key, task_id
-from distgraph.engine.instructions import ReturnCall
-from distgraph.engine.spec import NodeSpec
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import ReturnCall
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import NodeSpec
 from distgraph.engine.superstep import Superstep, Task, task_metadata
 from distgraph.errors import NodeCancelledError
-from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import AttemptOutcome, CallResult, DroppedCall, TaskCall
 
 __all__ = ("CALLED", "Switchboard", "called_task", "cancelled")
 

@@ -7,41 +7,25 @@ business of whoever carries out the instructions (``backends/saving.py``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph._missing import MISSING
+from distgraph._internal import keys as k
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.delta import unwrapped
-from distgraph.engine.deltas import History, replayed
-from distgraph.engine.spec import Write
+from distgraph.contract.checkpoint import History, PendingWrite
+from distgraph.contract.spec import Write
+from distgraph.engine.deltas import replayed
 
 VERSION = 4
-
-PendingWrite = tuple[str, str, Any]
-"""Task id, channel, value: written on top of a checkpoint by a task of the step behind it."""
 
 CONTROL = frozenset({k.ERROR, k.ERROR_SOURCE, k.INTERRUPT, k.RESUME})
 """Pending writes that tell what became of a task. Any other one means that it finished."""
 
 SPECIAL = frozenset({*CONTROL, k.SCHEDULED})
 """Writes that savers keep in a fixed slot per task: the last one of a kind wins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A checkpoint as a saver returned it."""
-
-    checkpoint: Mapping[str, Any]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    parent_id: str | None = None
-    pending: tuple[PendingWrite, ...] = ()
-    histories: Mapping[str, History] = field(default_factory=dict)
-    """Of channels that have no value in the checkpoint: what it is made of."""
-    superseded: bool = False
-    """It was asked for by its id, and the thread has moved past it."""
 
 
 @dataclass(frozen=True, slots=True)

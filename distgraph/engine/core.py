@@ -6,28 +6,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from distgraph._internal.ids import NewCheckpointId, derived_checkpoint_ids, scatter
+from distgraph.contract.events import CancelTask, Finish, Instruction, RunOptions, StartTask, Wake
+from distgraph.contract.failure import ShippedError
 from distgraph.engine.calls import Switchboard
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.frame import Frame
-from distgraph.engine.ids import (
-    NewCheckpointId,
-    derived_checkpoint_ids,
-    scatter,
-)
-from distgraph.engine.instructions import (
-    CancelTask,
-    Finish,
-    Instruction,
-    RunOptions,
-    StartTask,
-    Wake,
-)
 from distgraph.engine.narrator import Narrator
 from distgraph.engine.recovery import (
     Ended,
 )
 from distgraph.engine.superstep import Task
-from distgraph.serde.exceptions import ShippedError
 
 
 class Core:

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph._internal.ids import path_key
+from distgraph.contract.checkpoint import PendingWrite
+from distgraph.contract.spec import Write
 from distgraph.engine import deltas
-from distgraph.engine.checkpoints import PendingWrite
-from distgraph.engine.ids import path_key
 from distgraph.engine.message_ids import with_message_ids
-from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Superstep
 
 __all__ = ("DeltaRun",)

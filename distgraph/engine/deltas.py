@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph._config import DELTA_SUPERSTEPS
-from distgraph._missing import MISSING
+from distgraph._internal import keys as k
+from distgraph._internal.config import DELTA_SUPERSTEPS
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate, overwritten
 from distgraph.channels.delta import DeltaChannel, DeltaSnapshot, unwrapped
-from distgraph.engine.spec import Write
+from distgraph.contract.checkpoint import History
+from distgraph.contract.spec import Write
 
 __all__ = (
     "BUMPS",
     "COUNTERS",
-    "History",
     "due",
     "late_id",
     "names_of",
@@ -49,14 +48,6 @@ Counters = Mapping[str, Sequence[int]]
 Channels = Mapping[str, BaseChannel]
 Versions = Mapping[str, Any]
 Pending = Iterable[tuple[str, str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a channel was made of: its last stored value, and what was written since."""
-
-    seed: Any = MISSING
-    writes: tuple[Any, ...] = ()
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph.contract.events import Finish, StartTask, Sync
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import Write
 from distgraph.engine.core import Core
 from distgraph.engine.frame import Frame
 from distgraph.engine.handlers import handler_of
-from distgraph.engine.instructions import (
-    Finish,
-    StartTask,
-    Sync,
-)
 from distgraph.engine.recovery import (
     Ended,
     another,
     is_refused_answer,
     time_before_next,
 )
-from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Task
-from distgraph.serde.exceptions import ShippedError
 
 
 class Failing(Core):

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from distgraph.contract.attempt import AttemptRequest, Called, Standing
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import PART, Part, PartOptions
 from distgraph.engine.calls import CALLED
-from distgraph.engine.instructions import StartTask
 from distgraph.engine.ledger import Ledger
 from distgraph.engine.outputs import read_values
-from distgraph.engine.spec import PART, Part, PartOptions
 from distgraph.engine.superstep import Superstep, Task
-from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import AttemptRequest, Called, Standing
 
 Piece = tuple[int, Part, PartOptions]
 """A part of a task: its number, what it is, how it runs."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph.engine.checkpoints import PendingWrite
-from distgraph.engine.ids import task_id
+from distgraph._internal import keys as k
+from distgraph._internal.ids import task_id
+from distgraph.contract.attempt import NodeFailure
+from distgraph.contract.checkpoint import PendingWrite
+from distgraph.contract.failure import ShippedError
 from distgraph.engine.superstep import Superstep, Task, task_metadata
-from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import NodeFailure
+from distgraph.serde.exceptions import capture_error
 
 __all__ = ("handler_of", "handlers_of")
 
@@ -75,4 +76,4 @@ def _shipped(error: Any) -> ShippedError:
     if isinstance(error, ShippedError):
         return error
     # savers keep an exception that they cannot keep as its text
-    return ShippedError.capture(error if isinstance(error, BaseException) else Exception(error))
+    return capture_error(error if isinstance(error, BaseException) else Exception(error))

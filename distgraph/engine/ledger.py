@@ -11,24 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph._missing import MISSING
+from distgraph._internal import keys as k
+from distgraph._internal.missing import MISSING
 from distgraph.constants import START
+from distgraph.contract.attempt import Standing
+from distgraph.contract.checkpoint import PendingWrite, Saved
+from distgraph.contract.events import LoadCheckpoint, SaveCheckpoint, SaveWrites, ThreadOptions
+from distgraph.contract.spec import Write
 from distgraph.engine.answers import Answers
-from distgraph.engine.checkpoints import PendingWrite, Saved, TaskStatus, statuses
+from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.deltas import replayable
-from distgraph.engine.instructions import (
-    LoadCheckpoint,
-    SaveCheckpoint,
-    SaveWrites,
-    ThreadOptions,
-)
 from distgraph.engine.records import Records
-from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Superstep, Task
 from distgraph.errors import EmptyInputError, InvalidUpdateError
 from distgraph.types import Command, Send
-from distgraph.worker.protocol import Standing
 
 
 class Ledger:

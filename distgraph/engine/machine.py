@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph.engine.caching import assign_keys
-from distgraph.engine.calls import called_task, cancelled
-from distgraph.engine.checkpoints import CONTROL, increment
-from distgraph.engine.frame import Frame
-from distgraph.engine.ids import (
-    NewCheckpointId,
-    path_key,
-)
-from distgraph.engine.instructions import (
+from distgraph._internal import keys as k
+from distgraph._internal.ids import NewCheckpointId, path_key
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import DroppedCall, TaskCall
+from distgraph.contract.events import (
     AttemptEnded,
     CacheKey,
     CallDropped,
@@ -41,6 +36,11 @@ from distgraph.engine.instructions import (
     TaskCalled,
     Woken,
 )
+from distgraph.contract.spec import PART, GraphSpec, Write
+from distgraph.engine.caching import assign_keys
+from distgraph.engine.calls import called_task, cancelled
+from distgraph.engine.checkpoints import CONTROL, increment
+from distgraph.engine.frame import Frame
 from distgraph.engine.outputs import (
     read_values,
     touches,
@@ -50,7 +50,6 @@ from distgraph.engine.recovery import (
     Ended,
     failure_of,
 )
-from distgraph.engine.spec import PART, GraphSpec, Write
 from distgraph.engine.starting import Starting
 from distgraph.engine.superstep import Task
 from distgraph.errors import (
@@ -59,7 +58,6 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.types import Command
-from distgraph.worker.protocol import AttemptOutcome, DroppedCall, TaskCall
 
 
 class Machine(Starting):

@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distgraph._loaded import loaded
+from distgraph._internal.loaded import loaded
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import overwritten
 from distgraph.channels.delta import DeltaChannel
-from distgraph.engine.spec import Write
+from distgraph.contract.spec import Write
 from distgraph.types import Overwrite
 
 __all__ = ("with_message_ids",)

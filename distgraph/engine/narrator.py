@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any
 
-from distgraph._keys import INTERRUPT
+from distgraph._internal.chat_messages import whole_messages
+from distgraph._internal.keys import INTERRUPT
+from distgraph.contract.events import Emit, Instruction, RunOptions
 from distgraph.engine.frame import Frame
-from distgraph.engine.instructions import Emit, Instruction, RunOptions
 from distgraph.engine.outputs import (
     checkpoint_payload,
     read_values,
@@ -17,7 +18,6 @@ from distgraph.engine.outputs import (
     with_interrupts,
 )
 from distgraph.engine.superstep import Task
-from distgraph.worker.messages import whole_messages
 
 
 class Narrator:

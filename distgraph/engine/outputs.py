@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from distgraph._keys import INTERRUPT, RETURN
+from distgraph._internal.keys import INTERRUPT, RETURN
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
+from distgraph.contract.spec import Write
 from distgraph.engine.checkpoints import TaskStatus, statuses
-from distgraph.engine.spec import Write
 from distgraph.errors import EmptyChannelError
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distgraph.engine.ids import interrupt_id
-from distgraph.engine.spec import PART, Part, PartOptions, Split, Write
+from distgraph._internal.ids import interrupt_id
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.spec import PART, Part, PartOptions, Split, Write
 from distgraph.engine.superstep import Superstep, Task
-from distgraph.worker.protocol import AttemptOutcome
 
 __all__ = ("Pieces", "divide")
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph._internal.ids import path_key
 from distgraph.channels.untracked_value import UntrackedValue
+from distgraph.contract.checkpoint import PendingWrite, Saved
+from distgraph.contract.events import SaveCheckpoint, SaveWrites, ThreadOptions
+from distgraph.contract.spec import Write
 from distgraph.engine.checkpoints import (
     SPECIAL,
-    PendingWrite,
-    Saved,
     TaskStatus,
     channel_values,
     checkpoint_of,
@@ -23,10 +25,7 @@ from distgraph.engine.checkpoints import (
 )
 from distgraph.engine.delta_run import DeltaRun
 from distgraph.engine.deltas import seal
-from distgraph.engine.ids import path_key
-from distgraph.engine.instructions import SaveCheckpoint, SaveWrites, ThreadOptions
 from distgraph.engine.message_ids import with_message_ids
-from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Superstep
 from distgraph.types import Send
 

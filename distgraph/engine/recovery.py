@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from distgraph.engine.instructions import StartTask
-from distgraph.engine.retries import delay_before, verdicts_on
+from distgraph.contract.attempt import AttemptOutcome, Lateness
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.retries import delay_before, verdicts_on
 from distgraph.engine.superstep import Task
 from distgraph.errors import (
     INVALID_RESUME,
@@ -16,8 +18,7 @@ from distgraph.errors import (
     NodeTimeoutError,
     is_invalid_resume,
 )
-from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import AttemptOutcome, Lateness
+from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
     from distgraph.types import TimeoutPolicy
@@ -116,7 +117,7 @@ def time_before_next(
         verdicts = ended.outcome.verdicts
         verdict = verdicts[level] if level < len(verdicts) else None
     else:
-        real = error.rebuild() if isinstance(error, ShippedError) else error
+        real = rebuild_error(error) if isinstance(error, ShippedError) else error
         if isinstance(real, NodeCancelledError) or not isinstance(real, Exception):
             return None, error
         try:

@@ -7,26 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph._internal.chat_messages import message_ids
+from distgraph._internal.ids import in_generation
+from distgraph.contract.checkpoint import Saved
+from distgraph.contract.events import CacheKey, LookUp, StartTask
+from distgraph.contract.spec import GraphSpec, Split, Write
 from distgraph.engine.caching import assign_keys
-from distgraph.engine.checkpoints import Saved
 from distgraph.engine.failing import Failing
 from distgraph.engine.frame import Frame, Piece, start_task
 from distgraph.engine.handlers import handlers_of
-from distgraph.engine.ids import (
-    in_generation,
-)
-from distgraph.engine.instructions import (
-    CacheKey,
-    LookUp,
-    StartTask,
-)
 from distgraph.engine.ledger import Ledger
 from distgraph.engine.pieces import Pieces, divide
 from distgraph.engine.recovery import (
     timed_out,
 )
-from distgraph.engine.spec import GraphSpec, Split, Write
 from distgraph.engine.superstep import Superstep, Task
 from distgraph.errors import (
     GraphRecursionError,
@@ -34,7 +29,6 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.types import Command
-from distgraph.worker.messages import message_ids
 
 
 class Starting(Failing):

@@ -15,20 +15,21 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from distgraph import _keys as k
+from distgraph._internal import keys as k
+from distgraph._internal.ids import NewCheckpointId, path_key, task_id
 from distgraph.constants import TAG_HIDDEN
+from distgraph.contract.checkpoint import History
+from distgraph.contract.spec import GraphSpec, NodeSpec, Write
 from distgraph.engine.checkpoints import channels_from, increment
-from distgraph.engine.deltas import History
-from distgraph.engine.ids import NewCheckpointId, path_key, task_id
 from distgraph.engine.outputs import read_values
-from distgraph.engine.spec import GraphSpec, NodeSpec, Write
 from distgraph.errors import InvalidUpdateError
 
 if TYPE_CHECKING:
-    from distgraph.engine.instructions import CacheKey
+    from distgraph.contract.attempt import NodeFailure
+    from distgraph.contract.calls import TaskCall
+    from distgraph.contract.events import CacheKey
     from distgraph.engine.pieces import Pieces
     from distgraph.types import TimeoutPolicy
-    from distgraph.worker.protocol import NodeFailure, TaskCall
 
 logger = logging.getLogger("distgraph")
 

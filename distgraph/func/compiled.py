@@ -11,7 +11,7 @@ from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.subgraphs import find_graph
 
 if TYPE_CHECKING:
-    from distgraph.engine.spec import GraphProgram, GraphSpec
+    from distgraph.contract.spec import GraphProgram, GraphSpec
     from distgraph.func.function import Decorated
 
 __all__ = ("Workflow",)

@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from distgraph import placement
-from distgraph._keys import PREVIOUS, TASKS
+from distgraph._internal.keys import PREVIOUS, TASKS
 from distgraph.channels import EphemeralValue, LastValue, Topic
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import END, START
+from distgraph.contract.retries import policies_of
+from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.engine.caching import cache_policy_of, identity_of
-from distgraph.engine.retries import policies_of
-from distgraph.engine.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.func.compiled import Workflow
 from distgraph.func.function import Decorated, checked_name, is_generator, name_of
 from distgraph.func.writes import FinalWriter, WorkflowBody

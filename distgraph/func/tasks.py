@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 from typing_extensions import ParamSpec
 
 from distgraph import placement
+from distgraph.contract.retries import policies_of
 from distgraph.engine.caching import cache_policy_of, calls_of, identity_of
-from distgraph.engine.retries import policies_of
 from distgraph.func.function import Decorated, checked_name, is_generator, name_of
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from distgraph._keys import PREVIOUS
+from distgraph._internal.keys import PREVIOUS
 from distgraph.constants import END
-from distgraph.engine.spec import Reader, Write
+from distgraph.contract.spec import Reader, Write
 from distgraph.func.function import Decorated
 
 __all__ = ("FinalWriter", "WorkflowBody")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distgraph._config import merge_configs, task_metadata
-from distgraph._keys import NS_END, NS_SEP, TASK_ID
+from distgraph._internal.config import merge_configs, task_metadata
+from distgraph._internal.keys import NS_END, NS_SEP, TASK_ID
 from distgraph.graph.subgraphs import namespace_of_names, subgraphs
 from distgraph.worker.context import active_task
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from distgraph._config import merge_configs
+from distgraph._internal.config import merge_configs
 from distgraph.runtime import Runtime
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from distgraph.channels.base import BaseChannel
-    from distgraph.engine.spec import GraphProgram, GraphSpec
+    from distgraph.contract.spec import GraphProgram, GraphSpec
     from distgraph.graph.state import StateGraph
 
 __all__ = ("Anatomy", "GraphNode")

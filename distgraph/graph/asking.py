@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from distgraph._steps import Steps, Wait
+from distgraph._internal.steps import Steps, Wait
 from distgraph.persistence import faces
 
 __all__ = ("ask", "run_code")

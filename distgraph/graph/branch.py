@@ -7,9 +7,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from distgraph._keys import BRANCH_TO, TASKS
+from distgraph._internal.keys import BRANCH_TO, TASKS
 from distgraph.constants import END, START
-from distgraph.engine.spec import Reader, Write
+from distgraph.contract.spec import Reader, Write
 from distgraph.errors import InvalidUpdateError
 from distgraph.graph.node import FunctionNode, RunnableNode, bind, is_runnable, user_function
 from distgraph.graph.schema import SchemaMapper, has_fields

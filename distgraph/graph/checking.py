@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph._keys import NS_END, NS_SEP
+from distgraph._internal.keys import NS_END, NS_SEP
 from distgraph.constants import END, START
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distgraph.engine.caching import namespace_of
 
 if TYPE_CHECKING:
-    from distgraph.engine.spec import GraphSpec
+    from distgraph.contract.spec import GraphSpec
 
 __all__ = ("CacheMethods",)
 

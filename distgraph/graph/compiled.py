@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
-from distgraph._config import merge_configs
-from distgraph.engine.spec import GraphProgram, GraphSpec
+from distgraph._internal.config import merge_configs
+from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.graph.anatomy import Anatomy
 from distgraph.graph.clearing import CacheMethods
 from distgraph.graph.piping import RunnableMethods, count_as_runnable

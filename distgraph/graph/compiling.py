@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from distgraph._keys import BRANCH_TO, ROOT, TASKS
+from distgraph._internal.keys import BRANCH_TO, ROOT, TASKS
 from distgraph.channels import (
     BaseChannel,
     EphemeralValue,
@@ -19,7 +19,7 @@ from distgraph.channels import (
     Topic,
 )
 from distgraph.constants import END, START, TAG_HIDDEN
-from distgraph.engine.spec import (
+from distgraph.contract.spec import (
     GraphProgram,
     GraphSpec,
     NodeProgram,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, Protocol
 
-from distgraph._loaded import loaded
+from distgraph._internal.loaded import loaded
 from distgraph.errors import InvalidUpdateError
 from distgraph.worker.pooled import Pooled
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph._loaded import loaded
+from distgraph._internal.loaded import loaded
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from distgraph._keys import ROOT
-from distgraph._loaded import loaded
+from distgraph._internal.keys import ROOT
+from distgraph._internal.schema_objects import is_pydantic
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate
 from distgraph.channels.delta import DeltaChannel
@@ -23,10 +23,8 @@ from distgraph.managed import ManagedKind, managed_kind
 __all__ = (
     "Schema",
     "SchemaMapper",
-    "annotated_keys",
     "has_fields",
     "mapper_of",
-    "object_updates",
     "read_schema",
 )
 
@@ -159,16 +157,11 @@ class SchemaMapper:
         return self.schema(**values)
 
 
-def _is_pydantic(cls: Any) -> bool:
-    model = loaded("pydantic", "BaseModel") if isinstance(cls, type) else None
-    return model is not None and issubclass(cls, model)
-
-
 def mapper_of(schema: Any, keys: Sequence[str]) -> SchemaMapper | None:
     """Return the mapper of a dataclass or pydantic schema; None where a dict is the state."""
     if tuple(keys) == (ROOT,) or not isinstance(schema, type):
         return None
-    if dataclasses.is_dataclass(schema) or _is_pydantic(schema):
+    if dataclasses.is_dataclass(schema) or is_pydantic(schema):
         return SchemaMapper(schema)
     return None
 
@@ -181,40 +174,3 @@ def has_fields(annotation: Any) -> bool:
         return bool(get_type_hints(annotation))
     except Exception:
         return False
-
-
-def annotated_keys(cls: type[Any]) -> tuple[str, ...]:
-    """Return the annotated fields of a class, those of its bases first; () if it has none."""
-    keys: dict[str, None] = {}
-    for base in reversed(cls.__mro__):
-        annotations = base.__dict__.get("__annotations__")  # noqa: RUF063
-        if annotations is None and base is not object:
-            annotations = getattr(base, "__annotations__", None)
-        if isinstance(annotations, Mapping):
-            keys.update(dict.fromkeys(annotations))
-    return tuple(keys)
-
-
-def object_updates(value: Any, keys: Sequence[str] | None = None) -> list[tuple[str, Any]] | None:
-    """Return the state update that a schema object stands for, None if it is no such object.
-
-    Of a pydantic model, None counts as a value only in a field that was set, or whose default is
-    not None. ``keys`` restricts the update to these and gives its order.
-    """
-    cls = type(value)
-    fields = annotated_keys(cls)
-    if not fields:
-        return None
-    was_set: Any = ()
-    defaults: dict[str, Any] = {}
-    if _is_pydantic(cls):
-        was_set = value.model_fields_set
-        defaults = {name: field.default for name, field in cls.model_fields.items()}
-    updates: list[tuple[str, Any]] = []
-    for key in fields if keys is None else keys:
-        if not hasattr(value, key):
-            continue
-        item = getattr(value, key)
-        if item is not None or key in was_set or defaults.get(key, key) is not None:
-            updates.append((key, item))
-    return updates

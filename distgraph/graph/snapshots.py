@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph._steps import Steps
+from distgraph._internal import keys as k
+from distgraph._internal.steps import Steps
 from distgraph.backends.saving import histories_from, new_checkpoint_id, saved_from
-from distgraph.engine.checkpoints import Saved, TaskStatus, statuses
-from distgraph.engine.deltas import History, replayable, to_replay
+from distgraph.contract.checkpoint import History, Saved
+from distgraph.engine.checkpoints import TaskStatus, statuses
+from distgraph.engine.deltas import replayable, to_replay
 from distgraph.engine.outputs import read_values, result_of
 from distgraph.engine.superstep import Superstep, Task, TaskWrites
 from distgraph.graph.addressing import Place, at, config_with_map

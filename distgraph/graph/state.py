@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from distgraph._keys import ROOT
-from distgraph._loaded import loaded
+from distgraph._internal.keys import ROOT
+from distgraph._internal.loaded import loaded
 from distgraph.backends import backend_name
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.last_value import LastValue

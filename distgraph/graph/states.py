@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distgraph._steps import Steps, afollow, follow
+from distgraph._internal.steps import Steps, afollow, follow
 from distgraph.graph.addressing import Place, locate
 from distgraph.graph.snapshots import history_of, state_at, state_of
 from distgraph.graph.subgraphs import find_graph, graph_or_action, subgraphs

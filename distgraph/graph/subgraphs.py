@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from distgraph._keys import NS_END, NS_SEP
+from distgraph._internal.keys import NS_END, NS_SEP
 from distgraph.graph.node import is_runnable
 
 __all__ = ("find_graph", "graph_or_action", "namespace_of_names", "subgraphs")

@@ -9,11 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from distgraph import _keys as k
-from distgraph._steps import Steps
+from distgraph._internal import keys as k
+from distgraph._internal.ids import path_key
+from distgraph._internal.steps import Steps
 from distgraph.backends.saving import new_checkpoint_id, storable
 from distgraph.constants import END
-from distgraph.engine.checkpoints import Saved, channel_values, checkpoint_of, statuses
+from distgraph.contract.attempt import AttemptRequest, RunInfo
+from distgraph.contract.checkpoint import Saved
+from distgraph.contract.spec import Write
+from distgraph.contract.stream import StreamRequest
+from distgraph.engine.checkpoints import channel_values, checkpoint_of, statuses
 from distgraph.engine.deltas import (
     COUNTERS,
     due,
@@ -24,10 +29,8 @@ from distgraph.engine.deltas import (
     stepped,
     touched,
 )
-from distgraph.engine.ids import path_key
 from distgraph.engine.message_ids import with_message_ids
 from distgraph.engine.outputs import read_values
-from distgraph.engine.spec import Write
 from distgraph.engine.superstep import Superstep, TaskWrites
 from distgraph.errors import InvalidUpdateError
 from distgraph.graph.addressing import Place, at, config_with_map, saving_config
@@ -36,7 +39,6 @@ from distgraph.graph.snapshots import blank, loose_writes, restored, saved_with_
 from distgraph.interop import for_saver
 from distgraph.types import StateUpdate
 from distgraph.worker.attempt import write_as
-from distgraph.worker.protocol import AttemptRequest, RunInfo, StreamRequest
 
 __all__ = ("COPY", "check_supersteps", "update_thread")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from distgraph._keys import BRANCH_TO, ROOT, TASKS
+from distgraph._internal.keys import BRANCH_TO, ROOT, TASKS
+from distgraph._internal.schema_objects import object_updates
 from distgraph.constants import END
-from distgraph.engine.spec import Reader, Write
+from distgraph.contract.spec import Reader, Write
 from distgraph.errors import InvalidUpdateError, ParentCommand
-from distgraph.graph.schema import object_updates
 from distgraph.interop import own
 from distgraph.types import Command, Send
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph import channels as own
-from distgraph._keys import TASKS
-from distgraph._missing import MISSING
+from distgraph._internal.keys import TASKS
+from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel
 from distgraph.errors import EmptyChannelError, InvalidUpdateError, UnsupportedError
 from distgraph.managed import ManagedKind, managed_kind

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distgraph._keys import ROOT
-from distgraph.engine.spec import GraphProgram, GraphSpec
+from distgraph._internal.keys import ROOT
+from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import UnsupportedError
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
@@ -15,8 +15,8 @@ from distgraph.langgraphs.either import caught_as_either
 from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:
+    from distgraph._internal.steps import Steps
     from distgraph._invocation import Invocation
-    from distgraph._steps import Steps
     from distgraph.graph.addressing import Place
 
 __all__ = ("DistributedGraph", "as_read")

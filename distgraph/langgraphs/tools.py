@@ -9,8 +9,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from distgraph._missing import MISSING
-from distgraph.engine.spec import Part, PartOptions
+from distgraph._internal.missing import MISSING
+from distgraph.contract.spec import Part, PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own, own_bubble
 from distgraph.langgraphs.forms import reaches_unwritten_hook

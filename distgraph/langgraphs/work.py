@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distgraph.engine.spec import Reader, Write
+from distgraph.contract.spec import Reader, Write
 from distgraph.interop import theirs
-from distgraph.langgraphs.config import READ, SEND, own_writes, reading
+from distgraph.worker.langgraph_config import READ, SEND, own_writes, reading
 
 __all__ = ("NodeRunnable", "NodeWriter")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distgraph.constants import START
-from distgraph.engine.spec import Write, Writer
+from distgraph.contract.spec import Write, Writer
 from distgraph.graph.node import async_only
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.langgraphs.work import NodeWriter

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distgraph.errors import RunError
 from distgraph.persistence import faces
 from distgraph.persistence.reach import Reach
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.threads import daemon
 
@@ -57,14 +57,16 @@ def answer(call: Callable[[], Any]) -> bytes:
     try:
         return dumps_data((True, call()))
     except BaseException as error:
-        return dumps_data((False, ShippedError.capture(error)))
+        return dumps_data((False, capture_error(error)))
 
 
 def read_answer(blob: bytes, label: str) -> Any:
     """Return what ``answer`` was given, or raise it."""
     fine, value = loads(blob)
     if not fine:
-        raise value.rebuild(notes=(f"While {label} was called in the process where it lives",))
+        raise rebuild_error(
+            value, notes=(f"While {label} was called in the process where it lives",)
+        )
     return value
 
 

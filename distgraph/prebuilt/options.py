@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from distgraph import placement
-from distgraph.engine.spec import PartOptions
+from distgraph.contract.spec import PartOptions
 from distgraph.prebuilt.class_tools import is_class_tool
 
 __all__ = ("OPTIONS_KEY", "has_async", "has_sync", "part_options", "tool_options", "with_pool")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distgraph import placement
-from distgraph._missing import MISSING
-from distgraph.engine.spec import Part, PartOptions
+from distgraph._internal.missing import MISSING
+from distgraph.contract.spec import Part, PartOptions
 
 __all__ = ("ToolPart", "ToolSplit")
 

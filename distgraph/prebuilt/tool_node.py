@@ -19,8 +19,8 @@ from langchain_core.runnables.config import (
 from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
-from distgraph._missing import MISSING
-from distgraph.engine.spec import PartOptions
+from distgraph._internal.missing import MISSING
+from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
 from distgraph.prebuilt.calls import Calls, Kind, combined, find_calls, normalised, unknown_tool

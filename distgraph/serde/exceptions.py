@@ -1,6 +1,6 @@
 """Exceptions on their way from a worker to the caller: plain data that rebuilds them.
 
-``ShippedError.capture`` takes an exception apart where it was raised; ``rebuild`` puts it together
+``capture_error`` takes an exception apart where it was raised; ``rebuild_error`` puts it together
 where it is caught, as an instance of the caller's own class. What crosses is text and bytes, so
 that whoever carries it needs none of the classes.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from distgraph.contract.failure import ErrorParts, ShippedError
 from distgraph.errors import NodeFailed
 from distgraph.serde import pickling
 
-__all__ = ("ShippedError",)
+__all__ = ("capture_error", "rebuild_error")
 
 _MAX_CHAIN = 20
 """Causes and contexts that are followed; what lies deeper is in the traceback's text."""
@@ -35,103 +36,69 @@ _MACHINERY = frozenset({"actors", "asyncio", "concurrent", "distgraph", "ray"})
 """Packages whose frames lead up to the user's code: left out of the traceback's text."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What rebuilds an exception whose own pickle does not: nothing of its ``__init__`` is run."""
+def capture_error(exc: BaseException, *, note_lines: Sequence[str] = ()) -> ShippedError:
+    """Take an exception apart, on the worker that caught it.
 
-    cls: bytes
-    args: bytes
-    attributes: tuple[tuple[str, bytes], ...]
+    Never raises: at worst the name of the class, the message and the traceback are left.
+
+    Args:
+        exc: The exception, with its traceback.
+        note_lines: Notes to add, such as the node, the step and the host.
+    """
+    try:
+        shipped = _capture(exc, set())
+    except Exception:
+        shipped = ShippedError(_type_name(exc), _text(exc), _traceback(exc))
+    return replace(shipped, notes=(*shipped.notes, *note_lines))
 
 
-@dataclass(frozen=True, slots=True)
-class ShippedError:
-    """An exception as plain data."""
+def rebuild_error(shipped: ShippedError, *, notes: Sequence[str] = ()) -> BaseException:
+    """Put the exception together again, at the caller.
 
-    type_name: str
-    """Module and qualified name of its class."""
-    message: str
-    traceback_text: str
-    """As Python would have printed it on the worker, causes included."""
-    notes: tuple[str, ...] = ()
-    pickled: bytes | None = None
-    """The exception's own pickle, where it survived a round trip on the worker."""
-    lost: tuple[tuple[str, bytes], ...] = ()
-    """Attributes that its own pickle leaves out."""
-    parts: _Parts | None = None
-    children: tuple[ShippedError, ...] | None = None
-    """The exceptions of an ``ExceptionGroup``."""
-    cause: ShippedError | None = None
-    context: ShippedError | None = None
-    suppress_context: bool = False
+    Returns an instance of the caller's own class, ``str(exc)`` as it was, its causes rebuilt
+    too, with the notes and the remote traceback attached as notes; or ``NodeFailed`` with type
+    name, message and traceback where the class cannot be had here. Never raises.
+    """
+    exc = _rebuild(shipped)
+    with contextlib.suppress(Exception):
+        _add_notes(exc, (*notes, "Traceback on the worker:\n" + shipped.traceback_text.rstrip()))
+    return exc
 
-    @classmethod
-    def capture(cls, exc: BaseException, *, note_lines: Sequence[str] = ()) -> ShippedError:
-        """Take an exception apart, on the worker that caught it.
 
-        Never raises: at worst the name of the class, the message and the traceback are left.
+def _rebuild(shipped: ShippedError) -> BaseException:
+    try:
+        exc = _instance(shipped)
+    except Exception:
+        exc = NodeFailed(
+            f"{shipped.type_name}: {shipped.message}" if shipped.message else shipped.type_name,
+            shipped.type_name,
+            shipped.traceback_text,
+        )
+    with contextlib.suppress(Exception):
+        exc.__cause__ = None if shipped.cause is None else _rebuild(shipped.cause)
+        exc.__context__ = None if shipped.context is None else _rebuild(shipped.context)
+        exc.__suppress_context__ = shipped.suppress_context
+        _set_notes(exc, shipped.notes)
+    return exc
 
-        Args:
-            exc: The exception, with its traceback.
-            note_lines: Notes to add, such as the node, the step and the host.
-        """
-        try:
-            shipped = _capture(exc, set())
-        except Exception:
-            shipped = cls(_type_name(exc), _text(exc), _traceback(exc))
-        return replace(shipped, notes=(*shipped.notes, *note_lines))
 
-    @property
-    def attributes(self) -> frozenset[str]:
-        """Names of the attributes that travel beside the exception's own pickle."""
-        beside = (*self.lost, *(() if self.parts is None else self.parts.attributes))
-        return frozenset(name for name, _ in beside)
-
-    def rebuild(self, *, notes: Sequence[str] = ()) -> BaseException:
-        """Put the exception together again, at the caller.
-
-        Returns an instance of the caller's own class, ``str(exc)`` as it was, its causes rebuilt
-        too, with the notes and the remote traceback attached as notes; or ``NodeFailed`` with type
-        name, message and traceback where the class cannot be had here. Never raises.
-        """
-        exc = self._rebuild()
-        with contextlib.suppress(Exception):
-            _add_notes(exc, (*notes, "Traceback on the worker:\n" + self.traceback_text.rstrip()))
-        return exc
-
-    def _rebuild(self) -> BaseException:
-        try:
-            exc = self._instance()
-        except Exception:
-            exc = NodeFailed(
-                f"{self.type_name}: {self.message}" if self.message else self.type_name,
-                self.type_name,
-                self.traceback_text,
-            )
-        with contextlib.suppress(Exception):
-            exc.__cause__ = None if self.cause is None else self.cause._rebuild()
-            exc.__context__ = None if self.context is None else self.context._rebuild()
-            exc.__suppress_context__ = self.suppress_context
-            _set_notes(exc, self.notes)
-        return exc
-
-    def _instance(self) -> BaseException:
-        exc: Any
-        if self.pickled is not None:
-            exc = pickling.loads(self.pickled)
-            for name, blob in self.lost:
-                setattr(exc, name, pickling.loads(blob))
-        elif self.parts is not None:
-            children = None
-            if self.children is not None:
-                children = [child._rebuild() for child in self.children]
-            exc = _from_parts(self.parts, children)
-        else:
-            raise LookupError(self.type_name)
-        if not isinstance(exc, BaseException):
-            raise TypeError(self.type_name)
-        str(exc)
-        return exc
+def _instance(shipped: ShippedError) -> BaseException:
+    exc: Any
+    if shipped.pickled is not None:
+        exc = pickling.loads(shipped.pickled)
+        for name, blob in shipped.lost:
+            setattr(exc, name, pickling.loads(blob))
+    elif shipped.parts is not None:
+        children = None
+        if shipped.children is not None:
+            children = [_rebuild(child) for child in shipped.children]
+        exc = _from_parts(shipped.parts, children)
+    else:
+        raise LookupError(shipped.type_name)
+    if not isinstance(exc, BaseException):
+        raise TypeError(shipped.type_name)
+    str(exc)
+    return exc
 
 
 # --- taking apart --------------------------------------------------------------------------------
@@ -214,7 +181,9 @@ def _says_how(cls: type) -> bool:
     return False
 
 
-def _take_apart(exc: BaseException, dropped: list[str], *, group: bool = False) -> _Parts | None:
+def _take_apart(
+    exc: BaseException, dropped: list[str], *, group: bool = False
+) -> ErrorParts | None:
     try:
         cls = pickling.dumps(type(exc))
     except Exception:
@@ -236,7 +205,7 @@ def _take_apart(exc: BaseException, dropped: list[str], *, group: bool = False) 
             attributes.append((name, pickling.dumps(value)))
         except Exception:
             dropped.append(f"attribute {name!r} ({type(value).__qualname__})")
-    parts = _Parts(cls, pickling.dumps(args), tuple(attributes))
+    parts = ErrorParts(cls, pickling.dumps(args), tuple(attributes))
     try:
         str(_from_parts(parts, list(exc.exceptions) if group else None))  # type: ignore[attr-defined]
     except Exception:
@@ -295,7 +264,7 @@ def _users_frames(frames: TracebackType | None) -> TracebackType | None:
 # --- putting together ----------------------------------------------------------------------------
 
 
-def _from_parts(parts: _Parts, members: list[BaseException] | None) -> BaseException:
+def _from_parts(parts: ErrorParts, members: list[BaseException] | None) -> BaseException:
     cls = pickling.loads(parts.cls)
     args = tuple(pickling.loads(parts.args))
     exc: BaseException

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
-from distgraph.engine.spec import GraphProgram
+from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
 from distgraph.serde import diagnose, pickling
 

@@ -14,8 +14,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+from distgraph.contract.stream import Event, Segment
 from distgraph.errors import SerializationError
-from distgraph.streaming.envelope import Event, Segment
 
 _PROTOCOL = 5
 _NAMES_SOMETHING = pickle.STACK_GLOBAL

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.errors import InvalidTransition
 from distgraph.streaming.codec import decode_events
-from distgraph.streaming.envelope import Delivery, StreamEvent
 
 __all__ = ("Reassembler",)
 

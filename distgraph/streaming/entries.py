@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from distgraph.contract.stream import DRIVER, Delivery, Segment
 from distgraph.errors import InvalidTransition, Truncated
-from distgraph.streaming.envelope import DRIVER, Delivery, Segment
 
 SEGMENT_OVERHEAD = 256
 """Bytes that a segment counts for besides its blob, so that many tiny ones are bounded too."""

@@ -12,10 +12,20 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from distgraph.contract.stream import (
+    DRIVER,
+    Admit,
+    Blob,
+    Commit,
+    Delivery,
+    Fence,
+    Finish,
+    Op,
+    Publish,
+    Segment,
+)
 from distgraph.errors import InvalidTransition
 from distgraph.streaming.entries import SEGMENT_OVERHEAD, Entries, size_of
-from distgraph.streaming.envelope import DRIVER, Blob, Delivery, Segment
-from distgraph.streaming.ops import Admit, Commit, Fence, Finish, Op, Publish
 
 __all__ = (
     "SEGMENT_OVERHEAD",

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, Protocol, cast
 
-from distgraph._keys import INTERRUPT
+from distgraph._internal.keys import INTERRUPT
 from distgraph.constants import START
+from distgraph.contract.stream import StreamRequest
 from distgraph.types import STREAM_MODES
-from distgraph.worker.protocol import StreamRequest
 
 __all__ = ("SKIP", "StreamOptions")
 

@@ -20,9 +20,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeAlias
 
+from distgraph.contract.stream import Event, Segment
 from distgraph.errors import BrokerLost, RunCancelled, RunError
 from distgraph.streaming.codec import join_events, pack_event
-from distgraph.streaming.envelope import Event, Segment
 
 __all__ = ("AttemptStream", "Future", "Publisher", "StreamClosed")
 

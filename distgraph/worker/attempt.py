@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from distgraph._keys import RESUME
+from distgraph._internal.keys import RESUME
 from distgraph.channels.base import BaseChannel
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.retries import Levels, verdicts_on
+from distgraph.contract.spec import GraphProgram, NodeProgram, Write
+from distgraph.contract.stream import Event, Segment
 from distgraph.engine.outputs import read_value, read_values
-from distgraph.engine.retries import Levels, verdicts_on
-from distgraph.engine.spec import GraphProgram, NodeProgram, Write
 from distgraph.errors import (
     GraphBubbleUp,
     GraphDrained,
@@ -25,16 +28,15 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.interop import own, own_bubble
-from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import Event, Segment
+from distgraph.serde.exceptions import capture_error
 from distgraph.types import Command, TracePolicy
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
-from distgraph.worker.context import TaskContext, build_context, entered, questions_of
+from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
 from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
 from distgraph.worker.forward import node_manager, record
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, Lateness, RunInfo
+from distgraph.worker.questions import questions_of
 from distgraph.worker.threads import in_thread
 
 HOST = socket.gethostname()
@@ -261,7 +263,7 @@ def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
         f"on host {HOST}, process {os.getpid()}"
     )
     during = f"During task with name {request.node!r} and id {request.task_id!r}"
-    return ShippedError.capture(error, note_lines=(during, where))
+    return capture_error(error, note_lines=(during, where))
 
 
 async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from distgraph.contract.attempt import AttemptRequest, RunInfo
+from distgraph.contract.stream import CALLBACK_MODE, Event
 from distgraph.errors import RunCancelled
-from distgraph.streaming.envelope import CALLBACK_MODE, Event
 from distgraph.worker.context import wants
 from distgraph.worker.deadline import Clock
 from distgraph.worker.forward import beating_handler, forwarding_handler
 from distgraph.worker.messages import make_handler
-from distgraph.worker.protocol import AttemptRequest, RunInfo
 from distgraph.worker.tools import tool_handler
 
 

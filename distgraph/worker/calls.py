@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from distgraph._keys import RETURN
-from distgraph.engine.spec import NodeProgram, Reader, Write
+from distgraph._internal.keys import RETURN
+from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import NodeProgram, Reader, Write
 from distgraph.errors import GraphInterrupt, RunCancelled, UnsupportedError
 from distgraph.interop import own
-from distgraph.serde.exceptions import ShippedError
-from distgraph.worker.protocol import AttemptRequest, CallResult, DroppedCall, TaskCall
+from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -210,7 +212,7 @@ def _fulfil(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> No
     if error is None:
         future.set_result(result.value)
         return
-    future.set_exception(error.rebuild() if isinstance(error, ShippedError) else error)
+    future.set_exception(rebuild_error(error) if isinstance(error, ShippedError) else error)
     if isinstance(future, asyncio.Future):
         future.exception()  # a failure that nobody asks for is no news: the stream has told of it
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distgraph._keys import NS_SEP, PREVIOUS, TASK_ID
-from distgraph._loaded import loaded
-from distgraph.engine.ids import interrupt_id
-from distgraph.engine.spec import PART, Write
+from distgraph._internal.current import current
+from distgraph._internal.current import current_task as current_or_error
+from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
+from distgraph._internal.loaded import loaded
+from distgraph.contract.attempt import AttemptRequest, RunInfo
+from distgraph.contract.spec import Write
+from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import NodeError
 from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
-from distgraph.streaming.envelope import Event
-from distgraph.types import Interrupt
-from distgraph.worker.protocol import AttemptRequest, RunInfo, StreamRequest
+from distgraph.serde.exceptions import rebuild_error
+from distgraph.worker import langgraph_config, questions
 
 if TYPE_CHECKING:
     from distgraph.worker.calls import Calls
@@ -62,12 +63,16 @@ class TaskContext:
     def error(self) -> NodeError | None:
         """What an error handler is to handle."""
         failed = self.request.failed
-        return None if failed is None else NodeError(failed.node, failed.error.rebuild())
+        return None if failed is None else NodeError(failed.node, rebuild_error(failed.error))
 
     @property
     def task_ns(self) -> str:
         """Checkpoint namespace of the task."""
         return str(self.request.metadata["langgraph_checkpoint_ns"])
+
+    def interrupt(self, value: Any, schema: Any) -> Any:
+        """Return the resume value for the task's next ``interrupt()``, or raise."""
+        return questions.ask(self, value, schema)
 
     def child_namespace(self) -> tuple[str, ...]:
         """Return the namespace of the next graph that the node invokes."""
@@ -76,26 +81,21 @@ class TaskContext:
         return own if number == 0 else (*own, str(number))
 
 
-_current: ContextVar[TaskContext | None] = ContextVar("distgraph_task", default=None)
-
-
 def active_task() -> TaskContext | None:
     """Return the attempt that this code runs in, None outside of a run."""
-    return _current.get()
+    task = current.get()
+    assert task is None or isinstance(task, TaskContext)
+    return task
 
 
-def current_task(asked_by: str) -> TaskContext:
+def current_task(function: str) -> TaskContext:
     """Return the attempt that this code runs in.
 
-    Raises ``RuntimeError``, naming the function that asked, outside of a run.
+    Raises:
+        RuntimeError: The code runs outside of a run; the error names ``function``.
     """
-    task = _current.get()
-    if task is None:
-        raise RuntimeError(
-            f"{asked_by}() was called outside of a distgraph run. It works inside a node, in what "
-            "the node calls, and in threads that copied the node's context: start those with "
-            "contextvars.copy_context().run(...) or asyncio.to_thread(...), or pass the value in"
-        )
+    task = current_or_error(function)
+    assert isinstance(task, TaskContext)
     return task
 
 
@@ -131,7 +131,7 @@ def build_context(
     standing = request.standing
     previous = request.state.get(PREVIOUS)
     thread_id = run.configurable.get("thread_id")
-    around = _current.get()
+    around = active_task()
     if around is not None:  # a graph that a node invokes uses the store of the graph around it
         store = around.store
     runtime: Runtime[Any] = Runtime(
@@ -179,9 +179,7 @@ def build_context(
         children=itertools.count(*request.part),
     )
     if "langchain_core.runnables.config" in sys.modules:  # where LangGraph looks for its run
-        from distgraph.langgraphs.config import offer
-
-        offer(task)
+        langgraph_config.offer(task)
     return task
 
 
@@ -191,28 +189,10 @@ def _answers(request: AttemptRequest, ns: str) -> list[Any]:
         return []
     answers = list(request.standing.answers)
     if request.part[1] > 1:  # a part's questions are answered by id
-        ids = (part_question(request, ns, number) for number in itertools.count())
+        ids = (questions.part_question(request, ns, number) for number in itertools.count())
         known = request.standing.by_id
         answers = [known[i] for i in itertools.takewhile(known.__contains__, ids)]
     return answers
-
-
-def part_question(request: AttemptRequest, ns: str, number: int) -> str:
-    """Return the id of a part's question: each part of a node's work has questions of its own."""
-    return interrupt_id(f"{ns}{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
-
-
-def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
-    """Return the questions that an attempt ended with.
-
-    LangGraph's ``interrupt`` takes every part of a node's work for the whole: ids become its own.
-    """
-    request, answered = task.request, len(task.answers)
-    if request.part[1] == 1:
-        return tuple(interrupts)
-    shared = {interrupt_id(task.task_ns, number) for number in range(answered + 1)}
-    own = part_question(request, task.task_ns, answered)
-    return tuple(replace(i, id=own) if i.id in shared else i for i in interrupts)
 
 
 def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
@@ -223,7 +203,7 @@ def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
 @contextmanager
 def entered(task: TaskContext) -> Iterator[None]:
     """Make ``task`` the current one, for us and, where it is loaded, for LangChain."""
-    token = _current.set(task)
+    token = current.set(task)
     around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
     outer = None if around is None else around.set(task.config)
     try:
@@ -231,7 +211,7 @@ def entered(task: TaskContext) -> Iterator[None]:
     finally:
         if around is not None:
             around.reset(outer)
-        _current.reset(token)
+        current.reset(token)
 
 
 def base_config(task: TaskContext) -> Mapping[str, Any]:

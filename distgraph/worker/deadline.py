@@ -14,13 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from distgraph.worker.protocol import Lateness
+from distgraph.contract.attempt import Lateness
 from distgraph.worker.threads import daemon
 
 if TYPE_CHECKING:
-    from distgraph.streaming.envelope import Event
+    from distgraph.contract.attempt import AttemptRequest
+    from distgraph.contract.stream import Event
     from distgraph.types import TimeoutPolicy
-    from distgraph.worker.protocol import AttemptRequest
 
 T = TypeVar("T")
 

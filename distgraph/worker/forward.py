@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
+from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.stream import CALLBACK_MODE, Event
 from distgraph.errors import SerializationError
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data
-from distgraph.streaming.envelope import CALLBACK_MODE, Event
-from distgraph.worker.protocol import AttemptRequest
 
 logger = logging.getLogger("distgraph")
 
@@ -97,7 +97,7 @@ def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any
 def portable(value: Any) -> Any:
     """Return what travels in place of a value: itself, a shipped exception, or its ``repr``."""
     if isinstance(value, BaseException):
-        return ShippedError.capture(value)
+        return capture_error(value)
     try:
         dumps_data(value)
     except SerializationError:

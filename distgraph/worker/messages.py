@@ -7,20 +7,18 @@ LangChain is imported only to make a handler; everything else looks whether it i
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
-from distgraph._keys import NS_SEP, PUSH
-from distgraph._loaded import loaded
+from distgraph._internal.chat_messages import message_ids, state_values, whole_messages
+from distgraph._internal.keys import NS_SEP, PUSH
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
 
-__all__ = ("graph_namespace", "make_handler", "message_ids", "streaming_base", "whole_messages")
+__all__ = ("graph_namespace", "make_handler", "streaming_base")
 
 Emit = Callable[[tuple[str, ...], Any, dict[str, Any]], None]
 """Receives the namespace, the message or chunk, and the metadata of each token."""
@@ -55,68 +53,12 @@ def make_handler(
     return _handler_class()(emit, ns, dict(metadata), subgraphs, seen)
 
 
-def message_ids(value: Any) -> set[str]:
-    """Return the ids of the messages in a state, a state value, or a sequence of messages."""
-    base = loaded("langchain_core.messages.base", "BaseMessage")
-    if base is None:
-        return set()
-    values = _state_values(value)
-    found = _messages([value] if values is None else values, base)
-    return {message.id for message in found if message.id is not None}
-
-
-def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
-    """Return the messages among what a node returned that are to be emitted whole, in order.
-
-    Args:
-        values: State values: a message or a sequence of messages counts, anything else does not
-            (a message in dict form is not emitted either, as in LangGraph).
-        seen: Ids that were emitted or were in the input. The ids of the result are added; a
-            message without an id is given one, in place, so that the state holds the same.
-    """
-    base = loaded("langchain_core.messages.base", "BaseMessage")
-    if base is None:
-        return []
-    fresh = []
-    for message in _messages(values, base):
-        if message.id is None:
-            message.id = str(uuid4())
-        elif message.id in seen:
-            continue
-        seen.add(message.id)
-        fresh.append(message)
-    return fresh
-
-
-def _messages(values: Iterable[Any], base: type) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, base):
-            yield value
-        elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
-            yield from (item for item in value if isinstance(item, base))
-
-
-def _state_values(state: Any) -> list[Any] | None:
-    """Return the top-level values of a dict, dataclass or pydantic object, None of any other."""
-    message = loaded("langchain_core.messages.base", "BaseMessage")
-    if message is not None and isinstance(state, message):
-        return None
-    if isinstance(state, Mapping):
-        return list(state.values())
-    if dataclasses.is_dataclass(state) and not isinstance(state, type):
-        return [getattr(state, field.name) for field in dataclasses.fields(state)]
-    model = loaded("pydantic", "BaseModel") if "pydantic.main" in sys.modules else None
-    if model is not None and isinstance(state, model):
-        return [getattr(state, name) for name in type(state).model_fields]
-    return None
-
-
 def _returned(value: Any) -> Iterator[Any]:
     """Yield the state values in what a node of LangGraph's returned, those of commands too."""
     commands = isinstance(value, Sequence) and any(map(_is_command, value))
     for item in value if commands else [value]:
         update = item.update if _is_command(item) else item
-        values = _state_values(update)
+        values = state_values(update)
         yield from [update] if values is None else values
 
 

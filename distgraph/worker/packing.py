@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from distgraph.contract.attempt import AttemptRequest
 from distgraph.serde.pickling import dumps_data, loads
-from distgraph.worker.protocol import AttemptRequest
 
 LARGE = 100_000
 """Bytes from which a channel's value travels by reference: below, inline is cheaper on Ray."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distgraph.engine.ids import interrupt_id
+from distgraph._internal.ids import interrupt_id
+from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.spec import PART
 from distgraph.errors import GraphInterrupt, mark_invalid_resume
 from distgraph.types import Interrupt
-from distgraph.worker.context import TaskContext, part_question
 
-__all__ = ("ask",)
+if TYPE_CHECKING:
+    from distgraph.worker.context import TaskContext
+
+__all__ = ("ask", "part_question", "questions_of")
 
 
 def ask(task: TaskContext, value: Any, schema: Any) -> Any:
@@ -58,3 +63,21 @@ def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:
     except ValidationError as error:
         mark_invalid_resume(error)
         raise
+
+
+def part_question(request: AttemptRequest, ns: str, number: int) -> str:
+    """Return the id of a part's question: each part of a node's work has questions of its own."""
+    return interrupt_id(f"{ns}{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
+
+
+def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
+    """Return the questions that an attempt ended with.
+
+    LangGraph's ``interrupt`` takes every part of a node's work for the whole: ids become its own.
+    """
+    request, answered = task.request, len(task.answers)
+    if request.part[1] == 1:
+        return tuple(interrupts)
+    shared = {interrupt_id(task.task_ns, number) for number in range(answered + 1)}
+    own = part_question(request, task.task_ns, answered)
+    return tuple(replace(i, id=own) if i.id in shared else i for i in interrupts)

@@ -19,13 +19,14 @@ from distgraph.backends import local
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
 from distgraph.backends.timers import Timers
-from distgraph.engine.instructions import RunOptions
+from distgraph.contract.attempt import RunInfo
+from distgraph.contract.events import RunOptions
+from distgraph.contract.stream import StreamRequest
 from distgraph.errors import NodeCancelledError, NodeFailed, RunCancelled
 from distgraph.graph import END, START, StateGraph
 from distgraph.runtime import Runtime
 from distgraph.streaming.log import RunLog
 from distgraph.types import Command, RetryPolicy
-from distgraph.worker.protocol import RunInfo, StreamRequest
 
 pytestmark = pytest.mark.timeout(20)
 

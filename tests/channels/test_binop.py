@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from typing_extensions import NotRequired, Required
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels import BinaryOperatorAggregate
 from distgraph.errors import InvalidUpdateError
 from distgraph.types import Overwrite

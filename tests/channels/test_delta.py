@@ -7,7 +7,7 @@ import pytest
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from typing_extensions import NotRequired, TypedDict
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels import BinaryOperatorAggregate, DeltaChannel
 from distgraph.channels.delta import DeltaSnapshot
 from distgraph.errors import EmptyChannelError, InvalidUpdateError

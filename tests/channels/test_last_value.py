@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels import LastValue, LastValueAfterFinish
 from distgraph.errors import EmptyChannelError, InvalidUpdateError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.channels import (
     AnyValue,
     BaseChannel,

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from distgraph._keys import INTERRUPT
+from distgraph._internal.ids import NewCheckpointId
+from distgraph._internal.keys import INTERRUPT
 from distgraph.backends.coordinator import Actions, Coordinator
-from distgraph.engine.ids import NewCheckpointId
-from distgraph.engine.instructions import (
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.events import (
     AttemptEnded,
     CancelRequested,
     CancelTask,
@@ -25,10 +26,9 @@ from distgraph.engine.instructions import (
     Wake,
     Woken,
 )
+from distgraph.contract.stream import Event, Segment, StreamRequest
 from distgraph.engine.machine import Machine
-from distgraph.streaming.envelope import Event, Segment
 from distgraph.worker.attempt import run_sync
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo, StreamRequest
 
 MODES = frozenset({"values", "updates", "custom", "tasks"})
 RUN_ID = "0f5f1f1e-0000-4000-8000-000000000001"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
-from distgraph.engine.instructions import LookUp, Remember, StartTask
+from distgraph.contract.events import LookUp, Remember, StartTask
 from distgraph.graph import START, StateGraph
 from distgraph.types import CachePolicy, Send
 from tests.engine.play import Play

@@ -12,12 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
-from distgraph.engine.instructions import StartTask
-from distgraph.serde.exceptions import ShippedError
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.stream import (
+    DRIVER,
+    END_MODE,
+    Admit,
+    Commit,
+    Event,
+    Fence,
+    Finish,
+    Publish,
+    Segment,
+    StreamEvent,
+)
+from distgraph.serde.exceptions import capture_error
 from distgraph.streaming.codec import decode_events, encode_events
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment, StreamEvent
-from distgraph.streaming.log import Admit, Commit, Fence, Finish, Publish, RunLog
+from distgraph.streaming.log import RunLog
 
 from .corpus import CASES, Case, fan, nested, to_parent
 from .play import CoordinatedPlay, attempt, key_of, lost, made, options
@@ -76,7 +88,7 @@ def test_an_attempt_that_was_cancelled_before_it_was_sent_is_never_admitted() ->
     play = coordinated(fan, room=1)
     first = play.of("a")
     waiting = list(play.waiting.values())
-    actions = play.ended(lost(first, ShippedError.capture(ValueError("gone"))))
+    actions = play.ended(lost(first, capture_error(ValueError("gone"))))
     assert [(c.task_id, c.attempt) for c in actions.cancel] == [key_of(s) for s in waiting]
     assert [play.coordinator.sent(start) for start in waiting] == [(), ()]
     assert keys(play.ops, Admit) == keys(play.ops, Fence) == [key_of(first)]
@@ -86,7 +98,7 @@ def test_an_attempt_that_could_not_be_sent_leaves_nothing_in_the_log() -> None:
     play = coordinated(fan, room=0)
     start = next(iter(play.waiting.values()))
     del play.waiting[key_of(start)]
-    play.ended(lost(start, ShippedError.capture(TypeError("cannot pickle"))))
+    play.ended(lost(start, capture_error(TypeError("cannot pickle"))))
     assert play.finished is not None and play.finished.status == "error"
     assert {type(op) for op in play.ops[:-1]} == {Publish}
     assert isinstance(play.ops[-1], Finish)
@@ -106,7 +118,7 @@ def test_a_lost_attempt_is_fenced_and_never_committed() -> None:
     play = coordinated(fan)
     start = play.of("b")
     others = [key_of(play.of(name)) for name in "ac"]
-    actions = play.ended(lost(start, ShippedError.capture(ValueError("gone"))))
+    actions = play.ended(lost(start, capture_error(ValueError("gone"))))
     assert actions.ops[0] == Fence(*key_of(start))
     assert keys(actions.ops, Commit) == []
     assert keys(actions.ops, Fence) == [key_of(start), *others]
@@ -155,7 +167,7 @@ def test_only_a_cancelled_run_forces_its_end() -> None:
 def test_a_failed_run_waits_for_what_its_node_has_emitted() -> None:
     play = coordinated(fan)
     start = play.of("a")
-    error = ShippedError.capture(ValueError("no"))
+    error = capture_error(ValueError("no"))
     actions = play.ended(made(start, "error", error=error, published=7))
     assert actions.ops[0] == Commit(*key_of(start), 7, ())
     end = actions.ops[-1]
@@ -191,7 +203,7 @@ def test_where_nothing_is_streamed_only_the_end_is_told() -> None:
         if end == "cancel":
             play.cancel()
         elif end == "lose":
-            play.ended(lost(play.of("s1"), ShippedError.capture(ValueError("gone"))))
+            play.ended(lost(play.of("s1"), capture_error(ValueError("gone"))))
         while play.finished is None:
             play.end(next(iter(play.running.values())))
         assert [type(op) for op in play.ops] == [Finish]
@@ -360,7 +372,7 @@ def stream(
             for segment in segments:
                 if data.draw(st.booleans()):
                     wire.publish(segment)
-            play_actions = play.ended(lost(start, ShippedError.capture(ValueError("gone"))))
+            play_actions = play.ended(lost(start, capture_error(ValueError("gone"))))
         else:
             unsent = data.draw(st.integers(0, len(segments)))
             sent, tail = segments[: len(segments) - unsent], segments[len(segments) - unsent :]

@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 from langgraph.pregel import _checkpoint as theirs
 
-from distgraph._keys import NULL_TASK_ID
-from distgraph._missing import MISSING
+from distgraph._internal.keys import NULL_TASK_ID
+from distgraph._internal.missing import MISSING
 from distgraph.channels import BinaryOperatorAggregate, DeltaChannel
 from distgraph.channels.delta import DeltaSnapshot
+from distgraph.contract.checkpoint import History
 from distgraph.engine import deltas
-from distgraph.engine.deltas import History
 from distgraph.engine.message_ids import with_message_ids
 from distgraph.types import Overwrite
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgraph.engine.ids import derived_checkpoint_ids, interrupt_id, path_key, task_id
+from distgraph._internal.ids import derived_checkpoint_ids, interrupt_id, path_key, task_id
 
 from . import corpus
 from .corpus import CASES, fan, map_reduce, nested

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import pytest
 from typing_extensions import TypedDict
 
-from distgraph.engine.instructions import AttemptEnded, CancelTask, Emit, Finish, StartTask
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.events import AttemptEnded, CancelTask, Emit, Finish, StartTask
 from distgraph.errors import (
     EmptyInputError,
     GraphRecursionError,
@@ -18,9 +19,8 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.graph import END, START, StateGraph
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.types import Command, Interrupt, Overwrite
-from distgraph.worker.protocol import AttemptOutcome
 
 from .corpus import State, adds, bottomless, builder, fan, join, map_reduce, nested, to_parent
 from .play import Play, by_step, check_order, options
@@ -129,7 +129,7 @@ def test_the_story_survives_pickling() -> None:
     back = pickle.loads(pickle.dumps(caught.value))
     assert type(back) is InvalidTransition
     assert (str(back), back.story) == (str(caught.value), caught.value.story)
-    rebuilt = ShippedError.capture(caught.value).rebuild()
+    rebuilt = rebuild_error(capture_error(caught.value))
     assert isinstance(rebuilt, InvalidTransition) and rebuilt.story == caught.value.story
 
 
@@ -157,7 +157,7 @@ def test_an_event_of_no_known_kind_is_a_bug() -> None:
 
 def test_an_error_ends_the_run_behind_what_the_node_had_written() -> None:
     play = playing(fan())
-    error = ShippedError.capture(ValueError("no"))
+    error = capture_error(ValueError("no"))
     out = play.end_node("b", status="error", error=error, writes=(("items", ["b"]),))
     assert [type(i) for i in out] == [Emit, Emit, CancelTask, CancelTask, Finish]
     assert isinstance(out[0], Emit) and out[0].payload == {"b": {"items": ["b"]}}

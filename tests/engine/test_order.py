@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgraph.constants import START
-from distgraph.engine.instructions import AttemptEnded, CancelTask, Emit, Finish, StartTask
-from distgraph.serde.exceptions import ShippedError
+from distgraph.contract.events import AttemptEnded, CancelTask, Emit, Finish, StartTask
+from distgraph.serde.exceptions import capture_error
 
 from .corpus import CASES, ENDING, Case
 from .play import Play, attempt, by_step, check_order, made
@@ -109,7 +109,7 @@ def test_a_failure_cancels_whatever_is_at_work(case: Case, data: st.DataObject) 
         return
     victim = drawn(data)(list(play.running.values()))
     others = set(play.running) - {(victim.request.task_id, victim.request.attempt)}
-    out = play.end(victim, made(victim, "error", error=ShippedError.capture(ValueError("no"))))
+    out = play.end(victim, made(victim, "error", error=capture_error(ValueError("no"))))
     cancelled = [i for i in out if isinstance(i, CancelTask)]
     assert {(c.task_id, c.attempt) for c in cancelled} == others
     assert isinstance(out[-1], Finish) and out[-1].status == "error"

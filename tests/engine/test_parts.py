@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import TypedDict
 
 from distgraph.config import get_stream_writer
-from distgraph.engine.spec import Part, PartOptions
+from distgraph.contract.spec import Part, PartOptions
 from distgraph.graph import START, StateGraph
 
 

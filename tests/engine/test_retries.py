@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
-from distgraph.engine.instructions import CancelTask, Finish, StartTask, Wake
-from distgraph.engine.retries import delay_before, policies_of, verdicts_on
+from distgraph.contract.attempt import Lateness, Standing
+from distgraph.contract.events import CancelTask, Finish, StartTask, Wake
+from distgraph.contract.retries import delay_before, policies_of, verdicts_on
+from distgraph.contract.stream import Admit, Commit, Fence
 from distgraph.errors import NodeError, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
-from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.ops import Admit, Commit, Fence
+from distgraph.serde.exceptions import capture_error
 from distgraph.types import RetryPolicy, TimeoutPolicy
 from distgraph.worker.attempt import locate
-from distgraph.worker.protocol import Lateness, Standing
 from tests.engine.play import CoordinatedPlay, Play, check_order, lost
 
 
@@ -157,7 +157,7 @@ def test_the_death_of_a_worker_is_judged_by_the_driver_and_its_stream_is_fenced(
     play = CoordinatedPlay(one(lambda state: {"items": ["ok"]}, retry_policy=policy()))
     play.start({})
     start = play.of("n")
-    died = ShippedError.capture(WorkerDied("the process is gone"))
+    died = capture_error(WorkerDied("the process is gone"))
     actions = play.ended(lost(start, died))
     (wake,) = actions.wakes
     play._took(play.coordinator.woken(wake.key))
@@ -174,7 +174,7 @@ def test_the_death_of_a_worker_is_judged_by_the_driver_and_its_stream_is_fenced(
 def test_a_policy_may_name_the_death_of_a_worker(named: Any, again: bool) -> None:
     play = Play(one(fails(0), retry_policy=policy(retry_on=named)))
     play.start({})
-    play.end(play.of("n"), lost(play.of("n"), ShippedError.capture(WorkerDied("gone"))))
+    play.end(play.of("n"), lost(play.of("n"), capture_error(WorkerDied("gone"))))
     assert bool(play.wakes) is again
 
 

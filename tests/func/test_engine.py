@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgraph._keys import PUSH, RETURN
+from distgraph._internal.keys import PUSH, RETURN
 from distgraph.constants import END
-from distgraph.engine.instructions import (
+from distgraph.contract.calls import DroppedCall, TaskCall
+from distgraph.contract.events import (
     AttemptEnded,
     CallDropped,
     CancelTask,
@@ -22,9 +23,8 @@ from distgraph.engine.instructions import (
 )
 from distgraph.engine.machine import Machine
 from distgraph.func import entrypoint
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error
 from distgraph.types import Interrupt, RetryPolicy
-from distgraph.worker.protocol import DroppedCall, TaskCall
 from tests.engine.play import Play, made, options
 
 
@@ -128,7 +128,7 @@ def test_a_failure_is_the_callers_to_handle():
     play = begun()
     flow = play.of("workflow")
     (start,) = starts(called(play, call_of(flow, 0)))
-    error = ShippedError.capture(KeyError("x"))
+    error = capture_error(KeyError("x"))
     (result,) = returns(play.end(start, made(start, "error", error=error)))
     assert result.error is error and not play.machine.finished
     play.end(flow, ended(flow, "caught", calls=1))
@@ -187,7 +187,7 @@ def test_another_attempt_of_the_caller_finds_its_calls():
         [*called(play, call_of(first, 0, "done")), *called(play, call_of(first, 1, "running"))]
     )
     play.end(done, ok(done, "early"))
-    error = ShippedError.capture(KeyError("x"))
+    error = capture_error(KeyError("x"))
     (wake,) = play.end(first, made(first, "error", error=error, verdicts=(0,), calls=2))
     play._handle(Woken(wake.key))
     second = play.of("workflow")

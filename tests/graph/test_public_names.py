@@ -15,7 +15,7 @@ from distgraph.errors import (
     mark_invalid_resume,
 )
 from distgraph.runtime import ExecutionInfo, Runtime, ServerInfo, server_info
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.types import Interrupt
 
 LEFT_OUT = {
@@ -75,8 +75,8 @@ def test_an_invalid_answer_is_known_as_one_on_the_other_side_too() -> None:
     except ValidationError as error:
         assert not is_invalid_resume(error)
         mark_invalid_resume(error)
-        shipped = pickle.loads(pickle.dumps(ShippedError.capture(error)))
-    rebuilt = shipped.rebuild()
+        shipped = pickle.loads(pickle.dumps(capture_error(error)))
+    rebuilt = rebuild_error(shipped)
     assert isinstance(rebuilt, ValidationError)
     assert is_invalid_resume(rebuilt)
 

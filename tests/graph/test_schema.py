@@ -9,6 +9,7 @@ import pytest
 import typing_extensions
 from pydantic import BaseModel
 
+from distgraph._internal.schema_objects import annotated_keys, object_updates
 from distgraph.channels import (
     BinaryOperatorAggregate,
     EphemeralValue,
@@ -17,7 +18,7 @@ from distgraph.channels import (
     UntrackedValue,
 )
 from distgraph.graph import START, StateGraph
-from distgraph.graph.schema import annotated_keys, mapper_of, object_updates, read_schema
+from distgraph.graph.schema import mapper_of, read_schema
 from distgraph.managed import IsLastStep, RemainingSteps
 
 

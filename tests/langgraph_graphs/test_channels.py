@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 
 from distgraph import channels as own
 from distgraph import distribute
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.errors import EmptyChannelError as OwnEmpty
 from distgraph.errors import InvalidUpdateError as OwnInvalid
 from distgraph.langgraphs.channels import ForeignChannel, translate_channels

@@ -17,7 +17,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from distgraph.engine.spec import PartOptions
+from distgraph.contract.spec import PartOptions
 from distgraph.prebuilt import ToolNode, create_react_agent
 from distgraph.prebuilt.chat_agent_executor import AgentState, AgentStatePydantic
 from tests.prebuilt import tools as t

@@ -14,7 +14,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
-from distgraph._missing import MISSING
+from distgraph._internal.missing import MISSING
 from distgraph.graph import START, MessagesState, StateGraph
 from distgraph.prebuilt import InjectedState, ToolNode, ToolRuntime, create_react_agent, placed
 from distgraph.prebuilt.options import OPTIONS_KEY

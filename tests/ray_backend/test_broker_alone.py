@@ -6,10 +6,19 @@ import pytest
 
 from actors import broker as module
 from actors.broker import StreamBroker
+from distgraph.contract.stream import (
+    DRIVER,
+    END_MODE,
+    Admit,
+    Commit,
+    Event,
+    Finish,
+    Publish,
+    Segment,
+)
 from distgraph.errors import WorkerDied
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.codec import decode_events, encode_events
-from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment
-from distgraph.streaming.log import Admit, Commit, Finish, Publish
 
 RUN, CALLER = "run", "caller"
 
@@ -86,7 +95,7 @@ def test_events_that_were_lost_with_their_worker_end_the_run_and_say_so(broker, 
     assert end.mode == END_MODE
     assert end.payload["status"] == "error"
     assert end.payload["orphan"]
-    error = end.payload["error"].rebuild()
+    error = rebuild_error(end.payload["error"])
     assert isinstance(error, WorkerDied)
     assert "1 events of task t, attempt 1, were lost" in str(error)
 

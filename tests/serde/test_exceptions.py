@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from distgraph.contract.failure import ShippedError
 from distgraph.errors import NodeFailed
-from distgraph.serde.exceptions import ShippedError
+from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps, loads
 from tests.support.elsewhere import Elsewhere, main_program
 
@@ -66,11 +67,11 @@ def shipped(exc: BaseException, **options: Any) -> ShippedError:
     try:
         raise exc
     except BaseException as caught:
-        return ShippedError.capture(caught, **options)
+        return capture_error(caught, **options)
 
 
 def ship(exc: BaseException) -> BaseException:
-    return loads(dumps(shipped(exc))).rebuild()  # type: ignore[no-any-return]
+    return rebuild_error(loads(dumps(shipped(exc))))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -154,9 +155,9 @@ def test_a_class_that_is_missing_at_the_caller_becomes_node_failed(elsewhere: El
         try:
             raise module.Odd("strange") from KeyError("root")
         except Exception as exc:
-            return ShippedError.capture(exc)
+            return capture_error(exc)
 
-    back = elsewhere(there).rebuild()
+    back = rebuild_error(elsewhere(there))
     assert type(back) is NodeFailed
     assert str(back) == "only_there.Odd: strange"
     assert back.type_name == "only_there.Odd"
@@ -182,9 +183,9 @@ def test_a_script_s_own_class_comes_home_as_itself(elsewhere: Elsewhere) -> None
         try:
             return node()  # type: ignore[no-any-return]
         except Exception as exc:
-            return ShippedError.capture(exc)
+            return capture_error(exc)
 
-    back = elsewhere(there, script["node"]).rebuild()
+    back = rebuild_error(elsewhere(there, script["node"]))
     assert type(back) is script["Mine"]
     assert (str(back), back.code) == ("code 4", 4)
     back.tell()
@@ -201,7 +202,7 @@ def test_causes_and_contexts_are_rebuilt() -> None:
         except KeywordOnly:
             raise ValueError("top")  # noqa: B904
     except ValueError as exc:
-        back = loads(dumps(ShippedError.capture(exc))).rebuild()
+        back = rebuild_error(loads(dumps(capture_error(exc))))
     assert back.__cause__ is None
     assert type(back.__context__) is KeywordOnly
     assert type(back.__context__.__cause__) is KeyError
@@ -217,14 +218,14 @@ def test_a_suppressed_context_stays_suppressed() -> None:
         except KeyError:
             raise ValueError("top") from None
     except ValueError as exc:
-        back = ShippedError.capture(exc).rebuild()
+        back = rebuild_error(capture_error(exc))
     assert (back.__cause__, back.__context__, back.__suppress_context__) == (None, None, True)
 
 
 def test_a_circle_of_causes_ends() -> None:
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
-    back = ShippedError.capture(first).rebuild()
+    back = rebuild_error(capture_error(first))
     assert back.__cause__ is not None
     assert back.__cause__.__cause__ is None
 
@@ -232,7 +233,7 @@ def test_a_circle_of_causes_ends() -> None:
 def test_notes_are_the_exception_s_the_worker_s_the_caller_s_and_the_traceback() -> None:
     exc = ValueError("x")
     exc.__notes__ = ["own"]  # type: ignore[attr-defined]
-    back = shipped(exc, note_lines=("node 'n', step 1",)).rebuild(notes=("run r",))
+    back = rebuild_error(shipped(exc, note_lines=("node 'n', step 1",)), notes=("run r",))
     notes = back.__notes__  # type: ignore[attr-defined]
     assert notes[:3] == ["own", "node 'n', step 1", "run r"]
     assert notes[3].startswith("Traceback on the worker:\nTraceback (most recent call last):\n")
@@ -253,7 +254,7 @@ def test_the_remote_traceback_starts_at_the_user_s_code() -> None:
     except ValueError as exc:
         # the first frame is this test's own, as the last of the machinery is not
         exc.__traceback__ = exc.__traceback__.tb_next  # type: ignore[union-attr]
-        text = ShippedError.capture(exc).traceback_text
+        text = capture_error(exc).traceback_text
     assert "in node" in text
     assert "in call" not in text
 

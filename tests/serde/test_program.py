@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 import cloudpickle
 import pytest
 
-from distgraph.engine.spec import GraphProgram
+from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
 from distgraph.graph.state import StateGraph
 from distgraph.serde.program import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distgraph.contract.stream import DRIVER, END_MODE, Event, Segment, StreamEvent
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import DRIVER, END_MODE, Event, Segment, StreamEvent
 from distgraph.streaming.log import RunLog
 
 END_BLOB = encode_events([Event((), END_MODE, "done")])

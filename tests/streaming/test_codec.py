@@ -6,9 +6,9 @@ import types
 
 import pytest
 
+from distgraph.contract.stream import Blob, Event, Segment
 from distgraph.errors import SerializationError
 from distgraph.streaming.codec import decode_events, encode_events, join_events, pack_event
-from distgraph.streaming.envelope import Blob, Event, Segment
 
 
 def in_segment(blob: Blob, count: int) -> Segment:

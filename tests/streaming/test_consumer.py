@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from distgraph.contract.stream import DRIVER, END_MODE, Delivery, Segment, StreamEvent
 from distgraph.errors import InvalidTransition
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import DRIVER, END_MODE, Delivery, Segment, StreamEvent
 
 from .support import END_BLOB, payloads, segment
 

@@ -4,19 +4,9 @@ import pickle
 
 import pytest
 
+from distgraph.contract.stream import Admit, Commit, Event, Fence, Finish, Op, Publish
 from distgraph.errors import InvalidTransition, Truncated
-from distgraph.streaming.envelope import Event
-from distgraph.streaming.log import (
-    SEGMENT_OVERHEAD,
-    Admit,
-    Commit,
-    Fence,
-    Finish,
-    Gate,
-    Op,
-    Publish,
-    RunLog,
-)
+from distgraph.streaming.log import SEGMENT_OVERHEAD, Gate, RunLog
 
 from .support import END_BLOB, driver_segment, payloads, read_all, segment
 

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distgraph.contract.stream import (
+    DRIVER,
+    END_MODE,
+    Admit,
+    Commit,
+    Fence,
+    Finish,
+    Op,
+    Publish,
+    Segment,
+    StreamEvent,
+)
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.envelope import DRIVER, END_MODE, Segment, StreamEvent
-from distgraph.streaming.log import Admit, Commit, Fence, Finish, Op, Publish, RunLog
+from distgraph.streaming.log import RunLog
 
 from .support import END_BLOB, driver_segment, segment
 

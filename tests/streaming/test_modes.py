@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from distgraph.streaming.envelope import Event
+from distgraph.contract.stream import Event
 from distgraph.streaming.modes import SKIP, StreamOptions
 from distgraph.types import STREAM_MODES
 

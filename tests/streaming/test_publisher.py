@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from distgraph.contract.stream import Admit, Commit, Event, Finish, Segment
 from distgraph.errors import BrokerLost, RunCancelled, SerializationError
 from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.codec import decode_events
-from distgraph.streaming.envelope import Event, Segment
-from distgraph.streaming.log import Admit, Commit, Finish, RunLog
+from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import AttemptStream, Publisher, StreamClosed
 
 from .support import END_BLOB, read_all

@@ -14,9 +14,9 @@ from concurrent.futures import Future
 from types import CodeType, FrameType
 from typing import Any
 
+from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Segment
 from distgraph.streaming import publisher as publisher_module
-from distgraph.streaming.envelope import END_MODE, Event, Segment
-from distgraph.streaming.log import Admit, Commit, Finish, RunLog
+from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import Publisher
 
 from .support import END_BLOB, read_all

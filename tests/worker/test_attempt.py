@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from distgraph.config import get_config, get_stream_writer
-from distgraph.engine.instructions import StartTask
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import GraphInterrupt, NodeFailed, ParentCommand
 from distgraph.graph import END, START, StateGraph
-from distgraph.serde.exceptions import ShippedError
-from distgraph.streaming.envelope import Event
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.types import Command, Interrupt, Overwrite, Send
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.context import active_task
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest, RunInfo, StreamRequest
 from tests.engine.corpus import State, adds, nested
 from tests.engine.play import Play, Recorder, options
 
@@ -71,7 +72,7 @@ def araises(error: BaseException) -> Callable[[Any], Any]:
 
 def rebuilt(outcome: AttemptOutcome) -> BaseException:
     assert isinstance(outcome.error, ShippedError)
-    return outcome.error.rebuild()
+    return rebuild_error(outcome.error)
 
 
 # --- ok -------------------------------------------------------------------------------------------

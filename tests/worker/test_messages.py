@@ -23,9 +23,10 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel
 
+from distgraph._internal.chat_messages import message_ids, whole_messages
 from distgraph.errors import MissingExtraError
 from distgraph.worker import messages as capture
-from distgraph.worker.messages import make_handler, message_ids, whole_messages
+from distgraph.worker.messages import make_handler
 from tests.support.elsewhere import ROOT, Elsewhere
 from tests.support.models import EchoModel, FailingModel, WholeModel, tokens
 from tests.support.openai_server import OpenAIServer

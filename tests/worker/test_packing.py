@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.packing import LARGE, StatePacker, unpack_request
-from distgraph.worker.protocol import AttemptOutcome, AttemptRequest
 from tests.engine.corpus import fan
 from tests.engine.play import Play
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distgraph import errors
-
-if TYPE_CHECKING:
-    from distgraph.types import RetryPolicy
+from distgraph._internal.policies import default_retry_on
+from distgraph.types import RetryPolicy
 
 __all__ = ("Levels", "delay_before", "policies_of", "verdicts_on")
 
@@ -31,9 +30,6 @@ def policies_of(given: Any) -> tuple[RetryPolicy, ...]:
 
 
 def _policy(given: Any) -> RetryPolicy:
-    from distgraph._policies import default_retry_on
-    from distgraph.types import RetryPolicy
-
     try:
         values = {name: getattr(given, name) for name in RetryPolicy._fields}
     except AttributeError:
@@ -66,7 +62,7 @@ _MUST_BE = (
 )
 
 
-def names(policy: RetryPolicy, error: BaseException) -> bool:
+def applies(policy: RetryPolicy, error: BaseException) -> bool:
     """Whether a policy tries again after this error. Raises what its ``retry_on`` raises."""
     named: Any = policy.retry_on
     if isinstance(named, Sequence):
@@ -83,7 +79,7 @@ def verdicts_on(levels: Levels, error: BaseException) -> tuple[int | None, ...]:
     if not any(levels):
         return ()
     return tuple(
-        next((at for at, policy in enumerate(policies) if names(policy, error)), None)
+        next((at for at, policy in enumerate(policies) if applies(policy, error)), None)
         for policies in levels
     )
 

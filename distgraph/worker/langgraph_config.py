@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from distgraph._keys import NS_SEP
-from distgraph._loaded import loaded
+from distgraph._internal.keys import NS_SEP
+from distgraph._internal.loaded import loaded
+from distgraph.contract.stream import Event
 from distgraph.interop import own
-from distgraph.streaming.envelope import Event
 
 if TYPE_CHECKING:
-    from distgraph.engine.spec import Reader, Write
+    from distgraph.contract.spec import Reader, Write
     from distgraph.worker.context import TaskContext
 
 __all__ = ("SEND", "offer", "reading")

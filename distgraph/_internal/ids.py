@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable
 
-from distgraph._keys import NS_SEP
+from distgraph._internal.keys import NS_SEP
 
 NewCheckpointId = Callable[[str, int], str]
 """Namespace and step → a new checkpoint's id."""

@@ -6,18 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distgraph.engine.checkpoints import Saved
-from distgraph.engine.spec import NodeSpec, PartOptions, Write
-from distgraph.serde.exceptions import ShippedError
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
+from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.checkpoint import Saved
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import NodeSpec, PartOptions, Write
+from distgraph.contract.stream import StreamRequest
 from distgraph.types import Durability
-from distgraph.worker.protocol import (
-    AttemptOutcome,
-    AttemptRequest,
-    CallResult,
-    DroppedCall,
-    StreamRequest,
-    TaskCall,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-__all__ = ("default_cache_key", "default_retry_on")
+__all__ = ("Transient", "default_cache_key", "default_retry_on")
 
 _OWN_DOING = (
     ValueError,
@@ -26,6 +26,10 @@ _OWN_DOING = (
 """Errors that another attempt will most likely meet again."""
 
 
+class Transient(Exception):
+    """Base of errors whose cause lies outside of the node's code: another attempt may succeed."""
+
+
 def default_retry_on(error: BaseException) -> bool:
     """Whether a policy without a ``retry_on`` tries again after this error.
 
@@ -33,9 +37,7 @@ def default_retry_on(error: BaseException) -> bool:
     whatever is none of Python's errors of a program's own doing. As LangGraph has it, but for the
     worker.
     """
-    from distgraph.errors import WorkerDied
-
-    if isinstance(error, (ConnectionError, WorkerDied)):
+    if isinstance(error, (ConnectionError, Transient)):
         return True
     status = _http_status(error)
     if status is not None:

@@ -1,0 +1,5 @@
+"""What crosses between caller, driver, worker and broker: plain, picklable data.
+
+Every other package may import this one. It imports only types, errors, channels' base class and
+constants, so that engine, workers and streams agree on data without knowing each other.
+"""

@@ -1,0 +1,64 @@
+"""Calls of tasks (functional API) that the code of a running attempt makes, and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distgraph.contract.failure import ShippedError
+
+if TYPE_CHECKING:
+    from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCall:
+    """A call of a task of the functional API, made by the code of a running attempt."""
+
+    task_id: str
+    """Of the attempt that calls."""
+    attempt: int
+    seq: int
+    """Numbers the calls of that attempt, from 0."""
+    number: int
+    """Names the call among those of the caller's task, whichever of its parts makes it."""
+    name: str
+    input: tuple[tuple[Any, ...], Mapping[str, Any]]
+    """Arguments."""
+    target: Any
+    """The function: between processes, its pickle."""
+    key: str
+    """Tells functions of one name apart: a hash of the pickle."""
+    is_async: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+    retry: tuple[RetryPolicy, ...] = ()
+    timeout: TimeoutPolicy | None = None
+    cache: CachePolicy | None = None
+    identity: str = "__dynamic__"
+    """Of the function: cached results are filed under it."""
+    around: str | None = None
+    """Id of the caller's run, as callbacks are told of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedCall:
+    """A call whose future was cancelled: nobody wants its result."""
+
+    task_id: str
+    """Of the attempt that made it."""
+    attempt: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What became of a call, on its way to the attempt that made it."""
+
+    task_id: str
+    attempt: int
+    seq: int
+    value: Any = None
+    error: ShippedError | BaseException | None = None
+    interrupts: tuple[Any, ...] | None = None
+    """Questions that it put: its caller stops there as well."""

@@ -1,0 +1,140 @@
+"""The stream of a run: its events, the segments that carry them, and the operations on its log.
+
+Events travel in *segments*: consecutive events of one attempt, pickled by the publisher and
+unpickled by the consumer. Publisher, log and broker read only the header of a segment, so that a
+broker moves hundreds of thousands of events a second.
+
+The driver numbers its batches of operations from 1. The log carries operations out in that order,
+whatever the order of arrival. Events of an attempt reach the log directly from the worker;
+``Admit``, ``Commit`` and ``Fence`` give the place of these events among the operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+DRIVER = ""
+"""The task id under which the driver publishes its own events."""
+
+CALLBACK_MODE = "callbacks"
+"""The mode of calls to the caller's LangChain callbacks. No caller can ask for it as a stream."""
+
+END_MODE = "end"
+"""The mode of a run's terminal event, the last of every stream. No caller can ask for it."""
+
+
+class Event(NamedTuple):
+    """One event as its publisher emits it."""
+
+    ns: tuple[str, ...]
+    """Namespace: () at the root, one ``node:task_id`` per enclosing subgraph."""
+    mode: str
+    payload: Any
+
+
+Blob = bytes | list[Event]
+"""A segment's events: as ``streaming.codec`` writes them or, where publisher and consumer share a
+process and need no snapshot, as they are."""
+
+
+class Segment(NamedTuple):
+    """Consecutive events of one attempt."""
+
+    task_id: str
+    attempt: int
+    """From 1."""
+    step: int
+    first: int
+    """``pub_seq`` of the first event within the attempt, from 1."""
+    count: int  # type: ignore[assignment]
+    """Events in the blob, at least 1."""
+    blob: Blob
+    """``count`` events."""
+
+
+class Delivery(NamedTuple):
+    """A segment in its final place in a run's stream."""
+
+    seq: int
+    """Number of its first event within the run, from 1, gap-free."""
+    segment: Segment
+    end: bool = False
+    """Whether this is the terminal event (one event of mode ``END_MODE``): nothing follows it."""
+
+
+class StreamEvent(NamedTuple):
+    """One event in its final place: what a consumer of the raw stream sees."""
+
+    run_id: str
+    seq: int
+    ns: tuple[str, ...]
+    step: int
+    task_id: str
+    attempt: int
+    pub_seq: int
+    mode: str
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What the caller wants to see of a run: workers publish nothing else."""
+
+    modes: frozenset[str]
+    subgraphs: bool = False
+
+
+# --- operations on a run's log ------------------------------------------------------------------
+
+
+class Admit(NamedTuple):
+    """Lets an attempt's events into the stream from here on.
+
+    Behind the commits of step N, it is what keeps events of step N+1 from preceding them.
+    """
+
+    task_id: str
+    attempt: int
+    step: int
+
+
+class Publish(NamedTuple):
+    """Puts the driver's own events into the stream."""
+
+    segment: Segment
+
+
+class Commit(NamedTuple):
+    """A gate: later ops wait until exactly ``published`` events of the attempt are in the log."""
+
+    task_id: str
+    attempt: int
+    published: int
+    """Events that the attempt emitted, those of ``tail`` included."""
+    tail: tuple[Segment, ...] = ()
+    """Events that the worker had not sent when the attempt ended."""
+
+
+class Fence(NamedTuple):
+    """Cuts an attempt off: whatever of it has not arrived yet is dropped, its gate is opened.
+
+    It acts on arrival, so that it also frees ops that already wait at the attempt's ``Commit``.
+    An attempt that was interrupted (cancelled, timed out, its worker lost) is fenced, never
+    committed.
+    """
+
+    task_id: str
+    attempt: int
+
+
+class Finish(NamedTuple):
+    """Ends the stream with its terminal event."""
+
+    blob: Blob
+    """The terminal event, one of mode ``END_MODE``."""
+    force: bool = False
+    """Open all gates: what is missing then stays missing. The driver's own events stay."""
+
+
+Op = Admit | Publish | Commit | Fence | Finish
