@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from distgraph import errors
 from distgraph._internal.loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
@@ -143,3 +146,53 @@ def _langgraph_types() -> Any:
         return importlib.import_module("langgraph.types")
     except ImportError:
         return None
+
+
+# --- errors that handlers for LangGraph's errors catch too --------------------------------------
+
+_SHARED_ERRORS = (
+    "EmptyChannelError",
+    "EmptyInputError",
+    "GraphDrained",
+    "GraphRecursionError",
+    "InvalidUpdateError",
+    "NodeCancelledError",
+    "NodeTimeoutError",
+)
+
+
+@cache
+def _shared_classes() -> dict[type[BaseException], type[BaseException]]:
+    """Return, for errors that both have, a class that is caught as either."""
+    import langgraph.errors as theirs
+
+    both: dict[type[BaseException], type[BaseException]] = {}
+    for name in _SHARED_ERRORS:
+        own, foreign = getattr(errors, name), getattr(theirs, name, None)
+        if foreign is not None:
+            both[own] = type(name, (own, foreign), {"__module__": "distgraph.errors"})
+    return both
+
+
+def either(error: BaseException) -> BaseException:
+    """Return an error of ours as one that is LangGraph's too, any other as it is."""
+    cls = _shared_classes().get(type(error))
+    if cls is None:
+        return error
+    told = cls.__new__(cls, *error.args)  # its __init__ may take other arguments
+    told.args = error.args
+    told.__dict__.update(error.__dict__)
+    told.__cause__ = error.__cause__
+    return told.with_traceback(error.__traceback__)
+
+
+@contextmanager
+def caught_as_either() -> Iterator[None]:
+    """Raise an error of the engine as one that handlers for LangGraph's catch too."""
+    try:
+        yield
+    except Exception as error:
+        told = either(error)
+        if told is error:
+            raise
+        raise told from error.__cause__

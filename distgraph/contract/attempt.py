@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
-from distgraph.contract.stream import Segment, StreamRequest
+from distgraph.contract.stream import AttemptId, Segment, StreamRequest
 
 if TYPE_CHECKING:
     from distgraph.runtime import RunControl
@@ -93,6 +93,11 @@ class AttemptRequest:
     called: Called | None = None
     """Of a call: what is called. Its arguments are the ``input``."""
 
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt to run."""
+        return AttemptId(self.task_id, self.attempt)
+
 
 class Called(NamedTuple):
     """What a call runs, in place of a node of the graph."""
@@ -148,6 +153,11 @@ class AttemptOutcome:
     duration: float = 0.0
     """Seconds."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that ended."""
+        return AttemptId(self.task_id, self.attempt)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distgraph.contract.failure import ShippedError
+from distgraph.contract.stream import AttemptId
 
 if TYPE_CHECKING:
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -40,6 +41,11 @@ class TaskCall:
     around: str | None = None
     """Id of the caller's run, as callbacks are told of it."""
 
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that makes the call."""
+        return AttemptId(self.task_id, self.attempt)
+
 
 @dataclass(frozen=True, slots=True)
 class DroppedCall:
@@ -49,6 +55,11 @@ class DroppedCall:
     """Of the attempt that made it."""
     attempt: int
     seq: int
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that made the call."""
+        return AttemptId(self.task_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +73,8 @@ class CallResult:
     error: ShippedError | BaseException | None = None
     interrupts: tuple[Any, ...] | None = None
     """Questions that it put: its caller stops there as well."""
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that made the call."""
+        return AttemptId(self.task_id, self.attempt)

@@ -11,7 +11,7 @@ from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeSpec, PartOptions, Write
-from distgraph.contract.stream import StreamRequest
+from distgraph.contract.stream import AttemptId, StreamRequest
 from distgraph.types import Durability
 
 
@@ -187,6 +187,11 @@ class CancelTask:
 
     task_id: str
     attempt: int
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt to end."""
+        return AttemptId(self.task_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)

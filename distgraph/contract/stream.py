@@ -24,6 +24,14 @@ END_MODE = "end"
 """The mode of a run's terminal event, the last of every stream. No caller can ask for it."""
 
 
+class AttemptId(NamedTuple):
+    """Names one attempt of one task within a run."""
+
+    task_id: str
+    attempt: int
+    """From 1."""
+
+
 class Event(NamedTuple):
     """One event as its publisher emits it."""
 
@@ -51,6 +59,11 @@ class Segment(NamedTuple):
     """Events in the blob, at least 1."""
     blob: Blob
     """``count`` events."""
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that emitted the events."""
+        return AttemptId(self.task_id, self.attempt)
 
 
 class Delivery(NamedTuple):
@@ -98,6 +111,11 @@ class Admit(NamedTuple):
     attempt: int
     step: int
 
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt to admit."""
+        return AttemptId(self.task_id, self.attempt)
+
 
 class Publish(NamedTuple):
     """Puts the driver's own events into the stream."""
@@ -115,6 +133,11 @@ class Commit(NamedTuple):
     tail: tuple[Segment, ...] = ()
     """Events that the worker had not sent when the attempt ended."""
 
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt that ended."""
+        return AttemptId(self.task_id, self.attempt)
+
 
 class Fence(NamedTuple):
     """Cuts an attempt off: whatever of it has not arrived yet is dropped, its gate is opened.
@@ -126,6 +149,11 @@ class Fence(NamedTuple):
 
     task_id: str
     attempt: int
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """Of the attempt to cut off."""
+        return AttemptId(self.task_id, self.attempt)
 
 
 class Finish(NamedTuple):

@@ -12,7 +12,7 @@ from distgraph.graph.subgraphs import find_graph
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphProgram, GraphSpec
-    from distgraph.func.function import Decorated
+    from distgraph.worker.decorated import Decorated
 
 __all__ = ("Workflow",)
 

@@ -17,11 +17,11 @@ from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.engine.caching import cache_policy_of, identity_of
 from distgraph.func.compiled import Workflow
-from distgraph.func.function import Decorated, checked_name, is_generator, name_of
 from distgraph.func.writes import FinalWriter, WorkflowBody
-from distgraph.graph.node import INJECTED
 from distgraph.graph.spec import check_resources
 from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
+from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
+from distgraph.worker.user_functions import INJECTED
 
 __all__ = ("entrypoint",)
 

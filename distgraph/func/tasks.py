@@ -13,10 +13,10 @@ from typing_extensions import ParamSpec
 from distgraph import placement
 from distgraph.contract.retries import policies_of
 from distgraph.engine.caching import cache_policy_of, calls_of, identity_of
-from distgraph.func.function import Decorated, checked_name, is_generator, name_of
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
 from distgraph.worker.context import current_task
+from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
 
 __all__ = ("TaskFunction", "TaskFuture", "task")
 

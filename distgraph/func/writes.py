@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from distgraph._internal.keys import PREVIOUS
 from distgraph.constants import END
 from distgraph.contract.spec import Reader, Write
-from distgraph.func.function import Decorated
+from distgraph.worker.decorated import Decorated
 
 __all__ = ("FinalWriter", "WorkflowBody")
 

@@ -11,10 +11,16 @@ from distgraph._internal.keys import BRANCH_TO, TASKS
 from distgraph.constants import END, START
 from distgraph.contract.spec import Reader, Write
 from distgraph.errors import InvalidUpdateError
-from distgraph.graph.node import FunctionNode, RunnableNode, bind, is_runnable, user_function
 from distgraph.graph.schema import SchemaMapper, has_fields
 from distgraph.interop import own
 from distgraph.types import Send
+from distgraph.worker.user_functions import (
+    FunctionNode,
+    RunnableNode,
+    bind,
+    is_runnable,
+    user_function,
+)
 
 __all__ = ("Branch", "BranchWriter", "make_branch", "path_name")
 

@@ -29,11 +29,11 @@ from distgraph.contract.spec import (
     Writer,
 )
 from distgraph.graph.branch import Branch, BranchWriter
-from distgraph.graph.node import FunctionNode, RunnableNode
 from distgraph.graph.schema import SchemaMapper, mapper_of
 from distgraph.graph.subgraphs import find_graph, graph_or_action
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.types import Send
+from distgraph.worker.user_functions import FunctionNode, RunnableNode
 
 if TYPE_CHECKING:
     from distgraph.graph.state import StateGraph

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distgraph.constants import END, START
 from distgraph.errors import UnsupportedError
-from distgraph.graph.node import FunctionNode, is_runnable
+from distgraph.worker.user_functions import FunctionNode, is_runnable
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph

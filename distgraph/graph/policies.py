@@ -8,9 +8,9 @@ from typing import Any
 
 from distgraph.contract.retries import policies_of
 from distgraph.engine.caching import cache_policy_of
-from distgraph.graph.node import bind
 from distgraph.graph.spec import StateNodeSpec
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+from distgraph.worker.user_functions import bind
 
 __all__ = ("DEFAULT_HANDLER", "NodeDefaults", "handler_spec", "node_policies")
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origi
 from distgraph.backends import backend_name
 from distgraph.engine.caching import identity_of
 from distgraph.errors import UnsupportedError
-from distgraph.graph.node import FunctionNode, RunnableNode, is_runnable, user_function
 from distgraph.graph.schema import has_fields
+from distgraph.persistence import opening  # noqa: F401  tells serde how savers travel
+from distgraph.persistence.placing import check
+from distgraph.worker.user_functions import FunctionNode, RunnableNode, is_runnable, user_function
 
 if TYPE_CHECKING:
     from distgraph.graph.compiled import CompiledStateGraph
@@ -84,8 +86,6 @@ def check_resources(backend: Any, **given: Any) -> None:
     """
     if all(resource is None or isinstance(resource, bool) for resource in given.values()):
         return
-    from distgraph.persistence import check
-
     name = backend_name(backend)
     for role, resource in given.items():
         check(resource, cast("Role", role), name)

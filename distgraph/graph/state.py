@@ -24,7 +24,6 @@ from distgraph.graph.compiled import (
     StateT,
 )
 from distgraph.graph.compiling import build
-from distgraph.graph.node import FunctionNode, RunnableNode, bind
 from distgraph.graph.policies import NodeDefaults, handler_spec, node_policies
 from distgraph.graph.schema import Schema, mapper_of, read_schema
 from distgraph.graph.spec import (
@@ -40,6 +39,7 @@ from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
 from distgraph.worker.context import active_task
 from distgraph.worker.pooled import Pooled, factory_of
+from distgraph.worker.user_functions import FunctionNode, RunnableNode, bind
 
 if TYPE_CHECKING:
     from typing_extensions import Self

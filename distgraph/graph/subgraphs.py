@@ -13,7 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from distgraph._internal.keys import NS_END, NS_SEP
-from distgraph.graph.node import is_runnable
+from distgraph.worker.user_functions import is_runnable
 
 __all__ = ("find_graph", "graph_or_action", "namespace_of_names", "subgraphs")
 

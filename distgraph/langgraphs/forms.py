@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
-from distgraph.graph.node import async_only
+from distgraph.worker.user_functions import async_only
 
 __all__ = ("reaches_unwritten_hook", "runs_async")
 

@@ -11,7 +11,7 @@ from distgraph.errors import UnsupportedError
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
-from distgraph.langgraphs.either import caught_as_either
+from distgraph.interop import caught_as_either
 from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:

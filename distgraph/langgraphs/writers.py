@@ -11,9 +11,9 @@ from typing import Any
 
 from distgraph.constants import START
 from distgraph.contract.spec import Write, Writer
-from distgraph.graph.node import async_only
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.langgraphs.work import NodeWriter
+from distgraph.worker.user_functions import async_only
 
 __all__ = ("branch_channels", "own_writers", "worker_writers")
 

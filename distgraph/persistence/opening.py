@@ -14,6 +14,7 @@ from distgraph.errors import RunError
 from distgraph.persistence import faces, hosting
 from distgraph.persistence.placing import Placed, place, role_of
 from distgraph.persistence.reach import Reach
+from distgraph.serde import reducers
 from distgraph.serde.pickling import loads
 
 if TYPE_CHECKING:
@@ -209,3 +210,17 @@ def _serializer(cls: Any, pickle_fallback: bool, json: Any, msgpack: Any) -> Any
         allowed_json_modules=json,
         allowed_msgpack_modules=msgpack,
     )
+
+
+_SERIALIZER = ("langgraph.checkpoint.serde.jsonplus", "JsonPlusSerializer")
+
+
+def _reduce_rule(cls: type) -> Callable[[Any], Any] | None:
+    """Return how a saver, store, cache or LangGraph's serializer is reduced, None for others."""
+    names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
+    if names & {("langgraph", f"Base{kind}") for kind in ("CheckpointSaver", "Store", "Cache")}:
+        return reduce_resource
+    return reduce_serializer if (cls.__module__, cls.__name__) == _SERIALIZER else None
+
+
+reducers.register_rule(_reduce_rule)

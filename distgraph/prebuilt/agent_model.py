@@ -20,9 +20,9 @@ from langchain_core.runnables import (
 from langchain_core.tools import BaseTool
 
 from distgraph.errors import MissingExtraError
-from distgraph.graph.node import FunctionNode, bind
 from distgraph.prebuilt.agent_state import value_of
 from distgraph.worker.context import current_task
+from distgraph.worker.user_functions import FunctionNode, bind
 
 __all__ = ("bound_model", "chat_model", "check_history", "named_model", "prompt_runnable")
 

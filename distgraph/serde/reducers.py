@@ -81,14 +81,12 @@ _standard: dict[type, Reduce] = {}
 _found: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
 
 
-_RESOURCES = {
-    ("langgraph", "BaseCheckpointSaver"),
-    ("langgraph", "BaseStore"),
-    ("langgraph", "BaseCache"),
-}
-"""What is called where it lives: see ``distgraph.persistence``."""
+_rules: list[Callable[[type], Reduce | None]] = []
 
-_SERIALIZER = "JsonPlusSerializer"
+
+def register_rule(rule: Callable[[type], Reduce | None]) -> None:
+    """Add a rule that other packages bring: it returns how instances of a class are reduced."""
+    _rules.append(rule)
 
 
 def register_serializer(
@@ -173,14 +171,9 @@ def _library_rule(cls: type) -> Reduce | None:
         own_rule = any(isinstance(getattr(cls, how, None), FunctionType) for how in _HOW)
         return _reduce_exception if own_init and not own_rule else None
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
-    if names & _RESOURCES:
-        from distgraph.persistence import opening
-
-        return opening.reduce_resource
-    if (cls.__module__, cls.__name__) == ("langgraph.checkpoint.serde.jsonplus", _SERIALIZER):
-        from distgraph.persistence import opening
-
-        return opening.reduce_serializer
+    for rule in _rules:
+        if (reduce := rule(cls)) is not None:
+            return reduce
     if hasattr(cls, "__pydantic_fields__") and names & {
         ("langchain_core", "Runnable"),
         ("langchain_core", "Embeddings"),

@@ -30,6 +30,7 @@ from distgraph.errors import (
 from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import capture_error
 from distgraph.types import Command, TracePolicy
+from distgraph.worker import langgraph_config
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
@@ -205,6 +206,7 @@ async def _attempt(
             control=control,
             started_at=started_at,
         )
+        langgraph_config.offer(task)
         task.calls = calls
         with entered(task):
             if clock is not None:
@@ -408,6 +410,7 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
     """
     node = LocatedNode(program, program.nodes[request.node])
     task = build_context(request, run, lambda event: None, store=program.store, callbacks=[])
+    langgraph_config.offer(task)
     writes: list[Write] = []
     with entered(task):
         await _write(node, task, request.input, writes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import NodeError
 from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.worker import langgraph_config, questions
+from distgraph.worker import questions
 
 if TYPE_CHECKING:
     from distgraph.worker.calls import Calls
@@ -178,8 +177,6 @@ def build_context(
         spare=[] if standing is None else list(standing.spare),
         children=itertools.count(*request.part),
     )
-    if "langchain_core.runnables.config" in sys.modules:  # where LangGraph looks for its run
-        langgraph_config.offer(task)
     return task
 
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal.keys import NS_SEP
 from distgraph._internal.loaded import loaded
 from distgraph.contract.stream import Event
-from distgraph.interop import own
+from distgraph.interop import either, own
+from distgraph.worker import langgraph_tasks
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import Reader, Write
@@ -99,7 +100,9 @@ def _with_own_interrupts(payload: Any) -> Any:
 
 
 def offer(task: TaskContext) -> None:
-    """Add the keys to the config of ``task``."""
+    """Add the keys to the config of ``task``, where the module that LangGraph reads is loaded."""
+    if "langchain_core.runnables.config" not in sys.modules:
+        return
     configurable = task.config["configurable"]
     # push_message looks through these for the handler that streams LangGraph's messages
     task.config["callbacks"] = [*(task.config["callbacks"] or ()), *_pushed(task)]
@@ -131,9 +134,7 @@ def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
 
 
 def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
-    from distgraph.langgraphs.calls import call
-
-    return call(task, func, input, **options)
+    return langgraph_tasks.call(task, func, input, **options)
 
 
 # --- messages that a node pushes ------------------------------------------------------------------
@@ -203,8 +204,6 @@ def _node_error(task: TaskContext) -> Any:
     cls = loaded("langgraph.errors", "NodeError")
     if cls is None or told is None:
         return told
-    from distgraph.langgraphs.either import either
-
     return cls(told.node, either(told.error))
 
 

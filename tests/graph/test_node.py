@@ -12,7 +12,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from distgraph.errors import InvalidUpdateError
-from distgraph.graph.node import FunctionNode, RunnableNode, bind
+from distgraph.worker.user_functions import FunctionNode, RunnableNode, bind
 
 CONTEXT = SimpleNamespace(
     config={"tags": ["t"], "configurable": {}},

@@ -21,6 +21,45 @@ LAZY_LINES: set[tuple[str, str]] = {
 }
 """The one place where the library names the Ray backend: inside a function, when it is chosen."""
 
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("distgraph._internal",),
+    ("distgraph.constants", "distgraph.types", "distgraph.managed", "distgraph.placement"),
+    ("distgraph.errors",),
+    ("distgraph.runtime", "distgraph.config", "distgraph.interop"),
+    ("distgraph.channels",),
+    ("distgraph.contract",),
+    ("distgraph.serde",),
+    ("distgraph.streaming",),
+    ("distgraph.engine",),
+    ("distgraph.worker",),
+    ("distgraph.persistence",),
+    ("distgraph.backends",),
+    ("distgraph.callbacks", "distgraph._thread", "distgraph._invocation", "distgraph.run"),
+    ("distgraph.graph",),
+    ("distgraph.func",),
+    ("distgraph.prebuilt",),
+    ("distgraph.langgraphs",),
+    ("distgraph.agents",),
+    ("distgraph",),
+    ("actors",),
+)
+"""Packages and modules from the lowest floor to the highest. A module imports only from its own
+floor and from lower ones; imports inside functions and for type checkers count. The longest name in
+the table decides."""
+
+UPWARD: set[tuple[str, str]] = {
+    ("distgraph/backends/__init__.py", "actors.backend"),  # the default backend, when it is chosen
+    ("distgraph/backends/base.py", "distgraph.graph.compiled"),
+    ("distgraph/graph/state.py", "distgraph.langgraphs.distribute"),
+    ("distgraph/graph/state.py", "distgraph.langgraphs.tools"),
+    ("distgraph/graph/subgraphs.py", "distgraph.langgraphs.graph"),
+    ("distgraph/prebuilt/chat_agent_executor.py", "distgraph.langgraphs.tools"),
+}
+"""Imports from a higher floor that are left."""
+
+LARGEST_CIRCLE = 22
+"""Files of the largest import circle, imports inside functions and for type checkers included."""
+
 HEAVY = ("ray", "actors", "langchain_core", "langgraph", "pydantic", "numpy", "openai", "rich")
 """What ``import distgraph`` must not load."""
 
@@ -82,6 +121,66 @@ def test_the_engine_is_pure() -> None:
         if _below(module, impure)
     ]
     assert found == []
+
+
+def _own_modules() -> dict[str, Path]:
+    names = {}
+    for package in ("distgraph", "actors"):
+        for path in _modules(ROOT / package):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def _own_imports(path: Path, own: dict[str, Path]) -> set[str]:
+    """Return the project's modules that a file imports; a package only where it is meant itself."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    found &= own.keys()
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def _floor(module: str) -> int:
+    names = {name: level for level, names in enumerate(FLOORS) for name in names}
+    parts = module.split(".")
+    return next(
+        names[name] for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in names
+    )
+
+
+def test_a_module_imports_only_from_its_own_floor_and_lower_ones() -> None:
+    own = _own_modules()
+    upward = {
+        (_name(path), imported)
+        for module, path in own.items()
+        for imported in _own_imports(path, own)
+        if _floor(imported) > _floor(module)
+    }
+    assert upward <= UPWARD
+
+
+def test_no_import_circle_is_large() -> None:
+    own = _own_modules()
+    imports = {module: _own_imports(path, own) - {module} for module, path in own.items()}
+    reached: dict[str, set[str]] = {}
+    for module in own:
+        seen: set[str] = set()
+        todo = [module]
+        while todo:
+            new = imports[todo.pop()] - seen
+            seen |= new
+            todo += new
+        reached[module] = seen
+    circles = {
+        frozenset(other for other in seen if module in reached[other])
+        for module, seen in reached.items()
+        if module in seen
+    }
+    assert {circle for circle in circles if len(circle) > LARGEST_CIRCLE} == set()
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:

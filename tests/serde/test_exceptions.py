@@ -332,7 +332,7 @@ def test_what_is_shipped_needs_none_of_the_classes_on_the_way() -> None:
             return super().find_class(module, name)
 
     Reader(io.BytesIO(dumps(shipped(KeywordOnly(code=3))))).load()
-    assert modules <= {"distgraph.serde.exceptions", "copyreg", "builtins"}
+    assert modules <= {"distgraph.contract.failure", "copyreg", "builtins"}
 
 
 def test_the_caller_s_traceback_shows_the_remote_one() -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph.contract.retries import policies_of
 from distgraph.engine.caching import cache_policy_of, identity_of
-from distgraph.func.function import Decorated, name_of
 from distgraph.types import TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
+from distgraph.worker.decorated import Decorated, name_of
 
 if TYPE_CHECKING:
     from distgraph.worker.context import TaskContext

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distgraph.errors import SerializationError
-from distgraph.graph.node import INJECTED, wants_injection
+from distgraph.worker.user_functions import INJECTED, wants_injection
 
 __all__ = ("Decorated", "checked_name", "is_generator", "name_of")
 
