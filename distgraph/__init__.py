@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distgraph._internal.adapters import register as register_adapter
+
 if TYPE_CHECKING:
     from distgraph.config import get_config, get_store, get_stream_writer
     from distgraph.constants import END, START
@@ -54,6 +56,11 @@ __all__ = (
     "get_stream_writer",
     "register_serializer",
 )
+
+
+# graphs, tools and channels of LangGraph in our builder: the adapter is imported when one is met
+for _class in (("langgraph.pregel", "Pregel"), ("langgraph.prebuilt.tool_node", "ToolNode")):
+    register_adapter(*_class, "distgraph.langgraphs.adapter")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,16 +11,29 @@ from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import END_MODE, StreamEvent
 
 if TYPE_CHECKING:
-    from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.contract.spec import GraphProgram, GraphSpec
+    from distgraph.serde.program import ProgramBlob
 
 __all__ = ("END_MODE", "Backend", "RunHandle", "RunPlan", "saver_config")
+
+
+class PlannedGraph(Protocol):
+    """A compiled graph, as backends see it."""
+
+    name: str
+    spec: GraphSpec
+    program: GraphProgram
+
+    @property
+    def blob(self) -> ProgramBlob:
+        """The program as bytes, for backends that ship it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """One run, checked and complete, before anything has been started."""
 
-    graph: CompiledStateGraph[Any, Any, Any, Any]
+    graph: PlannedGraph
     input: Any
     options: RunOptions
     info: RunInfo

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from distgraph.constants import END, START
+from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.subgraphs import find_graph
@@ -37,7 +38,8 @@ class Workflow(CompiledStateGraph[Any, Any, Any, Any]):
         cache: Any = None,
     ) -> None:
         super().__init__(
-            builder=None,  # type: ignore[arg-type]
+            builder=None,
+            blueprint=Blueprint(types[2], program.context_schema, types[0], types[1]),
             spec=spec,
             program=program,
             name=spec.name,
@@ -47,17 +49,6 @@ class Workflow(CompiledStateGraph[Any, Any, Any, Any]):
             cache=cache,
         )
         self.decorated = decorated
-        self._types = types
-
-    @property
-    def InputType(self) -> Any:
-        """The type of the input."""
-        return self._types[0]
-
-    @property
-    def OutputType(self) -> Any:
-        """The type of the output."""
-        return self._types[1]
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
@@ -95,7 +86,7 @@ class Workflow(CompiledStateGraph[Any, Any, Any, Any]):
         """Return a pydantic model of the output."""
         return _model(self.OutputType, self.get_name("Output"))
 
-    def _find_inner(self) -> dict[str, CompiledStateGraph[Any, Any, Any, Any]]:
+    def _find_inner(self) -> Mapping[str, Any]:
         (name,) = self.spec.nodes
         graph = find_graph(self.decorated.func)
         return {} if graph is None else {name: graph}

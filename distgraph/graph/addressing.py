@@ -8,7 +8,7 @@ from typing import Any
 
 from distgraph._internal.config import merge_configs, task_metadata
 from distgraph._internal.keys import NS_END, NS_SEP, TASK_ID
-from distgraph.graph.subgraphs import namespace_of_names, subgraphs
+from distgraph.graph.subgraphs import namespace_of_names
 from distgraph.worker.context import active_task
 
 __all__ = ("Place", "at", "config_with_map", "locate")
@@ -64,7 +64,7 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     ns = configurable.get("checkpoint_ns") or ""
     if ns and lent is None:
         name = namespace_of_names(ns)
-        inner = next((found for _, found in subgraphs(graph, name, True)), None)
+        inner = next((g for _, g in graph.get_subgraphs(namespace=name, recurse=True)), None)
         if inner is not None:
             return at(inner, saver, given)
         if updates:

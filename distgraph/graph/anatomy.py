@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from distgraph.channels.base import BaseChannel
     from distgraph.contract.spec import GraphProgram, GraphSpec
-    from distgraph.graph.state import StateGraph
+    from distgraph.graph.blueprint import Blueprint
 
 __all__ = ("Anatomy", "GraphNode")
 
@@ -79,7 +79,7 @@ class GraphNode:
 class Anatomy:
     """The attributes of a compiled graph that show its parts."""
 
-    builder: StateGraph
+    blueprint: Blueprint
     spec: GraphSpec
     program: GraphProgram
     name: str
@@ -94,7 +94,7 @@ class Anatomy:
     @property
     def nodes(self) -> Mapping[str, GraphNode]:
         """The nodes, ``__start__`` included, by name."""
-        inner = getattr(self.builder, "nodes", {})
+        inner = self.blueprint.nodes
         return {
             name: GraphNode(
                 name,
@@ -171,12 +171,12 @@ class Anatomy:
     @property
     def InputType(self) -> Any:
         """The type of the input."""
-        return getattr(self.builder, "input_schema", Any)
+        return self.blueprint.input_schema
 
     @property
     def OutputType(self) -> Any:
         """The type of the output."""
-        return getattr(self.builder, "output_schema", Any)
+        return self.blueprint.output_schema
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """Return the graph's name, with ``suffix`` appended where one is given."""
@@ -189,13 +189,13 @@ class Anatomy:
         """Return a pydantic model of the input."""
         from distgraph.graph.jsonschema import schema_model
 
-        return schema_model(self.builder, self.builder.input_schema, self.get_name("Input"))
+        return schema_model(self.blueprint, self.blueprint.input_schema, self.get_name("Input"))
 
     def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the output."""
         from distgraph.graph.jsonschema import schema_model
 
-        return schema_model(self.builder, self.builder.output_schema, self.get_name("Output"))
+        return schema_model(self.blueprint, self.blueprint.output_schema, self.get_name("Output"))
 
     @property
     def input_schema(self) -> Any:

@@ -1,6 +1,6 @@
 """What reading and writing a thread waits for: its saver, and code of the graph's.
 
-Both are steps (``distgraph._steps``), to be followed with the saver.
+Both are steps (``distgraph._internal.steps``), to be followed with the saver.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from distgraph._internal.keys import NS_END, NS_SEP
 from distgraph.constants import END, START
 
 if TYPE_CHECKING:
-    from distgraph.graph.state import StateGraph
+    from distgraph.graph.blueprint import Blueprint
 
 __all__ = ("check_graph", "check_name")
 
@@ -37,18 +37,18 @@ def check_name(name: str, action: Any, nodes: Container[str]) -> None:
             )
 
 
-def check_graph(graph: StateGraph[Any, Any, Any, Any], stops: Sequence[str]) -> None:
+def check_graph(blueprint: Blueprint, stops: Sequence[str]) -> None:
     """Check that edges, branches and the breakpoints ``stops`` lead from and to what exists.
 
     Raises:
         ValueError: One does not, or the graph has no entry point.
     """
-    known = graph.nodes.keys()
+    known = blueprint.nodes.keys()
     edges = [
-        *graph.edges,
-        *((start, end) for starts, end in graph.waiting_edges for start in starts),
+        *blueprint.edges,
+        *((start, end) for starts, end in blueprint.waiting_edges for start in starts),
     ]
-    sources = [start for start, _ in edges] + list(graph.branches)
+    sources = [start for start, _ in edges] + list(blueprint.branches)
     for source in sources:
         if source not in known and source != START:
             raise ValueError(
@@ -58,7 +58,7 @@ def check_graph(graph: StateGraph[Any, Any, Any, Any], stops: Sequence[str]) -> 
         raise ValueError(
             "Graph must have an entrypoint: add at least one edge from START to another node"
         )
-    for source, branches in graph.branches.items():
+    for source, branches in blueprint.branches.items():
         for name, branch in branches.items():
             for end in (branch.ends or {}).values():
                 if end not in known and end != END:
@@ -66,7 +66,7 @@ def check_graph(graph: StateGraph[Any, Any, Any, Any], stops: Sequence[str]) -> 
                         f"At '{source}' node, '{name}' branch found unknown target '{end}'"
                         f"{_nearest(end, known)}"
                     )
-    targets = [end for _, end in edges] + [e for n in graph.nodes.values() for e in n.ends]
+    targets = [end for _, end in edges] + [e for n in blueprint.nodes.values() for e in n.ends]
     for target in targets:
         if target not in known and target != END:
             raise ValueError(

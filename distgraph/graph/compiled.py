@@ -12,13 +12,16 @@ from distgraph._internal.config import merge_configs
 from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.graph.anatomy import Anatomy
 from distgraph.graph.clearing import CacheMethods
-from distgraph.graph.piping import RunnableMethods, count_as_runnable
+from distgraph.graph.piping import RunnableMethods
 from distgraph.graph.states import StateMethods
+from distgraph.graph.subgraphs import NestableGraph, find_graph, graph_or_action
 from distgraph.run import RunMethods
+from distgraph.worker.user_functions import count_as_runnable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from distgraph.graph.blueprint import Blueprint
     from distgraph.graph.drawing import DrawableGraph
     from distgraph.graph.state import StateGraph
     from distgraph.serde.program import ProgramBlob
@@ -34,6 +37,7 @@ OutputT = TypeVar("OutputT", default=StateT)
 class CompiledStateGraph(
     RunMethods,
     StateMethods,
+    NestableGraph,
     Anatomy,
     CacheMethods,
     RunnableMethods,
@@ -42,7 +46,8 @@ class CompiledStateGraph(
     """A graph that can run. ``StateGraph.compile`` makes it.
 
     Attributes:
-        builder: The graph that it was compiled from.
+        builder: The graph that it was compiled from, None if there is none.
+        blueprint: Nodes, edges and schemas, as they were when it was compiled.
         spec: Topology, channels and reducers: what the driver holds.
         program: The user's functions: what the workers hold.
         backend: What runs it, or None for the default of the session.
@@ -54,7 +59,8 @@ class CompiledStateGraph(
     def __init__(
         self,
         *,
-        builder: StateGraph,
+        builder: StateGraph[Any, Any, Any, Any] | None,
+        blueprint: Blueprint,
         spec: GraphSpec,
         program: GraphProgram,
         name: str,
@@ -67,6 +73,7 @@ class CompiledStateGraph(
         state_mapper: Callable[[Any], Any] | None = None,
     ) -> None:
         self.builder = builder
+        self.blueprint = blueprint
         self.spec = spec
         self.program = program
         self.name = name
@@ -115,7 +122,10 @@ class CompiledStateGraph(
         """
         from distgraph.graph.drawing import drawable
 
-        return drawable(self, xray=xray)
+        inner = self.inner_graphs() if xray else {}
+        deeper = xray if xray is True else xray - 1
+        insides = {name: graph.get_graph(xray=deeper) for name, graph in inner.items()}
+        return drawable(self.blueprint, self.spec, insides)
 
     async def aget_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
@@ -123,17 +133,21 @@ class CompiledStateGraph(
         """Return what ``get_graph`` returns."""
         return self.get_graph(config, xray=xray)
 
+    def _find_inner(self) -> Mapping[str, Any]:
+        graphs = {name: find_graph(graph_or_action(n)) for name, n in self.blueprint.nodes.items()}
+        return {name: graph for name, graph in graphs.items() if graph is not None}
+
     def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON schema of the input. Needs pydantic."""
         from distgraph.graph.jsonschema import json_schema
 
-        return json_schema(self.builder, self.builder.input_schema, self.get_name("Input"))
+        return json_schema(self.blueprint, self.blueprint.input_schema, self.get_name("Input"))
 
     def get_output_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON schema of the output. Needs pydantic."""
         from distgraph.graph.jsonschema import json_schema
 
-        return json_schema(self.builder, self.builder.output_schema, self.get_name("Output"))
+        return json_schema(self.blueprint, self.blueprint.output_schema, self.get_name("Output"))
 
     def __repr__(self) -> str:
         nodes = ", ".join(self.spec.nodes)

@@ -1,4 +1,4 @@
-"""From a builder to a spec and a program: which channels exist, what triggers and who writes.
+"""From a blueprint to a spec and a program: which channels exist, what triggers and who writes.
 
 The names of channels equal LangGraph's.
 """
@@ -36,7 +36,7 @@ from distgraph.types import Send
 from distgraph.worker.user_functions import FunctionNode, RunnableNode
 
 if TYPE_CHECKING:
-    from distgraph.graph.state import StateGraph
+    from distgraph.graph.blueprint import Blueprint
 
 __all__ = ("build",)
 
@@ -44,7 +44,7 @@ Interrupts = tuple[str, ...] | Literal["*"]
 
 
 def build(
-    builder: StateGraph,
+    blueprint: Blueprint,
     *,
     name: str,
     store: Any,
@@ -53,35 +53,35 @@ def build(
     interrupt_after: Interrupts,
     persistence: bool | None,
 ) -> tuple[GraphSpec, GraphProgram]:
-    """Return the driver's and the workers' half of a validated builder."""
-    mappers = _Mappers(builder)
-    channels = _channels(builder)
-    joins = _joins(builder, channels)
-    nodes = {START: _start_spec(builder)}
+    """Return the driver's and the workers' half of a checked graph."""
+    mappers = _Mappers(blueprint)
+    channels = _channels(blueprint)
+    joins = _joins(blueprint, channels)
+    nodes = {START: _start_spec(blueprint)}
     children = {
         key: labelled(node.subgraph.program, node.subgraph.config.get("metadata"))
-        for key, node in builder.nodes.items()
+        for key, node in blueprint.nodes.items()
         if node.subgraph is not None
     }
-    programs = {START: _program(builder, START, joins, mappers)}
-    for key in builder.nodes:
-        nodes[key] = _node_spec(builder, key, joins, mappers, children)
-        programs[key] = _program(builder, key, joins, mappers)
+    programs = {START: _program(blueprint, START, joins, mappers)}
+    for key in blueprint.nodes:
+        nodes[key] = _node_spec(blueprint, key, joins, mappers, children)
+        programs[key] = _program(blueprint, key, joins, mappers)
     for key, node_program in programs.items():
         nodes[key] = _completed(nodes[key], node_program)
     triggers: dict[str, list[str]] = {}
     for key, node in nodes.items():
         for trigger in node.triggers:
             triggers.setdefault(trigger, []).append(key)
-    output = builder.schemas[builder.output_schema]
+    output = blueprint.schemas[blueprint.output_schema]
     spec = GraphSpec(
         name=name,
         channels=channels,
-        managed=dict(builder.managed),
+        managed=dict(blueprint.managed),
         nodes=nodes,
         input_channels=START,
         output_channels=ROOT if output.is_root else tuple(output.channels),
-        stream_channels=ROOT if tuple(builder.channels) == (ROOT,) else tuple(builder.channels),
+        stream_channels=ROOT if tuple(blueprint.channels) == (ROOT,) else tuple(blueprint.channels),
         interrupt_before=interrupt_before,
         interrupt_after=interrupt_after,
         trigger_to_nodes={k: tuple(v) for k, v in triggers.items()},
@@ -92,7 +92,7 @@ def build(
         spec=spec,
         nodes=programs,
         subgraphs=children,
-        context_schema=builder.context_schema,
+        context_schema=blueprint.context_schema,
         store=store,
         cache=cache,
     )
@@ -123,8 +123,8 @@ def labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> Graph
 class _Mappers:
     """One mapper a schema, so that a node and its branches share it."""
 
-    def __init__(self, builder: StateGraph) -> None:
-        self.schemas = builder.schemas
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.schemas = blueprint.schemas
         self.made: dict[Any, SchemaMapper | None] = {}
 
     def of(self, schema: Any) -> SchemaMapper | None:
@@ -133,18 +133,18 @@ class _Mappers:
         return self.made[schema]
 
 
-def _channels(builder: StateGraph) -> dict[str, BaseChannel]:
-    channels: dict[str, BaseChannel] = dict(builder.channels)
-    channels[START] = EphemeralValue(builder.input_schema)
+def _channels(blueprint: Blueprint) -> dict[str, BaseChannel]:
+    channels: dict[str, BaseChannel] = dict(blueprint.channels)
+    channels[START] = EphemeralValue(blueprint.input_schema)
     channels[TASKS] = Topic(Send, accumulate=False)
-    for key, node in builder.nodes.items():
+    for key, node in blueprint.nodes.items():
         channels[BRANCH_TO.format(key)] = (
             LastValueAfterFinish(Any) if node.defer else EphemeralValue(Any, guard=False)
         )
-    for starts, end in builder.waiting_edges:
+    for starts, end in blueprint.waiting_edges:
         if end == END:
             continue
-        barrier = NamedBarrierValueAfterFinish if builder.nodes[end].defer else NamedBarrierValue
+        barrier = NamedBarrierValueAfterFinish if blueprint.nodes[end].defer else NamedBarrierValue
         channels[_join_name(starts, end)] = barrier(str, starts)
     for key, channel in channels.items():
         channel.key = key
@@ -156,32 +156,32 @@ def _join_name(starts: tuple[str, ...], end: str) -> str:
 
 
 def _joins(
-    builder: StateGraph, channels: Mapping[str, Any]
+    blueprint: Blueprint, channels: Mapping[str, Any]
 ) -> dict[str, tuple[tuple[str, ...], str]]:
     """Map the channel of each join to the nodes that it waits for and the node that it starts."""
-    joins = {_join_name(*edge): edge for edge in builder.waiting_edges}
+    joins = {_join_name(*edge): edge for edge in blueprint.waiting_edges}
     return {name: edge for name, edge in joins.items() if name in channels}
 
 
-def _start_spec(builder: StateGraph) -> NodeSpec:
+def _start_spec(blueprint: Blueprint) -> NodeSpec:
     return NodeSpec(
         name=START,
         triggers=(START,),
         channels=START,
-        branch_channels=_branch_channels(builder, START),
+        branch_channels=_branch_channels(blueprint, START),
         tags=(TAG_HIDDEN,),
     )
 
 
 def _node_spec(
-    builder: StateGraph,
+    blueprint: Blueprint,
     key: str,
     joins: Mapping[str, tuple[tuple[str, ...], str]],
     mappers: _Mappers,
     children: Mapping[str, GraphProgram],
 ) -> NodeSpec:
-    node = builder.nodes[key]
-    schema = builder.schemas[node.input_schema]
+    node = blueprint.nodes[key]
+    schema = blueprint.schemas[node.input_schema]
     return NodeSpec(
         name=key,
         triggers=(
@@ -189,7 +189,7 @@ def _node_spec(
             *(name for name, (_, end) in joins.items() if end == key),
         ),
         channels=ROOT if schema.is_root else schema.keys,
-        branch_channels=_branch_channels(builder, key),
+        branch_channels=_branch_channels(blueprint, key),
         mapper=mappers.of(node.input_schema),
         metadata=node.metadata,
         is_async=node.is_async,
@@ -221,25 +221,27 @@ def split_of(
 
 
 def _program(
-    builder: StateGraph,
+    blueprint: Blueprint,
     key: str,
     joins: Mapping[str, tuple[tuple[str, ...], str]],
     mappers: _Mappers,
 ) -> NodeProgram:
-    bound = None if key == START else builder.nodes[key].bound
+    bound = None if key == START else blueprint.nodes[key].bound
     if key == START:
-        written = tuple(builder.schemas[builder.input_schema].channels)
+        written = tuple(blueprint.schemas[blueprint.input_schema].channels)
     else:
-        written = (*builder.channels, *builder.managed)
+        written = (*blueprint.channels, *blueprint.managed)
     writers: list[Writer] = [StateWriter(key, written)]
     static: list[Write] = [
-        (BRANCH_TO.format(end), None) for start, end in builder.edges if start == key and end != END
+        (BRANCH_TO.format(end), None)
+        for start, end in blueprint.edges
+        if start == key and end != END
     ]
     static += [(name, key) for name, (starts, _) in joins.items() if key in starts]
     if static:
         writers.append(EdgeWriter(tuple(static)))
-    branches = builder.branches.get(key, {})
-    writers += [_branch_writer(builder, branch, mappers) for branch in branches.values()]
+    branches = blueprint.branches.get(key, {})
+    writers += [_branch_writer(blueprint, branch, mappers) for branch in branches.values()]
     return NodeProgram(
         name=key,
         bound=bound,
@@ -249,21 +251,21 @@ def _program(
         else any(branch.path.is_async for branch in branches.values()),
         part=None if bound is None else getattr(bound.action, "distgraph_part", None),
         user_writers=bool(branches),
-        trace=None if key == START else builder.nodes[key].trace_policy,
+        trace=None if key == START else blueprint.nodes[key].trace_policy,
     )
 
 
-def _branch_schema(builder: StateGraph, branch: Branch) -> Any:
+def _branch_schema(blueprint: Blueprint, branch: Branch) -> Any:
     if branch.input_schema is not None:
         return branch.input_schema
-    if branch.source in builder.nodes:
-        return builder.nodes[branch.source].input_schema
-    return builder.state_schema
+    if branch.source in blueprint.nodes:
+        return blueprint.nodes[branch.source].input_schema
+    return blueprint.state_schema
 
 
-def _branch_writer(builder: StateGraph, branch: Branch, mappers: _Mappers) -> BranchWriter:
-    name = _branch_schema(builder, branch)
-    schema = builder.schemas[name]
+def _branch_writer(blueprint: Blueprint, branch: Branch, mappers: _Mappers) -> BranchWriter:
+    name = _branch_schema(blueprint, branch)
+    schema = blueprint.schemas[name]
     return BranchWriter(
         source=branch.source,
         name=branch.name,
@@ -275,10 +277,10 @@ def _branch_writer(builder: StateGraph, branch: Branch, mappers: _Mappers) -> Br
     )
 
 
-def _branch_channels(builder: StateGraph, key: str) -> tuple[str, ...]:
+def _branch_channels(blueprint: Blueprint, key: str) -> tuple[str, ...]:
     keys: dict[str, None] = {}
-    for branch in builder.branches.get(key, {}).values():
-        keys.update(dict.fromkeys(builder.schemas[_branch_schema(builder, branch)].keys))
+    for branch in blueprint.branches.get(key, {}).values():
+        keys.update(dict.fromkeys(blueprint.schemas[_branch_schema(blueprint, branch)].keys))
     return tuple(keys)
 
 

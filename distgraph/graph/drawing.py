@@ -11,8 +11,8 @@ from distgraph.errors import UnsupportedError
 from distgraph.worker.user_functions import FunctionNode, is_runnable
 
 if TYPE_CHECKING:
-    from distgraph.graph.compiled import CompiledStateGraph
-    from distgraph.graph.state import StateGraph
+    from distgraph.contract.spec import GraphSpec
+    from distgraph.graph.blueprint import Blueprint
 
 __all__ = ("DrawableEdge", "DrawableGraph", "DrawableNode", "drawable")
 
@@ -165,23 +165,22 @@ class DrawableGraph:
         return self.draw_ascii()
 
 
-def drawable(graph: CompiledStateGraph, *, xray: int | bool) -> DrawableGraph:
-    """Return the nodes and edges of a compiled graph, the inside of subgraphs by ``xray``."""
-    builder = graph.builder
+def drawable(
+    blueprint: Blueprint, spec: GraphSpec, insides: Mapping[str, DrawableGraph]
+) -> DrawableGraph:
+    """Return the nodes and edges of a graph. ``insides``: of subgraphs to be drawn in place."""
     drawn = DrawableGraph({START: DrawableNode(START, kind=_path(FunctionNode))})
-    for name, node in builder.nodes.items():
-        drawn.nodes[name] = DrawableNode(name, _metadata(graph, name, node), _kind(node))
+    for name, node in blueprint.nodes.items():
+        drawn.nodes[name] = DrawableNode(name, _metadata(spec, name, node), _kind(node))
     seen: set[tuple[str, str]] = set()
-    for edge in _edges(builder):
+    for edge in _edges(blueprint):
         if (edge.source, edge.target) not in seen:
             seen.add((edge.source, edge.target))
             drawn.edges.append(edge)
     if any(edge.target == END for edge in drawn.edges):
         drawn.nodes[END] = DrawableNode(END)
-    if xray:
-        deeper = xray if xray is True else xray - 1
-        for name, inner in graph.get_subgraphs():
-            _expand(drawn, name, inner.get_graph(xray=deeper))
+    for name, inside in insides.items():
+        _expand(drawn, name, inside)
     return drawn
 
 
@@ -199,15 +198,15 @@ def _path(cls: type) -> tuple[str, ...]:
     return (*cls.__module__.split("."), cls.__name__)
 
 
-def _metadata(graph: CompiledStateGraph, name: str, node: Any) -> dict[str, Any]:
+def _metadata(spec: GraphSpec, name: str, node: Any) -> dict[str, Any]:
     metadata = dict(node.metadata or {})
     if node.defer:
         metadata["defer"] = True
     stops = [
         when
         for when, names in (
-            ("before", graph.spec.interrupt_before),
-            ("after", graph.spec.interrupt_after),
+            ("before", spec.interrupt_before),
+            ("after", spec.interrupt_after),
         )
         if name in names or names == "*"
     ]
@@ -219,28 +218,28 @@ def _metadata(graph: CompiledStateGraph, name: str, node: Any) -> dict[str, Any]
     return metadata
 
 
-def _edges(builder: StateGraph) -> list[DrawableEdge]:
-    plain = [DrawableEdge(start, end) for start, end in builder.edges]
-    for starts, end in builder.waiting_edges:
+def _edges(blueprint: Blueprint) -> list[DrawableEdge]:
+    plain = [DrawableEdge(start, end) for start, end in blueprint.edges]
+    for starts, end in blueprint.waiting_edges:
         plain.extend(DrawableEdge(start, end) for start in starts)
     chosen: list[DrawableEdge] = []
-    for source, branches in builder.branches.items():
+    for source, branches in blueprint.branches.items():
         for branch in branches.values():
             # A path that declares no destinations may lead to any other node.
             ends = branch.ends
             if ends is None:
-                ends = {end: end for end in (*builder.nodes, END) if end != source}
+                ends = {end: end for end in (*blueprint.nodes, END) if end != source}
             chosen.extend(_conditional(source, end, label) for label, end in ends.items())
-    for name, node in builder.nodes.items():
+    for name, node in blueprint.nodes.items():
         targets = node.ends
         pairs = targets.items() if isinstance(targets, Mapping) else ((end, end) for end in targets)
         chosen.extend(_conditional(name, end, label) for end, label in pairs)
     drawn = [*plain, *chosen]
     outer = [edge for edge in plain if edge.target == END]
     sources = {edge.source for edge in drawn}
-    for name in (n for n, s in builder.nodes.items() if not (n in sources or s.is_error_handler)):
+    for name in (n for n, s in blueprint.nodes.items() if not (n in sources or s.is_error_handler)):
         # a deferred node waits for all paths that it does not begin
-        waiting = [n for n in _deferred(builder) if name not in _reached(drawn, n)]
+        waiting = [n for n in _deferred(blueprint) if name not in _reached(drawn, n)]
         chosen += [DrawableEdge(name, later, None, True) for later in waiting]
         outer += [] if waiting else [DrawableEdge(name, END)]
     inner = [edge for edge in plain if edge.target != END] + chosen
@@ -250,8 +249,8 @@ def _edges(builder: StateGraph) -> list[DrawableEdge]:
     return inner + sorted(outer, key=lambda e: e.source)
 
 
-def _deferred(builder: StateGraph) -> list[str]:
-    return [name for name, node in builder.nodes.items() if node.defer]
+def _deferred(blueprint: Blueprint) -> list[str]:
+    return [name for name, node in blueprint.nodes.items() if node.defer]
 
 
 def _reached(edges: list[DrawableEdge], start: str) -> set[str]:

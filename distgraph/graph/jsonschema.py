@@ -11,12 +11,12 @@ from typing_extensions import is_typeddict
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from distgraph.graph.state import StateGraph
+    from distgraph.graph.blueprint import Blueprint
 
 __all__ = ("context_json_schema", "json_schema", "schema_model")
 
 
-def json_schema(builder: StateGraph, schema: Any, title: str) -> dict[str, Any]:
+def json_schema(blueprint: Blueprint, schema: Any, title: str) -> dict[str, Any]:
     """Return the JSON schema of one of a graph's schemas.
 
     A pydantic model or TypedDict gives its own. Of a dataclass or another class, keys without a
@@ -26,17 +26,17 @@ def json_schema(builder: StateGraph, schema: Any, title: str) -> dict[str, Any]:
         MissingExtraError: pydantic is not installed.
     """
     made: dict[str, Any]
-    read = builder.schemas[schema]
+    read = blueprint.schemas[schema]
     if read.is_root or is_typeddict(schema) or hasattr(schema, "model_json_schema"):
         made = _pydantic().TypeAdapter(schema).json_schema()
         if read.is_root:
             made.setdefault("title", title)
         return made
-    made = schema_model(builder, schema, title).model_json_schema()
+    made = schema_model(blueprint, schema, title).model_json_schema()
     return made
 
 
-def schema_model(builder: StateGraph, schema: Any, title: str) -> Any:
+def schema_model(blueprint: Blueprint, schema: Any, title: str) -> Any:
     """Return a pydantic model of one of a graph's schemas: the schema itself where it is one.
 
     Raises:
@@ -45,7 +45,7 @@ def schema_model(builder: StateGraph, schema: Any, title: str) -> Any:
     pydantic = _pydantic()
     if hasattr(schema, "model_json_schema"):
         return schema
-    read = builder.schemas[schema]
+    read = blueprint.schemas[schema]
     if read.is_root:
         return root_model(schema, title)
     fields: dict[str, Any] = {

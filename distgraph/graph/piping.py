@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph._internal.loaded import loaded
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -138,13 +137,3 @@ class RunnableMethods:
     def get_prompts(self, config: Any = None) -> list[Any]:
         """Return the prompt templates of the graph, as LangChain finds them: none."""
         return []
-
-
-def count_as_runnable(cls: type) -> None:
-    """Let LangChain take objects of a class with these methods for ``Runnable``s, if it is loaded.
-
-    It asks by ``isinstance`` in what it is given to the right of ``|`` and in dicts.
-    """
-    runnable = loaded("langchain_core.runnables.base", "Runnable")
-    if runnable is not None and not issubclass(cls, runnable):
-        runnable.register(cls)

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from distgraph.graph.piping import count_as_runnable
+from distgraph.worker.user_functions import count_as_runnable
 
 __all__ = ("GraphRunnable",)
 

@@ -16,7 +16,7 @@ from distgraph.persistence.placing import check
 from distgraph.worker.user_functions import FunctionNode, RunnableNode, is_runnable, user_function
 
 if TYPE_CHECKING:
-    from distgraph.graph.compiled import CompiledStateGraph
+    from distgraph.graph.subgraphs import NestableGraph
     from distgraph.persistence.placing import Role
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
@@ -44,7 +44,7 @@ class StateNodeSpec:
     ends: tuple[str, ...] | Mapping[str, str] = ()
     """Where a ``Command`` of the node may lead; a mapping gives the labels of the drawing."""
     ray_options: Mapping[str, Any] = field(default_factory=dict)
-    subgraph: CompiledStateGraph | None = None
+    subgraph: NestableGraph | None = None
     retry_policy: tuple[RetryPolicy, ...] | None = None
     cache_policy: CachePolicy | None = None
     timeout: TimeoutPolicy | None = None

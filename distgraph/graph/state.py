@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
+from distgraph._internal.adapters import as_node
 from distgraph._internal.keys import ROOT
-from distgraph._internal.loaded import loaded
 from distgraph.backends import backend_name
-from distgraph.channels.base import BaseChannel
-from distgraph.channels.last_value import LastValue
 from distgraph.constants import END, START
-from distgraph.graph.branch import Branch, make_branch, path_name
+from distgraph.graph.blueprint import Blueprint
+from distgraph.graph.branch import make_branch, path_name
 from distgraph.graph.checking import check_graph, check_name
 from distgraph.graph.compiled import (
     CompiledStateGraph,
@@ -24,8 +22,8 @@ from distgraph.graph.compiled import (
     StateT,
 )
 from distgraph.graph.compiling import build
-from distgraph.graph.policies import NodeDefaults, handler_spec, node_policies
-from distgraph.graph.schema import Schema, mapper_of, read_schema
+from distgraph.graph.policies import handler_spec, node_policies
+from distgraph.graph.schema import mapper_of
 from distgraph.graph.spec import (
     StateNodeSpec,
     check_resources,
@@ -35,7 +33,6 @@ from distgraph.graph.spec import (
     refuse_idle_timeout,
     refuse_unsupported,
 )
-from distgraph.managed import ManagedKind
 from distgraph.placement import resolve, validate
 from distgraph.worker.context import active_task
 from distgraph.worker.pooled import Pooled, factory_of
@@ -68,15 +65,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         ValueError: A reducer that does not take two arguments, or schemas that disagree on a key.
     """
 
-    nodes: dict[str, StateNodeSpec]
-    edges: dict[tuple[str, str], None]
-    waiting_edges: dict[tuple[tuple[str, ...], str], None]
-    branches: dict[str, dict[str, Branch]]
-    channels: dict[str, BaseChannel]
-    managed: dict[str, ManagedKind]
-    schemas: dict[Any, Schema]
-    compiled: bool
-
     def __init__(
         self,
         state_schema: type[StateT],
@@ -85,48 +73,27 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         input_schema: type[InputT] | None = None,
         output_schema: type[OutputT] | None = None,
     ) -> None:
-        self.nodes = {}
-        # Dicts for ordered sets: the order of writes must not depend on hashes.
-        self.edges = {}
-        self.waiting_edges = {}
-        self.branches = {}
-        self.channels = {}
-        self.managed = {}
-        self.schemas = {}
+        self.blueprint = blueprint = Blueprint(
+            state_schema,
+            context_schema,
+            input_schema or state_schema,
+            output_schema or state_schema,
+        )
         self.compiled = False
-        self._defaults = NodeDefaults()
-        self.state_schema: Any = state_schema
-        self.context_schema: Any = context_schema
-        self.input_schema: Any = input_schema or state_schema
-        self.output_schema: Any = output_schema or state_schema
-        self._add_schema(self.state_schema)
-        self._add_schema(self.input_schema, allow_managed=False)
-        self._add_schema(self.output_schema, allow_managed=False)
-
-    def _add_schema(self, schema: Any, *, allow_managed: bool = True) -> None:
-        if schema in self.schemas:
-            return
-        read = read_schema(schema)
-        name = getattr(schema, "__name__", repr(schema))
-        if read.managed and not allow_managed:
-            raise ValueError(
-                f"Invalid managed channels detected in {name}: {', '.join(read.managed)}. "
-                "Managed channels are not permitted in Input/Output schema"
-            )
-        for key, channel in read.channels.items():
-            known = self.channels.get(key)
-            if known is None:
-                self.channels[key] = channel
-            elif known != channel and not isinstance(channel, LastValue):
-                raise ValueError(
-                    f"Channel '{key}' already exists with a different type: {name} declares "
-                    f"{_kind(channel)}, an earlier schema {_kind(known)}. Declare the reducer in "
-                    "one schema, the graph's state, and leave it out of the others"
-                )
-        for key, kind in read.managed.items():
-            if self.managed.setdefault(key, kind) != kind:
-                raise ValueError(f"Managed value '{key}' already exists with a different type")
-        self.schemas[schema] = read
+        self.state_schema: Any = blueprint.state_schema
+        self.context_schema: Any = blueprint.context_schema
+        self.input_schema: Any = blueprint.input_schema
+        self.output_schema: Any = blueprint.output_schema
+        self.nodes = blueprint.nodes
+        self.edges = blueprint.edges
+        self.waiting_edges = blueprint.waiting_edges
+        self.branches = blueprint.branches
+        self.channels = blueprint.channels
+        self.managed = blueprint.managed
+        self.schemas = blueprint.schemas
+        blueprint.add_schema(self.state_schema)
+        blueprint.add_schema(self.input_schema, allow_managed=False)
+        blueprint.add_schema(self.output_schema, allow_managed=False)
 
     def _changing(self, what: str) -> None:
         if self.compiled:
@@ -155,7 +122,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             TypeError, ValueError: A policy is invalid.
         """
         retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
-        defaults = self._defaults
+        defaults = self.blueprint.defaults
         if retry is not None:
             defaults.retry_policy = retry
         if cache is not None:
@@ -225,7 +192,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 )
             node, action = node_name(node), node
         check_name(node, action, self.nodes)
-        action = _distributed(action)
+        action = as_node(action)
         self._changing("a node")
         where = f"Node `{node}`"
         retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
@@ -250,7 +217,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if ends is None:
             ends = inferred.ends if inferred else ()
         if own_schema is not None:
-            self._add_schema(own_schema)
+            self.blueprint.add_schema(own_schema)
         schema = own_schema or self.state_schema
         handler = None
         if error_handler is not None:
@@ -326,7 +293,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             )
         branch = make_branch(source, name, path, path_map)
         if branch.input_schema is not None:
-            self._add_schema(branch.input_schema)
+            self.blueprint.add_schema(branch.input_schema)
         self.branches.setdefault(source, {})[name] = branch
         return self
 
@@ -372,7 +339,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: One does not, or the graph has no entry point.
         """
-        check_graph(self, interrupt or ())
+        check_graph(self.blueprint, interrupt or ())
         self.compiled = True
         return self
 
@@ -414,10 +381,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
         self.validate([n for names in (before, after) if names != "*" for n in names])
         name = name or "LangGraph"
-        resolved = copy.copy(self)
-        resolved.nodes = self._defaults.applied(self.nodes, self.state_schema)
+        blueprint = self.blueprint.completed()
         spec, program = build(
-            resolved,
+            blueprint,
             name=name,
             store=store,
             cache=cache,
@@ -427,6 +393,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         )
         compiled = CompiledStateGraph(
             builder=self,
+            blueprint=blueprint,
             spec=spec,
             program=program,
             name=name,
@@ -441,21 +408,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if active_task() is None and backend_name(backend) == "ray":
             compiled.blob.get()  # what cannot travel is told now, by name
         return compiled
-
-
-def _distributed(action: Any) -> Any:
-    """Return what is ours for LangGraph's: a compiled graph, a ``ToolNode``. Else what it is."""
-    tool_node = loaded("langgraph.prebuilt.tool_node", "ToolNode")
-    if tool_node is not None and isinstance(action, tool_node):
-        from distgraph.langgraphs.tools import SharedToolNode, is_tool_node
-
-        return SharedToolNode(action, {}) if is_tool_node(action) else action
-    pregel = loaded("langgraph.pregel", "Pregel")
-    if pregel is None or not isinstance(action, pregel):
-        return action
-    from distgraph.langgraphs.distribute import distribute
-
-    return distribute(action, backend="local")  # as a node it runs where its parent does
 
 
 def _bound(
@@ -474,12 +426,6 @@ def _bound(
     size = options.setdefault("concurrency", (1, None))
     pooled = Pooled(action, size[1], where)
     return bind(pooled, where), MethodType(cls.__call__, cls)
-
-
-def _kind(channel: BaseChannel) -> str:
-    reducer = getattr(channel, "operator", None)
-    name = type(channel).__name__
-    return name if reducer is None else f"{name}({getattr(reducer, '__name__', reducer)})"
 
 
 def _interrupts(names: Interrupts) -> tuple[str, ...] | Literal["*"]:

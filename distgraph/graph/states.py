@@ -8,31 +8,22 @@ forms.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from distgraph._internal.steps import Steps, afollow, follow
 from distgraph.graph.addressing import Place, locate
 from distgraph.graph.snapshots import history_of, state_at, state_of
-from distgraph.graph.subgraphs import find_graph, graph_or_action, subgraphs
 from distgraph.graph.updates import check_supersteps, update_thread
 from distgraph.types import StateSnapshot, StateUpdate
-
-if TYPE_CHECKING:
-    from distgraph.graph.compiled import CompiledStateGraph
-    from distgraph.graph.state import StateGraph
 
 __all__ = ("StateMethods",)
 
 T = TypeVar("T")
 Config = Mapping[str, Any]
-Graphs = Mapping[str, "CompiledStateGraph[Any, Any, Any, Any]"]
 
 
 class StateMethods:
     """The methods of a compiled graph that read and write its threads."""
-
-    builder: StateGraph
-    _inner: Graphs | None = None
 
     def get_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
         """Return the state of a thread: its latest, or that of the checkpoint in the config.
@@ -172,39 +163,6 @@ class StateMethods:
         """As ``bulk_update_state``, awaited."""
         place, updates = self._to_update(config, supersteps)
         return await self._afollow(place, update_thread(place, updates))
-
-    def get_subgraphs(
-        self, *, namespace: str | None = None, recurse: bool = False
-    ) -> Iterator[tuple[str, CompiledStateGraph[Any, Any, Any, Any]]]:
-        """Yield the graphs inside of this one: nodes that are graphs, or whose function names one.
-
-        Args:
-            namespace: Only the graph with this one: names of nodes, as in ``"parent|child"``.
-            recurse: Also the graphs inside of those; namespaces of several names need it.
-        """
-        return subgraphs(self, namespace, recurse)
-
-    async def aget_subgraphs(
-        self, *, namespace: str | None = None, recurse: bool = False
-    ) -> AsyncIterator[tuple[str, CompiledStateGraph[Any, Any, Any, Any]]]:
-        """As ``get_subgraphs``, for ``async for``."""
-        for item in subgraphs(self, namespace, recurse):
-            yield item
-
-    def inner_graphs(self) -> Graphs:
-        """Return the graphs inside of this one by the names of their nodes."""
-        if self._inner is None:
-            self._inner = self._find_inner()
-        return self._inner
-
-    def _find_inner(self) -> Graphs:
-        found = {}
-        builder: Any = self.builder
-        for name, node in () if builder is None else builder.nodes.items():
-            graph = find_graph(graph_or_action(node))
-            if graph is not None:
-                found[name] = graph
-        return found
 
     def _to_update(
         self, config: Config, supersteps: Sequence[Sequence[StateUpdate]]

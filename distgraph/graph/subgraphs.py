@@ -7,15 +7,20 @@ these. It is a guess on the generous side, as LangGraph's is.
 from __future__ import annotations
 
 import dis
-import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import CodeType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from distgraph._internal.adapters import adapter_of
 from distgraph._internal.keys import NS_END, NS_SEP
 from distgraph.worker.user_functions import is_runnable
 
-__all__ = ("find_graph", "graph_or_action", "namespace_of_names", "subgraphs")
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from distgraph.contract.spec import GraphProgram, GraphSpec
+
+__all__ = ("NestableGraph", "find_graph", "graph_or_action", "namespace_of_names")
 
 _PLAIN = (int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
@@ -26,28 +31,53 @@ def namespace_of_names(ns: str) -> str:
     return NS_SEP.join(parts)
 
 
-def subgraphs(
-    graph: Any, namespace: str | None = None, recurse: bool = False
-) -> Iterator[tuple[str, Any]]:
-    """Yield the graphs inside of a graph with their namespaces, which are names of nodes.
+class NestableGraph:
+    """A graph that can be a node of another graph, or be called in one."""
 
-    Args:
-        graph: A compiled graph.
-        namespace: Only the graph with this one, such as ``"parent|child"``.
-        recurse: Also the graphs inside of those.
-    """
-    for name, inner in graph.inner_graphs().items():
-        if namespace is not None and namespace != name:
-            if recurse and namespace.startswith(name + NS_SEP):
-                for below, found in subgraphs(inner, namespace[len(name) + 1 :], True):
+    spec: GraphSpec
+    program: GraphProgram
+    config: dict[str, Any]
+    checkpointer: Any
+    _inner: Mapping[str, Self] | None = None
+
+    def get_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> Iterator[tuple[str, Self]]:
+        """Yield the graphs inside of this one: nodes that are graphs, or whose function names one.
+
+        Args:
+            namespace: Only the graph with this one: names of nodes, as in ``"parent|child"``.
+            recurse: Also the graphs inside of those; namespaces of several names need it.
+        """
+        for name, inner in self.inner_graphs().items():
+            if namespace is not None and namespace != name:
+                if recurse and namespace.startswith(name + NS_SEP):
+                    rest = namespace[len(name) + 1 :]
+                    for below, found in inner.get_subgraphs(namespace=rest, recurse=True):
+                        yield f"{name}{NS_SEP}{below}", found
+                continue
+            yield name, inner
+            if namespace is not None:
+                return
+            if recurse:
+                for below, found in inner.get_subgraphs(recurse=True):
                     yield f"{name}{NS_SEP}{below}", found
-            continue
-        yield name, inner
-        if namespace is not None:
-            return
-        if recurse:
-            for below, found in subgraphs(inner, None, True):
-                yield f"{name}{NS_SEP}{below}", found
+
+    async def aget_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> AsyncIterator[tuple[str, Self]]:
+        """As ``get_subgraphs``, for ``async for``."""
+        for item in self.get_subgraphs(namespace=namespace, recurse=recurse):
+            yield item
+
+    def inner_graphs(self) -> Mapping[str, Self]:
+        """Return the graphs inside of this one by the names of their nodes."""
+        if self._inner is None:
+            self._inner = self._find_inner()
+        return self._inner
+
+    def _find_inner(self) -> Mapping[str, Any]:
+        raise NotImplementedError
 
 
 def graph_or_action(node: Any) -> Any:
@@ -57,31 +87,26 @@ def graph_or_action(node: Any) -> Any:
     return node.bound.action
 
 
-def find_graph(action: Any) -> Any:
+def find_graph(action: Any) -> NestableGraph | None:
     """Return the compiled graph that a node's action is or may call, None where there is none.
 
     One that saves nothing (``checkpointer=False``) is none.
     """
-    from distgraph.graph.compiled import CompiledStateGraph
-
     found: list[Any] = [action, *_reached(action)]
     for candidate in found:  # grows as it goes
-        if isinstance(candidate, CompiledStateGraph):
-            if candidate.checkpointer is not False:
-                return candidate
-        elif _is_langgraphs(candidate):
-            from distgraph.langgraphs.graph import as_read
-
-            if candidate.checkpointer is not False and (graph := as_read(candidate)) is not None:
+        graph = candidate if isinstance(candidate, NestableGraph) else _adapted(candidate)
+        if graph is not None:
+            if graph.checkpointer is not False:
                 return graph
         elif is_runnable(candidate):
             found.extend(_parts(candidate))
     return None
 
 
-def _is_langgraphs(value: Any) -> bool:
-    module = sys.modules.get("langgraph.pregel")
-    return module is not None and isinstance(value, module.Pregel)
+def _adapted(value: Any) -> NestableGraph | None:
+    adapter = adapter_of(value)
+    graph: NestableGraph | None = None if adapter is None else adapter.as_graph(value)
+    return graph
 
 
 def _parts(runnable: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from distgraph._internal.keys import ROOT
 from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import UnsupportedError
+from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
@@ -34,9 +35,10 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def __init__(
         self, origin: Any, *, spec: GraphSpec, program: GraphProgram, backend: Any = None
     ) -> None:
-        builder = getattr(origin, "builder", None)
+        blueprint = _blueprint(origin)
         super().__init__(
-            builder=builder,  # type: ignore[arg-type]
+            builder=getattr(origin, "builder", None),
+            blueprint=blueprint,
             spec=spec,
             program=program,
             name=spec.name,
@@ -45,8 +47,8 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             store=origin.store,
             cache=origin.cache,
             debug=bool(origin.debug),
-            output_mapper=_mapper(builder, "output_schema", spec.output_channels),
-            state_mapper=_mapper(builder, "state_schema", spec.stream_channels),
+            output_mapper=_mapper(blueprint.output_schema, spec.output_channels),
+            state_mapper=_mapper(blueprint.state_schema, spec.stream_channels),
         )
         self.origin = origin
         self.stream_mode = origin.stream_mode
@@ -144,7 +146,16 @@ def _with_config(made: DistributedGraph) -> DistributedGraph:
     return made.with_config(made.origin.config) if made.origin.config else made
 
 
-def _mapper(builder: Any, schema: str, keys: tuple[str, ...] | str) -> Any:
-    if builder is None:
-        return None
-    return mapper_of(getattr(builder, schema), (ROOT,) if isinstance(keys, str) else keys)
+def _blueprint(origin: Any) -> Blueprint:
+    """Return the schemas of a LangGraph graph; its nodes are described by itself."""
+    builder = getattr(origin, "builder", None)
+    return Blueprint(
+        getattr(builder, "state_schema", Any),
+        origin.context_schema,
+        origin.InputType,
+        getattr(builder, "output_schema", origin.OutputType),
+    )
+
+
+def _mapper(schema: Any, keys: tuple[str, ...] | str) -> Any:
+    return mapper_of(schema, (ROOT,) if isinstance(keys, str) else keys)

@@ -10,10 +10,10 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolM
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
+from distgraph._internal.adapters import as_node
 from distgraph.constants import END
 from distgraph.graph import StateGraph
 from distgraph.graph.compiled import CompiledStateGraph
-from distgraph.langgraphs.tools import SharedToolNode, is_tool_node
 from distgraph.prebuilt.agent_model import (
     bound_model,
     chat_model,
@@ -216,10 +216,11 @@ def create_react_agent(
         raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
     schema = _checked_schema(state_schema, response_format is not None)
     builtin: list[Any] = []
-    node: ToolNode | SharedToolNode
-    if is_tool_node(tools):
-        options, of_tools = _options(ray_options, list(tools.tools_by_name.values()))  # type: ignore[union-attr]
-        node = SharedToolNode(tools, of_tools)
+    node: Any
+    foreign: Any = None if isinstance(tools, (ToolNode, Sequence)) else as_node(tools)
+    if hasattr(foreign, "distgraph_split"):
+        options, of_tools = _options(ray_options, list(foreign.tools_by_name.values()))
+        node = as_node(tools, of_tools)
     elif not isinstance(tools, (ToolNode, Sequence)):
         raise TypeError(
             f"create_react_agent: `tools` must be a list of tools or a ToolNode, "

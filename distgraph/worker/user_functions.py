@@ -12,7 +12,15 @@ from distgraph._internal.loaded import loaded
 from distgraph.errors import InvalidUpdateError
 from distgraph.worker.pooled import Pooled
 
-__all__ = ("FunctionNode", "NodeContext", "RunnableNode", "bind", "is_runnable", "user_function")
+__all__ = (
+    "FunctionNode",
+    "NodeContext",
+    "RunnableNode",
+    "bind",
+    "count_as_runnable",
+    "is_runnable",
+    "user_function",
+)
 
 INJECTED = ("config", "writer", "store", "runtime", "previous", "error")
 """Parameter names that receive a part of the context."""
@@ -38,6 +46,16 @@ def is_runnable(value: Any) -> bool:
     """Return whether a value is a LangChain ``Runnable``; never imports LangChain."""
     runnable = loaded("langchain_core.runnables.base", "Runnable")
     return runnable is not None and isinstance(value, runnable)
+
+
+def count_as_runnable(cls: type) -> None:
+    """Let LangChain take objects of a class with these methods for ``Runnable``s, if it is loaded.
+
+    It asks by ``isinstance`` in what it is given to the right of ``|`` and in dicts.
+    """
+    runnable = loaded("langchain_core.runnables.base", "Runnable")
+    if runnable is not None and not issubclass(cls, runnable):
+        runnable.register(cls)
 
 
 def user_function(action: Any) -> Callable[..., Any] | None:

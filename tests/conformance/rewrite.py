@@ -26,7 +26,9 @@ All others stay upstream's: savers, stores and caches belong to the ecosystem an
 """
 
 CLASSES = {
-    "langgraph._internal._runnable.RunnableCallable": "distgraph.graph.node.FunctionNode",
+    "langgraph._internal._runnable.RunnableCallable": (
+        "distgraph.worker.user_functions.FunctionNode"
+    ),
     "langgraph.graph.state.CompiledStateGraph": "distgraph.graph.compiled.CompiledStateGraph",
 }
 """Classes that upstream's snapshots of a graph as JSON name, part by part, and ours."""

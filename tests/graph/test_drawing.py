@@ -206,3 +206,16 @@ def test_an_image_is_refused_with_the_remedy() -> None:
         agent().get_graph().draw_mermaid_png()
     with pytest.raises(UnsupportedError, match="draws no images"):
         agent().get_graph().draw_png()
+
+
+def test_the_default_error_handler_is_drawn_as_a_node() -> None:
+    b = StateGraph(State).add_node("plan", node).add_edge(START, "plan")
+    drawn = b.set_node_defaults(error_handler=node).compile().get_graph()
+    assert list(drawn.nodes) == [START, "plan", "__default_error_handler__", END]
+
+
+def test_what_is_added_after_compile_is_not_drawn() -> None:
+    b = StateGraph(State).add_node("plan", node).add_edge(START, "plan")
+    compiled = b.compile()
+    b.add_node("late", node).add_edge("plan", "late")
+    assert list(compiled.get_graph().nodes) == [START, "plan", END]

@@ -1,0 +1,40 @@
+"""LangGraph's objects as nodes and inner graphs of ours, for ``distgraph._internal.adapters``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from distgraph._internal.loaded import loaded
+
+if TYPE_CHECKING:
+    from distgraph.langgraphs.graph import DistributedGraph
+
+__all__ = ("as_graph", "as_node")
+
+
+def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return the action that a node of ours runs for a compiled graph or a ``ToolNode``.
+
+    Raises:
+        UnsupportedError: The graph asks for what cannot be honoured.
+        ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
+    """
+    pregel = loaded("langgraph.pregel", "Pregel")
+    if pregel is not None and isinstance(value, pregel):
+        from distgraph.langgraphs.distribute import distribute
+
+        return distribute(value, backend="local")  # as a node it runs where its parent does
+    from distgraph.langgraphs.tools import SharedToolNode, is_tool_node
+
+    return SharedToolNode(value, ray_options) if is_tool_node(value) else value
+
+
+def as_graph(value: Any) -> DistributedGraph | None:
+    """Return a compiled graph for reading its state, None where that is not possible."""
+    pregel = loaded("langgraph.pregel", "Pregel")
+    if pregel is None or not isinstance(value, pregel):
+        return None
+    from distgraph.langgraphs.graph import as_read
+
+    return as_read(value)
