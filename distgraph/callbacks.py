@@ -9,7 +9,7 @@ from uuid import UUID
 from distgraph._internal.loaded import loaded
 from distgraph.contract.failure import ShippedError
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.worker.forward import IGNORED_BY
+from distgraph.worker.forward import IGNORED_BY, NODE_TAG
 
 
 class CallerCallbacks:
@@ -79,8 +79,8 @@ class CallerCallbacks:
         """Show the result of a node as what it streams."""
         run_id: Any = kwargs.get("run_id")
         if name == "on_chain_start":
-            node = (kwargs.get("metadata") or {}).get("langgraph_node")
-            if node is not None and kwargs.get("name") == node:
+            # by its tag: what metadata says of the position can be written by users
+            if any(tag.startswith(NODE_TAG) for tag in kwargs.get("tags") or ()):
                 self._nodes.add(run_id)
         elif name == "on_chain_end" and run_id in self._nodes:
             for handler in self._taps:

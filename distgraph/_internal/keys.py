@@ -35,3 +35,14 @@ NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_
 
 TASK_ID = sys.intern("__pregel_task_id")
 """Key of a node's ``configurable`` that marks it as one."""
+
+POSITION = frozenset(
+    {
+        "langgraph_step",
+        "langgraph_node",
+        "langgraph_triggers",
+        "langgraph_path",
+        "langgraph_checkpoint_ns",
+    }
+)
+"""Keys of a task's metadata that say where the task is: no nested graph inherits them."""

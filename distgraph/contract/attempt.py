@@ -53,6 +53,9 @@ class AttemptRequest:
     node: str
     ns: tuple[str, ...]
     """Namespace of the graph that the node belongs to."""
+    task_ns: str
+    """Checkpoint namespace of the task: ids of its interrupts derive from it, and the namespaces of
+    graphs that its code invokes."""
     step: int
     stop: int
     """The step at which the recursion limit ends the run."""

@@ -112,6 +112,7 @@ def start_task(
         graph_path=frame.path,
         node=task.name,
         ns=frame.ns,
+        task_ns=task.ns,
         step=graph.step,
         stop=graph.stop,
         kind=kind,

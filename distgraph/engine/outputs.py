@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from distgraph._internal.keys import INTERRUPT, RETURN
+from distgraph._internal.keys import INTERRUPT, POSITION, RETURN
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.spec import Write
@@ -23,21 +23,8 @@ if TYPE_CHECKING:
 
 Keys = Sequence[str] | str
 
-_INTERNAL_METADATA = frozenset(
-    {
-        "langgraph_step",
-        "langgraph_node",
-        "langgraph_triggers",
-        "langgraph_path",
-        "langgraph_checkpoint_ns",
-        "checkpoint_ns",
-        "checkpoint_id",
-        "thread_id",
-        "run_id",
-        "graph_id",
-        "assistant_id",
-    }
-)
+_NOT_SHOWN = POSITION | {"checkpoint_id", "checkpoint_ns", "checkpoint_map", "thread_id"}
+"""Keys of a task's metadata that events of mode ``tasks`` leave out, as in LangGraph."""
 
 
 def read_value(channels: Mapping[str, BaseChannel], key: str) -> Any:
@@ -95,7 +82,7 @@ def task_payload(
 ) -> dict[str, Any]:
     """Return the ``tasks`` chunk of a task that starts."""
     payload: dict[str, Any] = {"id": task_id, "name": name, "input": value, "triggers": triggers}
-    own = {k: v for k, v in metadata.items() if k not in _INTERNAL_METADATA}
+    own = {k: v for k, v in metadata.items() if k not in _NOT_SHOWN}
     user_tags = [t for t in tags if t != TAG_HIDDEN]
     if user_tags:
         own["tags"] = user_tags

@@ -310,6 +310,6 @@ class Starting(Failing):
 
 def _inherited(task: Task) -> dict[str, Any]:
     """Return the metadata that a subgraph's tasks start from: that of the task around it."""
-    own = {key: v for key, v in task.metadata.items() if not key.startswith("langgraph_")}
+    own = {key: v for key, v in task.metadata.items() if key not in k.POSITION}
     own.setdefault("checkpoint_ns", task.ns)
     return own

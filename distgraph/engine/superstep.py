@@ -97,8 +97,12 @@ def task_metadata(
     path: tuple[Any, ...],
     ns: str,
 ) -> dict[str, Any]:
-    """Return a task's metadata: where it is, by LangGraph's names, between that of the run or task
-    around it (``base``) and what its node was given."""
+    """Return the metadata that the code and the stream of a task see.
+
+    Later ones win: the metadata of the run or of the task around (``base``), the position of the
+    task, the metadata of its node. So a node can hide the position, as in LangGraph: nothing
+    internal is read back from here.
+    """
     return {
         **base,
         "langgraph_step": step,

@@ -233,6 +233,7 @@ class _Update:
             graph_path=(),
             node=node,
             ns=(),
+            task_ns=graph.ns,
             step=self.step,
             stop=graph.stop,
             kind="writers",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.current import current
 from distgraph._internal.current import current_task as current_or_error
-from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
+from distgraph._internal.keys import NS_SEP, POSITION, PREVIOUS, TASK_ID
 from distgraph._internal.loaded import loaded
 from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.spec import Write
@@ -67,7 +67,7 @@ class TaskContext:
     @property
     def task_ns(self) -> str:
         """Checkpoint namespace of the task."""
-        return str(self.request.metadata["langgraph_checkpoint_ns"])
+        return self.request.task_ns
 
     def interrupt(self, value: Any, schema: Any) -> Any:
         """Return the resume value for the task's next ``interrupt()``, or raise."""
@@ -110,7 +110,7 @@ def build_context(
     started_at: float | None = None,
 ) -> TaskContext:
     """Return the context of an attempt. ``callbacks`` join the caller's own."""
-    checkpoint_ns = str(request.metadata["langgraph_checkpoint_ns"])
+    checkpoint_ns = request.task_ns
     ns = request.ns
     within = request.called is not None or request.failed is not None
     if within and run.stream.subgraphs:  # as LangGraph: within its caller, or what it handles
@@ -158,6 +158,7 @@ def build_context(
         "recursion_limit": run.recursion_limit,
         "configurable": {
             **run.configurable,
+            "checkpoint_id": None,
             "checkpoint_ns": checkpoint_ns,
             TASK_ID: request.task_id,
         },
@@ -214,7 +215,5 @@ def entered(task: TaskContext) -> Iterator[None]:
 def base_config(task: TaskContext) -> Mapping[str, Any]:
     """Return what a graph invoked inside ``task`` inherits of its config."""
     own = {k: v for k, v in task.config.items() if k != "callbacks"}
-    own["metadata"] = {
-        k: v for k, v in task.config["metadata"].items() if not k.startswith("langgraph_")
-    }
+    own["metadata"] = {k: v for k, v in task.config["metadata"].items() if k not in POSITION}
     return own

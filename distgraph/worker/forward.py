@@ -46,6 +46,9 @@ IGNORED_BY = {
 }
 """Events of LangChain's handlers, and the attribute by which a handler declines each."""
 
+NODE_TAG = "graph:step:"
+"""Begins a tag that LangChain's runs of nodes have, followed by the number of the superstep."""
+
 
 def forwarding_handler(emit: Callable[[Event], None]) -> Any:
     """Return a handler that emits each of its calls in mode ``CALLBACK_MODE``."""
@@ -72,7 +75,7 @@ def node_manager(
         inheritable_metadata=dict(request.metadata),
     )
     manager.handlers = list(handlers)
-    manager.tags = [*tags, f"graph:step:{request.step}"]
+    manager.tags = [*tags, f"{NODE_TAG}{request.step}"]
     manager.metadata = dict(request.metadata)
     return manager.on_chain_start({}, value, name=request.node)
 
