@@ -133,7 +133,7 @@ def test_to_json_is_plain_data() -> None:
 
     b = StateGraph(State).add_node("a", node, metadata={"k": 1}, defer=True)
     graph = b.add_conditional_edges(START, route).compile(interrupt_after="*").get_graph()
-    function = ["distgraph", "graph", "node", "FunctionNode"]
+    function = ["distgraph", "worker", "user_functions", "FunctionNode"]
     assert json.loads(json.dumps(graph.to_json())) == {
         "nodes": [
             {

@@ -90,7 +90,9 @@ def test_names_are_looked_up_in_the_installed_distgraph() -> None:
 
 def test_snapshots_name_our_classes() -> None:
     pieces = '["langgraph",\n  "_internal",\n  "_runnable",\n  "RunnableCallable"\n]'
-    assert rewrite_snapshot(pieces) == ('["distgraph",\n  "graph",\n  "node",\n  "FunctionNode"\n]')
+    assert rewrite_snapshot(pieces) == (
+        '["distgraph",\n  "worker",\n  "user_functions",\n  "FunctionNode"\n]'
+    )
     pieces = "['langgraph',\n 'graph',\n 'state',\n 'CompiledStateGraph']"
     assert rewrite_snapshot(pieces) == (
         "['distgraph',\n 'graph',\n 'compiled',\n 'CompiledStateGraph']"
