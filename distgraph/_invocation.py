@@ -23,7 +23,7 @@ from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task, base_config
 
-__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare")
+__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare", "run_namespace")
 
 Version = Literal["v1", "v2"]
 
@@ -62,11 +62,17 @@ def prepare(
     debug: bool | None = None,
     version: Version = "v1",
     want_output: bool = False,
+    message_events: bool = False,
+    ns: tuple[str, ...] | None = None,
 ) -> Invocation:
     """Check a call, and complete it by what the node around it and the graph's config say.
 
-    Takes what ``RunMethods.stream`` takes, and raises what it raises. ``want_output``: the terminal
-    event is to carry the output.
+    Takes what ``RunMethods.stream`` takes, and raises what it raises.
+
+    Args:
+        want_output: Whether the terminal event carries the output.
+        message_events: Whether mode ``messages`` shows the events of chat models.
+        ns: What ``run_namespace`` returned for this call, None to ask it.
     """
     input = own(input)
     around = active_task()
@@ -86,7 +92,7 @@ def prepare(
     if inherited is not None and parent is None:
         inherited = {**inherited, "configurable": {}}
     merged = merge_configs(inherited, graph.config, config)
-    ns = () if parent is None else parent.child_namespace()
+    ns = run_namespace(config) if ns is None else ns
     stream = StreamOptions.parse(
         stream_mode,
         default="values" if parent is not None and _is_of_a_node(config) else "updates",
@@ -97,6 +103,7 @@ def prepare(
         output_mapper=graph.state_mapper if output_keys is None else None,
         state_mapper=graph.state_mapper,
         ns=ns,
+        message_events=message_events,
     )
     request = _request(stream.request, around, parent, calls_back=bool(merged["callbacks"]))
     spec = graph.spec
@@ -142,18 +149,29 @@ def prepare(
     return Invocation(plan, backend, stream, parent, around, callbacks)
 
 
+def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the namespace of the run that a call with this config starts. Ask once for a run.
+
+    () outside of a node, and where the config names a thread of its own.
+    """
+    around = active_task()
+    return () if around is None or has_own_thread(config) else around.child_namespace()
+
+
 def _request(
     own: StreamRequest, around: TaskContext | None, parent: TaskContext | None, *, calls_back: bool
 ) -> StreamRequest:
     """Return what the run is to stream: also what the run around it looks at."""
-    modes, subgraphs = own.modes, own.subgraphs
+    modes, subgraphs, events = own.modes, own.subgraphs, own.message_events
     if around is not None and around.run.stream.subgraphs:
         outer = around.run.stream.modes
+        if "messages" not in own.modes:
+            events = around.run.stream.message_events
         modes |= outer if parent is not None else outer & BY_CALLBACK
         subgraphs = True
     if calls_back or (around is not None and CALLBACK_MODE in around.run.stream.modes):
         modes |= {CALLBACK_MODE}
-    return StreamRequest(modes, subgraphs)
+    return StreamRequest(modes, subgraphs, events)
 
 
 def _run_id(given: Any) -> uuid.UUID:

@@ -7,7 +7,6 @@ from typing import Any
 
 from distgraph.errors import MissingExtraError
 from distgraph.graph.compiled import CompiledStateGraph
-from distgraph.graph.spec import refuse_unsupported
 from distgraph.langgraphs.distribute import distribute
 
 __all__ = ("create_agent",)
@@ -23,9 +22,10 @@ def create_agent(
 
     Takes what ``langchain.agents.create_agent`` takes (``model``, ``tools``, ``system_prompt``,
     ``middleware``, ``response_format``, ``state_schema``, ``context_schema``, ``checkpointer``,
-    ``store``, ``cache``, ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``), which
-    builds it. Its nodes are ``model``, ``tools`` and ``<middleware>.before_agent`` …
-    ``after_agent``; each runs as a task of its own, and so does each tool call.
+    ``store``, ``cache``, ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``,
+    ``transformers``), which builds it. Its nodes are ``model``, ``tools`` and
+    ``<middleware>.before_agent`` … ``after_agent``; each runs as a task of its own, and so does
+    each tool call.
 
     Args:
         args, kwargs: As for LangChain's.
@@ -33,12 +33,11 @@ def create_agent(
         ray_options: Where nodes and tools run, by name: see ``distribute``.
 
     Raises:
-        UnsupportedError: An option that this version cannot honour.
+        UnsupportedError: The graph asks for what ``distribute`` cannot honour.
         ValueError: ``ray_options`` are invalid, or name what is not there.
         MissingExtraError: LangChain is not installed.
         SerializationError: The model, a tool or a middleware cannot travel to a worker.
     """
-    refuse_unsupported("create_agent", transformers=kwargs.pop("transformers", None) or None)
     try:
         from langchain.agents import create_agent as build
     except ImportError as error:

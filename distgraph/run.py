@@ -13,6 +13,7 @@ from concurrent.futures import wait
 from functools import partial
 from typing import Any, Literal
 
+from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
@@ -260,10 +261,14 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
     around = call.around
     if around is not None and (call.parent is not None or event.mode in BY_CALLBACK):
         wanted = around.run.stream
-        if event.mode in wanted.modes and (wanted.subgraphs or event.mode == CALLBACK_MODE):
+        own_form = event.mode == "messages" and (
+            call.stream.message_events != wanted.message_events and "messages" in call.stream.modes
+        )
+        shown = wanted.subgraphs or event.mode == CALLBACK_MODE
+        if event.mode in wanted.modes and shown and not own_form:
             around.emit(Event(event.ns, event.mode, event.payload))
-            if event.mode == "messages":
-                around.streamed.add(event.payload[0].id)
+            if event.mode == "messages" and (seen := message_id(event.payload[0])) is not None:
+                around.streamed.add(seen)
     if event.mode in ("tasks", "debug"):
         event = event._replace(payload=_with_exceptions(event.payload))
     return call.stream.project(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from distgraph._internal.current import current_task
 from distgraph._internal.ids import interrupt_id
-from distgraph._internal.keys import ROOT
+from distgraph._internal.keys import INTERRUPT, ROOT
 from distgraph._internal.policies import default_cache_key, default_retry_on
 from distgraph._internal.schema_objects import object_updates
 
@@ -66,6 +67,7 @@ A node parameter named ``writer`` receives it.
 """
 
 N = TypeVar("N", bound=Hashable)
+OutputT = TypeVar("OutputT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,11 +333,41 @@ class StateSnapshot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GraphOutput:
-    """What ``invoke(..., version="v2")`` returns."""
+class GraphOutput(Generic[OutputT]):
+    """What ``invoke(..., version="v2")`` returns.
 
-    value: Any
+    Access by key, as to the output of version "v1", is deprecated, as in LangGraph.
+    """
+
+    value: OutputT
     interrupts: tuple[Interrupt, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        _warn_of_key_access()
+        if key == INTERRUPT:
+            return self.interrupts
+        if isinstance(self.value, dict):
+            return self.value[key]
+        try:
+            return getattr(self.value, key)
+        except AttributeError:
+            raise KeyError(key) from None
+
+    def __contains__(self, key: object) -> bool:
+        _warn_of_key_access()
+        if key == INTERRUPT:
+            return bool(self.interrupts)
+        if isinstance(self.value, dict):
+            return key in self.value
+        return isinstance(key, str) and hasattr(self.value, key)
+
+
+def _warn_of_key_access() -> None:
+    warnings.warn(
+        "access to a GraphOutput by key is deprecated: use .value and .interrupts",
+        DeprecationWarning,
+        stacklevel=3,
+    )
 
 
 def interrupt(value: Any, *, response_schema: Any = None) -> Any:

@@ -13,7 +13,15 @@ from uuid import uuid4
 
 from distgraph._internal.loaded import loaded
 
-__all__ = ("message_ids", "state_values", "whole_messages")
+__all__ = ("message_id", "message_ids", "state_values", "whole_messages")
+
+
+def message_id(shown: Any) -> str | None:
+    """Return the id of the message that an event of mode ``messages`` shows, None without one."""
+    if isinstance(shown, Mapping):  # an event of a chat model: the first one names the message
+        return shown.get("message_id")
+    found: str | None = shown.id
+    return found
 
 
 def message_ids(value: Any) -> set[str]:

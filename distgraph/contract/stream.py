@@ -96,6 +96,9 @@ class StreamRequest:
 
     modes: frozenset[str]
     subgraphs: bool = False
+    message_events: bool = False
+    """Whether mode ``messages`` shows events of chat models (``message-start``, …) in place of
+    message chunks."""
 
 
 # --- operations on a run's log ------------------------------------------------------------------

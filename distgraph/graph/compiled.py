@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from distgraph._internal.config import merge_configs
 from distgraph.contract.spec import GraphProgram, GraphSpec
+from distgraph.event_streams import Transformers
 from distgraph.graph.anatomy import Anatomy
 from distgraph.graph.clearing import CacheMethods
 from distgraph.graph.piping import RunnableMethods
@@ -53,6 +54,7 @@ class CompiledStateGraph(
         backend: What runs it, or None for the default of the session.
         output_mapper: Coerces a whole output to the output schema's class (``version="v2"``).
         state_mapper: The same for the whole state.
+        stream_transformers: What ``stream_events(version="v3")`` makes its projections by.
         config: Defaults that ``with_config`` has set.
     """
 
@@ -71,6 +73,7 @@ class CompiledStateGraph(
         debug: bool = False,
         output_mapper: Callable[[Any], Any] | None = None,
         state_mapper: Callable[[Any], Any] | None = None,
+        stream_transformers: Transformers = (),
     ) -> None:
         self.builder = builder
         self.blueprint = blueprint
@@ -84,6 +87,7 @@ class CompiledStateGraph(
         self.debug = debug
         self.output_mapper = output_mapper
         self.state_mapper = state_mapper
+        self.stream_transformers = tuple(stream_transformers)
         self.config: dict[str, Any] = {}
         self._blob: ProgramBlob | None = None
         count_as_runnable(type(self))

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import MissingExtraError
+from distgraph.event_streams import Transformers, event_arun, event_run
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
+    from langgraph.stream import AsyncGraphRunStream, GraphRunStream
 
 __all__ = ("RunnableMethods",)
 
@@ -107,23 +109,69 @@ class RunnableMethods:
         """As ``batch_as_completed``, for ``async for``."""
         return self.as_runnable().abatch_as_completed(inputs, config, **options)
 
+    def stream_events(
+        self,
+        input: Any,
+        config: Any = None,
+        *,
+        version: str = "v2",
+        transformers: Transformers | None = None,
+        **options: Any,
+    ) -> GraphRunStream:
+        """Return the stream of a run by projections: ``values``, ``messages``, ``subgraphs``, …
+
+        Args:
+            input: As of ``stream``.
+            config: As of ``stream``.
+            version: "v3". There is no synchronous form of the others.
+            transformers: Stream transformers in addition to those of ``compile``: classes, or
+                functions that take a namespace.
+            options: Further options of ``stream``; not ``stream_mode`` or ``subgraphs``.
+
+        Raises:
+            NotImplementedError: ``version`` is another one.
+            MissingExtraError: LangGraph 1.2 or newer is not installed.
+            TypeError: A transformer is an instance, or an option is one that transformers decide.
+        """
+        if version != "v3":
+            raise NotImplementedError(
+                f"stream_events(version={version!r}) has no synchronous form: use version='v3', "
+                "or astream_events"
+            )
+        return event_run(self, input, config, transformers, options)
+
     def astream_events(
-        self, input: Any, config: Any = None, *, version: str = "v2", **options: Any
-    ) -> AsyncIterator[Any]:
+        self,
+        input: Any,
+        config: Any = None,
+        *,
+        version: str = "v2",
+        transformers: Transformers | None = None,
+        **options: Any,
+    ) -> Any:
         """Run the graph and yield LangChain's events of all that runs in it.
 
         Args:
             input: As of ``astream``.
             config: As of ``astream``.
-            version: "v2", or "v1" as it was.
+            version: "v2", "v1" as it was, or "v3": then ``await`` the result, which is the
+                stream of a run by projections; see ``stream_events``.
+            transformers: Version "v3": as of ``stream_events``.
             options: ``include_names``, ``include_types``, ``include_tags`` and their ``exclude_``
                 forms; what ``astream`` takes.
         """
+        if version == "v3":
+            return self._aevents(input, config, transformers, options)
         version_: Any = version
         events: AsyncIterator[Any] = self.as_runnable().astream_events(
             input, config, version=version_, **options
         )
         return events
+
+    async def _aevents(
+        self, input: Any, config: Any, transformers: Transformers | None, options: dict[str, Any]
+    ) -> AsyncGraphRunStream:
+        return event_arun(self, input, config, transformers, options)
 
     def astream_log(self, input: Any, config: Any = None, **options: Any) -> AsyncIterator[Any]:
         """Run the graph and yield LangChain's log of it, as JSON patches."""

@@ -27,7 +27,6 @@ __all__ = (
     "node_name",
     "refuse_config",
     "refuse_idle_timeout",
-    "refuse_unsupported",
 )
 
 
@@ -89,20 +88,6 @@ def check_resources(backend: Any, **given: Any) -> None:
     name = backend_name(backend)
     for role, resource in given.items():
         check(resource, cast("Role", role), name)
-
-
-def refuse_unsupported(where: str, **options: Any) -> None:
-    """Refuse options that this version cannot honour.
-
-    Raises:
-        UnsupportedError: One of them is set; names it.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise UnsupportedError(
-                f"{where}: this version cannot honour {name}. Leave it out; it is refused here "
-                "so that it is never ignored in a run"
-            )
 
 
 def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: bool) -> None:

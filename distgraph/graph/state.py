@@ -11,6 +11,7 @@ from distgraph._internal.adapters import as_node
 from distgraph._internal.keys import ROOT
 from distgraph.backends import backend_name
 from distgraph.constants import END, START
+from distgraph.event_streams import Transformers, checked_transformers
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.branch import make_branch, path_name
 from distgraph.graph.checking import check_graph, check_name
@@ -31,7 +32,6 @@ from distgraph.graph.spec import (
     node_name,
     refuse_config,
     refuse_idle_timeout,
-    refuse_unsupported,
 )
 from distgraph.placement import resolve, validate
 from distgraph.worker.context import active_task
@@ -354,7 +354,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         debug: bool = False,
         name: str | None = None,
         backend: Any = None,
-        transformers: Any = None,
+        transformers: Transformers | None = None,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and make what runs.
 
@@ -370,14 +370,16 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             debug: Print the stream of every run.
             name: Name of the graph, in streams and as a node of another graph.
             backend: What runs it: "ray", "local", or a backend. Default: that of the session.
-            transformers: Not in this version.
+            transformers: Stream transformers for ``stream_events(version="v3")``: classes of
+                ``langgraph.stream``, or functions that take a namespace and return one.
 
         Raises:
             ValueError: The graph is not complete; see ``validate``.
-            UnsupportedError: An option that this version cannot honour.
+            UnsupportedError: A saver, store or cache that the backend cannot reach.
+            TypeError: A transformer is an instance, or not callable.
         """
         check_resources(backend, checkpointer=checkpointer, store=store, cache=cache)
-        refuse_unsupported("compile", transformers=transformers)
+        stream_transformers = checked_transformers(transformers)
         before, after = _interrupts(interrupt_before), _interrupts(interrupt_after)
         self.validate([n for names in (before, after) if names != "*" for n in names])
         name = name or "LangGraph"
@@ -404,6 +406,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             debug=debug,
             output_mapper=_whole_mapper(self.output_schema, spec.output_channels),
             state_mapper=_whole_mapper(self.state_schema, spec.stream_channels),
+            stream_transformers=stream_transformers,
         )
         if active_task() is None and backend_name(backend) == "ray":
             compiled.blob.get()  # what cannot travel is told now, by name

@@ -39,8 +39,8 @@ def distribute(
         backend: What runs it: "ray", "local", or a backend. Default: that of the session.
 
     Raises:
-        UnsupportedError: The graph asks for what cannot be honoured (a ``step_timeout``, stream
-            transformers, …), or LangGraph's version is not one that was tested. Names it.
+        UnsupportedError: The graph asks for what cannot be honoured (a ``step_timeout``, …), or
+            LangGraph's version is not one that was tested. Names it.
         ValueError: ``ray_options`` are invalid, or name what is not there.
         TypeError: ``graph`` is none of LangGraph's.
         SerializationError: A node captures what cannot travel to a worker.

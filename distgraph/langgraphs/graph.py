@@ -49,6 +49,7 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             debug=bool(origin.debug),
             output_mapper=_mapper(blueprint.output_schema, spec.output_channels),
             state_mapper=_mapper(blueprint.state_schema, spec.stream_channels),
+            stream_transformers=getattr(origin, "stream_transformers", ()),
         )
         self.origin = origin
         self.stream_mode = origin.stream_mode

@@ -8,8 +8,6 @@ from distgraph.errors import UnsupportedError
 
 __all__ = ("refuse_graph", "refuse_remote")
 
-_BUILT_IN = ("langgraph.", "langchain.")
-
 
 def refuse_graph(graph: Any, where: str) -> None:
     """Refuse a graph by what was given to its ``compile`` or constructor.
@@ -22,13 +20,6 @@ def refuse_graph(graph: Any, where: str) -> None:
             f"{where}: step_timeout={_name(graph.step_timeout)} cannot be honoured. Give timeout "
             "to the nodes"
         )
-    for transformer in getattr(graph, "stream_transformers", ()):
-        if not str(getattr(transformer, "__module__", "")).startswith(_BUILT_IN):
-            raise UnsupportedError(
-                f"{where}: stream transformer {_name(transformer)} cannot be honoured: distgraph "
-                "streams by modes, not by stream_events(version='v3'). Compile without "
-                "transformers, and transform the chunks where they are consumed"
-            )
 
 
 def refuse_remote(runnable: Any, where: str) -> None:

@@ -58,6 +58,8 @@ class StreamOptions:
     state_mapper: Mapper | None = None
     ns: tuple[str, ...] = ()
     """Namespace of the graph that is streamed; other namespaces are its subgraphs'."""
+    message_events: bool = False
+    """Whether ``messages`` shows events of chat models. Then it does not show messages of tools."""
 
     @classmethod
     def parse(
@@ -72,6 +74,7 @@ class StreamOptions:
         output_mapper: Mapper | None = None,
         state_mapper: Mapper | None = None,
         ns: tuple[str, ...] = (),
+        message_events: bool = False,
     ) -> StreamOptions:
         """Validate the stream arguments of ``stream``, ``invoke`` and their like.
 
@@ -85,6 +88,7 @@ class StreamOptions:
             output_mapper: Version "v2": turns a dict of ``values`` into the output schema's class.
             state_mapper: Version "v2": the same for the values of ``checkpoints``.
             ns: Namespace of the graph that is streamed.
+            message_events: Whether mode ``messages`` shows events of chat models.
 
         Raises:
             ValueError: An unknown mode or version; the message lists the valid ones.
@@ -103,12 +107,14 @@ class StreamOptions:
             output_mapper=output_mapper if version == "v2" else None,
             state_mapper=state_mapper if version == "v2" else None,
             ns=ns,
+            message_events=message_events,
         )
 
     @property
     def request(self) -> StreamRequest:
         """What driver and workers must publish."""
-        return StreamRequest(frozenset(self.modes) | frozenset(self.print_modes), self.subgraphs)
+        modes = frozenset(self.modes) | frozenset(self.print_modes)
+        return StreamRequest(modes, self.subgraphs, self.message_events)
 
     def project(self, event: _Projected) -> Any:
         """Return the chunk that the caller gets for an event, ``SKIP`` for none.
@@ -120,7 +126,7 @@ class StreamOptions:
             return SKIP
         if mode in self.print_modes:
             self._print(ns, mode, payload)
-        if mode not in self.modes:
+        if mode not in self.modes or (self.message_events and _is_of_a_tool(mode, payload)):
             return SKIP
         if self.version == "v2":
             return self._part(ns, mode, payload)
@@ -153,6 +159,10 @@ class StreamOptions:
             words.append(_yellow(f"[graph={ns}]"))
         words.append(repr(payload))
         sys.stdout.write(" ".join(words) + "\n")
+
+
+def _is_of_a_tool(mode: str, payload: Any) -> bool:
+    return mode == "messages" and getattr(payload[0], "type", None) == "tool"
 
 
 def _modes(name: str, given: str | Sequence[str]) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def attempt_callbacks(
         subgraphs=run.stream.subgraphs,
         input=request.state if request.reads is not None else request.input,
         seen=set(),
+        events=run.stream.message_events,
     )
     # what is not shown here may be shown whole by the graph around this one
     return AttemptCallbacks([*handlers, capture], capture if shown else None)

@@ -32,6 +32,7 @@ def make_handler(
     subgraphs: bool,
     input: Any,
     seen: set[str],
+    events: bool = False,
 ) -> Any:
     """Return the LangChain callback handler that captures the tokens of one attempt.
 
@@ -45,12 +46,15 @@ def make_handler(
         subgraphs: Whether tokens of graphs nested below ``ns`` are emitted as well.
         input: The node's input: the ids of the messages in it count as seen.
         seen: Ids not to be emitted again. The handler adds to it and shows it as ``.seen``.
+        events: Whether what models stream is emitted as events (``message-start``,
+            ``content-block-delta``, …), in place of message chunks.
 
     Raises:
-        MissingExtraError: ``langchain-core`` is not installed.
+        MissingExtraError: ``langchain-core`` is not installed, or too old for ``events``.
     """
     seen.update(message_ids(input))
-    return _handler_class()(emit, ns, dict(metadata), subgraphs, seen)
+    make = _event_handler_class() if events else _handler_class()
+    return make(emit, ns, dict(metadata), subgraphs, seen)
 
 
 def _returned(value: Any) -> Iterator[Any]:
@@ -222,3 +226,54 @@ def _handler_class() -> type[Any]:
             self._emit_token(run[0], message, run[1])
 
     return TokenCapture
+
+
+@lru_cache(maxsize=1)
+def _event_handler_class() -> type[Any]:
+    base = _handler_class()
+    try:
+        from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
+    except ImportError as exc:
+        raise MissingExtraError(
+            "stream_events(version='v3') needs a langchain-core whose models stream events: "
+            "pip install --upgrade langchain-core"
+        ) from exc
+
+    class EventCapture(base, _V2StreamingCallbackHandler):  # type: ignore[misc,valid-type]
+        """Emits the events of chat models, which stream events where it is attached."""
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._streamed: set[UUID] = set()
+
+        def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+            """Emit nothing: the events of the model say the same."""
+
+        def on_stream_event(self, event: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
+            run = self._runs.get(run_id)
+            if run is None:
+                return
+            if event.get("event") == "message-start":
+                self._streamed.add(run_id)
+                if event.get("message_id"):
+                    self.seen.add(event["message_id"])
+            self._emit_token(run[0], event, {**run[1], "run_id": str(run_id)})
+
+        def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            if run_id not in self._streamed:
+                super().on_llm_end(response, run_id=run_id, **kwargs)
+                return
+            self._streamed.discard(run_id)
+            self._runs.pop(run_id, None)
+            for generation in response.generations[:1]:
+                message = getattr(generation[0], "message", None) if generation else None
+                if message is not None:
+                    if message.id is None:
+                        message.id = str(uuid4())
+                    self.seen.add(message.id)
+
+        def on_llm_error(self, error: Any, *, run_id: UUID, **kwargs: Any) -> None:
+            self._streamed.discard(run_id)
+            super().on_llm_error(error, run_id=run_id, **kwargs)
+
+    return EventCapture

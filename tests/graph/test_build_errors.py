@@ -9,7 +9,6 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
-from distgraph.errors import UnsupportedError
 from distgraph.graph import END, START, StateGraph
 from distgraph.types import CachePolicy, Command, RetryPolicy
 
@@ -128,13 +127,6 @@ def test_a_policy_of_another_kind_is_refused(option: dict[str, Any], message: st
         StateGraph(State).add_node("n", node, **option)
     with pytest.raises(TypeError, match=message):
         StateGraph(State).set_node_defaults(**option)
-
-
-@pytest.mark.parametrize("option", ["transformers"])
-def test_a_compile_option_that_cannot_be_honoured_is_refused(option: str) -> None:
-    graph = builder().add_edge(START, "search")
-    with pytest.raises(UnsupportedError, match=f"compile: this version cannot honour {option}"):
-        graph.compile(**{option: True})
 
 
 @pytest.mark.parametrize("option", ["checkpointer", "cache"])

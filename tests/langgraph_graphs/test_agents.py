@@ -27,7 +27,6 @@ from langgraph.config import get_stream_writer
 from pydantic import BaseModel
 
 from distgraph.agents import create_agent
-from distgraph.errors import UnsupportedError
 from tests.langgraph_graphs.support import newest, same
 from tests.support.models import CallingModel
 
@@ -315,11 +314,6 @@ def test_an_agent_inside_a_tool_streams_under_its_namespace(backend):
         p[0].content for ns, m, p in chunks if m == "messages" and ns and p[0].type != "tool"
     )
     assert said == "inner 3"
-
-
-def test_what_cannot_be_honoured_is_refused():
-    with pytest.raises(UnsupportedError, match="create_agent: .* cannot honour transformers"):
-        create_agent(model(), TOOLS, backend="local", transformers=[object()])
 
 
 def test_a_checkpointer_keeps_the_conversation():

@@ -61,14 +61,6 @@ def test_the_timeout_of_a_step():
     refused(made, "Graph `LangGraph`: step_timeout=1 cannot be honoured. Give timeout to the nodes")
 
 
-@pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
-def test_stream_transformers():
-    def shout(scope: Any) -> None:
-        """Would be called for each run."""
-
-    refused(graph().compile(transformers=[shout]), "stream transformer shout cannot be honoured")
-
-
 def test_a_remote_graph():
     from langgraph.pregel.remote import RemoteGraph
 

@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.persistence",),
     ("distgraph.backends",),
     ("distgraph.callbacks", "distgraph._thread", "distgraph._invocation", "distgraph.run"),
+    ("distgraph.event_streams",),
     ("distgraph.graph",),
     ("distgraph.func",),
     ("distgraph.prebuilt",),
