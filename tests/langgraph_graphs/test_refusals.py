@@ -91,16 +91,27 @@ def test_what_a_node_captures_is_checked_at_once():
         distribute(made, backend="ray")
 
 
-@pytest.mark.parametrize("found", ["0.6.11", "1.0.9", "1.2.23", "1.3.0", "2.0.0"])
+@pytest.mark.parametrize("found", ["0.6.11", "1.0.9", "2.0.0", "2.1.3"])
 def test_other_versions_are_refused_with_the_range(monkeypatch, found):
     monkeypatch.setattr(versions.metadata, "version", lambda name: found)
-    refused(graph(), rf"langgraph {found} is installed; .* 1\.0\.10 to 1\.2\.22")
+    refused(
+        graph(), rf"langgraph {found} is installed; .* of 1\.0\.10 up to, not including, 2\.0\.0"
+    )
 
 
-@pytest.mark.parametrize("found", ["1.0.10", "1.1.10", "1.2.22", "1.2.22rc1"])
-def test_versions_within_the_range_are_read(monkeypatch, found):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("found", ["1.0.10", "1.1.10", "1.2.22", "1.2.22rc1", "1.2.24"])
+def test_versions_that_were_tested_are_read(monkeypatch, found):
     monkeypatch.setattr(versions.metadata, "version", lambda name: found)
     assert distribute(graph(), backend="local").invoke({}) == {"n": 1}
+
+
+def test_a_newer_version_is_read_with_one_warning(monkeypatch):
+    monkeypatch.setattr(versions.metadata, "version", lambda name: "1.9.1")
+    with pytest.warns(UserWarning, match=r"langgraph 1\.9\.1 is newer than 1\.2\.24") as told:
+        for _ in range(2):
+            assert distribute(graph(), backend="local").invoke({}) == {"n": 1}
+    assert [one.filename for one in told] == [__file__]
 
 
 def test_without_langgraph_the_extra_is_named(monkeypatch):
