@@ -17,7 +17,7 @@ from distgraph.callbacks import CallerCallbacks, shows_tokens
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
-from distgraph.interop import own, own_control
+from distgraph.interop import own
 from distgraph.runtime import RunControl
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
@@ -187,13 +187,12 @@ def _control(given: Any, around: TaskContext | None) -> RunControl | None:
     """Return the control of a run: that of the run around it, where it is given none."""
     if given is None:
         return RunControl() if around is None else around.runtime.control
-    control = given if isinstance(given, RunControl) else own_control(given)
-    if control is None:
+    if not isinstance(given, RunControl):
         raise TypeError(
-            f"control must be a RunControl of distgraph.runtime or langgraph.runtime, got "
-            f"{type(given).__module__}.{type(given).__name__}"
+            f"control must be a distgraph.runtime.RunControl, got {type(given).__module__}."
+            f"{type(given).__name__}, whose requests nobody would hear of"
         )
-    return control
+    return given
 
 
 def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:

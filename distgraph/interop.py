@@ -17,10 +17,9 @@ from typing import Any
 from distgraph import errors
 from distgraph._internal.loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
-from distgraph.runtime import RunControl
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-__all__ = ("for_saver", "own", "own_bubble", "own_control", "theirs")
+__all__ = ("for_saver", "own", "own_bubble", "theirs")
 
 _FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
 _SEQUENCES = (list, tuple)
@@ -99,43 +98,6 @@ def own_bubble(error: BaseException) -> GraphBubbleUp | None:
         found = error.args[0] if error.args else ()
         return GraphInterrupt(own(tuple(found)))
     return None
-
-
-def own_control(given: Any) -> RunControl | None:
-    """Return a control of ours that hears the requests made to one of LangGraph's, else None.
-
-    LangGraph's class has no listeners: its engine looks at a control between steps. So the object
-    given gets a subclass of its own class, which passes requests on. It stays what it was to the
-    caller; the same object gives the same control again.
-    """
-    theirs = loaded("langgraph.runtime", "RunControl")
-    if theirs is None or not isinstance(given, theirs):
-        return None
-    if not isinstance(given._drain_reason, RunControl):
-        control = RunControl()
-        if given.drain_requested:
-            control.request_drain(given.drain_reason)
-        cls: Any = type(given)
-        given.__class__ = _heard(cls)
-        given._drain_reason = control
-    own: RunControl = given._drain_reason
-    return own
-
-
-@cache
-def _heard(cls: type[Any]) -> type[Any]:
-    """Return a subclass of a class of LangGraph's controls whose state is a control of ours."""
-
-    def request_drain(self: Any, reason: str = "shutdown") -> None:
-        self._drain_reason.request_drain(reason)
-
-    members = {
-        "__slots__": (),  # another layout could not take the place of the class
-        "request_drain": request_drain,
-        "drain_requested": property(lambda self: self._drain_reason.drain_requested),
-        "drain_reason": property(lambda self: self._drain_reason.drain_reason),
-    }
-    return type(cls.__name__, (cls,), {**members, "__module__": cls.__module__})
 
 
 def for_saver(value: Any) -> Any:

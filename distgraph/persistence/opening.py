@@ -215,10 +215,18 @@ def _serializer(cls: Any, pickle_fallback: bool, json: Any, msgpack: Any) -> Any
 _SERIALIZER = ("langgraph.checkpoint.serde.jsonplus", "JsonPlusSerializer")
 
 
+_RESOURCES = {
+    ("langgraph", "BaseCheckpointSaver"),
+    ("langgraph", "BaseStore"),
+    ("langgraph", "BaseCache"),
+    ("langchain_core", "BaseRateLimiter"),
+}
+
+
 def _reduce_rule(cls: type) -> Callable[[Any], Any] | None:
     """Return how a saver, store, cache or LangGraph's serializer is reduced, None for others."""
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
-    if names & {("langgraph", f"Base{kind}") for kind in ("CheckpointSaver", "Store", "Cache")}:
+    if names & _RESOURCES:
         return reduce_resource
     return reduce_serializer if (cls.__module__, cls.__name__) == _SERIALIZER else None
 

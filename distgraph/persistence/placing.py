@@ -15,12 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence import faces, hosting
-from distgraph.serde import reducers
 from distgraph.serde.pickling import dumps_code
 
 __all__ = ("Description", "Placed", "check", "place", "role_of")
 
-Role = Literal["checkpointer", "store", "cache"]
+Role = Literal["checkpointer", "store", "cache", "limiter"]
 Kind = Literal["caller", "file", "server"]
 
 
@@ -91,12 +90,14 @@ _BASES: dict[str, Role] = {
     "langgraph.checkpoint.base.BaseCheckpointSaver": "checkpointer",
     "langgraph.store.base.BaseStore": "store",
     "langgraph.cache.base.BaseCache": "cache",
+    "langchain_core.rate_limiters.BaseRateLimiter": "limiter",
 }
 
 _REMEDIES: dict[Role, str] = {
     "checkpointer": "a BaseCheckpointSaver, such as InMemorySaver(), SqliteSaver or PostgresSaver",
     "store": "a BaseStore, such as InMemoryStore(), SqliteStore or PostgresStore",
     "cache": "a BaseCache, such as InMemoryCache() or SqliteCache(path=...)",
+    "limiter": "a BaseRateLimiter, such as InMemoryRateLimiter()",
 }
 
 
@@ -170,7 +171,6 @@ def place(resource: Any) -> Placed:
     role = role_of(resource)
     if role is None:
         raise TypeError(f"{_told(resource)} is no checkpoint saver, store or cache of LangGraph")
-    reducers.note(type(resource))
     name = faces.type_name(resource)
     traits = _traits(resource, role)
     module = _KNOWN.get(_names(type(resource))[0])
@@ -219,9 +219,15 @@ def _check_loop(resource: Any, name: str) -> None:
         )
 
 
+_ASK_AGAIN = 0.1
+"""Seconds between two questions to a rate limiter that does not say how often it looks."""
+
+
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
     if role == "checkpointer":
         return {"versions": _versions(resource)}
+    if role == "limiter":
+        return {"interval": getattr(resource, "check_every_n_seconds", _ASK_AGAIN)}
     if role == "store":
         return {
             "supports_ttl": bool(getattr(resource, "supports_ttl", False)),

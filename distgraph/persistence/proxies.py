@@ -17,7 +17,7 @@ from distgraph.persistence.reach import Reach
 __all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")
 
 
-class _Remote:
+class Remote:
     """What all stand-ins have: they travel as the place of what they stand for."""
 
     distgraph_placed: Placed
@@ -42,7 +42,7 @@ class _Remote:
         return f"<{type(self).__name__} of {self.distgraph_placed.label}>"
 
 
-class RemoteSaver(_Remote, BaseCheckpointSaver[Any]):
+class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
     """A checkpoint saver of another process."""
 
     def __init__(self, placed: Placed, reach: Reach) -> None:
@@ -97,7 +97,7 @@ class RemoteSaver(_Remote, BaseCheckpointSaver[Any]):
         await self._acall("put_writes", config, writes, task_id, *path)
 
 
-class RemoteStore(_Remote, BaseStore):
+class RemoteStore(Remote, BaseStore):
     """A store of another process."""
 
     __slots__ = ("_reach", "distgraph_placed", "supports_ttl", "ttl_config")
@@ -119,7 +119,7 @@ class RemoteStore(_Remote, BaseStore):
         return found
 
 
-class RemoteCache(_Remote, BaseCache[Any]):
+class RemoteCache(Remote, BaseCache[Any]):
     """A cache of another process."""
 
     def __init__(self, placed: Placed, reach: Reach) -> None:
@@ -156,8 +156,8 @@ class RemoteCache(_Remote, BaseCache[Any]):
 def _pass_on(cls: type, *methods: str) -> None:
     """Give ``cls`` these methods and their async forms, as calls of what it stands for."""
     for method in methods:
-        setattr(cls, method, partialmethod(_Remote._call, method))
-        setattr(cls, "a" + method, partialmethod(_Remote._acall, method))
+        setattr(cls, method, partialmethod(Remote._call, method))
+        setattr(cls, "a" + method, partialmethod(Remote._acall, method))
 
 
 _pass_on(
@@ -176,5 +176,9 @@ _STAND_INS: dict[str, Callable[[Placed, Reach], Any]] = {
 
 
 def stand_in(placed: Placed, reach: Reach) -> Any:
-    """Return what stands for a saver, store or cache that is reached by ``reach``."""
+    """Return what stands for a saver, store, cache or rate limiter that ``reach`` reaches."""
+    if placed.role == "limiter":
+        from distgraph.persistence.limiters import RemoteLimiter
+
+        return RemoteLimiter(placed, reach)
     return _STAND_INS[placed.role](placed, reach)

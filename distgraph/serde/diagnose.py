@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from distgraph.serde import pickling, reducers
 
 _MAX_DEPTH = 16
 _MAX_CHILDREN = 1000
+Reason = Callable[[Any], str]
 _LEAVES = (str, int, float, bool, bytes, type(None), types.ModuleType)
 
 
@@ -62,33 +63,87 @@ def type_name(obj: Any) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def find_culprit(obj: Any) -> Culprit | None:
-    """Return the innermost object below ``obj`` that does not pickle; None where all of it does."""
-    return _descend(obj, (), set())
+def find_culprit(
+    obj: Any, reason: Reason = pickling.reason, *, data: bool = False
+) -> Culprit | None:
+    """Return the innermost object below ``obj`` that cannot be sent; None where all of it can.
+
+    Args:
+        obj: Where to begin.
+        reason: Returns why an object cannot be sent, or an empty string.
+        data: Whether ``obj`` is data of a run, not a part of a graph.
+    """
+    return _Search(reason, data).descend(obj, (), within=False)
 
 
-def _descend(obj: Any, path: tuple[str, ...], seen: set[int]) -> Culprit | None:
-    why = pickling.reason(obj)
-    if not why:
-        return None
-    seen.add(id(obj))
-    if len(path) < _MAX_DEPTH and not _is_refused(obj):
-        for phrase, child in children(obj):
-            if id(child) in seen or isinstance(child, _LEAVES):
-                continue
-            found = _descend(child, (*path, phrase) if phrase else path, seen)
-            if found is not None:
-                return found
-    return Culprit(path, obj, why)
+class _Search:
+    def __init__(self, reason: Reason, data: bool) -> None:
+        self._reason = reason
+        self._data = data
+        self._seen: set[int] = set()
+
+    def descend(self, obj: Any, path: tuple[str, ...], *, within: bool) -> Culprit | None:
+        """Search ``obj``, which code of a framework holds where ``within`` is true."""
+        why = self._reason(obj)
+        if not why:
+            return None
+        self._seen.add(id(obj))
+        if len(path) < _MAX_DEPTH and not self._is_refused(obj):
+            hidden = _is_hidden(obj, within)
+            for phrase, child in children(obj):
+                if id(child) in self._seen or isinstance(child, _LEAVES):
+                    continue
+                phrase = _title(child) or ("" if hidden else phrase)
+                found = self.descend(child, (*path, phrase) if phrase else path, within=hidden)
+                if found is not None:
+                    return found
+        return Culprit(path, obj, why)
+
+    def _is_refused(self, obj: Any) -> bool:
+        """Tell whether a rule refuses the object for itself, whatever it holds."""
+        rule = reducers.find(type(obj), data=self._data)
+        try:
+            return rule is not None and rule(obj) is None
+        except Exception:
+            return True
 
 
-def _is_refused(obj: Any) -> bool:
-    """Tell whether a rule refuses the object for itself, whatever it holds."""
-    rule = reducers.find(type(obj))
-    try:
-        return rule is not None and rule(obj) is None
-    except Exception:
-        return True
+_FRAMEWORKS = ("distgraph", "langgraph", "langchain")
+"""Packages whose objects hold the parts of a graph under names that its author does not know."""
+
+_RUNNABLES = "langchain_core.runnables"
+
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+
+
+def _is_hidden(obj: Any, within: bool) -> bool:
+    """Tell whether what ``obj`` holds is held under a name of a framework's."""
+    if isinstance(obj, _CONTAINERS):
+        return within
+    if _title(obj):
+        return False
+    return _module(obj).partition(".")[0] in _FRAMEWORKS or _module(obj).startswith(_RUNNABLES)
+
+
+def _module(obj: Any) -> str:
+    if isinstance(obj, functools.partial):
+        return _module(obj.func)
+    if isinstance(obj, types.MethodType):
+        return _module(obj.__self__)
+    owner = obj if isinstance(obj, (types.FunctionType, type)) else type(obj)
+    return owner.__module__ or ""
+
+
+def _title(obj: Any) -> str:
+    """Return what its owner calls a part of an agent, an empty string for any other object."""
+    if isinstance(obj, type):
+        return ""
+    names = {(b.__module__.partition(".")[0], b.__name__) for b in type(obj).__mro__}
+    if ("langchain", "AgentMiddleware") in names:
+        return f"middleware {type(obj).__name__}"
+    if ("langchain_core", "BaseTool") in names:
+        return f"tool {getattr(obj, 'name', type(obj).__name__)!r}"
+    return ""
 
 
 def children(obj: Any) -> Iterator[tuple[str, Any]]:
@@ -116,7 +171,8 @@ def _children(obj: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(obj, types.FunctionType):
         return captured(obj) if pickling.by_value(obj) else ()
     if isinstance(obj, types.MethodType):
-        return [("the object it is bound to", obj.__self__), ("", obj.__func__)]
+        bound = f"the {type(obj.__self__).__name__} object that it is a method of"
+        return [(bound, obj.__self__), ("", obj.__func__)]
     if isinstance(obj, functools.partial):
         positional = [(f"argument {i} of its partial", value) for i, value in enumerate(obj.args)]
         named = [(f"argument {name!r} of its partial", v) for name, v in obj.keywords.items()]
@@ -145,9 +201,8 @@ def _of_instance(obj: Any) -> Iterator[tuple[str, Any]]:
     wrapped = getattr(obj, "__wrapped__", None)
     if isinstance(wrapped, types.FunctionType):
         yield "", wrapped
-    transparent = type(obj).__module__.startswith("distgraph.")
     for name, value in _attributes(obj).items():
-        yield "" if transparent else f"attribute {name!r}", value
+        yield f"attribute {name!r}", value
     if pickling.by_value(type(obj)):
         yield "the class", type(obj)
 
@@ -197,13 +252,14 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(names)
 
 
-def program_error(owner: str, obj: Any) -> SerializationError | None:
-    """Return the error for a part of a graph that does not pickle, None where it does."""
-    culprit = find_culprit(obj)
+def program_error(owner: str, obj: Any, reason: Reason) -> SerializationError | None:
+    """Return the error for a part of a graph that cannot be sent, None where it can."""
+    culprit = find_culprit(obj, reason)
     if culprit is None:
         return None
     place = culprit.place or "function"
-    whose = place if place.startswith(("the ", "an ", "a ")) else f"its {place}"
+    titled = any(phrase.startswith(("middleware ", "tool ")) for phrase in culprit.path)
+    whose = place if titled or place.startswith(("the ", "an ", "a ")) else f"its {place}"
     return SerializationError(
         f"{owner} cannot be sent to a worker because of {whose} ({type_name(culprit.obj)}): "
         f"{culprit.because()}"

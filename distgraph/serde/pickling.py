@@ -43,6 +43,8 @@ _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle, with distgraph's rules before its own."""
 
+    _of_data = False
+
     def __init__(self, file: Any, protocol: int = PROTOCOL) -> None:
         super().__init__(file, protocol)
         self._ordinary: set[type] = set()
@@ -51,7 +53,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         cls = type(obj)
         if cls in self._ordinary:
             return NotImplemented
-        rule = reducers.find(cls)
+        rule = reducers.find(cls, data=self._of_data)
         if rule is not None:
             reduced = rule(obj)
             if reduced is not NotImplemented:
@@ -59,6 +61,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         elif cls is not FunctionType and not issubclass(cls, type):
             self._ordinary.add(cls)
             return NotImplemented
+        elif cls is FunctionType and obj.__dict__.keys() >= _SINGLEDISPATCH:
+            obj._clear_cache()  # every process fills its own
         reduced = super().reducer_override(obj)
         if (
             isinstance(obj, type)
@@ -69,6 +73,9 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             _leave_surroundings(obj, reduced[2][0])
         return reduced
 
+
+_SINGLEDISPATCH = {"registry", "dispatch", "_clear_cache"}
+"""Attributes of a function of ``functools.singledispatch``."""
 
 _PARENT_NAMESPACE = "__pydantic_parent_namespace__"
 
@@ -96,6 +103,8 @@ class _DataPickler(CodePickler):
     object that comes home is an instance of the very class that it left as, and that class has not
     changed (cloudpickle alone replaces its methods by copies with other globals).
     """
+
+    _of_data = True
 
     def reducer_override(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
@@ -135,7 +144,7 @@ def dumps_code(obj: Any) -> bytes:
     try:
         return _run(CodePickler, obj)
     except Exception as exc:
-        raise _explained(obj, exc) from exc
+        raise _explained(obj, exc, CodePickler) from exc
 
 
 def dumps_data(obj: Any) -> bytes:
@@ -156,7 +165,7 @@ def dumps_data(obj: Any) -> bytes:
     try:
         return _run(_DataPickler, obj)
     except Exception as exc:
-        raise _explained(obj, exc) from exc
+        raise _explained(obj, exc, _DataPickler) from exc
 
 
 dumps = dumps_data
@@ -205,10 +214,10 @@ def found_under(module: str, path: str) -> Any:
     return found
 
 
-def reason(obj: Any) -> str:
+def reason(obj: Any, pickler: type[CodePickler] = CodePickler) -> str:
     """Return in one line why ``obj`` does not pickle, or an empty string where it does."""
     try:
-        _run(CodePickler, obj)
+        _run(pickler, obj)
     except Exception as exc:
         return describe(exc)
     return ""
@@ -220,10 +229,12 @@ def describe(exc: BaseException) -> str:
     return text or type(exc).__name__
 
 
-def _explained(obj: Any, exc: Exception) -> SerializationError:
+def _explained(obj: Any, exc: Exception, pickler: type[CodePickler]) -> SerializationError:
     from distgraph.serde import diagnose
 
-    culprit = diagnose.find_culprit(obj)
+    culprit = diagnose.find_culprit(
+        obj, lambda part: reason(part, pickler), data=pickler is _DataPickler
+    )
     if culprit is None:
         return SerializationError(describe(exc))
     return SerializationError(culprit.sentence())

@@ -11,13 +11,14 @@ import socket
 import sys
 import sysconfig
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
-from distgraph.serde import diagnose, pickling
+from distgraph.serde import diagnose, pickling, trial
 
 __all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
 
@@ -56,18 +57,35 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
         try:
             pickler.dump(program)
         except Exception as exc:
-            raise _blame(program, exc) from exc
-        return file.getvalue(), pickler.functions
+            raise _blame(program, pickling.describe(exc), pickling.reason) from exc
+        blob = file.getvalue()
+    _check_readable(program, blob)
+    return blob, pickler.functions
 
 
-def _blame(program: GraphProgram, exc: Exception) -> SerializationError:
+_readable: OrderedDict[bytes, None] = OrderedDict()
+_READABLE_KEPT = 256
+
+
+def _check_readable(program: GraphProgram, blob: bytes) -> None:
+    """Refuse a program that workers could not read; each blob is tried once."""
+    digest = hashlib.sha256(blob).digest()
+    if digest in _readable:
+        return
+    error = trial.read_failure(blob)
+    if error is not None:
+        raise _blame(program, trial.unreadable(error), trial.failure) from error
+    _readable[digest] = None
+    while len(_readable) > _READABLE_KEPT:
+        _readable.popitem(last=False)
+
+
+def _blame(program: GraphProgram, why: str, reason: diagnose.Reason) -> SerializationError:
     for owner, part in _parts(program, ""):
-        error = diagnose.program_error(owner, part)
+        error = diagnose.program_error(owner, part, reason)
         if error is not None:
             return error
-    return SerializationError(
-        f"graph {program.spec.name!r} cannot be sent to a worker: {pickling.describe(exc)}"
-    )
+    return SerializationError(f"graph {program.spec.name!r} cannot be sent to a worker: {why}")
 
 
 def _parts(program: GraphProgram, within: str) -> Iterator[tuple[str, Any]]:

@@ -7,78 +7,32 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import gc
 import importlib
 import sys
+import threading
 import weakref
-from collections.abc import Callable
-from types import FunctionType
+from collections.abc import Callable, Iterable
+from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
-from distgraph.errors import SerializationError
+from distgraph.serde import live
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
 """Returns what ``__reduce__`` may return, ``NotImplemented`` for the ordinary way, or raises."""
 
-_IN_NODE = "create it inside the node"
-_PER_PROCESS = (
-    "create it inside the node; or, if one for each worker process will do, say so with "
-    "distgraph.register_serializer"
-)
-
-_REFUSED: dict[str, tuple[str, str]] = {
-    "_thread.lock": ("a lock", _PER_PROCESS),
-    "_thread.RLock": ("a lock", _PER_PROCESS),
-    "threading._RLock": ("a lock", _PER_PROCESS),
-    "threading.Condition": ("a condition variable", _PER_PROCESS),
-    "threading.Event": ("a threading event", _PER_PROCESS),
-    "threading.Semaphore": ("a semaphore", _PER_PROCESS),
-    "threading.Barrier": ("a thread barrier", _PER_PROCESS),
-    "threading.Thread": ("a running thread", _IN_NODE),
-    "_thread._local": ("thread-local storage", _IN_NODE),
-    "queue.Queue": ("a queue between threads", _PER_PROCESS),
-    "_queue.SimpleQueue": ("a queue between threads", _PER_PROCESS),
-    "asyncio.locks.Lock": ("a lock", _PER_PROCESS),
-    "asyncio.locks.Event": ("an asyncio event", _PER_PROCESS),
-    "asyncio.locks.Condition": ("a condition variable", _PER_PROCESS),
-    "asyncio.locks.Semaphore": ("a semaphore", _PER_PROCESS),
-    "asyncio.locks.Barrier": ("a barrier", _PER_PROCESS),
-    "asyncio.queues.Queue": ("a queue between coroutines", _PER_PROCESS),
-    "_asyncio.Future": ("a future", "await it first"),
-    "asyncio.events.AbstractEventLoop": ("an event loop", _IN_NODE),
-    "concurrent.futures._base.Future": ("a future", "wait for its result first"),
-    "concurrent.futures._base.Executor": ("an executor", _IN_NODE),
-    "_contextvars.ContextVar": (
-        "a context variable",
-        "define it in an importable module, not in __main__ or a closure",
-    ),
-    "_contextvars.Context": ("a context", _IN_NODE),
-    "_io.TextIOWrapper": ("an open file", "pass its path and open it inside the node"),
-    "_io._BufferedIOBase": ("an open file", "pass its path and open it inside the node"),
-    "_io._RawIOBase": ("an open file", "pass its path and open it inside the node"),
-    "mmap.mmap": ("a memory map", "pass the file's path and map it inside the node"),
-    "_socket.socket": ("an open socket", "connect inside the node"),
-    "_ssl._SSLContext": ("a TLS context", _IN_NODE),
-    "sqlite3.Connection": ("an open database connection", "connect inside the node"),
-    "sqlite3.Cursor": ("a database cursor", "connect inside the node"),
-    "subprocess.Popen": ("a running process", "start it inside the node"),
-    "builtins.generator": ("a generator", "pass a list, or create it inside the node"),
-    "builtins.async_generator": ("a generator", "pass a list, or create it inside the node"),
-    "builtins.coroutine": ("a coroutine", "await it first"),
-}
-"""By the qualified name of a type or of one of its bases: what it is, and the remedy."""
-
-_SILENT = ("asyncio.locks", "asyncio.queues")
-"""Modules of refused types that plain pickle would copy without a word."""
-
 _HOW = ("__reduce__", "__reduce_ex__", "__getstate__")
+_SET = ("__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
+_STREAMS = ("_io.TextIOWrapper", "_io._BufferedIOBase", "_io._RawIOBase")
 _STANDARD_STREAMS = ("stdin", "stdout", "stderr")
+_CONTEXT_VARIABLE = "_contextvars.ContextVar"
 
 _registered: dict[type, Reduce] = {}
-_noted: weakref.WeakSet[type] = weakref.WeakSet()
 _standard: dict[type, Reduce] = {}
 _found: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
+_found_in_data: weakref.WeakKeyDictionary[type, tuple[Reduce | None]] = weakref.WeakKeyDictionary()
 
 
 _rules: list[Callable[[type], Reduce | None]] = []
@@ -105,33 +59,48 @@ def register_serializer(
         raise TypeError(f"register_serializer needs a class, got {cls!r}")
     if not callable(reduce):
         raise TypeError(f"register_serializer needs a callable for {cls.__qualname__}")
-    _registered[cls] = reduce
+
+    def registered(obj: T) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        make, args = reduce(obj)
+        return make_as_registered, (make, args)
+
+    _registered[cls] = registered
+    forget_found()
+
+
+def make_as_registered(make: Callable[..., T], args: tuple[Any, ...]) -> T:
+    """Make what a serializer of the user told of."""
+    return make(*args)
+
+
+def forget_found() -> None:
+    """Search the rule for every type anew."""
     _found.clear()
+    _found_in_data.clear()
     _tables.clear()
 
 
-def note(cls: type) -> None:
-    """Have the plain pickler, too, go by the rule for ``cls``, which it could pickle without it."""
-    if cls not in _noted:
-        _noted.add(cls)
-        _tables.clear()
+def find(cls: type, *, data: bool = False) -> Reduce | None:
+    """Return the rule for instances of ``cls``, or None where ordinary pickling holds.
 
-
-def find(cls: type) -> Reduce | None:
-    """Return the rule for instances of ``cls``, or None where ordinary pickling holds."""
+    Args:
+        cls: The exact type of an object.
+        data: Whether the object is part of a state, a context, a config or a chunk, not of a graph.
+    """
+    found = _found_in_data if data else _found
     try:
-        return _found[cls][0]
+        return found[cls][0]
     except (KeyError, TypeError):
         pass
-    rule = _search(cls)
+    rule = _search(cls, data)
     try:
-        _found[cls] = (rule,)
+        found[cls] = (rule,)
     except TypeError:  # a type without weak references
         pass
     return rule
 
 
-def _search(cls: type) -> Reduce | None:
+def _search(cls: type, data: bool) -> Reduce | None:
     for base in cls.__mro__:
         if base in _registered:
             return _registered[base]
@@ -146,10 +115,22 @@ def _search(cls: type) -> Reduce | None:
         name = f"{base.__module__}.{base.__qualname__}"
         if name in _MAY_TRAVEL:
             return None
-        if name in _REFUSED:
-            return _refuse(name)
+        if name in live.ONE_PER_PROCESS:
+            refused = data and live.ONE_PER_PROCESS[name].signal
+            return live.refuse_signal(name) if refused else live.reduce_as(name)
+        if name in _STREAMS:
+            return _standard_stream_or(live.refuse_as(name))
+        if name == _CONTEXT_VARIABLE:
+            return _of_module_or(live.refuse_as(name))
+        if name in live.REFUSED:
+            return live.refuse_as(name)
+        if base in _BY_BASE:
+            return _BY_BASE[base]
         if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):
             return None
+    asks = any(isinstance(base.__dict__.get("__getattr__"), FunctionType) for base in cls.__mro__)
+    if asks and not issubclass(cls, type) and not any(hasattr(cls, name) for name in _SET):
+        return _reduce_without_asking
     return None
 
 
@@ -238,58 +219,144 @@ def _named(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _refuse(name: str) -> Reduce:
-    what, remedy = _REFUSED[name]
-
+def _standard_stream_or(otherwise: Reduce) -> Reduce:
     def reduce(obj: Any) -> Any:
         for stream in _STANDARD_STREAMS:
             if obj is getattr(sys, stream, None):
                 return getattr, (sys, stream)
-        raise SerializationError(f"{what} exists in one process only. Remedy: {remedy}")
+        return otherwise(obj)
 
     return reduce
 
 
-def _own_table() -> dict[type, Reduce]:
-    """Return the rules by exact type that plain pickle must be told: it would not fail itself."""
-    table: dict[type, Reduce] = {}
-    for module in _SILENT:
-        for value in vars(sys.modules.get(module, object)).values():
-            if isinstance(value, type) and (rule := find(value)) is not None:
-                table[value] = rule
-    for cls in (*_with_subclasses(), *_noted):
-        if (rule := find(cls)) is not None:
-            table[cls] = rule
-    return table
+def _of_module_or(otherwise: Reduce) -> Reduce:
+    """Reduce an object to its name in a module that the receiver can import, if it has one."""
+
+    def reduce(obj: Any) -> Any:
+        from distgraph.serde.pickling import found_under
+
+        for module in list(sys.modules):
+            scope = getattr(sys.modules[module], "__dict__", {})
+            for name, value in list(scope.items()):
+                if value is obj and found_under(module, name) is obj:
+                    return _named, (module, name)
+        return otherwise(obj)
+
+    return reduce
 
 
-def _with_subclasses() -> list[type]:
-    """Return the registered classes and all that derives from them by now."""
-    classes = dict.fromkeys(_registered)
-    todo = list(classes)
-    while todo:
-        subclasses: list[type] = type.__subclasses__(todo.pop())
-        for cls in subclasses:
-            if cls not in classes:
-                classes[cls] = None
-                todo.append(cls)
-    return list(classes)
+def _reduce_without_asking(obj: Any) -> Any:
+    """Reduce an object whose class has ``__getattr__``, which the receiver must not call.
+
+    Before an object has its state, pickle asks it for ``__setstate__``; a ``__getattr__`` that
+    reads an attribute of its own then calls itself without end.
+    """
+    reduced = obj.__reduce_ex__(4)
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
+        return reduced
+    items = (*reduced[3:5], None, None)[:2]
+    return (*reduced[:3], *items, _set_state)
 
 
+def _set_state(obj: Any, state: Any) -> None:
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    if attributes:
+        obj.__dict__.update(attributes)
+    for name, value in (slots or {}).items():
+        object.__setattr__(obj, name, value)
+
+
+def _reduce_proxy(proxy: Any) -> Any:
+    """Reduce a read-only view of a dict, such that it remains a view of the same dict."""
+    (mapping,) = gc.get_referents(proxy)
+    return MappingProxyType, (mapping,)
+
+
+# --- weak references -----------------------------------------------------------------------------
+# What they refer to travels; at the receiver it lives as long as something else there needs it.
+
+_probed = threading.local()
+
+
+def _reduce_reference(reference: Any) -> Any:
+    return _reference, (reference(),)
+
+
+class _Gone:
+    """Target of a reference whose object has gone already."""
+
+
+def _reference(target: Any) -> Any:
+    return weakref.ref(_Gone() if target is None else target)
+
+
+def _reduce_weak_mapping(mapping: Any) -> Any:
+    """Reduce a weak dictionary to the entries that can travel: for the others it is a cache."""
+    return type(mapping), (), None, None, iter(_travelling(mapping, mapping.items()))
+
+
+def _reduce_weak_set(elements: Any) -> Any:
+    kept = [element for (element,) in _travelling(elements, ((e,) for e in elements))]
+    return type(elements), (), kept or None, None, None, _fill
+
+
+def _fill(elements: Any, kept: list[Any]) -> None:
+    for element in kept:
+        elements.add(element)
+
+
+def _travelling(owner: Any, entries: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    from distgraph.serde.pickling import reason
+
+    within: set[int] = _probed.__dict__.setdefault("owners", set())
+    if id(owner) in within:  # an entry that leads back to its dictionary
+        return []
+    within.add(id(owner))
+    try:
+        return [entry for entry in list(entries) if not reason(entry)]
+    finally:
+        within.discard(id(owner))
+
+
+_BY_BASE: dict[type, Reduce] = {
+    weakref.WeakKeyDictionary: _reduce_weak_mapping,
+    weakref.WeakValueDictionary: _reduce_weak_mapping,
+    weakref.WeakSet: _reduce_weak_set,
+}
+_standard[weakref.ref] = _reduce_reference
+_standard[MappingProxyType] = _reduce_proxy
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[functools.cached_property] = _reduce_cached_property
 _standard[object] = _reduce_sentinel
 
-_tables: dict[Any, dict[type, Reduce]] = {}
+
+class _DataTable(dict[type, Reduce]):
+    """``copyreg``'s table, and the rules of this module for types as they come."""
+
+    def __missing__(self, cls: type) -> Reduce:
+        rule = find(cls, data=True)
+        if rule is None:
+            raise KeyError(cls)
+        found = self[cls] = _or_ordinary(rule)
+        return found
+
+
+def _or_ordinary(rule: Reduce) -> Reduce:
+    def reduce(obj: Any) -> Any:
+        reduced = rule(obj)
+        return obj.__reduce_ex__(5) if reduced is NotImplemented else reduced
+
+    return reduce
+
+
+_tables: dict[int, _DataTable] = {}
 
 
 def dispatch_table() -> dict[type, Reduce]:
     """Return the table that the plain pickler works with: ``copyreg``'s and the rules above."""
-    key: Any = (len(copyreg.dispatch_table), "asyncio.locks" in sys.modules)
-    if _registered:
-        key = (*key, *_with_subclasses())
+    key = len(copyreg.dispatch_table)
     table = _tables.get(key)
     if table is None:
         _tables.clear()
-        table = _tables[key] = {**copyreg.dispatch_table, **_own_table()}
+        table = _tables[key] = _DataTable(copyreg.dispatch_table)
     return table

@@ -80,14 +80,14 @@ def test_what_a_node_captures_is_checked_at_once():
 
     from distgraph.errors import SerializationError
 
-    lock = threading.Lock()
+    lock = threading.Thread()
 
     def locked(state: State) -> None:
         with lock:
             pass
 
     made = StateGraph(State).add_node("locked", locked).add_edge(START, "locked")
-    with pytest.raises(SerializationError, match=r"node 'locked'.*lock.*a lock"):
+    with pytest.raises(SerializationError, match=r"node 'locked'.*lock.*a thread"):
         distribute(made, backend="ray")
 
 

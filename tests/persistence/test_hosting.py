@@ -71,10 +71,10 @@ def test_an_error_arrives_as_itself(client):
 def test_what_cannot_be_sent_back_is_an_error(client):
     class Bad(InMemoryStore):
         def batch(self, ops):
-            return [threading.Lock()]
+            return [threading.Thread()]
 
     store = Bad()
-    with pytest.raises(TypeError, match="a lock"):
+    with pytest.raises(TypeError, match="a thread"):
         stand_in(place(store), client).get(("a",), "k")
 
 

@@ -138,7 +138,7 @@ def test_the_default_serializer_travels_as_its_settings(connection):
 
 def test_a_serializer_that_cannot_travel_keeps_its_saver_here(connection):
     cipher = Rot13()
-    cipher.lock = threading.Lock()
+    cipher.lock = threading.Thread()
     assert place(SqliteSaver(connection, serde=EncryptedSerializer(cipher))).kind == "caller"
 
 

@@ -21,9 +21,9 @@ class OutOfPaper(Exception):
         self.office = office
 
 
-class HoldsALock(Exception):
+class HoldsAThread(Exception):
     def __init__(self) -> None:
-        super().__init__("has a lock", threading.Lock())
+        super().__init__("has a thread", threading.Thread())
 
 
 def deep_down(error):
@@ -67,11 +67,11 @@ def test_notes_tell_node_step_host_and_the_remote_traceback(on_ray):
     assert "test_remote_errors.py" in text
 
 
-def test_an_exception_that_holds_a_lock_arrives_as_itself_and_says_what_is_lost(on_ray):
-    with pytest.raises(HoldsALock, match="has a lock") as caught:
-        fail_with(on_ray, HoldsALock).invoke({"items": []})
-    assert caught.value.args[0] == "has a lock"
-    assert "lock" in repr(caught.value.args[1])
+def test_an_exception_that_holds_a_thread_arrives_as_itself_and_says_what_is_lost(on_ray):
+    with pytest.raises(HoldsAThread, match="has a thread") as caught:
+        fail_with(on_ray, HoldsAThread).invoke({"items": []})
+    assert caught.value.args[0] == "has a thread"
+    assert "Thread" in repr(caught.value.args[1])
     if sys.version_info >= (3, 11):
         assert "argument 1" in notes(caught.value)
         assert "deep_down" in notes(caught.value)
@@ -81,7 +81,7 @@ def test_an_exception_whose_class_cannot_travel_arrives_as_node_failed(on_ray):
     from distgraph.errors import NodeFailed
 
     def make():
-        lock = threading.Lock()
+        lock = threading.Thread()
 
         class Guarded(Exception):
             guard = lock
@@ -144,7 +144,7 @@ def test_what_is_no_exception_still_ends_the_run(on_ray, error):
 
 
 def test_a_result_that_cannot_be_pickled_names_the_node(on_ray):
-    builder = on_ray.StateGraph(Items).add_node("locks", lambda s: {"items": [threading.Lock()]})
+    builder = on_ray.StateGraph(Items).add_node("locks", lambda s: {"items": [threading.Thread()]})
     with pytest.raises(Exception, match="locks") as caught:
         on_ray.compile(builder.add_edge(on_ray.START, "locks")).invoke({"items": []})
     assert "items" in str(caught.value) + notes(caught.value)
@@ -153,11 +153,11 @@ def test_a_result_that_cannot_be_pickled_names_the_node(on_ray):
 def test_an_event_that_cannot_be_pickled_names_the_node(on_ray):
     def node(state, writer):
         writer("fine")
-        writer(threading.Lock())
+        writer(threading.Thread())
 
     builder = on_ray.StateGraph(Items).add_node("locks", node).add_edge(on_ray.START, "locks")
     stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
     assert next(stream) == "fine"
-    with pytest.raises(Exception, match="(?i)lock") as caught:
+    with pytest.raises(Exception, match="(?i)thread") as caught:
         next(stream)
     assert "locks" in str(caught.value) + notes(caught.value)

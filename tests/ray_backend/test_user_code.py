@@ -128,7 +128,7 @@ def test_a_reducer_of_the_users_module(on_ray, module_of_the_users):
 
 
 CANNOT_TRAVEL = {
-    "lock": threading.Lock,
+    "thread": threading.Thread,
     "generator": lambda: (i for i in range(3)),
     "socket": socket.socket,
     "connection": lambda: sqlite3.connect(":memory:"),

@@ -114,23 +114,23 @@ def test_arguments_without_equality_arrive() -> None:
 
 
 def test_what_does_not_pickle_is_left_out_with_a_note() -> None:
-    back = ship(Holding("m", threading.Lock()))
+    back = ship(Holding("m", threading.Thread()))
     assert isinstance(back, Holding)
     assert (str(back), back.size, hasattr(back, "resource")) == ("m", 3, False)
-    assert back.__notes__[0] == "Could not be sent from the worker: attribute 'resource' (lock)"
+    assert back.__notes__[0] == "Could not be sent from the worker: attribute 'resource' (Thread)"
 
 
 def test_an_argument_that_does_not_pickle_is_sent_as_its_repr() -> None:
-    lock = threading.Lock()
+    lock = threading.Thread()
     back = ship(ValueError("held by", lock))
     assert back.args == ("held by", repr(lock))
     assert back.__notes__[0] == (
-        "Could not be sent from the worker: argument 1 (lock; its repr was sent)"
+        "Could not be sent from the worker: argument 1 (Thread; its repr was sent)"
     )
 
 
 def test_a_class_that_does_not_travel_becomes_node_failed() -> None:
-    lock = threading.Lock()
+    lock = threading.Thread()
 
     class Local(Exception):
         def held(self) -> Any:
@@ -266,7 +266,7 @@ if sys.version_info < (3, 11):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are built in from 3.11 on")
 class TestGroups:
     def test_groups_are_rebuilt_recursively(self) -> None:
-        lock = threading.Lock()
+        lock = threading.Thread()
         inner = ExceptionGroup("inner", [Holding("h", lock), KeyError("k")])
         exc = ExceptionGroup("outer", [KeywordOnly(code=1), inner])
         back = ship(exc)

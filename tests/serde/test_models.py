@@ -245,17 +245,10 @@ def test_a_generator_of_replies_is_refused() -> None:
         dumps_code(model)
 
 
-def test_a_rate_limiter_is_not_dropped(server: OpenAIServer) -> None:
-    model = chat(server, rate_limiter=InMemoryRateLimiter())
-    with pytest.raises(SerializationError) as caught:
-        dumps_code({"m": model})
-    assert str(caught.value) == (
-        "item ['m'] (langchain_openai.chat_models.base.ChatOpenAI) cannot be pickled: "
-        "langchain_openai.ChatOpenAI cannot be sent to another process: its field 'rate_limiter' "
-        "(InMemoryRateLimiter) does not pickle: a lock exists in one process only. Remedy: create "
-        "the model inside the node, or tell how it travels with "
-        "distgraph.register_serializer(ChatOpenAI, ...)"
-    )
+def test_a_rate_limiter_travels_as_the_one_that_it_is(server: OpenAIServer) -> None:
+    limiter = InMemoryRateLimiter()
+    model = chat(server, rate_limiter=limiter)
+    assert loads(dumps_code({"m": model}))["m"].rate_limiter is limiter
 
 
 def test_a_plain_http_client_of_the_user_travels_inside_a_model() -> None:
@@ -275,7 +268,7 @@ def test_a_transport_of_the_user_is_not_dropped() -> None:
 def test_a_field_that_the_class_does_not_make_again_is_an_error_on_arrival() -> None:
     class Handle:
         def __init__(self) -> None:
-            self.lock = threading.Lock()
+            self.lock = threading.Thread()
 
     class Model(EchoModel):
         handle: Any = None

@@ -50,7 +50,9 @@ def problem(target: GraphProgram) -> str:
     return str(caught.value)
 
 
-LOCK = "a lock exists in one process only. Remedy: create it inside the node; or, if one for each "
+LOCK = (
+    "a thread exists in one process only. Remedy: create it in the node, tool or hook that uses it"
+)
 
 
 # --- the error at the caller ---------------------------------------------------------------------
@@ -64,12 +66,13 @@ def test_a_global_variable_is_named_with_its_node() -> None:
     assert problem(program(fine=script["fine"], fetch=script["fetch"])) == (
         "node 'fetch' cannot be sent to a worker because of its global variable 'conn' "
         "(sqlite3.Connection): an open database connection exists in one process only. "
-        "Remedy: connect inside the node"
+        "Remedy: open it in the node, tool or hook that uses it, or in a function with "
+        "@functools.lru_cache that these call: each process then opens its own"
     )
 
 
 def test_a_captured_variable_is_named() -> None:
-    lock = threading.Lock()
+    lock = threading.Thread()
 
     def guarded(state: State) -> None:
         with lock:
@@ -77,29 +80,29 @@ def test_a_captured_variable_is_named() -> None:
 
     assert problem(program(guarded=guarded)).startswith(
         f"node 'guarded' cannot be sent to a worker because of its captured variable 'lock' "
-        f"(_thread.lock): {LOCK}"
+        f"(threading.Thread): {LOCK}"
     )
 
 
 def _with_default() -> Any:
-    return lambda state, lock=threading.Lock(): None  # noqa: B008
+    return lambda state, lock=threading.Thread(): None  # noqa: B008
 
 
 def _partial() -> Any:
-    return functools.partial(lambda state, lock: None, lock=threading.Lock())
+    return functools.partial(lambda state, lock: None, lock=threading.Thread())
 
 
 def _attribute() -> Any:
     def node(state: State) -> None: ...
 
-    node.lock = threading.Lock()  # type: ignore[attr-defined]
+    node.lock = threading.Thread()  # type: ignore[attr-defined]
     return node
 
 
 def _object() -> Any:
     class Agent:
         def __init__(self) -> None:
-            self.tools = {"locks": [threading.Lock()]}
+            self.tools = {"locks": [threading.Thread()]}
 
         def __call__(self, state: State) -> None: ...
 
@@ -111,7 +114,7 @@ def _method() -> Any:
 
 
 def _nested() -> Any:
-    lock = threading.Lock()
+    lock = threading.Thread()
 
     def helper() -> Any:
         return lock
@@ -122,7 +125,7 @@ def _nested() -> Any:
 def _inner_function() -> Any:
     script = main_program(
         "def node(state):\n    def inner(): return lock\n    return inner()\n",
-        lock=threading.Lock(),
+        lock=threading.Thread(),
     )
     return script["node"]
 
@@ -134,19 +137,22 @@ def _inner_function() -> Any:
         (_partial, "its argument 'lock' of its partial"),
         (_attribute, "its attribute 'lock'"),
         (_object, "its item ['locks'][0] of attribute 'tools'"),
-        (_method, "its item ['locks'][0] of attribute 'tools' of the object it is bound to"),
+        (
+            _method,
+            "its item ['locks'][0] of attribute 'tools' of the Agent object that it is a method of",
+        ),
         (_nested, "its captured variable 'lock' of captured variable 'helper'"),
         (_inner_function, "its global variable 'lock'"),
     ],
 )
 def test_the_place_is_named_wherever_it_is(make: Any, place: str) -> None:
     assert problem(program(node=make())).startswith(
-        f"node 'node' cannot be sent to a worker because of {place} (_thread.lock): {LOCK}"
+        f"node 'node' cannot be sent to a worker because of {place} (threading.Thread): {LOCK}"
     )
 
 
 def test_a_conditional_edge_is_named() -> None:
-    lock = threading.Lock()
+    lock = threading.Thread()
 
     def route(state: State) -> str:
         return str(lock)
@@ -157,12 +163,12 @@ def test_a_conditional_edge_is_named() -> None:
     builder.add_conditional_edges("a", route, ["__end__"])
     assert problem(builder.compile(backend="local").program).startswith(
         "conditional edge 'route' of node 'a' cannot be sent to a worker because of its captured "
-        "variable 'lock' (_thread.lock): "
+        "variable 'lock' (threading.Thread): "
     )
 
 
 def test_a_node_of_a_subgraph_is_named() -> None:
-    lock = threading.Lock()
+    lock = threading.Thread()
     inner = StateGraph(State)
     inner.add_node("deep", lambda state: lock)
     inner.add_edge("__start__", "deep")
@@ -171,7 +177,7 @@ def test_a_node_of_a_subgraph_is_named() -> None:
     outer.add_edge("__start__", "child")
     assert problem(outer.compile(backend="local").program).startswith(
         "node 'deep' of subgraph 'child' cannot be sent to a worker because of its captured "
-        "variable 'lock' (_thread.lock): "
+        "variable 'lock' (threading.Thread): "
     )
 
 
@@ -274,7 +280,7 @@ def test_a_global_rebound_to_what_does_not_pickle_is_an_error_each_time(
 ) -> None:
     blob = ProgramBlob(program(node=script["node"]))
     blob.get()
-    script["table"] = threading.Lock()
+    script["table"] = threading.Thread()
     for _ in range(2):
         with pytest.raises(SerializationError, match="its global variable 'table'"):
             blob.get()

@@ -16,7 +16,7 @@ from tests.support.elsewhere import Elsewhere
 
 
 def classes() -> tuple[type[Any], type[Any]]:
-    lock = threading.Lock()
+    lock = threading.Thread()
     locks = [lock]
 
     class Inner(BaseModel):

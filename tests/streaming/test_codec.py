@@ -53,7 +53,7 @@ def test_events_of_one_process_pass_through_as_they_are() -> None:
 
 
 def test_an_unpicklable_payload_names_its_source_its_mode_and_the_remedy() -> None:
-    event = Event((), "custom", {"lock": threading.Lock()})
+    event = Event((), "custom", {"lock": threading.Thread()})
     with pytest.raises(SerializationError, match="node 'plan': a dict .*'custom'.*plain data"):
         pack_event(event, "node 'plan'")
     with pytest.raises(SerializationError, match="node 'plan': a dict .*'custom'"):

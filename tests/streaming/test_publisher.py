@@ -203,8 +203,8 @@ def test_a_cancelled_attempt_discards_what_is_unsent() -> None:
 def test_an_event_that_cannot_be_pickled_is_an_error_of_the_emitter() -> None:
     broker = Broker()
     stream = broker.open()
-    with pytest.raises(SerializationError, match="node 'plan': a lock emitted in .*'custom'"):
-        stream.emit(custom(threading.Lock()))
+    with pytest.raises(SerializationError, match="node 'plan': a Thread emitted in .*'custom'"):
+        stream.emit(custom(threading.Thread()))
     stream.emit(custom("next"))
     assert broker.puts == [("run", [("a", 1, ["next"])])]
 
