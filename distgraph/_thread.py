@@ -79,9 +79,9 @@ def thread_options(
             checkpoint_map=standing.checkpoint_map,
             resuming=standing.resuming,
             replay=standing.replay,
-            by_id=standing.by_id,
-            assumed=standing.assumed,
-            spare=tuple(parent.spare),
+            resume_map=standing.resume_map,
+            matched_id=standing.matched_id,
+            null_resume=tuple(parent.null_resume),
         )
     named = None if configurable.get("checkpoint_ns") else configurable.get("checkpoint_id")
     return ThreadOptions(

@@ -293,11 +293,27 @@ class UnsupportedClusterError(DistgraphError, RuntimeError):
 
 
 class InvalidTransition(DistgraphError):
-    """The engine was told something impossible: a bug. Carries the story that led there."""
+    """The engine or the stream was told something impossible: a bug of distgraph."""
 
-    def __init__(self, message: str, story: Sequence[str] = ()) -> None:
-        super().__init__(message, tuple(story))
-        self.story = tuple(story)
+    task: str
+    """Id of the task, "" if it is not about one."""
+    start: str
+    """State of the task before the transition."""
+    finish: str
+    """State that the transition would have led to."""
+    story: tuple[object, ...]
+    """Transitions that led there, those of the task where it has any."""
+
+    def __init__(
+        self,
+        message: str,
+        task: str = "",
+        start: str = "",
+        finish: str = "",
+        story: Sequence[object] = (),
+    ) -> None:
+        super().__init__(message, task, start, finish, tuple(story))
+        self.task, self.start, self.finish, self.story = task, start, finish, tuple(story)
 
     def __str__(self) -> str:
-        return "\n  ".join((str(self.args[0]), *self.story))
+        return "\n  ".join((str(self.args[0]), *map(str, self.story)))

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import pytest
 
+from distgraph.engine.machine import Machine
 from tests.support.differential import Differ
 from tests.support.engines import DISTRIBUTED, REFERENCE, REFERENCE_AWAITS, Engine, selected
 from tests.support.postgres import postgres
@@ -27,6 +28,7 @@ _kept: list[TextIO] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
+    Machine.validates = True  # its invariants, after every event of the runs in this process
     config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
 
 

@@ -23,13 +23,13 @@ class Standing:
     checkpoint_map: Mapping[str, str]
     """Checkpoints of the task's graph and those around it, by namespace."""
     durability: Literal["sync", "async", "exit"] = "async"
-    answers: tuple[Any, ...] = ()
+    resume_values: tuple[Any, ...] = ()
     """To the task's questions, in the order in which it puts them."""
-    spare: tuple[Any, ...] = ()
+    null_resume: tuple[Any, ...] = ()
     """An answer to its next question that was given without an id."""
-    by_id: Mapping[str, Any] = field(default_factory=dict)
+    resume_map: Mapping[str, Any] = field(default_factory=dict)
     """Answers by interrupt id: for graphs that the task's code invokes, and for parts."""
-    assumed: str | None = None
+    matched_id: str | None = None
     resuming: bool | None = None
     replay: str | None = None
 
@@ -139,7 +139,7 @@ class AttemptOutcome:
     drain: str | None = None
     """Why the node asked for the run to stop behind this step, None where it did not."""
     interrupts: tuple[Any, ...] = ()
-    answers: tuple[Any, ...] = ()
+    resume_values: tuple[Any, ...] = ()
     """Answers that the task's questions were given, those of earlier runs included."""
     published: int = 0
     """Events that the attempt emitted, those in ``tail`` included: the commit waits for them."""

@@ -32,11 +32,11 @@ class ThreadOptions:
     """Told by the graph around this one: whether it goes on from what was saved."""
     replay: str | None = None
     """Told likewise: subgraphs start from their last checkpoint before this one."""
-    by_id: Mapping[str, Any] = field(default_factory=dict)
+    resume_map: Mapping[str, Any] = field(default_factory=dict)
     """Answers by interrupt id."""
-    assumed: str | None = None
+    matched_id: str | None = None
     """The one of these questions that was found for an answer given without an id."""
-    spare: tuple[Any, ...] = ()
+    null_resume: tuple[Any, ...] = ()
     """An answer without an id, for the first question."""
 
 

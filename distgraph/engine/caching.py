@@ -65,9 +65,7 @@ def assign_keys(graph: Superstep, tasks: Sequence[Task]) -> dict[CacheKey, list[
         policy = task.node.cache
         if policy is None:
             continue
-        value = graph.input_of(task)
-        if task.pulled and task.node.mapper is not None:
-            value = task.node.mapper(value)
+        value = graph.mapped_input_of(task)
         args, kwargs = ((value,), {}) if task.call is None else value
         name = policy.key_func(*args, **kwargs)
         data = name.encode() if isinstance(name, str) else name

@@ -35,14 +35,14 @@ class TaskStatus:
     output: tuple[Write, ...] = ()
     """Empty unless the task finished."""
     interrupts: tuple[Any, ...] = ()
-    """The last questions that it put, answered or not."""
-    answers: tuple[Any, ...] = ()
-    """The answers that it was given so far, in the order of its questions."""
+    """The interrupts that it raised last, resumed or not."""
+    resume_values: tuple[Any, ...] = ()
+    """The values that it was resumed with so far, in the order of its interrupts."""
     error: Any = None
 
     @property
     def waiting(self) -> tuple[Any, ...]:
-        """Questions that are still open."""
+        """Interrupts that are still pending."""
         return () if self.output else self.interrupts
 
 
@@ -62,7 +62,7 @@ def statuses(pending: Iterable[PendingWrite]) -> dict[str, TaskStatus]:
         task_id: TaskStatus(
             output=tuple(writes),
             interrupts=_several(found.get(task_id, {}).get(k.INTERRUPT, ())),
-            answers=_several(found.get(task_id, {}).get(k.RESUME, ())),
+            resume_values=_several(found.get(task_id, {}).get(k.RESUME, ())),
             error=found.get(task_id, {}).get(k.ERROR),
         )
         for task_id, writes in output.items()
@@ -73,8 +73,8 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def open_questions(pending: Iterable[PendingWrite]) -> list[Any]:
-    """Return the interrupts that wait for an answer."""
+def pending_interrupts(pending: Iterable[PendingWrite]) -> list[Any]:
+    """Return the interrupts that wait for a resume value."""
     return [i for status in statuses(pending).values() for i in status.waiting]
 
 

@@ -1,20 +1,35 @@
 """The superstep machine: events in, instructions out, for a graph and all graphs nested in it.
 
-A subgraph that was added as a node is a frame of its own on this machine: its nodes are tasks
-like any other, and no worker waits for a child. The machine is deterministic: the same events
-give the same instructions, whatever happens around it.
+A subgraph that was added as a node is a ``GraphRun`` of its own on this machine: its nodes are
+tasks like any other, and no worker waits for a child. The machine is deterministic: the same events
+give the same instructions (``Recording`` and ``replay``).
+
+How to read it: ``handle`` looks the event up in ``_ON_EVENT``; the end of an attempt goes on in
+``_ON_OUTCOME``, by the outcome's status. From there the methods follow the life of a graph. It
+*begins*: its checkpoint is loaded, its input applied. It *advances* from superstep to superstep.
+It *ends*, which gives the task around it a result. Other files decide the rest: ``superstep`` which
+tasks run, ``thread`` what is loaded and saved, ``graph_run`` what a worker is sent, ``failures``
+which failures are tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from distgraph._internal import keys as k
-from distgraph._internal.ids import NewCheckpointId, path_key
+from distgraph._internal.chat_messages import message_ids
+from distgraph._internal.ids import (
+    NewCheckpointId,
+    derived_checkpoint_ids,
+    in_generation,
+    path_key,
+    scatter,
+)
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import DroppedCall, TaskCall
+from distgraph.contract.checkpoint import Saved
 from distgraph.contract.events import (
     AttemptEnded,
     CacheKey,
@@ -34,34 +49,54 @@ from distgraph.contract.events import (
     Sync,
     Synced,
     TaskCalled,
+    Wake,
     Woken,
 )
-from distgraph.contract.spec import PART, GraphSpec, Write
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import PART, GraphSpec, Split, Write
+from distgraph.engine import invariants
+from distgraph.engine.attempts import Attempts
 from distgraph.engine.caching import assign_keys
-from distgraph.engine.calls import called_task, cancelled
 from distgraph.engine.checkpoints import CONTROL, increment
-from distgraph.engine.frame import Frame
-from distgraph.engine.outputs import (
-    read_values,
-    touches,
-)
-from distgraph.engine.pieces import Pieces
-from distgraph.engine.recovery import (
-    Ended,
+from distgraph.engine.error_handlers import handler_of, handlers_of
+from distgraph.engine.failures import (
+    FailedAttempt,
     failure_of,
+    is_rejected_resume,
+    next_attempt,
+    retried,
+    timed_out,
 )
-from distgraph.engine.starting import Starting
-from distgraph.engine.superstep import Task
-from distgraph.errors import (
-    GraphDrained,
-    InvalidTransition,
-    ParentCommand,
-)
+from distgraph.engine.graph_run import GraphRun, Phase, attempt_of
+from distgraph.engine.outputs import read_values, touches
+from distgraph.engine.parts import Parts, PartStart, divide
+from distgraph.engine.story import Recording, Story, Transition
+from distgraph.engine.stream_events import StreamEvents
+from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.task_calls import TaskCalls, called_task, cancelled
+from distgraph.engine.thread import GraphThread
+from distgraph.errors import GraphDrained, GraphRecursionError, InvalidTransition, ParentCommand
 from distgraph.types import Command
 
+__all__ = ("Machine", "replay")
 
-class Machine(Starting):
-    """Decides what runs next. Pure: no I/O, clock, thread or lock."""
+Error = ShippedError | BaseException
+
+
+class Machine:
+    """Decides what runs next. Pure: no I/O, clock, thread or lock.
+
+    Args:
+        spec: The root graph.
+        options: What the run was asked for.
+        new_checkpoint_id: By default, ids are derived from the run's id.
+        next_version: The saver's rule for versions of channels.
+        random: Numbers of [0, 1) for the jitter of retries; by default, derived from the run's id.
+        record: Keep a ``recording`` of all events. It grows with the run.
+    """
+
+    validates: ClassVar[bool] = False
+    """Whether every event is followed by ``validate``. On in tests, off in production."""
 
     def __init__(
         self,
@@ -71,335 +106,831 @@ class Machine(Starting):
         new_checkpoint_id: NewCheckpointId | None = None,
         next_version: Callable[[Any], Any] = increment,
         random: Callable[[], float] | None = None,
+        record: bool = False,
     ) -> None:
-        super().__init__(
-            options, new_checkpoint_id=new_checkpoint_id, next_version=next_version, random=random
-        )
-        self._root = self._frame(spec, options.ns, (), options.output_keys, None)
+        self._options = options
+        self._new_checkpoint_id = new_checkpoint_id or derived_checkpoint_ids(options.run_id)
+        self._next_version = next_version
+        self._random = random or scatter(options.run_id)
+        self.recording: Recording | None = None
+        """All events so far, with ``record``."""
+        if record:
+            self.recording = Recording(spec, options)
+            self._new_checkpoint_id = self.recording.drawing(self._new_checkpoint_id)
+            self._next_version = self.recording.drawing(self._next_version)
+            self._random = self.recording.drawing(self._random)
+        self._story = Story()
+        self._stream = StreamEvents(options)
+        self._attempts = Attempts(self._story)
+        self._calls = TaskCalls()
+        self._graphs: list[GraphRun] = []
+        """Graphs that have not ended, each behind the graph around it."""
+        self._awaited: dict[str, tuple[GraphRun, Callable[..., None]]] = {}
+        """By the key of a request to the saver, a cache or the clock: the graph that waits for the
+        reply, and the function that takes it."""
+        self._requests = 0
+        self._restarts = 0
+        """Graphs that were started again."""
+        self._rewound: set[str] = set()
+        """Namespaces of subgraphs that have gone back in time with the graph around them."""
+        self._drain: str | None = None
+        self._out: list[Instruction] = []
+        self._started = False
+        self.finished = False
+        self._root = self._add_graph(spec, options.ns, (), options.output_keys, None)
+
+    @property
+    def running(self) -> int:
+        """Number of attempts that are on workers."""
+        return len(self._attempts)
+
+    @property
+    def drain(self) -> str | None:
+        """The reason to stop behind the current superstep, None if nobody asked for it."""
+        return self._drain
+
+    def story(self, id: str | None = None) -> tuple[Transition, ...]:
+        """Return the last transitions: of one task id or graph namespace, or of everything."""
+        return self._story.of(id)
+
+    def validate(self) -> None:
+        """Check the invariants of the machine.
+
+        Raises:
+            InvalidTransition: One of them does not hold.
+        """
+        waiting = [graph for graph, _ in self._awaited.values()]
+        broken = invariants.broken(self._graphs, list(self._attempts), waiting)
+        if broken is not None and self._started:
+            raise InvalidTransition(f"invariant broken: {broken}", story=self.story())
 
     def handle(self, event: InputEvent) -> list[Instruction]:
-        """Take one event and return what is to be done, in order."""
-        self._out = self._say.out = []
+        """Take one event and return the instructions that follow from it, in order.
+
+        Raises:
+            InvalidTransition: The event is impossible in the machine's state: a bug of the caller.
+        """
+        out: list[Instruction] = []
+        self._out = out
         if self.finished:
-            return self._out
-        if isinstance(event, AttemptEnded):
-            self._attempt_ended(event.outcome)
-        elif isinstance(event, TaskCalled):
-            self._called(event.call)
-        elif isinstance(event, CallDropped):
-            self._dropped(event.call)
-        elif isinstance(event, RunStarted):
-            if self._story:
-                raise InvalidTransition("the run was started already", self.story())
-            self._story.append(("started",))
-            self._begin(self._root, event.input)
-        elif isinstance(event, CancelRequested):
-            self._finish(Finish("cancelled"))
-        elif isinstance(event, CheckpointLoaded):
-            self._answered(event.key, event.saved)
-        elif isinstance(event, Found):
-            self._answered(event.key, event.values)
-        elif isinstance(event, (Synced, Woken)):
-            self._answered(event.key)
-        elif isinstance(event, DrainRequested):
-            self._drain = event.reason
-        elif isinstance(event, StorageFailed):
-            self._finish(Finish("error", error=event.error))
-        else:
-            raise InvalidTransition(f"the engine does not know the event {event!r}", self.story())
-        return self._out
-
-    # --- the end of tasks -----------------------------------------------------------------------
-
-    def _attempt_ended(self, outcome: AttemptOutcome) -> None:
-        entry = self._running.get(outcome.task_id)
-        if entry is None or entry[2].request.attempt != outcome.attempt:
+            return out
+        take = self._ON_EVENT.get(type(event))
+        if take is None:
             raise InvalidTransition(
-                f"attempt {outcome.attempt} of task {outcome.task_id} ended as "
-                f"{outcome.status!r}, but it is not running",
-                self.story(),
+                f"the engine does not know the event {event!r}", story=self.story()
             )
-        if self._calls.holds(outcome):
-            return
-        frame, task, start = self._running.pop(outcome.task_id)
-        self._story.append(("ended", task.name, task.id, outcome.status))
-        self._say.has_seen(outcome.message_ids)
-        if outcome.drain is not None:
-            self._drain = outcome.drain
-        if task.spare and task.spare[0] in outcome.answers[len(task.answers) :]:
-            for around in frame.lineage():
-                around.ledger.spend()
-        failure = failure_of(task, start, outcome)
-        if failure is not None:
-            self._fail(frame, failure, task, Ended(start, outcome))
-        elif outcome.status == "drained" and task.call is not None:
-            self._fail(frame, GraphDrained(outcome.value), task)
-        elif outcome.status == "drained":
-            self._stopped(frame, task, outcome.value)
-        elif task.pieces is not None and PART in outcome.task_id:
-            self._part_ended(frame, task, task.pieces, outcome)
-        elif outcome.status == "ok":
-            self._succeed(frame, task, list(outcome.writes), outcome.answers)
-        elif outcome.status == "interrupt":
-            task.answers = outcome.answers
-            self._interrupt(frame, task, outcome.interrupts)
-        elif outcome.status == "command" and task.call is not None:
-            self._fail(frame, ParentCommand(outcome.value), task)
-        else:
-            self._parent_command(frame, outcome.value)
-            return
-        self._after_task(frame)
+        if self.recording is not None:
+            self.recording.keep(event)
+        self._story.begin(event)
+        take(self, event)
+        if self.validates:
+            self.validate()
+        return out
 
-    def _part_ended(
-        self, frame: Frame, task: Task, pieces: Pieces, outcome: AttemptOutcome
-    ) -> None:
-        self._guard(frame, lambda: pieces.take(task, outcome))
-        pieces.open -= 1
-        if pieces.open == 0 and not self._over(frame):
-            self._join(frame, task, pieces)
+    # --- events -----------------------------------------------------------------------------------
 
-    def _join(self, frame: Frame, task: Task, pieces: Pieces) -> None:
-        """Every part has ended: make of their results what the node returns."""
-        task.pieces = None
-        task.sent = pieces.writes()
-        if task.interrupts:
-            self._interrupt(frame, task, task.interrupts)
-            return
-        try:
-            value = pieces.join()
-        except Exception as error:
-            self._fail(frame, error, task)
-            return
-        if task.node.inline is not None:
-            self._write_inline(frame, task, value)
-        else:
-            self._dispatch(frame, task, "writers", value)
+    def _run_started(self, event: RunStarted) -> None:
+        if self._started:
+            raise InvalidTransition("the run was started already", story=self.story())
+        self._started = True
+        self._story.note("", "", "new", "started")
+        self._begin(self._root, event.input)
 
-    def _after_task(self, frame: Frame) -> None:
-        if not self._over(frame) and self._step_is_over(frame) and self._end_step(frame):
-            self._advance(frame)
+    def _attempt_ended(self, event: AttemptEnded) -> None:
+        self._take_outcome(event.outcome)
 
-    def _succeed(
-        self, frame: Frame, task: Task, writes: list[Write], answers: Sequence[Any] = ()
-    ) -> None:
-        task.writes = [*task.sent, *writes]
-        if answers := answers or task.answers:
-            task.writes.append((k.RESUME, list(answers)))
-        if all(channel in CONTROL for channel, _ in task.writes):
-            task.writes.append((k.NO_WRITES, None))  # any output tells that it finished
-        task.status = "done"
-        frame.open -= 1
-        self._out += frame.ledger.record(task.id, task.path, task.writes)
-        if task.cache_key is not None:
-            ttl = None if task.node.cache is None else task.node.cache.ttl
-            self._out.append(Remember(frame.path, task.cache_key, tuple(task.writes), ttl))
-        self._say.succeeded(frame, task)
-        if task.call is not None:
-            self._out += self._calls.results(task, None)
-
-    def _interrupt(self, frame: Frame, task: Task, interrupts: Sequence[Any]) -> None:
-        task.status = "interrupted"
-        frame.open -= 1
-        task.interrupts = tuple(interrupts)
-        if interrupts:
-            asked: list[Write] = [(k.INTERRUPT, task.interrupts)]
-            if task.answers:
-                asked.append((k.RESUME, list(task.answers)))
-            self._out += frame.ledger.record(task.id, task.path, asked)
-            if task.call is None:
-                self._say.interrupted(frame, task)
-        if task.call is not None:  # its caller stops there, and tells of it
-            self._out += self._calls.results(task, None)
-
-    def _parent_command(self, frame: Frame, command: Command[Any]) -> None:
-        """A node addressed its parent graph: this graph ends here, and the parent's node with
-        the command as what it returned."""
-        if frame.parent is None:
-            if self._options.has_parent:
-                self._finish(Finish("command", command))
-            else:
-                self._fail(frame, ParentCommand(command))
-            return
-        self._drop(frame)
-        parent, task = frame.parent
-        own = Command(update=command.update, goto=command.goto, resume=command.resume)
-        self._returned(parent, task, own)
-
-    def _returned(self, frame: Frame, task: Task, value: Any) -> None:
-        """The subgraph in ``task`` gave ``value``: turn it into the task's writes."""
-        if task.node.inline is not None:
-            self._write_inline(frame, task, value)
-            self._after_task(frame)
-        else:
-            self._dispatch(frame, task, "writers", value)
-
-    # --- calls ----------------------------------------------------------------------------------
-
-    def _called(self, call: TaskCall) -> None:
-        """Start the tasks that running code called, in the order in which it did."""
-        for following in self._calls.taken(call):
-            entry = self._running.get(call.task_id)
-            if entry is None or entry[2].request.attempt != call.attempt:
-                return  # the caller was cancelled
-            frame, caller, _ = entry
-            self._start_call(frame, called_task(frame.graph, caller, following), following)
+    def _task_called(self, event: TaskCalled) -> None:
+        """Start the tasks that running code called, in the order of its calls."""
+        for call in self._calls.in_order(event.call):
+            caller = self._attempts.find(call.attempt_id)
+            if caller is None:  # it was cancelled
+                return
+            graph, task, _ = caller
+            self._start_call(graph, called_task(graph.superstep, task, call), call)
             if self.finished:
                 return
-            if self._calls.drops(following):
-                self._dropped(DroppedCall(following.task_id, following.attempt, following.seq))
-        outcome = self._calls.released(call)
+            if self._calls.was_dropped(call):
+                self._drop_call(DroppedCall(call.task_id, call.attempt, call.seq))
+        outcome = self._calls.released(event.call)
         if outcome is not None:
-            self._attempt_ended(outcome)
+            self._take_outcome(outcome)
 
-    def _start_call(self, frame: Frame, task: Task, call: TaskCall) -> None:
-        known = frame.graph.tasks.get(task.id)
+    def _call_dropped(self, event: CallDropped) -> None:
+        self._drop_call(event.call)
+
+    def _cancel_requested(self, event: CancelRequested) -> None:
+        self._finish(Finish("cancelled"))
+
+    def _drain_requested(self, event: DrainRequested) -> None:
+        self._drain = event.reason
+
+    def _storage_failed(self, event: StorageFailed) -> None:
+        self._finish(Finish("error", error=event.error))
+
+    def _checkpoint_loaded(self, event: CheckpointLoaded) -> None:
+        self._reply(event.key, event.saved)
+
+    def _cache_answered(self, event: Found) -> None:
+        self._reply(event.key, event.values)
+
+    def _key_answered(self, event: Synced | Woken) -> None:
+        self._reply(event.key)
+
+    _ON_EVENT: ClassVar[Mapping[type[Any], Callable[[Machine, Any], None]]] = {
+        RunStarted: _run_started,
+        AttemptEnded: _attempt_ended,
+        TaskCalled: _task_called,
+        CallDropped: _call_dropped,
+        CancelRequested: _cancel_requested,
+        DrainRequested: _drain_requested,
+        StorageFailed: _storage_failed,
+        CheckpointLoaded: _checkpoint_loaded,
+        Found: _cache_answered,
+        Synced: _key_answered,
+        Woken: _key_answered,
+    }
+
+    # --- requests to the saver, the caches and the clock ------------------------------------------
+
+    def _await(self, graph: GraphRun, go_on: Callable[..., None]) -> str:
+        """Return the key of a request, with the reply to which ``go_on`` is called."""
+        self._requests += 1
+        key = str(self._requests)
+        self._awaited[key] = (graph, go_on)
+        return key
+
+    def _reply(self, key: str, *reply: Any) -> None:
+        if key not in self._awaited:
+            raise InvalidTransition(f"nothing waits for a reply to {key!r}", story=self.story())
+        graph, go_on = self._awaited.pop(key)
+        if not graph.ended:
+            go_on(*reply)
+
+    def _after(self, graph: GraphRun, seconds: float, go_on: Callable[[], None]) -> None:
+        self._out.append(Wake(self._await(graph, go_on), seconds))
+
+    # --- a graph begins ---------------------------------------------------------------------------
+
+    def _add_graph(
+        self,
+        spec: GraphSpec,
+        ns: tuple[str, ...],
+        path: tuple[str, ...],
+        output_keys: tuple[str, ...] | str | None,
+        parent: tuple[GraphRun, Task] | None,
+    ) -> GraphRun:
+        if spec.persistence is True:  # one history for all calls: no task's id is in its name
+            ns = tuple(part.split(k.NS_END)[0] for part in ns)
+        options = self._options
+        metadata = options.metadata if parent is None else _inherited(parent[1])
+        restarts = 0 if parent is None else parent[0].restarts
+        if parent is not None and parent[1].attempt > 1:
+            self._restarts += 1
+            restarts = self._restarts
+        new_id = self._new_checkpoint_id
+        superstep = Superstep(
+            spec,
+            ns=k.NS_SEP.join(ns),
+            limit=options.recursion_limit,
+            new_checkpoint_id=in_generation(new_id, restarts) if restarts else new_id,
+            next_version=self._next_version,
+            base_metadata=metadata,
+        )
+        thread = options.thread if parent is None else parent[0].thread.inner(parent[1])
+        graph = GraphRun(
+            superstep,
+            GraphThread(
+                superstep,
+                thread,
+                saves=thread.saves and spec.persistence is not False,
+                nested=parent is not None or options.has_parent,
+                metadata=metadata,
+                null_resume=thread.null_resume if parent is None else parent[1].null_resume,
+            ),
+            ns,
+            path,
+            spec.output_channels if output_keys is None else output_keys,
+            parent,
+            restarts,
+        )
+        self._graphs.append(graph)
+        return graph
+
+    def _begin(self, graph: GraphRun, value: Any) -> None:
+        """Start a graph, once its checkpoint is loaded."""
+        if graph.thread.saves:
+            key = self._await(graph, partial(self._loaded, graph, value))
+            self._out.append(graph.thread.load(key, self._rewound))
+        else:
+            self._enter(graph, value)
+
+    def _loaded(self, graph: GraphRun, value: Any, saved: Saved | None) -> None:
+        self._guard(graph, lambda: graph.thread.loaded(saved))
+        if not self._over(graph):
+            self._enter(graph, value)
+
+    def _enter(self, graph: GraphRun, value: Any) -> None:
+        """Apply a graph's input, or go on from the loaded checkpoint."""
+        entry = self._guard(graph, lambda: graph.thread.enter(value))
+        if entry is None:
+            return
+        self._out += entry.saves
+        if entry.resumes:
+            self._out += self._stream.values(graph, resumed=True)
+        self._advance(graph)
+
+    # --- supersteps -------------------------------------------------------------------------------
+
+    def _advance(self, graph: GraphRun) -> None:
+        """Start supersteps until one has to wait for workers, or the graph ends."""
+        while not self._over(graph):
+            superstep = graph.superstep
+            graph.phase = Phase.STARTING
+            tasks = superstep.prepare()
+            self._out += self._stream.checkpoint(graph, tasks)
+            if superstep.step > superstep.stop:
+                self._fail(graph, _out_of_steps(superstep, tasks))
+                return
+            if not tasks:
+                self._complete(graph)
+                return
+            if graph.thread.pending and not graph.thread.replaying:
+                tasks += handlers_of(superstep, tasks, graph.thread.pending)
+            graph.thread.hand_back(tasks)
+            if self._has_breakpoint(graph, "before", tasks):
+                superstep.tasks = {}
+                self._stop_at_interrupt(graph)
+                return
+            if self._drain is not None:
+                self._stop_drained(graph, self._drain)
+                return
+            self._start_step(graph, tasks)
+            if not (self._step_is_over(graph) and self._end_step(graph)):
+                return
+
+    def _start_step(self, graph: GraphRun, tasks: Sequence[Task]) -> None:
+        self._out += self._stream.started(graph, tasks)
+        for task in tasks:
+            if task.cached:
+                self._out += self._stream.wrote(graph, task)
+        fresh = [task for task in tasks if task.status == "running"]
+        keys = self._guard(graph, lambda: assign_keys(graph.superstep, fresh))
+        if keys:
+            key = self._await(graph, partial(self._start_unless_cached, graph, fresh, keys))
+            self._out.append(LookUp(key, graph.path, tuple(keys)))
+        elif not self._over(graph):
+            self._start_tasks(graph, fresh)
+
+    def _start_unless_cached(
+        self,
+        graph: GraphRun,
+        fresh: Sequence[Task],
+        keys: Mapping[CacheKey, Sequence[Task]],
+        cached: Mapping[CacheKey, Sequence[Write]],
+    ) -> None:
+        for key, writes in cached.items():
+            for task in keys[key]:
+                self._take_cached(graph, task, writes)
+        self._start_tasks(graph, [task for task in fresh if task.status == "running"])
+        self._after_task(graph)
+
+    def _take_cached(self, graph: GraphRun, task: Task, writes: Sequence[Write]) -> None:
+        task.writes, task.status, task.cached = list(writes), "done", True
+        self._out += graph.thread.record(task.id, task.path, task.writes)
+        self._out += self._stream.wrote(graph, task)
+
+    def _start_tasks(self, graph: GraphRun, tasks: Sequence[Task]) -> None:
+        graph.open = len(tasks)
+        for task in tasks:
+            self._start_task(graph, task)
+            if self._over(graph):
+                return
+        graph.phase = Phase.RUNNING
+
+    def _step_is_over(self, graph: GraphRun) -> bool:
+        return graph.phase is Phase.RUNNING and not graph.open and not self.finished
+
+    def _end_step(self, graph: GraphRun) -> bool:
+        """Apply the writes of a superstep. Return whether the graph goes on at once."""
+        if graph.failure is not None:
+            self._fail(graph, graph.failure)
+            return False
+        if graph.drained is not None:
+            self._stop_drained(graph, graph.drained)
+            return False
+        superstep = graph.superstep
+        tasks = list(superstep.tasks.values())
+        interrupted = [task for task in tasks if task.status == "interrupted"]
+        if interrupted:
+            self._end_interrupted(graph, interrupted)
+            return False
+        writes = self._guard(graph, superstep.finish_step)
+        if self._over(graph):
+            return False
+        if touches(graph.output_keys, writes):
+            self._out += self._stream.values(graph)
+        self._out += graph.thread.end_step()
+        if self._has_breakpoint(graph, "after", tasks):
+            self._out += self._stream.checkpoint(graph, superstep.prepare())
+            self._stop_at_interrupt(graph)
+            return False
+        if graph.thread.saves and graph.thread.options.durability == "sync":
+            graph.phase = Phase.SAVING
+            self._out.append(Sync(self._await(graph, partial(self._advance, graph))))
+            return False
+        return True
+
+    def _has_breakpoint(
+        self, graph: GraphRun, side: Literal["before", "after"], tasks: Sequence[Task]
+    ) -> bool:
+        """Return whether the graph stops before, or after, these tasks."""
+        spec, options = graph.superstep.spec, self._options
+        nodes = spec.interrupt_before if side == "before" else spec.interrupt_after
+        if graph.parent is None:
+            given = options.interrupt_before if side == "before" else options.interrupt_after
+            nodes = nodes if given is None else given
+        return bool(nodes) and graph.superstep.stops_at(nodes, tasks)
+
+    # --- tasks start ------------------------------------------------------------------------------
+
+    def _start_task(self, graph: GraphRun, task: Task) -> None:
+        node = task.node
+        if node.subgraph is not None:
+            self._start_child(graph, task, node.subgraph)
+        elif node.split is not None:
+            self._start_split(graph, task, node.split)
+        elif node.inline is not None:
+            self._write_inline(graph, task, graph.superstep.input_of(task))
+        else:
+            self._start_attempt(graph, task, "node", task.input)
+
+    def _start_child(self, graph: GraphRun, task: Task, subgraph: GraphSpec) -> None:
+        value = self._guard(graph, lambda: graph.superstep.mapped_input_of(task))
+        if self._over(graph):
+            return
+        self._stream.has_seen(message_ids(value))
+        ns = (*graph.ns, task.ns.rsplit(k.NS_SEP, 1)[-1])
+        if task.attempt > 1 and subgraph.persistence is not True:
+            ns = (*ns, str(task.attempt - 1))  # as the next graph that the task runs
+        child = self._add_graph(subgraph, ns, (*graph.path, task.name), None, (graph, task))
+        late = timed_out(task, task.limit)
+        if late is not None:
+            self._after(child, late.timeout, partial(self._fail, child, late))
+        self._begin(child, {} if value is None else value)
+
+    def _start_split(self, graph: GraphRun, task: Task, split: Split) -> None:
+        """Start each part of a task's work as an attempt of its own."""
+        try:
+            parts = divide(graph.superstep, task, split)
+        except Exception as error:
+            self._fail(graph, error, task)
+            return
+        if parts is None:
+            self._start_attempt(graph, task, "node", task.input)
+            return
+        task.parts = parts
+        for part in parts.starts():
+            self._start_attempt(graph, task, "part", part.part.input, part)
+        if not parts.parts:
+            self._join_parts(graph, task, parts)
+
+    def _start_attempt(
+        self,
+        graph: GraphRun,
+        task: Task,
+        kind: Literal["node", "part", "writers"],
+        value: Any,
+        part: PartStart | None = None,
+    ) -> None:
+        start = attempt_of(graph, task, kind, value, part)
+        self._out.append(self._attempts.start(graph, task, start, self._drain))
+
+    def _write_inline(self, graph: GraphRun, task: Task, value: Any) -> None:
+        """Compute the writes of a node without user code right here."""
+        program = task.node.inline
+        assert program is not None
+
+        def no_reading(_: Sequence[str] | str) -> Any:
+            raise InvalidTransition(f"inline node {task.name!r} reads state", story=self.story())
+
+        try:
+            writes = [w for writer in program.writers for w in writer(value, no_reading, {})]
+        except ParentCommand as bubble:
+            self._leave(graph, bubble.command)
+            return
+        except Exception as error:
+            self._fail(graph, error, task)
+            return
+        self._succeed(graph, task, writes)
+
+    # --- calls of tasks (functional API) ----------------------------------------------------------
+
+    def _start_call(self, graph: GraphRun, task: Task, call: TaskCall) -> None:
+        known = graph.superstep.tasks.get(task.id)
         if known is not None and known.status in ("running", "done"):
             task = known  # called by an earlier attempt of its caller
             self._calls.wait(task, call)
         else:
-            frame.graph.tasks[task.id] = task
+            graph.superstep.tasks[task.id] = task
             self._calls.wait(task, call)
-            self._say.started(frame, [task])
-            frame.ledger.hand_back_call(task)
+            self._out += self._stream.started(graph, [task])
+            graph.thread.hand_back_call(task)
             if not task.cached:
-                frame.open += 1
-                self._look_up(frame, task)
+                graph.open += 1
+                self._start_call_unless_cached(graph, task)
         if task.status == "done":
             self._out += self._calls.results(task, None)
 
-    def _dropped(self, call: DroppedCall) -> None:
-        """End a call that its caller has cancelled."""
-        entry = self._running.get(call.task_id)
-        if entry is None or entry[2].request.attempt != call.attempt:
-            return  # the caller has ended, or was cancelled itself
-        frame = entry[0]
-        task = frame.graph.tasks.get(self._calls.dropped(call) or "")
-        if task is not None and task.status == "running":
-            self._cancel(lambda _, running: running is task)
-            self._gives_up(frame, task, cancelled(task), None)
-
-    def _look_up(self, frame: Frame, task: Task) -> None:
-        """Start a call, unless a cache has its result."""
-
-        def found(values: Mapping[CacheKey, Sequence[Write]]) -> None:
+    def _start_call_unless_cached(self, graph: GraphRun, task: Task) -> None:
+        def take(cached: Mapping[CacheKey, Sequence[Write]]) -> None:
             if task.status != "running":  # its caller has cancelled it
                 return
-            for writes in values.values():
-                frame.open -= 1
-                task.writes, task.status, task.cached = list(writes), "done", True
-                self._out += frame.ledger.record(task.id, task.path, task.writes)
-                self._say.wrote(frame, task)
+            for writes in cached.values():
+                graph.open -= 1
+                self._take_cached(graph, task, writes)
                 self._out += self._calls.results(task, None)
-                self._after_task(frame)
+                self._after_task(graph)
                 return
-            self._start_task(frame, task)
+            self._start_task(graph, task)
 
         try:
-            keys = assign_keys(frame.graph, [task])
+            keys = assign_keys(graph.superstep, [task])
         except Exception as error:
-            self._fail(frame, error, task)
+            self._fail(graph, error, task)
             return
         if keys:
-            self._out.append(LookUp(self._wait(frame, found), frame.path, tuple(keys)))
+            self._out.append(LookUp(self._await(graph, take), graph.path, tuple(keys)))
         else:
-            self._start_task(frame, task)
+            self._start_task(graph, task)
 
-    # --- the end of steps -----------------------------------------------------------------------
+    def _drop_call(self, call: DroppedCall) -> None:
+        """End a call that its caller has cancelled."""
+        caller = self._attempts.find(call.attempt_id)
+        if caller is None:  # it has ended, or was cancelled itself
+            return
+        graph = caller.graph
+        task = graph.superstep.tasks.get(self._calls.drop(call) or "")
+        if task is not None and task.status == "running":
+            self._cancel_attempts_of(task)
+            self._fail_for_good(graph, task, cancelled(task), None)
 
-    def _step_is_over(self, frame: Frame) -> bool:
-        return not (self.finished or frame.starting or frame.open)
+    # --- tasks end --------------------------------------------------------------------------------
 
-    def _end_step(self, frame: Frame) -> bool:
-        """Apply the step's writes. Return whether the graph goes on."""
-        if frame.failure is not None:
-            self._fail(frame, frame.failure)
+    def _take_outcome(self, outcome: AttemptOutcome) -> None:
+        graph, task, start = self._attempts.expect(outcome)
+        if self._calls.holds(outcome):
+            return
+        self._attempts.end(outcome)
+        self._stream.has_seen(outcome.message_ids)
+        if outcome.drain is not None:
+            self._drain = outcome.drain
+        if (
+            task.null_resume
+            and task.null_resume[0] in outcome.resume_values[len(task.resume_values) :]
+        ):
+            for around in graph.lineage():
+                around.thread.null_resume_taken()
+        failure = failure_of(task, start, outcome)
+        if failure is not None:
+            self._fail(graph, failure, task, FailedAttempt(start, outcome))
+        elif task.parts is not None and PART in outcome.task_id and outcome.status != "drained":
+            self._part_ended(graph, task, task.parts, outcome)
+        else:
+            self._ON_OUTCOME[outcome.status](self, graph, task, outcome)
+        self._after_task(graph)
+
+    def _node_succeeded(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
+        self._succeed(graph, task, outcome.writes, outcome.resume_values)
+
+    def _node_interrupted(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
+        task.resume_values = outcome.resume_values
+        self._interrupt(graph, task, outcome.interrupts)
+
+    def _node_drained(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
+        if task.call is not None:
+            self._fail(graph, GraphDrained(outcome.value), task)
+        else:
+            self._drain_behind(graph, task, outcome.value)
+
+    def _node_left_graph(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
+        if task.call is not None:
+            self._fail(graph, ParentCommand(outcome.value), task)
+        else:
+            self._leave(graph, outcome.value)
+
+    _ON_OUTCOME: ClassVar[
+        Mapping[str, Callable[[Machine, GraphRun, Task, AttemptOutcome], None]]
+    ] = {
+        "ok": _node_succeeded,
+        "interrupt": _node_interrupted,
+        "drained": _node_drained,
+        "command": _node_left_graph,
+    }
+    """By the status of an attempt that did not fail."""
+
+    def _part_ended(
+        self, graph: GraphRun, task: Task, parts: Parts, outcome: AttemptOutcome
+    ) -> None:
+        self._guard(graph, lambda: parts.take(task, outcome))
+        parts.open -= 1
+        if parts.open == 0 and not self._over(graph):
+            self._join_parts(graph, task, parts)
+
+    def _join_parts(self, graph: GraphRun, task: Task, parts: Parts) -> None:
+        """Every part has ended: make the node's result of their results."""
+        task.parts = None
+        task.sent = parts.writes()
+        if task.interrupts:
+            self._interrupt(graph, task, task.interrupts)
+            return
+        try:
+            value = parts.join()
+        except Exception as error:
+            self._fail(graph, error, task)
+            return
+        self._write(graph, task, value)
+
+    def _write(self, graph: GraphRun, task: Task, value: Any) -> None:
+        """Turn the result of a node whose work was done elsewhere into its writes."""
+        if task.node.inline is not None:
+            self._write_inline(graph, task, value)
+        else:
+            self._start_attempt(graph, task, "writers", value)
+
+    def _succeed(
+        self,
+        graph: GraphRun,
+        task: Task,
+        writes: Sequence[Write],
+        resume_values: Sequence[Any] = (),
+    ) -> None:
+        task.writes = [*task.sent, *writes]
+        if values := resume_values or task.resume_values:
+            task.writes.append((k.RESUME, list(values)))
+        if all(channel in CONTROL for channel, _ in task.writes):
+            task.writes.append((k.NO_WRITES, None))  # any output says that the task finished
+        task.status = "done"
+        graph.open -= 1
+        self._out += graph.thread.record(task.id, task.path, task.writes)
+        if task.cache_key is not None:
+            ttl = None if task.node.cache is None else task.node.cache.ttl
+            self._out.append(Remember(graph.path, task.cache_key, tuple(task.writes), ttl))
+        self._out += self._stream.succeeded(graph, task)
+        if task.call is not None:
+            self._out += self._calls.results(task, None)
+
+    def _interrupt(self, graph: GraphRun, task: Task, interrupts: Sequence[Any]) -> None:
+        task.status = "interrupted"
+        graph.open -= 1
+        task.interrupts = tuple(interrupts)
+        if interrupts:
+            writes: list[Write] = [(k.INTERRUPT, task.interrupts)]
+            if task.resume_values:
+                writes.append((k.RESUME, list(task.resume_values)))
+            self._out += graph.thread.record(task.id, task.path, writes)
+            if task.call is None:
+                self._out += self._stream.interrupted(graph, task)
+        if task.call is not None:  # its caller stops there, and reports the interrupts
+            self._out += self._calls.results(task, None)
+
+    def _drain_behind(self, graph: GraphRun, task: Task, reason: str) -> None:
+        """A task was drained: its graph stops once the other tasks of the superstep have ended."""
+        self._cancel_attempts_of(task)  # other parts of its work
+        task.status = "interrupted"
+        task.parts = None
+        graph.open -= 1
+        graph.drained = reason
+
+    def _after_task(self, graph: GraphRun) -> None:
+        if self._step_is_over(graph) and self._end_step(graph):
+            self._advance(graph)
+
+    # --- failures ---------------------------------------------------------------------------------
+
+    def _guard(self, graph: GraphRun, call: Callable[[], Any]) -> Any:
+        """Call users' code that the engine itself needs (reducers, schemas). An error fails the
+        graph."""
+        try:
+            return call()
+        except Exception as error:
+            self._fail(graph, error)
+            return None
+
+    def _fail(
+        self,
+        graph: GraphRun,
+        error: Error,
+        task: Task | None = None,
+        failed: FailedAttempt | None = None,
+    ) -> None:
+        """A task failed, or a graph itself: try again, run an error handler, or give up.
+
+        A graph that gives up makes the task fail that it runs in, and so on outwards. ``failed``:
+        the attempt in which the failure began.
+        """
+        level = 0
+        while True:
+            if task is not None:
+                verdict = next_attempt(task, error, failed, level, self._random)
+                own = failed if level == 0 else None
+                if verdict.delay is not None:
+                    self._retry(graph, task, verdict.delay, own)
+                    return
+                error = verdict.error
+                if self._fail_for_good(graph, task, error, own):
+                    return
+                if is_rejected_resume(error):  # other resumed tasks come to their end first
+                    graph.open -= 1
+                    graph.failure = graph.failure or error
+                    self._after_task(graph)
+                    return
+            if graph.parent is None:
+                self._finish(Finish("error", error=error))
+                return
+            self._drop(graph)
+            graph, task = graph.parent
+            level += 1
+
+    def _retry(
+        self, graph: GraphRun, task: Task, seconds: float, failed: FailedAttempt | None
+    ) -> None:
+        """Start another attempt of a task, or of one part of it, after a while."""
+
+        def go_on() -> None:
+            if task.status != "running":  # another part has failed for good
+                return
+            if failed is not None:
+                start = retried(failed)
+                self._out.append(self._attempts.start(graph, task, start, self._drain))
+            else:
+                task.attempt += 1
+                self._start_task(graph, task)
+
+        self._story.note(task.name, task.id, "failed", f"retry in {seconds:g} s")
+        self._after(graph, seconds, go_on)
+
+    def _fail_for_good(
+        self, graph: GraphRun, task: Task, error: Error, failed: FailedAttempt | None
+    ) -> bool:
+        """A task has failed for good. Return whether its graph goes on all the same."""
+        if failed is not None and failed.outcome.writes:
+            # a conditional edge failed, behind what its node had written
+            task.writes = list(failed.outcome.writes)
+            self._out += self._stream.wrote(graph, task)
+        task.status = "failed"
+        task.parts = None
+        try:
+            handler = handler_of(graph.superstep, task, error)
+        except Exception:  # its input cannot be had: that is the error that the task failed with
+            handler = None
+        marks: list[Write] = [(k.ERROR, error)]
+        if handler is not None:
+            marks.append((k.ERROR_SOURCE, task.name))
+        self._out += graph.thread.record(task.id, task.path, [*task.writes, *marks])
+        self._out += self._stream.ended(graph, task, error)
+        if task.call is not None:  # its caller's code decides what becomes of the run
+            graph.open -= 1
+            self._out += self._calls.results(task, error)
+            return True
+        if handler is None:
             return False
-        graph = frame.graph
-        interrupted = [t for t in graph.tasks.values() if t.status == "interrupted"]
-        if frame.drained is not None:
-            self._drained(frame, frame.drained)
-            return False
-        if interrupted:
-            interrupted.sort(key=lambda t: path_key(t.path))
-            frame.interrupts = [i for t in interrupted if t.call is None for i in t.interrupts]
-            self._end_interrupted(frame)
-            return False
-        tasks = list(graph.tasks.values())
-        writes = self._guard(frame, graph.finish_step)
-        if self._over(frame):
-            return False
-        if touches(frame.output_keys, writes):
-            self._say.values(frame)
-        self._out += frame.ledger.end_step()
-        after = graph.spec.interrupt_after
-        if frame.parent is None and self._options.interrupt_after is not None:
-            after = self._options.interrupt_after
-        if after and graph.stops_at(after, tasks):
-            self._say.checkpoint(frame, graph.prepare())
-            self._breakpoint(frame)
-            return False
-        if frame.ledger.saves and frame.ledger.thread.durability == "sync":
-            self._out.append(Sync(self._wait(frame, partial(self._advance, frame))))
-            return False
+        self._cancel_attempts_of(task)
+        graph.superstep.tasks[handler.id] = handler
+        go_on = partial(self._start_task, graph, handler)
+        if graph.thread.saves and graph.thread.options.durability != "exit":
+            self._out.append(Sync(self._await(graph, go_on)))  # the failure is durable before
+        else:
+            go_on()
         return True
 
-    def _end_interrupted(self, frame: Frame) -> None:
-        graph = frame.graph
-        self._settle(frame, failed=True)
-        for task in graph.tasks.values():
-            if task.status == "interrupted":
-                task.writes = []
-        if any(t.writes for t in graph.tasks.values()):
-            writes = self._guard(frame, graph.finish_step)
-            if self._over(frame):
-                return
-            if frame.parent is None and touches(frame.output_keys, writes):
-                self._say.values(frame)
-        frame.ended = True
-        self._interrupted(frame)
+    def _cancel_attempts_of(self, task: Task) -> None:
+        self._out += self._attempts.cancel(lambda running: running.task is task)
 
-    def _breakpoint(self, frame: Frame) -> None:
-        frame.ended = True
-        self._interrupted(frame)
+    # --- graphs end -------------------------------------------------------------------------------
 
-    def _interrupted(self, frame: Frame) -> None:
-        self._settle(frame, failed=True)
-        if frame.parent is None:
-            # those of calls that nobody waited for, as LangGraph has it
-            unseen = any(t.interrupts for t in frame.graph.tasks.values())
-            if not (frame.interrupts or unseen or self._options.has_parent):
-                self._say.stopped(frame)
-            output = read_values(frame.graph.channels, frame.output_keys)
-            self._finish(Finish("interrupted", output, interrupts=tuple(frame.interrupts)))
+    def _over(self, graph: GraphRun) -> bool:
+        return self.finished or graph.ended
+
+    def _end(self, graph: GraphRun, *, failed: bool) -> None:
+        graph.phase = Phase.ENDED
+        self._settle(graph, failed=failed)
+
+    def _settle(self, graph: GraphRun, *, failed: bool) -> None:
+        """Save what is left to be saved of a graph that ends."""
+        if graph in self._graphs:
+            self._graphs.remove(graph)
+            self._out += graph.thread.settle(failed=failed)
+
+    def _complete(self, graph: GraphRun) -> None:
+        """No task is left: the graph's output is the result of the task around it."""
+        if graph.parent is None:
+            self._finish(Finish("done", graph.output))
             return
-        parent, task = frame.parent
-        self._interrupt(parent, task, frame.interrupts)
-        self._after_task(parent)
+        self._end(graph, failed=False)
+        self._return(*graph.parent, graph.output)
 
-    def _drained(self, frame: Frame, reason: str) -> None:
-        """The run was asked to stop: this graph stops here."""
-        frame.ended = True
-        self._settle(frame, failed=True)
-        if frame.parent is None:
+    def _return(self, graph: GraphRun, task: Task, value: Any) -> None:
+        """The subgraph in ``task`` gave ``value``."""
+        self._write(graph, task, value)
+        self._after_task(graph)
+
+    def _leave(self, graph: GraphRun, command: Command[Any]) -> None:
+        """A node addressed the parent graph: this graph ends, with the command as its result."""
+        if graph.parent is not None:
+            self._drop(graph)
+            own = Command(update=command.update, goto=command.goto, resume=command.resume)
+            self._return(*graph.parent, own)
+        elif self._options.has_parent:
+            self._finish(Finish("command", command))
+        else:
+            self._fail(graph, ParentCommand(command))
+
+    def _end_interrupted(self, graph: GraphRun, interrupted: list[Task]) -> None:
+        """Tasks of the superstep wait for resume values; the writes of the others are applied."""
+        superstep = graph.superstep
+        interrupted.sort(key=lambda task: path_key(task.path))
+        graph.interrupts = [i for task in interrupted if task.call is None for i in task.interrupts]
+        self._settle(graph, failed=True)
+        for task in interrupted:
+            task.writes = []
+        if any(task.writes for task in superstep.tasks.values()):
+            writes = self._guard(graph, superstep.finish_step)
+            if self._over(graph):
+                return
+            if graph.parent is None and touches(graph.output_keys, writes):
+                self._out += self._stream.values(graph)
+        self._stop_at_interrupt(graph)
+
+    def _stop_at_interrupt(self, graph: GraphRun) -> None:
+        """Stop at interrupts of tasks, or at a breakpoint."""
+        self._end(graph, failed=True)
+        if graph.parent is not None:
+            around, task = graph.parent
+            self._interrupt(around, task, graph.interrupts)
+            self._after_task(around)
+            return
+        # tasks that were called and that nobody waited for count too, as on LangGraph
+        unseen = any(task.interrupts for task in graph.superstep.tasks.values())
+        if not (graph.interrupts or unseen or self._options.has_parent):
+            self._out += self._stream.stopped(graph)
+        output = read_values(graph.superstep.channels, graph.output_keys)
+        self._finish(Finish("interrupted", output, interrupts=tuple(graph.interrupts)))
+
+    def _stop_drained(self, graph: GraphRun, reason: str) -> None:
+        """The run was asked to stop: this graph stops here, then the graphs around it."""
+        self._end(graph, failed=True)
+        if graph.parent is None:
             self._finish(Finish("error", error=GraphDrained(reason)))
             return
-        parent, task = frame.parent
-        self._stopped(parent, task, reason)
-        self._after_task(parent)
+        around, task = graph.parent
+        self._drain_behind(around, task, reason)
+        self._after_task(around)
 
-    def _stopped(self, frame: Frame, task: Task, reason: str) -> None:
-        """The graph in a task was drained: its own stops behind the tasks beside it."""
-        self._cancel(lambda _, running: running is task)  # other parts of its work
-        task.status = "interrupted"
-        task.pieces = None
-        frame.open -= 1
-        frame.drained = reason
+    def _drop(self, graph: GraphRun) -> None:
+        """End a graph and the graphs inside of it, and cancel their attempts."""
+        for inner in [g for g in reversed(self._graphs) if g.within(graph)]:
+            self._end(inner, failed=True)
+        graph.phase = Phase.ENDED  # also of one that was settled before
+        self._out += self._attempts.cancel(lambda running: running.graph.within(graph))
 
-    def _complete(self, frame: Frame) -> None:
-        frame.ended = True
-        if frame.parent is None:
-            self._finish(Finish("done", frame.output))
-            return
-        self._settle(frame, failed=False)
-        parent, task = frame.parent
-        self._returned(parent, task, frame.output)
+    def _finish(self, finish: Finish) -> None:
+        self._out += self._attempts.cancel(lambda _: True)
+        for graph in reversed(self._graphs[:]):
+            self._end(graph, failed=finish.status != "done")
+        self._story.note("", "", "started", finish.status)
+        self.finished = True
+        self._out.append(finish)
+
+
+def replay(recording: Recording) -> list[list[Instruction]]:
+    """Return the instructions that a machine gave for each event of a recording."""
+    drawn = iter(recording.drawn)
+
+    def draw(*_: Any) -> Any:
+        return next(drawn)
+
+    machine = Machine(
+        recording.spec,
+        recording.options,
+        new_checkpoint_id=draw,
+        next_version=draw,
+        random=draw,
+    )
+    return [machine.handle(event) for event in recording.events]
+
+
+def _inherited(task: Task) -> dict[str, Any]:
+    """Return the metadata of the task around a subgraph, from which its tasks' metadata starts."""
+    own = {key: v for key, v in task.metadata.items() if key not in k.POSITION}
+    own.setdefault("checkpoint_ns", task.ns)
+    return own
+
+
+def _out_of_steps(superstep: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
+    names = ", ".join(sorted({repr(t.name) for t in tasks}))
+    rest = f"{names} would run next" if names else "one step short of seeing that it ended"
+    return GraphRecursionError(
+        f"graph {superstep.spec.name!r}: recursion limit of {superstep.stop} supersteps reached "
+        f"without an end; {rest}. Check that a path to END is taken, or pass a higher "
+        'config={"recursion_limit": ...}'
+    )

@@ -18,8 +18,8 @@ from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.errors import EmptyChannelError
 
 if TYPE_CHECKING:
-    from distgraph.engine.ledger import Ledger
     from distgraph.engine.superstep import Task
+    from distgraph.engine.thread import GraphThread
 
 Keys = Sequence[str] | str
 
@@ -111,16 +111,16 @@ def task_result_payload(
 
 
 def checkpoint_payload(
-    ledger: Ledger, tasks: Sequence[Task], configurable: Mapping[str, Any], keys: Keys
+    thread: GraphThread, tasks: Sequence[Task], configurable: Mapping[str, Any], keys: Keys
 ) -> dict[str, Any]:
     """Return the ``checkpoints`` chunk of the checkpoint that a graph stands at."""
-    graph = ledger.graph
-    found = statuses(ledger.pending)
-    ns = ledger.ns
+    superstep = thread.superstep
+    found = statuses(thread.pending)
+    ns = thread.ns
 
     def config(checkpoint_id: str) -> dict[str, Any]:
         own = {**configurable, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
-        if parents := ledger.metadata.get("parents"):
+        if parents := thread.metadata.get("parents"):
             own["checkpoint_map"] = {**parents, ns: checkpoint_id}
         return {"configurable": own}
 
@@ -128,8 +128,8 @@ def checkpoint_payload(
         status = found.get(task.id, TaskStatus())
         state = None
         if task.node.keeps_graph:
-            thread = configurable.get("thread_id")
-            state = {"configurable": {"thread_id": thread, "checkpoint_ns": task.ns}}
+            thread_id = configurable.get("thread_id")
+            state = {"configurable": {"thread_id": thread_id, "checkpoint_ns": task.ns}}
         entry: dict[str, Any] = {"id": task.id, "name": task.name}
         if status.error:
             return {**entry, "error": status.error, "state": state}
@@ -142,10 +142,10 @@ def checkpoint_payload(
         }
 
     return {
-        "config": config(graph.checkpoint_id),
-        "parent_config": None if ledger.parent_id is None else config(ledger.parent_id),
-        "values": read_values(graph.channels, graph.spec.stream_channels),
-        "metadata": ledger.metadata,
+        "config": config(superstep.checkpoint_id),
+        "parent_config": None if thread.parent_id is None else config(thread.parent_id),
+        "values": read_values(superstep.channels, superstep.spec.stream_channels),
+        "metadata": thread.metadata,
         "next": [task.name for task in tasks],
         "tasks": [shown(task) for task in tasks],
     }

@@ -9,7 +9,6 @@ state does not depend on timing.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from distgraph.contract.attempt import NodeFailure
     from distgraph.contract.calls import TaskCall
     from distgraph.contract.events import CacheKey
-    from distgraph.engine.pieces import Pieces
+    from distgraph.engine.parts import Parts
     from distgraph.types import TimeoutPolicy
 
 logger = logging.getLogger("distgraph")
@@ -63,25 +62,25 @@ class Task:
     attempt: int = 1
     status: Status = "running"
     cached: bool = False
-    """Whether its writes come from an earlier run: the task does not run again."""
+    """Whether its writes come from an earlier run or a cache: the task does not run."""
     writes: list[Write] = field(default_factory=list)
     interrupts: tuple[Any, ...] = ()
-    answers: tuple[Any, ...] = ()
-    """Answers to its questions that are known, in the order in which it puts them."""
-    spare: tuple[Any, ...] = ()
-    """An answer that was given without saying to what: it is for the task's next question."""
-    pieces: Pieces | None = None
+    resume_values: tuple[Any, ...] = ()
+    """Resume values that are known, in the order of the task's interrupts."""
+    null_resume: tuple[Any, ...] = ()
+    """A resume value without an id, for the task's next interrupt, or ()."""
+    parts: Parts | None = None
     """Set while the task's work runs in parts."""
     failure: NodeFailure | None = None
-    """For an error handler: what it handles."""
+    """The failure that the task, an error handler, handles."""
     limit: TimeoutPolicy | None = None
-    """How long an attempt may take."""
+    """Time limit of an attempt."""
     cache_key: CacheKey | None = None
-    """Where its writes are cached once it has succeeded."""
+    """The key under which its writes are cached once it has succeeded."""
     sent: list[Write] = field(default_factory=list)
-    """Writes of the parts' code, in the order of the parts: they precede the node's own."""
+    """Writes of the parts' code, in the order of the parts. They precede the node's writes."""
     call: TaskCall | None = None
-    """Set where the task is a call by another task's code."""
+    """The call that started the task, if another task's code called it."""
 
     @property
     def hidden(self) -> bool:
@@ -177,18 +176,18 @@ class Superstep:
         return [(c, v) for c, v in value.items() if c in keys]
 
     def apply_input(self, writes: Sequence[Write]) -> None:
-        """Write the input. Tasks that an earlier run left behind are given up for it."""
+        """Write the input. It replaces the tasks that an earlier run left unfinished."""
         left = [TaskWrites(t.path[:3], t.name, (), t.triggers) for t in self.prepare()]
         self.apply((*left, TaskWrites((), k.INPUT, writes, ())))
 
-    def apply_loose(self, writes: Sequence[Write]) -> None:
-        """Apply writes that belong to no step: those of a ``Command`` given as input."""
+    def apply_null_writes(self, writes: Sequence[Write]) -> None:
+        """Apply writes that belong to no task: those of a ``Command`` given as input."""
         before = self.updated
         self.apply((TaskWrites((), k.INPUT, writes, ()),))
         self.updated = None if before is None else before | (self.updated or set())
 
     def advance(self) -> None:
-        """Go on to the next step, behind a checkpoint with an id of its own."""
+        """Go on to the next superstep, under a new checkpoint id."""
         self.checkpoint_id = self._new_checkpoint_id(self.ns, self.step)
         self.step += 1
 
@@ -292,6 +291,11 @@ class Superstep:
         # the step behind the last one is needed to see that the graph has ended
         return self.step == self.stop - 1 if kind == "is_last_step" else self.stop - self.step
 
+    def mapped_input_of(self, task: Task) -> Any:
+        """Return what the task's node is called with. Raises what its ``mapper`` raises."""
+        value, mapper = self.input_of(task), task.node.mapper
+        return mapper(value) if task.pulled and mapper is not None else value
+
     def input_of(self, task: Task) -> Any:
         """Return what the task's node is called with, before its ``mapper``."""
         if not task.pulled:
@@ -318,7 +322,6 @@ class Superstep:
         Raises ``InvalidUpdateError`` naming the key and the nodes where a channel refuses.
         """
         ordered = sorted(tasks, key=lambda t: path_key(t.path))
-        bump = any(t.triggers for t in ordered)
         for t in ordered:
             seen = self.seen.setdefault(t.name, {})
             seen.update((c, self.versions[c]) for c in t.triggers if c in self.versions)
@@ -326,33 +329,40 @@ class Superstep:
         for name in {c for t in ordered for c in t.triggers if c in self.channels}:
             if self.channels[name].consume():
                 self.versions[name] = version
+        self.updated = set()
+        for name, values in self._by_channel(ordered).items():
+            if self._update(name, values, ordered):
+                self._changed(name, version)
+        if any(t.triggers for t in ordered):
+            self._end_of_step(version)
 
-        by_channel: dict[str, list[Any]] = defaultdict(list)
-        for t in ordered:
+    def _by_channel(self, tasks: Sequence[TaskWrites]) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for t in tasks:
             for name, value in t.writes:
                 if name in self.channels:
-                    by_channel[name].append(value)
+                    found.setdefault(name, []).append(value)
                 elif name not in k.NOT_STATE:
                     self._warn_unknown(t.name, name)
+        return found
 
-        updated: set[str] = set()
+    def _changed(self, name: str, version: Any) -> None:
+        """Note the new version of a channel that has changed."""
+        self.versions[name] = version
+        if self.updated is not None and self.channels[name].is_available():
+            self.updated.add(name)
 
-        def touch(name: str, changed: bool) -> None:
-            if changed:
-                self.versions[name] = version
-                if self.channels[name].is_available():
-                    updated.add(name)
-
-        for name, values in by_channel.items():
-            touch(name, self._update(name, values, ordered))
-        if bump:
+    def _end_of_step(self, version: Any) -> None:
+        """Let the channels that nobody wrote see the end of the superstep, or of the run."""
+        assert self.updated is not None
+        updated = self.updated
+        for name, channel in self.channels.items():
+            if name not in updated and channel.is_available() and channel.update(()):
+                self._changed(name, version)
+        if updated.isdisjoint(self.spec.trigger_to_nodes):
             for name, channel in self.channels.items():
-                if name not in updated and channel.is_available():
-                    touch(name, channel.update(()))
-            if updated.isdisjoint(self.spec.trigger_to_nodes):
-                for name, channel in self.channels.items():
-                    touch(name, channel.finish())
-        self.updated = updated
+                if channel.finish():
+                    self._changed(name, version)
 
     def _update(self, name: str, values: Sequence[Any], tasks: Sequence[TaskWrites]) -> bool:
         try:

@@ -80,7 +80,7 @@ def state_of(
             below = at(inner, place.saver, states[task.id])
             states[task.id] = yield from state_at(below, nested=True)
     if loose := loose_writes(saved):
-        graph.apply_loose(loose)
+        graph.apply_null_writes(loose)
     told = statuses(saved.pending)
     if live:
         finish(graph, told)

@@ -121,7 +121,7 @@ class _Update:
             graph.prepare()
             graph.updated = set()
             if loose := loose_writes(self.saved):
-                graph.apply_loose(loose)
+                graph.apply_null_writes(loose)
             written |= graph.updated
             told = statuses(self.saved.pending)
             for task in graph.tasks.values():

@@ -273,8 +273,8 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
         if task.request.kind == "part":
             value = await _part(node, task, on_loop)
             sent = tuple((c, own(write)) for c, write in task.sent if c != RESUME)
-            answers = tuple(task.answers)
-            return {"status": "ok", "value": value, "writes": sent, "answers": answers}
+            answers = tuple(task.resume_values)
+            return {"status": "ok", "value": value, "writes": sent, "resume_values": answers}
         if task.request.kind == "writers":
             value = task.request.input
         else:
@@ -293,14 +293,26 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
             raise
         except Exception as error:
             return {**_failure(error, node, task.request), "writes": tuple(writes)}
-        return {"status": "ok", "writes": tuple(writes), "answers": tuple(task.answers)}
+        return {"status": "ok", "writes": tuple(writes), "resume_values": tuple(task.resume_values)}
     except ParentCommand as bubble:
-        return {"status": "command", "value": bubble.command, "answers": tuple(task.answers)}
+        return {
+            "status": "command",
+            "value": bubble.command,
+            "resume_values": tuple(task.resume_values),
+        }
     except GraphInterrupt as stop:
         asked = questions_of(task, stop.interrupts)
-        return {"status": "interrupt", "interrupts": asked, "answers": tuple(task.answers)}
+        return {
+            "status": "interrupt",
+            "interrupts": asked,
+            "resume_values": tuple(task.resume_values),
+        }
     except GraphDrained as drained:
-        return {"status": "drained", "value": drained.reason, "answers": tuple(task.answers)}
+        return {
+            "status": "drained",
+            "value": drained.reason,
+            "resume_values": tuple(task.resume_values),
+        }
 
 
 async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:

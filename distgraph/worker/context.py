@@ -48,9 +48,9 @@ class TaskContext:
     """Writes that code inside the node made by itself, in LangGraph's way."""
     asked: Iterator[int] = field(default_factory=itertools.count)
     """Numbers the questions of the task."""
-    answers: list[Any] = field(default_factory=list)
+    resume_values: list[Any] = field(default_factory=list)
     """Answers to its questions so far, those of earlier runs included."""
-    spare: list[Any] = field(default_factory=list)
+    null_resume: list[Any] = field(default_factory=list)
     """An answer to its next question that was given without an id."""
     children: Iterator[int] = field(default_factory=itertools.count)
     """Numbers the graphs that the node invokes itself: each streams under its own namespace.
@@ -174,21 +174,21 @@ def build_context(
         store,
         runtime,
         previous=previous,
-        answers=_answers(request, checkpoint_ns),
-        spare=[] if standing is None else list(standing.spare),
+        resume_values=_resume_values_of(request, checkpoint_ns),
+        null_resume=[] if standing is None else list(standing.null_resume),
         children=itertools.count(*request.part),
     )
     return task
 
 
-def _answers(request: AttemptRequest, ns: str) -> list[Any]:
+def _resume_values_of(request: AttemptRequest, ns: str) -> list[Any]:
     """Return the answers to the task's questions, as far as they are known."""
     if request.standing is None:
         return []
-    answers = list(request.standing.answers)
+    answers = list(request.standing.resume_values)
     if request.part[1] > 1:  # a part's questions are answered by id
         ids = (questions.part_question(request, ns, number) for number in itertools.count())
-        known = request.standing.by_id
+        known = request.standing.resume_map
         answers = [known[i] for i in itertools.takewhile(known.__contains__, ids)]
     return answers
 

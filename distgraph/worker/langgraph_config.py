@@ -67,16 +67,16 @@ def _scratchpad(task: TaskContext) -> Any:
         call_counter=itertools.count().__next__,
         interrupt_counter=task.asked.__next__,
         get_null_resume=partial(_spare, task),
-        resume=task.answers,
+        resume=task.resume_values,
         subgraph_counter=task.children.__next__,
     )
 
 
 def _spare(task: TaskContext, consume: bool = False) -> Any:
     """Return the answer that goes with no interrupt's id, None without one."""
-    if not task.spare:
+    if not task.null_resume:
         return None
-    return task.spare.pop() if consume else task.spare[0]
+    return task.null_resume.pop() if consume else task.null_resume[0]
 
 
 class Stream:
@@ -127,8 +127,8 @@ def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
         return
     configurable["checkpoint_map"] = dict(standing.checkpoint_map)
     configurable[DURABILITY] = standing.durability
-    if standing.by_id:
-        configurable[RESUME_MAP] = dict(standing.by_id)
+    if standing.resume_map:
+        configurable[RESUME_MAP] = dict(standing.resume_map)
     if standing.resuming is not None:
         configurable[RESUMING] = standing.resuming
 

@@ -33,25 +33,25 @@ def ask(task: TaskContext, value: Any, schema: Any) -> Any:
 
         adapter = TypeAdapter(schema)
         check, schema = partial(_checked, adapter.validate_python), adapter.json_schema()
-    if index < len(task.answers):
-        answer = task.answers[index]
+    if index < len(task.resume_values):
+        answer = task.resume_values[index]
         return answer if check is None else check(answer)
     if task.request.part[1] > 1:
-        question = part_question(task.request, task.task_ns, len(task.answers))
+        question = part_question(task.request, task.task_ns, len(task.resume_values))
     else:  # by the answers so far: a node may have swallowed a question, and put another
-        question = interrupt_id(task.task_ns, len(task.answers))
+        question = interrupt_id(task.task_ns, len(task.resume_values))
     standing = task.request.standing
-    known = {} if standing is None else standing.by_id
+    known = {} if standing is None else standing.resume_map
     if question in known:
         answer = known[question]
-    elif task.spare:
-        answer = task.spare[0]
+    elif task.null_resume:
+        answer = task.null_resume[0]
     else:
         raise GraphInterrupt((Interrupt(value, question, schema),))
     checked = answer if check is None else check(answer)
     if question not in known:
-        task.spare.pop()
-    task.answers.append(answer)
+        task.null_resume.pop()
+    task.resume_values.append(answer)
     return checked
 
 
@@ -75,7 +75,7 @@ def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[In
 
     LangGraph's ``interrupt`` takes every part of a node's work for the whole: ids become its own.
     """
-    request, answered = task.request, len(task.answers)
+    request, answered = task.request, len(task.resume_values)
     if request.part[1] == 1:
         return tuple(interrupts)
     shared = {interrupt_id(task.task_ns, number) for number in range(answered + 1)}

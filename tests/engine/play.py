@@ -82,11 +82,16 @@ class Play:
         *,
         new_checkpoint_id: NewCheckpointId | None = None,
         random: Callable[[], float] | None = None,
+        record: bool = False,
     ) -> None:
         self.graph = graph
         self.run = run or options()
         self.machine = Machine(
-            graph.spec, self.run, new_checkpoint_id=new_checkpoint_id, random=random
+            graph.spec,
+            self.run,
+            new_checkpoint_id=new_checkpoint_id,
+            random=random,
+            record=record,
         )
         self.running: dict[Key, StartTask] = {}
         self.wakes: dict[str, Wake] = {}

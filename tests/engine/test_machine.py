@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.graph import END, START, StateGraph
-from distgraph.serde.exceptions import capture_error, rebuild_error
+from distgraph.serde.exceptions import capture_error
 from distgraph.types import Command, Interrupt, Overwrite
 
 from .corpus import State, adds, bottomless, builder, fan, join, map_reduce, nested, to_parent
@@ -108,29 +107,6 @@ def test_the_updates_of_a_task_come_when_it_ends_and_the_values_once_behind_the_
     play.end_node("c")
     assert play.payloads("updates") == [{n: {"items": [n]}} for n in "bac"]
     assert play.payloads("values")[1:] == [{"items": ["a", "b", "c"]}]
-
-
-def test_an_outcome_of_an_unknown_task_is_a_bug_that_tells_its_story() -> None:
-    play = playing(fan())
-    play.end_node("a")
-    with pytest.raises(InvalidTransition, match="task nobody ended as 'ok'") as caught:
-        play.machine.handle(AttemptEnded(AttemptOutcome("nobody", 1, "ok")))
-    story = caught.value.story
-    assert story[0] == "started"
-    assert sum(line.startswith("start a") for line in story) == 1
-    assert any(line.startswith("ended a") and line.endswith("ok") for line in story)
-    assert "ended a" in str(caught.value)
-
-
-def test_the_story_survives_pickling() -> None:
-    play = playing(fan())
-    with pytest.raises(InvalidTransition) as caught:
-        play.machine.handle(AttemptEnded(AttemptOutcome("nobody", 1, "ok")))
-    back = pickle.loads(pickle.dumps(caught.value))
-    assert type(back) is InvalidTransition
-    assert (str(back), back.story) == (str(caught.value), caught.value.story)
-    rebuilt = rebuild_error(capture_error(caught.value))
-    assert isinstance(rebuilt, InvalidTransition) and rebuilt.story == caught.value.story
 
 
 @pytest.mark.parametrize("attempt", [0, 2])

@@ -196,10 +196,9 @@ def test_graphs_that_the_node_invokes_go_on_from_what_they_saved() -> None:
     play.start({})
     start = play.of("n")
     standing = Standing("checkpoint", {})
-    play.machine._running[start.request.task_id] = (
-        *play.machine._running[start.request.task_id][:2],
-        replace(start, request=replace(start.request, standing=standing)),
-    )
+    running = play.machine._attempts._running
+    asked = replace(start, request=replace(start.request, standing=standing))
+    running[start.request.task_id] = running[start.request.task_id]._replace(start=asked)
     play.end(start)
     play.wake()
     assert play.of("n").request.standing == replace(standing, resuming=True)

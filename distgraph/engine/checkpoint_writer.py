@@ -1,7 +1,7 @@
-"""What is saved of one graph of a run: writes pending on its checkpoint, and checkpoints.
+"""What one graph of a run saves, and when: pending writes, and checkpoints.
 
-The order in which instructions leave is the guarantee: what a task wrote goes to the saver before
-the checkpoint that contains it.
+The guarantee is in the order of the instructions: a task's writes go to the saver before the
+checkpoint that contains them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ from distgraph.engine.checkpoints import (
     deduplicated,
     statuses,
 )
-from distgraph.engine.delta_run import DeltaRun
+from distgraph.engine.delta_writer import DeltaWriter
 from distgraph.engine.deltas import seal
 from distgraph.engine.message_ids import with_message_ids
 from distgraph.engine.superstep import Superstep
 from distgraph.types import Send
 
-__all__ = ("Records",)
+__all__ = ("CheckpointWriter",)
 
 
-class Records:
-    """What a graph has saved, and has still to save. Its ``Ledger`` drives them.
+class CheckpointWriter:
+    """Pending writes and checkpoints of one graph, saved and still to be saved.
 
-    Without a saver it keeps what the run itself goes on from: the writes of a ``Command`` as input.
+    Without a saver it keeps only the writes of a ``Command`` as input.
 
     Args:
-        thread: As it holds for this graph.
+        superstep: The graph's state.
+        options: As they hold for this graph.
         saves: Whether the graph has a saver.
         nested: Whether it runs in a task of another graph.
     """
 
     def __init__(
-        self, graph: Superstep, thread: ThreadOptions, *, saves: bool, nested: bool
+        self, superstep: Superstep, options: ThreadOptions, *, saves: bool, nested: bool
     ) -> None:
-        self._graph = graph
-        self._thread = thread
+        self._superstep = superstep
+        self._options = options
         self._saves = saves
         self._nested = nested
         self.pending: list[PendingWrite] = []
@@ -56,37 +57,37 @@ class Records:
         self.parent_id: str | None = None
         self.found = False
         """Whether the saver had a checkpoint to start from."""
-        self.deltas = DeltaRun(graph, at_exit=thread.durability == "exit")
+        self.deltas = DeltaWriter(superstep, at_exit=options.durability == "exit")
         self._known: set[str] = set()
         """Tasks that have pending writes."""
         self._written: set[str] = set()
         """Those of them that wrote in this run."""
-        self._base_id = graph.checkpoint_id
-        """The checkpoint that the run started from."""
+        self._base_id = superstep.checkpoint_id
+        """Id of the checkpoint that the run started from."""
         self._saved_id: str | None = None
-        """The last one that the saver has or was given."""
+        """Id of the last checkpoint that the saver has or was given."""
         self._stored: dict[str, Any] = {}
-        """The versions of the channels in that."""
+        """Versions of the channels in the checkpoint ``_saved_id``."""
         self._untracked = frozenset(
-            n for n, c in graph.spec.channels.items() if isinstance(c, UntrackedValue)
+            n for n, c in superstep.spec.channels.items() if isinstance(c, UntrackedValue)
         )
 
     @property
     def _at_once(self) -> bool:
-        """Whether the saver is told while the graph runs, and not at its end."""
-        return self._saves and self._thread.durability != "exit"
+        """Whether to save while the graph runs, and not at its end."""
+        return self._saves and self._options.durability != "exit"
 
     def loaded(self, saved: Saved, *, latest: bool) -> None:
-        """Take what the saver had. ``latest``: nothing on the thread follows it."""
+        """Take a loaded checkpoint. ``latest``: it is the last of its thread."""
         self.found = True
         self.metadata = dict(saved.metadata)
         self.parent_id = saved.parent_id
         self.pending = [(str(task), channel, value) for task, channel, value in saved.pending]
         self._known = {task for task, _, _ in self.pending}
-        self._graph.restore(saved.checkpoint, self.metadata.get("step", -2), saved.histories)
+        self._superstep.restore(saved.checkpoint, self.metadata.get("step", -2), saved.histories)
         self.deltas.loaded(self.pending, latest=latest)
-        self._saved_id = self._base_id = self._graph.checkpoint_id
-        self._stored = dict(self._graph.versions)
+        self._saved_id = self._base_id = self._superstep.checkpoint_id
+        self._stored = dict(self._superstep.versions)
 
     # --- pending writes -------------------------------------------------------------------------
 
@@ -94,12 +95,12 @@ class Records:
         """Drop the pending writes of one kind."""
         self.pending = [w for w in self.pending if w[1] != channel]
 
-    def loose(self) -> list[Write]:
-        """Return the pending writes that no task has made: those of a ``Command`` as input."""
+    def null_writes(self) -> list[Write]:
+        """Return the pending writes of no task: those of a ``Command`` as input."""
         return [(c, v) for task, c, v in self.pending if task == k.NULL_TASK_ID]
 
     def status(self, task_id: str) -> TaskStatus | None:
-        """Return what is known of one task."""
+        """Return what the pending writes say of one task, None if they say nothing."""
         if task_id not in self._known:  # looking through all writes for each call is quadratic
             return None
         return statuses(w for w in self.pending if w[0] == task_id).get(task_id)
@@ -107,12 +108,12 @@ class Records:
     def record(
         self, task_id: str, path: tuple[Any, ...], writes: Sequence[Write]
     ) -> list[SaveWrites]:
-        """Keep what a task wrote, until the checkpoint that contains it.
+        """Keep a task's writes until the checkpoint that contains them.
 
-        Messages for a ``DeltaChannel`` get their ids, in the list that is given.
+        Messages for a ``DeltaChannel`` get their ids, in place.
         """
         if self.deltas.names and isinstance(writes, list):
-            with_message_ids(self._graph.spec.channels, writes)
+            with_message_ids(self._superstep.spec.channels, writes)
         if not self._saves and task_id != k.NULL_TASK_ID:
             return []
         writes = deduplicated(writes)
@@ -139,7 +140,9 @@ class Records:
             if channel not in self._untracked
         ]
         key = path_key(path[:3]) if path else ""
-        return SaveWrites(self._graph.ns, self._graph.checkpoint_id, task_id, key, tuple(kept))
+        return SaveWrites(
+            self._superstep.ns, self._superstep.checkpoint_id, task_id, key, tuple(kept)
+        )
 
     def _tracked(self, value: Any) -> Any:
         """Leave values of untracked channels out of a ``Send``'s argument."""
@@ -156,11 +159,11 @@ class Records:
             self.deltas.finished(self.pending)
         self.metadata = {
             "source": source,
-            "step": self._graph.step,
-            "parents": dict(self._thread.checkpoint_map),
+            "step": self._superstep.step,
+            "parents": dict(self._options.checkpoint_map),
             **self.deltas.counted(self.metadata, writes=source != "fork"),
         }
-        self._graph.advance()
+        self._superstep.advance()
         if source == "loop":
             self.pending = []
             self._known.clear()
@@ -168,35 +171,35 @@ class Records:
         return [self._save()] if self._at_once else []
 
     def _save(self) -> SaveCheckpoint:
-        graph = self._graph
+        superstep = self._superstep
         self.parent_id = parent = self._saved_id
-        values = channel_values(graph.channels, graph.versions)
+        values = channel_values(superstep.channels, superstep.versions)
         if k.TASKS in values:
             values[k.TASKS] = [self._tracked(send) for send in values[k.TASKS]]
         if whole := self.deltas.due(self.metadata):
             values = self._seal(whole, values)
-        new = {c: v for c, v in graph.versions.items() if self._stored.get(c) != v}
-        self._stored = dict(graph.versions)
-        self._saved_id = graph.checkpoint_id
+        new = {c: v for c, v in superstep.versions.items() if self._stored.get(c) != v}
+        self._stored = dict(superstep.versions)
+        self._saved_id = superstep.checkpoint_id
         checkpoint = checkpoint_of(
-            graph.checkpoint_id, values, graph.versions, graph.seen, graph.updated
+            superstep.checkpoint_id, values, superstep.versions, superstep.seen, superstep.updated
         )
-        return SaveCheckpoint(graph.ns, parent, checkpoint, dict(self.metadata), new)
+        return SaveCheckpoint(superstep.ns, parent, checkpoint, dict(self.metadata), new)
 
     def _seal(self, names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a checkpoint's values with these ``DeltaChannel``s whole."""
-        graph = self._graph
+        superstep = self._superstep
         sealed = seal(
             names,
-            graph.channels,
+            superstep.channels,
             values,
-            graph.versions,
-            graph.seen,
+            superstep.versions,
+            superstep.seen,
             stored=self._stored,
-            next_version=graph.next_version,
-            trigger_to_nodes=graph.spec.trigger_to_nodes,
+            next_version=superstep.next_version,
+            trigger_to_nodes=superstep.spec.trigger_to_nodes,
         )
-        graph.versions, graph.seen = sealed.versions, sealed.seen
+        superstep.versions, superstep.seen = sealed.versions, sealed.seen
         self.deltas.saved(names, self.metadata)
         return sealed.values
 
@@ -210,18 +213,18 @@ class Records:
         """
         if not self._saves or self._at_once:
             return []
-        own_history = all(k.NS_END not in part for part in self._graph.ns.split(k.NS_SEP))
+        own_history = all(k.NS_END not in part for part in self._superstep.ns.split(k.NS_SEP))
         if self._nested and not failed and not own_history:
             return []
         out: list[Any] = self._save_left_deltas()
-        if self._graph.checkpoint_id != self._saved_id:
+        if self._superstep.checkpoint_id != self._saved_id:
             out.append(self._save())
         by_task: dict[str, list[Write]] = {}
         for task_id, channel, value in self.pending:
             if task_id in self._written:
                 by_task.setdefault(task_id, []).append((channel, value))
         for task_id, writes in by_task.items():
-            task = self._graph.tasks.get(task_id)
+            task = self._superstep.tasks.get(task_id)
             out.append(self._save_writes(task_id, () if task is None else task.path, writes))
         self._written.clear()
         return out
@@ -232,7 +235,7 @@ class Records:
         A new thread has none: it gets an empty one.
         """
         out: list[Any] = []
-        ns, base = self._graph.ns, self._base_id
+        ns, base = self._superstep.ns, self._base_id
         left = self.deltas.left(self.metadata)
         if left and not self.found:
             self._saved_id = base

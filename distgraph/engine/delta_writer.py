@@ -1,4 +1,4 @@
-"""The ``DeltaChannel``s of one graph of a run: what its ledger does for them."""
+"""What one graph of a run saves of its ``DeltaChannel``s: snapshots, counters, exit writes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from distgraph.engine import deltas
 from distgraph.engine.message_ids import with_message_ids
 from distgraph.engine.superstep import Superstep
 
-__all__ = ("DeltaRun",)
+__all__ = ("DeltaWriter",)
 
 ExitWrite = tuple[int, str, str, str, Any]
 """Step, task id, path, channel, value."""
 
 
-class DeltaRun:
-    """Which channels the next checkpoint saves whole, and what an exit has to save beside it."""
+class DeltaWriter:
+    """Decides which channels the next checkpoint saves whole, and what an exit saves beside it."""
 
     def __init__(self, graph: Superstep, *, at_exit: bool) -> None:
         self._graph = graph
@@ -32,10 +32,10 @@ class DeltaRun:
         self._base: str | None = None
         """The checkpoint that the run started from, None for a new thread."""
         self._latest = False
-        """Nothing follows that checkpoint: writes on it are this run's."""
+        """Whether ``_base`` is the last checkpoint of its thread: its writes are this run's."""
         self._stored: set[tuple[str, str]] = set()
         self._given: Sequence[PendingWrite] = ()
-        """Writes of the loaded step, which go back to its tasks if these are still there."""
+        """Pending writes of the loaded superstep. They go to its tasks, if these still exist."""
         self._command: list[Write] = []
         self._first_step: int | None = None
         self._kept: list[ExitWrite] = []
@@ -43,21 +43,21 @@ class DeltaRun:
     # --- the start ------------------------------------------------------------------------------
 
     def loaded(self, pending: Sequence[PendingWrite], *, latest: bool) -> None:
-        """Take note of the checkpoint that the run starts from."""
+        """Note the checkpoint that the run starts from. ``latest``: the last of its thread."""
         self._base = self._graph.checkpoint_id
         self._latest = latest
         loose = k.NULL_TASK_ID
         self._stored = {(t, c) for t, c, _ in pending if t != loose and c in self.names}
 
     def entered(self, pending: Sequence[PendingWrite], *, hands_back: bool) -> None:
-        """The run begins. ``hands_back``: finished tasks of the loaded step do not run again."""
+        """Note how the run begins. ``hands_back``: finished tasks do not run again."""
         if hands_back:
             self._given = [w for w in pending if w[0] != k.NULL_TASK_ID]
         else:
             self._forced = deltas.touched(self.names, pending)
 
     def commanded(self, writes: list[Write], *, carried: bool) -> None:
-        """A ``Command`` as input writes: onto the loaded checkpoint, or onto a fork of it."""
+        """Take the writes of a ``Command`` as input. ``carried``: onto a fork of the checkpoint."""
         with_message_ids(self._graph.spec.channels, writes)
         if carried:
             self._forced |= deltas.touched(self.names, [("", c, v) for c, v in writes])
@@ -65,7 +65,10 @@ class DeltaRun:
             self._command += [(c, v) for c, v in writes if c in self.names]
 
     def input(self, writes: list[Write]) -> tuple[str, list[Write]] | None:
-        """The run's input writes. Return those to save on the loaded checkpoint, with their id."""
+        """Take the writes of the run's input.
+
+        Returns the task id and the writes to save on the loaded checkpoint, if there are any.
+        """
         if not self.names:
             return None
         with_message_ids(self._graph.spec.channels, writes)
@@ -83,7 +86,7 @@ class DeltaRun:
     # --- steps ----------------------------------------------------------------------------------
 
     def finished(self, pending: Sequence[PendingWrite]) -> None:
-        """A step has ended. Its tasks are still there."""
+        """Take the pending writes of a superstep at its end, while its tasks still exist."""
         if not self.names:
             return
         tasks = self._graph.tasks
@@ -108,9 +111,9 @@ class DeltaRun:
             self._kept.append((step, task_id, path, channel, value))
 
     def counted(self, metadata: Mapping[str, Any], *, writes: bool) -> dict[str, Any]:
-        """Return the counters behind a superstep, as metadata: none where there are no channels.
+        """Return the counters after a superstep, as metadata of its checkpoint.
 
-        ``writes``: whether what was updated last was so in this superstep.
+        ``writes``: whether the last updates of channels are of this superstep.
         """
         before = metadata.get(deltas.COUNTERS) or {}
         updated = (self._graph.updated or ()) if writes else ()
@@ -126,7 +129,7 @@ class DeltaRun:
         return deltas.due(graph.channels, counters, graph.versions) | self._forced
 
     def saved(self, names: Iterable[str], metadata: dict[str, Any]) -> None:
-        """Take note of snapshots of these channels, in the metadata of their checkpoint too."""
+        """Note that a checkpoint holds these channels whole, in its metadata too."""
         self._forced.difference_update(names)
         counters = {n: c for n, c in metadata.get(deltas.COUNTERS, {}).items() if n not in names}
         metadata.pop(deltas.COUNTERS, None)
@@ -136,8 +139,8 @@ class DeltaRun:
     def left(self, metadata: Mapping[str, Any]) -> list[tuple[str, str, list[Write]]]:
         """Return what an exit saves on the checkpoint that the run started from.
 
-        (Task id, path, writes): writes of all its supersteps, in an order that savers keep, but for
-        channels that the run's checkpoint holds whole.
+        Tuples of task id, path and writes: those of all supersteps, in an order that savers keep,
+        without channels that the run's checkpoint holds whole.
         """
         if not self._kept:
             return []

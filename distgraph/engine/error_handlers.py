@@ -28,9 +28,7 @@ def handler_of(graph: Superstep, failed: Task, error: Any) -> Task | None:
     node = None if name is None else graph.spec.nodes.get(name)
     if node is None:
         return None
-    value = graph.input_of(failed)
-    if failed.pulled and failed.node.mapper is not None:
-        value = failed.node.mapper(value)
+    value = graph.mapped_input_of(failed)
     ns = f"{failed.ns}{k.NS_SEP}{node.name}"
     identity = task_id(
         graph.checkpoint_id, ns, str(graph.step), node.name, k.PUSH, _MARK, failed.id

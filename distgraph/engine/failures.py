@@ -1,11 +1,11 @@
-"""What a failure is, and whether and when another attempt follows it."""
+"""What counts as a failure of a task, and whether and when another attempt follows."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from distgraph.contract.attempt import AttemptOutcome, Lateness
 from distgraph.contract.events import StartTask
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from distgraph.types import TimeoutPolicy
 
 __all__ = (
-    "Ended",
-    "Error",
-    "another",
+    "FailedAttempt",
+    "RetryVerdict",
     "failure_of",
-    "is_refused_answer",
-    "time_before_next",
+    "is_rejected_resume",
+    "next_attempt",
+    "retried",
     "timed_out",
 )
 
@@ -39,8 +39,8 @@ Error = ShippedError | BaseException
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An attempt that failed."""
+class FailedAttempt:
+    """An attempt in which a failure began."""
 
     start: StartTask
     outcome: AttemptOutcome
@@ -54,8 +54,17 @@ class Ended:
         return self.outcome.status == "error" and not self.outcome.extra.get("lost")
 
 
+class RetryVerdict(NamedTuple):
+    """What follows a failure."""
+
+    delay: float | None
+    """Seconds before the next attempt, None if there is none."""
+    error: Error
+    """The error that the task failed with, or that a policy's ``retry_on`` raised."""
+
+
 def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error | None:
-    """Return what an attempt failed of, None where it did not fail."""
+    """Return the error that an attempt failed with, None if it did not fail."""
     if outcome.status == "error":
         assert outcome.error is not None
         return outcome.error
@@ -68,8 +77,8 @@ def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error |
     return None
 
 
-def is_refused_answer(error: Error) -> bool:
-    """Whether a task failed of an answer that did not fit its question."""
+def is_rejected_resume(error: Error) -> bool:
+    """Return whether a task failed because its resume value did not fit the interrupt's schema."""
     if isinstance(error, ShippedError):
         return INVALID_RESUME in error.attributes
     return is_invalid_resume(error)
@@ -78,9 +87,9 @@ def is_refused_answer(error: Error) -> bool:
 def timed_out(
     task: Task, limit: TimeoutPolicy | None, late: Lateness | None = None
 ) -> NodeTimeoutError | None:
-    """Return the error of an attempt that reached a limit, None where it has none.
+    """Return the error of an attempt that reached its time limit, None if it has no limit.
 
-    ``late`` says which, None where only the limits themselves are known.
+    ``late``: the limit that was reached; by default, the one that is reached first.
     """
     if limit is None:
         return None
@@ -96,37 +105,35 @@ def _seconds(value: object) -> float | None:
     return value if isinstance(value, float) else None
 
 
-def time_before_next(
-    task: Task, error: Error, ended: Ended | None, level: int, random: Callable[[], float]
-) -> tuple[float | None, Error]:
-    """Return the seconds before the next attempt, None where there is none, and the error.
-
-    The error is another one where a policy's ``retry_on`` raised it.
+def next_attempt(
+    task: Task, error: Error, failed: FailedAttempt | None, level: int, random: Callable[[], float]
+) -> RetryVerdict:
+    """Return whether another attempt follows, by the retry policies of the task's node.
 
     Args:
-        task: The task that failed: ``level`` graphs around the one in which it began.
-        error: What it failed of.
-        ended: The attempt in which it began, None where it was none.
+        task: The task that failed: ``level`` graphs around the one in which the failure began.
+        error: The error that it failed with.
+        failed: The attempt in which the failure began, None if it began outside of one.
         level: 0 for the task of that attempt.
         random: Returns numbers of [0, 1).
     """
     policies = task.node.retry
-    if not policies or (ended is None and level == 0):
-        return None, error
-    if ended is not None and ended.judged:
-        verdicts = ended.outcome.verdicts
+    if not policies or (failed is None and level == 0):
+        return RetryVerdict(None, error)
+    if failed is not None and failed.judged:
+        verdicts = failed.outcome.verdicts
         verdict = verdicts[level] if level < len(verdicts) else None
     else:
         real = rebuild_error(error) if isinstance(error, ShippedError) else error
         if isinstance(real, NodeCancelledError) or not isinstance(real, Exception):
-            return None, error
+            return RetryVerdict(None, error)
         try:
             (verdict,) = verdicts_on((policies,), real)
         except Exception as raised:
-            return None, raised
+            return RetryVerdict(None, raised)
     if verdict is None:
-        return None, error
-    failures = ended.start.request.tries if ended is not None and level == 0 else task.attempt
+        return RetryVerdict(None, error)
+    failures = failed.start.request.tries if failed is not None and level == 0 else task.attempt
     seconds = delay_before(policies[verdict], failures, random)
     if seconds is not None:
         logger.info(
@@ -134,20 +141,20 @@ def time_before_next(
             task.name,
             seconds,
             failures,
-            _told(error),
+            _in_words(error),
         )
-    return seconds, error
+    return RetryVerdict(seconds, error)
 
 
-def _told(error: Error) -> str:
+def _in_words(error: Error) -> str:
     if isinstance(error, ShippedError):
         return f"{error.type_name}: {error.message}"
     return f"{type(error).__name__}: {error}"
 
 
-def another(ended: Ended) -> StartTask:
-    """Return the instruction for the attempt behind one that failed."""
-    request, outcome = ended.start.request, ended.outcome
+def retried(failed: FailedAttempt) -> StartTask:
+    """Return the instruction for the attempt that follows a failed one."""
+    request, outcome = failed.start.request, failed.outcome
     standing = request.standing
     if standing is not None:  # graphs that the node invokes go on from what they have saved
         standing = replace(standing, resuming=True)
@@ -158,7 +165,7 @@ def another(ended: Ended) -> StartTask:
         first_attempt_at=request.first_attempt_at or outcome.started_at or None,
         standing=standing,
     )
-    return replace(ended.start, request=following)
+    return replace(failed.start, request=following)
 
 
 def _cancelled_itself(task: Task) -> NodeCancelledError:

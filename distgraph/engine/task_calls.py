@@ -1,4 +1,4 @@
-"""Calls of tasks from the code of running attempts: who called what, and who waits for it.
+"""Calls of tasks from the code of running attempts: their order, and which calls wait for a task.
 
 A call becomes a task of the running superstep, under LangGraph's id for it, so that what finished
 in an earlier run of the thread is found again. Calls and outcomes reach the driver in any order:
@@ -21,7 +21,7 @@ from distgraph.contract.spec import NodeSpec
 from distgraph.engine.superstep import Superstep, Task, task_metadata
 from distgraph.errors import NodeCancelledError
 
-__all__ = ("CALLED", "Switchboard", "called_task", "cancelled")
+__all__ = ("CALLED", "TaskCalls", "called_task", "cancelled")
 
 CALLED = "__called__"
 """Begins the name under which a function travels with the state that its attempt reads."""
@@ -31,22 +31,23 @@ CALLED = "__called__"
 class _Caller:
     taken: int = 0
     early: dict[int, TaskCall] = field(default_factory=dict)
-    """Calls that came ahead of one that was made before them."""
+    """By number: calls that arrived before an earlier call."""
     dropped: set[int] = field(default_factory=set)
-    """Calls that were cancelled ahead of being known."""
+    """Numbers of calls whose cancel arrived before the call."""
     outcome: AttemptOutcome | None = None
-    """Came ahead of calls that the attempt had made."""
+    """Set if it arrived before calls of the attempt."""
 
 
-class Switchboard:
-    """The open calls of a run. Only the ``Machine`` drives it."""
+class TaskCalls:
+    """The open calls of a run."""
 
     def __init__(self) -> None:
         self._callers: dict[tuple[str, int], _Caller] = {}
         self._waiting: dict[str, list[TaskCall]] = {}
 
-    def taken(self, call: TaskCall) -> list[TaskCall]:
-        """Take a call, and return those that are next, in the order in which they were made."""
+    def in_order(self, call: TaskCall) -> list[TaskCall]:
+        """Take a call, and return the calls that can start now, in the order in which they were
+        made."""
         caller = self._callers.setdefault((call.task_id, call.attempt), _Caller())
         if call.seq >= caller.taken:
             caller.early[call.seq] = call
@@ -56,12 +57,12 @@ class Switchboard:
             ready.append(following)
         return ready
 
-    def drops(self, call: TaskCall) -> bool:
-        """Whether a call was cancelled before it was known."""
+    def was_dropped(self, call: TaskCall) -> bool:
+        """Return whether the cancel of a call arrived before the call."""
         return call.seq in self._callers[call.task_id, call.attempt].dropped
 
-    def dropped(self, call: DroppedCall) -> str | None:
-        """Take it that a call was cancelled. Return the task that nobody waits for any more."""
+    def drop(self, call: DroppedCall) -> str | None:
+        """Cancel a call. Return the id of its task if no other call waits for that task."""
         caller = self._callers.setdefault((call.task_id, call.attempt), _Caller())
         if call.seq >= caller.taken:
             caller.dropped.add(call.seq)
@@ -75,7 +76,7 @@ class Switchboard:
         return None
 
     def holds(self, outcome: AttemptOutcome) -> bool:
-        """Keep an outcome that came ahead of calls. Return whether it did."""
+        """Keep an outcome that arrived before calls of its attempt. Return whether it did."""
         key = outcome.task_id, outcome.attempt
         caller = self._callers.get(key)
         if outcome.calls > (0 if caller is None else caller.taken):
@@ -85,7 +86,7 @@ class Switchboard:
         return False
 
     def released(self, call: TaskCall) -> AttemptOutcome | None:
-        """Return the outcome of a caller that was held for its calls, once they are all there."""
+        """Return the held outcome of a caller once all of its calls have arrived."""
         caller = self._callers.get((call.task_id, call.attempt))
         outcome = None if caller is None else caller.outcome
         if caller is None or outcome is None or outcome.calls > caller.taken:
@@ -93,11 +94,11 @@ class Switchboard:
         return outcome
 
     def wait(self, task: Task, call: TaskCall) -> None:
-        """Note that a call is to be told what becomes of a task."""
+        """Note that a call waits for a task."""
         self._waiting.setdefault(task.id, []).append(call)
 
     def results(self, task: Task, error: ShippedError | BaseException | None) -> list[ReturnCall]:
-        """Return what those who wait for a task that ended are told."""
+        """Return the result of a task for each call that waits for it."""
         value = next((v for c, v in task.writes if c == k.RETURN), None)
         stopped = task.interrupts if task.status == "interrupted" else None
         return [
@@ -149,7 +150,7 @@ def called_task(graph: Superstep, caller: Task, call: TaskCall) -> Task:
 
 
 def cancelled(task: Task) -> NodeCancelledError:
-    """Return what is kept and told of a call whose caller has cancelled it."""
+    """Return the error of a call that its caller has cancelled."""
     return NodeCancelledError(
         task.name, f"Task {task.name!r} was cancelled by the code that called it"
     )

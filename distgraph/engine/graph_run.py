@@ -1,0 +1,147 @@
+"""One graph in a run of the machine, and the request that its tasks send to a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+from distgraph.contract.attempt import AttemptRequest, Called, Standing
+from distgraph.contract.events import StartTask
+from distgraph.contract.failure import ShippedError
+from distgraph.contract.spec import PART
+from distgraph.engine.outputs import read_values
+from distgraph.engine.parts import PartStart
+from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.task_calls import CALLED
+from distgraph.engine.thread import GraphThread
+
+__all__ = ("GraphRun", "Phase", "attempt_of")
+
+RESTART = 1 << 20
+"""Distance between the numbers of attempts before and after a graph was started again."""
+
+
+class Phase(Enum):
+    """What a graph of the run is doing."""
+
+    LOADING = "loading"
+    """The saver fetches the checkpoint that the graph starts from."""
+    STARTING = "starting"
+    """The tasks of a superstep are being started, or looked up in a cache."""
+    RUNNING = "running"
+    """Tasks of a superstep are at work."""
+    SAVING = "saving"
+    """The superstep has ended, and the next waits until its checkpoint is durable."""
+    ENDED = "ended"
+
+
+@dataclass(eq=False)
+class GraphRun:
+    """One graph of the run: the root, or a subgraph inside a task of its parent."""
+
+    superstep: Superstep
+    thread: GraphThread
+    ns: tuple[str, ...]
+    path: tuple[str, ...]
+    """Names of the subgraph nodes that lead from the root to the graph."""
+    output_keys: tuple[str, ...] | str
+    parent: tuple[GraphRun, Task] | None = None
+    restarts: int = 0
+    """Graphs of the run that had been started again when this graph, or one around it, was. Its
+    tasks may have the ids of earlier tasks: attempts are numbered from another base."""
+    phase: Phase = Phase.LOADING
+    output: Any = None
+    open: int = 0
+    """Tasks of the superstep that have not ended."""
+    interrupts: list[Any] = field(default_factory=list)
+    drained: str | None = None
+    """Reason to stop behind the current superstep, set when a task of it was drained."""
+    failure: ShippedError | BaseException | None = None
+    """The error with which the graph fails once the other tasks of the superstep have ended."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the graph takes no more part in the run."""
+        return self.phase is Phase.ENDED
+
+    def lineage(self) -> Iterator[GraphRun]:
+        """Yield this graph, then the graphs around it, up to the root."""
+        graph: GraphRun | None = self
+        while graph is not None:
+            yield graph
+            graph = None if graph.parent is None else graph.parent[0]
+
+    def within(self, other: GraphRun) -> bool:
+        """Return whether this graph is ``other`` or inside of it."""
+        return any(graph is other for graph in self.lineage())
+
+
+def _state_for(
+    graph: GraphRun, task: Task, kind: Literal["node", "part", "writers"], part: PartStart | None
+) -> tuple[tuple[str, ...] | str | None, list[str], dict[str, Any]]:
+    """Return what makes up the input, the channels to send along, and managed values."""
+    superstep, node = graph.superstep, task.node
+    reads_state = kind == "node" and task.pulled if part is None else part.part.reads_state
+    reads = node.channels if reads_state else None
+    input_keys = () if reads is None else (reads,) if isinstance(reads, str) else reads
+    is_managed = superstep.spec.managed.__contains__
+    managed = {key: superstep.managed_value(key) for key in input_keys if is_managed(key)}
+    channels = [key for key in input_keys if key not in managed]
+    for key in () if kind == "part" else node.branch_channels:
+        if is_managed(key):
+            managed[key] = superstep.managed_value(key)
+        elif key not in channels:
+            channels.append(key)
+    return reads, channels, managed
+
+
+def attempt_of(
+    graph: GraphRun,
+    task: Task,
+    kind: Literal["node", "part", "writers"],
+    value: Any,
+    part: PartStart | None = None,
+) -> StartTask:
+    """Return the instruction to run an attempt of a task, with the state that it reads."""
+    superstep, node = graph.superstep, task.node
+    options = None if part is None else part.options
+    count = 1 if task.parts is None else len(task.parts.parts)
+    number = 0 if part is None else part.number
+    reads, channels, managed = _state_for(graph, task, kind, part)
+    state = read_values(superstep.channels, channels)
+    versions = {c: superstep.versions[c] for c in state if c in superstep.versions}
+    called = None
+    if task.call is not None:  # the function is shipped as state is: a large one by reference
+        slot = f"{CALLED}{task.call.key}"
+        called = Called(slot, node.retry, task.call.around)
+        state[slot], versions[slot] = task.call.target, task.call.key
+    standing: Standing | None = None
+    if graph.thread.options.saves:
+        standing = graph.thread.standing(task, number, 1 if part is None else count)
+    request = AttemptRequest(
+        task_id=task.id if part is None else f"{task.id}{PART}{number}",
+        attempt=graph.restarts * RESTART + task.attempt,
+        tries=task.attempt,
+        graph_path=graph.path,
+        node=task.name,
+        ns=graph.ns,
+        task_ns=task.ns,
+        step=superstep.step,
+        stop=superstep.stop,
+        kind=kind,
+        input=value,
+        reads=reads,
+        state=state,
+        managed=managed,
+        timeout=None if options is None else options.timeout,
+        limit=task.limit,
+        failed=task.failure,
+        is_async=node.is_async if options is None else options.is_async,
+        part=(0, 1) if part is None else (number, count),
+        metadata=task.metadata,
+        standing=standing,
+        called=called,
+    )
+    return StartTask(request, node, versions, "" if part is None else part.part.key, options)

@@ -1,0 +1,144 @@
+"""The driver's own events in the stream of a run, in the modes that the caller asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import Any
+
+from distgraph._internal.chat_messages import whole_messages
+from distgraph._internal.keys import INTERRUPT
+from distgraph.contract.events import Emit, RunOptions
+from distgraph.engine.graph_run import GraphRun
+from distgraph.engine.outputs import (
+    checkpoint_payload,
+    read_values,
+    task_payload,
+    task_result_payload,
+    update_of,
+    with_interrupts,
+)
+from distgraph.engine.superstep import Task
+
+
+class StreamEvents:
+    """Turns what happens on the machine into ``Emit`` instructions."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
+        self._stream = options.stream
+        self._tags = options.tags
+        self._seen_messages: set[str] = set()
+
+    def started(self, graph: GraphRun, tasks: Sequence[Task]) -> list[Emit]:
+        """Mode ``tasks``: the tasks of a superstep."""
+        if not self._wants(graph, "tasks"):
+            return []
+        return [
+            self._emit(
+                graph,
+                "tasks",
+                task_payload(
+                    task.id,
+                    task.name,
+                    _shown_input(graph, task),
+                    task.triggers,
+                    task.metadata,
+                    self._tags,
+                ),
+                "task",
+            )
+            for task in tasks
+            if not task.hidden
+        ]
+
+    def succeeded(self, graph: GraphRun, task: Task) -> list[Emit]:
+        """A task's messages that were not streamed, its update and its result."""
+        if task.hidden:
+            return []
+        out: list[Emit] = []
+        if self._wants(graph, "messages"):
+            for message in whole_messages([v for _, v in task.writes], self._seen_messages):
+                metadata = {"ls_integration": "langgraph", **task.metadata}
+                out.append(self._emit(graph, "messages", (message, metadata)))
+        return [*out, *self.wrote(graph, task), *self.ended(graph, task)]
+
+    def wrote(self, graph: GraphRun, task: Task) -> list[Emit]:
+        """Mode ``updates``: the update of a task."""
+        if task.hidden or not self._wants(graph, "updates"):
+            return []
+        update = update_of(task.name, task.writes, graph.output_keys)
+        if task.cached:
+            update["__metadata__"] = {"cached": True}
+        return [self._emit(graph, "updates", update)]
+
+    def ended(self, graph: GraphRun, task: Task, error: Any = None) -> list[Emit]:
+        """Mode ``tasks``: the result of a task, or its error."""
+        if task.hidden or not self._wants(graph, "tasks"):
+            return []
+        keys = graph.superstep.spec.stream_channels
+        payload = task_result_payload(task.id, task.name, task.writes, keys, error, task.interrupts)
+        return [self._emit(graph, "tasks", payload, "task_result")]
+
+    def interrupted(self, graph: GraphRun, task: Task) -> list[Emit]:
+        """The interrupts of a task."""
+        out: list[Emit] = []
+        if self._wants(graph, "updates"):
+            out.append(self._emit(graph, "updates", {INTERRUPT: task.interrupts}))
+        if self._wants(graph, "values"):
+            state = read_values(graph.superstep.channels, graph.output_keys)
+            out.append(self._emit(graph, "values", with_interrupts(state, task.interrupts)))
+        return [*out, *self.ended(graph, task)]
+
+    def stopped(self, graph: GraphRun) -> list[Emit]:
+        """Mode ``updates``: a breakpoint."""
+        if not self._wants(graph, "updates"):
+            return []
+        return [self._emit(graph, "updates", {INTERRUPT: ()})]
+
+    def values(self, graph: GraphRun, *, resumed: bool = False) -> list[Emit]:
+        """Mode ``values``: the state after a superstep, which is kept as the output so far.
+
+        ``resumed``: the graph goes on from a checkpoint; the state is that of the step before.
+        """
+        graph.output = read_values(graph.superstep.channels, graph.output_keys)
+        if not self._wants(graph, "values"):
+            return []
+        step = graph.superstep.step - 1 if resumed else None
+        return [self._emit(graph, "values", graph.output, step=step)]
+
+    def checkpoint(self, graph: GraphRun, tasks: Sequence[Task]) -> list[Emit]:
+        """Mode ``checkpoints``: the checkpoint that the next tasks start from."""
+        if not (graph.thread.saves and self._wants(graph, "checkpoints")):
+            return []
+        configurable = self._options.configurable
+        payload = checkpoint_payload(graph.thread, tasks, configurable, graph.output_keys)
+        step = graph.superstep.step - 1
+        return [self._emit(graph, "checkpoints", payload, "checkpoint", step=step)]
+
+    def has_seen(self, message_ids: Set[str]) -> None:
+        """Note messages that were streamed, or were in an input: they are not streamed again."""
+        self._seen_messages |= message_ids
+
+    def _wants(self, graph: GraphRun, mode: str) -> bool:
+        if graph.parent is not None and not self._stream.subgraphs:
+            return False
+        modes = self._stream.modes
+        return mode in modes or (mode in ("tasks", "checkpoints") and "debug" in modes)
+
+    def _emit(
+        self,
+        graph: GraphRun,
+        mode: str,
+        payload: Any,
+        debug_type: str | None = None,
+        step: int | None = None,
+    ) -> Emit:
+        at = graph.superstep.step if step is None else step
+        return Emit(graph.ns, at, mode, payload, debug_type)
+
+
+def _shown_input(graph: GraphRun, task: Task) -> Any:
+    try:
+        return graph.superstep.mapped_input_of(task)
+    except Exception:  # the worker meets the same failure, and reports it as the node's
+        return graph.superstep.input_of(task)
