@@ -59,7 +59,12 @@ __all__ = (
 
 
 # graphs, tools and channels of LangGraph in our builder: the adapter is imported when one is met
-for _class in (("langgraph.pregel", "Pregel"), ("langgraph.prebuilt.tool_node", "ToolNode")):
+for _class in (
+    ("langgraph.pregel", "Pregel"),
+    ("langgraph.prebuilt.tool_node", "ToolNode"),
+    ("langgraph.channels.base", "BaseChannel"),
+    ("langgraph.managed.base", "ManagedValue"),
+):
     register_adapter(*_class, "distgraph.langgraphs.adapter")
 
 

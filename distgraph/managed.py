@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-__all__ = ("IsLastStep", "RemainingSteps", "managed_kind")
+__all__ = ("IsLastStep", "RemainingSteps", "is_managed", "managed_kind")
 
 ManagedKind = Literal["is_last_step", "remaining_steps"]
 
@@ -41,3 +41,11 @@ def managed_kind(marker: object) -> ManagedKind | None:
             "RemainingStepsManager": RemainingStepsManager.kind,
         }.get(marker.__name__)
     return None
+
+
+def is_managed(marker: object) -> bool:
+    """Return whether a marker found in ``Annotated`` is a managed value of LangGraph's, any one."""
+    return isinstance(marker, type) and any(
+        cls.__name__ == "ManagedValue" and cls.__module__.startswith("langgraph.managed")
+        for cls in marker.__mro__
+    )

@@ -24,6 +24,18 @@ class Adapter(Protocol):
     def as_graph(self, value: Any) -> Any:
         """Return the compiled graph of ours that an object is read as, None if it is no graph."""
 
+    def as_channel(self, value: Any, typ: Any, where: str) -> Any:
+        """Return the channel of ours for a channel, or the class of one, of the library's.
+
+        Args:
+            value: What stands in an annotation ``Annotated[typ, value]``.
+            typ: The annotated type.
+            where: State key and schema, for errors.
+
+        Raises:
+            UnsupportedError: There is none that does the same.
+        """
+
 
 _ADAPTERS: dict[tuple[str, str], str] = {}
 
@@ -37,10 +49,15 @@ def register(home: str, name: str, adapter: str) -> None:
 
 
 def adapter_of(value: Any) -> Adapter | None:
-    """Return who adapts an object of a registered class, None for any other object."""
+    """Return who adapts an object of a registered class, or a class derived from one.
+
+    None for any other object.
+    """
     for (home, name), adapter in _ADAPTERS.items():
         cls = loaded(home, name)
-        if cls is not None and isinstance(value, cls):
+        if cls is None:
+            continue
+        if isinstance(value, cls) or (isinstance(value, type) and issubclass(value, cls)):
             return cast("Adapter", import_module(adapter))
     return None
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
+from distgraph._internal.adapters import adapter_of
 from distgraph._internal.keys import ROOT
 from distgraph._internal.schema_objects import is_pydantic
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate
 from distgraph.channels.delta import DeltaChannel
 from distgraph.channels.last_value import LastValue
-from distgraph.managed import ManagedKind, managed_kind
+from distgraph.managed import ManagedKind, is_managed, managed_kind
 
 __all__ = (
     "Schema",
@@ -64,17 +65,17 @@ def read_schema(schema: Any) -> Schema:
             stacklevel=4,
         )
     if not hasattr(schema, "__annotations__"):
-        return Schema({ROOT: _channel(ROOT, schema, _name(schema))}, {})
+        return Schema({ROOT: _channel(ROOT, schema, schema)}, {})
     channels: dict[str, BaseChannel] = {}
     managed: dict[str, ManagedKind] = {}
     for key, annotation in _hints(schema).items():
         if key == "__slots__":
             continue
         annotation = _unqualified(annotation)
-        if kind := _managed(annotation):
+        if kind := _managed(annotation, _where(key, schema)):
             managed[key] = kind
         else:
-            channels[key] = _channel(key, annotation, _name(schema))
+            channels[key] = _channel(key, annotation, schema)
     return Schema(channels, managed)
 
 
@@ -99,29 +100,51 @@ def _unqualified(annotation: Any) -> Any:
     return annotation
 
 
-def _managed(annotation: Any) -> ManagedKind | None:
+def _managed(annotation: Any, where: str) -> ManagedKind | None:
     metadata = getattr(annotation, "__metadata__", ())
-    if metadata and (kind := managed_kind(get_origin(metadata[-1]) or metadata[-1])):
+    marker = metadata and (get_origin(metadata[-1]) or metadata[-1])
+    if marker and (kind := managed_kind(marker)):
         return kind
+    if marker and is_managed(marker) and (adapter := adapter_of(marker)):
+        adapter.as_channel(marker, annotation.__origin__, where)  # refuses it, by name
     args = get_args(annotation) if get_origin(annotation) is not None else ()
-    return _managed(args[0]) if args and args[0] is not annotation else None
+    return _managed(args[0], where) if args and args[0] is not annotation else None
 
 
-def _channel(key: str, annotation: Any, schema: str) -> BaseChannel:
-    channel = _declared(annotation) or _reduced(key, annotation, schema) or LastValue(annotation)
+def _where(key: str, schema: Any) -> str:
+    return f"State key {key!r} of {_name(schema)}"
+
+
+def _channel(key: str, annotation: Any, schema: Any) -> BaseChannel:
+    channel = _declared(annotation, _where(key, schema)) or _reduced(key, annotation, _name(schema))
+    channel = channel or LastValue(annotation)
     channel.key = key
     return channel
 
 
-def _declared(annotation: Any) -> BaseChannel | None:
+def _declared(annotation: Any, where: str) -> BaseChannel | None:
+    """Return the channel that stands in an annotation, ours for another library's."""
     for item in getattr(annotation, "__metadata__", ()):
+        typ = _unqualified(annotation.__origin__)
         if isinstance(item, DeltaChannel):
-            return item.of_type(annotation.__origin__)
+            return item.of_type(typ)
         if isinstance(item, BaseChannel):
             return item.copy()
         if isinstance(item, type) and issubclass(item, BaseChannel):
-            return item(annotation.__origin__)
+            return item(typ)
+        if adapter := adapter_of(item):
+            channel: BaseChannel = adapter.as_channel(item, typ, where)
+            return channel
+        if _is_channel_class(get_origin(item)):
+            raise ValueError(
+                f"{where} is annotated with {item}, which is a type. Give a channel, such as "
+                "Topic(str), or its class, such as Topic"
+            )
     return None
+
+
+def _is_channel_class(cls: Any) -> bool:
+    return isinstance(cls, type) and (issubclass(cls, BaseChannel) or adapter_of(cls) is not None)
 
 
 def _reduced(key: str, annotation: Any, schema: str) -> BaseChannel | None:

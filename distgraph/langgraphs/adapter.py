@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal.loaded import loaded
 
 if TYPE_CHECKING:
+    from distgraph.channels.base import BaseChannel
     from distgraph.langgraphs.graph import DistributedGraph
 
-__all__ = ("as_graph", "as_node")
+__all__ = ("as_channel", "as_graph", "as_node")
 
 
 def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -38,3 +39,15 @@ def as_graph(value: Any) -> DistributedGraph | None:
     from distgraph.langgraphs.graph import as_read
 
     return as_read(value)
+
+
+def as_channel(value: Any, typ: Any, where: str) -> BaseChannel:
+    """Return our channel for one of LangGraph's that annotates a state key, or for its class.
+
+    Raises:
+        UnsupportedError: It is a managed value that distgraph does not compute, or a channel that
+            it cannot save.
+    """
+    from distgraph.langgraphs.channels import annotated_channel
+
+    return annotated_channel(value, typ, where)

@@ -16,7 +16,7 @@ from distgraph.types import Send
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("ForeignChannel", "translate_channels")
+__all__ = ("ForeignChannel", "annotated_channel", "translate_channels")
 
 
 def translate_channels(
@@ -38,19 +38,37 @@ def translate_channels(
         elif kind := managed_kind(channel):
             managed[key] = kind
         else:
-            raise UnsupportedError(
-                f"{where}: state key {key!r} is a managed value of "
-                f"{getattr(channel, '__name__', None) or type(channel).__name__}, which distgraph "
-                "does not compute. Use IsLastStep or RemainingSteps, or pass the value in by "
-                "context="
-            )
+            raise _unknown_managed(channel, f"{where}: state key {key!r}")
     translated[TASKS] = own.Topic(Send, accumulate=False)
     translated[TASKS].key = TASKS
     return translated, managed
 
 
-def _translate(channel: Any, where: str) -> BaseChannel:
-    """Return our channel of the same kind, empty."""
+def annotated_channel(value: Any, typ: Any, where: str) -> BaseChannel:
+    """Return our channel for what stands in ``Annotated[typ, value]``: a channel, or its class.
+
+    Raises:
+        UnsupportedError: It is a managed value, or a channel that cannot be saved.
+    """
+    from langgraph.channels.base import BaseChannel as Foreign
+
+    if isinstance(value, Foreign):
+        return _translate(value, where, typ)
+    if issubclass(value, Foreign):
+        return _translate(value(typ), where, typ)
+    raise _unknown_managed(value, where)
+
+
+def _unknown_managed(value: Any, where: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{where} is a managed value of {getattr(value, '__name__', None) or type(value).__name__},"
+        " which distgraph does not compute. Use IsLastStep or RemainingSteps, or pass the value in "
+        "by context="
+    )
+
+
+def _translate(channel: Any, where: str, of: Any = None) -> BaseChannel:
+    """Return our channel of the same kind, empty. ``of``: type of a ``DeltaChannel``'s value."""
     cls = type(channel)
     if cls.__name__ != "DeltaChannel" and any(c.__name__ == "DeltaChannel" for c in cls.__mro__):
         raise UnsupportedError(
@@ -64,7 +82,7 @@ def _translate(channel: Any, where: str) -> BaseChannel:
         return own.BinaryOperatorAggregate(typ, channel.operator)
     if name == "DeltaChannel":
         frequency = channel.snapshot_frequency
-        return own.DeltaChannel(channel.reducer, typ, snapshot_frequency=frequency)
+        return own.DeltaChannel(channel.reducer, of or typ, snapshot_frequency=frequency)
     if name in ("EphemeralValue", "UntrackedValue"):
         guarded: Any = getattr(own, name)
         return guarded(typ, channel.guard)  # type: ignore[no-any-return]
