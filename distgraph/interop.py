@@ -19,7 +19,7 @@ from distgraph._internal.loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-__all__ = ("for_saver", "own", "own_bubble", "theirs")
+__all__ = ("caught_as_either", "either", "for_saver", "own", "own_bubble", "theirs")
 
 _FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
 _SEQUENCES = (list, tuple)
@@ -175,7 +175,10 @@ def _shared_classes() -> dict[type[BaseException], type[BaseException]]:
 
 
 def either(error: BaseException) -> BaseException:
-    """Return an error of ours as one that is LangGraph's too, any other as it is."""
+    """Return an error of ours as one that is LangGraph's too, where that is loaded.
+
+    Any other error is returned as it is.
+    """
     cls = _shared_classes().get(type(error))
     if cls is None:
         return error

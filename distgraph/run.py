@@ -21,6 +21,7 @@ from distgraph.backends.base import END_MODE
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
+from distgraph.interop import either
 from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
@@ -288,8 +289,7 @@ def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
     """Return what a run that did not end well is to raise."""
     status = end["status"]
     if status == "error":
-        error: ShippedError = end["error"]
-        return rebuild_error(error)
+        return either(rebuild_error(end["error"]))
     if status == "cancelled":
         return RunCancelled(f"run {call.plan.options.run_id} was cancelled")
     if status == "interrupted" and call.parent is not None:  # the node around it asks

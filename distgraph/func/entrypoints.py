@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from distgraph import placement
 from distgraph._internal.keys import PREVIOUS, TASKS
@@ -17,16 +16,13 @@ from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.engine.caching import cache_policy_of, identity_of
 from distgraph.func.compiled import Workflow
-from distgraph.func.writes import FinalWriter, WorkflowBody
+from distgraph.func.writes import Final, FinalWriter, WorkflowBody, is_final
 from distgraph.graph.spec import check_resources
 from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
 from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
 from distgraph.worker.user_functions import INJECTED
 
 __all__ = ("entrypoint",)
-
-R = TypeVar("R")
-S = TypeVar("S")
 
 
 class entrypoint:
@@ -77,17 +73,7 @@ class entrypoint:
         self.ray_options = ray_options
         self.backend = backend
 
-    @dataclass(slots=True)
-    class final(Generic[R, S]):
-        """What an entrypoint returns to save another value than it returns.
-
-        Attributes:
-            value: The workflow's output.
-            save: What the thread's next run gets as ``previous``.
-        """
-
-        value: R
-        save: S
+    final = Final
 
     def __call__(self, func: Callable[..., Any]) -> Workflow:
         """Return the workflow.
@@ -208,9 +194,9 @@ def _types(func: Callable[..., Any], what: str) -> tuple[Any, Any, Any]:
         hints = {}
     given = hints.get(first.name, _annotated(first.annotation))
     returned = hints.get("return", _annotated(signature.return_annotation))
-    if returned is entrypoint.final:
+    if is_final(returned):
         return given, Any, Any
-    if get_origin(returned) is entrypoint.final:
+    if is_final(get_origin(returned)):
         value, saved = get_args(returned)
         return given, value, saved
     return given, returned, returned

@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from distgraph._internal.keys import PREVIOUS
+from distgraph._internal.loaded import loaded
 from distgraph.constants import END
 from distgraph.contract.spec import Reader, Write
 from distgraph.worker.decorated import Decorated
 
-__all__ = ("FinalWriter", "WorkflowBody")
+__all__ = ("Final", "FinalWriter", "WorkflowBody", "is_final")
+
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+@dataclass(slots=True)
+class Final(Generic[R, S]):
+    """What an entrypoint returns to save another value than it returns.
+
+    Attributes:
+        value: The workflow's output.
+        save: What the thread's next run gets as ``previous``.
+    """
+
+    value: R
+    save: S
+
+
+def is_final(cls: Any) -> bool:
+    """Return whether a class is ``entrypoint.final``: ours, or LangGraph's."""
+    theirs = getattr(loaded("langgraph.func", "entrypoint"), "final", None)
+    return cls is not None and cls in (Final, theirs)
 
 
 @dataclass(frozen=True)
@@ -31,9 +55,7 @@ class FinalWriter:
     is_async: ClassVar[bool] = False
 
     def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
-        from distgraph.func.entrypoints import entrypoint
-
-        if isinstance(value, entrypoint.final):
+        if is_final(type(value)):
             return ((END, value.value), (PREVIOUS, value.save))
         return ((END, value), (PREVIOUS, value))
 

@@ -14,6 +14,7 @@ from distgraph._internal.steps import Steps, afollow, follow
 from distgraph.graph.addressing import Place, locate
 from distgraph.graph.snapshots import history_of, state_at, state_of
 from distgraph.graph.updates import check_supersteps, update_thread
+from distgraph.interop import caught_as_either
 from distgraph.types import StateSnapshot, StateUpdate
 
 __all__ = ("StateMethods",)
@@ -171,7 +172,9 @@ class StateMethods:
         return locate(self, config, updates=True), updates
 
     def _follow(self, place: Place, steps: Steps[T]) -> T:
-        return follow(steps, place.saver)
+        with caught_as_either():
+            return follow(steps, place.saver)
 
     async def _afollow(self, place: Place, steps: Steps[T]) -> T:
-        return await afollow(steps, place.saver)
+        with caught_as_either():
+            return await afollow(steps, place.saver)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distgraph._internal.keys import ROOT
@@ -12,13 +12,10 @@ from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
-from distgraph.interop import caught_as_either
 from distgraph.worker.context import active_task
 
 if TYPE_CHECKING:
-    from distgraph._internal.steps import Steps
     from distgraph._invocation import Invocation
-    from distgraph.graph.addressing import Place
 
 __all__ = ("DistributedGraph", "as_read")
 
@@ -101,14 +98,6 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 found[name] = graph
         return found
 
-    def _follow(self, place: Place, steps: Steps[T]) -> T:
-        with caught_as_either():
-            return super()._follow(place, steps)
-
-    async def _afollow(self, place: Place, steps: Steps[T]) -> T:
-        with caught_as_either():
-            return await super()._afollow(place, steps)
-
     def get_input_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the input, as LangGraph has it."""
         return self.origin.get_input_schema(config)
@@ -116,12 +105,6 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the output, as LangGraph has it."""
         return self.origin.get_output_schema(config)
-
-    def _steps(
-        self, call: Invocation, *, is_async: bool, kept: list[Any] | None = None
-    ) -> Generator[Any, Any, Mapping[str, Any]]:
-        with caught_as_either():
-            return (yield from super()._steps(call, is_async=is_async, kept=kept))
 
     def _prepare(self, input: Any, config: Mapping[str, Any] | None, **options: Any) -> Invocation:
         if options.get("stream_mode") is None and active_task() is None:

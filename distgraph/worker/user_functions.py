@@ -9,7 +9,7 @@ from types import MethodType
 from typing import Any, Protocol
 
 from distgraph._internal.loaded import loaded
-from distgraph.errors import InvalidUpdateError
+from distgraph.errors import InvalidUpdateError, MissingExtraError
 from distgraph.worker.pooled import Pooled
 
 __all__ = (
@@ -227,17 +227,32 @@ class RunnableNode:
         return f"RunnableNode({self.runnable!r})"
 
 
+def _parallel(actions: dict[str, Any], what: str) -> Any:
+    try:
+        from langchain_core.runnables import RunnableParallel
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} is a dict, which is run as LangChain's RunnableParallel and needs "
+            "langchain-core: pip install 'distgraph[langchain]'"
+        ) from error
+    return RunnableParallel(actions)
+
+
 def bind(action: Any, what: str) -> FunctionNode | RunnableNode:
     """Wrap what the user gave.
 
     Args:
-        action: A function, a callable object or a LangChain ``Runnable``.
+        action: A function, a callable object, a LangChain ``Runnable``, or a dict of these, whose
+            results make a dict.
         what: How errors call it, such as "Node `a`".
 
     Raises:
         TypeError: It cannot be called.
         ValueError: It cannot be called with one positional argument.
+        MissingExtraError: It is a dict, and langchain-core is not installed.
     """
+    if isinstance(action, dict):
+        action = _parallel(action, what)
     if is_runnable(action):
         return RunnableNode(action)
     if not callable(action):
