@@ -24,7 +24,7 @@ from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import UnsupportedClusterError
-from distgraph.serde.exceptions import capture_error
+from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.streaming.publisher import AttemptStream, Publisher
@@ -270,7 +270,10 @@ def process() -> WorkerProcess:
 def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
-        return dumps_data(outcome)
+        packed = dumps_data(outcome)
+        if outcome.error is not None:
+            release_error(outcome.error)  # what its frames hold, such as memory of a GPU
+        return packed
     except Exception as error:
         names = ", ".join(sorted({repr(c) for c, _ in outcome.writes if not _travels(_)}))
         error.args = (

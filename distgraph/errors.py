@@ -270,8 +270,10 @@ class RunCancelled(RunError):
 
 
 class NodeFailed(RunError):
-    """A node raised an exception that could not be rebuilt here.
+    """A node raised an exception whose class cannot be had here, such as one of a module that only
+    workers have.
 
+    It is also an instance of the nearest base class of the original that can be imported here.
     ``type_name`` and ``traceback_text`` hold the original's type and traceback as text.
     """
 
@@ -282,6 +284,41 @@ class NodeFailed(RunError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class Unsent:
+    """Stands, in an exception that was raised on a worker, for a value that could not be sent.
+
+    ``str()`` and ``repr()`` of it are those of the value, so that the exception reads as it did.
+
+    Attributes:
+        field: What the exception calls the value, such as ``attribute 'response'``.
+        type_name: Module and qualified name of the value's class.
+    """
+
+    __slots__ = ("_repr", "_text", "field", "type_name")
+
+    def __init__(self, field: str, type_name: str, text: str, repr: str) -> None:
+        self.field = field
+        self.type_name = type_name
+        self._text = text
+        self._repr = repr
+
+    def __reduce__(self) -> Any:
+        return Unsent, (self.field, self.type_name, self._text, self._repr)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return self._repr
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{self.field} of the exception holds a {self.type_name}, which could not be sent from "
+            f"the worker: it has no attribute {name!r} here. Read what the caller needs in the "
+            "node, and put that into the exception"
+        )
 
 
 class Truncated(DistgraphError):

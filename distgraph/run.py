@@ -75,7 +75,7 @@ class RunMethods:
         Raises:
             ValueError, TypeError: An argument is invalid.
             GraphDrained: The run stopped because ``control`` had asked for it.
-            Exception: A node's own exception, with node, step, host and remote traceback as notes.
+            Exception: A node's own exception, with node, step and host as notes.
             RunError: The run ended for a reason that is not the user's code.
         """
         call = self._prepare(

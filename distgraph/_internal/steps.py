@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from distgraph._internal.tracebacks import hide_machinery
+
 __all__ = ("Steps", "Wait", "afollow", "awalk", "follow", "walk")
 
 T = TypeVar("T")
@@ -26,6 +28,7 @@ Steps = Generator[Wait, Any, T]
 
 def follow(steps: Steps[T], *given: Any) -> T:
     """Carry out steps by blocking calls, and return their result."""
+    __tracebackhide__ = True
     try:
         wait = next(steps)
         while True:
@@ -37,12 +40,15 @@ def follow(steps: Steps[T], *given: Any) -> T:
                 wait = steps.send(answer)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+    except Exception as error:
+        raise _shown(error)  # noqa: B904 (the same error)
     finally:
         steps.close()
 
 
 async def afollow(steps: Steps[T], *given: Any) -> T:
     """As ``follow``, by awaiting."""
+    __tracebackhide__ = True
     try:
         wait = next(steps)
         while True:
@@ -54,6 +60,8 @@ async def afollow(steps: Steps[T], *given: Any) -> T:
                 wait = steps.send(answer)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+    except Exception as error:
+        raise _shown(error)  # noqa: B904 (the same error)
     finally:
         steps.close()
 
@@ -63,6 +71,7 @@ def walk(steps: Generator[Any, Any, Any]) -> Iterator[Any]:
 
     Whoever leaves the iterator ends them.
     """
+    __tracebackhide__ = True
     try:
         item = next(steps)
         while True:
@@ -78,12 +87,15 @@ def walk(steps: Generator[Any, Any, Any]) -> Iterator[Any]:
                 item = steps.send(answer)
     except StopIteration:
         return
+    except Exception as error:
+        raise _shown(error)  # noqa: B904 (the same error)
     finally:
         steps.close()
 
 
 async def awalk(steps: Generator[Any, Any, Any]) -> AsyncIterator[Any]:
     """As ``walk``, by awaiting."""
+    __tracebackhide__ = True
     try:
         item = next(steps)
         while True:
@@ -99,5 +111,19 @@ async def awalk(steps: Generator[Any, Any, Any]) -> AsyncIterator[Any]:
                 item = steps.send(answer)
     except StopIteration:
         return
+    except Exception as error:
+        raise _shown(error)  # noqa: B904 (the same error)
     finally:
         steps.close()
+
+
+def _shown(error: Exception) -> Exception:
+    """Return an error without the frames from its catcher's to those of the node's code.
+
+    Where no node raised it, its catcher's frame alone is left out: raising it again adds that.
+    """
+    caught = error.__traceback__
+    seen = hide_machinery(caught)
+    if seen is caught and caught is not None:
+        seen = caught.tb_next
+    return error.with_traceback(seen)

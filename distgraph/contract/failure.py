@@ -7,6 +7,23 @@ are text and bytes: whoever carries a ``ShippedError`` needs none of the classes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ("ErrorData", "ErrorParts", "Frame", "ShippedError")
+
+
+class Frame(NamedTuple):
+    """One frame of a traceback."""
+
+    filename: str
+    line: int
+    name: str
+    """Qualified name of the function."""
+    module: str
+    span: tuple[int, int, int] | None
+    """End line, column, end column (in UTF-8 bytes, from 0), where Python knows them."""
+    source: str
+    """Text of the lines, where the process that read the traceback could read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,33 +31,49 @@ class ErrorParts:
     """What rebuilds an exception whose own pickle does not: nothing of its ``__init__`` is run."""
 
     cls: bytes
-    args: bytes
+    args: tuple[bytes, ...]
     attributes: tuple[tuple[str, bytes], ...]
+    altered: bool
+    """Whether anything is left out, on which the exception's text may depend."""
 
 
 @dataclass(frozen=True, slots=True)
-class ShippedError:
-    """An exception as plain data."""
+class ErrorData:
+    """All of an exception but its name and its message."""
 
-    type_name: str
-    """Module and qualified name of its class."""
-    message: str
+    frames: tuple[Frame, ...]
     traceback_text: str
-    """As Python would have printed it on the worker, causes included."""
+    """As Python would have printed it where it was raised, causes included."""
+    where: str
+    """Host and process."""
     notes: tuple[str, ...] = ()
     pickled: bytes | None = None
-    """The exception's own pickle, where it survived a round trip on the worker."""
+    """The exception's own pickle, where it survived a round trip."""
     lost: tuple[tuple[str, bytes], ...] = ()
     """Attributes that its own pickle leaves out."""
     parts: ErrorParts | None = None
+    bases: tuple[bytes, ...] = ()
+    """Base classes, nearest first: for a process that does not have the class."""
     children: tuple[ShippedError, ...] | None = None
     """The exceptions of an ``ExceptionGroup``."""
     cause: ShippedError | None = None
     context: ShippedError | None = None
     suppress_context: bool = False
 
-    @property
-    def attributes(self) -> frozenset[str]:
-        """Names of the attributes that travel beside the exception's own pickle."""
-        beside = (*self.lost, *(() if self.parts is None else self.parts.attributes))
-        return frozenset(name for name, _ in beside)
+
+@dataclass(frozen=True)
+class ShippedError:
+    """An exception: the object itself in the process that caught it, plain data elsewhere."""
+
+    type_name: str
+    """Module and qualified name of its class."""
+    message: str
+    data: ErrorData | None
+
+    def has_attribute(self, name: str) -> bool:
+        """Whether the exception has an attribute of its own of this name."""
+        data = self.data
+        if data is None:
+            return False
+        beside = (*data.lost, *(() if data.parts is None else data.parts.attributes))
+        return any(known == name for known, _ in beside)

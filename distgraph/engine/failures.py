@@ -80,7 +80,7 @@ def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error |
 def is_rejected_resume(error: Error) -> bool:
     """Return whether a task failed because its resume value did not fit the interrupt's schema."""
     if isinstance(error, ShippedError):
-        return INVALID_RESUME in error.attributes
+        return error.has_attribute(INVALID_RESUME)
     return is_invalid_resume(error)
 
 
@@ -171,6 +171,6 @@ def retried(failed: FailedAttempt) -> StartTask:
 def _cancelled_itself(task: Task) -> NodeCancelledError:
     return NodeCancelledError(
         task.name,
-        f"Node {task.name!r} raised asyncio.CancelledError or KeyboardInterrupt, though nobody had "
-        "cancelled its run. Catch it in the node where what the node waits for may be cancelled",
+        f"Node {task.name!r} raised asyncio.CancelledError, though nobody had cancelled its run. "
+        "Catch it in the node where what the node waits for may be cancelled",
     )

@@ -1,145 +1,224 @@
-"""Exceptions on their way from a worker to the caller: plain data that rebuilds them.
+"""Exceptions on their way from where they are raised to where they are caught.
 
-``capture_error`` takes an exception apart where it was raised; ``rebuild_error`` puts it together
-where it is caught, as an instance of the caller's own class. What crosses is text and bytes, so
-that whoever carries it needs none of the classes.
+``capture_error`` takes an exception where it was raised; ``rebuild_error`` returns it where it is
+caught. Within one process that is the very object. Between processes it is taken apart when it is
+pickled, and put together as an instance of the caller's own class. What crosses is text and bytes,
+so that whoever carries it needs none of the classes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import traceback
-from collections.abc import Sequence
-from dataclasses import replace
-from types import TracebackType
+from collections.abc import Callable, Sequence
+from types import MemberDescriptorType
 from typing import Any
 
-from distgraph.contract.failure import ErrorParts, ShippedError
-from distgraph.errors import NodeFailed
+from distgraph._internal.tracebacks import hide_machinery
+from distgraph.contract.failure import ErrorData, ErrorParts, ShippedError
+from distgraph.errors import NodeFailed, Unsent
 from distgraph.serde import pickling
+from distgraph.serde.lenient import dumps_class, dumps_field
+from distgraph.serde.tracebacks import build_traceback, read_frames
 
-__all__ = ("capture_error", "rebuild_error")
+__all__ = ("capture_error", "rebuild_error", "release_error")
 
 _MAX_CHAIN = 20
 """Causes and contexts that are followed; what lies deeper is in the traceback's text."""
 
 _NATIVE = (
     *("errno", "strerror", "filename", "filename2", "characters_written"),  # OSError
-    *("name", "path", "msg"),  # ImportError, NameError, AttributeError
+    *("name", "path", "msg", "obj"),  # ImportError, NameError, AttributeError
     *("lineno", "offset", "text", "end_lineno", "end_offset", "print_file_and_line"),  # SyntaxError
     *("encoding", "object", "start", "end", "reason"),  # UnicodeError
     *("code", "value"),  # SystemExit, StopIteration
 )
 """Attributes that built-in exceptions keep outside of ``__dict__``."""
 
-_MACHINERY = frozenset({"actors", "asyncio", "concurrent", "distgraph", "ray"})
-"""Packages whose frames lead up to the user's code: left out of the traceback's text."""
+
+class _LiveError(ShippedError):
+    """An exception in the process that caught it: taken apart when it is pickled."""
+
+    def __init__(self, exc: BaseException) -> None:
+        super().__init__(_type_name(exc), _text(exc), None)
+        self.__dict__["exc"] = exc
+
+    def taken(self) -> ErrorData:
+        """Take the exception apart, once."""
+        data = self.data
+        if data is None:
+            data = self.__dict__["data"] = _safely_apart(self.__dict__["exc"], set(), nested=False)
+        return data
+
+    def has_attribute(self, name: str) -> bool:
+        exc = self.__dict__["exc"]
+        return super().has_attribute(name) if exc is None else name in vars(exc)
+
+    def __reduce__(self) -> Any:
+        return ShippedError, (self.type_name, self.message, self.taken())
+
+    def __copy__(self) -> ShippedError:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ShippedError:
+        return self
 
 
 def capture_error(exc: BaseException, *, note_lines: Sequence[str] = ()) -> ShippedError:
-    """Take an exception apart, on the worker that caught it.
+    """Take an exception, in the process that caught it.
 
-    Never raises: at worst the name of the class, the message and the traceback are left.
+    Frames of distgraph are taken out of its traceback. Never raises.
 
     Args:
         exc: The exception, with its traceback.
         note_lines: Notes to add, such as the node, the step and the host.
     """
-    try:
-        shipped = _capture(exc, set())
-    except Exception:
-        shipped = ShippedError(_type_name(exc), _text(exc), _traceback(exc))
-    return replace(shipped, notes=(*shipped.notes, *note_lines))
+    with contextlib.suppress(Exception):
+        exc.__traceback__ = hide_machinery(exc.__traceback__)
+    with contextlib.suppress(Exception):
+        _add_notes(exc, note_lines)
+    return _LiveError(exc)
+
+
+def release_error(shipped: ShippedError) -> None:
+    """Keep the data only: the frames of the exception, and what they hold, can be freed."""
+    if isinstance(shipped, _LiveError) and shipped.__dict__["exc"] is not None:
+        shipped.taken()
+        shipped.__dict__["exc"] = None
 
 
 def rebuild_error(shipped: ShippedError, *, notes: Sequence[str] = ()) -> BaseException:
-    """Put the exception together again, at the caller.
+    """Return the exception.
 
-    Returns an instance of the caller's own class, ``str(exc)`` as it was, its causes rebuilt
-    too, with the notes and the remote traceback attached as notes; or ``NodeFailed`` with type
-    name, message and traceback where the class cannot be had here. Never raises.
+    In the process in which it was captured, that is the very object. Elsewhere it is an instance
+    of the caller's own class, with the same text, its causes rebuilt too, and with a traceback of
+    the same frames; or ``NodeFailed`` where the class cannot be had here. Never raises.
     """
-    exc = _rebuild(shipped)
+    exc: BaseException | None = shipped.__dict__.get("exc")
+    if exc is None:
+        exc = _rebuild(shipped)
+        data = shipped.data
+        if data is not None and exc.__traceback__ is None and data.frames:
+            text = f"Traceback in another process ({data.where}):\n{data.traceback_text}"
+            notes = (*notes, text.rstrip())
     with contextlib.suppress(Exception):
-        _add_notes(exc, (*notes, "Traceback on the worker:\n" + shipped.traceback_text.rstrip()))
+        _add_notes(exc, notes)
     return exc
 
 
 def _rebuild(shipped: ShippedError) -> BaseException:
+    data = shipped.data
+    assert data is not None
     try:
-        exc = _instance(shipped)
+        exc = _instance(shipped, data)
     except Exception:
-        exc = NodeFailed(
-            f"{shipped.type_name}: {shipped.message}" if shipped.message else shipped.type_name,
-            shipped.type_name,
-            shipped.traceback_text,
-        )
+        exc = _stand_in(shipped, data)
     with contextlib.suppress(Exception):
-        exc.__cause__ = None if shipped.cause is None else _rebuild(shipped.cause)
-        exc.__context__ = None if shipped.context is None else _rebuild(shipped.context)
-        exc.__suppress_context__ = shipped.suppress_context
-        _set_notes(exc, shipped.notes)
+        exc.__cause__ = None if data.cause is None else _rebuild(data.cause)
+        exc.__context__ = None if data.context is None else _rebuild(data.context)
+        exc.__suppress_context__ = data.suppress_context
+        _set_notes(exc, data.notes)
+    with contextlib.suppress(Exception):
+        exc.__traceback__ = build_traceback(data.frames)
     return exc
 
 
-def _instance(shipped: ShippedError) -> BaseException:
+def _instance(shipped: ShippedError, data: ErrorData) -> BaseException:
     exc: Any
-    if shipped.pickled is not None:
-        exc = pickling.loads(shipped.pickled)
-        for name, blob in shipped.lost:
-            setattr(exc, name, pickling.loads(blob))
-    elif shipped.parts is not None:
-        children = None
-        if shipped.children is not None:
-            children = [_rebuild(child) for child in shipped.children]
-        exc = _from_parts(shipped.parts, children)
+    if data.pickled is not None:
+        exc = pickling.loads(data.pickled)
+        for name, blob in data.lost:
+            vars(exc)[name] = pickling.loads(blob)
+    elif data.parts is not None:
+        children = None if data.children is None else list(map(_rebuild, data.children))
+        exc = _from_parts(data.parts, children)
+        if data.parts.altered and _text(exc) != shipped.message:
+            _say(exc, shipped.message)
     else:
         raise LookupError(shipped.type_name)
     if not isinstance(exc, BaseException):
         raise TypeError(shipped.type_name)
-    str(exc)
     return exc
+
+
+def _stand_in(shipped: ShippedError, data: ErrorData) -> NodeFailed:
+    """Return a ``NodeFailed`` that is caught by the nearest base class that is known here."""
+    name, told = shipped.type_name, data.traceback_text
+    text = f"{name}: {shipped.message}" if shipped.message else name
+    for blob in data.bases:
+        with contextlib.suppress(Exception):
+            base = pickling.loads(blob)
+            cls = type("NodeFailed", (NodeFailed, base), {"__module__": NodeFailed.__module__})
+            exc: NodeFailed = _made(cls, ())
+            exc.args, exc.type_name, exc.traceback_text = (text, name, told), name, told
+            if str(exc) == text:
+                return exc
+    return NodeFailed(text, name, told)
 
 
 # --- taking apart --------------------------------------------------------------------------------
 
 
-def _capture(exc: BaseException, seen: set[int], *, nested: bool = False) -> ShippedError:
+def _safely_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorData:
+    try:
+        return _take_apart(exc, seen, nested=nested)
+    except Exception:
+        return ErrorData((), _traceback(exc), _here())
+
+
+def _take_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorData:
     seen.add(id(exc))
 
     def linked(other: BaseException | None) -> ShippedError | None:
         if other is None or id(other) in seen or len(seen) > _MAX_CHAIN:
             return None
-        return _capture(other, seen, nested=True)
+        return _shipped(other, seen)
+
+    def within(other: BaseException) -> Any:
+        """Reduce an exception that another one holds."""
+        if id(other) in seen or len(seen) > _MAX_CHAIN:
+            return Unsent, ("an exception", _type_name(other), _text(other), repr(_text(other)))
+        return _rebuilt, (_shipped(other, set(seen)),)
 
     dropped: list[str] = []
     members = _members(exc)
     pickled = parts = children = None
     lost: tuple[tuple[str, bytes], ...] = ()
     if members is not None:
-        children = tuple(_capture(member, seen, nested=True) for member in members)
-        parts = _take_apart(exc, dropped, group=True)
+        children = tuple(_shipped(member, seen) for member in members)
     else:
         pickled, lost = _own_pickle(exc)
-        if pickled is None:
-            parts = _take_apart(exc, dropped)
+    if pickled is None:
+        parts = _parts_of(exc, dropped, within, group=members is not None)
+    frames = read_frames(hide_machinery(exc.__traceback__))
     notes = [str(note) for note in getattr(exc, "__notes__", None) or ()]
     if dropped:
         notes.append(f"Could not be sent from the worker: {', '.join(dropped)}")
-    return ShippedError(
-        type_name=_type_name(exc),
-        message=_text(exc),
+    return ErrorData(
+        frames=frames,
         # the outermost text holds the whole chain already
         traceback_text="" if nested else _traceback(exc),
+        where=_here(),
         notes=tuple(notes),
         pickled=pickled,
         lost=lost,
         parts=parts,
+        bases=_bases(type(exc)),
         children=children,
         cause=linked(exc.__cause__),
         context=linked(exc.__context__) if not exc.__suppress_context__ else None,
         suppress_context=exc.__suppress_context__,
     )
+
+
+def _shipped(exc: BaseException, seen: set[int]) -> ShippedError:
+    return ShippedError(_type_name(exc), _text(exc), _safely_apart(exc, seen, nested=True))
+
+
+def _rebuilt(shipped: ShippedError) -> BaseException:
+    return _rebuild(shipped)
 
 
 def _members(exc: BaseException) -> Sequence[BaseException] | None:
@@ -159,15 +238,16 @@ def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, byte
         blob = pickling.dumps(exc)
         back = pickling.loads(blob)
         says_how = _says_how(type(exc))
-        added = exc.__dict__.keys() - back.__dict__.keys()
+        added = vars(exc).keys() - vars(back).keys() - {"__notes__"}
         same = (
             type(back) is type(exc)
-            and (bool(back.args == exc.args) or says_how)
+            and (bool(_args(back) == _args(exc)) or says_how)
             and (says_how or not added)
-            and not back.__dict__.keys() - exc.__dict__.keys()
-            and str(back) == str(exc)
+            and not vars(back).keys() - vars(exc).keys()
+            and not _slots(exc).keys() - _slots(back).keys()
+            and _text(back) == _text(exc)
         )
-        lost = tuple((n, pickling.dumps(exc.__dict__[n])) for n in sorted(added - {"__notes__"}))
+        lost = tuple((n, pickling.dumps(vars(exc)[n])) for n in sorted(added))
     except Exception:
         return None, ()
     return (blob, lost) if same else (None, ())
@@ -181,52 +261,86 @@ def _says_how(cls: type) -> bool:
     return False
 
 
-def _take_apart(
-    exc: BaseException, dropped: list[str], *, group: bool = False
+def _parts_of(
+    exc: BaseException,
+    dropped: list[str],
+    within: Callable[[BaseException], Any],
+    *,
+    group: bool,
 ) -> ErrorParts | None:
+    altered = False
+
+    def put(value: Any, told: str) -> bytes:
+        nonlocal altered
+        blob, unsent = dumps_field(value, told, within)
+        if unsent:
+            altered = True
+            names = ", ".join(dict.fromkeys(unsent))
+            whole = unsent[0] == _type_name(value) and len(unsent) == 1
+            dropped.append(f"{told} ({names if whole else f'{_type_name(value)}: {names} in it'})")
+        return blob
+
     try:
-        cls = pickling.dumps(type(exc))
+        cls, left = dumps_class(type(exc), within)
     except Exception:
         return None
-    args: list[Any] = []
-    own_args = (exc.message,) if group else exc.args  # type: ignore[attr-defined]
-    for i, value in enumerate(own_args):
-        if _pickles(value):
-            args.append(value)
-        else:
-            args.append(repr(value))
-            dropped.append(f"argument {i} ({type(value).__qualname__}; its repr was sent)")
-    attributes: list[tuple[str, bytes]] = []
+    if left:
+        dropped.append(f"class {type(exc).__qualname__} ({', '.join(dict.fromkeys(left))} in it)")
+    own_args = (exc.message,) if group else _args(exc)  # type: ignore[attr-defined]
+    args = tuple(put(value, f"argument {i}") for i, value in enumerate(own_args))
     hidden = {} if group else {n: getattr(exc, n) for n in _NATIVE if _is_native(exc, n)}
-    for name, value in {**exc.__dict__, **hidden}.items():
-        if name == "__notes__":
+    own = {n: v for n, v in vars(exc).items() if n != "__notes__"}
+    attributes = tuple(
+        (name, put(value, f"attribute {name!r}"))
+        for name, value in {**own, **hidden, **_slots(exc)}.items()
+    )
+    return ErrorParts(cls, args, attributes, altered)
+
+
+def _args(exc: BaseException) -> tuple[Any, ...]:
+    """Return the arguments, also where the class has a property of that name."""
+    args: tuple[Any, ...] = BaseException.args.__get__(exc)  # type: ignore[attr-defined]
+    return args
+
+
+def _slots(exc: BaseException) -> dict[str, Any]:
+    """Return what the user's classes keep in slots."""
+    found: dict[str, Any] = {}
+    for base in type(exc).__mro__:
+        if base.__module__ == "builtins":
             continue
-        try:
-            attributes.append((name, pickling.dumps(value)))
-        except Exception:
-            dropped.append(f"attribute {name!r} ({type(value).__qualname__})")
-    parts = ErrorParts(cls, pickling.dumps(args), tuple(attributes))
-    try:
-        str(_from_parts(parts, list(exc.exceptions) if group else None))  # type: ignore[attr-defined]
-    except Exception:
-        return None
-    return parts
-
-
-def _pickles(value: Any) -> bool:
-    try:
-        pickling.loads(pickling.dumps(value))
-    except Exception:
-        return False
-    return True
+        for name, member in vars(base).items():
+            if isinstance(member, MemberDescriptorType):
+                with contextlib.suppress(AttributeError):
+                    found.setdefault(name, member.__get__(exc))
+    return found
 
 
 def _is_native(exc: BaseException, name: str) -> bool:
     """Tell whether ``name`` is an attribute of a built-in base that is set."""
-    owner = next((base for base in type(exc).__mro__ if name in base.__dict__), None)
-    if owner is None or owner.__module__ != "builtins" or name in exc.__dict__:
+    owner = _owner(type(exc), name)
+    if owner is None or owner.__module__ != "builtins" or name in vars(exc):
         return False
     return getattr(exc, name, None) is not None
+
+
+def _owner(cls: type, name: str) -> type | None:
+    return next((base for base in cls.__mro__ if name in base.__dict__), None)
+
+
+def _bases(cls: type) -> tuple[bytes, ...]:
+    """Return the pickled base classes that say more than ``Exception``."""
+    found = []
+    for base in cls.__mro__[1:]:
+        if base in (Exception, BaseException) or not issubclass(base, BaseException):
+            continue
+        with contextlib.suppress(Exception):
+            found.append(pickling.dumps(base))
+    return tuple(found)
+
+
+def _here() -> str:
+    return f"host {socket.gethostname()}, process {os.getpid()}"
 
 
 def _type_name(exc: BaseException) -> str:
@@ -245,20 +359,9 @@ def _text(exc: BaseException) -> str:
 
 def _traceback(exc: BaseException) -> str:
     try:
-        frames = _users_frames(exc.__traceback__)
-        return "".join(traceback.format_exception(type(exc), exc, frames))
+        return "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
     except Exception:
         return f"{_type_name(exc)}: {_text(exc)}\n"
-
-
-def _users_frames(frames: TracebackType | None) -> TracebackType | None:
-    """Return a traceback less its leading frames of the machinery, all of it if that is all."""
-    rest = frames
-    while rest is not None:
-        if str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] not in _MACHINERY:
-            return rest
-        rest = rest.tb_next
-    return frames
 
 
 # --- putting together ----------------------------------------------------------------------------
@@ -266,43 +369,61 @@ def _users_frames(frames: TracebackType | None) -> TracebackType | None:
 
 def _from_parts(parts: ErrorParts, members: list[BaseException] | None) -> BaseException:
     cls = pickling.loads(parts.cls)
-    args = tuple(pickling.loads(parts.args))
+    args = tuple(map(pickling.loads, parts.args))
     exc: BaseException
     if members is not None:
         base = next(b for b in cls.__mro__ if b.__name__ == "BaseExceptionGroup")
         exc = base.__new__(cls, *args, members)
     else:
-        try:
-            exc = cls.__new__(cls, *args)
-        except TypeError:  # a __new__ of its own that wants other arguments
-            exc = _builtin_base(cls).__new__(cls)
-        exc.args = args
+        exc = _made(cls, args)
+        BaseException.args.__set__(exc, args)  # type: ignore[attr-defined]
     for name, blob in parts.attributes:
         value = pickling.loads(blob)
-        if _is_slot(cls, name):
+        owner = _owner(cls, name)
+        member = None if owner is None else vars(owner)[name]
+        if owner is not None and owner.__module__ == "builtins":
             with contextlib.suppress(AttributeError, TypeError):
                 setattr(exc, name, value)
+        elif isinstance(member, MemberDescriptorType):
+            member.__set__(exc, value)
         else:
-            exc.__dict__[name] = value
+            vars(exc)[name] = value
     return exc
 
 
-def _builtin_base(cls: type) -> Any:
-    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+def _made(cls: Any, args: tuple[Any, ...]) -> Any:
+    """Return a new instance; a ``__new__`` of its own may want other arguments."""
+    try:
+        return cls.__new__(cls, *args)
+    except Exception:
+        for base in cls.__mro__[1:]:
+            for given in (args, ()):
+                with contextlib.suppress(Exception):
+                    return base.__new__(cls, *given)
+        raise
 
 
-def _is_slot(cls: type, name: str) -> bool:
-    owner = next((base for base in cls.__mro__ if name in base.__dict__), None)
-    return owner is not None and owner.__module__ == "builtins"
+def _say(exc: BaseException, text: str) -> None:
+    """Have an exception say ``text``, whose class makes its text of what is left out."""
+    cls: Any = type(exc)
+    with contextlib.suppress(Exception):
+        own = {
+            "__slots__": (),
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__str__": lambda self: text,
+        }
+        exc.__class__ = type(cls)(cls.__name__, (cls,), own)
 
 
 def _set_notes(exc: BaseException, notes: Sequence[str]) -> None:
-    exc.__dict__.pop("__notes__", None)
+    vars(exc).pop("__notes__", None)
     _add_notes(exc, notes)
 
 
 def _add_notes(exc: BaseException, notes: Sequence[str]) -> None:
-    if notes:
-        # what add_note does from 3.11 on; before, nobody prints it but it can be read
-        known = list(getattr(exc, "__notes__", None) or ())
-        exc.__dict__["__notes__"] = [*known, *notes]
+    # what add_note does from 3.11 on; before, nobody prints it but it can be read
+    known = list(getattr(exc, "__notes__", None) or ())
+    new = [note for note in notes if note not in known]
+    if new:
+        vars(exc)["__notes__"] = [*known, *new]

@@ -8,12 +8,14 @@ both, in any process that can import distgraph.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import sys
 import threading
 import weakref
-from types import FunctionType
+from collections.abc import Sequence
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -48,11 +50,16 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: Any, protocol: int = PROTOCOL) -> None:
         super().__init__(file, protocol)
         self._ordinary: set[type] = set()
+        self.filenames: list[str] = []
+        """Of the code that was written, in order."""
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
         if cls in self._ordinary:
             return NotImplemented
+        if cls is CodeType:
+            self.filenames.append(obj.co_filename)
+            return _code, (len(self.filenames) - 1, *_cp._code_reduce(obj)[1])
         rule = reducers.find(cls, data=self._of_data)
         if rule is not None:
             reduced = rule(obj)
@@ -76,6 +83,53 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 _SINGLEDISPATCH = {"registry", "dispatch", "_clear_cache"}
 """Attributes of a function of ``functools.singledispatch``."""
+
+
+class _Names(threading.local):
+    """The names of files for the code that is read just now."""
+
+    current: Sequence[str] = ()
+
+
+_names = _Names()
+
+
+def _code(number: int, *parts: Any) -> CodeType:
+    """Make a code object, of the file that it came from: cloudpickle leaves the name out."""
+    code = CodeType(*parts)
+    if number < len(_names.current):
+        code = code.replace(co_filename=_names.current[number])
+    return code
+
+
+_NAMED = b"\x00distgraph-filenames"
+"""Ends a pickle that is followed by names of files, and by their length in eight bytes."""
+
+
+def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
+    """Put the names of the files of a pickle's code behind it.
+
+    They stand apart, for they differ from one process to the next where the code does not.
+    """
+    if not names:
+        return blob
+    told = pickle.dumps(list(names), PROTOCOL)
+    return b"".join((blob, told, len(told).to_bytes(8, "little"), _NAMED))
+
+
+def content_hash(blob: bytes) -> str:
+    """Return the hexadecimal SHA-256 of a pickle without the names of files behind it."""
+    end = _end_of(blob)
+    return hashlib.sha256(blob if end is None else blob[:end]).hexdigest()
+
+
+def _end_of(blob: bytes | bytearray | memoryview) -> int | None:
+    """Return where the pickle ends that names of files follow, None where none do."""
+    tail = len(_NAMED)
+    if bytes(blob[-tail:]) != _NAMED:
+        return None
+    return len(blob) - tail - 8 - int.from_bytes(blob[-tail - 8 : -tail], "little")
+
 
 _PARENT_NAMESPACE = "__pydantic_parent_namespace__"
 
@@ -120,7 +174,7 @@ def _known_class(tracker_id: str, blob: bytes) -> Any:
     """Return the class that this process has under the id, or make it from ``blob``."""
     with _class_lock:
         known = _cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker_id)
-        return pickle.loads(blob) if known is None else known
+        return loads(blob) if known is None else known
 
 
 class _Pieces(list[bytes]):
@@ -131,8 +185,9 @@ class _Pieces(list[bytes]):
 
 def _run(pickler: Any, obj: Any) -> bytes:
     with io.BytesIO() as file:
-        pickler(file, PROTOCOL).dump(obj)
-        return file.getvalue()
+        writer = pickler(file, PROTOCOL)
+        writer.dump(obj)
+        return with_filenames(file.getvalue(), writer.filenames)
 
 
 def dumps_code(obj: Any) -> bytes:
@@ -174,7 +229,15 @@ dumps = dumps_data
 
 def loads(blob: bytes | bytearray | memoryview) -> Any:
     """Read what ``dumps``, ``dumps_data`` or ``dumps_code`` wrote."""
-    return pickle.loads(blob)
+    end = _end_of(blob)
+    if end is None:
+        return pickle.loads(blob)
+    around = _names.current
+    _names.current = pickle.loads(blob[end:])
+    try:
+        return pickle.loads(blob)
+    finally:
+        _names.current = around
 
 
 def _plain_is_right(pieces: list[bytes]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import io
 import os
@@ -58,18 +57,18 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
             pickler.dump(program)
         except Exception as exc:
             raise _blame(program, pickling.describe(exc), pickling.reason) from exc
-        blob = file.getvalue()
+        blob = pickling.with_filenames(file.getvalue(), pickler.filenames)
     _check_readable(program, blob)
     return blob, pickler.functions
 
 
-_readable: OrderedDict[bytes, None] = OrderedDict()
+_readable: OrderedDict[str, None] = OrderedDict()
 _READABLE_KEPT = 256
 
 
 def _check_readable(program: GraphProgram, blob: bytes) -> None:
     """Refuse a program that workers could not read; each blob is tried once."""
-    digest = hashlib.sha256(blob).digest()
+    digest = pickling.content_hash(blob)
     if digest in _readable:
         return
     error = trial.read_failure(blob)
@@ -134,7 +133,7 @@ class ProgramBlob:
         self._functions: list[tuple[FunctionType, Any, Any, Any]] = []
 
     def get(self) -> tuple[bytes, str]:
-        """Return the blob and the hexadecimal SHA-256 of it.
+        """Return the blob and the hexadecimal SHA-256 of its content.
 
         Raises:
             SerializationError: as ``check_program``.
@@ -144,7 +143,7 @@ class ProgramBlob:
                 self._current = None
                 blob, functions = _pickle(self._program)
                 self._watch(functions)
-                self._current = blob, hashlib.sha256(blob).hexdigest()
+                self._current = blob, pickling.content_hash(blob)
             return self._current
 
     def _fresh(self) -> bool:

@@ -24,7 +24,6 @@ from distgraph.errors import (
     GraphBubbleUp,
     GraphDrained,
     GraphInterrupt,
-    NodeFailed,
     ParentCommand,
 )
 from distgraph.interop import own, own_bubble
@@ -217,16 +216,10 @@ async def _attempt(
                 seen = callbacks.seen() | task.streamed
     except asyncio.CancelledError:
         result = {"status": "cancelled"}
-    except KeyboardInterrupt:  # how Ray cancels a running task
-        result = {"status": "cancelled"}
-    except SystemExit as leave:
-        # it would end the worker, and reach the caller as the death of a machine
-        told = NodeFailed(
-            f"node {request.node!r} called sys.exit({leave.code!r}); raise an exception instead",
-            "SystemExit",
-        )
-        result = _failure(told, node, request)
-    except BaseException as error:
+    except KeyboardInterrupt as error:
+        # how Ray cancels a running task: nobody waits for it then, else the node raised it
+        result = {"status": "cancelled", "error": _ship(error, request)}
+    except BaseException as error:  # SystemExit too: it is not to end the worker
         result = _failure(error, node, request)
     if calls is not None:
         calls.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -67,13 +66,13 @@ class Decorated:
             SerializationError: The function cannot be sent to a worker.
         """
         if self._shipped is None:
-            from distgraph.serde.pickling import dumps_code
+            from distgraph.serde.pickling import content_hash, dumps_code
 
             try:
                 blob = dumps_code(self)
             except SerializationError as error:
                 raise SerializationError(f"{self.what}: {error}") from error
-            self._shipped = blob, hashlib.sha256(blob).hexdigest()
+            self._shipped = blob, content_hash(blob)
         return self._shipped
 
     def __reduce__(self) -> Any:

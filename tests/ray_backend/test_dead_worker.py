@@ -63,14 +63,11 @@ def test_a_dead_worker_is_an_error_that_names_the_node(on_ray, how, is_async):
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-def test_sys_exit_in_a_node_is_an_error_that_names_the_node(on_ray, is_async):
-    from distgraph.errors import RunError
-
+def test_sys_exit_in_a_node_reaches_the_caller_as_itself(on_ray, is_async):
     graph = on_ray.compile(dying(on_ray, lambda: sys.exit(4), is_async))
-    outcome = run(graph, {"items": []}, stream_mode=["values", "updates"])
-    assert isinstance(outcome.error, RunError)
-    assert "'dies'" in str(outcome.error)
-    assert outcome.chunks[-1] == ("values", {"items": ["before"]})
+    with pytest.raises(SystemExit) as caught:
+        graph.invoke({"items": []})
+    assert caught.value.code == 4
     wait_for_free_cpus()
 
 

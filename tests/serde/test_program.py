@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import sqlite3
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
 from distgraph.graph.state import StateGraph
+from distgraph.serde.pickling import content_hash
 from distgraph.serde.program import (
     ProgramBlob,
     check_program,
@@ -215,7 +215,7 @@ def ran(blob: bytes, x: int = 1) -> Any:
 def test_a_warm_program_is_the_same_object(script: dict[str, Any]) -> None:
     blob = ProgramBlob(program(node=script["node"]))
     first = blob.get()
-    assert first[1] == hashlib.sha256(first[0]).hexdigest()
+    assert first[1] == content_hash(first[0])
     assert blob.get() is first
 
 
