@@ -37,6 +37,11 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
 
     __slots__ = ("key", "typ", "value")
 
+    saved_as_writes: ClassVar[bool] = False
+    """Whether checkpoints keep the channel's writes, and its value only now and then."""
+    replays: ClassVar[bool] = False
+    """Whether ``from_writes`` makes the value again: the saver is asked for the writes."""
+
     _config: ClassVar[tuple[str, ...]] = ()
     """Attributes that the user sets: an empty channel has them too."""
     _state: ClassVar[tuple[str, ...]] = ("value",)
@@ -87,6 +92,21 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
         if checkpoint is not MISSING:
             new.value = checkpoint
         return new
+
+    def from_writes(self, stored: Checkpoint | Any, writes: Sequence[Update]) -> Self:
+        """Return a channel like this one in the state of a checkpoint and the writes since."""
+        new = self.from_checkpoint(stored)
+        for write in writes:  # of many supersteps: each may have an Overwrite
+            new.update([write])
+        return new
+
+    def with_ids(self, write: Update) -> Update:
+        """Return a write as it is saved, if the channel is saved as writes."""
+        return write
+
+    def snapshot_due(self, updates: int) -> bool:
+        """Return whether a checkpoint has to hold the value, after this many updates without."""
+        return False
 
     def checkpoint(self) -> Checkpoint | Any:
         """Return what ``from_checkpoint`` needs, MISSING when the channel is empty."""

@@ -73,6 +73,7 @@ class BinaryOperatorAggregate(BaseChannel[Value, Any, Value]):
     """
 
     __slots__ = ("_made", "operator", "pristine")
+    replays = True  # the key may have been a ``DeltaChannel`` before
     _config = ("operator", "_made")
     _state = ("value", "pristine")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value, invalid_update
 from distgraph.channels.binop import factory_of, overwritten, same_reducer
+from distgraph.channels.message_ids import with_ids
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,6 +52,8 @@ class DeltaChannel(BaseChannel[Value, Any, Any]):
     """
 
     __slots__ = ("_made", "reducer", "snapshot_frequency")
+    saved_as_writes = True
+    replays = True
     _config = ("reducer", "snapshot_frequency", "_made")
 
     def __init__(
@@ -94,15 +97,25 @@ class DeltaChannel(BaseChannel[Value, Any, Any]):
         """Return MISSING: the value is in the writes, and in snapshots that the engine makes."""
         return MISSING
 
-    def replay(self, writes: Sequence[Any]) -> None:
-        """Apply writes of several supersteps, in order, from the last ``Overwrite`` on."""
-        base, start = self.value, 0
+    def with_ids(self, write: Any) -> Any:
+        """Return a write whose messages have ids: they are made again from it at each reading."""
+        of_messages = getattr(self.reducer, "__name__", "") == "_messages_delta_reducer"
+        return with_ids(write, messages_only=of_messages)
+
+    def snapshot_due(self, updates: int) -> bool:
+        return updates >= self.snapshot_frequency
+
+    def from_writes(self, stored: Any, writes: Sequence[Any]) -> Self:
+        """As for any channel; the reducer gets all writes since the last ``Overwrite`` at once."""
+        new = self.from_checkpoint(stored)
+        base, start = new.value, 0
         for index, write in enumerate(writes):
             replacement = overwritten(write)
             if replacement is not None:
                 base, start = self._replaced(replacement[0]), index + 1
         rest = list(writes[start:])
-        self.value = self.reducer(base, rest) if rest else base
+        new.value = self.reducer(base, rest) if rest else base
+        return new
 
     def update(self, values: Sequence[Any]) -> bool:
         if not values:

@@ -6,7 +6,7 @@ checkpoint that contains them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from distgraph._internal import keys as k
@@ -24,8 +24,7 @@ from distgraph.engine.checkpoints import (
     statuses,
 )
 from distgraph.engine.delta_writer import DeltaWriter
-from distgraph.engine.deltas import seal
-from distgraph.engine.message_ids import with_message_ids
+from distgraph.engine.deltas import seal, with_message_ids
 from distgraph.engine.superstep import Superstep
 from distgraph.types import Send
 
@@ -177,7 +176,8 @@ class CheckpointWriter:
         if k.TASKS in values:
             values[k.TASKS] = [self._tracked(send) for send in values[k.TASKS]]
         if whole := self.deltas.due(self.metadata):
-            values = self._seal(whole, values)
+            values = seal(whole, superstep, values, stored=self._stored)
+            self.deltas.saved(whole, self.metadata)
         new = {c: v for c, v in superstep.versions.items() if self._stored.get(c) != v}
         self._stored = dict(superstep.versions)
         self._saved_id = superstep.checkpoint_id
@@ -185,23 +185,6 @@ class CheckpointWriter:
             superstep.checkpoint_id, values, superstep.versions, superstep.seen, superstep.updated
         )
         return SaveCheckpoint(superstep.ns, parent, checkpoint, dict(self.metadata), new)
-
-    def _seal(self, names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a checkpoint's values with these ``DeltaChannel``s whole."""
-        superstep = self._superstep
-        sealed = seal(
-            names,
-            superstep.channels,
-            values,
-            superstep.versions,
-            superstep.seen,
-            stored=self._stored,
-            next_version=superstep.next_version,
-            trigger_to_nodes=superstep.spec.trigger_to_nodes,
-        )
-        superstep.versions, superstep.seen = sealed.versions, sealed.seen
-        self.deltas.saved(names, self.metadata)
-        return sealed.values
 
     # --- the end --------------------------------------------------------------------------------
 

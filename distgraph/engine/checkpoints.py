@@ -17,7 +17,6 @@ from distgraph.channels.base import BaseChannel
 from distgraph.channels.delta import unwrapped
 from distgraph.contract.checkpoint import History, PendingWrite
 from distgraph.contract.spec import Write
-from distgraph.engine.deltas import replayed
 
 VERSION = 4
 
@@ -85,7 +84,7 @@ def channels_from(
 ) -> dict[str, BaseChannel]:
     """Return the channels in the state of a checkpoint's values."""
     return {
-        n: replayed(c, histories[n])
+        n: c.from_writes(unwrapped(histories[n].seed), histories[n].writes)
         if n in histories
         else c.from_checkpoint(unwrapped(values.get(n, MISSING)))
         for n, c in templates.items()

@@ -11,7 +11,6 @@ from distgraph._internal.ids import path_key
 from distgraph.contract.checkpoint import PendingWrite
 from distgraph.contract.spec import Write
 from distgraph.engine import deltas
-from distgraph.engine.message_ids import with_message_ids
 from distgraph.engine.superstep import Superstep
 
 __all__ = ("DeltaWriter",)
@@ -58,7 +57,7 @@ class DeltaWriter:
 
     def commanded(self, writes: list[Write], *, carried: bool) -> None:
         """Take the writes of a ``Command`` as input. ``carried``: onto a fork of the checkpoint."""
-        with_message_ids(self._graph.spec.channels, writes)
+        deltas.with_message_ids(self._graph.spec.channels, writes)
         if carried:
             self._forced |= deltas.touched(self.names, [("", c, v) for c, v in writes])
         elif self._at_exit:
@@ -71,7 +70,7 @@ class DeltaWriter:
         """
         if not self.names:
             return None
-        with_message_ids(self._graph.spec.channels, writes)
+        deltas.with_message_ids(self._graph.spec.channels, writes)
         self._forced |= deltas.overwritten_in(self.names, writes)
         own = [(c, v) for c, v in writes if c in self.names]
         if self._at_exit:

@@ -8,17 +8,16 @@ checkpoint belong to another branch of the thread, the next checkpoint has to ho
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distgraph._internal import keys as k
 from distgraph._internal.config import DELTA_SUPERSTEPS
 from distgraph.channels.base import BaseChannel
-from distgraph.channels.binop import BinaryOperatorAggregate, overwritten
-from distgraph.channels.delta import DeltaChannel, DeltaSnapshot, unwrapped
-from distgraph.contract.checkpoint import History
+from distgraph.channels.binop import overwritten
+from distgraph.channels.delta import DeltaSnapshot
 from distgraph.contract.spec import Write
+from distgraph.engine.superstep import Superstep
 
 __all__ = (
     "BUMPS",
@@ -28,11 +27,11 @@ __all__ = (
     "names_of",
     "overwritten_in",
     "replayable",
-    "replayed",
     "seal",
     "seen_without_bumps",
     "stepped",
     "touched",
+    "with_message_ids",
 )
 
 COUNTERS = "counters_since_delta_snapshot"
@@ -54,12 +53,8 @@ Pending = Iterable[tuple[str, str, Any]]
 
 
 def replayable(channels: Channels) -> tuple[str, ...]:
-    """Return the channels whose value may have to be put together from writes.
-
-    One with a plain reducer may have been written as a ``DeltaChannel`` before.
-    """
-    kinds = (DeltaChannel, BinaryOperatorAggregate)
-    return tuple(n for n, c in channels.items() if isinstance(c, kinds))
+    """Return the channels whose value may have to be made from writes."""
+    return tuple(n for n, c in channels.items() if c.replays)
 
 
 def to_replay(names: Iterable[str], checkpoint: Mapping[str, Any]) -> list[str]:
@@ -68,23 +63,20 @@ def to_replay(names: Iterable[str], checkpoint: Mapping[str, Any]) -> list[str]:
     return [n for n in names if n in versions and n not in values]
 
 
-def replayed(template: BaseChannel, history: History) -> BaseChannel:
-    """Return a channel with the value that its history amounts to."""
-    channel = template.from_checkpoint(unwrapped(history.seed))
-    if isinstance(channel, DeltaChannel):
-        channel.replay(history.writes)
-    else:
-        for write in history.writes:  # of many supersteps: each may have an Overwrite
-            channel.update([write])
-    return channel
-
-
 # --- when to save a value whole -------------------------------------------------------------------
 
 
 def names_of(channels: Channels) -> frozenset[str]:
-    """Return the names of the ``DeltaChannel``s."""
-    return frozenset(n for n, c in channels.items() if isinstance(c, DeltaChannel))
+    """Return the names of the channels that are saved as writes."""
+    return frozenset(n for n, c in channels.items() if c.saved_as_writes)
+
+
+def with_message_ids(channels: Channels, writes: list[Write]) -> None:
+    """Give messages in writes to channels that are saved as writes their ids, in place."""
+    for index, (name, value) in enumerate(writes):
+        channel = channels.get(name)
+        if channel is not None and channel.saved_as_writes:
+            writes[index] = (name, channel.with_ids(value))
 
 
 def touched(names: frozenset[str], pending: Pending) -> set[str]:
@@ -114,49 +106,33 @@ def due(channels: Channels, counters: Counters, versions: Versions) -> set[str]:
     """Return the channels that are to be saved whole, by their counters."""
     found: set[str] = set()
     for name, channel in channels.items():
-        if isinstance(channel, DeltaChannel) and channel.is_available() and name in versions:
+        if channel.saved_as_writes and channel.is_available() and name in versions:
             updates, supersteps = counters.get(name, (0, 0))
-            if updates >= channel.snapshot_frequency or supersteps >= MAX_SUPERSTEPS:
+            if channel.snapshot_due(updates) or supersteps >= MAX_SUPERSTEPS:
                 found.add(name)
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A checkpoint's values with snapshots, and the versions under which savers store them."""
-
-    values: dict[str, Any]
-    versions: dict[str, Any]
-    seen: dict[str, dict[str, Any]]
-
-
 def seal(
-    names: Iterable[str],
-    channels: Channels,
-    values: Mapping[str, Any],
-    versions: Versions,
-    seen: Mapping[str, Mapping[str, Any]],
-    *,
-    stored: Versions,
-    next_version: Callable[[Any], Any],
-    trigger_to_nodes: Mapping[str, Sequence[str]],
-) -> Sealed:
-    """Put snapshots into a checkpoint.
+    names: Iterable[str], superstep: Superstep, values: Mapping[str, Any], *, stored: Versions
+) -> dict[str, Any]:
+    """Return a checkpoint's values with snapshots of the named channels.
 
-    Savers store the value of a channel whose version is new (``stored``: the old ones). Where a
-    snapshot is saved without a write, its version is raised, and whoever had seen the old one is
-    noted to have seen the new one: it is no reason to run.
+    Savers store the value of a channel whose version is new (``stored``: the old versions). Where a
+    snapshot is saved without a write, the channel's version is raised, and the nodes that had seen
+    the old version count as having seen the new one: it is no reason to run.
     """
-    sealed = Sealed(dict(values), dict(versions), {node: dict(v) for node, v in seen.items()})
-    raised: dict[str, tuple[Any, Any]] = {}
+    sealed, raised = dict(values), {}
+    versions = superstep.versions = dict(superstep.versions)
     for name in sorted(names):
         old = versions.get(name)
         if old is None or old == stored.get(name):
-            sealed.versions[name] = next_version(old)
-            raised[name] = (old, sealed.versions[name])
-        sealed.values[name] = DeltaSnapshot(channels[name].get())
+            versions[name] = superstep.next_version(old)
+            raised[name] = (old, versions[name])
+        sealed[name] = DeltaSnapshot(superstep.channels[name].get())
     if raised:
-        _note_raised(sealed.seen, raised, trigger_to_nodes)
+        superstep.seen = {node: dict(seen) for node, seen in superstep.seen.items()}
+        _note_raised(superstep.seen, raised, superstep.spec.trigger_to_nodes)
     return sealed
 
 

@@ -196,9 +196,6 @@ class Machine:
         self._story.note("", "", "new", "started")
         self._begin(self._root, event.input)
 
-    def _attempt_ended(self, event: AttemptEnded) -> None:
-        self._take_outcome(event.outcome)
-
     def _task_called(self, event: TaskCalled) -> None:
         """Start the tasks that running code called, in the order of its calls."""
         for call in self._calls.in_order(event.call):
@@ -215,39 +212,21 @@ class Machine:
         if outcome is not None:
             self._take_outcome(outcome)
 
-    def _call_dropped(self, event: CallDropped) -> None:
-        self._drop_call(event.call)
-
-    def _cancel_requested(self, event: CancelRequested) -> None:
-        self._finish(Finish("cancelled"))
-
     def _drain_requested(self, event: DrainRequested) -> None:
         self._drain = event.reason
 
-    def _storage_failed(self, event: StorageFailed) -> None:
-        self._finish(Finish("error", error=event.error))
-
-    def _checkpoint_loaded(self, event: CheckpointLoaded) -> None:
-        self._reply(event.key, event.saved)
-
-    def _cache_answered(self, event: Found) -> None:
-        self._reply(event.key, event.values)
-
-    def _key_answered(self, event: Synced | Woken) -> None:
-        self._reply(event.key)
-
     _ON_EVENT: ClassVar[Mapping[type[Any], Callable[[Machine, Any], None]]] = {
         RunStarted: _run_started,
-        AttemptEnded: _attempt_ended,
+        AttemptEnded: lambda self, event: self._take_outcome(event.outcome),
         TaskCalled: _task_called,
-        CallDropped: _call_dropped,
-        CancelRequested: _cancel_requested,
+        CallDropped: lambda self, event: self._drop_call(event.call),
+        CancelRequested: lambda self, event: self._finish(Finish("cancelled")),
         DrainRequested: _drain_requested,
-        StorageFailed: _storage_failed,
-        CheckpointLoaded: _checkpoint_loaded,
-        Found: _cache_answered,
-        Synced: _key_answered,
-        Woken: _key_answered,
+        StorageFailed: lambda self, event: self._finish(Finish("error", error=event.error)),
+        CheckpointLoaded: lambda self, event: self._reply(event.key, event.saved),
+        Found: lambda self, event: self._reply(event.key, event.values),
+        Synced: lambda self, event: self._reply(event.key),
+        Woken: lambda self, event: self._reply(event.key),
     }
 
     # --- requests to the saver, the caches and the clock ------------------------------------------

@@ -8,18 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distgraph._internal.keys import INTERRUPT, POSITION, RETURN
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.spec import Write
-from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.errors import EmptyChannelError
-
-if TYPE_CHECKING:
-    from distgraph.engine.superstep import Task
-    from distgraph.engine.thread import GraphThread
 
 Keys = Sequence[str] | str
 
@@ -107,47 +102,6 @@ def task_result_payload(
         "error": error,
         "result": folded([w for w in writes if w[0] in shown or w[0] == RETURN]),
         "interrupts": [asdict(i) for i in interrupts],
-    }
-
-
-def checkpoint_payload(
-    thread: GraphThread, tasks: Sequence[Task], configurable: Mapping[str, Any], keys: Keys
-) -> dict[str, Any]:
-    """Return the ``checkpoints`` chunk of the checkpoint that a graph stands at."""
-    superstep = thread.superstep
-    found = statuses(thread.pending)
-    ns = thread.ns
-
-    def config(checkpoint_id: str) -> dict[str, Any]:
-        own = {**configurable, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
-        if parents := thread.metadata.get("parents"):
-            own["checkpoint_map"] = {**parents, ns: checkpoint_id}
-        return {"configurable": own}
-
-    def shown(task: Task) -> dict[str, Any]:
-        status = found.get(task.id, TaskStatus())
-        state = None
-        if task.node.keeps_graph:
-            thread_id = configurable.get("thread_id")
-            state = {"configurable": {"thread_id": thread_id, "checkpoint_ns": task.ns}}
-        entry: dict[str, Any] = {"id": task.id, "name": task.name}
-        if status.error:
-            return {**entry, "error": status.error, "state": state}
-        if status.output and (result := result_of(status.output, keys)):
-            entry["result"] = result
-        return {
-            **entry,
-            "interrupts": tuple(asdict(i) for i in status.interrupts),
-            "state": state,
-        }
-
-    return {
-        "config": config(superstep.checkpoint_id),
-        "parent_config": None if thread.parent_id is None else config(thread.parent_id),
-        "values": read_values(superstep.channels, superstep.spec.stream_channels),
-        "metadata": thread.metadata,
-        "next": [task.name for task in tasks],
-        "tasks": [shown(task) for task in tasks],
     }
 
 

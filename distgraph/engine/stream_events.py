@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict
 from typing import Any
 
 from distgraph._internal.chat_messages import whole_messages
 from distgraph._internal.keys import INTERRUPT
 from distgraph.contract.events import Emit, RunOptions
+from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.outputs import (
-    checkpoint_payload,
+    Keys,
     read_values,
+    result_of,
     task_payload,
     task_result_payload,
     update_of,
     with_interrupts,
 )
 from distgraph.engine.superstep import Task
+from distgraph.engine.thread import GraphThread
 
 
 class StreamEvents:
@@ -111,7 +115,7 @@ class StreamEvents:
         if not (graph.thread.saves and self._wants(graph, "checkpoints")):
             return []
         configurable = self._options.configurable
-        payload = checkpoint_payload(graph.thread, tasks, configurable, graph.output_keys)
+        payload = _checkpoint_payload(graph.thread, tasks, configurable, graph.output_keys)
         step = graph.superstep.step - 1
         return [self._emit(graph, "checkpoints", payload, "checkpoint", step=step)]
 
@@ -142,3 +146,44 @@ def _shown_input(graph: GraphRun, task: Task) -> Any:
         return graph.superstep.mapped_input_of(task)
     except Exception:  # the worker meets the same failure, and reports it as the node's
         return graph.superstep.input_of(task)
+
+
+def _checkpoint_payload(
+    thread: GraphThread, tasks: Sequence[Task], configurable: Mapping[str, Any], keys: Keys
+) -> dict[str, Any]:
+    """Return the ``checkpoints`` chunk of the checkpoint that a graph stands at."""
+    superstep = thread.superstep
+    found = statuses(thread.pending)
+    ns = thread.ns
+
+    def config(checkpoint_id: str) -> dict[str, Any]:
+        own = {**configurable, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}
+        if parents := thread.metadata.get("parents"):
+            own["checkpoint_map"] = {**parents, ns: checkpoint_id}
+        return {"configurable": own}
+
+    def shown(task: Task) -> dict[str, Any]:
+        status = found.get(task.id, TaskStatus())
+        state = None
+        if task.node.keeps_graph:
+            thread_id = configurable.get("thread_id")
+            state = {"configurable": {"thread_id": thread_id, "checkpoint_ns": task.ns}}
+        entry: dict[str, Any] = {"id": task.id, "name": task.name}
+        if status.error:
+            return {**entry, "error": status.error, "state": state}
+        if status.output and (result := result_of(status.output, keys)):
+            entry["result"] = result
+        return {
+            **entry,
+            "interrupts": tuple(asdict(i) for i in status.interrupts),
+            "state": state,
+        }
+
+    return {
+        "config": config(superstep.checkpoint_id),
+        "parent_config": None if thread.parent_id is None else config(thread.parent_id),
+        "values": read_values(superstep.channels, superstep.spec.stream_channels),
+        "metadata": thread.metadata,
+        "next": [task.name for task in tasks],
+        "tasks": [shown(task) for task in tasks],
+    }

@@ -12,9 +12,9 @@ from distgraph._internal.keys import PREVIOUS, TASKS
 from distgraph.channels import EphemeralValue, LastValue, Topic
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import END, START
+from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
-from distgraph.engine.caching import cache_policy_of, identity_of
 from distgraph.func.compiled import Workflow
 from distgraph.func.writes import Final, FinalWriter, WorkflowBody, is_final
 from distgraph.graph.spec import check_resources

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 from typing_extensions import ParamSpec
 
 from distgraph import placement
+from distgraph.contract.cache_names import cache_policy_of, calls_of, identity_of
 from distgraph.contract.retries import policies_of
-from distgraph.engine.caching import cache_policy_of, calls_of, identity_of
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
 from distgraph.worker.context import current_task

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph.engine.caching import namespace_of
+from distgraph.contract.cache_names import namespace_of
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec

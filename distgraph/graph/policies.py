@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from distgraph.contract.cache_names import cache_policy_of
 from distgraph.contract.retries import policies_of
-from distgraph.engine.caching import cache_policy_of
 from distgraph.graph.spec import StateNodeSpec
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from distgraph.worker.user_functions import bind

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from distgraph.backends import backend_name
-from distgraph.engine.caching import identity_of
+from distgraph.contract.cache_names import identity_of
 from distgraph.errors import UnsupportedError
 from distgraph.graph.schema import has_fields
 from distgraph.persistence import opening  # noqa: F401  tells serde how savers travel

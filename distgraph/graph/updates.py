@@ -28,8 +28,8 @@ from distgraph.engine.deltas import (
     seen_without_bumps,
     stepped,
     touched,
+    with_message_ids,
 )
-from distgraph.engine.message_ids import with_message_ids
 from distgraph.engine.outputs import read_values
 from distgraph.engine.superstep import Superstep, TaskWrites
 from distgraph.errors import InvalidUpdateError
@@ -319,19 +319,10 @@ class _Update:
         counters = {name: count for name, count in counters.items() if name not in whole}
         if counters:
             metadata[COUNTERS] = counters
-        sealed = seal(
-            whole,
-            graph.channels,
-            checkpoint["channel_values"],
-            graph.versions,
-            graph.seen,
-            stored=self.stored,
-            next_version=graph.next_version,
-            trigger_to_nodes=graph.spec.trigger_to_nodes,
-        )
-        checkpoint["channel_values"] = sealed.values
-        checkpoint["channel_versions"] = sealed.versions
-        checkpoint["versions_seen"] = sealed.seen
+        values = checkpoint["channel_values"]
+        checkpoint["channel_values"] = seal(whole, graph, values, stored=self.stored)
+        checkpoint["channel_versions"] = graph.versions
+        checkpoint["versions_seen"] = graph.seen
 
 
 def _ids_by_node(graph: Superstep) -> defaultdict[str, deque[str]]:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from distgraph import placement
 from distgraph._internal.keys import PREVIOUS
+from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
-from distgraph.engine.caching import cache_policy_of, identity_of
 from distgraph.graph.compiling import labelled
 from distgraph.graph.schema import SchemaMapper
 from distgraph.graph.spec import refuse_config, refuse_idle_timeout

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
-from distgraph.engine.caching import cache_policy_of, identity_of
 from distgraph.types import TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
 from distgraph.worker.decorated import Decorated, name_of

@@ -54,14 +54,13 @@ def test_it_is_restored_from_a_snapshot_and_from_a_plain_value(stored: Any) -> N
 
 
 def test_replaying_starts_at_the_last_overwrite() -> None:
-    made = channel(["old"])
-    made.replay([["a"], Overwrite(["b"]), ["c"], {"__overwrite__": None}, ["d"], ["e"]])
+    writes = [["a"], Overwrite(["b"]), ["c"], {"__overwrite__": None}, ["d"], ["e"]]
+    made = channel().from_writes(["old"], writes)
     assert made.get() == ["d", "e"]
 
 
 def test_replaying_takes_writes_in_one_batch() -> None:
-    made = channel(["old"])
-    made.replay([["a"], ["b"]])
+    made = channel().from_writes(["old"], [["a"], ["b"]])
     assert made.get() == ["old", "a", "b"]
 
 

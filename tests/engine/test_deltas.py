@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from distgraph.channels import BinaryOperatorAggregate, DeltaChannel
 from distgraph.channels.delta import DeltaSnapshot
 from distgraph.contract.checkpoint import History
 from distgraph.engine import deltas
-from distgraph.engine.message_ids import with_message_ids
+from distgraph.engine.checkpoints import channels_from
 from distgraph.types import Overwrite
 
 
@@ -33,16 +34,31 @@ def test_channels_with_a_version_and_no_value_are_replayed() -> None:
     assert deltas.to_replay(deltas.replayable(channels), checkpoint) == ["a", "c"]
 
 
+def replayed(template: Any, history: History) -> Any:
+    return channels_from({"c": template}, {}, {"c": history})["c"]
+
+
+def standing_at(versions: Any, seen: Any, triggers: Any) -> Any:
+    """The part of a ``Superstep`` that a checkpoint is sealed by."""
+    return SimpleNamespace(
+        channels={"a": delta(["v"])},
+        versions=versions,
+        seen=seen,
+        next_version=lambda version: (version or 0) + 1,
+        spec=SimpleNamespace(trigger_to_nodes=triggers),
+    )
+
+
 def test_a_history_is_its_seed_and_the_writes_since() -> None:
     history = History(DeltaSnapshot(["s"]), (["a"], ["b"]))
-    assert deltas.replayed(delta(), history).get() == ["s", "a", "b"]
-    assert deltas.replayed(PLAIN, history).get() == ["s", "a", "b"]
-    assert deltas.replayed(delta(), History(writes=(["a"],))).get() == ["a"]
+    assert replayed(delta(), history).get() == ["s", "a", "b"]
+    assert replayed(PLAIN, history).get() == ["s", "a", "b"]
+    assert replayed(delta(), History(writes=(["a"],))).get() == ["a"]
 
 
 def test_a_plain_reducer_takes_each_overwrite_of_a_history() -> None:
     history = History(writes=(["a"], Overwrite(["b"]), ["c"], Overwrite(["d"]), ["e"]))
-    assert deltas.replayed(PLAIN, history).get() == ["d", "e"]
+    assert replayed(PLAIN, history).get() == ["d", "e"]
 
 
 def test_counters_count_updates_and_all_supersteps() -> None:
@@ -65,36 +81,20 @@ def test_raised_versions_are_noted_as_langgraph_notes_them(
     versions: dict[str, int], seen: dict[str, dict[str, int]]
 ) -> None:
     triggers = {"a": ["n", "q"]}
-    sealed = deltas.seal(
-        {"a"},
-        {"a": delta(["v"])},
-        {"b": 1},
-        versions,
-        seen,
-        stored=versions,
-        next_version=lambda v: (v or 0) + 1,
-        trigger_to_nodes=triggers,
-    )
+    sealed = standing_at(versions, seen, triggers)
+    values = deltas.seal({"a"}, sealed, {"b": 1}, stored=versions)
     old = versions.get("a")
     new = (old or 0) + 1
     assert sealed.versions == {**versions, "a": new}
-    assert sealed.values == {"b": 1, "a": DeltaSnapshot(["v"])}
+    assert values == {"b": 1, "a": DeltaSnapshot(["v"])}
     assert sealed.seen == theirs._mark_bumps_seen(seen, {"a": (old, new)}, triggers)
     unraised = deltas.seen_without_bumps(sealed.seen)
     assert unraised == theirs.versions_seen_without_bumps(sealed.seen)
 
 
 def test_a_channel_that_was_written_keeps_its_version() -> None:
-    sealed = deltas.seal(
-        {"a"},
-        {"a": delta(["v"])},
-        {},
-        {"a": 2},
-        {"n": {"a": 1}},
-        stored={"a": 1},
-        next_version=lambda v: v + 1,
-        trigger_to_nodes={},
-    )
+    sealed = standing_at({"a": 2}, {"n": {"a": 1}}, {})
+    deltas.seal({"a"}, sealed, {}, stored={"a": 1})
     assert (sealed.versions, sealed.seen) == ({"a": 2}, {"n": {"a": 1}})
 
 
@@ -113,7 +113,7 @@ def test_messages_get_ids_where_they_are_written_to_a_delta_channel() -> None:
     message, kept = AIMessage("a"), HumanMessage("b", id="b")
     given = [message, kept, {"role": "user", "content": "c"}, 7]
     writes: list[tuple[str, Any]] = [("d", given), ("plain", [AIMessage("x")]), ("d", "text")]
-    with_message_ids({"d": delta(), "plain": PLAIN}, writes)
+    deltas.with_message_ids({"d": delta(), "plain": PLAIN}, writes)
     changed = writes[0][1]
     assert changed[0] is message
     assert message.id

@@ -11,31 +11,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distgraph._internal.loaded import loaded
-from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import overwritten
-from distgraph.channels.delta import DeltaChannel
-from distgraph.contract.spec import Write
 from distgraph.types import Overwrite
 
-__all__ = ("with_message_ids",)
+__all__ = ("with_ids",)
 
 _ROLES = frozenset({"user", "human", "assistant", "ai", "tool", "system", "function"})
 _TYPES = frozenset({"human", "ai", "tool", "system", "function", "remove"})
 
 
-def with_message_ids(channels: Mapping[str, BaseChannel], writes: list[Write]) -> None:
-    """Give messages in writes to ``DeltaChannel``s an id, in place where they are objects.
+def with_ids(write: Any, *, messages_only: bool) -> Any:
+    """Return a write whose messages have ids, given in place where they are objects.
 
-    A message as a dict becomes a message, a str or pair too where the reducer is LangGraph's of
-    messages; a write that changes is replaced in ``writes``.
+    Messages as dicts become objects. ``messages_only``: so do strings and pairs, as the channel
+    holds nothing else.
     """
-    for index, (name, value) in enumerate(writes):
-        channel = channels.get(name)
-        if isinstance(channel, DeltaChannel):
-            of_messages = getattr(channel.reducer, "__name__", "") == "_messages_delta_reducer"
-            changed = _whole(value) if of_messages else _mixed(value)
-            if changed is not value:
-                writes[index] = (name, changed)
+    return _whole(write) if messages_only else _mixed(write)
 
 
 def _whole(value: Any) -> Any:
