@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from actors import session
-from actors.mailbox import Mailbox
 from distgraph.backends.base import RunPlan
 from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.receiver import Inbox
+from distgraph.streaming.transport import ReaderKey
 
 _ACK_BYTES = 512 << 10
 _ACK_EVENTS = 2_000
@@ -41,7 +42,7 @@ class RayRun:
 
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
         self._run_id = plan.options.run_id
-        self._box = Mailbox(loop)
+        self._inbox = Inbox(ReaderKey(self._run_id), loop)
         self._events = Reassembler(self._run_id)
         self._bytes = 0
         self._acked = 0
@@ -49,28 +50,28 @@ class RayRun:
         self._ended = False
         """Whether the driver is done with the run."""
         self._session = session.current()
-        self._session.start(plan, self._box)
+        self._session.start(plan, self._inbox)
         control = self._control = plan.info.control
-        self._deaf = (
+        self._unsubscribe = (
             None if control is None else control.listen(partial(self._session.drain, self._run_id))
         )
-        """What ends the listening to requests to drain."""
+        """Ends the subscription to requests to drain."""
 
     def read(self) -> Sequence[StreamEvent]:
         self._acknowledge()
-        while not (deliveries := self._box.take()):
-            self._session.wait(self._box)
+        while not (deliveries := self._inbox.take()):
+            self._session.receiver.wait(self._inbox)
         return self._feed(deliveries)
 
     async def aread(self) -> Sequence[StreamEvent]:
         self._acknowledge()
-        return self._feed(await self._box.aget())
+        return self._feed(await self._inbox.aget())
 
     def close(self) -> None:
         if not self._left:
             self._left = True
-            if self._deaf is not None:
-                self._deaf()
+            if self._unsubscribe is not None:
+                self._unsubscribe()
             self._session.leave(self._run_id, ended=self._ended)
 
     def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
@@ -83,8 +84,8 @@ class RayRun:
     def _take_end(self, end: Mapping[str, Any]) -> None:
         self._ended = not end.get("orphan")
         drain = end.get("drain")
-        if drain is not None and self._control is not None and self._deaf is not None:
-            self._deaf()
+        if drain is not None and self._control is not None and self._unsubscribe is not None:
+            self._unsubscribe()
             if not self._control.drain_requested:  # a node asked, on a worker
                 self._control.request_drain(drain)
 
@@ -94,6 +95,6 @@ class RayRun:
         if position == self._acked:
             return
         at_once = self._bytes > _ACK_BYTES or position - self._acked > _ACK_EVENTS
-        self._session.consumed(self._run_id, position, at_once=at_once)
+        self._session.receiver.consumed(self._inbox.reader, position, at_once=at_once)
         if at_once:
             self._bytes, self._acked = 0, position

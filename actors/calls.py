@@ -20,13 +20,13 @@ from ray.exceptions import RayError
 
 from actors.names import NAMESPACE, driver_name
 from actors.persistent import persistent
+from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.errors import SerializationError
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.calls import Calls, Function
-from distgraph.worker.threads import daemon
 
 PARK = 0.5
 """Seconds for which the driver holds a question for results."""

@@ -13,8 +13,3 @@ def driver_name(session: str) -> str:
 def broker_name(session: str) -> str:
     """Name of a session's stream broker."""
     return f"distgraph-broker-{session}"
-
-
-def run_key(session: str, run_id: str) -> str:
-    """Name of a run among all those whose events pass through one worker process."""
-    return f"{session}/{run_id}"

@@ -1,19 +1,20 @@
 """Calls that survive a moment in which an actor cannot be reached.
 
 Ray answers such a call with ``ActorUnavailableError`` and does not say whether it was carried out.
-What goes through here may be carried out twice: the broker takes segments, batches and questions
+What goes through here may be carried out twice: the broker takes segments, batches and requests
 only once.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+
+from distgraph.concurrency.timers import timers
 
 PATIENCE = 20.0
 """Seconds for which an actor may be out of reach."""
@@ -30,13 +31,15 @@ def is_passing(error: BaseException | None) -> bool:
 def persistent(call: Callable[[], Any]) -> Future[Any]:
     """Return the result of a remote call, tried again while its actor is out of reach.
 
+    What is raised by anything but Ray, such as a signal handler, leaves this call.
+
     Args:
         call: Makes the call and returns its reference.
     """
     result: Future[Any] = Future()
     until = time.monotonic() + PATIENCE
 
-    def attempt() -> None:
+    def again() -> None:
         try:
             call().future().add_done_callback(settle)
         except Exception as error:
@@ -45,13 +48,14 @@ def persistent(call: Callable[[], Any]) -> Future[Any]:
     def settle(future: Future[Any]) -> None:
         error = future.exception()
         if is_passing(error) and time.monotonic() < until:
-            timer = threading.Timer(AGAIN, attempt)
-            timer.daemon = True
-            timer.start()
+            timers().after(AGAIN, again)
         elif error is not None:
             result.set_exception(error)
         else:
             result.set_result(future.result())
 
-    attempt()
+    try:
+        call().future().add_done_callback(settle)
+    except RayError as error:
+        result.set_exception(error)
     return result

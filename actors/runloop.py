@@ -27,7 +27,7 @@ from distgraph.backends.batching import Batcher
 from distgraph.backends.caching import Caches
 from distgraph.backends.coordinator import Actions, Coordinator, end_blob
 from distgraph.backends.saving import SaverThread, new_checkpoint_id
-from distgraph.backends.timers import timers
+from distgraph.concurrency.timers import timers
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.events import StartTask

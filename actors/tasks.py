@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.untyped import remote
 from actors.worker import OpenPacket, process
-from distgraph.worker.threads import DaemonExecutor
+from distgraph.concurrency.threads import DaemonExecutor
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""

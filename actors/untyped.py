@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
 
 remote: Any = ray.remote
 """``ray.remote``, which also takes ``concurrency_groups`` and gives a class ``options``."""
 
-get: Any = getattr(ray.get, "__wrapped__", ray.get)
+_get: Any = getattr(ray.get, "__wrapped__", ray.get)
 """``ray.get``, which quietly starts another Ray where there is none any more; this one fails."""
+
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGHUP")
+    if hasattr(signal, name)
+)
+
+
+def get(ref: Any, timeout: float | None = None) -> Any:
+    """Wait for the value of a reference, for ``timeout`` seconds at most, and return it.
+
+    What a signal handler raises meanwhile leaves this call at once. ``ray.get`` by itself raises
+    only ``KeyboardInterrupt`` and ``SystemExit`` at once; with any other exception it goes on
+    waiting, and then fails with a ``SystemError``. It is the faster way, by a tenth of the round
+    trip, where the program has no signal handler.
+
+    Raises:
+        RayError: The value cannot be had, or not in time (``GetTimeoutError``).
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and any(map(_is_of_the_program, _SIGNALS)):
+        try:
+            return ref.future().result(timeout)
+        except FutureTimeoutError as error:
+            raise GetTimeoutError(f"no answer after {timeout} s") from error
+    return _get(ref, timeout=timeout)
+
+
+def _is_of_the_program(signal_number: int) -> bool:
+    handler = signal.getsignal(signal_number)
+    return callable(handler) and handler is not signal.default_int_handler
 
 
 def cpus() -> int:

@@ -7,7 +7,6 @@ import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -15,23 +14,23 @@ from typing import Any, NamedTuple
 import ray
 
 from actors import storage
-from actors.broker import GONE
 from actors.calls import AttemptCalls
-from actors.names import NAMESPACE, broker_name, driver_name, run_key
-from actors.persistent import persistent
+from actors.names import NAMESPACE, driver_name
+from actors.transport_ray import RayPuts
 from distgraph import __version__
+from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
-from distgraph.contract.stream import Event, Segment
+from distgraph.contract.stream import Event
 from distgraph.errors import UnsupportedClusterError
 from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.streaming.publisher import AttemptStream, Publisher
+from distgraph.streaming.transport import RunKey
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.packing import Packet, unpack_request
-from distgraph.worker.threads import daemon, new_loop
 
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
@@ -52,10 +51,9 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
-        self._brokers: dict[str, Any] = {}
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
-        self.publisher = Publisher(self._send)
+        self.publisher = Publisher(RayPuts())
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -102,21 +100,6 @@ class WorkerProcess:
             while len(self._programs) > _PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         return program
-
-    def _send(self, key: str, segments: list[Segment]) -> Future[float]:
-        session, run_id = key.split("/", 1)
-        broker = self._brokers.get(session)
-        if broker is None:
-            broker = self._brokers[session] = ray.get_actor(broker_name(session), NAMESPACE)
-        packed = pickle.dumps(segments, 5)
-        sent = persistent(lambda: broker.publish.remote(run_id, packed))
-        sent.add_done_callback(lambda future: self._answered(key, future))
-        return sent
-
-    def _answered(self, key: str, sent: Future[float]) -> None:
-        """Let emitters of a run that was left know: they are interrupted where they emit."""
-        if sent.exception() is None and sent.result() == GONE:
-            self.publisher.forget(key)
 
     # --- attempts -------------------------------------------------------------------------------
 
@@ -217,9 +200,9 @@ class WorkerProcess:
             self._ended(name, calls)
 
     def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
-        key = run_key(opened.packet.session, opened.run.run_id)
+        run = RunKey(opened.packet.session, opened.run.run_id)
         return self.publisher.open(
-            key, request.task_id, request.attempt, request.step, request.node
+            run, request.task_id, request.attempt, request.step, request.node
         )
 
     def _on_loop(

@@ -18,6 +18,7 @@ from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.backends.base import END_MODE
+from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
@@ -26,7 +27,6 @@ from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
 from distgraph.types import GraphOutput
-from distgraph.worker.threads import DaemonExecutor
 
 
 class RunMethods:

@@ -23,7 +23,8 @@ from distgraph.backends.base import RunPlan, saver_config
 from distgraph.backends.caching import Caches, caches_of
 from distgraph.backends.coordinator import Actions, Coordinator, end_event
 from distgraph.backends.saving import Report, SaverThread, new_checkpoint_id
-from distgraph.backends.timers import timers
+from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
+from distgraph.concurrency.timers import timers
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.events import StartTask
@@ -35,7 +36,6 @@ from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import RunLog
 from distgraph.worker.attempt import locate, run_async, run_sync
 from distgraph.worker.calls import Calls
-from distgraph.worker.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 
 _GRACE = 1.0
 """Seconds that a process which exits waits for nodes of runs that were left open."""

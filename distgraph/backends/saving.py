@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal import keys as k
 from distgraph._internal.missing import MISSING
 from distgraph.channels.delta import DeltaSnapshot
+from distgraph.concurrency.threads import daemon
 from distgraph.contract.checkpoint import History, Saved
 from distgraph.contract.events import (
     LAST,
@@ -38,7 +39,6 @@ from distgraph.engine.deltas import to_replay
 from distgraph.errors import UnsupportedError
 from distgraph.interop import for_saver, own
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.worker.threads import daemon
 
 if TYPE_CHECKING:
     from distgraph.backends.caching import Caches

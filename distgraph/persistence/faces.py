@@ -16,8 +16,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.errors import RunError
-from distgraph.worker.threads import daemon, new_loop
 
 __all__ = ("call", "has_own", "loop_of", "run_on", "shared_loop", "takes_path", "type_name")
 

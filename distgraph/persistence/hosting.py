@@ -23,12 +23,12 @@ from multiprocessing.connection import (
 )
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distgraph.concurrency.threads import daemon
 from distgraph.errors import RunError
 from distgraph.persistence import faces
 from distgraph.persistence.reach import Reach
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
-from distgraph.worker.threads import daemon
 
 if TYPE_CHECKING:
     from distgraph.persistence.placing import Placed

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from distgraph.worker.threads import in_thread
+from distgraph.concurrency.threads import in_thread
 
 if TYPE_CHECKING:
     from distgraph.persistence.placing import Placed

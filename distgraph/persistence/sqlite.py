@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedError
 from distgraph.persistence.faces import type_name
 from distgraph.persistence.placing import Description, settings_of
-from distgraph.worker.threads import daemon
 
 __all__ = ("check_threads", "describe", "open_described")
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol, TypeVar
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
+from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.interop import own
 from distgraph.prebuilt.options import has_async, has_sync
 from distgraph.types import Command
-from distgraph.worker.threads import daemon, in_thread, new_loop
 
 __all__ = ("AWAITING", "IN_PLACE", "Face", "on_a_loop", "without_loop")
 

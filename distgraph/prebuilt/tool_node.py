@@ -20,6 +20,7 @@ from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
 from distgraph._internal.missing import MISSING
+from distgraph.concurrency.threads import in_thread
 from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
@@ -44,7 +45,6 @@ from distgraph.runtime import Runtime
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task
 from distgraph.worker.deadline import Clock, run_abandonably
-from distgraph.worker.threads import in_thread
 
 __all__ = (
     "InjectedState",

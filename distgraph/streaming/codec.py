@@ -18,6 +18,9 @@ from distgraph.contract.stream import Event, Segment
 from distgraph.errors import SerializationError
 
 _PROTOCOL = 5
+_OF_PLAIN_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
+"""What plain pickle raises for payloads that cloudpickle can pickle."""
+
 _NAMES_SOMETHING = pickle.STACK_GLOBAL
 _dumps = pickle.dumps
 _loads = pickle.loads
@@ -33,20 +36,24 @@ def pack_event(event: Event, source: str = "") -> bytes:
     Raises:
         SerializationError: The payload cannot be pickled; names source and mode.
     """
+    plain: Exception | None = None
     if event[1] != "messages":
         try:
             blob = _dumps((event[0], event[1], event[2]), _PROTOCOL)
-        except Exception:
-            pass
+        except Exception as error:
+            plain = error
         else:
             # Only a blob that names a class or function can need more than plain pickle: one of
             # __main__, say, which means another module where the blob is read.
             if _NAMES_SOMETHING not in blob:
                 return blob
     try:
-        return _dump_data((event[0], event[1], event[2]))
+        data = _dump_data((event[0], event[1], event[2]))
     except Exception as error:
         raise _unpicklable(event, source, error) from error
+    if plain is not None and not isinstance(plain, _OF_PLAIN_PICKLE):
+        raise plain  # not of the payload: a signal handler of the node's code raised it
+    return data
 
 
 def join_events(packed: Sequence[bytes]) -> bytes:

@@ -5,6 +5,7 @@ Knows numbers and bytes only; in which order events enter is the log's business.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 
 from distgraph.contract.stream import DRIVER, Delivery, Segment
@@ -26,11 +27,13 @@ class Entries:
     """Deliveries in order. Every operation costs amortised O(1) a segment, a read O(log n) more.
 
     Args:
-        retain_bytes: Consumed bytes that are kept for a consumer that comes back.
+        retain_bytes: Consumed bytes that are kept for a reader that comes back.
+        retain_events: Consumed events that are kept for it.
     """
 
-    def __init__(self, retain_bytes: int) -> None:
+    def __init__(self, retain_bytes: int, retain_events: int = sys.maxsize) -> None:
         self._retain_bytes = retain_bytes
+        self._retain_events = retain_events
         # One a segment. [:_head] are dropped, [_head:_unread] consumed but retained.
         self._entries: list[Delivery] = []
         self._starts: list[int] = []
@@ -40,7 +43,7 @@ class Entries:
         self.last = 0
         """``seq`` of the last event; 0 if there is none."""
         self.acked = 0
-        """``seq`` up to which the consumer has consumed."""
+        """``seq`` up to which everything is consumed."""
         self.unread_bytes = 0
         self.retained_bytes = 0
 
@@ -100,7 +103,10 @@ class Entries:
             self.unread_bytes -= size
             self.retained_bytes += size
             self._unread += 1
-        while self.retained_bytes > self._retain_bytes and self._head < self._unread:
+        while self._head < self._unread and (
+            self.retained_bytes > self._retain_bytes
+            or self.acked - self._starts[self._head] >= self._retain_events
+        ):
             self.retained_bytes -= size_of(entries[self._head].segment)
             entries[self._head] = _GONE
             self._head += 1
@@ -110,3 +116,18 @@ class Entries:
             self._compacted += self._head
             self._unread -= self._head
             self._head = 0
+
+    def unconsume(self, seq: int) -> None:
+        """See ``RunLog.hold_from``: take back what is retained behind ``seq``."""
+        entries = self._entries
+        while self._unread > self._head:
+            delivery = entries[self._unread - 1]
+            if delivery.seq + delivery.segment.count - 1 <= seq:
+                break
+            size = size_of(delivery.segment)
+            self.unread_bytes += size
+            self.retained_bytes -= size
+            self._unread -= 1
+        if seq < self.acked:
+            oldest = self._starts[self._head] if self._head < len(entries) else self.last + 1
+            self.acked = min(self.acked, max(seq, oldest - 1))

@@ -8,6 +8,7 @@ order, one terminal event, last.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -101,7 +102,8 @@ class RunLog:
     Args:
         max_bytes: Unread and held bytes above which ``over_limit`` is true.
         max_events: The same in events.
-        retain_bytes: Consumed bytes that are kept for a consumer that comes back.
+        retain_bytes: Consumed bytes that are kept for a reader that comes back.
+        retain_events: The same in events.
     """
 
     def __init__(
@@ -110,11 +112,12 @@ class RunLog:
         max_bytes: int = 16 << 20,
         max_events: int = 100_000,
         retain_bytes: int = 1 << 20,
+        retain_events: int = sys.maxsize,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_events = max_events
 
-        self._entries = Entries(retain_bytes)
+        self._entries = Entries(retain_bytes, retain_events)
         self._ended = False
 
         self._attempts: dict[tuple[str, int], _Attempt] = {}
@@ -226,6 +229,17 @@ class RunLog:
         """
         self._entries.ack(seq)
 
+    def hold_from(self, seq: int) -> None:
+        """Hold what follows ``seq``, the position of the slowest reader, and free what precedes it.
+
+        As ``ack``, but a reader that has come back may also lie before what was consumed: of that,
+        what is still retained counts as unread again.
+        """
+        if seq < self._entries.acked:
+            self._entries.unconsume(seq)
+        else:
+            self._entries.ack(seq)
+
     @property
     def last_seq(self) -> int:
         """``seq`` of the last event that has entered; 0 if none has."""
@@ -247,7 +261,7 @@ class RunLog:
         return self._ended
 
     @property
-    def drained(self) -> bool:
+    def consumed(self) -> bool:
         """Whether the stream has ended and the consumer has consumed all of it."""
         return self._ended and self._entries.acked == self._entries.last
 
@@ -335,7 +349,7 @@ class RunLog:
             attempt = self._attempts[key] = _Attempt()
         attempt.admitted = True
         self._step = op.step
-        self._drain(attempt)
+        self._release(attempt)
 
     def _commit(self, op: Commit) -> bool:
         """Try to pass a gate."""
@@ -389,7 +403,7 @@ class RunLog:
             self._entries.append(segment)
             attempt.next = first + count
             if held:
-                self._drain(attempt)
+                self._release(attempt)
                 if held and min(held) < attempt.next:
                     raise _overlap(held[min(held)])
             return True
@@ -408,7 +422,7 @@ class RunLog:
         self._held_events += count
         return False
 
-    def _drain(self, attempt: _Attempt) -> None:
+    def _release(self, attempt: _Attempt) -> None:
         while (segment := attempt.held.pop(attempt.next, None)) is not None:
             self._held_bytes -= size_of(segment)
             self._held_events -= segment.count

@@ -5,9 +5,10 @@ no timer or thread switch is in the path of a first token. Busy: events gather u
 acknowledged, then all of them are the next put. A node never waits for its last acknowledgement:
 ``close`` hands out what is unsent, and the attempt's result carries it.
 
-Signals (``KeyboardInterrupt`` when a task is cancelled) reach CPython code only behind calls and
-backward jumps. State that must change together is therefore changed by plain statements, without a
-call among them; a put that is interrupted is sent again, for the log takes a segment only once.
+Signals (``KeyboardInterrupt`` when a task is cancelled, or whatever a signal handler of the node's
+code raises) reach CPython code only behind calls and backward jumps. State that must change
+together is therefore changed by plain statements, without a call among them; a put that is
+interrupted is sent again, for the log takes a segment only once.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol, TypeAlias
 
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import BrokerLost, RunCancelled, RunError
 from distgraph.streaming.codec import join_events, pack_event
+from distgraph.streaming.transport import GONE, Ack, Puts, RunKey
 
-__all__ = ("AttemptStream", "Future", "Publisher", "StreamClosed")
+__all__ = ("AttemptStream", "Publisher", "StreamClosed")
 
 EVENT_OVERHEAD = 64
 """Bytes that a buffered event counts for besides its pickle."""
@@ -39,21 +40,6 @@ _STALE = 60.0
 class StreamClosed(RunError):
     """An event was emitted after its attempt had ended."""
 
-
-class Future(Protocol):
-    """What ``concurrent.futures.Future`` has."""
-
-    def result(self) -> float: ...
-
-    def add_done_callback(self, fn: Callable[[Future], object], /) -> object: ...
-
-
-Send: TypeAlias = "Callable[[str, list[Segment]], Future | float]"
-"""Puts segments into the log of the run with that key, none to ask only for the pause.
-
-The acknowledgement is a pause in seconds: 0.0 to go on; above, the log is over its limit, and no
-event is put before a question that is asked after the pause was answered with 0.0.
-"""
 
 _Taken = tuple["AttemptStream", int, list[bytes]]
 
@@ -73,13 +59,13 @@ class _Lane:
         "next_put",
         "open",
         "resend",
-        "run_key",
+        "run",
         "unacked",
         "waiting",
     )
 
-    def __init__(self, run_key: str) -> None:
-        self.run_key = run_key
+    def __init__(self, run: RunKey) -> None:
+        self.run = run
         self.lock = threading.Lock()
         self.waiting: list[Callable[[], object]] = []
         self.dirty: list[AttemptStream] = []
@@ -99,7 +85,7 @@ class Publisher:
     """Sends the events of this process's attempts, whatever run they belong to.
 
     Args:
-        send: Puts segments into a run's log; see ``Send``. Must not block on the log's readers.
+        puts: The transport.
         clock: Seconds, monotonic.
         gap: Least time between two puts of a run, in seconds: under load fewer, larger puts cost
             half the CPU. The first event after a quiet moment does not wait for it.
@@ -111,7 +97,7 @@ class Publisher:
 
     def __init__(
         self,
-        send: Send,
+        puts: Puts,
         clock: Callable[[], float] = time.monotonic,
         *,
         gap: float = 0.002,
@@ -119,14 +105,14 @@ class Publisher:
         max_events: int = 16_384,
         spawn: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
-        self._send = send
+        self._puts = puts
         self._clock = clock
         self._gap = gap
         self._max_bytes = max_bytes
         self._max_events = max_events
         self._spawn = _spawn if spawn is None else spawn
         self._lock = threading.Lock()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[RunKey, _Lane] = {}
         # Entered by its lock, never as a Condition: that runs Python code which a signal can
         # interrupt with the lock held.
         self._due_lock = threading.Lock()
@@ -137,24 +123,23 @@ class Publisher:
     # --- runs and attempts ----------------------------------------------------------------------
 
     def open(
-        self, run_key: str, task_id: str, attempt: int, step: int, node: str = ""
+        self, run: RunKey, task_id: str, attempt: int, step: int, node: str = ""
     ) -> AttemptStream:
         """Begin an attempt's stream. ``node`` is for errors only."""
         with self._lock:
-            lane = self._lanes.get(run_key)
+            lane = self._lanes.get(run)
             if lane is None:
                 if len(self._lanes) >= _SWEEP_FROM:
                     self._sweep()
-                lane = self._lanes[run_key] = _Lane(run_key)
+                lane = self._lanes[run] = _Lane(run)
             lane.open += 1
         return AttemptStream(self, lane, task_id, attempt, step, node)
 
-    def forget(self, run_key: str) -> None:
+    def forget(self, run: RunKey) -> None:
         """Drop a run that has ended: what is unsent is discarded, emitters get ``RunCancelled``."""
-        with self._lock:
-            lane = self._lanes.pop(run_key, None)
+        lane = self._lanes.get(run)
         if lane is not None:
-            self._break(lane, RunCancelled("the run has ended: its stream takes no more events"))
+            self._discard(lane)
 
     @property
     def runs(self) -> int:
@@ -174,7 +159,10 @@ class Publisher:
             with lane.lock:
                 taken = self._start_put(lane)
             if taken is not None:
-                self._put(lane, taken)
+                try:
+                    self._put(lane, taken)
+                except Exception as error:  # no code of a node runs in this thread
+                    self._lost(lane, error)
         with self._due_lock:
             return min(self._due.values()) - self._clock() if self._due else None
 
@@ -240,27 +228,32 @@ class Publisher:
                 for s, first, packed in taken
             ]
             lane.unacked = segments
-            ack = self._send(lane.run_key, segments)
+            ack = self._puts.put(lane.run, segments)
             if isinstance(ack, (int, float)):
                 self._acked(lane, taken, ack)
             else:
                 ack.add_done_callback(lambda future: self._settled(lane, taken, future))
-        except Exception as error:
+        except BrokerLost as error:
             self._lost(lane, error)
-        except BaseException:
+        except BaseException:  # of this thread, such as a cancel, or a signal handler of the node
             self._interrupted(lane)
             raise
 
-    def _settled(self, lane: _Lane, taken: list[_Taken], future: Future) -> None:
+    def _settled(self, lane: _Lane, taken: list[_Taken], ack: Ack) -> None:
         try:
-            self._acked(lane, taken, future.result())
-        except Exception as error:
-            self._lost(lane, error)
+            error = ack.exception()
+            if error is None:
+                self._acked(lane, taken, ack.result())
+            else:
+                self._lost(lane, error)
         except BaseException:
             self._interrupted(lane)
             raise
 
     def _acked(self, lane: _Lane, taken: list[_Taken], pause: float) -> None:
+        if pause == GONE:
+            self._discard(lane)
+            return
         with lane.lock:
             if lane.in_flight is not taken:
                 return
@@ -275,11 +268,17 @@ class Publisher:
 
     def _lost(self, lane: _Lane, cause: BaseException) -> None:
         error = BrokerLost(
-            f"the events of run {lane.run_key} can no longer be sent "
+            f"the events of run {lane.run.run_id} can no longer be sent "
             f"({type(cause).__name__}: {cause})"
         )
         error.__cause__ = cause
         self._break(lane, error)
+
+    def _discard(self, lane: _Lane) -> None:
+        with self._lock:
+            if self._lanes.get(lane.run) is lane:
+                del self._lanes[lane.run]
+        self._break(lane, RunCancelled("the run has ended: its stream takes no more events"))
 
     def _break(self, lane: _Lane, error: RunError) -> None:
         with lane.lock:
@@ -292,15 +291,15 @@ class Publisher:
         # A lane that was told to pause stays until it may go on, for the attempts to come.
         with self._lock:
             done = lane.error is not None or (lane.in_flight is None and not lane.asking)
-            if not lane.open and done and self._lanes.get(lane.run_key) is lane:
-                del self._lanes[lane.run_key]
+            if not lane.open and done and self._lanes.get(lane.run) is lane:
+                del self._lanes[lane.run]
 
     def _sweep(self) -> None:
         """Drop lanes that were told to pause and never went on. The publisher's lock is held."""
         old = self._clock() - _STALE
         for lane in list(self._lanes.values()):
             if not lane.open and lane.in_flight is None and lane.next_put < old:
-                del self._lanes[lane.run_key]
+                del self._lanes[lane.run]
 
     def _interrupted(self, lane: _Lane) -> None:
         """Send again what a thread had taken that was interrupted; the log ignores a repeat."""
@@ -368,12 +367,13 @@ class AttemptStream:
         data = pack_event(event, self._node and f"node {self._node!r}")
         publisher, lane = self._publisher, self._lane
         factor = 1 if wait else _HARD
-        room = taken = None
+        room = taken = refusal = None
         try:
             while True:
                 with lane.lock:
                     if self._refusal is not None or lane.error is not None:
-                        raise self._why_not()
+                        refusal = self._why_not()
+                        break
                     if (
                         lane.bytes < publisher._max_bytes * factor
                         and lane.events < publisher._max_events * factor
@@ -398,10 +398,11 @@ class AttemptStream:
                     room = None
             if taken is not None:
                 publisher._put(lane, taken)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                publisher._interrupted(lane)
+        except BaseException:  # a cancel, or what a signal handler of the node's code raised
+            publisher._interrupted(lane)
             raise
+        if refusal is not None:
+            raise refusal
 
     @property
     def congested(self) -> bool:

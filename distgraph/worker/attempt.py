@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
 from distgraph.channels.base import BaseChannel
+from distgraph.concurrency.threads import in_thread
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.retries import Levels, verdicts_on
@@ -37,7 +38,6 @@ from distgraph.worker.control import AttemptControl
 from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
 from distgraph.worker.forward import node_manager, record
 from distgraph.worker.questions import questions_of
-from distgraph.worker.threads import in_thread
 
 HOST = socket.gethostname()
 T = TypeVar("T")

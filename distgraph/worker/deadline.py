@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import Lateness
-from distgraph.worker.threads import daemon
 
 if TYPE_CHECKING:
     from distgraph.contract.attempt import AttemptRequest

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from distgraph.worker.threads import in_thread
+from distgraph.concurrency.threads import in_thread
 
 __all__ = ("Pooled", "factory_of")
 

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from distgraph.backends import local
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
-from distgraph.backends.timers import Timers
+from distgraph.concurrency.timers import Timers
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import StreamRequest

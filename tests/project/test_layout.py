@@ -22,7 +22,7 @@ LAZY_LINES: set[tuple[str, str]] = {
 """The one place where the library names the Ray backend: inside a function, when it is chosen."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("distgraph._internal",),
+    ("distgraph._internal", "distgraph.concurrency"),
     ("distgraph.constants", "distgraph.types", "distgraph.managed", "distgraph.placement"),
     ("distgraph.errors",),
     ("distgraph.runtime", "distgraph.config", "distgraph.interop"),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from actors.broker import GATE
+from distgraph.streaming.broker import GATE
 from tests.support.cluster import wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
@@ -19,7 +19,7 @@ def loses_its_last_put(state, writer):
     from actors.worker import process
 
     writer("arrives")
-    process().publisher._send = lambda key, segments: Future()
+    process().publisher._puts.put = lambda run, segments: Future()
     time.sleep(0.1)  # the first put has been acknowledged: the next is one of its own
     writer("is lost")
     threading.Timer(1.0, os._exit, (1,)).start()  # behind its result

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from distgraph.contract.stream import DRIVER, END_MODE, Event, Segment, StreamEvent
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import RunLog
+from distgraph.streaming.transport import Ack, RunKey
+
+RUN = RunKey("session", "run")
 
 END_BLOB = encode_events([Event((), END_MODE, "done")])
 
@@ -35,3 +38,10 @@ def read_all(log: RunLog, after_seq: int = 0) -> list[StreamEvent]:
 
 def payloads(events: Sequence[StreamEvent]) -> list[object]:
     return [event.payload for event in events]
+
+
+class PutsTo:
+    """A transport of which a test supplies the one function."""
+
+    def __init__(self, put: Callable[[RunKey, Sequence[Segment]], Ack | float]) -> None:
+        self.put = put

@@ -244,7 +244,7 @@ def test_a_read_of_a_drained_log_that_retains_nothing_is_truncated_not_empty() -
     log = RunLog(retain_bytes=0)
     log.drive(1, [END])
     log.ack(1)
-    assert log.drained
+    assert log.consumed
     assert log.read(1) == []
     with pytest.raises(Truncated):
         log.read(0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,8 +14,9 @@ from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.codec import decode_events
 from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import AttemptStream, Publisher, StreamClosed
+from distgraph.streaming.transport import GONE, RunKey
 
-from .support import END_BLOB, read_all
+from .support import END_BLOB, RUN, PutsTo, read_all
 
 GAP = 0.002
 Put = tuple[str, list[tuple[str, int, list[Any]]]]
@@ -31,17 +32,17 @@ class Broker:
         self.threads: list[threading.Thread] = []
         options.setdefault("spawn", lambda body: None)
         options.setdefault("gap", GAP)
-        self.publisher = Publisher(self.send, lambda: self.now, **options)
+        self.publisher = Publisher(PutsTo(self.send), lambda: self.now, **options)
 
-    def send(self, run_key: str, segments: list[Segment]) -> Future[float]:
+    def send(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
         shown = [(s.task_id, s.first, [e.payload for e in decode_events(s)]) for s in segments]
-        self.puts.append((run_key, shown))
+        self.puts.append((run.run_id, shown))
         self.threads.append(threading.current_thread())
         self.acks.append(Future())
         return self.acks[-1]
 
     def open(self, task: str = "a", run: str = "run") -> AttemptStream:
-        return self.publisher.open(run, task, 1, 3, "plan")
+        return self.publisher.open(RUN._replace(run_id=run), task, 1, 3, "plan")
 
     def ack(self, pause: float = 0.0) -> None:
         self.acks[-1].set_result(pause)
@@ -142,14 +143,14 @@ def test_after_a_pause_nothing_is_put_before_the_log_says_go_on() -> None:
 
 
 def test_a_send_that_answers_at_once_needs_no_future() -> None:
-    puts: list[list[Segment]] = []
+    puts: list[Sequence[Segment]] = []
 
-    def send(run_key: str, segments: list[Segment]) -> float:
+    def send(run: RunKey, segments: Sequence[Segment]) -> float:
         puts.append(segments)
         return 0.0
 
-    publisher = Publisher(send, gap=0.0)
-    stream = publisher.open("run", "a", 1, 1)
+    publisher = Publisher(PutsTo(send), gap=0.0)
+    stream = publisher.open(RUN, "a", 1, 1)
     for i in range(3):
         stream.emit(custom(i))
     assert [s.first for segments in puts for s in segments] == [1, 2, 3]
@@ -272,7 +273,7 @@ def test_an_event_larger_than_the_buffer_passes_when_the_buffer_is_empty() -> No
     [
         (lambda broker, stream: stream.close(), StreamClosed),
         (lambda broker, stream: stream.cancel(), RunCancelled),
-        (lambda broker, stream: broker.publisher.forget("run"), RunCancelled),
+        (lambda broker, stream: broker.publisher.forget(RUN), RunCancelled),
         (lambda broker, stream: broker.acks[0].set_exception(OSError("gone")), BrokerLost),
     ],
 )
@@ -345,14 +346,37 @@ def test_a_lost_broker_is_an_error_of_the_next_event_and_loses_nothing_unacknowl
     assert [e.payload for segment in tail for e in decode_events(segment)] == [1, 2]
 
 
-def test_a_send_that_raises_is_a_lost_broker() -> None:
-    def send(run_key: str, segments: list[Segment]) -> float:
-        raise OSError("no connection")
+def test_a_transport_that_has_lost_the_broker_ends_the_stream() -> None:
+    def put(run: RunKey, segments: Sequence[Segment]) -> float:
+        raise BrokerLost("no connection")
 
-    stream = Publisher(send).open("run", "a", 1, 1)
+    stream = Publisher(PutsTo(put)).open(RUN, "a", 1, 1)
     stream.emit(custom(1))
     with pytest.raises(BrokerLost, match="no connection"):
         stream.emit(custom(2))
+
+
+def test_a_transport_that_fails_in_another_way_ends_the_stream_at_its_second_try() -> None:
+    def put(run: RunKey, segments: Sequence[Segment]) -> float:
+        raise OSError("no connection")
+
+    publisher = Publisher(PutsTo(put), lambda: 100.0, spawn=lambda body: None)
+    stream = publisher.open(RUN, "a", 1, 1)
+    with pytest.raises(OSError, match="no connection"):
+        stream.emit(custom(1))
+    publisher.pump()
+    with pytest.raises(BrokerLost, match="OSError: no connection"):
+        stream.emit(custom(2))
+
+
+def test_a_broker_that_nobody_reads_from_cancels_the_emitters_of_the_run() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom(1))
+    broker.ack(GONE)
+    with pytest.raises(RunCancelled):
+        stream.emit(custom(2))
+    assert broker.publisher.runs == 0
 
 
 def test_a_forgotten_run_takes_no_more_events_and_leaves_nothing() -> None:
@@ -360,14 +384,14 @@ def test_a_forgotten_run_takes_no_more_events_and_leaves_nothing() -> None:
     stream = broker.open()
     stream.emit(custom(1))
     stream.emit(custom(2))
-    broker.publisher.forget("run")
+    broker.publisher.forget(RUN)
     with pytest.raises(RunCancelled, match="the run has ended"):
         stream.emit(custom(3))
     broker.ack()
     broker.pump_after(1.0)
     assert len(broker.puts) == 1
     assert broker.publisher.runs == 0
-    broker.publisher.forget("run")
+    broker.publisher.forget(RUN)
 
 
 def test_a_run_leaves_nothing_behind_once_its_attempts_and_puts_have_ended() -> None:
@@ -391,18 +415,23 @@ def test_runs_that_never_went_on_after_a_pause_are_swept_out() -> None:
     assert broker.publisher.runs <= 64
 
 
-def test_a_put_that_a_signal_interrupts_is_sent_again() -> None:
-    puts: list[list[Segment]] = []
+class OfSignalHandler(Exception):
+    pass
 
-    def send(run_key: str, segments: list[Segment]) -> float:
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, OfSignalHandler])
+def test_a_put_that_a_signal_interrupts_is_sent_again(raised: type[BaseException]) -> None:
+    puts: list[Sequence[Segment]] = []
+
+    def send(run: RunKey, segments: Sequence[Segment]) -> float:
         puts.append(segments)
         if len(puts) == 1:
-            raise KeyboardInterrupt
+            raise raised
         return 0.0
 
-    publisher = Publisher(send, lambda: 100.0, spawn=lambda body: None)
-    stream = publisher.open("run", "a", 1, 1)
-    with pytest.raises(KeyboardInterrupt):
+    publisher = Publisher(PutsTo(send), lambda: 100.0, spawn=lambda body: None)
+    stream = publisher.open(RUN, "a", 1, 1)
+    with pytest.raises(raised):
         stream.emit(custom(1))
     publisher.pump()
     assert puts[0] == puts[1]
@@ -439,7 +468,7 @@ def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
     arrived: list[Segment] = []
     complete = threading.Event()
 
-    def send(run_key: str, segments: list[Segment]) -> float:
+    def send(run: RunKey, segments: Sequence[Segment]) -> float:
         arrived.extend(segments)
         if arrived[-1].first + arrived[-1].count == 4:
             complete.set()
@@ -448,7 +477,7 @@ def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
     for _ in range(2):
         arrived.clear()
         complete.clear()
-        stream = Publisher(send, spawn=spawn).open("run", "a", 1, 1)
+        stream = Publisher(PutsTo(send), spawn=spawn).open(RUN, "a", 1, 1)
         for i in range(3):
             stream.emit(custom(i))
         assert complete.wait(5)
@@ -463,7 +492,7 @@ def test_everything_that_threads_emit_at_once_arrives_in_their_order() -> None:
     with lock:
         log.drive(1, [Admit(task, 1, 1) for task in tasks])
 
-    def send(run_key: str, segments: list[Segment]) -> Future[float]:
+    def send(run: RunKey, segments: Sequence[Segment]) -> Future[float]:
         ack: Future[float] = Future()
 
         def put() -> None:
@@ -476,11 +505,11 @@ def test_everything_that_threads_emit_at_once_arrives_in_their_order() -> None:
         threading.Thread(target=put).start()
         return ack
 
-    publisher = Publisher(send, gap=0.0, max_events=100)
+    publisher = Publisher(PutsTo(send), gap=0.0, max_events=100)
     outcomes: dict[str, tuple[int, tuple[Segment, ...]]] = {}
 
     def attempt(task: str) -> None:
-        stream = publisher.open("run", task, 1, 1)
+        stream = publisher.open(RUN, task, 1, 1)
         for i in range(1000):
             stream.emit(custom(i))
         outcomes[task] = stream.close()

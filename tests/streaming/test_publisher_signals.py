@@ -1,65 +1,24 @@
-"""A ``KeyboardInterrupt`` at any point of ``emit`` loses no event that was accepted.
-
-CPython runs signal handlers behind calls and backward jumps only. An opcode trace raises the
-interrupt at each such point in turn.
-"""
+"""An exception of a signal handler at any point of ``emit`` loses no event that was accepted."""
 
 from __future__ import annotations
 
-import dis
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future
-from types import CodeType, FrameType
-from typing import Any
+
+import pytest
 
 from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Segment
 from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import Publisher
+from distgraph.streaming.transport import RunKey
 
-from .support import END_BLOB, read_all
+from .interrupts import InterruptAt, SoftTimeLimit
+from .support import END_BLOB, RUN, PutsTo, read_all
 
 FILES = {publisher_module.__file__, threading.__file__}
-
-
-def _points(code: CodeType) -> frozenset[int]:
-    """Offsets before which an interrupt may be raised."""
-    points, due = set(), False
-    for instruction in dis.get_instructions(code):
-        if due and instruction.opname != "CACHE":
-            points.add(instruction.offset)
-            due = False
-        if instruction.opname.startswith(("CALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME")):
-            due = True
-    return frozenset(points)
-
-
-class InterruptAt:
-    """Raises ``KeyboardInterrupt`` at the n-th point that the publisher's code passes."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-        self.where = ""
-        self._codes: dict[CodeType, frozenset[int]] = {}
-
-    def __call__(self, frame: FrameType, event: str, arg: Any) -> Callable[..., Any] | None:
-        if frame.f_code.co_filename not in FILES:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            code = frame.f_code
-            points = self._codes.get(code)
-            if points is None:
-                points = self._codes[code] = _points(code)
-            if frame.f_lasti in points:
-                self.left -= 1
-                if self.left == 0:
-                    sys.settrace(None)
-                    self.where = f"{code.co_name}:{frame.f_lineno}"
-                    raise KeyboardInterrupt
-        return self
 
 
 def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
@@ -67,7 +26,7 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
     log, now, acks = RunLog(), [100.0], list[Future[float]]()
     log.drive(1, [Admit("a", 1, 1), Admit("b", 1, 1)])
 
-    def send(run_key: str, segments: list[Segment]) -> Future[float]:
+    def send(run: RunKey, segments: Sequence[Segment]) -> Future[float]:
         for segment in segments:
             log.publish(segment)
         acks.append(Future())
@@ -81,22 +40,24 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
             now[0] += 1
             publisher.pump()
 
-    publisher = Publisher(send, lambda: now[0], spawn=lambda body: None)
-    a, b = publisher.open("run", "a", 1, 1), publisher.open("run", "b", 1, 1)
+    publisher = Publisher(PutsTo(send), lambda: now[0], spawn=lambda body: None)
+    a, b = publisher.open(RUN, "a", 1, 1), publisher.open(RUN, "b", 1, 1)
     b.emit(Event((), "custom", 0))
     settle()
     accepted = 0
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks for it before tracing begins
-    sys.settrace(interrupt)
+    interrupt.begin()
     try:
         for i in range(3):
             a.emit(Event((), "custom", i))
             accepted += 1
             if i == 0:
                 b.emit(Event((), "custom", 1))
+                if issubclass(interrupt.error, Exception):  # a future swallows it
+                    sys.settrace(None)
                 acks.pop().set_result(0.0)
+                sys.settrace(interrupt)
                 now[0] += 1
-    except KeyboardInterrupt:
+    except interrupt.error:
         pass
     finally:
         sys.settrace(None)
@@ -111,10 +72,13 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
     return arrived["a"], arrived["b"], accepted, log.ended
 
 
-def test_no_point_of_emit_loses_or_repeats_an_event_when_interrupted() -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SoftTimeLimit])
+def test_no_point_of_emit_loses_or_repeats_an_event_when_interrupted(
+    error: type[BaseException],
+) -> None:
     points = 0
     while True:
-        interrupt = InterruptAt(points + 1)
+        interrupt = InterruptAt(points + 1, error, FILES)
         a, b, accepted, ended = _run(interrupt)
         if interrupt.left > 0:
             break

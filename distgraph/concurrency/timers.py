@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from distgraph.worker.threads import daemon
+from distgraph.concurrency.threads import daemon
 
 __all__ = ("Timers", "timers")
 

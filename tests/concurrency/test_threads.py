@@ -10,7 +10,7 @@ from concurrent.futures import thread as pools
 
 import pytest
 
-from distgraph.worker.threads import DaemonExecutor, _release, daemon, in_thread, new_loop
+from distgraph.concurrency.threads import DaemonExecutor, _release, daemon, in_thread, new_loop
 
 WAIT = 10
 

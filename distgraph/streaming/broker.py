@@ -1,0 +1,480 @@
+"""The rules of the stream broker: many runs, and any number of readers for each.
+
+Pure: no lock, thread or clock; the time is an argument, in seconds of any monotonic clock.
+``RunLog`` brings the events of one run into order. The broker decides who reads them, how many
+bytes are on their way to a reader, how long events are kept, and when a publisher has to pause.
+No call waits for a reader, so a slow reader of one run cannot delay another run.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from distgraph.contract.stream import Blob, Delivery, Op, Segment
+from distgraph.errors import InvalidTransition, RunError, Truncated, WorkerDied
+from distgraph.streaming.log import Gate, LogStatistics, RunLog
+from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
+
+__all__ = ("GATE", "LOOK", "PAUSE", "WINDOW", "Broker", "Limits", "ReaderStatistics")
+
+PAUSE = 0.02
+"""Seconds that a publisher waits before it asks again whether a log has room."""
+
+WINDOW = 4 << 20
+"""Bytes on their way to a reader that it has not consumed yet."""
+
+GATE = 10.0
+"""Seconds that a commit may wait for events that its worker has sent."""
+
+LOOK = 1.0
+"""Least seconds between two looks at the gates of a caller's runs."""
+
+_CLOSED_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a broker holds, and how long it waits."""
+
+    max_bytes: int = 16 << 20
+    """Unread bytes of a run above which its publishers pause."""
+    max_events: int = 100_000
+    """Unread events of a run above which its publishers pause."""
+    retain_bytes: int = 1 << 20
+    """Consumed bytes of a run that are kept for a reader that comes back."""
+    retain_events: int = 100_000
+    """Consumed events of a run that are kept for a reader that comes back."""
+    window: int = WINDOW
+    gate: float = GATE
+
+
+class ReaderStatistics(NamedTuple):
+    """A snapshot of one reader."""
+
+    caller: str
+    reader: ReaderKey
+    sent: int
+    """``seq`` of the last event that was handed out."""
+    consumed: int
+    """``seq`` up to which the reader has consumed."""
+    in_flight: int
+    """Bytes that were handed out and not consumed."""
+
+
+class _Reader:
+    """One reader's cursor."""
+
+    def __init__(
+        self, key: ReaderKey, caller: _Caller, run: _Run, after_seq: int, lease: float | None
+    ) -> None:
+        self.key = key
+        self.caller = caller
+        self.run = run
+        self.lease = lease
+        self.sent = self.reached = self.consumed = after_seq
+        self.unconsumed: deque[tuple[int, int]] = deque()
+        """(last seq, bytes) of each answer that was handed out and not consumed."""
+        self.in_flight = 0
+
+    def hand_out(self, deliveries: Sequence[Delivery]) -> None:
+        last = deliveries[-1]
+        size = sum(len(delivery.segment.blob) for delivery in deliveries)
+        self.sent = last.seq + last.segment.count - 1
+        self.reached = max(self.reached, self.sent)
+        self.unconsumed.append((self.sent, size))
+        self.in_flight += size
+
+    def consume(self, seq: int) -> bool:
+        """Advance to ``seq``; return whether that is news."""
+        if seq > self.reached:
+            raise InvalidTransition(
+                f"run {self.key.run_id}: seq {seq} acknowledged, {self.reached} handed out"
+            )
+        if seq <= self.consumed:
+            return False
+        self.consumed = seq
+        self.sent = max(self.sent, seq)
+        while self.unconsumed and self.unconsumed[0][0] <= seq:
+            self.in_flight -= self.unconsumed.popleft()[1]
+        return True
+
+    def hand_out_again(self, after_seq: int) -> None:
+        """Go back to ``after_seq``: an answer was lost."""
+        self.sent = max(after_seq, self.consumed)
+        while self.unconsumed and self.unconsumed[-1][0] > self.sent:
+            self.in_flight -= self.unconsumed.pop()[1]
+
+    def is_live(self, now: float) -> bool:
+        """Whether the run waits for this reader."""
+        return self.lease is None or now <= self.caller.seen + self.lease
+
+
+class _Run:
+    """One run's log and readers."""
+
+    def __init__(self, run_id: str, log: RunLog) -> None:
+        self.run_id = run_id
+        self.log = log
+        self.owner: _Reader | None = None
+        self.readers: list[_Reader] = []
+        self.leased = 0
+        """Readers with a lease."""
+        self.closed = False
+        """Whether the owner has left: publishers are turned away."""
+        self.gate: Gate | None = None
+        """The gate that the log waited at when it was last looked at, and since when."""
+        self.gate_since = 0.0
+
+
+@dataclass(eq=False)
+class _Caller:
+    """One calling process."""
+
+    name: str
+    readers: dict[ReaderKey, _Reader] = field(default_factory=dict)
+    fetch: int = 0
+    """Number of the newest request."""
+    turn: int = 0
+    """Counts requests, repeats included. Only the last one is answered."""
+    answers: list[tuple[int, dict[_Reader, int]]] = field(default_factory=list)
+    """Answers that may not have arrived: the request's number, and where each reader was before."""
+    seen: float = float("-inf")
+    looked: float = float("-inf")
+
+
+class Broker:
+    """The runs of one session and their readers. Not thread-safe.
+
+    Args:
+        limits: What is held.
+        end: Makes the terminal event of a run that the broker ends by itself, for an error.
+    """
+
+    def __init__(self, limits: Limits, end: Callable[[BaseException], Blob]) -> None:
+        self._limits = limits
+        self._end = end
+        self._runs: dict[str, _Run] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._callers: dict[str, _Caller] = {}
+        self._closing: dict[str, _Run] = {}
+        """Runs that their owners have left and that others still read."""
+        self._woken: set[str] = set()
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def publish(self, run_id: str, segments: Iterable[Segment], now: float) -> float:
+        """Take segments from a worker. Return a pause in seconds, 0.0 to go on, or ``GONE``."""
+        run = self._open_run(run_id)
+        if run is None:
+            return GONE
+        try:
+            for segment in segments:
+                run.log.publish(segment)
+        except InvalidTransition as error:
+            run.log.terminate(self._end(error), incomplete=True)
+        return self._after_input(run, now)
+
+    def drive(
+        self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op], now: float
+    ) -> float:
+        """Take the driver's batch ``batch_no`` for a run of ``caller``, 0 to ask for the pause.
+
+        Opens the run's first reader. Return a pause in seconds, 0.0 to go on.
+        """
+        run = self._open_run(run_id)
+        if run is None:
+            return 0.0
+        self._own(run, caller)
+        if batch_no:
+            try:
+                run.log.drive(batch_no, ops)
+            except InvalidTransition as error:
+                run.log.terminate(self._end(error), incomplete=True)
+        return self._after_input(run, now)
+
+    def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
+        """End runs of ``caller`` without their driver, which is lost or does not answer."""
+        for run_id in run_ids:
+            run = self._open_run(run_id)
+            if run is not None:
+                self._own(run, caller)
+                run.log.terminate(blob)
+                self._wake(run)
+
+    def close(self, run_ids: Iterable[str]) -> None:
+        """Close runs that their owners have left. What comes of them later is dropped.
+
+        Other readers get what there is. If the run has not ended, its terminal event tells them
+        that it was left. The run is forgotten with its last reader.
+        """
+        for run_id in run_ids:
+            self._gone[run_id] = None
+            run = self._runs.get(run_id)
+            if run is None:
+                continue
+            run.closed = True
+            if run.owner is not None:
+                self._remove(run.owner)
+            if run.readers:
+                left = RunError(f"run {run_id} was left by the process that had started it")
+                run.log.terminate(self._end(left))
+                self._closing[run_id] = run
+                self._settle(run, None)
+                self._wake(run)
+            else:
+                self._forget(run)
+        while len(self._gone) > _CLOSED_KEPT:
+            self._gone.popitem(last=False)
+
+    # --- readers --------------------------------------------------------------------------------
+
+    def open(
+        self,
+        caller: str,
+        key: ReaderKey,
+        after_seq: int,
+        now: float,
+        *,
+        lease: float | None = None,
+    ) -> None:
+        """Open a further reader of a run, which begins behind ``after_seq``.
+
+        Args:
+            caller: Name of the reading process.
+            key: Of the reader; unique within the process.
+            after_seq: ``seq`` of the last event that the reader knows, 0 for none.
+            now: The time.
+            lease: Seconds without a fetch after which the run no longer waits for the reader. A
+                reader that comes back later goes on, or gets ``Truncated``. None: for ever.
+
+        Raises:
+            RunError: The broker does not know the run.
+            Truncated: The broker no longer holds what follows ``after_seq``.
+            InvalidTransition: ``after_seq`` lies beyond the end, or the key is in use.
+        """
+        run = self._runs.get(key.run_id)
+        if run is None:
+            raise RunError(
+                f"run {key.run_id} cannot be read: it has not started, or all of its readers have "
+                "left"
+            )
+        reader_of = self._caller(caller)
+        if key in reader_of.readers:
+            raise InvalidTransition(f"reader {key} of {caller} is open already")
+        run.log.read(after_seq, 1)
+        reader_of.seen = max(reader_of.seen, now)
+        self._add(_Reader(key, reader_of, run, after_seq, lease))
+        self._settle(run, now)
+
+    def leave(self, caller: str, keys: Iterable[ReaderKey], now: float) -> None:
+        """Close readers. The owner's own reader closes its run."""
+        known = self._callers.get(caller)
+        for key in keys:
+            run = self._runs.get(key.run_id)
+            reader = None if known is None else known.readers.get(key)
+            unopened = key.number == 0 and (run is None or run.owner is None)
+            if unopened or (reader is not None and reader is reader.run.owner):
+                self.close([key.run_id])
+            elif reader is not None:
+                self._remove(reader)
+                self._settle(reader.run, now)
+
+    def leave_all(self, caller: str, now: float) -> None:
+        """Close all readers of a calling process that is gone."""
+        known = self._callers.get(caller)
+        if known is not None:
+            self.leave(caller, list(known.readers), now)
+            self._callers.pop(caller, None)
+
+    def acknowledge(self, caller: str, key: ReaderKey, seq: int, now: float) -> None:
+        """Note that a reader has consumed everything up to ``seq``.
+
+        Raises:
+            InvalidTransition: ``seq`` was never handed out to the reader.
+        """
+        known = self._callers.get(caller)
+        reader = None if known is None else known.readers.get(key)
+        if reader is None:
+            return
+        if reader.consume(seq):
+            self._settle(reader.run, now)
+            self._woken.add(caller)  # its window has room
+
+    def begin_fetch(self, request: Fetch, now: float) -> int | None:
+        """Begin to answer a request: cancels older ones of the caller, takes back lost answers.
+
+        Return the turn for ``take``; None where a newer request has arrived before.
+        """
+        caller = self._caller(request.caller)
+        back_after = now - caller.seen
+        caller.seen = now
+        if request.number < caller.fetch:
+            return None
+        caller.fetch = request.number
+        caller.turn += 1
+        if caller.answers:
+            for number, before in reversed(caller.answers):
+                if number > request.received:
+                    for reader, sent in before.items():
+                        reader.hand_out_again(sent)
+            caller.answers.clear()
+        for key, seq in request.consumed:
+            moved = caller.readers.get(key)
+            if moved is not None and moved.consume(seq):
+                self._settle(moved.run, now)
+        for leased in caller.readers.values():
+            if leased.lease is not None and back_after > leased.lease:  # the run waits for it again
+                self._settle(leased.run, now)
+        self._woken.add(request.caller)
+        return caller.turn
+
+    def take(self, name: str, turn: int, now: float) -> list[Fetched] | None:
+        """Hand out what readers of a caller may get now; None where a newer request has begun."""
+        caller = self._caller(name)
+        if turn != caller.turn:
+            return None
+        if now >= caller.looked + LOOK:
+            caller.looked = now
+            for reader in caller.readers.values():
+                self._check_gate(reader.run, now)
+            self._sweep(now)
+        found: list[Fetched] = []
+        before: dict[_Reader, int] = {}
+        failed: list[_Reader] = []
+        window = self._limits.window
+        for key, reader in caller.readers.items():
+            room = window - reader.in_flight
+            if room <= 0 or reader.run.log.last_seq == reader.sent:
+                continue
+            try:
+                deliveries = reader.run.log.read(reader.sent, room)
+            except Truncated as error:
+                found.append(Fetched(key, [], error))
+                failed.append(reader)
+                continue
+            before[reader] = reader.sent
+            reader.hand_out(deliveries)
+            found.append(Fetched(key, deliveries))
+        for reader in failed:
+            self._remove(reader)
+            self._settle(reader.run, now)
+        if before:
+            caller.answers.append((caller.fetch, before))
+        return found
+
+    # --- what is known --------------------------------------------------------------------------
+
+    def take_woken(self) -> set[str]:
+        """Return the callers for which something has changed since the last call."""
+        woken, self._woken = self._woken, set()
+        return woken
+
+    def statistics(self) -> dict[str, LogStatistics]:
+        """Return the statistics of each run's log."""
+        return {run_id: run.log.statistics() for run_id, run in self._runs.items()}
+
+    def readers(self, run_id: str) -> list[ReaderStatistics]:
+        """Return the statistics of each reader of a run."""
+        run = self._runs.get(run_id)
+        return [
+            ReaderStatistics(r.caller.name, r.key, r.sent, r.consumed, r.in_flight)
+            for r in ([] if run is None else run.readers)
+        ]
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _open_run(self, run_id: str) -> _Run | None:
+        """Return a run that takes input, made if it is new; None where it was closed."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            return None if run.closed else run
+        if run_id in self._gone:
+            return None
+        limits = self._limits
+        log = RunLog(
+            max_bytes=limits.max_bytes,
+            max_events=limits.max_events,
+            retain_bytes=limits.retain_bytes,
+            retain_events=limits.retain_events,
+        )
+        run = self._runs[run_id] = _Run(run_id, log)
+        return run
+
+    def _own(self, run: _Run, caller: str) -> None:
+        if run.owner is None:
+            run.owner = _Reader(ReaderKey(run.run_id), self._caller(caller), run, 0, None)
+            self._add(run.owner)
+
+    def _caller(self, name: str) -> _Caller:
+        caller = self._callers.get(name)
+        if caller is None:
+            caller = self._callers[name] = _Caller(name)
+        return caller
+
+    def _add(self, reader: _Reader) -> None:
+        reader.caller.readers[reader.key] = reader
+        reader.run.readers.append(reader)
+        reader.run.leased += reader.lease is not None
+        self._woken.add(reader.caller.name)
+
+    def _remove(self, reader: _Reader) -> None:
+        run, caller = reader.run, reader.caller
+        if caller.readers.pop(reader.key, None) is None:
+            return
+        for _, before in caller.answers:
+            before.pop(reader, None)
+        run.readers.remove(reader)
+        run.leased -= reader.lease is not None
+        if run.owner is reader:
+            run.owner = None
+
+    def _forget(self, run: _Run) -> None:
+        self._runs.pop(run.run_id, None)
+        self._closing.pop(run.run_id, None)
+
+    def _after_input(self, run: _Run, now: float) -> float:
+        self._wake(run)
+        if run.leased:
+            self._settle(run, now)
+        return PAUSE if run.log.over_limit else 0.0
+
+    def _wake(self, run: _Run) -> None:
+        for reader in run.readers:
+            self._woken.add(reader.caller.name)
+
+    def _settle(self, run: _Run, now: float | None) -> None:
+        """Let the log keep what the slowest live reader has not consumed, and no more."""
+        readers = run.readers
+        if len(readers) == 1 and not (run.leased or run.closed):
+            run.log.ack(readers[0].consumed)
+            return
+        live = [r.consumed for r in readers if now is None or r.is_live(now)]
+        slowest = min(live) if live else run.log.last_seq
+        run.log.hold_from(slowest)
+        if run.closed and slowest == run.log.last_seq:
+            for reader in list(readers):
+                self._remove(reader)
+            self._forget(run)
+
+    def _sweep(self, now: float) -> None:
+        """Forget left runs whose other readers have gone or finished."""
+        for run in list(self._closing.values()):
+            self._settle(run, now)
+
+    def _check_gate(self, run: _Run, now: float) -> None:
+        """End a run that waits for events of an attempt which will not come: its worker sent its
+        result, and died before what it had sent to the stream was through."""
+        gate = run.log.gate
+        if gate is None or gate != run.gate:
+            run.gate, run.gate_since = gate, now
+        elif now > run.gate_since + self._limits.gate:
+            lost = gate.published - gate.arrived
+            error = WorkerDied(
+                f"run {run.run_id}: {lost} events of task {gate.task_id}, attempt {gate.attempt}, "
+                "were lost with the worker that had sent them"
+            )
+            run.log.terminate(self._end(error), incomplete=True)
+            self._wake(run)
