@@ -33,10 +33,15 @@ def digest(data: bytes) -> str:
     return _hash(data)
 
 
-def task_id(checkpoint_id: str, *parts: str) -> str:
-    """Return the id of a task: the hash of its checkpoint, namespace, step, name and triggers."""
-    seed = bytes.fromhex(checkpoint_id.replace("-", ""))
-    return _as_uuid(_hash(seed + "".join(parts).encode()))
+def task_id(checkpoint_id: str, *parts: str, layout: int = 4) -> str:
+    """Return the id of a task: the hash of its checkpoint, namespace, step, name and triggers.
+
+    ``layout``: that of the checkpoint. In the first one, LangGraph hashed by SHA-1.
+    """
+    seed = bytes.fromhex(checkpoint_id.replace("-", "")) + "".join(parts).encode()
+    if layout <= 1:
+        return _as_uuid(hashlib.sha1(seed, usedforsecurity=False).hexdigest())
+    return _as_uuid(_hash(seed))
 
 
 def interrupt_id(task_ns: str, answered: int) -> str:

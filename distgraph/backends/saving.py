@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import re
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime, timezone
@@ -193,12 +192,6 @@ _going_on: dict[Hashable, SaverThread] = {}
 """Runs that have something to save, by the thread that they save it to."""
 
 
-_CHANNELS_OF_NOW = 3
-"""The first layout of checkpoints in which channels have the names that they have now."""
-
-_OLD_CHANNEL = re.compile(r"start:[^:]*|branch:[^:]*:[^:]*:[^:]*")
-
-
 def storable(checkpoint: Mapping[str, Any]) -> Any:
     """Return a checkpoint as a saver takes it: with the time, and LangGraph's vocabulary in it."""
     values = checkpoint["channel_values"]
@@ -235,20 +228,8 @@ def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
 def saved_from(
     found: Any, *, superseded: bool = False, histories: Mapping[str, History] | None = None
 ) -> Saved:
-    """Return what a saver's ``CheckpointTuple`` holds, with our vocabulary in it.
-
-    Raises:
-        UnsupportedError: It has the layout of LangGraph before 0.3.
-    """
+    """Return what a saver's ``CheckpointTuple`` holds, with our vocabulary in it."""
     checkpoint = dict(found.checkpoint)
-    if checkpoint["v"] < _CHANNELS_OF_NOW:
-        old = [c for c in checkpoint["channel_versions"] if _OLD_CHANNEL.fullmatch(c)]
-        if old:
-            raise UnsupportedError(
-                f"checkpoint {checkpoint['id']} was written by LangGraph before 0.3 (layout "
-                f"{checkpoint['v']}, channel {old[0]!r}). Continue its thread once with LangGraph "
-                "1.x, which writes the layout of now"
-            )
     values = checkpoint["channel_values"]
     if checkpoint["v"] < VERSION and checkpoint.get("pending_sends"):
         versions = checkpoint["channel_versions"]

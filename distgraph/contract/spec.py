@@ -169,6 +169,8 @@ class GraphSpec:
     persistence: bool | None = None
     """As a subgraph: None saves its steps for one call, to go on from an interrupt; True keeps one
     history for all calls of a thread; False saves nothing."""
+    edges: tuple[tuple[str, str], ...] = ()
+    """Unconditional edges: old checkpoints name channels after the node in front of an edge."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from distgraph._internal import keys as k
-from distgraph._internal.ids import task_id
 from distgraph.contract.attempt import NodeFailure
 from distgraph.contract.checkpoint import PendingWrite
 from distgraph.contract.failure import ShippedError
@@ -30,9 +29,7 @@ def handler_of(graph: Superstep, failed: Task, error: Any) -> Task | None:
         return None
     value = graph.mapped_input_of(failed)
     ns = f"{failed.ns}{k.NS_SEP}{node.name}"
-    identity = task_id(
-        graph.checkpoint_id, ns, str(graph.step), node.name, k.PUSH, _MARK, failed.id
-    )
+    identity = graph.task_id(ns, node.name, k.PUSH, _MARK, failed.id)
     path = (*failed.path[:3], _MARK, False)
     task_ns = f"{ns}{k.NS_END}{identity}"
     return Task(

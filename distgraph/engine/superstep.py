@@ -19,7 +19,8 @@ from distgraph._internal.ids import NewCheckpointId, path_key, task_id
 from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.checkpoint import History
 from distgraph.contract.spec import GraphSpec, NodeSpec, Write
-from distgraph.engine.checkpoints import channels_from, increment
+from distgraph.engine.checkpoints import VERSION, channels_from, increment
+from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
 from distgraph.errors import InvalidUpdateError
 
@@ -141,6 +142,8 @@ class Superstep:
         self.next_version = next_version
         self._new_checkpoint_id = new_checkpoint_id
         self.checkpoint_id = new_checkpoint_id(ns, -2)
+        self._layout = VERSION
+        """The layout of the checkpoint that the tasks of the step start from."""
         self._base_metadata = base_metadata
 
     # --- the start ------------------------------------------------------------------------------
@@ -152,7 +155,9 @@ class Superstep:
         histories: Mapping[str, History] = MappingProxyType({}),
     ) -> None:
         """Take the state of a checkpoint, the last step of which was ``step``."""
+        checkpoint = migrated(checkpoint, self.spec)
         self.checkpoint_id = checkpoint["id"]
+        self._layout = checkpoint["v"]
         values = checkpoint["channel_values"]
         self.channels = channels_from(self.spec.channels, values, histories)
         self.versions = dict(checkpoint["channel_versions"])
@@ -161,6 +166,10 @@ class Superstep:
         self.updated = set(updated) if updated else None
         self.step = step + 1
         self.stop = self.step + self.limit + 1
+
+    def task_id(self, ns: str, name: str, *parts: str) -> str:
+        """Return the id of a task of this step, made of the namespace, the name and ``parts``."""
+        return task_id(self.checkpoint_id, ns, str(self.step), name, *parts, layout=self._layout)
 
     def input_writes(self, value: Any) -> list[Write]:
         """Return the writes of the input to the input channels: none for None."""
@@ -189,6 +198,7 @@ class Superstep:
     def advance(self) -> None:
         """Go on to the next superstep, under a new checkpoint id."""
         self.checkpoint_id = self._new_checkpoint_id(self.ns, self.step)
+        self._layout = VERSION
         self.step += 1
 
     # --- what runs next -------------------------------------------------------------------------
@@ -268,7 +278,7 @@ class Superstep:
         limit: TimeoutPolicy | None = None,
     ) -> Task:
         parent_ns = f"{self.ns}{k.NS_SEP}{node.name}" if self.ns else node.name
-        identity = task_id(self.checkpoint_id, parent_ns, str(self.step), node.name, *id_parts)
+        identity = self.task_id(parent_ns, node.name, *id_parts)
         ns = f"{parent_ns}{k.NS_END}{identity}"
         return Task(
             id=identity,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from distgraph._internal import keys as k
-from distgraph._internal.ids import path_key, task_id
+from distgraph._internal.ids import path_key
 from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
@@ -111,15 +111,7 @@ def called_task(graph: Superstep, caller: Task, call: TaskCall) -> Task:
     """Return the task that a call becomes, as a task of the superstep that its caller is in."""
     parent_ns = f"{caller.ns}{k.NS_SEP}{call.name}"
     path = (k.PUSH, caller.path, call.number, True)
-    identity = task_id(
-        graph.checkpoint_id,
-        parent_ns,
-        str(graph.step),
-        call.name,
-        k.PUSH,
-        path_key(caller.path),
-        str(call.number),
-    )
+    identity = graph.task_id(parent_ns, call.name, k.PUSH, path_key(caller.path), str(call.number))
     ns = f"{parent_ns}{k.NS_END}{identity}"
     node = NodeSpec(
         name=call.name,

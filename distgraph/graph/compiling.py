@@ -87,6 +87,7 @@ def build(
         trigger_to_nodes={k: tuple(v) for k, v in triggers.items()},
         persistence=persistence,
         cached=cache is not None,
+        edges=tuple(sorted(blueprint.edges)),
     )
     program = GraphProgram(
         spec=spec,

@@ -30,6 +30,7 @@ from distgraph.engine.deltas import (
     touched,
     with_message_ids,
 )
+from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
 from distgraph.engine.superstep import Superstep, TaskWrites
 from distgraph.errors import InvalidUpdateError
@@ -152,7 +153,7 @@ class _Update:
             raise InvalidUpdateError("Cannot copy a non-existent checkpoint")
         checkpoint = {
             **self._checkpoint(self.step),
-            "channel_values": self.saved.checkpoint["channel_values"],
+            "channel_values": migrated(self.saved.checkpoint, self.graph.spec)["channel_values"],
         }
         base = found.parent_config
         if base is None:

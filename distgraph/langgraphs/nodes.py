@@ -126,6 +126,7 @@ def translate(
         call_retry=policies_of(graph.retry_policy or None),
         call_cache=cache_policy_of(graph.cache_policy),
         persistence=graph.checkpointer if isinstance(graph.checkpointer, bool) else None,
+        edges=tuple(sorted(getattr(getattr(graph, "builder", None), "edges", ()))),
     )
     program = GraphProgram(
         spec=graph_spec,
