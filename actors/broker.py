@@ -13,8 +13,8 @@ import ray
 from actors.reaper import cancel_tasks
 from actors.untyped import remote
 from distgraph import __version__
-from distgraph.backends.coordinator import end_blob
 from distgraph.contract.stream import Blob
+from distgraph.driver.operations import end_blob
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.log import LogStatistics

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import Any, NamedTuple
 
 import ray
@@ -15,13 +16,13 @@ import ray
 from actors.executors import Executors
 from actors.names import NAMESPACE, broker_name
 from actors.pools import Pools
+from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
-from actors.runloop import RunLoop
+from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.untyped import remote
-from distgraph.backends.batching import Durations
-from distgraph.contract.events import RunOptions
 from distgraph.contract.spec import GraphSpec
+from distgraph.driver.batching import Durations
 from distgraph.errors import RunError, SerializationError
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
@@ -43,27 +44,6 @@ _REGISTRATION = 60.0
 """Seconds that a run waits for its graph, which its caller has sent before it."""
 
 
-class StartRun(NamedTuple):
-    """What a caller sends to start a run."""
-
-    run_id: str
-    caller: str
-    program: str
-    """Hash of the graph's program, which has been registered."""
-    options: RunOptions
-    info: bytes
-    """Pickled ``RunInfo``: passed on to workers, not read here."""
-    input: bytes
-    want_output: bool
-    max_concurrency: int | None
-    saver: bytes | None = None
-    """Pickled: what is unpickled reaches the caller's saver, or opened it here."""
-    caches: bytes | None = None
-    """The same for the caches of its graphs, by the path to each."""
-    drain: str | None = None
-    """Why the run is to stop before it has begun, None where it is not."""
-
-
 class Graph(NamedTuple):
     """A registered graph."""
 
@@ -76,13 +56,11 @@ class SuperstepDriver:
     """One session's driver."""
 
     def __init__(self, session: str, pool_idle: float, ticket: Ticket) -> None:
-        self.session = session
-        self.resources = DriverStorage(ticket)
-        self.broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
-        self.durations = Durations()
-        self.executors = Executors()
-        self.pools = Pools(pool_idle)
-        self.reaper = Reaper(self.broker)
+        self._storage = DriverStorage(ticket)
+        self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
+        self._durations = Durations()
+        reaper = Reaper(self._broker)
+        self._shared = SharedWorkers(session, Executors(), Pools(pool_idle), reaper)
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
@@ -107,16 +85,24 @@ class SuperstepDriver:
     @ray.method(concurrency_group="programs")
     def program(self, digest: str) -> tuple[bytes, tuple[str, ...]]:
         """Return a graph's program, and where the caller's own modules lie."""
-        graph = self.graph(digest)
+        graph = self._graph(digest)
         return graph.program, graph.paths
 
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
         """Start a run. What comes of it is in its stream."""
         start = StartRun(*loads(packed))
-        loop = RunLoop(self, start)
+        run_id = start.options.run_id
+        loop = RunLoop(
+            start,
+            lambda: self._graph(start.program).spec,
+            self._shared,
+            self._broker,
+            self._durations,
+            partial(self._forget, run_id),
+        )
         with self._changed:
-            self._runs[start.run_id] = loop
+            self._runs[run_id] = loop
         loop.begin()
 
     @ray.method(concurrency_group="runs")
@@ -153,12 +139,12 @@ class SuperstepDriver:
         """Return results of an attempt's calls, having waited for some. None: the run is over."""
         with self._changed:
             loop = self._runs.get(run_id)
-        return None if loop is None else loop.results.take(key, after)
+        return None if loop is None else loop.results(key, after)
 
     @ray.method(concurrency_group="storage")
     def storage(self, packed: bytes) -> bytes:
         """Call a saver, store or cache for a worker."""
-        return self.resources.answer(packed)
+        return self._storage.answer(packed)
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:
@@ -179,15 +165,15 @@ class SuperstepDriver:
             return {
                 "runs": len(self._runs),
                 "graphs": len(self._graphs),
-                "executors": self.executors.count,
-                "pool_workers": self.pools.count,
-                "cancelling": self.reaper.count,
+                "executors": self._shared.executors.count,
+                "pool_workers": self._shared.pools.count,
+                "cancelling": self._shared.reaper.count,
                 "threads": threading.active_count(),
             }
 
-    # --- for run loops, in this process ---------------------------------------------------------
+    # --- for the threads of runs ----------------------------------------------------------------
 
-    def graph(self, digest: str) -> Graph:
+    def _graph(self, digest: str) -> Graph:
         """Return a registered graph; its registration may be on the way."""
         with self._changed:
             if not self._changed.wait_for(lambda: digest in self._graphs, _REGISTRATION):
@@ -200,7 +186,7 @@ class SuperstepDriver:
             ) from graph
         return graph
 
-    def forget(self, run_id: str) -> None:
+    def _forget(self, run_id: str) -> None:
         """Drop a run that has ended."""
         with self._changed:
             self._runs.pop(run_id, None)

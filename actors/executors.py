@@ -26,7 +26,7 @@ _NODES_FOR = 5.0
 """Seconds for which the list of machines is trusted."""
 
 Done = Callable[["bytes | None", "BaseException | None"], None]
-"""Takes a packed outcome, or why there is none."""
+"""Takes a packed outcome, or why there is none, or neither: it was cancelled."""
 
 
 class Executor:
@@ -55,7 +55,7 @@ class Executor:
         snapshots: Sequence[Any],
         thread: bool,
     ) -> None:
-        """Send the attempts of a packet; each ``Done`` is called once, unless it is cancelled.
+        """Send the attempts of a packet; each ``Done`` is called once.
 
         Args:
             jobs: A name for each attempt, in the packet's order, and what takes its outcome.
@@ -74,11 +74,13 @@ class Executor:
             self._listen()
 
     def cancel(self, names: Sequence[str]) -> None:
-        """End attempts; their outcomes are no longer wanted."""
+        """End attempts; of those that have not come back, ``Done`` is called with nothing."""
         with self._lock:
-            known = [name for name in names if self._jobs.pop(name, None) is not None]
+            known = {name: done for name in names if (done := self._jobs.pop(name, None))}
         if known:
-            self._handle.cancel.remote(known)
+            self._handle.cancel.remote(list(known))
+        for done in known.values():
+            done(None, None)
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""

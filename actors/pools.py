@@ -71,7 +71,8 @@ class Pool:
         return len(self._workers)
 
     def submit(self, packed: bytes, snapshots: Sequence[Any], done: Done) -> Job:
-        """Queue a group of attempts; ``done(packed outcomes, error)`` is called once."""
+        """Queue a group of attempts; ``done(packed outcomes, error)`` is called once, with neither
+        where the job is cancelled before it was sent."""
         job = Job(packed, snapshots, done)
         with self._lock:
             self._waiting.append(job)
@@ -84,6 +85,7 @@ class Pool:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.ended = True
+                job.done(None, None)
                 return
         threading.Timer(_KILL, self._kill, (job,)).start()
 

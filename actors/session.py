@@ -17,13 +17,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.broker import StreamBrokerActor
 from actors.connect import check_versions, did_not_start, ensure_ray
-from actors.driver import GRAPHS, StartRun, SuperstepDriverActor
+from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.names import NAMESPACE, broker_name, driver_name
+from actors.runloop import StartRun
 from actors.transport_ray import RayReads
 from actors.untyped import get
 from distgraph.backends.base import RunPlan
-from distgraph.backends.caching import caches_of
-from distgraph.backends.coordinator import end_blob
+from distgraph.driver.caching import caches_of
+from distgraph.driver.operations import end_blob
 from distgraph.errors import BrokerLost, DriverLost, RunCancelled, RunError, SerializationError
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
@@ -131,7 +132,6 @@ class Session:
         if plan.saver is not None:
             place(plan.saver)  # tells of a connection that was closed meanwhile
         start = StartRun(
-            run_id=plan.options.run_id,
             caller=self.caller,
             program=digest,
             options=plan.options,

@@ -12,23 +12,41 @@ import atexit
 import contextvars
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
 from distgraph.backends.base import RunPlan, saver_config
-from distgraph.backends.caching import Caches, caches_of
-from distgraph.backends.coordinator import Actions, Coordinator, end_event
-from distgraph.backends.saving import Report, SaverThread, new_checkpoint_id
 from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 from distgraph.concurrency.timers import timers
+from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
-from distgraph.contract.events import StartTask
+from distgraph.contract.events import (
+    CallDropped,
+    CancelRequested,
+    DrainRequested,
+    RunStarted,
+    StartTask,
+    TaskCalled,
+    Woken,
+)
 from distgraph.contract.stream import Event, Op, Segment, StreamEvent
+from distgraph.driver.caching import Caches, caches_of
+from distgraph.driver.operations import OperationWriter, end_event
+from distgraph.driver.ports import (
+    Acked,
+    BackendFailed,
+    DriverEvent,
+    Group,
+    GroupEnded,
+    Relieved,
+)
+from distgraph.driver.run_driver import RunDriver
+from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
 from distgraph.errors import RunCancelled
 from distgraph.persistence.port import SaverPort
@@ -83,32 +101,31 @@ class _Stream:
     def __init__(self, run: LocalRun, request: AttemptRequest, may_wait: bool) -> None:
         self._run = run
         self._request = request
+        self._id = request.attempt_id
         self._may_wait = may_wait
         self._count = 0
         self._closed = False
 
     def emit(self, event: Event) -> None:
-        run, request = self._run, self._request
-        with run.changed:
-            while self._may_wait and run.log.over_limit and not self._refused:
-                run.changed.wait()
+        stream, request = self._run.stream, self._request
+        with stream.changed:
+            while self._may_wait and stream.log.over_limit and not self._refused:
+                stream.changed.wait()
             if self._refused:
                 raise RunCancelled(
                     f"node {request.node!r} emitted in mode {event.mode!r} after its attempt had "
                     "ended or its run was cancelled"
                 )
             self._count += 1
-            run.log.publish(
-                Segment(request.task_id, request.attempt, request.step, self._count, 1, [event])
-            )
-            run.notify()
+            stream.log.publish(Segment(*self._id, request.step, self._count, 1, [event]))
+            stream.notify()
 
     @property
     def _refused(self) -> bool:
-        return self._closed or self._run.log.ended or not self._run.wants(self._request)
+        return self._closed or not self._run.wants(self._id)
 
     def close(self) -> tuple[int, Sequence[Segment]]:
-        with self._run.changed:
+        with self._run.stream.changed:
             self._closed = True
             return self._count, ()
 
@@ -118,8 +135,8 @@ class _Port:
 
     def __init__(self, run: LocalRun) -> None:
         self.send = run.call
-        self.waiting = run.waiting
-        self.flush = run.hand_out
+        self.waiting = run.workers.lend
+        self.flush = run.workers.hand_out
 
     def ship(self, function: Any) -> tuple[Any, str]:
         return function, f"{id(function):x}"
@@ -128,310 +145,47 @@ class _Port:
         return Future()
 
 
-class LocalRun:
-    """One run in this process, and its consumer's handle."""
+class LocalStream:
+    """A run's log in this process: the driver's and the attempts' events in, the consumer's out."""
 
-    def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._plan = plan
-        self._loop = loop
-        self._wake = asyncio.Event() if loop is not None else None
-        self._parked = False
-        """Whether the consumer waits on the loop."""
-        self.changed = threading.Condition(threading.RLock())
+    def __init__(self, run_id: str, loop: asyncio.AbstractEventLoop | None) -> None:
         self.log = RunLog(max_bytes=1 << 62, retain_bytes=0)
-        self._events = Reassembler(plan.options.run_id)
-        self._saver: SaverThread | None = None
-        self._timers: dict[str, Callable[[], None]] = {}
-        """What takes back the calls that are due later."""
-        next_version: Callable[[Any], Any] = increment
-        port = None
-        if plan.saver is not None:
-            port = SaverPort(plan.saver, loop)
-            next_version = partial(_next_version, port)
-        caches = caches_of(plan.graph.program)
-        if port is not None or caches:
-            self._saver = SaverThread(
-                port,
-                saver_config(plan.options),
-                self._stored,
-                thread=_saved_thread(plan),
-                caches=Caches(caches, loop),
-            )
-        self._coordinator = Coordinator(
-            plan.graph.spec,
-            plan.options,
-            encode=lambda events: events,
-            want_output=plan.want_output,
-            next_version=next_version,
-            new_checkpoint_id=new_checkpoint_id,
-        )
-        self._context = contextvars.copy_context()
-        self._batch = 0
-        self._waiting: deque[StartTask] = deque()
-        self._in_flight = 0
-        self._turns: Counter[tuple[tuple[str, ...], str, str]] = Counter()
-        """Parts at work by node and key, of those that are bounded."""
-        self._turn_of: dict[tuple[str, int], tuple[tuple[str, ...], str, str]] = {}
-        self._tasks: dict[tuple[str, int], asyncio.Future[Any] | None] = {}
-        self._calls: dict[tuple[str, int], Calls] = {}
-        self._returns: deque[CallResult] = deque()
-        self._left: deque[Calls] = deque()
-        """Those of attempts that were cancelled: their code is to wait no longer."""
-        self._pool: DaemonExecutor | None = None
-        _open.add(self)
-        control = plan.info.control
-        self._deaf = None if control is None else control.listen(self.drain)
-        """What ends the listening to requests to drain."""
+        self.changed = threading.Condition()
+        """Guards the log. Nothing else is ever waited for while it is held."""
+        self._waiter = Waiter(self.changed, loop)
+        self.notify = self._waiter.wake
+        """Wakes whoever waits for the log. The lock is held."""
+        self._events = Reassembler(run_id)
+        self._congested = False
+        """Whether the driver was told that the log is over its limit."""
+
+    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked:
         with self.changed:
-            self._carry_out(self._coordinator.start(plan.input))
+            self.log.drive(batch_no, ops)
+            self.notify()
+            self._congested = self.log.over_limit
+            return _CONGESTED if self._congested else _ACKED
 
-    # --- the driver's side ----------------------------------------------------------------------
-
-    def call(self, call: TaskCall | DroppedCall) -> None:
-        """Take a call that the code of an attempt made, or has cancelled."""
+    def terminate(self, error: BaseException) -> None:
         with self.changed:
-            if not self.log.ended:
-                try:
-                    self._carry_out(self._coordinator.called(call))
-                except BaseException as error:
-                    self._collapse(error)
-
-    def hand_out(self) -> None:
-        """Tell code what became of its calls, without a lock: it may go on right here."""
-        with suppress(IndexError):  # another thread was faster
-            while self._returns:
-                result = self._returns.popleft()
-                calls = self._calls.get((result.task_id, result.attempt))
-                if calls is not None:
-                    calls.returned(result)
-        with suppress(IndexError):
-            while self._left:
-                self._left.popleft().close()
-
-    def waiting(self, change: int) -> None:
-        """Learn that an attempt waits for calls, or waits no more: it holds no slot meanwhile."""
-        with self.changed:
-            self._in_flight -= change
-            if self._pool is not None:
-                self._pool.lend(change)
-            if change > 0 and not self.log.ended:
-                self._carry_out(Actions())
-
-    def _carry_out(self, actions: Actions) -> None:
-        cancelled = {(cancel.task_id, cancel.attempt) for cancel in actions.cancel}
-        for key in cancelled:
-            self._cancel(self._tasks.pop(key, None))
-            if key in self._calls:
-                self._left.append(self._calls[key])
-        if cancelled and self._waiting:
-            self._waiting = deque(s for s in self._waiting if _key(s.request) not in cancelled)
-        self._waiting.extend(actions.start)
-        self._returns.extend(actions.returns)
-        for job in actions.storage:
-            assert self._saver is not None
-            self._saver.do(job)
-        for wake in actions.wakes:
-            due = timers().after(wake.seconds, partial(self._hand_over, wake.key))
-            self._timers[wake.key] = due
-        if actions.finished is not None:
-            self._leave()
-        told = [*actions.ops, *self._launch_waiting()]
-        if told:
-            self._batch += 1
-            self.log.drive(self._batch, told)
-        self.notify()
-
-    def _launch_waiting(self) -> list[Op]:
-        """Start what there is room for. Return what the log is to be told of it.
-
-        The lock is held: nothing of what was started gets to the log before that.
-        """
-        told: list[Op] = []
-        bound = self._plan.info.max_concurrency
-        kept: deque[StartTask] = deque()
-        while self._waiting and (bound is None or self._in_flight < bound):
-            start = self._waiting.popleft()
-            if not self._may_start(start):
-                kept.append(start)
-                continue
-            self._in_flight += 1
-            self._launch(start)
-            told += self._coordinator.sent(start)
-        self._waiting.extendleft(reversed(kept))
-        return told
-
-    def _may_start(self, start: StartTask) -> bool:
-        """Take one of the turns that parts of this key have, where these are bounded."""
-        if start.part is None or start.part.max_concurrency is None:
-            return True
-        key = (start.request.graph_path, start.request.node, start.key)
-        if self._turns[key] >= start.part.max_concurrency:
-            return False
-        self._turns[key] += 1
-        self._turn_of[_key(start.request)] = key
-        return True
-
-    def _cancel(self, future: asyncio.Future[Any] | None) -> None:
-        if future is not None:
-            with suppress(RuntimeError):  # its loop was closed under the run
-                future.get_loop().call_soon_threadsafe(future.cancel)
-
-    def _leave(self) -> None:
-        """Start nothing any more."""
-        self._waiting.clear()
-        if self._deaf is not None:
-            self._deaf()
-        while self._timers:
-            self._timers.popitem()[1]()
-        if self._saver is not None:
-            self._saver.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _stored(self, report: Report) -> None:
-        self._feed(lambda: self._coordinator.stored(report))
-
-    def _hand_over(self, key: str) -> None:
-        """Leave a due ``Wake`` to a thread of this run: the timers serve every run."""
-        daemon(partial(self._woken, key), "distgraph-woken").start()
-
-    def _woken(self, key: str) -> None:
-        with self.changed:
-            self._timers.pop(key, None)
-        self._feed(lambda: self._coordinator.woken(key))
-
-    def drain(self, reason: str) -> None:
-        """Let the run stop behind the current superstep."""
-        self._feed(lambda: self._coordinator.drain(reason))
-
-    def _feed(self, tell: Callable[[], Actions]) -> None:
-        with self.changed:
-            if self.log.ended:
-                return
-            try:
-                self._carry_out(tell())
-            except BaseException as error:
-                self._collapse(error)
-        self.hand_out()
-
-    def _collapse(self, error: BaseException) -> None:
-        """The run itself failed: a bug, or user code in a reducer that did the unexpected."""
-        with self.changed:
-            for future in self._tasks.values():
-                self._cancel(future)
-            self._tasks.clear()
-            self._left.extend(self._calls.values())
-            self._leave()
             self.log.terminate([end_event("error", error=error)])
             self.notify()
 
-    def _launch(self, start: StartTask) -> None:
-        request = start.request
-        self._tasks[_key(request)] = None
-        context = self._context.copy()
-        if not locate(self._plan.graph.program, request).needs_loop(request):
-            if self._pool is None:
-                self._pool = DaemonExecutor(thread_name_prefix="distgraph-node")
-            self._pool.submit(context.run, self._run_in_thread, request)
-            return
-        loop = self._loop or _own_loop(len(self._plan.options.ns))
-        loop.call_soon_threadsafe(self._create_task, loop, request, context=context)
-
-    def _calls_of(self, request: AttemptRequest) -> Calls:
-        calls = self._calls[_key(request)] = Calls(request, _Port(self))
-        return calls
-
-    def _run_in_thread(self, request: AttemptRequest) -> None:
-        with self.changed:
-            wanted = self.wants(request)
-        outcome = None
-        if wanted:
-            stream = _Stream(self, request, may_wait=True)
-            try:
-                program, calls = self._plan.graph.program, self._calls_of(request)
-                outcome = run_sync(program, request, self._plan.info, stream, calls)
-            except BaseException as error:
-                self._collapse(error)
-        self._ended(request, outcome)
-
-    def _create_task(self, loop: asyncio.AbstractEventLoop, request: AttemptRequest) -> None:
-        with self.changed:
-            if not self.wants(request):
-                self._ended(request, None)
-                return
-            stream = _Stream(self, request, may_wait=False)
-            task = loop.create_task(
-                run_async(
-                    self._plan.graph.program,
-                    request,
-                    self._plan.info,
-                    stream,
-                    self._calls_of(request),
-                )
-            )
-            task.add_done_callback(lambda done: self._left_loop(request, done))
-            self._tasks[_key(request)] = task
-
-    def _left_loop(self, request: AttemptRequest, task: asyncio.Future[AttemptOutcome]) -> None:
-        outcome = None
-        if not task.cancelled():  # else it was cancelled before its first step
-            error = task.exception()
-            if error is None:
-                outcome = task.result()
-            else:
-                self._collapse(error)
-        self._ended(request, outcome)
-
-    def _ended(self, request: AttemptRequest, outcome: AttemptOutcome | None) -> None:
-        """An attempt has given its slot back. It has no outcome if it never began."""
-        with self.changed:
-            self._tasks.pop(_key(request), None)
-            calls = self._calls.pop(_key(request), None)
-            if calls is not None:  # code that was left behind waits no longer
-                self._left.append(calls)
-            self._in_flight -= 1
-            turn = self._turn_of.pop(_key(request), None)
-            if turn is not None:
-                self._turns[turn] -= 1
-            if self.log.ended:
-                return
-            try:
-                actions = Actions() if outcome is None else self._coordinator.ended(outcome)
-                self._carry_out(actions)
-            except BaseException as error:
-                self._collapse(error)
-        self.hand_out()
-
-    def wants(self, request: AttemptRequest) -> bool:
-        """Whether the attempt is at work, and has not been cancelled. The lock is held."""
-        return _key(request) in self._tasks
-
-    # --- the consumer's side --------------------------------------------------------------------
-
-    def notify(self) -> None:
-        """Wake whoever waits for the log. The lock is held."""
-        self.changed.notify_all()
-        if self._parked:
-            assert self._loop is not None and self._wake is not None
-            self._parked = False
-            with suppress(RuntimeError):  # the caller's loop was closed under its run
-                self._loop.call_soon_threadsafe(self._wake.set)
-
-    def read(self) -> Sequence[StreamEvent]:
+    def read(self) -> tuple[Sequence[StreamEvent], bool]:
+        """Wait for events. Return them, and whether the driver waits for the room they took."""
         with self.changed:
             while not (events := self._take()):
-                self.changed.wait()
-            return events
+                self._waiter.wait()
+            return events, self._relieved()
 
-    async def aread(self) -> Sequence[StreamEvent]:
-        assert self._wake is not None
+    async def aread(self) -> tuple[Sequence[StreamEvent], bool]:
+        """As ``read``, without blocking the event loop."""
         while True:
             with self.changed:
                 if events := self._take():
-                    return events
-                self._wake.clear()
-                self._parked = True
-            await self._wake.wait()
+                    return events, self._relieved()
+                parked = self._waiter.park()
+            await parked.wait()
 
     def _take(self) -> Sequence[StreamEvent]:
         deliveries = self.log.read(self.log.last_seq - self.log.deliverable)
@@ -442,21 +196,277 @@ class LocalRun:
         self.changed.notify_all()
         return events
 
+    def _relieved(self) -> bool:
+        was, self._congested = self._congested, self._congested and self.log.over_limit
+        return was and not self._congested
+
+
+_ACKED, _CONGESTED = Acked(), Acked(congested=True)
+
+
+class LocalWorkers:
+    """Runs attempts in threads, and on an event loop."""
+
+    def __init__(
+        self, run: LocalRun, plan: RunPlan, loop: asyncio.AbstractEventLoop | None
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._pool: DaemonExecutor | None = None
+        self._new: deque[Group] = deque()
+        """Groups that were submitted: they start behind the news of their admission."""
+        self._tasks: dict[Group, asyncio.Future[Any]] = {}
+        self._calls: dict[Group, Calls] = {}
+        self._returns: deque[tuple[Group, CallResult]] = deque()
+        self._left: deque[Calls] = deque()
+        """Calls of attempts that were cancelled: their code is to wait no longer."""
+
+    # --- for the driver -------------------------------------------------------------------------
+
+    def batches(self, start: StartTask) -> bool:
+        return False
+
+    def submit(self, groups: Sequence[Group]) -> Mapping[Group, Exception]:
+        self._new.extend(groups)
+        return {}
+
+    def cancel(self, group: Group) -> None:
+        _cancel(self._tasks.get(group))
+        self._leave(group)
+
+    def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
+        self._returns.extend(results)
+
+    # --- for the run ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start what was submitted."""
+        while self._new:
+            group = self._new.popleft()
+            request = group.starts[0].request
+            context = self._context.copy()
+            if not locate(self._plan.graph.program, request).needs_loop(request):
+                if self._pool is None:
+                    self._pool = DaemonExecutor(thread_name_prefix="distgraph-node")
+                self._pool.submit(context.run, self._run_in_thread, group, request)
+                continue
+            loop = self._loop or _own_loop(len(self._plan.options.ns))
+            loop.call_soon_threadsafe(self._create_task, loop, group, request, context=context)
+
+    def lend(self, change: int) -> None:
+        """Allow for a thread more for one that waits for calls, or for one less again."""
+        if self._pool is not None:
+            self._pool.lend(change)
+
+    def hand_out(self) -> None:
+        """Tell code what became of its calls, without a lock: it may go on right here."""
+        with suppress(IndexError):  # another thread was faster
+            while self._returns:
+                group, result = self._returns.popleft()
+                calls = self._calls.get(group)
+                if calls is not None:
+                    calls.returned(result)
+        with suppress(IndexError):
+            while self._left:
+                self._left.popleft().close()
+
     def close(self) -> None:
-        if _exiting:  # a thread that ended with the interpreter may hold the lock for ever
+        """Start nothing any more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run_in_thread(self, group: Group, request: AttemptRequest) -> None:
+        outcome = None
+        if self._run.wants(request.attempt_id):
+            stream = _Stream(self._run, request, may_wait=True)
+            try:
+                calls = self._calls_of(group, request)
+                outcome = run_sync(
+                    self._plan.graph.program, request, self._plan.info, stream, calls
+                )
+            except BaseException as error:
+                self._run.post(BackendFailed(error))
+        self._ended(group, outcome)
+
+    def _create_task(
+        self, loop: asyncio.AbstractEventLoop, group: Group, request: AttemptRequest
+    ) -> None:
+        if not self._run.wants(request.attempt_id):
+            self._ended(group, None)
             return
-        if self._end() and self._loop is None:
+        stream = _Stream(self._run, request, may_wait=False)
+        calls = self._calls_of(group, request)
+        program, info = self._plan.graph.program, self._plan.info
+        task = loop.create_task(run_async(program, request, info, stream, calls))
+        self._tasks[group] = task
+        task.add_done_callback(partial(self._left_loop, group))
+        if not self._run.wants(request.attempt_id):  # cancelled while it was created
+            task.cancel()
+
+    def _left_loop(self, group: Group, task: asyncio.Future[AttemptOutcome]) -> None:
+        outcome = None
+        if not task.cancelled():  # else it was cancelled before its first step
+            error = task.exception()
+            if error is None:
+                outcome = task.result()
+            else:
+                self._run.post(BackendFailed(error))
+        self._ended(group, outcome)
+
+    def _calls_of(self, group: Group, request: AttemptRequest) -> Calls:
+        calls = self._calls[group] = Calls(request, _Port(self._run))
+        return calls
+
+    def _ended(self, group: Group, outcome: AttemptOutcome | None) -> None:
+        """An attempt has given its slot back. It has no outcome if it never began."""
+        self._tasks.pop(group, None)
+        self._leave(group)  # code that was left behind waits no longer
+        self._run.post(GroupEnded(group, () if outcome is None else (outcome,)))
+
+    def _leave(self, group: Group) -> None:
+        calls = self._calls.pop(group, None)
+        if calls is not None:
+            self._left.append(calls)
+
+
+def _cancel(future: asyncio.Future[Any] | None) -> None:
+    if future is not None:
+        with suppress(RuntimeError):  # its loop was closed under the run
+            future.get_loop().call_soon_threadsafe(future.cancel)
+
+
+class LocalRun:
+    """One run in this process, and its consumer's handle.
+
+    The driver has no thread of its own. Whoever has news puts it into the inbox, and drives the run
+    unless another thread does so already, which then takes that news as well.
+    """
+
+    def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._inbox: deque[DriverEvent] = deque()
+        self._driving = threading.Lock()
+        self._driver_thread: int | None = None
+        self._saver: SaverThread | None = None
+        self.stream = LocalStream(plan.options.run_id, loop)
+        self.workers = LocalWorkers(self, plan, loop)
+        port = None if plan.saver is None else SaverPort(plan.saver, loop)
+        caches = caches_of(plan.graph.program)
+        if port is not None or caches:
+            self._saver = SaverThread(
+                port,
+                saver_config(plan.options),
+                self.post,
+                thread=_saved_thread(plan),
+                caches=Caches(caches, loop),
+            )
+        self._driver = RunDriver(
+            plan.graph.spec,
+            plan.options,
+            workers=self.workers,
+            events=self.stream,
+            operations=OperationWriter(
+                plan.options.stream.modes,
+                encode=lambda events: events,
+                want_output=plan.want_output,
+            ),
+            store=self._saver,
+            later=self._later,
+            max_concurrency=plan.info.max_concurrency,
+            next_version=increment if port is None else port.get_next_version,
+            new_checkpoint_id=new_checkpoint_id,
+        )
+        self.wants = self._driver.wants
+        _open.add(self)
+        control = plan.info.control
+        self._unsubscribe = None if control is None else control.listen(self.drain)
+        """Ends the listening to requests to drain."""
+        self.post(RunStarted(plan.input))
+
+    # --- the driver's side ----------------------------------------------------------------------
+
+    def post(self, event: DriverEvent) -> None:
+        """Take news, from any thread. It may run the engine."""
+        self._inbox.append(event)
+        self._drive()
+        self.workers.hand_out()
+
+    def call(self, call: TaskCall | DroppedCall) -> None:
+        """Take a call that the code of an attempt made, or has cancelled.
+
+        What became of calls is handed out later: the code that calls holds a lock.
+        """
+        self._inbox.append(TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call))
+        self._drive()
+
+    def drain(self, reason: str) -> None:
+        """Let the run stop behind the current superstep."""
+        self.post(DrainRequested(reason))
+
+    def _drive(self) -> None:
+        while self._inbox and self._driving.acquire(blocking=False):
+            # what is put in from here on, and is not seen, is looked for again behind the release
+            self._driver_thread = threading.get_ident()
+            try:
+                self._driver.run(self._news())
+                self.workers.start()
+            except BaseException as error:
+                self._driver.run([BackendFailed(error)])
+            finally:
+                if self._driver.finished:
+                    self._ended()
+                self._driver_thread = None
+                self._driving.release()
+
+    def _news(self) -> Iterator[DriverEvent]:
+        while self._inbox:
+            yield self._inbox.popleft()
+
+    def _ended(self) -> None:
+        """Listen to nobody, and free threads."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self.workers.close()
+
+    def _later(self, seconds: float, event: Woken) -> Callable[[], None]:
+        # the timers serve every run: a thread of this run takes over
+        take_over = daemon(partial(self.post, event), "distgraph-woken").start
+        return timers().after(seconds, take_over)
+
+    # --- the consumer's side --------------------------------------------------------------------
+
+    def read(self) -> Sequence[StreamEvent]:
+        events, relieved = self.stream.read()
+        if relieved:
+            self.post(Relieved())
+        return events
+
+    async def aread(self) -> Sequence[StreamEvent]:
+        events, relieved = await self.stream.aread()
+        if relieved:
+            self.post(Relieved())
+        return events
+
+    def close(self) -> None:
+        if _exiting:  # a thread that ended with the interpreter may hold a lock for ever
+            return
+        if self.end() and self._loop is None:
+            if self._driver_thread != threading.get_ident():  # as of a generator that is collected
+                with self._driving:  # no late writer of the run is let in once the caller has left
+                    pass
+                self._drive()
             self.join(_GRACE)  # what is saved can be seen once the caller has left
 
-    def _end(self) -> bool:
+    def end(self) -> bool:
         """End the run. Return whether it was still going on."""
         _open.discard(self)
-        with self.changed:
-            ended = self._coordinator.finished
-            if not ended:
-                self._carry_out(self._coordinator.cancel())
-        self.hand_out()
-        return not ended
+        if self._driver.finished:
+            return False
+        self.post(CancelRequested())
+        return True
 
     def join(self, seconds: float) -> None:
         """Wait until everything is saved, for ``seconds`` at most."""
@@ -477,9 +487,7 @@ def _close_all() -> None:
     runs = list(_open)
     until = time.monotonic() + _GRACE
     for run in runs:
-        if run.changed.acquire(timeout=max(0.0, until - time.monotonic())):
-            run.changed.release()
-            run._end()
+        run.end()
     for run in runs:
         run.join(max(0.0, until - time.monotonic()))
     if runs:
@@ -491,11 +499,3 @@ def _saved_thread(plan: RunPlan) -> tuple[int, Any] | None:
     """Return what names the saver's thread; None inside a node, where its run goes on around."""
     thread_id = plan.options.configurable.get("thread_id")
     return None if plan.options.has_parent else (id(plan.saver), thread_id)
-
-
-def _next_version(port: SaverPort, current: Any) -> Any:
-    return port.get_next_version(current, None)
-
-
-def _key(request: AttemptRequest) -> tuple[str, int]:
-    return request.task_id, request.attempt

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from distgraph._internal import keys as k
 from distgraph._internal.steps import Steps
-from distgraph.backends.saving import histories_from, new_checkpoint_id, saved_from
 from distgraph.contract.checkpoint import History, Saved
+from distgraph.driver.saving import histories_from, new_checkpoint_id, saved_from
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.deltas import replayable, to_replay
 from distgraph.engine.outputs import read_values, result_of
 from distgraph.engine.superstep import Superstep, Task, TaskWrites
 from distgraph.graph.addressing import Place, at, config_with_map
 from distgraph.graph.asking import ask
+from distgraph.persistence.port import SaverPort
 from distgraph.types import PregelTask, StateSnapshot
 
 __all__ = (
@@ -127,7 +127,7 @@ def blank(place: Place, next_version: Callable[[Any], Any] | None = None) -> Sup
         limit=1,
         new_checkpoint_id=new_checkpoint_id,
         base_metadata={},
-        next_version=next_version or partial(_next_version, place.saver),
+        next_version=next_version or SaverPort(place.saver).get_next_version,
     )
 
 
@@ -143,10 +143,6 @@ def finish(graph: Superstep, told: Mapping[str, TaskStatus]) -> None:
     done = [t for t in graph.tasks.values() if t.writes]
     if done:
         graph.apply([TaskWrites(t.path[:3], t.name, t.writes, t.triggers) for t in done])
-
-
-def _next_version(saver: Any, current: Any) -> Any:
-    return saver.get_next_version(current, None)
 
 
 def _shown(task: Task, status: TaskStatus | None, state: Any, keys: Any, live: bool) -> PregelTask:

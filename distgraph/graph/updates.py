@@ -12,12 +12,12 @@ from typing import Any
 from distgraph._internal import keys as k
 from distgraph._internal.ids import path_key
 from distgraph._internal.steps import Steps
-from distgraph.backends.saving import new_checkpoint_id, storable
 from distgraph.constants import END
 from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import StreamRequest
+from distgraph.driver.saving import new_checkpoint_id, storable
 from distgraph.engine.checkpoints import channel_values, checkpoint_of, statuses
 from distgraph.engine.deltas import (
     COUNTERS,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distgraph.backends import backend_name
-from distgraph.backends.caching import caches_of
+from distgraph.driver.caching import caches_of
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.spec import check_resources
 from distgraph.langgraphs.versions import check_version

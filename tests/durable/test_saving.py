@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from distgraph.backends import saving
+from distgraph.driver import saving
 from distgraph.graph import START, StateGraph
 
 CONFIG = {"configurable": {"thread_id": "t"}}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from distgraph._internal.ids import NewCheckpointId
 from distgraph._internal.keys import INTERRUPT
-from distgraph.backends.coordinator import Actions, Coordinator
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.events import (
     AttemptEnded,
@@ -247,69 +245,6 @@ def by_step(play: Play) -> dict[Any, list[str]]:
     for emit in play.emitted():
         found.setdefault((emit.ns, emit.step), []).append(f"{emit.mode} {emit.payload!r}")
     return {key: sorted(entries) for key, entries in found.items()}
-
-
-# --- the coordinator ------------------------------------------------------------------------------
-
-
-class CoordinatedPlay:
-    """A coordinator, and what it has asked for so far.
-
-    ``room``: how many attempts are sent at once; the others wait. None: all that the coordinator
-    starts.
-    """
-
-    def __init__(
-        self, graph: Any, run: RunOptions | None = None, *, room: int | None = None, **more: Any
-    ) -> None:
-        self.graph = graph
-        self.run = run or options()
-        settings = {"encode": list, "want_output": True, **more}
-        self.coordinator = Coordinator(graph.spec, self.run, **settings)
-        self.room = room
-        self.waiting: dict[Key, StartTask] = {}
-        self.running: dict[Key, StartTask] = {}
-        """Those that were sent."""
-        self.ops: list[Any] = []
-        self.finished: Finish | None = None
-
-    def start(self, value: Any) -> Actions:
-        return self._took(self.coordinator.start(value))
-
-    def ended(self, outcome: AttemptOutcome) -> Actions:
-        self.running.pop((outcome.task_id, outcome.attempt), None)
-        return self._took(self.coordinator.ended(outcome))
-
-    def end(self, start: StartTask, **fields: Any) -> Actions:
-        outcome, _ = attempt(self.graph, start.request, self.run)
-        return self.ended(replace(outcome, **fields))
-
-    def cancel(self) -> Actions:
-        return self._took(self.coordinator.cancel())
-
-    def of(self, name: str) -> StartTask:
-        (found,) = (s for s in self.running.values() if s.request.node == name)
-        return found
-
-    def _took(self, actions: Actions) -> Actions:
-        self.waiting.update((key_of(start), start) for start in actions.start)
-        for cancel in actions.cancel:
-            key = (cancel.task_id, cancel.attempt)
-            del (self.running if key in self.running else self.waiting)[key]
-        actions.ops += self._send()
-        self.ops += actions.ops
-        if actions.finished is not None:
-            assert self.finished is None
-            self.finished = actions.finished
-        return actions
-
-    def _send(self) -> list[Any]:
-        ops: list[Any] = []
-        while self.waiting and (self.room is None or len(self.running) < self.room):
-            key = next(iter(self.waiting))
-            self.running[key] = self.waiting.pop(key)
-            ops += self.coordinator.sent(self.running[key])
-        return ops
 
 
 def lost(start: StartTask, error: Any = None) -> AttemptOutcome:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from distgraph.contract.attempt import Lateness, Standing
-from distgraph.contract.events import CancelTask, Finish, StartTask, Wake
+from distgraph.contract.events import CancelTask, Finish, StartTask, Wake, Woken
 from distgraph.contract.retries import delay_before, policies_of, verdicts_on
 from distgraph.contract.stream import Admit, Commit, Fence
 from distgraph.errors import NodeError, NodeTimeoutError, WorkerDied
@@ -20,7 +20,8 @@ from distgraph.graph import START, StateGraph
 from distgraph.serde.exceptions import capture_error
 from distgraph.types import RetryPolicy, TimeoutPolicy
 from distgraph.worker.attempt import locate
-from tests.engine.play import CoordinatedPlay, Play, check_order, lost
+from tests.driver.fake import FakeRun
+from tests.engine.play import Play, check_order, lost
 
 
 class State(TypedDict, total=False):
@@ -154,13 +155,12 @@ def test_a_sibling_that_fails_ends_the_waiting() -> None:
 
 
 def test_the_death_of_a_worker_is_judged_by_the_driver_and_its_stream_is_fenced() -> None:
-    play = CoordinatedPlay(one(lambda state: {"items": ["ok"]}, retry_policy=policy()))
+    play = FakeRun(one(lambda state: {"items": ["ok"]}, retry_policy=policy()))
     play.start({})
     start = play.of("n")
-    died = capture_error(WorkerDied("the process is gone"))
-    actions = play.ended(lost(start, died))
-    (wake,) = actions.wakes
-    play._took(play.coordinator.woken(wake.key))
+    play.lose(start, WorkerDied("the process is gone"))
+    (key,) = play.backend.wakes
+    play.post(Woken(key))
     again = play.of("n")
     assert again.request.attempt == 2
     play.end(again)

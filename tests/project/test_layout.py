@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.engine",),
     ("distgraph.worker",),
     ("distgraph.persistence",),
+    ("distgraph.driver",),
     ("distgraph.backends",),
     ("distgraph.callbacks", "distgraph._thread", "distgraph._invocation", "distgraph.run"),
     ("distgraph.event_streams",),

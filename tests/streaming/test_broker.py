@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from distgraph.backends.coordinator import end_blob
 from distgraph.contract.stream import (
     DRIVER,
     END_MODE,
@@ -19,6 +18,7 @@ from distgraph.contract.stream import (
     Publish,
     Segment,
 )
+from distgraph.driver.operations import end_blob
 from distgraph.errors import InvalidTransition, RunError, Truncated
 from distgraph.streaming.broker import GATE, LOOK, PAUSE, Broker, Limits
 from distgraph.streaming.codec import decode_events, encode_events

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgraph.backends.coordinator import Actions, Coordinator, end_blob
-from distgraph.contract.events import StartTask
+from distgraph.contract.events import Emit, StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import (
     DRIVER,
@@ -26,19 +25,22 @@ from distgraph.contract.stream import (
     Segment,
     StreamEvent,
 )
+from distgraph.driver.operations import OperationWriter, end_blob
+from distgraph.driver.ports import GroupEnded
 from distgraph.serde.exceptions import capture_error
 from distgraph.streaming.codec import decode_events, encode_events
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import RunLog
+from tests.engine.corpus import CASES, Case, fan, to_parent
+from tests.engine.play import attempt, key_of, made, options
 
-from .corpus import CASES, Case, fan, nested, to_parent
-from .play import CoordinatedPlay, attempt, key_of, lost, made, options
+from .fake import NOTHING, FakeBackend, FakeRun
 
 DEBUG = frozenset({"values", "updates", "custom", "tasks", "debug"})
 
 
-def coordinated(build: Any, *, room: int | None = None, **more: Any) -> CoordinatedPlay:
-    play = CoordinatedPlay(build().compile(backend="local"), options(**more), room=room)
+def coordinated(build: Any, *, room: int | None = None, **more: Any) -> FakeRun:
+    play = FakeRun(build().compile(backend="local"), options(**more), room=room)
     play.start({"items": []})
     return play
 
@@ -66,10 +68,9 @@ def test_an_attempt_is_admitted_when_it_is_sent_behind_what_came_before() -> Non
 
 def test_what_the_engine_starts_is_not_admitted_before_it_is_sent() -> None:
     play = coordinated(fan, room=0)
-    assert [s.request.node for s in play.waiting.values()] == ["a", "b", "c"]
+    assert [s.request.node for s in play.waiting] == ["a", "b", "c"]
     assert {type(op) for op in play.ops} == {Publish}
-    for start in play.waiting.values():
-        assert play.coordinator.sent(start) == (Admit(*key_of(start), 1),)
+    assert all(play.driver.wants(key_of(start)) for start in play.waiting)
 
 
 def test_one_at_a_time_an_attempt_is_admitted_behind_the_end_of_the_one_before() -> None:
@@ -87,18 +88,17 @@ def test_one_at_a_time_an_attempt_is_admitted_behind_the_end_of_the_one_before()
 def test_an_attempt_that_was_cancelled_before_it_was_sent_is_never_admitted() -> None:
     play = coordinated(fan, room=1)
     first = play.of("a")
-    waiting = list(play.waiting.values())
-    actions = play.ended(lost(first, capture_error(ValueError("gone"))))
-    assert [(c.task_id, c.attempt) for c in actions.cancel] == [key_of(s) for s in waiting]
-    assert [play.coordinator.sent(start) for start in waiting] == [(), ()]
+    assert len(play.waiting) == 2
+    actions = play.lose(first, ValueError("gone"))
+    assert play.waiting == [] and actions.cancelled == []
     assert keys(play.ops, Admit) == keys(play.ops, Fence) == [key_of(first)]
 
 
 def test_an_attempt_that_could_not_be_sent_leaves_nothing_in_the_log() -> None:
-    play = coordinated(fan, room=0)
-    start = next(iter(play.waiting.values()))
-    del play.waiting[key_of(start)]
-    play.ended(lost(start, capture_error(TypeError("cannot pickle"))))
+    backend = FakeBackend(refuses=lambda group: TypeError("cannot pickle"))
+    play = FakeRun(fan().compile(backend="local"), backend=backend)
+    play.start({"items": []})
+    assert backend.in_flight == []
     assert play.finished is not None and play.finished.status == "error"
     assert {type(op) for op in play.ops[:-1]} == {Publish}
     assert isinstance(play.ops[-1], Finish)
@@ -118,11 +118,11 @@ def test_a_lost_attempt_is_fenced_and_never_committed() -> None:
     play = coordinated(fan)
     start = play.of("b")
     others = [key_of(play.of(name)) for name in "ac"]
-    actions = play.ended(lost(start, capture_error(ValueError("gone"))))
+    actions = play.lose(start, ValueError("gone"))
     assert actions.ops[0] == Fence(*key_of(start))
     assert keys(actions.ops, Commit) == []
     assert keys(actions.ops, Fence) == [key_of(start), *others]
-    assert [(c.task_id, c.attempt) for c in actions.cancel] == others
+    assert [key_of(group.starts[0]) for group in actions.cancelled] == others
     assert isinstance(actions.ops[-1], Finish) and not actions.ops[-1].force
 
 
@@ -139,18 +139,19 @@ def test_an_outcome_that_is_no_longer_wanted_does_nothing() -> None:
     play = coordinated(to_parent)
     late = play.of("s1")
     outcome, _ = attempt(play.graph, late.request, play.run)
+    other = play.of("s2")
     play.end(play.of("leave"))
-    assert play.ended(outcome) == Actions()
-    assert play.ended(made(late, "ok")) == Actions()
-    assert play.coordinator.ended(replace(outcome, task_id="nobody")) == Actions()
+    assert play.ended(outcome) == NOTHING
+    assert play.ended(made(other, "ok")) == NOTHING
 
 
 def test_an_outcome_counts_once() -> None:
     play = coordinated(fan)
     start = play.of("a")
     outcome, _ = attempt(play.graph, start.request, play.run)
-    assert play.ended(outcome).ops
-    assert play.ended(outcome) == Actions()
+    group = play.take(outcome.attempt_id)
+    told = play.post(GroupEnded(group, (outcome, outcome)))
+    assert keys(told.ops, Commit) == [key_of(start)]
 
 
 def test_only_a_cancelled_run_forces_its_end() -> None:
@@ -160,8 +161,8 @@ def test_only_a_cancelled_run_forces_its_end() -> None:
     assert keys(actions.ops, Fence) == running
     assert isinstance(actions.ops[-1], Finish) and actions.ops[-1].force
     assert play.finished is not None and play.finished.status == "cancelled"
-    assert play.cancel() == Actions()
-    assert play.coordinator.finished
+    assert play.cancel() == NOTHING
+    assert play.driver.finished
 
 
 def test_a_failed_run_waits_for_what_its_node_has_emitted() -> None:
@@ -189,7 +190,7 @@ def test_an_exception_of_the_driver_is_shipped_as_data() -> None:
 def test_the_output_travels_only_where_it_is_asked_for() -> None:
     for wanted, value in ((True, {"items": ["a", "b", "c", "last"]}), (False, None)):
         graph = fan().compile(backend="local")
-        play = CoordinatedPlay(graph, want_output=wanted)
+        play = FakeRun(graph, want_output=wanted)
         play.start({"items": []})
         while play.running:
             play.end(next(iter(play.running.values())))
@@ -199,11 +200,11 @@ def test_the_output_travels_only_where_it_is_asked_for() -> None:
 def test_where_nothing_is_streamed_only_the_end_is_told() -> None:
     for end in ("finish", "cancel", "lose"):
         play = coordinated(to_parent, modes=frozenset())
-        assert play.coordinator.sent(play.of("s1")) == ()
+        assert play.ops == []
         if end == "cancel":
             play.cancel()
         elif end == "lose":
-            play.ended(lost(play.of("s1"), capture_error(ValueError("gone"))))
+            play.lose(play.of("s1"), ValueError("gone"))
         while play.finished is None:
             play.end(next(iter(play.running.values())))
         assert [type(op) for op in play.ops] == [Finish]
@@ -214,7 +215,7 @@ def test_debug_wraps_what_starts_and_ends_with_the_time() -> None:
     moment = datetime(2024, 5, 6, tzinfo=timezone.utc)
     graph = fan().compile(backend="local")
     run = options(modes=frozenset({"debug"}))
-    play = CoordinatedPlay(graph, run, now=lambda: moment)
+    play = FakeRun(graph, run, now=lambda: moment)
     play.start({"items": []})
     play.end(play.of("a"))
     events = [payload for mode, payload in shown(play.ops) if mode == "debug"]
@@ -241,7 +242,7 @@ cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @given(data=st.data())
 def test_the_operations_of_every_run(case: Case, data: st.DataObject) -> None:
     room = data.draw(st.none() | st.integers(1, 2), label="room")
-    play = CoordinatedPlay(case.graph(), options(modes=DEBUG), room=room)
+    play = FakeRun(case.graph(), options(modes=DEBUG), room=room)
     play.start(case.given)
     cancel_at = data.draw(st.none() | st.integers(0, 6))
     ends = 0
@@ -346,11 +347,11 @@ def results(events: list[StreamEvent]) -> dict[str, int]:
 
 def stream(
     case: Case, data: st.DataObject, *, cancel: bool = False, lose: bool = False
-) -> tuple[CoordinatedPlay, Wire, dict[tuple[str, int], int]]:
+) -> tuple[FakeRun, Wire, dict[tuple[str, int], int]]:
     """Run a graph while everything about it is under way, to the end of its stream."""
     wire = Wire(data)
     room = data.draw(st.none() | st.integers(1, 2), label="room")
-    play = CoordinatedPlay(case.graph(), options(), room=room, encode=encode_events)
+    play = FakeRun(case.graph(), options(), room=room, encode=encode_events)
     emitted: dict[tuple[str, int], int] = {}
     wire.drive(play.start(case.given).ops)
     cancel_at = data.draw(st.integers(0, 6)) if cancel else None
@@ -372,15 +373,15 @@ def stream(
             for segment in segments:
                 if data.draw(st.booleans()):
                     wire.publish(segment)
-            play_actions = play.ended(lost(start, capture_error(ValueError("gone"))))
+            told = play.lose(start, ValueError("gone"))
         else:
             unsent = data.draw(st.integers(0, len(segments)))
             sent, tail = segments[: len(segments) - unsent], segments[len(segments) - unsent :]
             for segment in sent:
                 wire.publish(segment)
             emitted[key_of(start)] = len(events)
-            play_actions = play.ended(replace(outcome, published=len(events), tail=tuple(tail)))
-        wire.drive(play_actions.ops)
+            told = play.ended(replace(outcome, published=len(events), tail=tuple(tail)))
+        wire.drive(told.ops)
         wire.deliver()
         ends += 1
     while wire.under_way:
@@ -431,11 +432,10 @@ def test_a_lost_attempt_leaves_a_prefix_of_its_events(case: Case, data: st.DataO
     assert wire.events[-1].payload["status"] == play.finished.status
 
 
-def test_a_coordinator_takes_the_time_from_the_clock_by_default() -> None:
-    graph = nested().compile(backend="local")
-    run = options(modes=frozenset({"debug"}))
-    coordinator = Coordinator(graph.spec, run, encode=list, want_output=False)
+def test_events_are_stamped_with_the_time_of_the_clock_by_default() -> None:
+    writer = OperationWriter(frozenset({"debug"}), encode=list, want_output=False)
     before = datetime.now(timezone.utc)
-    events = [p for _, p in shown(coordinator.start({"items": []}).ops)]
+    writer.emit(Emit((), 1, "tasks", {}, debug_type="task"))
+    events = [p for _, p in shown(writer.take())]
     stamps = {datetime.fromisoformat(e["timestamp"]) for e in events}
     assert all(before <= stamp <= datetime.now(timezone.utc) for stamp in stamps)

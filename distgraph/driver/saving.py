@@ -40,7 +40,7 @@ from distgraph.interop import for_saver, own
 from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
-    from distgraph.backends.caching import Caches
+    from distgraph.driver.caching import Caches
     from distgraph.persistence.port import SaverPort
 
 logger = logging.getLogger("distgraph")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgraph.backends.batching import PATIENCE, SHORT, TARGET, Batcher, Durations
+from distgraph.driver.batching import PATIENCE, SHORT, TARGET, Batcher, Durations
 
 Group = tuple[Hashable, list[Any]]
 

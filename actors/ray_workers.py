@@ -1,0 +1,221 @@
+"""Where the attempts of a run execute on Ray: tasks, pools of actors, and executors."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import ray
+
+from actors import slots
+from actors.calls import Results, pack_result
+from actors.executors import Done, Executor, Executors
+from actors.failures import typed
+from actors.pools import Pools
+from actors.reaper import Reaper
+from actors.tasks import run_attempts_task
+from distgraph import __version__, placement
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult
+from distgraph.contract.events import StartTask
+from distgraph.contract.stream import AttemptId
+from distgraph.driver.ports import Group, GroupEnded
+from distgraph.serde.pickling import loads
+from distgraph.worker.deadline import shortest
+from distgraph.worker.packing import Packet, StatePacker
+
+__all__ = ("RayWorkers", "Reply", "SharedWorkers")
+
+
+class SharedWorkers(NamedTuple):
+    """What the runs of a session share."""
+
+    session: str
+    executors: Executors
+    pools: Pools
+    reaper: Reaper
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A group came back: its packed outcomes, or why there are none. Neither if it was dropped."""
+
+    group: Group
+    packed: bytes | None = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """How a group that was sent is ended, and which executor it is in, if it is in one."""
+
+    cancel: Callable[[], object]
+    executor: Executor | None = None
+
+
+@dataclass(slots=True)
+class _Packet:
+    kind: placement.Kind
+    groups: list[Group] = field(default_factory=list)
+    attempts: list[tuple[bytes, dict[str, bytes | int]]] = field(default_factory=list)
+    snapshots: list[Any] = field(default_factory=list)
+
+
+class RayWorkers:
+    """Runs the attempts of one run.
+
+    Args:
+        shared: What the runs of the session share.
+        run_id: Names the run.
+        program: Hash of the graph's program.
+        info: Pickled ``RunInfo``.
+        post: Takes a ``Reply``, from any thread.
+    """
+
+    def __init__(
+        self,
+        shared: SharedWorkers,
+        run_id: str,
+        program: str,
+        info: bytes,
+        post: Callable[[Reply], None],
+    ) -> None:
+        self._shared = shared
+        self._run_id = run_id
+        self._program = program
+        self._info = info
+        self._post = post
+        self._packer = StatePacker(ray.put)
+        self._placements: dict[Hashable, placement.Placement] = {}
+        self._functions: dict[Hashable, Any] = {}
+        self._sent: dict[Group, _Sent] = {}
+        self.results = Results()
+        """Results of calls, for attempts that ask for them."""
+
+    # --- for the driver -------------------------------------------------------------------------
+
+    def batches(self, start: StartTask) -> bool:
+        return self._placement(start).kind == "task" and shortest(start.request) is None
+
+    def submit(self, groups: Sequence[Group]) -> Mapping[Group, Exception]:
+        """Send groups. Attempts for one executor go in one call, each a group of its own."""
+        packets: dict[Hashable, _Packet] = {}
+        refused: dict[Group, Exception] = {}
+        for group in groups:
+            kind = self._placement(group.starts[0]).kind
+            shared = kind in ("async", "thread")
+            packet = packets.setdefault(kind if shared else group, _Packet(kind))
+            try:
+                packet.attempts += [
+                    self._packer.pack(s.request, s.versions, packet.snapshots) for s in group.starts
+                ]
+            except Exception as error:
+                refused[group] = error
+            packet.groups.append(group)
+        if not refused:
+            for packet in packets.values():
+                self._send(packet)
+        return refused
+
+    def cancel(self, group: Group) -> None:
+        sent = self._sent.get(group)
+        if sent is not None:
+            sent.cancel()
+
+    def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
+        pushed: dict[Executor, list[tuple[str, bytes]]] = {}
+        for group, result in results:
+            sent = self._sent.get(group)
+            if sent is None or sent.executor is None:
+                self.results.put(result)
+            else:
+                packed = self._name(result.attempt_id), pack_result(result)
+                pushed.setdefault(sent.executor, []).append(packed)
+        for executor, packs in pushed.items():
+            executor.deliver(packs)
+
+    def open(self, reply: Reply) -> GroupEnded:
+        """Return what a reply means. It is unpickled here, by the run's own thread."""
+        group, error = reply.group, reply.error
+        self._sent.pop(group, None)  # frees a large result in the object store
+        for start in group.starts:
+            self.results.forget(start.request.attempt_id)
+        outcomes: list[AttemptOutcome] = []
+        if reply.packed is not None:
+            found = loads(reply.packed)
+            outcomes = [loads(blob) for blob in found] if isinstance(found, list) else [found]
+        lost: dict[AttemptId, BaseException] = {}
+        if error is not None:
+            lost = {start.request.attempt_id: typed(error, start) for start in group.starts}
+        return GroupEnded(group, outcomes, lost)
+
+    def close(self) -> None:
+        """Let go of what is in the object store, and answer whoever asks for results."""
+        self._sent.clear()
+        self._packer = StatePacker(ray.put)
+        self.results.close()
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _placement(self, start: StartTask) -> placement.Placement:
+        request = start.request
+        key = (request.graph_path, request.node, request.kind, start.key)
+        known = self._placements.get(key)
+        if known is None:
+            is_async = request.is_async and request.kind != "writers"
+            known = placement.resolve(start.ray_options, is_async, start.node.name)
+            self._placements[key] = known
+        return known
+
+    def _send(self, packet: _Packet) -> None:
+        header = (__version__, self._shared.session, self._program, self._info)
+        packed = pickle.dumps(tuple(Packet(*header, packet.attempts)), 5)
+        if packet.kind == "task":
+            self._to_task(packet.groups[0], packed, packet.snapshots)
+        elif packet.kind == "pool":
+            self._to_pool(packet.groups[0], packed, packet.snapshots)
+        else:
+            self._to_executor(packet, packed)
+
+    def _to_task(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
+        start = group.starts[0]
+        function = self._functions.get(group.node)
+        if function is None:
+            name = f"{start.node.name}.{start.key}" if start.key else start.node.name
+            function = run_attempts_task.options(name=name, **self._placement(start).options)
+            self._functions[group.node] = function
+        ref = function.remote(packed, *snapshots)
+        self._sent[group] = _Sent(partial(self._shared.reaper.cancel, ref))
+        ref.future().add_done_callback(partial(self._back, group))
+
+    def _to_pool(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
+        chosen = self._placement(group.starts[0])
+        fewest, most = chosen.size or (1, None)
+        size = fewest, max(fewest, slots.available() if most is None else most)
+        pool = self._shared.pools.get(group.node, size, chosen.options)
+        job = pool.submit(packed, snapshots, self._replies(group))
+        self._sent[group] = _Sent(partial(pool.cancel, job))
+
+    def _to_executor(self, packet: _Packet, packed: bytes) -> None:
+        executor = self._shared.executors.pick()
+        jobs: list[tuple[str, Done]] = []
+        for group in packet.groups:
+            name = self._name(group.starts[0].request.attempt_id)
+            self._sent[group] = _Sent(partial(executor.cancel, [name]), executor)
+            jobs.append((name, self._replies(group)))
+        executor.submit(jobs, packed, packet.snapshots, packet.kind == "thread")
+
+    def _name(self, attempt: AttemptId) -> str:
+        return f"{self._run_id}/{attempt.task_id}/{attempt.attempt}"
+
+    def _replies(self, group: Group) -> Done:
+        return lambda packed, error: self._post(Reply(group, packed, error))
+
+    def _back(self, group: Group, future: Future[Any]) -> None:
+        # the future itself keeps the reference, and with it the object
+        error = future.exception()
+        self._post(Reply(group, None if error is not None else future.result(), error))

@@ -1,0 +1,1 @@
+"""What hosts a run, the same for every backend: engine, saver, batching, congestion, the end."""

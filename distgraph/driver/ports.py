@@ -1,0 +1,121 @@
+"""What the driver of a run is told, and what it needs of a backend.
+
+A backend supplies where attempts run (``Workers``) and where operations of the stream go
+(``EventPlane``). Everything that happens there reaches the driver as an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult
+from distgraph.contract.events import InputEvent, StartTask, Storage
+from distgraph.contract.stream import AttemptId, Op
+
+__all__ = (
+    "Acked",
+    "BackendFailed",
+    "DriverEvent",
+    "EventPlane",
+    "Group",
+    "GroupEnded",
+    "Relieved",
+    "Store",
+    "Workers",
+)
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Attempts of one node that are sent together. The driver alone changes it."""
+
+    node: Hashable
+    starts: Sequence[StartTask]
+    sent: float = 0.0
+    """By the driver's clock, in seconds."""
+    calls: set[tuple[AttemptId, int]] = field(default_factory=set)
+    """Calls of its attempts' code that have no result yet."""
+
+
+# --- events, besides those of the engine --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEnded:
+    """A group came back. Each group that was submitted does so exactly once, cancelled or not."""
+
+    group: Group
+    outcomes: Sequence[AttemptOutcome] = ()
+    lost: Mapping[AttemptId, BaseException] = field(default_factory=dict)
+    """Why attempts have no outcome: their process is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """A batch of operations has arrived. ``congested``: the log is over its limit."""
+
+    congested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Relieved:
+    """A log that was over its limit has room again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFailed:
+    """The backend cannot go on: the run ends with this error."""
+
+    error: BaseException
+
+
+DriverEvent = InputEvent | GroupEnded | Acked | Relieved | BackendFailed
+
+
+# --- what a backend supplies --------------------------------------------------------------------
+
+
+class Workers(Protocol):
+    """Where attempts run."""
+
+    def batches(self, start: StartTask) -> bool:
+        """Whether an attempt may share a group with others of its node."""
+
+    def submit(self, groups: Sequence[Group]) -> Mapping[Group, Exception]:
+        """Send groups. Return those that cannot be sent, and why: then none was sent.
+
+        Each group that was sent ends with one ``GroupEnded``.
+        """
+
+    def cancel(self, group: Group) -> None:
+        """End a group, no outcome of which is wanted any more."""
+
+    def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
+        """Hand results of calls to the code of attempts that made them."""
+
+
+class EventPlane(Protocol):
+    """Where the driver's operations go: to the run's log."""
+
+    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked | None:
+        """Send a batch of operations; batches are numbered from 1.
+
+        Return the answer, or None where it comes later as an event. After one that says that the
+        log is congested, ``Relieved`` follows once it has room.
+        """
+
+    def terminate(self, error: BaseException) -> None:
+        """End the stream without the engine, which has failed."""
+
+
+class Store(Protocol):
+    """Where the run's checkpoints go; it answers by events of the engine."""
+
+    def do(self, instruction: Storage) -> None:
+        """Carry out an instruction, behind those before it."""
+
+    def close(self) -> None:
+        """Take no more instructions; those that are there are carried out."""

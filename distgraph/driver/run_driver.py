@@ -1,0 +1,484 @@
+"""The driver of one run, whatever the backend: feeds the engine and carries out what it says.
+
+Pure but for its clock and its ports: no lock, no thread, no Ray. A backend posts events, one thread
+at a time; each call handles some of them and sends what follows.
+
+**While the log is over its limit, the driver starts nothing and emits nothing.** Every event that
+the engine could answer with either waits, in order: outcomes, calls, and likewise what the saver,
+the caches and the clock report; attempts that were not sent yet wait too. A request to cancel or to
+drain the run is handled at once. Operations that were written before still go out: the log needs
+them to let go of what it holds. Once the engine has ended, nothing waits any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from distgraph._internal.ids import NewCheckpointId
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.calls import CallResult
+from distgraph.contract.events import (
+    LAST,
+    AttemptEnded,
+    CallDropped,
+    CancelRequested,
+    CancelTask,
+    DrainRequested,
+    Emit,
+    Finish,
+    InputEvent,
+    LoadCheckpoint,
+    LookUp,
+    Remember,
+    ReturnCall,
+    RunOptions,
+    SaveCheckpoint,
+    SaveWrites,
+    StartTask,
+    Storage,
+    StorageFailed,
+    Sync,
+    Synced,
+    TaskCalled,
+    Wake,
+    Woken,
+)
+from distgraph.contract.spec import GraphSpec
+from distgraph.contract.stream import AttemptId, Op
+from distgraph.driver.batching import Batcher, Durations
+from distgraph.driver.operations import OperationWriter
+from distgraph.driver.ports import (
+    Acked,
+    BackendFailed,
+    DriverEvent,
+    EventPlane,
+    Group,
+    GroupEnded,
+    Relieved,
+    Store,
+    Workers,
+)
+from distgraph.engine.checkpoints import increment
+from distgraph.engine.machine import Machine
+from distgraph.errors import RunError
+from distgraph.serde.exceptions import capture_error
+from distgraph.worker.deadline import shortest
+
+__all__ = ("BATCHES_IN_FLIGHT", "Later", "RunDriver")
+
+BATCHES_IN_FLIGHT = 2
+"""Batches of operations that may be on their way at once: what happens meanwhile goes in one."""
+
+Later = Callable[[float, Woken], Callable[[], None]]
+"""Posts an event after some seconds, never from within the call. Returns what takes it back."""
+
+_NEVER_HELD = frozenset({CancelRequested, DrainRequested, Acked, Relieved, BackendFailed})
+"""Events that are handled also while the log is over its limit."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt that is wanted."""
+
+    start: StartTask
+    group: Group | None = None
+    """That it was sent with, None before that."""
+    admitted: bool = False
+    """Whether the log knows of it."""
+
+
+class RunDriver:
+    """Drives one run. Not thread-safe: one call at a time.
+
+    Args:
+        spec: The graph.
+        options: What the run was asked for.
+        workers: Where attempts run.
+        events: Where operations go.
+        operations: Writes the operations.
+        store: Where checkpoints go, and what caches are asked by. None where there is neither.
+        later: Posts ``Woken`` when its time has come.
+        program: Tells nodes of this graph from those of other graphs with the same ``durations``.
+        durations: What is known of the nodes.
+        slots: Attempts that can run at once.
+        max_concurrency: Groups in flight at once, None for no bound.
+        next_version: Returns the version of a channel that follows one.
+        new_checkpoint_id: Makes ids of checkpoints that are saved.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        options: RunOptions,
+        *,
+        workers: Workers,
+        events: EventPlane,
+        operations: OperationWriter,
+        store: Store | None,
+        later: Later,
+        program: Hashable = "",
+        durations: Durations | None = None,
+        slots: int = 1,
+        max_concurrency: int | None = None,
+        next_version: Callable[[Any], Any] = increment,
+        new_checkpoint_id: NewCheckpointId | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._machine = Machine(
+            spec,
+            options,
+            # what is saved sorts by its id
+            new_checkpoint_id=new_checkpoint_id if options.thread.saves else None,
+            next_version=next_version,
+        )
+        self._workers = workers
+        self._events = events
+        self._write = operations
+        self._store = store
+        self._later = later
+        self._program = program
+        self._clock = clock
+        self._batcher: Batcher[StartTask] = Batcher(
+            durations or Durations(), slots, max_concurrency
+        )
+        self._attempts: dict[AttemptId, _Attempt] = {}
+        """The attempts that are wanted: not ended, and not cancelled."""
+        self._returns: list[tuple[Group, CallResult]] = []
+        self._wakes: dict[str, Callable[[], None]] = {}
+        """What takes back the events that are due later."""
+        self._ops: list[Op] = []
+        self._batches = 0
+        self._in_flight = 0
+        """Batches that were not acknowledged."""
+        self._congested = False
+        self._held: deque[DriverEvent] = deque()
+        """Events that wait for room in the log."""
+        self._saves = False
+        """Whether anything was saved that may not be durable yet."""
+        self._broken = False
+        """Whether the saver has failed: nothing is durable from there on."""
+        self._finish: Finish | None = None
+        """The end of the run, until all that it saved is durable."""
+        self.finished = False
+        """Whether the run has ended, and nothing more follows."""
+
+    # --- for the backend ------------------------------------------------------------------------
+
+    def run(self, events: Iterable[DriverEvent]) -> None:
+        """Handle events, and send what follows. A failure here ends the run with that error.
+
+        With no events, send what has become due at ``deadline``.
+        """
+        try:
+            for event in events:
+                self._handle(event)
+            self._flush()
+        except BaseException as error:  # a bug, or user code in a reducer that did the unexpected
+            self._collapse(error)
+
+    def wants(self, attempt: AttemptId) -> bool:
+        """Whether the outcome of an attempt is wanted. Any thread may ask."""
+        return attempt in self._attempts
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call ``run`` though nothing has happened, by the clock. None for never."""
+        return None if self._congested else self._batcher.deadline()
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _handle(self, event: DriverEvent) -> None:
+        if self._congested and type(event) not in _NEVER_HELD and not self._machine.finished:
+            self._held.append(event)
+            return
+        _HANDLERS.get(type(event), RunDriver._feed)(self, event)
+        if self._held:
+            self._release()
+
+    def _release(self) -> None:
+        """Handle what was held, as far as the log has room."""
+        while self._held and (self._machine.finished or not self._congested):
+            event = self._held.popleft()
+            _HANDLERS.get(type(event), RunDriver._feed)(self, event)
+
+    def _feed(self, event: InputEvent) -> None:
+        """Give an event to the engine, and carry out what it says."""
+        if self.finished:
+            return
+        for instruction in self._machine.handle(event):
+            _CARRY_OUT[type(instruction)](self, instruction)
+
+    def _group_ended(self, event: GroupEnded) -> None:
+        group = event.group
+        if group.calls:  # nobody waits for their results
+            group.calls.clear()
+            self._batcher.lend(-1)
+        self._batcher.ended(group.node, [outcome.duration for outcome in event.outcomes])
+        for outcome in event.outcomes:
+            self._ended(outcome)
+        for start in group.starts:
+            attempt = self._attempts.get(start.request.attempt_id)
+            if attempt is not None and attempt.group is group:
+                self._lost(start, event.lost.get(start.request.attempt_id), group.sent)
+
+    def _lost(self, start: StartTask, error: BaseException | None, sent: float) -> None:
+        """Let the engine know of an attempt that never came back."""
+        request = start.request
+        limit = shortest(request)
+        if limit is not None and self._clock() - sent >= limit:
+            # it resisted its limit of time, and went with its process
+            self._ended(_cut_off(start, status="timeout"))
+            return
+        if error is None:
+            error = RunError(
+                f"node {request.node!r}, step {request.step}: the backend returned no outcome of "
+                f"attempt {request.attempt}. This is a bug of the backend"
+            )
+        self._ended(_cut_off(start, error=capture_error(error)))
+
+    def _ended(self, outcome: AttemptOutcome) -> None:
+        """Take the outcome of an attempt. One that is no longer wanted does nothing."""
+        attempt = self._attempts.pop(outcome.attempt_id, None)
+        if attempt is None:
+            return
+        if attempt.admitted:
+            if outcome.extra.get("lost"):
+                self._write.fence(outcome.attempt_id)
+            else:
+                self._write.commit(outcome)
+        self._feed(AttemptEnded(outcome))
+
+    def _task_called(self, event: TaskCalled) -> None:
+        call = event.call
+        attempt = self._attempts.get(call.attempt_id)
+        if attempt is not None and attempt.group is not None:
+            group = attempt.group
+            if not group.calls:  # it only waits: meanwhile it counts as none that is at work
+                self._batcher.lend(1)
+            group.calls.add((call.attempt_id, call.seq))
+        self._feed(event)
+
+    def _call_dropped(self, event: CallDropped) -> None:
+        self._settle_call(event.call.attempt_id, event.call.seq)
+        self._feed(event)
+
+    def _settle_call(self, attempt_id: AttemptId, seq: int) -> Group | None:
+        """Note that a call has its result. Return the group that made it, if it is at work."""
+        attempt = self._attempts.get(attempt_id)
+        group = None if attempt is None else attempt.group
+        if group is not None and (attempt_id, seq) in group.calls:
+            group.calls.discard((attempt_id, seq))
+            if not group.calls:
+                self._batcher.lend(-1)
+        return group
+
+    def _woken(self, event: Woken) -> None:
+        self._wakes.pop(event.key, None)
+        self._feed(event)
+
+    def _synced(self, event: Synced) -> None:
+        if self._finish is None:
+            self._feed(event)
+        elif event.key == LAST:
+            self._over(self._finish)
+
+    def _storage_failed(self, event: StorageFailed) -> None:
+        self._broken = True
+        if self._finish is None:
+            self._feed(event)
+        elif self._finish.error is None:
+            self._over(Finish("error", error=event.error))
+        else:
+            self._over(self._finish)
+
+    def _acked(self, event: Acked) -> None:
+        self._in_flight -= 1
+        self._congested = event.congested and not self.finished
+
+    def _relieved(self, event: Relieved) -> None:
+        self._congested = False
+
+    def _failed(self, event: BackendFailed) -> None:
+        self._collapse(event.error)
+
+    # --- instructions ---------------------------------------------------------------------------
+
+    def _emit(self, emit: Emit) -> None:
+        self._write.emit(emit)
+
+    def _start(self, start: StartTask) -> None:
+        request = start.request
+        self._attempts[request.attempt_id] = _Attempt(start)
+        node = (self._program, request.graph_path, request.node, request.kind, start.key)
+        bound = None if start.part is None else start.part.max_concurrency
+        self._batcher.add(node, (start,), alone=not self._workers.batches(start), bound=bound)
+
+    def _cancel(self, cancel: CancelTask) -> None:
+        attempt = self._attempts.pop(cancel.attempt_id, None)
+        if attempt is None:  # it has ended, and only waited for calls to be known
+            return
+        if attempt.admitted:
+            self._write.fence(cancel.attempt_id)
+        if attempt.group is None:
+            self._batcher.discard(attempt.start)
+        elif not self._wanted(attempt.group):
+            self._workers.cancel(attempt.group)
+
+    def _return(self, instruction: ReturnCall) -> None:
+        result = instruction.result
+        group = self._settle_call(result.attempt_id, result.seq)
+        if group is not None:
+            self._returns.append((group, result))
+
+    def _ask(self, instruction: Storage) -> None:
+        assert self._store is not None, "the engine asks, and there is neither saver nor cache"
+        self._store.do(instruction)
+
+    def _save(self, instruction: Storage) -> None:
+        self._saves = True
+        self._ask(instruction)
+
+    def _wake(self, wake: Wake) -> None:
+        self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
+
+    def _end(self, finish: Finish) -> None:
+        """End the run; what it has saved is durable before anybody learns of it."""
+        if self._saves and not self._broken:
+            self._finish = finish
+            self._ask(Sync(LAST))
+        else:
+            self._over(finish)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Send what is ready, and tell the log what happened.
+
+        A worker may be faster than the news of its admission; the log holds its events until then.
+        """
+        if not (self._congested or self.finished):
+            self._send()
+        if self._returns:
+            returns, self._returns = self._returns, []
+            self._workers.deliver(returns)
+        self._ops += self._write.take()
+        if self._ops and (self._in_flight < BATCHES_IN_FLIGHT or self.finished):
+            ops, self._ops = self._ops, []
+            self._batches += 1
+            self._in_flight += 1
+            answer = self._events.drive(self._batches, ops)
+            if answer is not None:
+                self._acked(answer)
+
+    def _send(self) -> None:
+        while groups := [Group(n, starts) for n, starts in self._batcher.take(self._clock())]:
+            while refused := self._workers.submit(groups) if groups else {}:
+                for group, error in refused.items():
+                    self._refuse(group, error)
+                for group in groups:
+                    if group not in refused and not self._wanted(group):
+                        self._batcher.ended(group.node, ())  # a refusal has ended the run
+                groups = [g for g in groups if g not in refused and self._wanted(g)]
+            sent = self._clock()
+            for group in groups:
+                group.sent = sent
+                for start in group.starts:
+                    self._sent(start, group)
+
+    def _sent(self, start: StartTask, group: Group) -> None:
+        """Admit an attempt: now, behind whatever has ended before, and not when the engine asked
+        for it. Where attempts wait for a slot, those that go first have the stream to themselves.
+        """
+        attempt = self._attempts.get(start.request.attempt_id)
+        if attempt is not None:
+            attempt.group = group
+            if self._write.streams:
+                attempt.admitted = True
+                self._write.admit(start.request.attempt_id, start.request.step)
+
+    def _refuse(self, group: Group, error: Exception) -> None:
+        """What a node reads cannot be sent: its attempt ends before it began."""
+        self._batcher.ended(group.node, ())
+        for start in group.starts:
+            request = start.request
+            notes = (f"While sending node {request.node!r}, step {request.step}, to a worker",)
+            self._ended(_cut_off(start, error=capture_error(error, note_lines=notes)))
+
+    def _wanted(self, group: Group) -> bool:
+        return any(start.request.attempt_id in self._attempts for start in group.starts)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _over(self, finish: Finish) -> None:
+        self._write.finish(finish, self._machine.drain)
+        self._close()
+
+    def _collapse(self, error: BaseException) -> None:
+        """End the run without its engine."""
+        if self.finished:
+            return
+        groups = {a.group: None for a in self._attempts.values() if a.group is not None}
+        self._close()
+        self._write.take()
+        self._ops.clear()
+        for group in groups:
+            self._workers.cancel(group)
+        self._events.terminate(error)
+
+    def _close(self) -> None:
+        """Start nothing any more, and hold nothing: what still comes does nothing."""
+        self.finished = True
+        self._finish = None
+        self._congested = False
+        self._attempts.clear()
+        self._batcher.clear()
+        while self._wakes:
+            self._wakes.popitem()[1]()
+        if self._store is not None:
+            self._store.close()
+
+
+_HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
+    GroupEnded: RunDriver._group_ended,
+    TaskCalled: RunDriver._task_called,
+    CallDropped: RunDriver._call_dropped,
+    Synced: RunDriver._synced,
+    StorageFailed: RunDriver._storage_failed,
+    Woken: RunDriver._woken,
+    Acked: RunDriver._acked,
+    Relieved: RunDriver._relieved,
+    BackendFailed: RunDriver._failed,
+}
+"""Handlers of events. The engine is given all others as they are."""
+
+_CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
+    Emit: RunDriver._emit,
+    StartTask: RunDriver._start,
+    CancelTask: RunDriver._cancel,
+    ReturnCall: RunDriver._return,
+    LoadCheckpoint: RunDriver._ask,
+    LookUp: RunDriver._ask,
+    Sync: RunDriver._ask,
+    SaveWrites: RunDriver._save,
+    SaveCheckpoint: RunDriver._save,
+    Remember: RunDriver._save,
+    Wake: RunDriver._wake,
+    Finish: RunDriver._end,
+}
+"""What carries out each instruction of the engine."""
+
+
+def _cut_off(start: StartTask, **fields: Any) -> AttemptOutcome:
+    """Return the outcome of an attempt that has none of its own: its stream is cut off."""
+    return AttemptOutcome(
+        task_id=start.request.task_id,
+        attempt=start.request.attempt,
+        status=fields.pop("status", "error"),
+        extra={"lost": True},
+        **fields,
+    )

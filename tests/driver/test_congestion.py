@@ -1,0 +1,140 @@
+"""What the driver does, and does not do, while the log is over its limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from distgraph.contract.calls import DroppedCall
+from distgraph.contract.events import (
+    CallDropped,
+    CheckpointLoaded,
+    DrainRequested,
+    LoadCheckpoint,
+    Sync,
+    Synced,
+    ThreadOptions,
+    Woken,
+)
+from distgraph.contract.stream import Commit, Finish, Publish
+from distgraph.driver.ports import Acked, Relieved
+from distgraph.graph import START, StateGraph
+from distgraph.types import RetryPolicy
+from tests.engine.corpus import State, adds, fan
+from tests.engine.play import attempt, options
+
+from .fake import NOTHING, FakeBackend, FakeRun
+
+
+def congested(graph: Any, **more: Any) -> FakeRun:
+    """A run at its first step, whose log is over its limit."""
+    run = FakeRun(graph, backend=FakeBackend(acks=False), **more)
+    run.start({"items": []})
+    return run
+
+
+def test_nothing_starts_while_the_log_is_over_its_limit() -> None:
+    run = congested(fan().compile(backend="local"))
+    starts = list(run.running.values())
+    run.post(Acked(congested=True))
+    assert [run.end(start) for start in starts] == [NOTHING] * 3
+    assert run.backend.in_flight == []
+    told = run.post(Relieved())
+    assert [op for op in told.ops if isinstance(op, Commit)] == [
+        Commit(*start.request.attempt_id, 2, ()) for start in starts
+    ]
+    assert [s.request.node for s in run.running.values()] == ["last"]
+
+
+def test_what_waits_for_a_slot_waits_for_room_in_the_log_too() -> None:
+    run = congested(fan().compile(backend="local"), room=1)
+    run.backend.refuses = lambda group: pytest.fail("sent while the log is over its limit")
+    run.post(Acked(congested=True))
+    run.post()
+    assert len(run.waiting) == 2 and run.driver.deadline is None
+
+
+def test_a_retry_that_is_due_waits_for_room() -> None:
+    def fails(state):
+        raise ConnectionError("once")
+
+    policy = RetryPolicy(initial_interval=1.0, jitter=False)
+    graph = StateGraph(State).add_node("n", fails, retry_policy=policy).add_edge(START, "n")
+    run = congested(graph.compile(backend="local"))
+    run.post(Acked())
+    run.end(run.of("n"))
+    (key,) = run.backend.wakes
+    run.post(Acked(congested=True))
+    assert run.post(Woken(key)) == NOTHING and not run.running
+    run.post(Relieved())
+    assert run.of("n").request.attempt == 2
+
+
+def test_a_step_that_is_saved_waits_for_room() -> None:
+    graph = StateGraph(State).add_node("a", adds("a")).add_node("b", adds("b"))
+    compiled = graph.add_edge(START, "a").add_edge("a", "b").compile(backend="local")
+    run = FakeRun(
+        compiled,
+        options(thread=ThreadOptions(saves=True, durability="sync")),
+        backend=FakeBackend(acks=False),
+    )
+    run.start({"items": []})
+    (load,) = [job for job in run.backend.stored if isinstance(job, LoadCheckpoint)]
+    run.post(CheckpointLoaded(load.key, None))
+    while not run.running:
+        synced(run)
+    run.end(run.of("a"))
+    run.post(Acked(congested=True))
+    synced(run)
+    assert not run.running
+    run.post(Relieved())
+    assert run.of("b").request.step == 2
+
+
+def synced(run: FakeRun) -> None:
+    """Answer the last question of whether everything is saved."""
+    sync = [job for job in run.backend.stored if isinstance(job, Sync)][-1]
+    run.post(Synced(sync.key))
+
+
+def test_a_cancelled_run_ends_though_its_log_has_no_room() -> None:
+    run = congested(fan().compile(backend="local"))
+    held = run.of("a")
+    run.post(Acked(congested=True))
+    run.end(held)
+    told = run.cancel()
+    assert isinstance(told.ops[-1], Finish) and told.ops[-1].force
+    assert run.driver.finished and not run.driver._held
+
+
+def test_a_request_to_drain_is_heard_while_the_log_has_no_room() -> None:
+    run = congested(fan().compile(backend="local"))
+    run.post(Acked(congested=True))
+    run.post(DrainRequested("stop"))
+    assert run.driver._machine.drain == "stop"
+    assert not run.driver._held
+
+
+def test_what_is_held_keeps_its_order() -> None:
+    run = congested(fan().compile(backend="local"))
+    starts = [run.of(name) for name in "cab"]
+    run.post(Acked(congested=True))
+    for start in starts:
+        run.end(start)
+        run.post(CallDropped(DroppedCall(*start.request.attempt_id, 0)))
+    told = run.post(Relieved())
+    commits = [op.attempt_id for op in told.ops if isinstance(op, Commit)]
+    assert commits == [start.request.attempt_id for start in starts]
+
+
+def test_the_end_of_a_run_goes_out_though_batches_are_on_their_way() -> None:
+    run = congested(fan().compile(backend="local"))
+    run.end(run.of("a"))
+    assert len(run.backend.batches_sent) == 2
+    assert run.end(run.of("b")) == NOTHING  # told with what follows
+    told = run.cancel()
+    assert [type(op) for op in told.ops if isinstance(op, (Publish, Finish))][-1] is Finish
+    assert run.driver.finished
+    outcome, _ = attempt(run.graph, run.backend.in_flight[0].starts[0].request, run.run)
+    assert run.ended(outcome) == NOTHING
