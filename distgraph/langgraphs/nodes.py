@@ -18,7 +18,7 @@ from distgraph.graph.schema import SchemaMapper
 from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
-from distgraph.langgraphs.refusals import refuse_graph, refuse_remote
+from distgraph.langgraphs.refusals import refuse_graph
 from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
 from distgraph.types import TimeoutPolicy
@@ -150,7 +150,6 @@ def _node(
     where: str,
 ) -> tuple[NodeSpec, NodeProgram]:
     bound = _bound(node)
-    refuse_remote(bound, where)
     ray_options: dict[str, Any] = {}
     tools = None
     if bound is not None and child is None:

@@ -30,8 +30,8 @@ def refuse_remote(runnable: Any, where: str) -> None:
     """
     if type(runnable).__name__ == "RemoteGraph":
         raise UnsupportedError(
-            f"{where} is a RemoteGraph, whose engine is elsewhere. Call it from a function that "
-            "is the node: def node(state): return remote.invoke(state)"
+            f"{where} is a RemoteGraph: another server runs it already. Call its own invoke or "
+            "stream, or make it a node of a graph that you distribute"
         )
 
 

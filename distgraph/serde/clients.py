@@ -140,9 +140,18 @@ def _check_transport(client: Any) -> Any:
     pool = transport._pool
     if not type(pool).__name__.endswith("ConnectionPool") or any(client._mounts.values()):
         raise _refuse(client, "it goes through a proxy or a mounted transport")
-    if pool._uds or pool._local_address or pool._socket_options or pool._retries:
-        raise _refuse(client, "its transport has socket options of its own")
     return pool
+
+
+def _connection_options(pool: Any) -> dict[str, Any]:
+    """Return how a transport of its own connects: empty where a client makes its own transport."""
+    given = {
+        "uds": pool._uds,
+        "local_address": pool._local_address,
+        "retries": pool._retries,
+        "socket_options": pool._socket_options,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def _verifies(client: Any, context: Any) -> bool:
@@ -166,6 +175,11 @@ def _make_httpx(cls: type, settings: dict[str, Any]) -> Any:
     module = importlib.import_module(_package(cls))
     settings["timeout"] = module.Timeout(**settings["timeout"])
     settings["limits"] = module.Limits(**settings["limits"])
+    options = settings.pop("connect")
+    if options:
+        kind = "AsyncHTTPTransport" if issubclass(cls, module.AsyncClient) else "HTTPTransport"
+        shared = {name: settings.pop(name) for name in ("verify", "http1", "http2", "limits")}
+        settings["transport"] = getattr(module, kind)(**shared, **options)
     return cls(**settings)
 
 
@@ -190,6 +204,7 @@ def reduce_httpx(client: Any) -> Any:
             "verify": _verifies(client, pool._ssl_context),
             "http1": pool._http1,
             "http2": pool._http2,
+            "connect": _connection_options(pool),
             "limits": {
                 "max_connections": pool._max_connections,
                 "max_keepalive_connections": pool._max_keepalive_connections,

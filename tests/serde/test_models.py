@@ -362,13 +362,18 @@ def test_ordinary_httpx_clients_keep_their_settings(cls: Any) -> None:
     assert isinstance(back.auth, httpx.BasicAuth)
 
 
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ({"proxy": "http://127.0.0.1:1"}, "a proxy or a mounted transport"),
-        ({"transport": httpx.HTTPTransport(retries=2)}, "socket options of its own"),
-    ],
-)
-def test_httpx_clients_whose_connections_are_special_are_refused(settings: Any, why: str) -> None:
-    with pytest.raises(SerializationError, match=why):
-        dumps_code(httpx.Client(**settings))
+@pytest.mark.parametrize("cls", [httpx.Client, httpx.AsyncClient])
+def test_a_transport_of_httpx_keeps_how_it_connects(cls: Any) -> None:
+    kind = httpx.HTTPTransport if cls is httpx.Client else httpx.AsyncHTTPTransport
+    options = [(6, 1, 1)]  # TCP_NODELAY
+    transport = kind(retries=2, local_address="127.0.0.1", socket_options=options, http2=False)
+    back = loads(dumps_code(cls(transport=transport, base_url="http://127.0.0.1:1/")))
+    pool = back._transport._pool
+    assert type(back._transport) is kind
+    assert (pool._retries, pool._local_address, pool._socket_options) == (2, "127.0.0.1", options)
+    assert str(back.base_url) == "http://127.0.0.1:1/"
+
+
+def test_httpx_clients_that_go_through_a_proxy_are_refused() -> None:
+    with pytest.raises(SerializationError, match="a proxy or a mounted transport"):
+        dumps_code(httpx.Client(proxy="http://127.0.0.1:1"))
