@@ -95,7 +95,7 @@ def prepare(
     ns = run_namespace(config) if ns is None else ns
     stream = StreamOptions.parse(
         stream_mode,
-        default="values" if parent is not None and _is_of_a_node(config) else "updates",
+        default="values" if parent is not None and _is_of_a_node(config) else graph.stream_mode,
         subgraphs=subgraphs,
         version=version,
         debug=graph.debug if debug is None else debug,

@@ -55,9 +55,8 @@ def adapter_of(value: Any) -> Adapter | None:
     """
     for (home, name), adapter in _ADAPTERS.items():
         cls = loaded(home, name)
-        if cls is None:
-            continue
-        if isinstance(value, cls) or (isinstance(value, type) and issubclass(value, cls)):
+        # by its bases: graphs of ours are registered as LangGraph's, and are not adapted
+        if cls is not None and cls in (value if isinstance(value, type) else type(value)).__mro__:
             return cast("Adapter", import_module(adapter))
     return None
 

@@ -54,7 +54,8 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     lent = configurable.pop(_LENT, None)
     saver = _saver(graph, lent, configurable)
     if configurable.get("thread_id") is None:
-        configurable["thread_id"] = (graph.config.get("configurable") or {}).get("thread_id")
+        bound = (graph.config or {}).get("configurable") or {}
+        configurable["thread_id"] = bound.get("thread_id")
     if configurable["thread_id"] is None:
         raise ValueError(
             f"graph {graph.name!r}: the config names no thread. Pass "

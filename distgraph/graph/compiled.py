@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from typing_extensions import TypeVar
 
 from distgraph._internal.config import merge_configs
+from distgraph.contract.cache_names import namespace_of
 from distgraph.contract.spec import GraphProgram, GraphSpec
+from distgraph.errors import UnsupportedError
 from distgraph.event_streams import Transformers
-from distgraph.graph.anatomy import Anatomy
-from distgraph.graph.clearing import CacheMethods
+from distgraph.graph.inspection import Inspection
 from distgraph.graph.piping import RunnableMethods
+from distgraph.graph.spec import check_resources
 from distgraph.graph.states import StateMethods
-from distgraph.graph.subgraphs import NestableGraph, find_graph, graph_or_action
+from distgraph.graph.subgraphs import find_graph, graph_or_action
+from distgraph.persistence import faces
 from distgraph.run import RunMethods
-from distgraph.worker.user_functions import count_as_runnable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from distgraph.graph.blueprint import Blueprint
+    from distgraph.graph.branch import Branch
     from distgraph.graph.drawing import DrawableGraph
+    from distgraph.graph.spec import StateNodeSpec
     from distgraph.graph.state import StateGraph
     from distgraph.serde.program import ProgramBlob
 
@@ -35,12 +41,24 @@ InputT = TypeVar("InputT", default=StateT)
 OutputT = TypeVar("OutputT", default=StateT)
 
 
+class _Setting:
+    """An attribute of a compiled graph that its spec and its program follow when it is set."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, graph: Any, owner: type | None = None) -> Any:
+        return self if graph is None else graph.__dict__[self._name]
+
+    def __set__(self, graph: CompiledStateGraph, value: Any) -> None:
+        graph.__dict__[self._name] = value
+        graph._follow_setting(self._name, value)
+
+
 class CompiledStateGraph(
     RunMethods,
     StateMethods,
-    NestableGraph,
-    Anatomy,
-    CacheMethods,
+    Inspection,
     RunnableMethods,
     Generic[StateT, ContextT, InputT, OutputT],
 ):
@@ -55,8 +73,15 @@ class CompiledStateGraph(
         output_mapper: Coerces a whole output to the output schema's class (``version="v2"``).
         state_mapper: The same for the whole state.
         stream_transformers: What ``stream_events(version="v3")`` makes its projections by.
-        config: Defaults that ``with_config`` has set.
+        config: Defaults that ``with_config`` has set, None without any.
+        stream_mode: What ``stream`` shows where it is not told.
+        name, checkpointer, store, cache: As given to ``compile``; they can be set.
     """
+
+    name = _Setting()
+    checkpointer = _Setting()
+    store = _Setting()
+    cache = _Setting()
 
     def __init__(
         self,
@@ -79,6 +104,7 @@ class CompiledStateGraph(
         self.blueprint = blueprint
         self.spec = spec
         self.program = program
+        self._blob: ProgramBlob | None = None
         self.name = name
         self.backend = backend
         self.checkpointer = checkpointer
@@ -88,9 +114,8 @@ class CompiledStateGraph(
         self.output_mapper = output_mapper
         self.state_mapper = state_mapper
         self.stream_transformers = tuple(stream_transformers)
-        self.config: dict[str, Any] = {}
-        self._blob: ProgramBlob | None = None
-        count_as_runnable(type(self))
+        self.stream_mode: str | Sequence[str] = "updates"
+        self.config: dict[str, Any] | None = None
 
     @property
     def blob(self) -> ProgramBlob:
@@ -104,10 +129,43 @@ class CompiledStateGraph(
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blob": None, "_inner": None}
 
-    @property
-    def context_schema(self) -> Any:
-        """Schema of ``context=``, None without one."""
-        return self.program.context_schema
+    def _follow_setting(self, name: str, value: Any) -> None:
+        spec, program = self.spec, self.program
+        if name == "name":
+            spec = replace(spec, name=value)
+        elif name == "checkpointer":
+            spec = replace(spec, persistence=value if isinstance(value, bool) else None)
+        elif name == "cache":
+            spec, program = replace(spec, cached=value is not None), replace(program, cache=value)
+        else:
+            program = replace(program, store=value)
+        self.spec, self.program = spec, replace(program, spec=spec)
+        self._blob = None
+
+    def copy(self, update: Mapping[str, Any] | None = None) -> Self:
+        """Return a graph with the same nodes, and other settings.
+
+        Args:
+            update: Of ``name``, ``checkpointer``, ``store``, ``cache``, ``backend``, ``debug``,
+                ``stream_mode`` and ``config``, those that differ.
+
+        Raises:
+            ValueError: Something else is to differ: compile its builder again.
+        """
+        update = dict(update or {})
+        unknown = sorted(update.keys() - _SETTINGS)
+        if unknown:
+            raise ValueError(
+                f"copy: {', '.join(map(repr, unknown))} cannot be changed; choose from "
+                f"{', '.join(sorted(_SETTINGS))}, or compile the builder again"
+            )
+        resources = {"checkpointer", "store", "cache"} & update.keys()
+        backend = update.get("backend", self.backend)
+        check_resources(backend, **{name: update[name] for name in resources})
+        new = copy.copy(self)
+        for name, value in update.items():
+            setattr(new, name, merge_configs(value) if name == "config" else value)
+        return new
 
     def with_config(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
         """Return a copy whose runs start from this config; what a run is given goes on top."""
@@ -141,18 +199,86 @@ class CompiledStateGraph(
         graphs = {name: find_graph(graph_or_action(n)) for name, n in self.blueprint.nodes.items()}
         return {name: graph for name, graph in graphs.items() if graph is not None}
 
-    def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON schema of the input. Needs pydantic."""
-        from distgraph.graph.jsonschema import json_schema
+    def validate(self) -> Self:
+        """Return the graph, which ``compile`` has checked."""
+        return self
 
-        return json_schema(self.blueprint, self.blueprint.input_schema, self.get_name("Input"))
+    def attach_node(self, key: str, node: StateNodeSpec | None) -> None:
+        """Add a node, as ``builder.nodes`` of another graph holds it, to the compiled graph."""
+        if node is not None:
+            self._extended().nodes[key] = node
+        self._build()
 
-    def get_output_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the JSON schema of the output. Needs pydantic."""
-        from distgraph.graph.jsonschema import json_schema
+    def attach_edge(self, starts: str | Sequence[str], end: str) -> None:
+        """Add an edge, from several nodes together if they are a list, to the compiled graph."""
+        blueprint = self._extended()
+        if isinstance(starts, str):
+            blueprint.edges[starts, end] = None
+        else:
+            blueprint.waiting_edges[tuple(starts), end] = None
+        self._build()
 
-        return json_schema(self.blueprint, self.blueprint.output_schema, self.get_name("Output"))
+    def attach_branch(
+        self, start: str, name: str, branch: Branch, *, with_reader: bool = True
+    ) -> None:
+        """Add a conditional edge, as ``builder.branches`` holds it, to the compiled graph."""
+        self._extended().branches.setdefault(start, {})[name] = branch
+        self._build()
+
+    def _extended(self) -> Blueprint:
+        if not self.blueprint.schemas:
+            raise UnsupportedError(
+                f"graph {self.name!r} was not compiled from a StateGraph of distgraph's: nothing "
+                "can be attached. Add to its StateGraph, and compile or distribute that again"
+            )
+        self.blueprint = self.blueprint.completed()  # a copy made by with_config keeps its own
+        return self.blueprint
+
+    def _build(self) -> None:
+        from distgraph.graph.compiling import build
+
+        spec = self.spec
+        self.spec, self.program = build(
+            self.blueprint,
+            name=self.name,
+            store=self.store,
+            cache=self.cache,
+            interrupt_before=spec.interrupt_before,
+            interrupt_after=spec.interrupt_after,
+            persistence=spec.persistence,
+        )
+        self._blob = self._inner = None
+
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget the cached results of these nodes, of all by default.
+
+        Raises:
+            ValueError: The graph was compiled without a cache.
+        """
+        faces.call(self.cache, "clear", (self._cached(nodes),))
+
+    async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """As ``clear_cache``, awaited."""
+        namespaces = self._cached(nodes)
+        if faces.has_own(self.cache, "aclear"):
+            await self.cache.aclear(namespaces)
+        else:
+            await asyncio.to_thread(faces.call, self.cache, "clear", (namespaces,))
+
+    def _cached(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
+        """Return the namespaces in which the cache keeps the results of nodes."""
+        if self.cache is None:
+            raise ValueError(
+                "No cache is set for this graph. Cannot clear cache. Compile it with cache=..."
+            )
+        specs = self.spec.nodes
+        return [namespace_of(specs[name]) for name in nodes or specs if name in specs]
 
     def __repr__(self) -> str:
         nodes = ", ".join(self.spec.nodes)
         return f"{type(self).__name__}(name={self.name!r}, nodes=[{nodes}])"
+
+
+_SETTINGS = frozenset(
+    {"name", "checkpointer", "store", "cache", "backend", "debug", "stream_mode", "config"}
+)

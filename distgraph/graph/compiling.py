@@ -59,7 +59,7 @@ def build(
     joins = _joins(blueprint, channels)
     nodes = {START: _start_spec(blueprint)}
     children = {
-        key: labelled(node.subgraph.program, node.subgraph.config.get("metadata"))
+        key: labelled(node.subgraph.program, (node.subgraph.config or {}).get("metadata"))
         for key, node in blueprint.nodes.items()
         if node.subgraph is not None
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import is_typeddict
 
@@ -13,7 +14,7 @@ from distgraph.errors import MissingExtraError
 if TYPE_CHECKING:
     from distgraph.graph.blueprint import Blueprint
 
-__all__ = ("context_json_schema", "json_schema", "schema_model")
+__all__ = ("config_model", "context_json_schema", "json_schema", "schema_model")
 
 
 def json_schema(blueprint: Blueprint, schema: Any, title: str) -> dict[str, Any]:
@@ -81,6 +82,25 @@ def context_json_schema(schema: Any) -> dict[str, Any] | None:
         )
     made: dict[str, Any] = _pydantic().TypeAdapter(schema).json_schema()
     return made
+
+
+def config_model(context: Any, include: Sequence[str], title: str) -> Any:
+    """Return a pydantic model of a config: the context as ``configurable``, and LangChain's keys.
+
+    Raises:
+        MissingExtraError: pydantic, or for ``include`` langchain-core, is not installed.
+    """
+    fields: dict[str, Any] = {} if context is None else {"configurable": (context, None)}
+    if included := [key for key in include if key != "configurable"]:
+        try:
+            from langchain_core.runnables import RunnableConfig
+        except ImportError as error:
+            raise MissingExtraError(
+                "config_schema(include=…) needs langchain-core: pip install langchain-core"
+            ) from error
+        hints = get_type_hints(RunnableConfig)
+        fields |= {key: (hints[key], None) for key in hints if key in included}
+    return _pydantic().create_model(title, **fields)
 
 
 def _pydantic() -> Any:

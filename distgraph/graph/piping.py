@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import MissingExtraError
 from distgraph.event_streams import Transformers, event_arun, event_run
+from distgraph.worker.user_functions import count_as_theirs
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -22,6 +23,12 @@ __all__ = ("RunnableMethods",)
 
 class RunnableMethods:
     """The methods of LangChain's ``Runnable`` beside ``invoke``, ``stream`` and ``batch``."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The class. ``isinstance`` asks for it: only then is it known who wants to know."""
+        count_as_theirs(type(self))
+        return type(self)
 
     def as_runnable(self) -> Runnable[Any, Any]:
         """Return the graph as a LangChain ``Runnable``, for what asks for one.
@@ -66,6 +73,10 @@ class RunnableMethods:
     def with_listeners(self, **listeners: Any) -> Any:
         """Return a ``Runnable`` that tells these functions of the start and the end of runs."""
         return self.as_runnable().with_listeners(**listeners)
+
+    def with_alisteners(self, **listeners: Any) -> Any:
+        """As ``with_listeners``, for coroutine functions."""
+        return self.as_runnable().with_alisteners(**listeners)
 
     def with_types(self, **types: Any) -> Any:
         """Return a ``Runnable`` with these types of input and output."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from distgraph.worker.user_functions import count_as_runnable
-
 __all__ = ("GraphRunnable",)
 
 
@@ -23,7 +21,6 @@ class GraphRunnable(Runnable[Any, Any]):
     def __init__(self, graph: Any) -> None:
         self.graph = graph
         self.name = graph.name
-        count_as_runnable(type(graph))
 
     @property
     def InputType(self) -> Any:

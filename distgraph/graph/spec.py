@@ -59,6 +59,13 @@ class StateNodeSpec:
         return self.bound is not None and self.bound.is_async
 
     @property
+    def runnable(self) -> Any:
+        """What the node runs: its graph, its ``Runnable``, or a ``NodeFunction`` to be invoked."""
+        from distgraph.graph.inspection import runnable_of
+
+        return runnable_of(self.name, self.bound, self.subgraph, metadata=self.metadata)
+
+    @property
     def identity(self) -> str:
         """Under which its results are cached: as in LangGraph, the place of a plain function."""
         if self.bound is None or self.is_async:

@@ -199,7 +199,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
         if subgraph is not None:
-            refuse_config(where, subgraph.config)
+            refuse_config(where, subgraph.config or {})
             refuse_idle_timeout(where, limit, is_graph=True)
         if subgraph is None:
             bound, described = _bound(action, options, where)

@@ -36,7 +36,7 @@ class NestableGraph:
 
     spec: GraphSpec
     program: GraphProgram
-    config: dict[str, Any]
+    config: dict[str, Any] | None
     checkpointer: Any
     _inner: Mapping[str, Self] | None = None
 

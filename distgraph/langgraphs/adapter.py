@@ -21,8 +21,7 @@ def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> Any:
         UnsupportedError: The graph asks for what cannot be honoured.
         ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
     """
-    pregel = loaded("langgraph.pregel", "Pregel")
-    if pregel is not None and isinstance(value, pregel):
+    if loaded("langgraph.pregel", "Pregel") in type(value).__mro__:
         from distgraph.langgraphs.distribute import distribute
 
         return distribute(value, backend="local")  # as a node it runs where its parent does
@@ -33,8 +32,7 @@ def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> Any:
 
 def as_graph(value: Any) -> DistributedGraph | None:
     """Return a compiled graph for reading its state, None where that is not possible."""
-    pregel = loaded("langgraph.pregel", "Pregel")
-    if pregel is None or not isinstance(value, pregel):
+    if loaded("langgraph.pregel", "Pregel") not in type(value).__mro__:
         return None
     from distgraph.langgraphs.graph import as_read
 

@@ -12,10 +12,10 @@ from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
-from distgraph.worker.context import active_task
+from distgraph.graph.subgraphs import NestableGraph
 
 if TYPE_CHECKING:
-    from distgraph._invocation import Invocation
+    pass
 
 __all__ = ("DistributedGraph", "as_read")
 
@@ -72,6 +72,11 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
             ],
         )
 
+    @property
+    def schema_to_mapper(self) -> dict[Any, Any]:
+        """What makes the object of a schema's class that nodes receive, as LangGraph has it."""
+        return dict(getattr(self.origin, "schema_to_mapper", {}))
+
     def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON schema of the input, as LangGraph has it."""
         schema: dict[str, Any] = self.origin.get_input_jsonschema()
@@ -82,14 +87,17 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         schema: dict[str, Any] = self.origin.get_output_jsonschema()
         return schema
 
-    def _find_inner(self) -> dict[str, CompiledStateGraph[Any, Any, Any, Any]]:
-        found: dict[str, CompiledStateGraph[Any, Any, Any, Any]] = {}
+    def _find_inner(self) -> dict[str, NestableGraph]:
+        found: dict[str, NestableGraph] = {}
         for name, node in self.origin.nodes.items():
             inner = node.subgraphs[0] if node.subgraphs else None
             spec = self.spec.nodes[name].subgraph
             if inner is None:
                 continue
-            if spec is None:  # the node's code calls it
+            graph: NestableGraph | None
+            if isinstance(inner, NestableGraph):
+                graph = inner
+            elif spec is None:  # the node's code calls it
                 graph = as_read(inner)
             else:
                 program = self.program.subgraphs[name]
@@ -105,11 +113,6 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the output, as LangGraph has it."""
         return self.origin.get_output_schema(config)
-
-    def _prepare(self, input: Any, config: Mapping[str, Any] | None, **options: Any) -> Invocation:
-        if options.get("stream_mode") is None and active_task() is None:
-            options["stream_mode"] = self.stream_mode
-        return super()._prepare(input, config, **options)
 
 
 def as_read(graph: Any) -> DistributedGraph | None:

@@ -16,6 +16,7 @@ from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSp
 from distgraph.graph.compiling import labelled
 from distgraph.graph.schema import SchemaMapper
 from distgraph.graph.spec import refuse_config, refuse_idle_timeout
+from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
 from distgraph.langgraphs.refusals import refuse_graph
@@ -103,7 +104,10 @@ def translate(
                     f"'{prefix}{key}:<node>'"
                 )
             refuse_config(told, node.bound.config or {})
-            child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
+            if isinstance(node.bound, NestableGraph):  # it was built with our StateGraph
+                child = node.bound.program
+            else:
+                child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
             children[key] = labelled(child, (node.bound.config or {}).get("metadata"))
         made = _node(graph, key, node, keys, children.get(key), options, prefix, told)
         nodes[key], programs[key] = made
@@ -219,7 +223,7 @@ def _identity(bound: Any) -> str:
 def _is_graph(runnable: Any) -> bool:
     from langgraph.pregel import Pregel
 
-    return isinstance(runnable, Pregel)
+    return Pregel in type(runnable).__mro__ or isinstance(runnable, NestableGraph)
 
 
 def _bound(node: Any) -> Any:

@@ -17,7 +17,7 @@ __all__ = (
     "NodeContext",
     "RunnableNode",
     "bind",
-    "count_as_runnable",
+    "count_as_theirs",
     "is_runnable",
     "user_function",
 )
@@ -48,14 +48,18 @@ def is_runnable(value: Any) -> bool:
     return runnable is not None and isinstance(value, runnable)
 
 
-def count_as_runnable(cls: type) -> None:
-    """Let LangChain take objects of a class with these methods for ``Runnable``s, if it is loaded.
+_THEIRS = (("langchain_core.runnables.base", "Runnable"), ("langgraph.pregel", "Pregel"))
 
-    It asks by ``isinstance`` in what it is given to the right of ``|`` and in dicts.
+
+def count_as_theirs(cls: type) -> None:
+    """Register a graph's class as ``Runnable`` and as LangGraph's ``Pregel``, if these are loaded.
+
+    ``isinstance`` then takes its objects for them.
     """
-    runnable = loaded("langchain_core.runnables.base", "Runnable")
-    if runnable is not None and not issubclass(cls, runnable):
-        runnable.register(cls)
+    for home, name in _THEIRS:
+        base = loaded(home, name)
+        if base is not None and not issubclass(cls, base):
+            base.register(cls)
 
 
 def user_function(action: Any) -> Callable[..., Any] | None:

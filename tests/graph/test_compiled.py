@@ -174,7 +174,7 @@ def test_with_config_returns_a_copy_with_defaults() -> None:
     assert third.config["metadata"] == {"x": 1, "y": 2}
     assert third.config["recursion_limit"] == 5
     assert second.config["tags"] == ["a"]
-    assert first.config == {}
+    assert first.config is None
     assert third.spec is first.spec
     assert third.builder is first.builder
 
