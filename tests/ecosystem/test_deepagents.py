@@ -1,0 +1,147 @@
+"""Agents of ``deepagents``: plans, files, sub-agents, questions to a human, and memories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("deepagents", reason="needs deepagents")
+
+from deepagents import create_deep_agent
+from deepagents.backends import CompositeBackend, StateBackend, StoreBackend
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command
+
+from tests.ecosystem.support import conversation_is_the_same
+from tests.langgraph_graphs.support import newest
+from tests.support.models import CallingModel
+
+pytestmark = newest
+
+
+class Steps(CallingModel):
+    """Makes the calls of one step after the other, then answers with what the tools said."""
+
+    steps: list[list[tuple[str, dict[str, Any]]]] = []
+    tag: str = "root"
+
+    def reply(self, messages: list[Any], **kwargs: Any) -> AIMessage:
+        start = max((i for i, m in enumerate(messages) if m.type == "human"), default=-1)
+        recent = messages[start + 1 :]
+        made = sum(bool(m.tool_calls) for m in recent if isinstance(m, AIMessage))
+        if made < len(self.steps):
+            calls = [
+                {"name": name, "args": args, "id": f"{self.tag}_{made}_{i}", "type": "tool_call"}
+                for i, (name, args) in enumerate(self.steps[made])
+            ]
+            return AIMessage(content="", tool_calls=calls)
+        said = [m.text for m in recent if m.type == "tool"]
+        return AIMessage(content=f"{self.tag}: {said[-1] if said else 'done'}")
+
+
+@tool
+def weather(place: str) -> str:
+    """Tell the weather."""
+    return f"sunny in {place}"
+
+
+GO: dict[str, Any] = {"messages": [HumanMessage("go", id="h")]}
+WEATHER = ("weather", {"place": "Rome"})
+WRITE = ("write_file", {"file_path": "/notes.md", "content": "one\ntwo\n"})
+APPROVE = {"type": "approve"}
+REJECT = {"type": "reject", "message": "not now"}
+EDIT = {"type": "edit", "edited_action": {"name": "weather", "args": {"place": "Oslo"}}}
+
+
+def task(name: str, what: str) -> tuple[str, dict[str, Any]]:
+    return "task", {"description": what, "subagent_type": name}
+
+
+def sub_agent(name: str, *steps: Any, **options: Any) -> Any:
+    return {
+        "name": name,
+        "description": f"does {name}",
+        "system_prompt": f"You are {name}.",
+        "tools": [weather],
+        "model": Steps(steps=list(steps), tag=name),
+        **options,
+    }
+
+
+def deep_agent(*steps: Any, saved: bool = True, **options: Any) -> Any:
+    model = Steps(steps=list(steps))
+    return lambda: create_deep_agent(
+        model, tools=[weather], checkpointer=InMemorySaver() if saved else None, **options
+    )
+
+
+FACES = pytest.mark.parametrize("face", ["sync", "async"])
+
+
+@FACES
+def test_plans_and_files(backend: str, face: str) -> None:
+    todos = [{"content": "write", "status": "in_progress"}]
+    build = deep_agent(
+        [("write_todos", {"todos": todos})],
+        [WRITE],
+        [("edit_file", {"file_path": "/notes.md", "old_string": "two", "new_string": "three"})],
+        [("read_file", {"file_path": "/notes.md"})],
+        [("ls", {"path": "/"})],
+        [("glob", {"pattern": "*.md"})],
+        [("grep", {"pattern": "three"})],
+    )
+    (run,) = conversation_is_the_same(backend, build, GO, faces=[face])
+    last = [item.payload for item in run if item.mode == "values"][-1]
+    assert "/notes.md" in last["messages"][-1].text
+
+
+@FACES
+def test_one_sub_agent(backend: str, face: str) -> None:
+    build = deep_agent(
+        [task("researcher", "find out")],
+        subagents=[sub_agent("researcher", [WEATHER], [WRITE])],
+        saved=False,
+    )
+    conversation_is_the_same(backend, build, GO, faces=[face])
+
+
+@FACES
+def test_sub_agents_in_parallel(backend: str, face: str) -> None:
+    build = deep_agent(
+        [task("one", "first"), task("two", "second")],
+        subagents=[sub_agent("one", [WEATHER]), sub_agent("two", [WEATHER], [WEATHER])],
+        saved=False,
+    )
+    conversation_is_the_same(backend, build, GO, faces=[face], unordered=True)
+
+
+@FACES
+@pytest.mark.parametrize("decision", [APPROVE, EDIT, REJECT], ids=lambda d: str(d["type"]))
+def test_a_human_decides_on_a_tool_call(backend: str, face: str, decision: dict[str, Any]) -> None:
+    build = deep_agent([WEATHER], interrupt_on={"weather": True})
+    conversation_is_the_same(
+        backend, build, GO, Command(resume={"decisions": [decision]}), faces=[face]
+    )
+
+
+@FACES
+def test_memories_in_a_store(backend: str, face: str) -> None:
+    def build() -> Any:
+        store = InMemoryStore()
+        files = CompositeBackend(
+            default=StateBackend(),
+            routes={"/memories/": StoreBackend(namespace=lambda context: ("notes",))},
+        )
+        path = "/memories/ann.md"
+        steps = [
+            [("write_file", {"file_path": path, "content": "likes tea"})],
+            [("read_file", {"file_path": path})],
+            [("ls", {"path": "/memories/"})],
+        ]
+        return deep_agent(*steps, backend=files, store=store)()
+
+    conversation_is_the_same(backend, build, GO, faces=[face])
