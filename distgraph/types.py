@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from distgraph._internal.current import current_task
 from distgraph._internal.ids import interrupt_id
@@ -43,16 +43,7 @@ All = Literal["*"]
 StreamMode = Literal[
     "values", "updates", "custom", "messages", "tools", "debug", "tasks", "checkpoints"
 ]
-STREAM_MODES: tuple[str, ...] = (
-    "values",
-    "updates",
-    "custom",
-    "messages",
-    "tools",
-    "debug",
-    "tasks",
-    "checkpoints",
-)
+STREAM_MODES: tuple[str, ...] = get_args(StreamMode)
 
 Durability = Literal["sync", "async", "exit"]
 """When a checkpoint is saved: before the next step, beside it, or at the end of the run."""
