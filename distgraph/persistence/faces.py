@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, TypeVar
 
 from distgraph.concurrency.threads import daemon, new_loop
@@ -61,13 +61,45 @@ def call(
     if method.startswith("_"):
         raise AttributeError(f"{type_name(resource)}.{method} cannot be called from elsewhere")
     options = kwargs or {}
+    resource, method = _owner(resource, method)
     loop = loop_of(resource)
+    if _awaits(resource, method):
+        own = partial(_acall_own, resource, method, args, options)
+        return run_on(loop or shared_loop(), own, resource, seconds)
     if loop is not None and hasattr(resource, "a" + method):
         return run_on(loop, partial(acall, resource, method, args, options), resource, seconds)
     if not has_own(resource, method) and _only_async(resource, method):
         make = partial(acall, resource, method, args, options)
         return run_on(shared_loop(), make, resource, seconds)
-    return _whole(getattr(resource, method)(*_taken(resource, method, args), **options))
+    found = getattr(resource, method)
+    if isinstance(getattr(type(resource), method, None), (property, cached_property)):
+        return found
+    return _whole(found(*_taken(resource, method, args), **options))
+
+
+SERDE = ("serde.dumps_typed", "serde.loads_typed")
+"""Methods of a part of a resource that can be called as well."""
+
+
+def _owner(resource: Any, method: str) -> tuple[Any, str]:
+    if method in SERDE:
+        return resource.serde, method.partition(".")[2]
+    return resource, method
+
+
+def _awaits(resource: object, method: str) -> bool:
+    """Whether this is a method in async form, called by its own name."""
+    function = getattr(type(resource), method, None)
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+async def _acall_own(
+    resource: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    result = getattr(resource, method)(*args, **kwargs)
+    if hasattr(result, "__aiter__"):
+        return [item async for item in result]
+    return await result
 
 
 async def acall(resource: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import RunError
 from distgraph.persistence import faces
+from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.reach import Reach
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
@@ -123,7 +124,9 @@ class Host:
         found = self._held.get(key) or self._known.get(key)
         return None if found is None else found()
 
-    def call(self, key: str, label: str, method: str, packed: bytes) -> bytes:
+    def call(
+        self, key: str, allowlist: frozenset[tuple[str, ...]], label: str, method: str, packed: bytes
+    ) -> bytes:
         """Call a method of a held object; returns an ``answer``."""
 
         def carry_out() -> Any:
@@ -134,6 +137,7 @@ class Host:
                     "run was started by another process. Keep the graph or the object referenced"
                 )
             args, kwargs = loads(packed)
+            resource = allowing(resource, allowlist)
             return faces.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
 
         return answer(carry_out)
@@ -161,8 +165,7 @@ class Host:
                 deliver_challenge(connection, self._key)
                 answer_challenge(connection, self._key)
                 while True:
-                    key, label, method, packed = loads(connection.recv_bytes())
-                    connection.send_bytes(self.call(key, label, method, packed))
+                    connection.send_bytes(self.call(*loads(connection.recv_bytes())))
             except (EOFError, OSError):  # the other side is done, or has died
                 return
             except Exception:  # a wrong key
@@ -216,7 +219,7 @@ class HostClient(Reach):
         Raises:
             RunError: The process that holds the object is gone, or does not answer.
         """
-        request = dumps_data((placed.key, placed.label, method, packed))
+        request = dumps_data((placed.key, placed.allowlist, placed.label, method, packed))
         if not self._room.acquire(timeout=PATIENCE):
             raise RunError(f"{placed.label}: {CONNECTIONS} calls before this one have no answer")
         try:

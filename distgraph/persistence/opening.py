@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import RunError
 from distgraph.persistence import faces, hosting
+from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.placing import Placed, place, role_of
 from distgraph.persistence.reach import Reach
 from distgraph.serde import reducers
@@ -100,10 +101,10 @@ def open_resource(placed: Placed, reach: Reach) -> Any:
         RunError: It is opened here, and that failed; names it and this host.
     """
     mine = hosting.host().own(placed.key)
+    if mine is None and reach.opens(placed):
+        mine = _opened.get(placed)
     if mine is not None:
-        return mine
-    if reach.opens(placed):
-        return _opened.get(placed)
+        return allowing(mine, placed.allowlist)
     from distgraph.persistence.proxies import stand_in
 
     return stand_in(placed, reach)
@@ -151,7 +152,8 @@ class _Here(Reach):
     ) -> Any:
         reach = self._current(placed)
         if reach.opens(placed):
-            return faces.call(_opened.get(placed), method, args, kwargs)
+            opened = allowing(_opened.get(placed), placed.allowlist)
+            return faces.call(opened, method, args, kwargs)
         return reach(placed, method, args, kwargs)
 
     async def acall(
@@ -179,7 +181,7 @@ def arrive(placed: Placed) -> Any:
     """Return what stands for a saver, store or cache that was sent to this process."""
     mine = hosting.host().own(placed.key)
     if mine is not None:
-        return mine
+        return allowing(mine, placed.allowlist)
     from distgraph.persistence.proxies import stand_in
 
     return stand_in(placed, _here)

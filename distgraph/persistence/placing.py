@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from distgraph.errors import UnsupportedError
@@ -44,6 +46,8 @@ class Placed:
     """What a stand-in has to know without asking."""
     everywhere: bool = False
     """Whether every machine of a cluster can open it."""
+    allowlist: frozenset[tuple[str, ...]] = frozenset()
+    """Classes that a saver's serializer may load besides its own, by module and name."""
 
 
 class Description(NamedTuple):
@@ -224,16 +228,45 @@ _ASK_AGAIN = 0.1
 
 
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
+    traits: dict[str, Any] = {"own": _own(type(resource))}
     if role == "checkpointer":
-        return {"versions": _versions(resource)}
-    if role == "limiter":
-        return {"interval": getattr(resource, "check_every_n_seconds", _ASK_AGAIN)}
-    if role == "store":
-        return {
-            "supports_ttl": bool(getattr(resource, "supports_ttl", False)),
-            "ttl_config": getattr(resource, "ttl_config", None),
-        }
-    return {}
+        traits["versions"] = _versions(resource)
+    elif role == "limiter":
+        traits["interval"] = getattr(resource, "check_every_n_seconds", _ASK_AGAIN)
+    elif role == "store":
+        traits["supports_ttl"] = bool(getattr(resource, "supports_ttl", False))
+        traits["ttl_config"] = getattr(resource, "ttl_config", None)
+    return traits
+
+
+Own = Literal["method", "async", "items", "property"]
+"""What a class has by a name: a method, one that is awaited, one that is iterated with
+``async for``, or a property."""
+
+
+@lru_cache(maxsize=256)
+def _own(cls: type) -> Mapping[str, Own]:
+    """Return the public methods and properties of a class that LangGraph's base lacks."""
+    found: dict[str, Own] = {}
+    for base in cls.__mro__:
+        if f"{base.__module__}.{base.__qualname__}" in _BASES:
+            return {name: kind for name, kind in found.items() if not hasattr(base, name)}
+        for name, value in vars(base).items():
+            kind = None if name.startswith("_") else _kind(value)
+            if kind is not None:
+                found.setdefault(name, kind)
+    return found
+
+
+def _kind(value: Any) -> Own | None:
+    function = getattr(value, "__func__", value)
+    if isinstance(value, (property, cached_property)):
+        return "property"
+    if inspect.iscoroutinefunction(function):
+        return "async"
+    if inspect.isasyncgenfunction(function):
+        return "items"
+    return "method" if callable(function) else None
 
 
 _TEXT_VERSIONS = (

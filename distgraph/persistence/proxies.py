@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partialmethod
+import dataclasses
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from functools import partial, partialmethod
 from random import random
 from typing import Any
 
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.store.base import BaseStore
+from langgraph.store.base import NOT_PROVIDED, BaseStore
 
+from distgraph.persistence.configs import Trip
 from distgraph.persistence.placing import Placed
 from distgraph.persistence.reach import Reach
 
@@ -33,6 +43,10 @@ class Remote:
     async def _acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         return await self._reach.acall(self.distgraph_placed, method, args, kwargs)
 
+    async def _aitems(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        for item in await self._acall(method, *args, **kwargs):
+            yield item
+
     def __reduce__(self) -> tuple[Callable[[Placed], Any], tuple[Placed]]:
         from distgraph.persistence.opening import arrive
 
@@ -41,14 +55,68 @@ class Remote:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.distgraph_placed.label}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """Find what the class of the original has besides LangGraph's interface."""
+        if name.startswith("_") or name == "distgraph_placed":
+            raise AttributeError(name)
+        placed = self.distgraph_placed
+        kind = placed.traits.get("own", {}).get(name)
+        if kind is None:
+            raise AttributeError(
+                f"{placed.label} has no method {name!r}, or {name!r} is an attribute of the "
+                "instance. It lives in another process: a node can call its methods and read "
+                "its properties"
+            )
+        if kind == "property":
+            return self._call(name)
+        calls = {"method": self._call, "async": self._acall, "items": self._aitems}
+        return partial(calls[kind], name)
+
+
+class RemoteSerializer:
+    """The serializer of a saver or cache of another process. It stays there, and so do its keys."""
+
+    def __init__(self, owner: Remote) -> None:
+        self._owner = owner
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Serialize an object; returns its type and the bytes."""
+        kind, data = self._owner._call("serde.dumps_typed", obj)
+        return kind, data
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return the object that ``dumps_typed`` serialized."""
+        return self._owner._call("serde.loads_typed", data)
+
 
 class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
     """A checkpoint saver of another process."""
 
     def __init__(self, placed: Placed, reach: Reach) -> None:
-        super().__init__()
         self._stand_for(placed, reach)
+        super().__init__(serde=RemoteSerializer(self))
         self._versions = placed.traits.get("versions", "ask")
+
+    @property
+    def config_specs(self) -> Any:
+        """The fields of a config that the saver declares."""
+        return self._call("config_specs")
+
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        trip = Trip()
+        args, kwargs = trip.leave(args, kwargs)
+        return trip.come_back(super()._call(method, *args, **kwargs))
+
+    async def _acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        trip = Trip()
+        args, kwargs = trip.leave(args, kwargs)
+        return trip.come_back(await super()._acall(method, *args, **kwargs))
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> RemoteSaver:
+        """Return a stand-in for the saver's own ``with_allowlist(extra_allowlist)``."""
+        known = frozenset(extra_allowlist) | self.distgraph_placed.allowlist
+        placed = dataclasses.replace(self.distgraph_placed, allowlist=known)
+        return RemoteSaver(placed, self._reach)
 
     def get_next_version(self, current: Any, channel: None = None) -> Any:
         """Number the next version as the saver does; asks it only where that is not known."""
@@ -80,7 +148,7 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
     ) -> AsyncIterator[Any]:
         """As ``list``."""
         options = {"filter": filter, "before": before, "limit": limit}
-        for found in await self._acall("list", config, **options):
+        async for found in self._aitems("list", config, **options):
             yield found
 
     def put_writes(
@@ -108,6 +176,12 @@ class RemoteStore(Remote, BaseStore):
         self.supports_ttl = placed.traits.get("supports_ttl", False)
         self.ttl_config = placed.traits.get("ttl_config")
 
+    def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return super()._call(method, *args, **_given(kwargs))
+
+    async def _acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        return await super()._acall(method, *args, **_given(kwargs))
+
     def batch(self, ops: Iterable[Any]) -> list[Any]:
         """Carry out several operations at once."""
         found: list[Any] = self._call("batch", list(ops))
@@ -119,12 +193,17 @@ class RemoteStore(Remote, BaseStore):
         return found
 
 
+def _given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what stands for no value: stores know it by identity, which a copy has not."""
+    return {name: value for name, value in kwargs.items() if value is not NOT_PROVIDED}
+
+
 class RemoteCache(Remote, BaseCache[Any]):
     """A cache of another process."""
 
     def __init__(self, placed: Placed, reach: Reach) -> None:
-        super().__init__()
         self._stand_for(placed, reach)
+        super().__init__(serde=RemoteSerializer(self))
 
     def get(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """Return the values that there are."""
@@ -153,16 +232,16 @@ class RemoteCache(Remote, BaseCache[Any]):
         await self._acall("clear", namespaces)
 
 
-def _pass_on(cls: type, *methods: str) -> None:
+def _pass_on(cls: Any, *methods: str) -> None:
     """Give ``cls`` these methods and their async forms, as calls of what it stands for."""
     for method in methods:
-        setattr(cls, method, partialmethod(Remote._call, method))
-        setattr(cls, "a" + method, partialmethod(Remote._acall, method))
+        setattr(cls, method, partialmethod(cls._call, method))
+        setattr(cls, "a" + method, partialmethod(cls._acall, method))
 
 
 _pass_on(
     RemoteSaver,
-    *("get_tuple", "put", "delete_thread", "delete_for_runs", "copy_thread", "prune"),
+    *("get", "get_tuple", "put", "delete_thread", "delete_for_runs", "copy_thread", "prune"),
     "get_delta_channel_history",
 )
 # as they are called: what is not given is the store's own default

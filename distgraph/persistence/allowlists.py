@@ -1,0 +1,31 @@
+"""Savers whose serializer may load more classes than their owner's object may.
+
+LangGraph derives such a saver for each graph when msgpack is strict (``LANGGRAPH_STRICT_MSGPACK``).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+__all__ = ("allowing",)
+
+_lock = threading.Lock()
+_derived: weakref.WeakKeyDictionary[Any, dict[frozenset[tuple[str, ...]], Any]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def allowing(saver: Any, allowlist: frozenset[tuple[str, ...]]) -> Any:
+    """Return ``saver.with_allowlist(allowlist)``, the same one each time."""
+    if not allowlist or not hasattr(saver, "with_allowlist"):
+        return saver
+    with _lock:
+        known = _derived.setdefault(saver, {})
+        if allowlist not in known:
+            made = saver.with_allowlist(allowlist)
+            # a saver that holds itself would never be freed
+            known[allowlist] = None if made is saver else made
+        found = known[allowlist]
+    return saver if found is None else found
