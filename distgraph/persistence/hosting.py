@@ -125,7 +125,12 @@ class Host:
         return None if found is None else found()
 
     def call(
-        self, key: str, allowlist: frozenset[tuple[str, ...]], label: str, method: str, packed: bytes
+        self,
+        key: str,
+        allowlist: frozenset[tuple[str, ...]],
+        label: str,
+        method: str,
+        packed: bytes,
     ) -> bytes:
         """Call a method of a held object; returns an ``answer``."""
 

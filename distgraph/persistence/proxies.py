@@ -20,9 +20,9 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import NOT_PROVIDED, BaseStore
 
-from distgraph.persistence.configs import Trip
 from distgraph.persistence.placing import Placed
 from distgraph.persistence.reach import Reach
+from distgraph.serde.configs import Trip
 
 __all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from distgraph.contract.stream import Event, Segment
@@ -20,7 +21,8 @@ from distgraph.errors import SerializationError
 _PROTOCOL = 5
 _OF_PLAIN_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
 """What plain pickle raises for payloads that cloudpickle can pickle."""
-
+_WITH_CONFIGS = frozenset({"checkpoints", "tasks", "debug"})
+"""Modes whose payloads hold the config and metadata that code of a node gave to a graph."""
 _NAMES_SOMETHING = pickle.STACK_GLOBAL
 _dumps = pickle.dumps
 _loads = pickle.loads
@@ -50,6 +52,9 @@ def pack_event(event: Event, source: str = "") -> bytes:
     try:
         data = _dump_data((event[0], event[1], event[2]))
     except Exception as error:
+        if event[1] in _WITH_CONFIGS:
+            with suppress(Exception):
+                return _dump_data((event[0], event[1], _plain_configs(event[2])))
         raise _unpicklable(event, source, error) from error
     if plain is not None and not isinstance(plain, _OF_PLAIN_PICKLE):
         raise plain  # not of the payload: a signal handler of the node's code raised it
@@ -111,3 +116,9 @@ def _dump_data(value: Any) -> bytes:
     from distgraph.serde.pickling import dumps_data
 
     return dumps_data(value)
+
+
+def _plain_configs(payload: Any) -> Any:
+    from distgraph.serde.configs import plain_configs
+
+    return plain_configs(payload)

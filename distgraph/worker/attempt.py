@@ -191,6 +191,7 @@ async def _attempt(
     started_at, began = time.time(), time.perf_counter()
     result: dict[str, Any]
     seen: frozenset[str] = frozenset()
+    task: TaskContext | None = None
     control = AttemptControl(run.control, request.drain)
     try:
         emit = stream.emit if clock is None else clock.watching(stream.emit)
@@ -237,8 +238,22 @@ async def _attempt(
         started_at=started_at,
         duration=time.perf_counter() - began,
         drain=control.asked_here,
+        spent=_has_spent(task, request),
         **result,
     )
+
+
+def _has_spent(task: TaskContext | None, request: AttemptRequest) -> bool:
+    """Whether the task, or a graph that its code invoked, took the answer without an id."""
+    standing = request.standing
+    if task is None or standing is None:
+        return False
+    if standing.spare:
+        return not task.spare
+    if standing.assumed is None:
+        return False
+    asked = next(task.asked)
+    return standing.assumed in task.taken or 0 < len(standing.answers) <= asked
 
 
 def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class TaskContext:
     """Numbers the questions of the task."""
     resume_values: list[Any] = field(default_factory=list)
     """Answers to its questions so far, those of earlier runs included."""
+    taken: set[str] = field(default_factory=set)
+    """Answers by id that graphs which the task's code invokes have looked up."""
     null_resume: list[Any] = field(default_factory=list)
     """An answer to its next question that was given without an id."""
     children: Iterator[int] = field(default_factory=itertools.count)

@@ -128,9 +128,21 @@ def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
     configurable["checkpoint_map"] = dict(standing.checkpoint_map)
     configurable[DURABILITY] = standing.durability
     if standing.resume_map:
-        configurable[RESUME_MAP] = dict(standing.resume_map)
+        configurable[RESUME_MAP] = _ById(standing.resume_map, task.taken)
     if standing.resuming is not None:
         configurable[RESUMING] = standing.resuming
+
+
+class _ById(dict[str, Any]):
+    """Answers by interrupt id, which notes those that were looked up."""
+
+    def __init__(self, answers: Mapping[str, Any], taken: set[str]) -> None:
+        super().__init__(answers)
+        self._taken = taken
+
+    def __getitem__(self, key: str) -> Any:
+        self._taken.add(key)
+        return super().__getitem__(key)
 
 
 def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
@@ -249,7 +261,7 @@ def _writer(task: TaskContext) -> Callable[[Any], None]:
         core = sys.modules["langchain_core.runnables.config"]
         config = core.var_child_runnable_config.get() or {}
         ns = config.get("configurable", {}).get("checkpoint_ns", own_ns)
-        if not ns.startswith(own_ns + NS_SEP):
+        if ns == own_ns:
             task.writer(payload)
         elif task.run.stream.subgraphs:
             task.emit(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))

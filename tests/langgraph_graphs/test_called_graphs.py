@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import tempfile
+import threading
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.cache.memory import InMemoryCache
 from langgraph.channels import DeltaChannel
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.config import get_config, get_stream_writer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import CachePolicy, Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from tests.langgraph_graphs.support import Distributed, Reference, newest
-from tests.support.differential import Differ
+from tests.support.differential import Differ, assert_same
+from tests.support.models import CallingModel
+from tests.support.normalise import normalise
 from tests.support.states import compare_story
 from tests.support.threads import EVERY_MODE, compare_turns
+
+create_agent = pytest.importorskip("langchain.agents", reason="needs langchain").create_agent
 
 pytestmark = newest
 
@@ -76,7 +90,14 @@ def test_questions_of_two_nodes_and_twice_in_one(beside):
 
 @pytest.mark.parametrize("durability", ["sync", "exit"])
 def test_durability(beside, durability):
-    compare_turns(beside, two_questions, answers(1, 2, 3), subgraphs=True, durability=durability, faces=("sync",))
+    compare_turns(
+        beside,
+        two_questions,
+        answers(1, 2, 3),
+        subgraphs=True,
+        durability=durability,
+        faces=("sync",),
+    )
 
 
 def awaiting(ns: Any) -> Any:
@@ -96,28 +117,23 @@ def streaming(ns: Any) -> Any:
     inner = chain(plain, first)
 
     def call(state: Log) -> Any:
-        writer, end = get_stream_writer(), {}
-        for chunk in inner.stream({"log": []}, stream_mode=["updates", "custom"]):
-            writer(("seen", chunk))
-        for mode, chunk in inner.stream({"log": []}, stream_mode=["values"]):
-            end = chunk
-        return {"log": end["log"]}
+        seen = [str(c) for c in inner.stream({"log": []}, stream_mode=["updates", "custom"])]
+        values = list(inner.stream({"log": []}))
+        return {"log": [*seen, *values[-1]["first"]["log"]]}
 
     return outer(call)
 
 
 def test_streamed_in_the_node(beside):
-    compare_turns(beside, streaming, answers(1, 2), subgraphs=True)
+    compare_turns(beside, streaming, answers(1, 2, 3), subgraphs=True, faces=("sync",))
 
 
 def astreaming(ns: Any) -> Any:
     inner = chain(plain, first)
 
     async def call(state: Log) -> Any:
-        writer, end = get_stream_writer(), {}
-        async for chunk in inner.astream({"log": []}, stream_mode=["updates", "custom", "checkpoints"]):
-            writer(("seen", chunk[0], list(chunk[1])))
-        return {"log": ["end"]}
+        modes = ["updates", "checkpoints"]
+        return {"log": [mode async for mode, _ in inner.astream({"log": []}, stream_mode=modes)]}
 
     return outer(call)
 
@@ -160,7 +176,9 @@ def awith_memory(ns: Any) -> Any:
 
 
 def test_a_saver_of_its_own_awaited(beside):
-    compare_turns(beside, awith_memory, [{"log": []}, {"log": []}], subgraphs=True, faces=("async",))
+    compare_turns(
+        beside, awith_memory, [{"log": []}, {"log": []}], subgraphs=True, faces=("async",)
+    )
 
 
 def own_saver_same_thread(ns: Any) -> Any:
@@ -185,7 +203,7 @@ def test_a_history_of_its_own(beside):
 def reading(ns: Any) -> Any:
     inner = chain(plain, first, plain2, checkpointer=True)
 
-    def call(state: Log, config: Any) -> Any:
+    def call(state: Log, config: RunnableConfig) -> Any:
         got = inner.invoke({"log": []}, config)
         return {"log": got["log"]}
 
@@ -237,7 +255,9 @@ def parallel(ns: Any) -> Any:
         return inner.invoke({"log": [state["n"]]})
 
     builder = StateGraph(Log).add_node("call", call)
-    builder.add_conditional_edges(START, lambda s: [Send("call", {"n": n}) for n in (1, 2, 3)], ["call"])
+    builder.add_conditional_edges(
+        START, lambda s: [Send("call", {"n": n}) for n in (1, 2, 3)], ["call"]
+    )
     return builder
 
 
@@ -245,25 +265,26 @@ def ask_it(state: Log) -> Any:
     return {"log": [interrupt(("ok?", state["log"][0]))]}
 
 
-def by_id(engine: Any, outcomes: Any) -> Any:
-    asked = [
-        question
-        for chunk in outcomes[-1].chunks
-        if chunk[-2] == "updates" and "__interrupt__" in chunk[-1]
-        for question in chunk[-1]["__interrupt__"]
-    ]
-    return Command(resume={q.id: f"a{q.value[1]}" for q in asked})
+def test_questions_of_parallel_calls(beside):
+    compare_story(beside, parallel, answered_by_id)
 
 
-def test_parallel(beside):
-    compare_turns(beside, parallel, [{"log": []}, by_id], stream_mode=["updates"], subgraphs=False, parallel=True)
+def answered_by_id(t: Any) -> None:
+    asked = sorted(t.invoke({"log": []})["__interrupt__"], key=lambda q: q.value)
+    t.invoke(Command(resume={q.id: f"answer {q.value[1]}" for q in asked[:2]}))
+    left = t.state(subgraphs=True).interrupts
+    t.invoke(Command(resume={q.id: "last" for q in left}))
 
 
 def batch(ns: Any) -> Any:
     inner = chain(plain, plain2)
 
     def call(state: Any) -> Any:
-        return {"log": [r["log"] for r in inner.batch([{"log": []}, {"log": [1]}])]}
+        return {
+            "log": [
+                r["log"] for r in inner.batch([{"log": []}, {"log": [1]}], {"max_concurrency": 1})
+            ]
+        }
 
     return outer(call)
 
@@ -283,7 +304,9 @@ def failing_once(ns: Any) -> Any:
 
 
 def test_an_error_inside(beside):
-    compare_turns(beside, failing_once, [*answers("yes"), None, Command(resume="no")], subgraphs=True)
+    compare_turns(
+        beside, failing_once, [*answers("yes"), None, Command(resume="no")], subgraphs=True
+    )
 
 
 def to_parent(ns: Any) -> Any:
@@ -323,7 +346,11 @@ def test_deltas_inside(beside):
 
 
 def cached(ns: Any) -> Any:
-    builder = StateGraph(Log).add_node("plain", plain, cache_policy=CachePolicy()).add_edge(START, "plain")
+    builder = (
+        StateGraph(Log)
+        .add_node("plain", plain, cache_policy=CachePolicy())
+        .add_edge(START, "plain")
+    )
     inner = builder.compile(cache=InMemoryCache())
 
     def call(state: Any) -> Any:
@@ -363,39 +390,225 @@ def entry(ns: Any) -> Any:
     def called(x: int) -> Any:
         return inner.invoke({"log": [x]})["log"]
 
-    class Holder:
-        def compile(self, checkpointer: Any = None, **options: Any) -> Any:
-            @entrypoint(checkpointer=checkpointer)
-            def flow(x: Any) -> Any:
-                return [called(1).result(), inner.invoke({"log": x})["log"]]
+    def make(checkpointer: Any) -> Any:
+        @entrypoint(checkpointer=checkpointer)
+        def flow(x: Any) -> Any:
+            return [called(1).result(), inner.invoke({"log": x})["log"]]
 
-            return flow
+        return flow
 
-    return Holder()
+    return Made(make)
 
 
 def test_called_in_a_task_and_in_an_entrypoint(beside):
-    compare_turns(beside, entry, [["in"], Command(resume=1), Command(resume=2)], subgraphs=True, stream_mode=["updates", "values", "custom"])
+    compare_turns(
+        beside,
+        entry,
+        [["in"], Command(resume=1), Command(resume=2)],
+        subgraphs=True,
+        stream_mode=["updates", "values", "custom"],
+    )
 
 
 def user_config(ns: Any) -> Any:
-    import threading
-
-    lock = threading.Lock
-
     inner = chain(plain, peek)
 
-    def call(state: Log, config: Any) -> Any:
-        mine = {"configurable": {"lock": lock(), "tenant": "t1"}, "tags": ["x"], "metadata": {"m": 1, "live": lock()}}
-        return {"log": inner.invoke({"log": []}, mine)["log"]}
+    def call(state: Log) -> Any:
+        mine = {
+            "configurable": {"lock": threading.Lock(), "tenant": "t1"},
+            "tags": ["x"],
+            "metadata": {"m": 1, "live": threading.Lock()},
+        }
+        return inner.invoke({"log": []}, mine)
 
     return outer(call)
 
 
-def peek(state: Log, config: Any) -> Any:
+def peek(state: Log, config: RunnableConfig) -> Any:
     c = config["configurable"]
-    return {"log": [type(c["lock"]).__name__, c["tenant"], config["metadata"]["m"], sorted(k for k in c if not k.startswith("__"))]}
+    return {
+        "log": [
+            type(c["lock"]).__name__,
+            c["tenant"],
+            config["metadata"]["m"],
+            sorted(k for k in c if not k.startswith("__")),
+        ]
+    }
 
 
-def test_user_config(beside):
-    compare_turns(beside, user_config, [{"log": []}], subgraphs=True)
+@pytest.mark.parametrize("mode", ["values", "checkpoints"])
+def test_a_config_with_live_objects_of_the_node(beside, mode):
+    if mode == "values" or beside.contender.backend == "local":
+        compare_turns(beside, user_config, [{"log": []}], subgraphs=True, stream_mode=[mode])
+    else:  # the reader of the stream is in another process
+        graph = beside.contender.compile(user_config(None), checkpointer=InMemorySaver())
+        thread = {"configurable": {"thread_id": "t"}}
+        chunks = list(graph.stream({"log": []}, thread, stream_mode=mode, subgraphs=True))
+        given = [c["config"]["configurable"] for ns, c in chunks if ns]
+        assert [(c["tenant"], c["lock"].kind) for c in given] == [("t1", "_thread.lock")] * 4
+
+
+class Audited(InMemorySaver):
+    """With methods and a property of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> int:
+        self.notes.append(text)
+        return len(self.notes)
+
+    async def anote(self, text: str) -> int:
+        return self.note(text)
+
+    async def atexts(self) -> Any:
+        for text in self.notes:
+            yield text
+
+    @property
+    def count(self) -> int:
+        return len(self.notes)
+
+
+def auditing(ns: Any) -> Any:
+    saver = Audited()
+    inner = chain(plain, first, checkpointer=saver)
+
+    async def call(state: Log) -> Any:
+        told = [saver.note("a"), await saver.anote("b"), saver.count]
+        told += [text async for text in saver.atexts()]
+        got = await inner.ainvoke({"log": []}, {"configurable": {"thread_id": "own"}})
+        saver.delete_thread("own")
+        return {
+            "log": [
+                *told,
+                len(got["__interrupt__"]),
+                inner.get_state({"configurable": {"thread_id": "own"}}).values,
+            ]
+        }
+
+    return outer(call)
+
+
+def test_methods_of_the_users_own_saver(beside):
+    compare_turns(beside, auditing, [{"log": []}], stream_mode=["values"], faces=("async",))
+
+
+def sqlite() -> Any:
+    return SqliteSaver.from_conn_string(":memory:")
+
+
+@contextmanager
+def sqlite_file() -> Any:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SqliteSaver.from_conn_string(f"{folder}/threads.sqlite") as saver,
+    ):
+        yield saver
+
+
+class Upper:
+    """A serializer of the user's own, which cannot travel."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inner = JsonPlusSerializer()
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        with self.lock:
+            kind, data = self.inner.dumps_typed(obj)
+        return kind, data[::-1]
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        return self.inner.loads_typed((data[0], data[1][::-1]))
+
+
+def own_serializer() -> Any:
+    return nullcontext(InMemorySaver(serde=Upper()))
+
+
+@pytest.mark.parametrize("saver", [sqlite, sqlite_file, own_serializer])
+def test_other_savers(beside, saver):
+    compare_turns(
+        beside, two_questions, answers(1, 2, 3), subgraphs=True, saver=saver, faces=("sync",)
+    )
+
+
+def test_an_asynchronous_saver_of_the_callers_loop(beside, tmp_path):
+    async def told(engine: Any) -> Any:
+        found = []
+        path = str(tmp_path / f"{type(engine).__name__}.sqlite")
+        async with AsyncSqliteSaver.from_conn_string(path) as saver:
+            graph = engine.compile(awaiting(engine), checkpointer=saver)
+            for turn in answers(1, 2, 3):
+                chunks = graph.astream(turn, thread, stream_mode=EVERY_MODE, subgraphs=True)
+                found.append(normalise([chunk async for chunk in chunks]))
+        return found
+
+    thread = {"configurable": {"thread_id": "t"}}
+    got, want = (asyncio.run(told(e)) for e in (beside.contender, beside.reference))
+    assert_same("chunks", got, want)
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+class Made:
+    """What ``make(checkpointer=...)`` returns, as something that is compiled."""
+
+    def __init__(self, make: Any) -> None:
+        self.compile = make
+
+
+def agents(**helper: Any) -> Any:
+    """A supervisor that calls a helper twice at once, and again after the answers."""
+
+    @tool
+    def look(text: str) -> str:
+        """Look."""
+        return f"<{text}: {interrupt(('may I?', text))}>"
+
+    @tool
+    def research(text: str) -> str:
+        """Research."""
+        helping = create_agent(
+            CallingModel(calls=[("look", {"text": text})]), [look], name="helper", **helper
+        )
+        return str(helping.invoke({"messages": [HumanMessage(text)]})["messages"][-1].content)
+
+    model = CallingModel(calls=[("research", {"text": "a"}), ("research", {"text": "b"})])
+    return lambda ns: Made(partial(create_agent, model, [research]))
+
+
+def conversation(t: Any) -> None:
+    for question in ("one", "two"):
+        asked = t.invoke({"messages": [HumanMessage(question)]})["__interrupt__"]
+        t.state(subgraphs=True)
+        t.invoke(Command(resume={q.id: f"yes {q.value[1]}" for q in asked}))
+
+
+def test_sub_agents_in_parallel_tool_calls_ask(beside):
+    compare_story(beside, agents(), conversation)
+
+
+def test_a_sub_agent_with_a_saver_of_its_own(beside):
+    saver = InMemorySaver()
+
+    def helpers(ns: Any) -> Any:
+        helping = create_agent(CallingModel(), [], name="helper", checkpointer=saver)
+
+        @tool
+        def remember(text: str) -> str:
+            """Remember."""
+            thread = {"configurable": {"thread_id": f"{type(ns).__name__} helper"}}
+            told = helping.invoke({"messages": [HumanMessage(text)]}, thread)["messages"]
+            return f"{len(told)} messages"
+
+        model = CallingModel(calls=[("remember", {"text": "a"})])
+        return Made(partial(create_agent, model, [remember]))
+
+    turns = [{"messages": [HumanMessage(text, id=text)]} for text in ("one", "two")]
+    modes = ["updates", "messages", "values"]
+    compare_turns(beside, helpers, turns, subgraphs=True, stream_mode=modes)
+    assert len({t.config["configurable"]["thread_id"] for t in saver.list(None)}) == 2

@@ -1,4 +1,4 @@
-"""Run configs on their way to a saver of another process.
+"""Run configs on their way to another process: to a saver that lives there, or in an event.
 
 A saver reads plain values of a config: the thread, the checkpoint, metadata. LangGraph puts live
 objects of the running task beside them, such as callbacks and the runtime. These stay in their
@@ -15,7 +15,7 @@ from typing import Any
 
 from distgraph.serde import pickling
 
-__all__ = ("Stayed", "Trip")
+__all__ = ("Stayed", "Trip", "plain_configs")
 
 _CONF = "configurable"
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None), uuid.UUID, datetime.datetime})
@@ -41,8 +41,8 @@ class Trip:
     def leave(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return the arguments with every config reduced to what can travel."""
         return (
-            tuple(self._reduced(arg) if _is_config(arg) else arg for arg in args),
-            {k: self._reduced(v) if _is_config(v) else v for k, v in kwargs.items()},
+            tuple(self.reduced(arg) if _is_config(arg) else arg for arg in args),
+            {k: self.reduced(v) if _is_config(v) else v for k, v in kwargs.items()},
         )
 
     def come_back(self, result: Any) -> Any:
@@ -60,7 +60,8 @@ class Trip:
             return [self.come_back(item) for item in result]
         return result
 
-    def _reduced(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def reduced(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a config reduced to what can travel."""
         return {
             key: {name: self._travelling(name, item) for name, item in value.items()}
             if key in _SECTIONS and isinstance(value, Mapping)
@@ -94,6 +95,23 @@ class Trip:
             for key, value in values.items()
             if not isinstance(value, Stayed) or value.id in self._stayed
         }
+
+
+def plain_configs(payload: Any) -> Any:
+    """Return the payload of an event with configs and metadata reduced to what can travel."""
+    if not isinstance(payload, dict):
+        return payload
+    trip = Trip()
+    return {
+        key: plain_configs(value)
+        if key == "payload"  # of mode "debug"
+        else trip.reduced({key: value})[key]
+        if key == "metadata"
+        else trip.reduced(value)
+        if _is_config(value)
+        else value
+        for key, value in payload.items()
+    }
 
 
 def _is_config(value: Any) -> bool:
