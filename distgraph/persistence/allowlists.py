@@ -1,6 +1,6 @@
 """Savers whose serializer may load more classes than their owner's object may.
 
-LangGraph derives such a saver for each graph when msgpack is strict (``LANGGRAPH_STRICT_MSGPACK``).
+LangGraph derives such a saver for each graph when it is told to load msgpack strictly.
 """
 
 from __future__ import annotations

@@ -228,7 +228,8 @@ _ASK_AGAIN = 0.1
 
 
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
-    traits: dict[str, Any] = {"own": _own(type(resource))}
+    cls: Any = type(resource)
+    traits: dict[str, Any] = {"own": own} if (own := _own(cls)) else {}
     if role == "checkpointer":
         traits["versions"] = _versions(resource)
     elif role == "limiter":

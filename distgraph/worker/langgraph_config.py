@@ -39,6 +39,7 @@ CHECKPOINTER = "__pregel_checkpointer"
 DURABILITY = "__pregel_durability"
 RESUME_MAP = "__pregel_resume_map"
 RESUMING = "__pregel_resuming"
+REPLAY_STATE = "__pregel_replay_state"
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
 """Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
@@ -131,6 +132,9 @@ def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
         configurable[RESUME_MAP] = _ById(standing.resume_map, task.taken)
     if standing.resuming is not None:
         configurable[RESUMING] = standing.resuming
+    replay = loaded("langgraph._internal._replay", "ReplayState")
+    if standing.replay is not None and replay is not None:
+        configurable[REPLAY_STATE] = replay(standing.replay)
 
 
 class _ById(dict[str, Any]):

@@ -230,6 +230,28 @@ def test_states(beside, build):
     compare_story(beside, build, story)
 
 
+def again_and_again(ns: Any) -> Any:
+    """The node that calls runs twice in a run."""
+    inner = chain(plain, checkpointer=True)
+
+    def route(state: Log) -> str:
+        return "call" if len(state["log"]) < 8 else "after"
+
+    builder = StateGraph(Log).add_node("call", lambda state: inner.invoke({"log": []}))
+    builder.add_node("after", after).add_edge(START, "call")
+    return builder.add_conditional_edges("call", route, ["call", "after"])
+
+
+def going_back(t: Any) -> None:
+    t.invoke({"log": ["in"]})
+    for past in t.history():
+        t.invoke(None, past.config)
+
+
+def test_a_history_goes_back_with_the_root(beside):
+    compare_story(beside, again_and_again, going_back, faces=("sync",))
+
+
 def nested(ns: Any) -> Any:
     innermost = chain(first, second)
 
@@ -410,14 +432,19 @@ def test_called_in_a_task_and_in_an_entrypoint(beside):
     )
 
 
+def iter_of() -> Any:
+    """Make what exists in one process only."""
+    return (item for item in ())
+
+
 def user_config(ns: Any) -> Any:
     inner = chain(plain, peek)
 
     def call(state: Log) -> Any:
         mine = {
-            "configurable": {"lock": threading.Lock(), "tenant": "t1"},
+            "configurable": {"live": iter_of(), "tenant": "t1"},
             "tags": ["x"],
-            "metadata": {"m": 1, "live": threading.Lock()},
+            "metadata": {"m": 1, "live": iter_of()},
         }
         return inner.invoke({"log": []}, mine)
 
@@ -428,7 +455,7 @@ def peek(state: Log, config: RunnableConfig) -> Any:
     c = config["configurable"]
     return {
         "log": [
-            type(c["lock"]).__name__,
+            type(c["live"]).__name__,
             c["tenant"],
             config["metadata"]["m"],
             sorted(k for k in c if not k.startswith("__")),
@@ -445,7 +472,7 @@ def test_a_config_with_live_objects_of_the_node(beside, mode):
         thread = {"configurable": {"thread_id": "t"}}
         chunks = list(graph.stream({"log": []}, thread, stream_mode=mode, subgraphs=True))
         given = [c["config"]["configurable"] for ns, c in chunks if ns]
-        assert [(c["tenant"], c["lock"].kind) for c in given] == [("t1", "_thread.lock")] * 4
+        assert [(c["tenant"], c["live"].kind) for c in given] == [("t1", "builtins.generator")] * 4
 
 
 class Audited(InMemorySaver):
