@@ -141,7 +141,7 @@ class AttemptOutcome:
     interrupts: tuple[Any, ...] = ()
     resume_values: tuple[Any, ...] = ()
     """Answers that the task's questions were given, those of earlier runs included."""
-    spent: bool = False
+    null_resume_taken: bool = False
     """Whether the task, or a graph that its code invoked, took the answer without an id."""
     published: int = 0
     """Events that the attempt emitted, those in ``tail`` included: the commit waits for them."""

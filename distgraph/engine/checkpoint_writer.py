@@ -94,6 +94,12 @@ class CheckpointWriter:
         """Drop the pending writes of one kind."""
         self.pending = [w for w in self.pending if w[1] != channel]
 
+    def null_resume_taken(self) -> None:
+        """Drop the resume value without an id, where the saver has not been given it."""
+        if not self._at_once:
+            taken = (k.NULL_TASK_ID, k.RESUME)
+            self.pending = [w for w in self.pending if w[:2] != taken]
+
     def null_writes(self) -> list[Write]:
         """Return the pending writes of no task: those of a ``Command`` as input."""
         return [(c, v) for task, c, v in self.pending if task == k.NULL_TASK_ID]

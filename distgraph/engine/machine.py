@@ -563,10 +563,7 @@ class Machine:
         self._stream.has_seen(outcome.message_ids)
         if outcome.drain is not None:
             self._drain = outcome.drain
-        if (
-            task.null_resume
-            and task.null_resume[0] in outcome.resume_values[len(task.resume_values) :]
-        ):
+        if outcome.null_resume_taken:
             for around in graph.lineage():
                 around.thread.null_resume_taken()
         failure = failure_of(task, start, outcome)

@@ -84,6 +84,8 @@ class GraphThread:
         """The checkpoint that the run went back to: subgraphs start from their last before it."""
         self.replaying = False
         """Whether finished tasks of the loaded superstep run again."""
+        self._first_steps: dict[str, int] = {}
+        """The superstep in which each node first ran."""
         self._nested = nested
         self._run_metadata = metadata
         self._superseded = False
@@ -291,6 +293,7 @@ class GraphThread:
     def null_resume_taken(self) -> None:
         """Forget the resume value without an id: a task has used it."""
         self._resume.null_resume_taken()
+        self._writer.null_resume_taken()
 
     def standing(self, task: Task, part: int = 0, parts: int = 1) -> Standing:
         """Return the position of a task in the thread, for its code and graphs that it invokes.
@@ -304,22 +307,28 @@ class GraphThread:
             values, null_resume = (), null_resume if part == 0 else ()
         return Standing(
             checkpoint_id=self.superstep.checkpoint_id,
-            checkpoint_map=self._inner_map(),
+            checkpoint_map=self._inner_map(task),
             durability=self.options.durability,
             resume_values=values,
             null_resume=null_resume,
             resume_map=resume_map,
             matched_id=self._resume.matched_in(task),
             resuming=self.resuming,
-            replay=self.replay,
+            replay=self._replay_in(task),
         )
+
+    def _replay_in(self, task: Task) -> str | None:
+        """Return the checkpoint that graphs which a task's code invokes start before: only in the
+        first superstep of its node."""
+        first = self._first_steps.setdefault(task.name, self.superstep.step)
+        return self.replay if first == self.superstep.step else None
 
     def inner(self, task: Task) -> ThreadOptions:
         """Return the options of a subgraph in a task."""
         return replace(
             self.options,
             checkpoint_id=None,
-            checkpoint_map=self._inner_map(),
+            checkpoint_map=self._inner_map(task),
             # another attempt goes on from what the one before has saved
             resuming=True if task.attempt > 1 else self.resuming,
             replay=self.replay,
@@ -327,9 +336,17 @@ class GraphThread:
             matched_id=self._resume.matched_in(task),
         )
 
-    def _inner_map(self) -> Mapping[str, str]:
-        """Return the checkpoints of the graphs around a task of this graph, by namespace."""
-        return {**self.options.checkpoint_map, self.ns: self.superstep.checkpoint_id}
+    def _inner_map(self, task: Task) -> Mapping[str, str]:
+        """Return the checkpoints around what a task runs, by namespace: those of the graphs, and
+        of the tasks whose code called this one."""
+        current = self.superstep.checkpoint_id
+        found = {**self.options.checkpoint_map, self.ns: current}
+        if task.call is not None:
+            parts = task.ns.split(k.NS_SEP)
+            own = len(self.ns.split(k.NS_SEP)) if self.ns else 0
+            for end in range(own + 1, len(parts)):
+                found[k.NS_SEP.join(parts[:end])] = current
+        return found
 
     # --- results of its supersteps ---------------------------------------------------------------
 

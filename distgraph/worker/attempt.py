@@ -238,22 +238,22 @@ async def _attempt(
         started_at=started_at,
         duration=time.perf_counter() - began,
         drain=control.asked_here,
-        spent=_has_spent(task, request),
+        null_resume_taken=_null_resume_taken(task, request),
         **result,
     )
 
 
-def _has_spent(task: TaskContext | None, request: AttemptRequest) -> bool:
+def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> bool:
     """Whether the task, or a graph that its code invoked, took the answer without an id."""
     standing = request.standing
     if task is None or standing is None:
         return False
-    if standing.spare:
-        return not task.spare
-    if standing.assumed is None:
+    if standing.null_resume:
+        return not task.null_resume
+    if standing.matched_id is None:
         return False
     asked = next(task.asked)
-    return standing.assumed in task.taken or 0 < len(standing.answers) <= asked
+    return standing.matched_id in task.taken or 0 < len(standing.resume_values) <= asked
 
 
 def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:
