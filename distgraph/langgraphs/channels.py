@@ -9,6 +9,8 @@ from distgraph import channels as own
 from distgraph._internal.keys import TASKS
 from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel
+from distgraph.channels.delta import unwrapped
+from distgraph.channels.message_ids import with_ids
 from distgraph.errors import EmptyChannelError, InvalidUpdateError, UnsupportedError
 from distgraph.managed import ManagedKind, managed_kind
 from distgraph.types import Send
@@ -16,7 +18,7 @@ from distgraph.types import Send
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("ForeignChannel", "annotated_channel", "translate_channels")
+__all__ = ("ForeignChannel", "ForeignDeltaChannel", "annotated_channel", "translate_channels")
 
 
 def translate_channels(
@@ -71,10 +73,10 @@ def _translate(channel: Any, where: str, of: Any = None) -> BaseChannel:
     """Return our channel of the same kind, empty. ``of``: type of a ``DeltaChannel``'s value."""
     cls = type(channel)
     if cls.__name__ != "DeltaChannel" and any(c.__name__ == "DeltaChannel" for c in cls.__mro__):
-        raise UnsupportedError(
-            f"{where} is a {cls.__name__}, derived from DeltaChannel, which distgraph cannot save. "
-            "Use DeltaChannel itself, with a reducer that does what the class does"
-        )
+        if of is not None:  # the annotated type decides, as in LangGraph
+            frequency = channel.snapshot_frequency
+            channel = cls(channel.reducer, of, snapshot_frequency=frequency)
+        return ForeignDeltaChannel(channel)
     if not cls.__module__.startswith("langgraph.channels."):
         return ForeignChannel(channel)
     name, typ = cls.__name__, channel.typ
@@ -153,6 +155,32 @@ class ForeignChannel(BaseChannel[Any, Any, Any]):
         return isinstance(other, ForeignChannel) and bool(self.value == other.value)
 
     __hash__ = None
+
+
+class ForeignDeltaChannel(ForeignChannel):
+    """A channel of a class that the user derived from LangGraph's ``DeltaChannel``."""
+
+    __slots__ = ()
+    saved_as_writes = True
+    replays = True
+
+    def from_checkpoint(self, checkpoint: Any) -> Self:
+        from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+        stored = unwrapped(checkpoint)
+        return super().from_checkpoint(MISSING if stored is MISSING else _DeltaSnapshot(stored))
+
+    def from_writes(self, stored: Any, writes: Sequence[Any]) -> Self:
+        new = self.from_checkpoint(stored)
+        new.value.replay_writes([("", self.key, write) for write in writes])
+        return new
+
+    def with_ids(self, write: Any) -> Any:
+        of_messages = getattr(self.value.reducer, "__name__", "") == "_messages_delta_reducer"
+        return with_ids(write, messages_only=of_messages)
+
+    def snapshot_due(self, updates: int) -> bool:
+        return updates >= int(self.value.snapshot_frequency)
 
 
 def _missing() -> Any:

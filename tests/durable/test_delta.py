@@ -131,18 +131,43 @@ def test_a_long_value_is_saved_once_in_a_while():
     assert len(stored) > 2 * sum(value is not None for value in stored) > 0
 
 
-def test_a_class_derived_from_it_is_refused_by_name():
+@pytest.mark.parametrize("door", ["distribute", "own builder"])
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_a_class_derived_from_it_is_saved_as_langgraph_saves_it(door, durability):
     from langgraph.channels import DeltaChannel
+    from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.graph import START, StateGraph
 
     from distgraph import distribute
-    from distgraph.errors import UnsupportedError
+    from distgraph.graph import StateGraph as OwnStateGraph
 
-    class Mine(DeltaChannel):
-        pass
+    class Loud(DeltaChannel):
+        def update(self, values):
+            return super().update([[str(item).upper() for item in v] for v in values])
 
-    builder = StateGraph(TypedDict("State", {"log": Annotated[list, Mine(extended)]}))
-    builder.add_node("a", lambda state: {})
-    builder.add_edge(START, "a")
-    with pytest.raises(UnsupportedError, match="'log' is a Mine, derived from DeltaChannel"):
-        distribute(builder.compile())
+        def replay_writes(self, writes):
+            super().replay_writes(
+                [(t, c, [str(item).upper() for item in value]) for t, c, value in writes]
+            )
+
+    def built(builder):
+        class State(TypedDict):
+            log: Annotated[list, Loud(extended, snapshot_frequency=2)]
+
+        graph = builder(State)
+        for name in ("a", "b", "c"):
+            graph.add_node(name, lambda state, name=name: {"log": [f"{name}{len(state['log'])}"]})
+        return graph.add_edge(START, "a").add_edge("a", "b").add_edge("b", "c")
+
+    def turns(graph, saver):
+        ended = [graph.invoke({"log": ["in"]}, CONFIG, durability=durability) for _ in range(2)]
+        return ended, graph.get_state(CONFIG).values, kept(saver)
+
+    theirs, saver = InMemorySaver(), InMemorySaver()
+    expected = turns(built(StateGraph).compile(checkpointer=theirs), theirs)
+    if door == "distribute":
+        graph = distribute(built(StateGraph).compile(checkpointer=saver), backend="local")
+    else:
+        graph = built(OwnStateGraph).compile(checkpointer=saver, backend="local")
+    assert turns(graph, saver) == expected
+    assert expected[1]["log"] == ["IN", "A1", "B2", "C3", "IN", "A5", "B6", "C7"]
