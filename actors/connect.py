@@ -15,6 +15,7 @@ import ray
 
 from actors.untyped import cpus
 from distgraph import __version__
+from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedClusterError
 
 logger = logging.getLogger("distgraph")
@@ -89,7 +90,7 @@ def _init(options: dict[str, Any]) -> None:
         started.set_result(None)
         threading.Event().wait()
 
-    threading.Thread(target=keep, name="distgraph-ray", daemon=True).start()
+    daemon(keep, "distgraph-ray").start()
     started.result()
 
 

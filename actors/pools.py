@@ -11,12 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
 from actors.tasks import PoolWorkerActor
+from distgraph.concurrency.timers import timers
 
 _LOOK = 2.0
 """Seconds between two looks at what is idle."""
@@ -87,7 +89,7 @@ class Pool:
                 job.ended = True
                 job.done(None, None)
                 return
-        threading.Timer(_KILL, self._kill, (job,)).start()
+        timers().after(_KILL, partial(self._kill, job))
 
     def release(self, *, idle: float) -> None:
         """End the workers if nothing has run for ``idle`` seconds."""
@@ -203,22 +205,21 @@ class Pools:
                 pool = self._pools[key] = Pool(size, options)
             if not self._serving:
                 self._serving = True
-                threading.Thread(target=self._serve, name="distgraph-pools", daemon=True).start()
+                timers().after(_LOOK, self._look)
             return pool
 
-    def _serve(self) -> None:
-        while True:
-            time.sleep(_LOOK)
+    def _look(self) -> None:
+        """Release what is idle, and look again while there are pools."""
+        with self._lock:
+            pools = dict(self._pools)
+        # a pool that gets no room, such as the only GPU, may have what others only keep
+        starving = any(pool.starves for pool in pools.values())
+        for key, pool in pools.items():
+            pool.release(idle=min(self._idle, _LOOK) if starving else self._idle)
             with self._lock:
-                pools = dict(self._pools)
-            # a pool that gets no room, such as the only GPU, may have what others only keep
-            starving = any(pool.starves for pool in pools.values())
-            for key, pool in pools.items():
-                pool.release(idle=min(self._idle, _LOOK) if starving else self._idle)
-                with self._lock:
-                    if pool.size == 0:
-                        self._pools.pop(key, None)
-            with self._lock:
-                if not self._pools:
-                    self._serving = False
-                    return
+                if pool.size == 0:
+                    self._pools.pop(key, None)
+        with self._lock:
+            self._serving = bool(self._pools)
+            if self._serving:
+                timers().after(_LOOK, self._look)

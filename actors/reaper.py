@@ -11,29 +11,26 @@ takes the ends of tasks as well, and cannot meet one.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from distgraph.concurrency.timers import timers
+
 _AGAIN = 0.1
+"""Seconds between two tries to cancel a task."""
+
 _KILL = 1.0
 """Seconds after which a task is killed."""
+
 _GIVE_UP = 30.0
-
-
-@dataclass(eq=False)
-class _Entry:
-    ref: Any
-    since: float
-    next: float
+"""Seconds after which a task is no longer cancelled."""
 
 
 class Reaper:
-    """Cancels tasks until they have ended. One thread, which ends when there is nothing to do.
+    """Cancels tasks until they have ended.
 
     Args:
         other: Handle of an actor whose method ``cancel_tasks`` is ``cancel_tasks`` of this module.
@@ -41,56 +38,37 @@ class Reaper:
 
     def __init__(self, other: Any) -> None:
         self._other = other
-        self._lock = threading.Lock()
-        self._entries: list[_Entry] = []
-        self._running = False
+        self._pending: dict[Any, float] = {}
+        """Tasks that are being cancelled, and since when."""
 
     @property
     def count(self) -> int:
         """Tasks that are being cancelled."""
-        return len(self._entries)
+        return len(self._pending)
 
     def cancel(self, ref: Any) -> None:
         """Cancel a task, whose process runs nothing else."""
-        self._ask(ref, force=False)
-        now = time.monotonic()
-        with self._lock:
-            self._entries.append(_Entry(ref, now, now + _AGAIN))
-            start = not self._running
-            self._running = True
-        if start:
-            threading.Thread(target=self._serve, name="distgraph-reaper", daemon=True).start()
+        self._pending[ref] = time.monotonic()
+        ref.future().add_done_callback(lambda future: self._pending.pop(ref, None))
+        self._send(ref)
 
-    def _serve(self) -> None:
-        while True:
-            time.sleep(_AGAIN / 2)
-            now = time.monotonic()
-            with self._lock:
-                entries = list(self._entries)
-            for entry in entries:
-                if self._ended(entry, now):
-                    with self._lock:
-                        self._entries.remove(entry)
-            with self._lock:
-                if not self._entries:
-                    self._running = False
-                    return
+    def _send(self, ref: Any) -> None:
+        """Ask for a task's end, and again while it has not ended."""
+        since = self._pending.get(ref)
+        if since is None:
+            return
+        seconds = time.monotonic() - since
+        if seconds > _GIVE_UP:
+            self._pending.pop(ref, None)
+            return
+        force = seconds >= _KILL
 
-    def _ended(self, entry: _Entry, now: float) -> bool:
-        done, _ = ray.wait([entry.ref], timeout=0, fetch_local=False)
-        if done or now > entry.since + _GIVE_UP:
-            return True
-        if now >= entry.next:
-            entry.next = now + _AGAIN
-            self._ask(entry.ref, force=now >= entry.since + _KILL)
-        return False
-
-    def _ask(self, ref: Any, *, force: bool) -> None:
         def settle(future: Any) -> None:
-            if future.exception() is not None:  # it is lost, and the tasks are to end
+            if future.exception() is not None:  # the other is lost, and the tasks are to end
                 cancel_tasks([ref], force)
 
         self._other.cancel_tasks.remote([ref], force).future().add_done_callback(settle)
+        timers().after(_AGAIN, lambda: self._send(ref))
 
 
 def cancel_tasks(refs: Sequence[Any], force: bool) -> None:

@@ -16,6 +16,7 @@ from actors import slots
 from actors.persistent import persistent
 from actors.ray_workers import RayWorkers, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
+from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.calls import TaskCall
 from distgraph.contract.events import (
@@ -165,8 +166,7 @@ class RunLoop:
 
     def begin(self) -> None:
         """Start the thread."""
-        name = f"distgraph-run-{self._start.options.run_id[:8]}"
-        threading.Thread(target=self._main, name=name, daemon=True).start()
+        daemon(self._main, f"distgraph-run-{self._start.options.run_id[:8]}").start()
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""

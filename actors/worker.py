@@ -18,7 +18,7 @@ from actors.calls import AttemptCalls
 from actors.names import NAMESPACE, driver_name
 from actors.transport_ray import RayPuts
 from distgraph import __version__
-from distgraph.concurrency.threads import daemon, new_loop
+from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
@@ -77,7 +77,7 @@ class WorkerProcess:
         """As ``program``, for the loop of an executor, which must not block."""
         known = self._known(packet)
         if known is None:
-            known = await asyncio.to_thread(self._load, packet, *await self._fetch(packet))
+            known = await in_thread(self._load, packet, *await self._fetch(packet))
         return known
 
     def _known(self, packet: Packet) -> GraphProgram | None:

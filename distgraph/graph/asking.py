@@ -6,11 +6,11 @@ Both are steps (``distgraph._internal.steps``), to be followed with the saver.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from distgraph._internal.steps import Steps, Wait
+from distgraph.concurrency.threads import daemon
 from distgraph.persistence import faces
 
 __all__ = ("ask", "run_code")
@@ -59,7 +59,7 @@ def _on_a_loop_of_its_own(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=run, name="distgraph-update", daemon=True)
+    thread = daemon(run, "distgraph-update")
     thread.start()
     thread.join()
     if failure:

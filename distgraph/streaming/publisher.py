@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import BrokerLost, RunCancelled, RunError
 from distgraph.streaming.codec import join_events, pack_event
@@ -32,7 +33,6 @@ EVENT_OVERHEAD = 64
 
 _HARD = 8
 _SLICE = 0.05
-_LINGER = 2.0
 _SWEEP_FROM = 64
 _STALE = 60.0
 
@@ -51,6 +51,7 @@ class _Lane:
         "asking",
         "bytes",
         "dirty",
+        "due",
         "error",
         "events",
         "in_flight",
@@ -69,6 +70,7 @@ class _Lane:
         self.lock = threading.Lock()
         self.waiting: list[Callable[[], object]] = []
         self.dirty: list[AttemptStream] = []
+        self.due: float | None = None
         self.bytes = 0
         self.events = 0
         self.open = 0
@@ -92,7 +94,7 @@ class Publisher:
         max_bytes: What a run may buffer here before its emitters wait; ``EVENT_OVERHEAD`` an event
             included.
         max_events: The same in events.
-        spawn: Starts the sender thread; only tests, which call ``pump`` themselves, replace it.
+        timers: Sends what has to wait, on a thread of its own.
     """
 
     def __init__(
@@ -103,22 +105,16 @@ class Publisher:
         gap: float = 0.002,
         max_bytes: int = 1 << 20,
         max_events: int = 16_384,
-        spawn: Callable[[Callable[[], None]], object] | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self._puts = puts
         self._clock = clock
         self._gap = gap
         self._max_bytes = max_bytes
         self._max_events = max_events
-        self._spawn = _spawn if spawn is None else spawn
+        self._timers = Timers("distgraph-publisher", clock) if timers is None else timers
         self._lock = threading.Lock()
         self._lanes: dict[RunKey, _Lane] = {}
-        # Entered by its lock, never as a Condition: that runs Python code which a signal can
-        # interrupt with the lock held.
-        self._due_lock = threading.Lock()
-        self._wake = threading.Condition(self._due_lock)
-        self._due: dict[_Lane, float] = {}
-        self._serving = False
 
     # --- runs and attempts ----------------------------------------------------------------------
 
@@ -148,45 +144,22 @@ class Publisher:
 
     # --- sending --------------------------------------------------------------------------------
 
-    def pump(self) -> float | None:
-        """Send what is due; return the seconds until the next put is, None if none will be."""
-        now = self._clock()
-        with self._due_lock:
-            ready = [lane for lane, due in self._due.items() if due <= now]
-            for lane in ready:
-                del self._due[lane]
-        for lane in ready:
-            with lane.lock:
-                taken = self._start_put(lane)
-            if taken is not None:
-                try:
-                    self._put(lane, taken)
-                except Exception as error:  # no code of a node runs in this thread
-                    self._lost(lane, error)
-        with self._due_lock:
-            return min(self._due.values()) - self._clock() if self._due else None
-
-    def _serve(self) -> None:
-        """Body of the sender thread: ends after a while without work."""
-        while True:
-            wait = self.pump()
-            with self._due_lock:
-                if not self._due:
-                    if not self._wake.wait(_LINGER) and not self._due:
-                        self._serving = False
-                        return
-                elif wait is not None and wait > 0:
-                    self._wake.wait(wait)
+    def _send_due(self, lane: _Lane) -> None:
+        """Send what a lane has gathered: called by the timers."""
+        with lane.lock:
+            lane.due = None
+            taken = self._start_put(lane)
+        if taken is not None:
+            try:
+                self._put(lane, taken)
+            except Exception as error:  # no code of a node runs in this thread
+                self._lost(lane, error)
 
     def _schedule(self, lane: _Lane, when: float) -> None:
-        with self._due_lock:
-            due = self._due.get(lane)
-            if due is None or when < due:
-                self._due[lane] = when
-                self._wake.notify()
-            if not self._serving:
-                self._spawn(self._serve)
-                self._serving = True
+        """Send what a lane gathers until then. The lane's lock is held."""
+        if lane.due is None or when < lane.due:
+            self._timers.at(when, partial(self._send_due, lane))
+            lane.due = when
 
     def _start_put(self, lane: _Lane) -> list[_Taken] | None:
         """Take what the next put carries, if one may start. The lane's lock is held."""
@@ -305,7 +278,7 @@ class Publisher:
         """Send again what a thread had taken that was interrupted; the log ignores a repeat."""
         with lane.lock:
             lane.resend = lane.in_flight is not None
-        self._schedule(lane, self._clock())
+            self._schedule(lane, self._clock())
 
     @staticmethod
     def _give_room(lane: _Lane) -> None:
@@ -385,7 +358,7 @@ class AttemptStream:
                         lane.events += 1
                         pending.append(data)
                         if lane.in_flight is None:
-                            due = publisher._due.get(lane)
+                            due = lane.due
                             if due is None or publisher._clock() >= due:
                                 taken = publisher._start_put(lane)
                         break
@@ -493,7 +466,3 @@ def _wake_waiter(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) 
 def _settle(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
-
-
-def _spawn(body: Callable[[], None]) -> None:
-    threading.Thread(target=body, name="distgraph-publisher", daemon=True).start()

@@ -24,14 +24,14 @@ class AttemptControl(RunControl):
         self._known = known
         self.asked_here: str | None = None
         """Why the end was asked for in this process: the attempt's outcome tells the driver."""
-        self._deaf = self._run.listen(self._asked)
+        self._unsubscribe = self._run.listen(self._asked)
 
     def _asked(self, reason: str) -> None:
         self.asked_here = reason
 
     def close(self) -> None:
         """Hear of no more requests: the attempt has ended."""
-        self._deaf()
+        self._unsubscribe()
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Let the run end with ``GraphDrained(reason)`` behind the current superstep."""

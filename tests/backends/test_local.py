@@ -572,7 +572,7 @@ def test_a_retry_does_not_wait_for_a_reducer_of_another_run(
             scheduled.set()
             return take_back
 
-    shared = Told()
+    shared = Told("told")
     monkeypatch.setattr(local, "timers", lambda: shared)
 
     def slow(left: list[Any], right: list[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import DRIVER, END_MODE, Event, Segment, StreamEvent
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.consumer import Reassembler
@@ -45,3 +46,8 @@ class PutsTo:
 
     def __init__(self, put: Callable[[RunKey, Sequence[Segment]], Ack | float]) -> None:
         self.put = put
+
+
+def by_hand(clock: Callable[[], float]) -> Timers:
+    """Timers without a thread: the test calls ``run_due``."""
+    return Timers("by hand", clock, spawn=lambda body: None)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Admit, Commit, Event, Finish, Segment
 from distgraph.errors import BrokerLost, RunCancelled, SerializationError
-from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.codec import decode_events
 from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import AttemptStream, Publisher, StreamClosed
 from distgraph.streaming.transport import GONE, RunKey
 
-from .support import END_BLOB, RUN, PutsTo, read_all
+from .support import END_BLOB, RUN, PutsTo, by_hand, read_all
 
 GAP = 0.002
 Put = tuple[str, list[tuple[str, int, list[Any]]]]
@@ -30,7 +30,8 @@ class Broker:
         self.puts: list[Put] = []
         self.acks: list[Future[float]] = []
         self.threads: list[threading.Thread] = []
-        options.setdefault("spawn", lambda body: None)
+        self.timers = by_hand(lambda: self.now)
+        options.setdefault("timers", self.timers)
         options.setdefault("gap", GAP)
         self.publisher = Publisher(PutsTo(self.send), lambda: self.now, **options)
 
@@ -49,7 +50,7 @@ class Broker:
 
     def pump_after(self, seconds: float) -> None:
         self.now += seconds
-        self.publisher.pump()
+        self.timers.run_due()
 
     def new_puts(self) -> list[Put]:
         puts, self.puts = self.puts, []
@@ -77,7 +78,7 @@ def test_events_gather_while_a_put_is_in_flight_and_are_the_next_put() -> None:
     broker.pump_after(1.0)
     assert broker.puts == []
     broker.ack()
-    broker.publisher.pump()
+    broker.timers.run_due()
     assert broker.puts == [("run", [("b", 1, [0, -1, -2]), ("a", 2, [1, 2])])]
 
 
@@ -88,7 +89,7 @@ def test_puts_of_one_run_keep_a_gap_under_load() -> None:
     broker.ack()
     stream.emit(custom(2))
     assert len(broker.new_puts()) == 1
-    assert broker.publisher.pump() == pytest.approx(GAP)
+    assert broker.timers.run_due() == pytest.approx(GAP)
     broker.pump_after(GAP / 2)
     assert broker.puts == []
     stream.emit(custom(3))
@@ -360,11 +361,11 @@ def test_a_transport_that_fails_in_another_way_ends_the_stream_at_its_second_try
     def put(run: RunKey, segments: Sequence[Segment]) -> float:
         raise OSError("no connection")
 
-    publisher = Publisher(PutsTo(put), lambda: 100.0, spawn=lambda body: None)
+    publisher = Publisher(PutsTo(put), lambda: 100.0, timers=(timers := by_hand(lambda: 100.0)))
     stream = publisher.open(RUN, "a", 1, 1)
     with pytest.raises(OSError, match="no connection"):
         stream.emit(custom(1))
-    publisher.pump()
+    timers.run_due()
     with pytest.raises(BrokerLost, match="OSError: no connection"):
         stream.emit(custom(2))
 
@@ -429,11 +430,11 @@ def test_a_put_that_a_signal_interrupts_is_sent_again(raised: type[BaseException
             raise raised
         return 0.0
 
-    publisher = Publisher(PutsTo(send), lambda: 100.0, spawn=lambda body: None)
+    publisher = Publisher(PutsTo(send), lambda: 100.0, timers=(timers := by_hand(lambda: 100.0)))
     stream = publisher.open(RUN, "a", 1, 1)
     with pytest.raises(raised):
         stream.emit(custom(1))
-    publisher.pump()
+    timers.run_due()
     assert puts[0] == puts[1]
     assert stream.close() == (1, ())
 
@@ -443,7 +444,7 @@ def test_the_second_acknowledgement_of_a_put_that_was_sent_twice_starts_no_other
     stream = broker.open()
     stream.emit(custom(1))
     broker.publisher._interrupted(stream._lane)
-    broker.publisher.pump()
+    broker.timers.run_due()
     assert broker.puts == [("run", [("a", 1, [1])])] * 2
     broker.acks[0].set_result(0.0)
     broker.now += GAP
@@ -451,14 +452,11 @@ def test_the_second_acknowledgement_of_a_put_that_was_sent_twice_starts_no_other
     broker.acks[1].set_result(0.0)
     broker.now += GAP
     stream.emit(custom(3))
-    broker.publisher.pump()
+    broker.timers.run_due()
     assert broker.puts[2:] == [("run", [("a", 2, [2])])]
 
 
-def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(publisher_module, "_LINGER", 0.01)
+def test_the_sender_thread_sends_a_backlog_and_ends_when_idle() -> None:
     threads: list[threading.Thread] = []
 
     def spawn(body: Callable[[], None]) -> None:
@@ -477,7 +475,8 @@ def test_the_sender_thread_sends_a_backlog_and_ends_when_idle(
     for _ in range(2):
         arrived.clear()
         complete.clear()
-        stream = Publisher(PutsTo(send), spawn=spawn).open(RUN, "a", 1, 1)
+        timers = Timers("sender", linger=0.01, spawn=spawn)
+        stream = Publisher(PutsTo(send), timers=timers).open(RUN, "a", 1, 1)
         for i in range(3):
             stream.emit(custom(i))
         assert complete.wait(5)

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from distgraph.concurrency import timers as timers_module
 from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Segment
 from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.log import RunLog
@@ -16,9 +17,9 @@ from distgraph.streaming.publisher import Publisher
 from distgraph.streaming.transport import RunKey
 
 from .interrupts import InterruptAt, SoftTimeLimit
-from .support import END_BLOB, RUN, PutsTo, read_all
+from .support import END_BLOB, RUN, PutsTo, by_hand, read_all
 
-FILES = {publisher_module.__file__, threading.__file__}
+FILES = {publisher_module.__file__, timers_module.__file__, threading.__file__}
 
 
 def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
@@ -34,13 +35,14 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
 
     def settle() -> None:
         now[0] += 1
-        publisher.pump()
+        timers.run_due()
         while acks:
             acks.pop().set_result(0.0)
             now[0] += 1
-            publisher.pump()
+            timers.run_due()
 
-    publisher = Publisher(PutsTo(send), lambda: now[0], spawn=lambda body: None)
+    timers = by_hand(lambda: now[0])
+    publisher = Publisher(PutsTo(send), lambda: now[0], timers=timers)
     a, b = publisher.open(RUN, "a", 1, 1), publisher.open(RUN, "b", 1, 1)
     b.emit(Event((), "custom", 0))
     settle()
