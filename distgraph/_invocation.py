@@ -9,11 +9,11 @@ from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
-from distgraph._internal.keys import TASK_ID
+from distgraph._internal.keys import POSITION, TASK_ID
 from distgraph._thread import CHECKPOINT_KEYS, has_own_thread, saver_of, thread_options
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
-from distgraph.callbacks import CallerCallbacks, shows_tokens
+from distgraph.callbacks import CallerCallbacks
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
@@ -27,7 +27,7 @@ __all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare", "run_namespace")
 
 Version = Literal["v1", "v2"]
 
-BY_CALLBACK = frozenset({"messages", "tools", CALLBACK_MODE})
+BY_CALLBACK = frozenset({"messages", "tools"})
 """Modes that reach the run around a graph by the callbacks, whichever thread the graph is on."""
 
 
@@ -88,10 +88,13 @@ def prepare(
             "Cannot use Command(resume=...) without checkpointer: it answers a run that was "
             "saved. Compile the graph with a checkpointer"
         )
-    inherited = None if around is None else base_config(around)
-    if inherited is not None and parent is None:
+    inherited = base_config(around)
+    if inherited is not None and (has_own_thread(config) or has_own_thread(graph.config)):
         inherited = {**inherited, "configurable": {}}
     merged = merge_configs(inherited, graph.config, config)
+    run_id = _run_id(merged.get("run_id"))
+    name = merged.get("run_name") or graph.name
+    callbacks = CallerCallbacks({**merged, "metadata": task_metadata(merged)}, name, run_id)
     ns = run_namespace(config) if ns is None else ns
     stream = StreamOptions.parse(
         stream_mode,
@@ -105,17 +108,17 @@ def prepare(
         ns=ns,
         message_events=message_events,
     )
-    request = _request(stream.request, around, parent, calls_back=bool(merged["callbacks"]))
+    heard = callbacks.info is not None
+    request = _request(stream.request, around, parent, calls_back=heard)
     spec = graph.spec
     if output_keys is None:
         output_keys = spec.output_channels if want_output else spec.stream_channels
-    run_id = _run_id(merged.get("run_id"))
     options = RunOptions(
         run_id=str(run_id),
         recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
         stream=request,
         output_keys=_output_keys(output_keys, spec),
-        metadata=task_metadata(merged),
+        metadata=_of_tasks(task_metadata(merged)),
         tags=tuple(merged["tags"]),
         ns=ns,
         has_parent=parent is not None,
@@ -123,6 +126,7 @@ def prepare(
         interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
         thread=thread_options(saver, merged["configurable"], durability, parent),
         configurable=_of_thread(_public(merged["configurable"])),
+        callbacks=callbacks.info,
     )
     info = RunInfo(
         run_id=options.run_id,
@@ -135,17 +139,16 @@ def prepare(
         context=_context(context, graph.program.context_schema, parent),
         capture="messages" in request.modes
         or (around is not None and around.run.capture)
-        or any(map(shows_tokens, merged["callbacks"])),
+        or callbacks.shows_tokens,
         saver=saver,
         control=_control(control, around),
+        callbacks=callbacks.info,
     )
     # callbacks are told of the output, whatever is streamed
-    told = want_output or bool(merged["callbacks"])
+    told = want_output or callbacks.hears
     plan = RunPlan(graph, input, options, info, told, saver)
     # inside a node the graph runs in the node's own process: no worker waits for a child
     backend = resolve(graph.backend if around is None else "local")
-    name = merged.get("run_name") or graph.name
-    callbacks = CallerCallbacks(merged["callbacks"], name, merged, run_id)
     return Invocation(plan, backend, stream, parent, around, callbacks)
 
 
@@ -169,7 +172,7 @@ def _request(
             events = around.run.stream.message_events
         modes |= outer if parent is not None else outer & BY_CALLBACK
         subgraphs = True
-    if calls_back or (around is not None and CALLBACK_MODE in around.run.stream.modes):
+    if calls_back:
         modes |= {CALLBACK_MODE}
     return StreamRequest(modes, subgraphs, events)
 
@@ -198,6 +201,11 @@ def _control(given: Any, around: TaskContext | None) -> RunControl | None:
 def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what belongs to the task whose config this is."""
     return {key: v for key, v in configurable.items() if not key.startswith("__pregel_")}
+
+
+def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says in which task around it a graph runs."""
+    return {key: value for key, value in metadata.items() if key not in POSITION}
 
 
 def _of_thread(configurable: Mapping[str, Any]) -> dict[str, Any]:

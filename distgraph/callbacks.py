@@ -1,79 +1,237 @@
-"""The caller's LangChain callbacks: called on the caller's side, with what happened on workers."""
+"""The caller's LangChain callbacks: called on the caller's side, with what happened on workers.
+
+A run's handlers are those of its config, of the chain or node around it, and those that LangChain
+configures by itself: ``get_usage_metadata_callback``, ``collect_runs``, tracers that an environment
+variable or an instrumentation switches on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from distgraph._internal.loaded import loaded
+from distgraph.contract.callbacks import CallbackInfo, HandlerCall, Listener
 from distgraph.contract.failure import ShippedError
+from distgraph.errors import MissingExtraError, RunCancelled
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker.forward import IGNORED_BY, NODE_TAG
+from distgraph.worker.tracing import tell_client
+
+if TYPE_CHECKING:
+    from langgraph.callbacks import GraphCallbackHandler as GraphCallbackHandler
+    from langgraph.callbacks import GraphInterruptEvent as GraphInterruptEvent
+    from langgraph.callbacks import GraphLifecycleEvent as GraphLifecycleEvent
+    from langgraph.callbacks import GraphLifecycleStatus as GraphLifecycleStatus
+    from langgraph.callbacks import GraphResumeEvent as GraphResumeEvent
+
+_OF_LANGGRAPH = frozenset(
+    {
+        "GraphCallbackHandler",
+        "GraphInterruptEvent",
+        "GraphLifecycleEvent",
+        "GraphLifecycleStatus",
+        "GraphResumeEvent",
+    }
+)
+
+_SWITCHES = (
+    "LANGSMITH_TRACING_V2",
+    "LANGCHAIN_TRACING_V2",
+    "LANGSMITH_TRACING",
+    "LANGCHAIN_TRACING",
+)
+"""Environment variables that make LangChain trace without being asked to."""
+
+_ENDED_BY = {
+    "on_chain_start": "on_chain_error",
+    "on_chat_model_start": "on_llm_error",
+    "on_llm_start": "on_llm_error",
+    "on_tool_start": "on_tool_error",
+    "on_retriever_start": "on_retriever_error",
+}
+
+_LIFECYCLE = {"on_interrupt": "GraphInterruptEvent", "on_resume": "GraphResumeEvent"}
+
+_SECRET = ("key", "token", "secret", "password", "auth")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_LANGGRAPH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from langgraph import callbacks
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{name} is a class of LangGraph 1.1 or newer: pip install 'distgraph[agents]'"
+        ) from error
+    return getattr(callbacks, name)
 
 
 class CallerCallbacks:
     """The handlers of one run, and the run that they are told of as the root of all others.
 
     Args:
-        handlers: LangChain callback handlers, sync or async.
-        name: Name of the run.
         config: The run's merged config.
+        name: Name of the run.
         run_id: Id of the run, a UUID.
     """
 
-    def __init__(
-        self, handlers: Sequence[Any], name: str, config: Mapping[str, Any], run_id: UUID
-    ) -> None:
-        self._handlers = list(handlers)
-        parent = config.get("parent_run_id")  # the graph is part of a sequence of LangChain's
-        self._root = {"run_id": run_id, "parent_run_id": parent, "tags": list(config["tags"])}
+    def __init__(self, config: Mapping[str, Any], name: str, run_id: UUID) -> None:
+        manager = _manager(config)
+        self._own = _heard_by(manager, "handlers")
+        self._inherited = _heard_by(manager, "inheritable_handlers")
+        self._listeners: list[Any] = []
+        self._run_id = run_id
+        self._name = name
+        self._parent = None if manager is None else manager.parent_run_id
+        self._tags = [] if manager is None else list(manager.tags)
+        self._metadata = {} if manager is None else dict(manager.metadata)
         self._nodes: set[UUID] = set()
-        self._taps = [h for h in self._handlers if shows_tokens(h)]
-        self._started = {"metadata": dict(config["metadata"]), "name": name}
+        self._open: dict[UUID, HandlerCall] = {}
+        """Runs on workers that have started and not ended."""
+        self._taps = [h for h in self._inherited if shows_tokens(h)]
+        self.info = None if manager is None else self._info(manager)
+        """What workers need to know; None where nobody listens."""
 
-    def started(self, value: Any) -> tuple[Any, ...]:
+    @property
+    def hears(self) -> bool:
+        """Whether a handler hears of the run."""
+        return bool(self._own)
+
+    @property
+    def shows_tokens(self) -> bool:
+        """Whether a handler shows what models stream."""
+        return any(map(shows_tokens, (*self._own, *self._inherited)))
+
+    def _info(self, manager: Any) -> CallbackInfo | None:
+        hooked = {id(handler): inherits for handler, inherits in _hooked()}
+        if _is_tracing():
+            hooked.update({id(h): True for h in self._inherited if _traces(h)})
+        known = {id(handler) for handler in self._inherited}
+        listeners = []
+        for handler in (*self._inherited, *(h for h in self._own if id(h) not in known)):
+            inherited = id(handler) in known
+            if not inherited and id(handler) not in hooked:
+                continue  # it is told of the graph alone
+            listeners.append(
+                Listener(
+                    len(self._listeners),
+                    type_of(handler),
+                    inherited=inherited,
+                    hook=hooked.get(id(handler)),
+                    traces=_traces(handler),
+                )
+            )
+            self._listeners.append(handler)
+        if not listeners:
+            return None
+        return CallbackInfo(
+            run_id=str(self._run_id),
+            listeners=tuple(listeners),
+            tags=tuple(manager.inheritable_tags),
+            metadata=dict(manager.inheritable_metadata),
+            lifecycle=any(map(_hears_of_graphs, (*self._own, *self._inherited))),
+        )
+
+    # --- the run itself -------------------------------------------------------------------------
+
+    def started(self, value: Any) -> HandlerCall:
         """Return the call that says that the graph starts."""
-        return "on_chain_start", ({}, value), {**self._root, **self._started}
+        more = {"metadata": dict(self._metadata), "name": self._name}
+        return self._of_root("on_chain_start", (None, value), **more)
 
-    def ended(self, value: Any) -> tuple[Any, ...]:
+    def ended(self, value: Any) -> HandlerCall:
         """Return the call that says that the graph has ended."""
-        return "on_chain_end", (value,), self._root
+        return self._of_root("on_chain_end", (value,))
 
-    def failed(self, error: BaseException) -> tuple[Any, ...]:
+    def failed(self, error: BaseException) -> HandlerCall:
         """Return the call that says that the graph has failed."""
-        return "on_chain_error", (error,), self._root
+        return self._of_root("on_chain_error", (error,))
 
-    def call(self, call: tuple[Any, ...]) -> None:
+    def _of_root(self, call: str, args: tuple[Any, ...], **more: Any) -> HandlerCall:
+        root = {"run_id": self._run_id, "parent_run_id": self._parent, "tags": list(self._tags)}
+        return HandlerCall(call, args, {**root, **more})
+
+    # --- telling --------------------------------------------------------------------------------
+
+    def call(self, call: HandlerCall) -> None:
         """Make one call of the handlers; async handlers run to their end too."""
-        if self._handlers:
+        for handlers, name, args, kwargs in self._due(call):
             from langchain_core.callbacks.manager import handle_event
 
-            name, args, kwargs = _rebuilt(call)
-            for handlers, told in self._audiences(call, args):
-                handle_event(handlers, name, IGNORED_BY[name], *told, **kwargs)
+            handle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
-    async def acall(self, call: tuple[Any, ...]) -> None:
+    async def acall(self, call: HandlerCall) -> None:
         """As ``call``; async handlers run on this event loop."""
-        if self._handlers:
+        for handlers, name, args, kwargs in self._due(call):
             from langchain_core.callbacks.manager import ahandle_event
 
-            name, args, kwargs = _rebuilt(call)
             if self._taps:
                 await self._tap(name, args, kwargs)
-            for handlers, told in self._audiences(call, args):
-                await ahandle_event(handlers, name, IGNORED_BY[name], *told, **kwargs)
+            await ahandle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
-    def _audiences(
-        self, call: tuple[Any, ...], args: tuple[Any, ...]
-    ) -> list[tuple[list[Any], tuple[Any, ...]]]:
-        """Return who is told what: a node's ``trace_policy`` says what tracers are told."""
-        if len(call) == 3:
-            return [(self._handlers, args)]
-        tracer = loaded("langchain_core.tracers.base", "BaseTracer")
-        tracers = [h for h in self._handlers if tracer is not None and isinstance(h, tracer)]
-        others = [h for h in self._handlers if h not in tracers]
-        return [(others, args), (tracers, (*args[:-1], call[3]))]
+    def _due(
+        self, call: HandlerCall
+    ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
+        """Return which handlers are to be told what."""
+        if call.client:
+            assert call.listener is not None
+            tell_client(self._listeners[call.listener], call)
+            return []
+        run_id: Any = call.kwargs.get("run_id")
+        root = run_id == self._run_id
+        due = []
+        if root and call.name in ("on_chain_end", "on_chain_error"):
+            due += self._unended(call)
+        if not root:
+            if call.name in _ENDED_BY:
+                self._open[run_id] = call
+            elif call.name.endswith(("_end", "_error")):
+                self._open.pop(run_id, None)
+        if call.name in _LIFECYCLE:
+            return [(*lifecycle, {}) for lifecycle in self._of_graph(call, root)]
+        args = tuple(rebuild_error(a) if isinstance(a, ShippedError) else a for a in call.args)
+        if call.listener is not None:
+            audience = [self._listeners[call.listener]]
+        else:
+            audience = self._own if root else self._inherited
+        for handlers, told in _told(audience, call, args):
+            if handlers:
+                due.append((handlers, call.name, told, call.kwargs))
+        return due
+
+    def _unended(
+        self, call: HandlerCall
+    ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
+        """Return the calls that end runs on workers whose own end was not heard of."""
+        error = call.args[0] if call.name == "on_chain_error" else None
+        if not isinstance(error, BaseException):
+            error = RunCancelled("the attempt that it was a part of was cancelled or lost")
+        due = []
+        while self._open:
+            run_id, begun = self._open.popitem()
+            kwargs = {"run_id": run_id, "parent_run_id": begun.kwargs.get("parent_run_id")}
+            one = begun.listener
+            handlers = self._inherited if one is None else [self._listeners[one]]
+            due.append((handlers, _ENDED_BY[begun.name], (error,), kwargs))
+        return due
+
+    def _of_graph(
+        self, call: HandlerCall, root: bool
+    ) -> list[tuple[list[Any], str, tuple[Any, ...]]]:
+        """Return the call that tells of a graph's interrupt, or of its going on."""
+        from langgraph import callbacks
+
+        handlers = [h for h in (self._own if root else self._inherited) if _hears_of_graphs(h)]
+        event = getattr(callbacks, _LIFECYCLE[call.name])(**call.kwargs)
+        return [(handlers, call.name, (event,))]
 
     async def _tap(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Show the result of a node as what it streams."""
@@ -93,10 +251,111 @@ def shows_tokens(handler: Any) -> bool:
     return hasattr(handler, "tap_output_aiter")
 
 
+def type_of(handler: Any) -> tuple[str, str]:
+    """Return module and name of a handler's class; a stand-in has that of what it stands for."""
+    cls = handler.__class__
+    return cls.__module__, cls.__qualname__
+
+
+def _hears_of_graphs(handler: Any) -> bool:
+    """Whether a handler is told of graphs that are interrupted or resumed."""
+    cls = loaded("langgraph.callbacks", "GraphCallbackHandler")
+    return cls is not None and isinstance(handler, cls)
+
+
+def _traces(handler: Any) -> bool:
+    """Whether a handler is LangChain's tracer for LangSmith."""
+    cls = loaded("langchain_core.tracers.langchain", "LangChainTracer")
+    return cls is not None and isinstance(handler, cls)
+
+
+def _is_tracing() -> bool:
+    """Whether LangChain traces what nobody has asked it to trace."""
+    enabled = loaded("langchain_core.tracers.context", "_tracing_v2_is_enabled")
+    return bool(enabled and enabled())
+
+
+def _told(
+    handlers: list[Any], call: HandlerCall, args: tuple[Any, ...]
+) -> list[tuple[list[Any], tuple[Any, ...]]]:
+    """Return who is told what: a node's ``trace_policy`` says what tracers are told."""
+    if not call.recorded:
+        return [(handlers, args)]
+    tracer = loaded("langchain_core.tracers.base", "BaseTracer")
+    tracers = [h for h in handlers if tracer is not None and isinstance(h, tracer)]
+    others = [h for h in handlers if h not in tracers]
+    return [(others, args), (tracers, (*args[:-1], *call.recorded))]
+
+
 async def _one(item: Any) -> AsyncIterator[Any]:
     yield item
 
 
-def _rebuilt(call: tuple[Any, ...]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    name, args, kwargs = call[:3]
-    return name, tuple(rebuild_error(a) if isinstance(a, ShippedError) else a for a in args), kwargs
+def _heard_by(manager: Any, attribute: str) -> list[Any]:
+    """Return a manager's handlers, without those by which a node around the run is streamed."""
+    handlers = () if manager is None else getattr(manager, attribute)
+    return [h for h in handlers if not getattr(h, "captures_stream", False)]
+
+
+def _manager(config: Mapping[str, Any]) -> Any:
+    """Return LangChain's callback manager for a run with this config; None without handlers.
+
+    A manager that comes from a chain or a node around the run is complete: LangGraph takes it as it
+    is. Lists are completed by what LangChain configures by itself.
+    """
+    callbacks = config["callbacks"]
+    if not callbacks and not _configures():
+        return None
+    from langchain_core.callbacks.manager import AsyncCallbackManager, CallbackManager
+
+    tags, metadata = list(config["tags"]), dict(config["metadata"])
+    if isinstance(callbacks, (CallbackManager, AsyncCallbackManager)):
+        manager: Any = callbacks.copy()
+        manager.add_tags(tags)
+        manager.add_metadata(metadata)
+    else:
+        options: dict[str, Any] = {}
+        if _takes_tracing_metadata():
+            options["langsmith_inheritable_metadata"] = _for_tracers(config["configurable"])
+        manager = CallbackManager.configure(
+            callbacks or None, inheritable_tags=tags, inheritable_metadata=metadata, **options
+        )
+    if "ls_integration" not in manager.metadata:
+        manager.add_metadata({"ls_integration": "langgraph"})
+    return manager if manager.handlers or manager.inheritable_handlers else None
+
+
+def _configures() -> bool:
+    """Whether LangChain may have handlers of its own. It is not imported to find out."""
+    if "langchain_core.callbacks.manager" in sys.modules:
+        return True
+    switched = any(os.environ.get(name, "").lower() == "true" for name in _SWITCHES)
+    return switched and find_spec("langchain_core") is not None
+
+
+def _hooked() -> list[tuple[Any, bool]]:
+    """Return the handlers that context variables hold, and whether the runs inside have them."""
+    hooks = loaded("langchain_core.tracers.context", "_configure_hooks") or ()
+    found = [(hook[0].get(), bool(hook[1])) for hook in hooks]
+    return [(handler, inherits) for handler, inherits in found if handler is not None]
+
+
+@lru_cache(maxsize=1)
+def _takes_tracing_metadata() -> bool:
+    from langchain_core.callbacks.manager import CallbackManager
+
+    return (
+        "langsmith_inheritable_metadata" in inspect.signature(CallbackManager.configure).parameters
+    )
+
+
+def _for_tracers(configurable: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what tracers show of ``configurable``: plain values whose name is no secret's."""
+    shown = {
+        key: value
+        for key, value in configurable.items()
+        if not key.startswith("__")
+        and isinstance(value, (str, int, float, bool))
+        and not any(part in key.casefold() for part in _SECRET)
+    }
+    return shown or None

@@ -19,6 +19,7 @@ from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.backends.base import END_MODE
 from distgraph.concurrency.threads import DaemonExecutor
+from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
@@ -199,25 +200,26 @@ class RunMethods:
         """
         callbacks = call.callbacks
 
-        def told(news: tuple[Any, ...]) -> Wait:
+        def told(news: HandlerCall) -> Wait:
             return Wait(partial(callbacks.call, news), partial(callbacks.acall, news))
 
         yield told(callbacks.started(call.plan.input))
-        handle = call.backend.start(call.plan, is_async=is_async)
-        events = Wait(handle.read, handle.aread)
+        handle = None
         try:
+            handle = call.backend.start(call.plan, is_async=is_async)
+            events = Wait(handle.read, handle.aread)
             while True:
                 for event in (yield events):
                     if event.mode == END_MODE:
                         failure = _failure(call, event.payload)
                         if failure is not None:
-                            yield told(callbacks.failed(failure))
                             raise failure
                         yield told(callbacks.ended(event.payload["value"]))
                         end: Mapping[str, Any] = event.payload
                         return end
                     if event.mode == CALLBACK_MODE:
                         yield told(event.payload)
+                        continue
                     chunk = _chunk(call, event)
                     if chunk is SKIP:
                         continue
@@ -225,8 +227,15 @@ class RunMethods:
                         yield chunk
                     else:
                         kept.append(chunk)
+        except GeneratorExit as left:
+            callbacks.call(callbacks.failed(left))  # whoever leaves waits for nothing
+            raise
+        except BaseException as error:
+            yield told(callbacks.failed(error))
+            raise
         finally:
-            handle.close()
+            if handle is not None:
+                handle.close()
 
     def _output(
         self,
@@ -265,8 +274,7 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
         own_form = event.mode == "messages" and (
             call.stream.message_events != wanted.message_events and "messages" in call.stream.modes
         )
-        shown = wanted.subgraphs or event.mode == CALLBACK_MODE
-        if event.mode in wanted.modes and shown and not own_form:
+        if event.mode in wanted.modes and wanted.subgraphs and not own_form:
             around.emit(Event(event.ns, event.mode, event.payload))
             if event.mode == "messages" and (seen := message_id(event.payload[0])) is not None:
                 around.streamed.add(seen)

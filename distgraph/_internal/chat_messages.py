@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from distgraph._internal.loaded import loaded
 
-__all__ = ("message_id", "message_ids", "state_values", "whole_messages")
+__all__ = ("message_id", "message_ids", "messages_in", "state_values", "whole_messages")
 
 
 def message_id(shown: Any) -> str | None:
@@ -30,7 +30,7 @@ def message_ids(value: Any) -> set[str]:
     if base is None:
         return set()
     values = state_values(value)
-    found = _messages([value] if values is None else values, base)
+    found = messages_in([value] if values is None else values, base)
     return {message.id for message in found if message.id is not None}
 
 
@@ -47,7 +47,7 @@ def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
     if base is None:
         return []
     fresh = []
-    for message in _messages(values, base):
+    for message in messages_in(values, base):
         if message.id is None:
             message.id = str(uuid4())
         elif message.id in seen:
@@ -57,7 +57,8 @@ def whole_messages(values: Iterable[Any], seen: set[str]) -> list[Any]:
     return fresh
 
 
-def _messages(values: Iterable[Any], base: type) -> Iterator[Any]:
+def messages_in(values: Iterable[Any], base: type) -> Iterator[Any]:
+    """Yield the messages, of the class ``base``, among state values and in lists of these."""
     for value in values:
         if isinstance(value, base):
             yield value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 DEFAULT_RECURSION_LIMIT = int(os.environ.get("LANGGRAPH_DEFAULT_RECURSION_LIMIT", "10007"))
@@ -16,7 +16,6 @@ _KEYS = frozenset(
         "callbacks",
         "run_name",
         "run_id",
-        "parent_run_id",
         "recursion_limit",
         "max_concurrency",
         "configurable",
@@ -38,7 +37,8 @@ _TO_METADATA = (
 def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Merge configs, later ones first in rank: dicts are united, tags and callbacks appended.
 
-    Keys that are no config keys belong to ``configurable``, as LangChain has it.
+    Keys that are no config keys belong to ``configurable``, as LangChain has it. ``callbacks`` of
+    the result are a list of handlers or, where one of the configs has one, a LangChain manager.
 
     Raises:
         TypeError: A config or one of its fields has the wrong type.
@@ -60,9 +60,7 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
             elif key == "tags":
                 merged["tags"].extend(t for t in value if t not in merged["tags"])
             elif key == "callbacks":
-                merged["callbacks"].extend(_handlers(value))
-                if parent := getattr(value, "parent_run_id", None):
-                    merged["parent_run_id"] = parent
+                merged["callbacks"] = _with_callbacks(merged["callbacks"], value)
             elif key in _KEYS:
                 merged[key] = value
             else:
@@ -74,10 +72,24 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     return merged
 
 
-def _handlers(callbacks: Any) -> list[Any]:
-    """Return the handlers of LangChain callbacks: a list of them, or a manager."""
-    handlers = getattr(callbacks, "handlers", callbacks)
-    return list(handlers)
+def _with_callbacks(base: Any, new: Any) -> Any:
+    """Unite LangChain callbacks: each is a list of handlers, one handler, or a manager."""
+    if hasattr(new, "inheritable_handlers"):
+        if hasattr(base, "inheritable_handlers"):
+            return base if base is new else base.merge(new)
+        if not base:
+            return new
+        united = new.copy()
+        for handler in base:
+            united.add_handler(handler, True)
+        return united
+    added = list(new) if isinstance(new, Iterable) else [new]
+    if not hasattr(base, "inheritable_handlers"):
+        return [*base, *added]
+    united = base.copy()
+    for handler in added:
+        united.add_handler(handler, True)
+    return united
 
 
 def task_metadata(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import AttemptId, Segment, StreamRequest
@@ -95,6 +96,9 @@ class AttemptRequest:
     """None where nothing is saved, and nothing was answered."""
     called: Called | None = None
     """Of a call: what is called. Its arguments are the ``input``."""
+    around: str | None = None
+    """Id of the run, as callbacks are told of it, that the attempt is a part of. None: that of the
+    root graph."""
 
     @property
     def attempt_id(self) -> AttemptId:
@@ -131,6 +135,9 @@ class AttemptOutcome:
     value: Any = None
     """Status ``command``: the ``Command`` addressed to the parent graph. A part: its result."""
     error: ShippedError | None = None
+    handed: bool = False
+    """Whether the writes are those of a ``Command`` that a graph inside the node addressed to the
+    node: the node itself has returned nothing."""
     verdicts: tuple[int | None, ...] = ()
     """Which of the node's retry policies names the error, then which of those of the graph around
     it, and so on outwards. Empty where no policy was asked."""
@@ -149,6 +156,8 @@ class AttemptOutcome:
     """Events that were not sent yet when the attempt ended."""
     message_ids: frozenset[str] = frozenset()
     """Ids of the messages that were streamed or were in the input: not to be emitted again."""
+    messages: tuple[Any, ...] | None = None
+    """The messages that the node returned, where these are not the ones in ``writes``."""
     calls: int = 0
     """Calls of tasks that the attempt made: it has not ended before they are known."""
     host: str = ""
@@ -184,3 +193,5 @@ class RunInfo:
     an outcome tells the driver of them, and the run's end tells the caller."""
     saver: Any = None
     """For graphs that nodes invoke themselves: the caller's own saver, or its ``Placed``."""
+    callbacks: CallbackInfo | None = None
+    """Set where the caller's handlers are to hear of what happens."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
+from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.failure import ShippedError
@@ -60,6 +61,8 @@ class RunOptions:
     thread: ThreadOptions = field(default_factory=ThreadOptions)
     configurable: Mapping[str, Any] = field(default_factory=dict)
     """What events of mode ``checkpoints`` show of the caller's config."""
+    callbacks: CallbackInfo | None = None
+    """Set where the caller's handlers are to hear of what happens."""
 
 
 CacheKey = tuple[tuple[str, ...], str]

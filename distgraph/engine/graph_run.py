@@ -60,6 +60,8 @@ class GraphRun:
     """Reason to stop behind the current superstep, set when a task of it was drained."""
     failure: ShippedError | BaseException | None = None
     """The error with which the graph fails once the other tasks of the superstep have ended."""
+    run_id: str | None = None
+    """Id of its run, as callbacks are told of it; None: that of the root graph, or nobody hears."""
 
     @property
     def ended(self) -> bool:
@@ -143,5 +145,6 @@ def attempt_of(
         metadata=task.metadata,
         standing=standing,
         called=called,
+        around=task.run_id or graph.run_id,
     )
     return StartTask(request, node, versions, "" if part is None else part.part.key, options)

@@ -57,6 +57,7 @@ from distgraph.contract.spec import PART, GraphSpec, Split, Write
 from distgraph.engine import invariants
 from distgraph.engine.attempts import Attempts
 from distgraph.engine.caching import assign_keys
+from distgraph.engine.callback_events import CallbackEvents
 from distgraph.engine.checkpoints import CONTROL, increment
 from distgraph.engine.error_handlers import handler_of, handlers_of
 from distgraph.engine.failures import (
@@ -75,7 +76,13 @@ from distgraph.engine.stream_events import StreamEvents
 from distgraph.engine.superstep import Superstep, Task
 from distgraph.engine.task_calls import TaskCalls, called_task, cancelled
 from distgraph.engine.thread import GraphThread
-from distgraph.errors import GraphDrained, GraphRecursionError, InvalidTransition, ParentCommand
+from distgraph.errors import (
+    GraphDrained,
+    GraphInterrupt,
+    GraphRecursionError,
+    InvalidTransition,
+    ParentCommand,
+)
 from distgraph.types import Command
 
 __all__ = ("Machine", "replay")
@@ -121,6 +128,7 @@ class Machine:
             self._random = self.recording.drawing(self._random)
         self._story = Story()
         self._stream = StreamEvents(options)
+        self._callbacks = CallbackEvents(options)
         self._attempts = Attempts(self._story)
         self._calls = TaskCalls()
         self._graphs: list[GraphRun] = []
@@ -315,6 +323,7 @@ class Machine:
             return
         self._out += entry.saves
         if entry.resumes:
+            self._out += self._callbacks.resumed(graph)
             self._out += self._stream.values(graph, resumed=True)
         self._advance(graph)
 
@@ -338,7 +347,7 @@ class Machine:
             graph.thread.hand_back(tasks)
             if self._has_breakpoint(graph, "before", tasks):
                 superstep.tasks = {}
-                self._stop_at_interrupt(graph)
+                self._stop_at_interrupt(graph, "interrupt_before")
                 return
             if self._drain is not None:
                 self._stop_drained(graph, self._drain)
@@ -411,7 +420,7 @@ class Machine:
         self._out += graph.thread.end_step()
         if self._has_breakpoint(graph, "after", tasks):
             self._out += self._stream.checkpoint(graph, superstep.prepare())
-            self._stop_at_interrupt(graph)
+            self._stop_at_interrupt(graph, "interrupt_after")
             return False
         if graph.thread.saves and graph.thread.options.durability == "sync":
             graph.phase = Phase.SAVING
@@ -448,10 +457,12 @@ class Machine:
         if self._over(graph):
             return
         self._stream.has_seen(message_ids(value))
+        self._out += self._callbacks.node_began(graph, task, value)
         ns = (*graph.ns, task.ns.rsplit(k.NS_SEP, 1)[-1])
         if task.attempt > 1 and subgraph.persistence is not True:
             ns = (*ns, str(task.attempt - 1))  # as the next graph that the task runs
         child = self._add_graph(subgraph, ns, (*graph.path, task.name), None, (graph, task))
+        self._out += self._callbacks.graph_began(child, value)
         late = timed_out(task, task.limit)
         if late is not None:
             self._after(child, late.timeout, partial(self._fail, child, late))
@@ -468,6 +479,8 @@ class Machine:
             self._start_attempt(graph, task, "node", task.input)
             return
         task.parts = parts
+        whole = graph.superstep.input_of(task)
+        self._out += self._callbacks.node_began(graph, task, whole)
         for part in parts.starts():
             self._start_attempt(graph, task, "part", part.part.input, part)
         if not parts.parts:
@@ -576,6 +589,7 @@ class Machine:
         self._after_task(graph)
 
     def _node_succeeded(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
+        task.handed, task.messages = task.handed or outcome.handed, outcome.messages
         self._succeed(graph, task, outcome.writes, outcome.resume_values)
 
     def _node_interrupted(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
@@ -628,6 +642,7 @@ class Machine:
 
     def _write(self, graph: GraphRun, task: Task, value: Any) -> None:
         """Turn the result of a node whose work was done elsewhere into its writes."""
+        task.returned = value
         if task.node.inline is not None:
             self._write_inline(graph, task, value)
         else:
@@ -651,6 +666,8 @@ class Machine:
         if task.cache_key is not None:
             ttl = None if task.node.cache is None else task.node.cache.ttl
             self._out.append(Remember(graph.path, task.cache_key, tuple(task.writes), ttl))
+        self._out += self._callbacks.node_ended(graph, task, task.returned)
+        task.returned = None
         self._out += self._stream.succeeded(graph, task)
         if task.call is not None:
             self._out += self._calls.results(task, None)
@@ -659,6 +676,7 @@ class Machine:
         task.status = "interrupted"
         graph.open -= 1
         task.interrupts = tuple(interrupts)
+        self._out += self._callbacks.node_failed(graph, task, GraphInterrupt(task.interrupts))
         if interrupts:
             writes: list[Write] = [(k.INTERRUPT, task.interrupts)]
             if task.resume_values:
@@ -676,6 +694,7 @@ class Machine:
         task.parts = None
         graph.open -= 1
         graph.drained = reason
+        self._out += self._callbacks.node_failed(graph, task, GraphDrained(reason))
 
     def _after_task(self, graph: GraphRun) -> None:
         if self._step_is_over(graph) and self._end_step(graph):
@@ -709,6 +728,8 @@ class Machine:
             if task is not None:
                 verdict = next_attempt(task, error, failed, level, self._random)
                 own = failed if level == 0 else None
+                if verdict.delay is None or own is None:  # not only a part of it is tried again
+                    self._out += self._callbacks.node_failed(graph, task, verdict.error)
                 if verdict.delay is not None:
                     self._retry(graph, task, verdict.delay, own)
                     return
@@ -724,6 +745,7 @@ class Machine:
                 self._finish(Finish("error", error=error))
                 return
             self._drop(graph)
+            self._out += self._callbacks.graph_failed(graph, error)
             graph, task = graph.parent
             level += 1
 
@@ -803,10 +825,14 @@ class Machine:
             self._finish(Finish("done", graph.output))
             return
         self._end(graph, failed=False)
+        self._out += self._callbacks.graph_ended(graph, graph.output)
         self._return(*graph.parent, graph.output)
 
-    def _return(self, graph: GraphRun, task: Task, value: Any) -> None:
-        """The subgraph in ``task`` gave ``value``."""
+    def _return(self, graph: GraphRun, task: Task, value: Any, *, handed: bool = False) -> None:
+        """The subgraph in ``task`` gave ``value``; ``handed``: by a command to its parent."""
+        task.handed = handed
+        if handed:
+            self._out += self._callbacks.node_failed(graph, task, ParentCommand(value))
         self._write(graph, task, value)
         self._after_task(graph)
 
@@ -814,8 +840,9 @@ class Machine:
         """A node addressed the parent graph: this graph ends, with the command as its result."""
         if graph.parent is not None:
             self._drop(graph)
+            self._out += self._callbacks.graph_failed(graph, ParentCommand(command))
             own = Command(update=command.update, goto=command.goto, resume=command.resume)
-            self._return(*graph.parent, own)
+            self._return(*graph.parent, own, handed=True)
         elif self._options.has_parent:
             self._finish(Finish("command", command))
         else:
@@ -837,11 +864,13 @@ class Machine:
                 self._out += self._stream.values(graph)
         self._stop_at_interrupt(graph)
 
-    def _stop_at_interrupt(self, graph: GraphRun) -> None:
+    def _stop_at_interrupt(self, graph: GraphRun, status: str = "pending") -> None:
         """Stop at interrupts of tasks, or at a breakpoint."""
         self._end(graph, failed=True)
         if graph.parent is not None:
             around, task = graph.parent
+            asked = GraphInterrupt(tuple(graph.interrupts))
+            self._out += self._callbacks.graph_failed(graph, asked)
             self._interrupt(around, task, graph.interrupts)
             self._after_task(around)
             return
@@ -849,6 +878,8 @@ class Machine:
         unseen = any(task.interrupts for task in graph.superstep.tasks.values())
         if not (graph.interrupts or unseen or self._options.has_parent):
             self._out += self._stream.stopped(graph)
+        if not self._options.has_parent:
+            self._out += self._callbacks.interrupted(graph, status)
         output = read_values(graph.superstep.channels, graph.output_keys)
         self._finish(Finish("interrupted", output, interrupts=tuple(graph.interrupts)))
 
@@ -858,6 +889,7 @@ class Machine:
         if graph.parent is None:
             self._finish(Finish("error", error=GraphDrained(reason)))
             return
+        self._out += self._callbacks.graph_failed(graph, GraphDrained(reason))
         around, task = graph.parent
         self._drain_behind(around, task, reason)
         self._after_task(around)

@@ -60,8 +60,9 @@ class StreamEvents:
         if task.hidden:
             return []
         out: list[Emit] = []
-        if self._wants(graph, "messages"):
-            for message in whole_messages([v for _, v in task.writes], self._seen_messages):
+        if self._wants(graph, "messages") and not task.handed:
+            written = [v for _, v in task.writes] if task.messages is None else task.messages
+            for message in whole_messages(written, self._seen_messages):
                 metadata = {"ls_integration": "langgraph", **task.metadata}
                 out.append(self._emit(graph, "messages", (message, metadata)))
         return [*out, *self.wrote(graph, task), *self.ended(graph, task)]

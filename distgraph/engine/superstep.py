@@ -82,6 +82,14 @@ class Task:
     """Writes of the parts' code, in the order of the parts. They precede the node's writes."""
     call: TaskCall | None = None
     """The call that started the task, if another task's code called it."""
+    run_id: str | None = None
+    """Id of its run, as callbacks are told of it, where the driver begins and ends that."""
+    returned: Any = None
+    """What it returned, where the driver ends its run."""
+    handed: bool = False
+    """Whether its writes are those of a ``Command`` that a graph inside of it addressed to it."""
+    messages: tuple[Any, ...] | None = None
+    """The messages that its node returned, where these are not the ones in ``writes``."""
 
     @property
     def hidden(self) -> bool:

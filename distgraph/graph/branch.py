@@ -14,6 +14,7 @@ from distgraph.errors import InvalidUpdateError
 from distgraph.graph.schema import SchemaMapper, has_fields
 from distgraph.interop import own
 from distgraph.types import Send
+from distgraph.worker.forward import path_run
 from distgraph.worker.user_functions import (
     FunctionNode,
     RunnableNode,
@@ -123,11 +124,29 @@ class BranchWriter:
             ValueError: The path returned no valid destination.
             InvalidUpdateError: It returned a ``Send`` to the end.
         """
-        return self._writes(self.path(self._input(value, read), context))
+        state = self._input(value, read)
+        with path_run(self._told(context), self._run_name, state) as report:
+            result = self.path(state, context)
+            report(result)
+        return self._writes(result)
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
-        result = self.path(self._input(value, read), context)
-        return self._writes(await result if self.is_async else result)
+        state = self._input(value, read)
+        with path_run(self._told(context), self._run_name, state) as report:
+            result = self.path(state, context)
+            result = await result if self.is_async else result
+            report(result)
+        return self._writes(result)
+
+    def _told(self, context: Any) -> dict[str, Any]:
+        """Return the config whose callbacks are to be told; a ``Runnable`` tells them itself."""
+        return {} if isinstance(self.path, RunnableNode) else getattr(context, "config", {})
+
+    @property
+    def _run_name(self) -> str:
+        """Name of the path's run, as LangGraph has it."""
+        name = getattr(user_function(getattr(self.path, "func", None)), "__name__", "<lambda>")
+        return "RunnableCallable" if name == "<lambda>" else str(name)
 
     def _input(self, value: Any, read: Reader) -> Any:
         state = read(self.select if isinstance(self.select, str) else list(self.select))

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
 from distgraph.channels.base import BaseChannel
 from distgraph.concurrency.threads import in_thread
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
+from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.retries import Levels, verdicts_on
 from distgraph.contract.spec import GraphProgram, NodeProgram, Write
@@ -29,15 +30,18 @@ from distgraph.errors import (
 )
 from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import capture_error
-from distgraph.types import Command, TracePolicy
+from distgraph.types import Command
 from distgraph.worker import langgraph_config
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
 from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
-from distgraph.worker.forward import node_manager, record
+from distgraph.worker.forward import begun_node, node_manager, record
+from distgraph.worker.listeners import configured
+from distgraph.worker.messages import other_messages
 from distgraph.worker.questions import questions_of
+from distgraph.worker.tracing import traced
 
 HOST = socket.gethostname()
 T = TypeVar("T")
@@ -208,7 +212,7 @@ async def _attempt(
         )
         langgraph_config.offer(task)
         task.calls = calls
-        with entered(task):
+        with entered(task), configured(callbacks.hooks):
             if clock is not None:
                 clock.start()
             try:
@@ -283,25 +287,18 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
             sent = tuple((c, own(write)) for c, write in task.sent if c != RESUME)
             answers = tuple(task.resume_values)
             return {"status": "ok", "value": value, "writes": sent, "resume_values": answers}
-        if task.request.kind == "writers":
-            value = task.request.input
-        else:
-            try:
-                value = await _call(node, task, on_loop)
-            except ParentCommand as bubble:
-                if task.request.called is not None:  # that of the node whose code called
-                    raise
-                # a graph that the node invoked itself addressed its parent: that is this node
-                command = bubble.command
-                value = Command(update=command.update, goto=command.goto)
         writes: list[Write] = []
-        try:
-            await _write(node, task, value, writes)
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            return {**_failure(error, node, task.request), "writes": tuple(writes)}
-        return {"status": "ok", "writes": tuple(writes), "resume_values": tuple(task.resume_values)}
+        returned = await _called(node, task, on_loop, writes)
+        if returned.failure is not None:
+            return {**_failure(returned.failure, node, task.request), "writes": tuple(writes)}
+        told: dict[str, Any] = {
+            "writes": tuple(writes),
+            "resume_values": tuple(task.resume_values),
+        }
+        if not returned.handed and "messages" in task.run.stream.modes:
+            written = [value for _, value in writes]
+            told["messages"] = other_messages(returned.value, written)
+        return {"status": "ok", "handed": returned.handed, **told}
     except ParentCommand as bubble:
         return {
             "status": "command",
@@ -323,29 +320,77 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
         }
 
 
-async def _call(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
-    value = node_input(node, task.request)
-    if node.program.bound is None:
-        return value
+class _Returned(NamedTuple):
+    """What a node returned, and how far its writers came."""
+
+    value: Any
+    handed: bool = False
+    """Whether it is a ``Command`` that a graph inside the node has addressed to it."""
+    failure: Exception | None = None
+    """Of a writer: a conditional edge of the user's, as a rule."""
+
+
+async def _called(
+    node: LocatedNode, task: TaskContext, on_loop: bool, writes: list[Write]
+) -> _Returned:
+    """Run the node and then its writers; for callbacks they are parts of the node's run."""
     bound: Any = node.program.bound
+    if task.request.kind == "writers" or bound is None:
+        known = node_input(node, task.request)
+        goes_on = task.request.kind == "writers"
+        with _reported(node, task, known, goes_on=goes_on) as run:
+            run.returned = known
+            return _Returned(known, failure=await _written(node, task, known, writes, run))
+    value = node_input(node, task.request)
     told = value if task.request.called is None else bound.told(value)
-    with _understood(), _reported(task, told, node.program.trace) as report:
-        result = await _bound(node.program, task, value, on_loop)
-        report(result)
-    return result
+    result, failure, done = None, None, False
+    try:
+        with _understood(), _reported(node, task, told) as run:
+            result = await _bound(node.program, task, value, on_loop)
+            done = True
+            run.returned = result
+            failure = await _written(node, task, result, writes, run)
+            if failure is not None:
+                raise failure
+    except ParentCommand as bubble:
+        if done or task.request.called is not None:  # the node's own, or its caller's
+            raise
+        # a graph that the node invoked itself addressed its parent: that is this node
+        command = bubble.command
+        handed = Command(update=command.update, goto=command.goto)
+        failure = await _written(node, task, handed, writes, NodeRun(None))
+        return _Returned(handed, True, failure)
+    except Exception as error:
+        if error is not failure:
+            raise
+    return _Returned(result, failure=failure)
+
+
+async def _written(
+    node: LocatedNode, task: TaskContext, value: Any, writes: list[Write], run: NodeRun
+) -> Exception | None:
+    """Run the node's writers. Return what one of them failed of."""
+    try:
+        await _write(node, task, value, writes, run)
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        return error
+    return None
 
 
 async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     request, part = task.request, node.program.part
     assert part is not None
     state = None if request.reads is None else node_input(node, request)
-    with _understood(), _reported(task, request.input, node.program.trace) as report:
+    goes_on = request.around is not None
+    with _understood(), _reported(node, task, request.input, goes_on=goes_on) as run:
         if on_loop and not request.is_async:
             result = await in_thread(part, request.input, state, task)
         else:
             result = part(request.input, state, task)
             result = await result if inspect.isawaitable(result) else result
-        report(result)
+        run.returned = result
     return result
 
 
@@ -369,31 +414,58 @@ def _understood() -> Iterator[None]:
         raise bubble from error
 
 
+class NodeRun:
+    """A node's run, as callbacks are told of it.
+
+    Attributes:
+        manager: LangChain's run manager, None where nobody listens.
+        returned: What the node returned.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self.manager = manager
+        self.returned: Any = None
+
+    def child(self, step: int) -> Any:
+        """Return the callbacks of a step of the run, counted from 1."""
+        return None if self.manager is None else self.manager.get_child(f"seq:step:{step}")
+
+
 @contextmanager
 def _reported(
-    task: TaskContext, value: Any, trace: TracePolicy | None
-) -> Iterator[Callable[[Any], object]]:
+    node: LocatedNode, task: TaskContext, value: Any, *, goes_on: bool = False
+) -> Iterator[NodeRun]:
     """Tell the callbacks, if there are any, of the node as a run of its own.
 
     What the node calls with a config of its own making inherits tags and metadata from that run.
+    ``goes_on``: the run was begun elsewhere, and ends elsewhere.
     """
-    if not task.config["callbacks"]:
-        yield lambda result: None
-        return
     handlers = task.config["callbacks"]
+    if not handlers:
+        yield NodeRun(None)
+        return
+    info = task.run.callbacks or CallbackInfo(task.run.run_id, (), task.run.tags)
+    spec = node.graph.spec.nodes.get(task.request.node)
+    if spec is not None and spec.tags:
+        info = replace(info, tags=(*info.tags, *spec.tags))
+    trace = node.program.trace
+    if goes_on:
+        run = NodeRun(begun_node(handlers, task.request, info))
+        task.config["callbacks"] = run.child(1)
+        with traced(task.config):
+            yield run
+        return
     record(handlers, None if trace is None else trace.process_inputs, value)
-    run = node_manager(handlers, task.request, task.run.run_id, task.run.tags, value)
-    task.config["callbacks"] = run.get_child("seq:step:1")
-
-    def end(result: Any) -> None:
-        record(handlers, None if trace is None else trace.process_outputs, result)
-        run.on_chain_end(result)
-
+    run = NodeRun(node_manager(handlers, task.request, info, value))
+    task.config["callbacks"] = run.child(1)
     try:
-        yield end
+        with traced(task.config):
+            yield run
     except BaseException as error:
-        run.on_chain_error(error)
+        run.manager.on_chain_error(error)
         raise
+    record(handlers, None if trace is None else trace.process_outputs, run.returned)
+    run.manager.on_chain_end(run.returned)
 
 
 def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
@@ -410,13 +482,20 @@ def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
     return value if mapper is None else mapper(value)
 
 
-async def _write(node: LocatedNode, task: TaskContext, value: Any, writes: list[Write]) -> None:
+async def _write(
+    node: LocatedNode, task: TaskContext, value: Any, writes: list[Write], run: NodeRun
+) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
     # answers that LangGraph's interrupt() was given are among the task's own
     writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
     read = _reader(node.graph, task.request, writes)
+    # the node itself is the first step, what it writes and its plain edges are the second
+    step = 1 if node.program.bound is None and task.request.kind == "node" else 2
     with _understood():
         for writer in node.program.writers:
+            if run.manager is not None and getattr(writer, "name", None) is not None:
+                step += 1
+                task.config["callbacks"] = run.child(step)
             if writer.is_async:
                 writes.extend(await writer.acall(value, read, task))
             else:
@@ -433,7 +512,7 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
     langgraph_config.offer(task)
     writes: list[Write] = []
     with entered(task):
-        await _write(node, task, request.input, writes)
+        await _write(node, task, request.input, writes, NodeRun(None))
     return writes
 
 

@@ -13,7 +13,8 @@ from distgraph.contract.stream import CALLBACK_MODE, Event
 from distgraph.errors import RunCancelled
 from distgraph.worker.context import wants
 from distgraph.worker.deadline import Clock
-from distgraph.worker.forward import beating_handler, forwarding_handler
+from distgraph.worker.forward import beating_handler
+from distgraph.worker.listeners import Hook, stand_ins
 from distgraph.worker.messages import make_handler
 from distgraph.worker.tools import tool_handler
 
@@ -24,6 +25,8 @@ class AttemptCallbacks:
 
     handlers: list[Any] | None
     capture: Any = None
+    hooks: tuple[Hook, ...] = ()
+    """Handlers that LangChain is to find in its context variables."""
 
     def seen(self) -> frozenset[str]:
         """Return the ids of messages that are not to be emitted again."""
@@ -38,7 +41,10 @@ def attempt_callbacks(
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
     emit = _stopping(emit)
-    handlers = [forwarding_handler(emit)] if CALLBACK_MODE in run.stream.modes else []
+    handlers: list[Any] = []
+    hooks: tuple[Hook, ...] = ()
+    if run.callbacks is not None:
+        handlers, hooks = stand_ins(run.callbacks, emit)
     if clock is not None and clock.listens and find_spec("langchain_core") is not None:
         handlers.append(beating_handler(clock.beat))
     if "tools" in run.stream.modes and wants(run.stream, request):
@@ -48,7 +54,7 @@ def attempt_callbacks(
 
         handlers.append(tool_handler(emit_tool, ns=request.ns, subgraphs=run.stream.subgraphs))
     if not run.capture:
-        return AttemptCallbacks(handlers or None)
+        return AttemptCallbacks(handlers or None, hooks=hooks)
     shown = "messages" in run.stream.modes and wants(run.stream, request)
 
     def emit_message(ns: tuple[str, ...], message: Any, metadata: dict[str, Any]) -> None:
@@ -60,12 +66,19 @@ def attempt_callbacks(
         ns=request.ns,
         metadata=dict(request.metadata),
         subgraphs=run.stream.subgraphs,
-        input=request.state if request.reads is not None else request.input,
+        input=_shown_before(request),
         seen=set(),
         events=run.stream.message_events,
     )
     # what is not shown here may be shown whole by the graph around this one
-    return AttemptCallbacks([*handlers, capture], capture if shown else None)
+    return AttemptCallbacks([*handlers, capture], capture if shown else None, hooks)
+
+
+def _shown_before(request: AttemptRequest) -> Any:
+    """Return what the node was called with; what it returned is not among it."""
+    if request.kind == "writers":
+        return None
+    return request.state if request.reads is not None else request.input
 
 
 def _stopping(emit: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -100,4 +113,4 @@ def _running_task() -> asyncio.Task[Any] | None:
 
 def _is_token(event: Event) -> bool:
     forwarded = event.mode == CALLBACK_MODE
-    return event.mode == "messages" or (forwarded and event.payload[0] == "on_llm_new_token")
+    return event.mode == "messages" or (forwarded and event.payload.name == "on_llm_new_token")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.current import current
 from distgraph._internal.current import current_task as current_or_error
-from distgraph._internal.keys import NS_SEP, POSITION, PREVIOUS, TASK_ID
+from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
 from distgraph._internal.loaded import loaded
 from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.spec import Write
@@ -214,8 +214,14 @@ def entered(task: TaskContext) -> Iterator[None]:
         current.reset(token)
 
 
-def base_config(task: TaskContext) -> Mapping[str, Any]:
-    """Return what a graph invoked inside ``task`` inherits of its config."""
-    own = {k: v for k, v in task.config.items() if k != "callbacks"}
-    own["metadata"] = {k: v for k, v in task.config["metadata"].items() if k not in POSITION}
-    return own
+def base_config(task: TaskContext | None) -> Mapping[str, Any] | None:
+    """Return what a graph that code invokes inherits, None where that is nothing.
+
+    That is the config of the chain or node that the code is in, by LangChain's context variable; it
+    knows of chains inside a node too. Without LangChain it is that of ``task``.
+    """
+    around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
+    config: Mapping[str, Any] | None = None if around is None else around.get()
+    if config is None and task is not None:
+        config = task.config
+    return config

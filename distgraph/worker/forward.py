@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from distgraph._internal.missing import MISSING
 from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.callbacks import CallbackInfo, HandlerCall
 from distgraph.contract.stream import CALLBACK_MODE, Event
 from distgraph.errors import SerializationError
 from distgraph.serde.exceptions import capture_error
@@ -27,6 +29,7 @@ IGNORED_BY = {
     "on_chat_model_start": "ignore_chat_model",
     "on_llm_start": "ignore_llm",
     "on_llm_new_token": "ignore_llm",
+    "on_stream_event": "ignore_llm",
     "on_llm_end": "ignore_llm",
     "on_llm_error": "ignore_llm",
     "on_chain_start": "ignore_chain",
@@ -61,23 +64,64 @@ def beating_handler(beat: Callable[[], None]) -> Any:
 
 
 def node_manager(
-    handlers: list[Any], request: AttemptRequest, run_id: str, tags: tuple[str, ...], value: Any
+    handlers: list[Any], request: AttemptRequest, info: CallbackInfo, value: Any
 ) -> Any:
     """Report that a node starts, and return its run manager: its child is the node's callbacks."""
+
+    return _manager(handlers, request, info).on_chain_start(None, value, name=request.node)
+
+
+def begun_node(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -> Any:
+    """Return the run manager of a node whose run was begun elsewhere."""
+    from langchain_core.callbacks.manager import CallbackManagerForChainRun
+
+    manager = _manager(handlers, request, info)
+    return CallbackManagerForChainRun(
+        run_id=manager.parent_run_id,
+        handlers=manager.handlers,
+        inheritable_handlers=manager.inheritable_handlers,
+        parent_run_id=None,
+        tags=manager.tags,
+        inheritable_tags=manager.inheritable_tags,
+        metadata=manager.metadata,
+        inheritable_metadata=manager.inheritable_metadata,
+    )
+
+
+def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -> Any:
     from langchain_core.callbacks.manager import CallbackManager
 
-    around = None if request.called is None else request.called.around
+    around = request.around if request.called is None else request.called.around
+    metadata = {"ls_integration": "langgraph", **info.metadata, **request.metadata}
     manager = CallbackManager(
         handlers=[],
         inheritable_handlers=handlers,
-        parent_run_id=UUID(around or run_id),
-        inheritable_tags=list(tags),
-        inheritable_metadata=dict(request.metadata),
+        parent_run_id=UUID(around or info.run_id),
+        inheritable_tags=list(info.tags),
+        inheritable_metadata=metadata,
     )
     manager.handlers = list(handlers)
-    manager.tags = [*tags, f"{NODE_TAG}{request.step}"]
-    manager.metadata = dict(request.metadata)
-    return manager.on_chain_start({}, value, name=request.node)
+    manager.tags = [*info.tags, f"{NODE_TAG}{request.step}"]
+    manager.metadata = dict(metadata)
+    return manager
+
+
+@contextmanager
+def path_run(config: dict[str, Any], name: str, value: Any) -> Iterator[Callable[[Any], None]]:
+    """Report the path of a conditional edge as a run inside its node's; yields what ends it."""
+    around: Any = config.get("callbacks")
+    if not hasattr(around, "on_chain_start"):  # nobody listens
+        yield lambda result: None
+        return
+    run = around.on_chain_start(None, value, name=name)
+    config["callbacks"] = run.get_child()
+    try:
+        yield run.on_chain_end
+    except BaseException as error:
+        run.on_chain_error(error)
+        raise
+    finally:
+        config["callbacks"] = around
 
 
 def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any) -> None:
@@ -108,6 +152,41 @@ def portable(value: Any) -> Any:
     return value
 
 
+def forward(
+    emit: Callable[[Event], None],
+    name: str,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    *,
+    recorded: tuple[Any, ...] = (),
+    listener: int | None = None,
+    client: bool = False,
+) -> None:
+    """Emit the call of a handler, or of its LangSmith client."""
+    told = HandlerCall(
+        name,
+        tuple(map(portable, args)),
+        {k: portable(v) for k, v in kwargs.items()},
+        tuple(map(portable, recorded)),
+        listener,
+        client,
+    )
+    try:
+        emit(Event((), CALLBACK_MODE, told))
+    except asyncio.CancelledError:
+        if not name.endswith(("_end", "_error")):  # these tell of what has ended already
+            raise
+
+
+def hears(name: str) -> Callable[..., None]:
+    """Return a method of a stand-in: what it hears is for ``self.told`` to decide on."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.told.heard(name, args, kwargs)
+
+    return call
+
+
 @lru_cache(maxsize=1)
 def _beating_class() -> type[Any]:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -136,22 +215,18 @@ def _handler_class() -> type[Any]:
         def __init__(self, emit: Callable[[Event], None]) -> None:
             self._emit = emit
             self.recorded: Any = MISSING
+            self.runs: set[UUID] = set()
+            """Runs whose start it has heard of, and whose end it has not."""
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:
-            told: tuple[Any, ...] = (
-                name,
-                tuple(map(portable, args)),
-                {k: portable(v) for k, v in kwargs.items()},
-            )
+            if name.endswith("_start"):
+                self.runs.add(kwargs["run_id"])
+            recorded: tuple[Any, ...] = ()
             if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
-                told = (*told, portable(self.recorded))
+                recorded = (self.recorded,)
                 self.recorded = MISSING
-            try:
-                self._emit(Event((), CALLBACK_MODE, told))
-            except asyncio.CancelledError:
-                if not name.endswith(("_end", "_error")):  # these tell of what has ended already
-                    raise
+            forward(self._emit, name, args, kwargs, recorded=recorded)
 
         return call
 

@@ -7,18 +7,24 @@ LangChain is imported only to make a handler; everything else looks whether it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
-from distgraph._internal.chat_messages import message_ids, state_values, whole_messages
+from distgraph._internal.chat_messages import (
+    message_ids,
+    messages_in,
+    state_values,
+    whole_messages,
+)
 from distgraph._internal.keys import NS_SEP, PUSH
+from distgraph._internal.loaded import loaded
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
 
-__all__ = ("graph_namespace", "make_handler", "streaming_base")
+__all__ = ("graph_namespace", "make_handler", "other_messages", "streaming_base")
 
 Emit = Callable[[tuple[str, ...], Any, dict[str, Any]], None]
 """Receives the namespace, the message or chunk, and the metadata of each token."""
@@ -55,6 +61,20 @@ def make_handler(
     seen.update(message_ids(input))
     make = _event_handler_class() if events else _handler_class()
     return make(emit, ns, dict(metadata), subgraphs, seen)
+
+
+def other_messages(returned: Any, written: Iterable[Any]) -> tuple[Any, ...] | None:
+    """Return the messages in what a node returned; None where they are those that it writes.
+
+    LangGraph shows what a node returns, also under keys that are not in the state; the update of a
+    ``Command`` counts where it is a dict or an object.
+    """
+    base = loaded("langchain_core.messages.base", "BaseMessage")
+    if base is None:
+        return None
+    shown = tuple(messages_in(_returned(returned), base))
+    same = [id(m) for m in shown] == [id(m) for m in messages_in(written, base)]
+    return None if same else shown
 
 
 def _returned(value: Any) -> Iterator[Any]:
@@ -122,6 +142,7 @@ def _handler_class() -> type[Any]:
     class TokenCapture(BaseCallbackHandler, streaming_base()):  # type: ignore[misc]
         """Emits what chat models stream. Models stream where such a handler is attached."""
 
+        captures_stream = True
         run_inline = True
         raise_error = True  # a token that is not emitted would be lost without a word
 

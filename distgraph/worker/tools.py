@@ -106,6 +106,7 @@ def _handler_class() -> type[Any]:
     class ToolCapture(BaseCallbackHandler, streaming_base()):  # type: ignore[misc]
         """Emits what tools do. Models stream where it is attached, as with LangGraph's."""
 
+        captures_stream = True
         run_inline = True
         raise_error = True  # an event that is not emitted would be lost without a word
 

@@ -1,0 +1,152 @@
+"""The caller's callback handlers, on the worker: what stands for them there.
+
+One handler forwards what is heard of everything inside the run. Beside it each handler has a
+stand-in, which says no word of that: by it LangChain, and instrumentations of LangChain, see that
+the handler is there already, and add none of their own. Where a run inside inherits nothing,
+LangChain still gives it the handlers that context variables hold: those stand-ins forward what they
+hear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from distgraph._internal.loaded import loaded
+from distgraph.contract.callbacks import CallbackInfo, Listener
+from distgraph.contract.stream import Event
+from distgraph.worker.forward import IGNORED_BY, forward, forwarding_handler, hears
+from distgraph.worker.tracing import is_tracer, tracer_stand_in
+
+__all__ = ("Hook", "configured", "stand_ins")
+
+Hook = tuple[Any, bool]
+"""A handler that a context variable of LangChain's is to hold, and whether runs inherit it."""
+
+
+def stand_ins(
+    info: CallbackInfo, emit: Callable[[Event], None]
+) -> tuple[list[Any], tuple[Hook, ...]]:
+    """Return the handlers that all in an attempt inherits, and those of context variables."""
+    whole = forwarding_handler(emit)
+    handlers = [whole]
+    hooks: list[Hook] = []
+    for listener in info.listeners:
+        if listener.traces:
+            one = tracer_stand_in(_Told(listener, whole, emit), info.run_id)
+        else:
+            one = _stand_in_class()(_Told(listener, whole, emit), listener.cls)
+        if listener.inherited:
+            handlers.append(one)
+        if listener.hook is not None:
+            hooks.append((one, listener.hook))
+    return handlers, tuple(hooks)
+
+
+@contextmanager
+def configured(hooks: Sequence[Hook]) -> Iterator[None]:
+    """Have LangChain configure these handlers in this context, and none that it holds otherwise.
+
+    The caller's own handlers are in the context too where caller and node share a process.
+    """
+    known = loaded("langchain_core.tracers.context", "_configure_hooks")
+    if known is None:
+        yield
+        return
+    tracers = [handler for handler, _ in hooks if is_tracer(handler)]
+    hooks = [hook for hook in hooks if hook[0] not in tracers]
+    places: dict[bool, list[Any]] = {True: [], False: []}
+    for handler, inherits in hooks:
+        places[inherits].append(handler)
+    changes: list[tuple[ContextVar[Any], Token[Any]]] = []
+    own = {_place(inherits, at) for inherits in places for at in range(len(places[inherits]))}
+    for hook in list(known):
+        if hook[0] not in own and hook[0].get() is not None:
+            changes.append((hook[0], hook[0].set(None)))
+    for inherits, handlers in places.items():
+        for at, handler in enumerate(handlers):
+            place = _place(inherits, at)
+            changes.append((place, place.set(handler)))
+    switch = loaded("langchain_core.tracers.context", "tracing_v2_callback_var")
+    changes.append((switch, switch.set(tracers[0] if tracers else None)))
+    try:
+        yield
+    finally:
+        for var, token in reversed(changes):
+            var.reset(token)
+
+
+@lru_cache(maxsize=256)
+def _place(inherits: bool, at: int) -> ContextVar[Any]:
+    """Return a context variable that LangChain looks at; those of callers exist there only."""
+    from langchain_core.tracers.context import register_configure_hook
+
+    var: ContextVar[Any] = ContextVar(f"distgraph_listener_{at}", default=None)
+    register_configure_hook(var, inherits)
+    return var
+
+
+class _Told:
+    """What a stand-in hears that the one which forwards for all does not."""
+
+    def __init__(self, listener: Listener, whole: Any, emit: Callable[[Event], None]) -> None:
+        self.listener = listener
+        self.silent = listener.hook is None
+        self.emit = emit
+        self._whole = whole
+        self._runs: set[UUID] = set()
+
+    def heard(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Forward what the handler alone is told."""
+        run_id: Any = kwargs.get("run_id")
+        covered = self.listener.inherited and run_id in self._whole.runs
+        if name.endswith("_start") and not covered:
+            self._runs.add(run_id)
+        if run_id not in self._runs:
+            return
+        if name.endswith(("_end", "_error")):
+            self._runs.discard(run_id)
+        forward(self.emit, name, args, kwargs, listener=self.listener.number)
+
+
+@lru_cache(maxsize=1)
+def _stand_in_class() -> type[Any]:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class StandIn(BaseCallbackHandler):
+        """One handler of the caller's."""
+
+        run_inline = True
+
+        def __init__(self, told: _Told, cls: tuple[str, str]) -> None:
+            self.told = told
+            self._stands_for: type = _class(cls) or type(self)
+
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
+            return self._stands_for
+
+        @property
+        def _silent(self) -> bool:
+            return self.told.silent
+
+        ignore_llm = ignore_retry = ignore_chain = ignore_agent = ignore_retriever = _silent
+        ignore_chat_model = ignore_custom_event = _silent
+
+    for name in IGNORED_BY:
+        setattr(StandIn, name, hears(name))
+    return StandIn
+
+
+def _class(cls: tuple[str, str]) -> Any:
+    """Return the class of a handler, if this process has it."""
+    module, names = cls
+    outer, *inner = names.split(".")
+    found = loaded(module, outer)
+    for name in inner:
+        found = getattr(found, name, None)
+    return found if isinstance(found, type) else None
