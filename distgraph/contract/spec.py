@@ -166,6 +166,8 @@ class GraphSpec:
     """Of calls of tasks that have no policy of their own."""
     call_cache: CachePolicy | None = None
     """Likewise."""
+    step_timeout: float | None = None
+    """Seconds that a superstep may take. None and 0: no limit."""
     persistence: bool | None = None
     """As a subgraph: None saves its steps for one call, to go on from an interrupt; True keeps one
     history for all calls of a thread; False saves nothing."""

@@ -353,7 +353,10 @@ class Machine:
                 self._stop_drained(graph, self._drain)
                 return
             self._start_step(graph, tasks)
-            if not (self._step_is_over(graph) and self._end_step(graph)):
+            if not self._step_is_over(graph):
+                self._limit_step(graph)
+                return
+            if not self._end_step(graph):
                 return
 
     def _start_step(self, graph: GraphRun, tasks: Sequence[Task]) -> None:
@@ -427,6 +430,16 @@ class Machine:
             self._out.append(Sync(self._await(graph, partial(self._advance, graph))))
             return False
         return True
+
+    def _limit_step(self, graph: GraphRun) -> None:
+        step, seconds = graph.superstep.step, graph.superstep.spec.step_timeout
+
+        def too_late() -> None:
+            if graph.superstep.step == step and graph.phase in (Phase.STARTING, Phase.RUNNING):
+                self._fail(graph, TimeoutError("Timed out"))
+
+        if seconds and not self._over(graph):
+            self._after(graph, seconds, too_late)
 
     def _has_breakpoint(
         self, graph: GraphRun, side: Literal["before", "after"], tasks: Sequence[Task]

@@ -137,17 +137,39 @@ class CompiledStateGraph(
             spec = replace(spec, persistence=value if isinstance(value, bool) else None)
         elif name == "cache":
             spec, program = replace(spec, cached=value is not None), replace(program, cache=value)
+        elif name == "step_timeout":
+            spec = replace(spec, step_timeout=value)
         else:
             program = replace(program, store=value)
         self.spec, self.program = spec, replace(program, spec=spec)
         self._blob = None
+
+    @property
+    def step_timeout(self) -> float | None:
+        """Seconds that a superstep may take before the run fails with ``TimeoutError``, or None.
+
+        A new value counts for runs that start later, and for graphs that are compiled later with
+        this one as a node.
+
+        Raises:
+            ValueError: The value is no number of seconds.
+        """
+        return self.spec.step_timeout
+
+    @step_timeout.setter
+    def step_timeout(self, seconds: float | None) -> None:
+        if seconds is not None and (type(seconds) not in (int, float) or seconds < 0):
+            raise ValueError(
+                f"graph {self.name!r}: step_timeout takes seconds or None, got {seconds!r}"
+            )
+        self._follow_setting("step_timeout", seconds)
 
     def copy(self, update: Mapping[str, Any] | None = None) -> Self:
         """Return a graph with the same nodes, and other settings.
 
         Args:
             update: Of ``name``, ``checkpointer``, ``store``, ``cache``, ``backend``, ``debug``,
-                ``stream_mode`` and ``config``, those that differ.
+                ``stream_mode``, ``step_timeout`` and ``config``, those that differ.
 
         Raises:
             ValueError: Something else is to differ: compile its builder again.
@@ -247,7 +269,8 @@ class CompiledStateGraph(
             interrupt_after=spec.interrupt_after,
             persistence=spec.persistence,
         )
-        self._blob = self._inner = None
+        self._follow_setting("step_timeout", spec.step_timeout)
+        self._inner = None
 
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """Forget the cached results of these nodes, of all by default.
@@ -280,5 +303,15 @@ class CompiledStateGraph(
 
 
 _SETTINGS = frozenset(
-    {"name", "checkpointer", "store", "cache", "backend", "debug", "stream_mode", "config"}
+    {
+        "name",
+        "checkpointer",
+        "store",
+        "cache",
+        "backend",
+        "debug",
+        "stream_mode",
+        "step_timeout",
+        "config",
+    }
 )

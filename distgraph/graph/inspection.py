@@ -10,7 +10,6 @@ from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from distgraph._internal.config import merge_configs
-from distgraph.errors import UnsupportedError
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.runtime import Runtime
 from distgraph.worker.user_functions import RunnableNode
@@ -241,19 +240,6 @@ class Inspection(NestableGraph):
 
         schemas = self.blueprint.schemas.items()
         return {schema: mapper_of(schema, read.keys) for schema, read in schemas}
-
-    @property
-    def step_timeout(self) -> float | None:
-        """Seconds that a superstep may take: no limit. A node has ``timeout=``."""
-        return None
-
-    @step_timeout.setter
-    def step_timeout(self, seconds: float | None) -> None:
-        if seconds is not None:
-            raise UnsupportedError(
-                f"graph {self.name!r}: step_timeout={seconds!r} cannot be honoured. Give the nodes "
-                "a limit: add_node(..., timeout=seconds), or set_node_defaults(timeout=seconds)"
-            )
 
     @property
     def InputType(self) -> Any:

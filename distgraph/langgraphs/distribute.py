@@ -39,7 +39,7 @@ def distribute(
         backend: What runs it: "ray", "local", or a backend. Default: that of the session.
 
     Raises:
-        UnsupportedError: The graph asks for what cannot be honoured (a ``step_timeout``, …), or
+        UnsupportedError: The graph asks for what cannot be honoured (managed values, …), or
             LangGraph's version is not one that was tested. Names it.
         ValueError: ``ray_options`` are invalid, or name what is not there.
         TypeError: ``graph`` is none of LangGraph's.

@@ -19,7 +19,6 @@ from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
-from distgraph.langgraphs.refusals import refuse_graph
 from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
 from distgraph.types import TimeoutPolicy
@@ -89,7 +88,6 @@ def translate(
     name = str(graph.name)
     within = f" of subgraph `{prefix[:-1]}`" if prefix else ""
     where = f"Subgraph `{prefix[:-1]}`" if prefix else f"Graph `{name}`"
-    refuse_graph(graph, where)
     channels, managed = translate_channels(graph.channels, where)
     keys = [key for key in (*channels, *managed) if ":" not in key and "__" not in key]
     nodes: dict[str, NodeSpec] = {}
@@ -129,6 +127,7 @@ def translate(
         cached=graph.cache is not None,
         call_retry=policies_of(graph.retry_policy or None),
         call_cache=cache_policy_of(graph.cache_policy),
+        step_timeout=graph.step_timeout,
         persistence=graph.checkpointer if isinstance(graph.checkpointer, bool) else None,
         edges=tuple(sorted(getattr(getattr(graph, "builder", None), "edges", ()))),
     )

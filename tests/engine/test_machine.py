@@ -19,7 +19,7 @@ from distgraph.errors import (
 )
 from distgraph.graph import END, START, StateGraph
 from distgraph.serde.exceptions import capture_error
-from distgraph.types import Command, Interrupt, Overwrite
+from distgraph.types import Command, Interrupt, Overwrite, RetryPolicy
 
 from .corpus import State, adds, bottomless, builder, fan, join, map_reduce, nested, to_parent
 from .play import Play, by_step, check_order, options
@@ -399,3 +399,48 @@ def test_an_answer_to_an_interrupt_is_refused_without_a_checkpointer() -> None:
     graph = StateGraph(dict).add_node("a", lambda s: None).add_edge(START, "a")
     with pytest.raises(RuntimeError, match="without checkpointer"):
         graph.compile(backend="local").invoke(Command(resume="yes"))
+
+
+# --- the limit of a superstep ---------------------------------------------------------------------
+
+
+def test_each_superstep_has_the_whole_limit() -> None:
+    graph = fan().compile(backend="local")
+    graph.step_timeout = 5
+    play = Play(graph)
+    play.start({"items": []})
+    for name in "abc":
+        play.end_node(name)
+    first, second = (key for key, wake in play.wakes.items() if wake.seconds == 5)
+    assert play.wake(first) == []
+    assert play.names() == ["last"]
+    out = play.wake(second)
+    assert isinstance(out[0], CancelTask)
+    assert isinstance(play.result.error, TimeoutError)
+
+
+def test_a_retry_waits_within_the_limit_of_its_superstep() -> None:
+    made_up = StateGraph(State).add_node("a", lambda s: {}, retry_policy=RetryPolicy())
+    graph = made_up.add_edge(START, "a").compile(backend="local")
+    graph.step_timeout = 5
+    play = Play(graph, random=lambda: 0.0)
+    play.start({"items": []})
+    play.end_node("a", status="error", error=capture_error(OSError("no")), verdicts=(0,))
+    limit = next(key for key, wake in play.wakes.items() if wake.seconds == 5)
+    play.wake(limit)
+    assert isinstance(play.result.error, TimeoutError)
+
+
+def test_a_graph_without_a_limit_asks_for_no_timer() -> None:
+    graph = fan().compile(backend="local")
+    graph.step_timeout = 0
+    play = Play(graph)
+    play.start({"items": []})
+    assert play.wakes == {}
+
+
+@pytest.mark.parametrize("given", [-1, "5", True])
+def test_a_limit_that_is_no_number_of_seconds_is_refused(given: Any) -> None:
+    graph = fan().compile(backend="local")
+    with pytest.raises(ValueError, match="step_timeout takes seconds or None, got"):
+        graph.step_timeout = given

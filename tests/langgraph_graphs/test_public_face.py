@@ -139,12 +139,13 @@ def test_validate_returns_the_graph() -> None:
     assert OURS.validate() is OURS
 
 
-def test_a_step_timeout_is_refused_where_it_is_set() -> None:
+def test_a_step_timeout_can_be_set_and_copied() -> None:
     graph = build(StateGraph)
-    with pytest.raises(UnsupportedError, match=r"graph 'Counter': step_timeout=3 .*add_node"):
-        graph.step_timeout = 3
-    graph.step_timeout = None
     assert graph.step_timeout is None
+    graph.step_timeout = 3
+    assert (graph.step_timeout, graph.spec.step_timeout, graph.program.spec) == (3, 3, graph.spec)
+    assert graph.copy({"step_timeout": None}).step_timeout is None
+    assert graph.step_timeout == 3
 
 
 # --- settings that can be changed after compile ---------------------------------------------------

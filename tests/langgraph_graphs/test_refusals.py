@@ -55,12 +55,6 @@ def test_an_idle_timeout_of_a_graph():
     refused(late.add_edge(START, "child"), "Node `child` is a graph, and cannot have an idle_time")
 
 
-def test_the_timeout_of_a_step():
-    made = graph().compile()
-    made.step_timeout = 1
-    refused(made, "Graph `LangGraph`: step_timeout=1 cannot be honoured. Give timeout to the nodes")
-
-
 def test_a_remote_graph():
     from langgraph.pregel.remote import RemoteGraph
 
