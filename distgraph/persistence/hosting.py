@@ -10,10 +10,14 @@ import os
 import platform
 import secrets
 import socket
+import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import (
     Client,
     Connection,
@@ -41,6 +45,16 @@ PATIENCE = 120.0
 
 _GREETING = 10.0
 """Seconds that a host may take to accept a connection."""
+
+_GREETING_TRIES = 20
+"""How often a client connects again after a host has dropped it: others crowd the host."""
+
+STRANGERS = 32
+"""Connections that a host has at once with clients that have not shown the key yet. The next one
+takes the place of the oldest."""
+
+SILENCE = 5.0
+"""Seconds for which a client that has not shown the key yet may keep silent."""
 
 CONNECTIONS = 16
 """Calls of one client that are on their way at once."""
@@ -85,6 +99,8 @@ class Host:
         self._keys: dict[int, str] = {}
         self._known: dict[str, Callable[[], Any]] = {}
         self._key = secrets.token_bytes(32)
+        self._strangers: OrderedDict[Connection, None] = OrderedDict()
+        self._strangers_lock = threading.Lock()
 
     @property
     def ticket(self) -> Ticket:
@@ -162,19 +178,81 @@ class Host:
             except OSError:  # too many open files: those that are connected go on
                 time.sleep(0.05)
                 continue
-            daemon(lambda c=connection: self._converse(c), "distgraph-host").start()  # type: ignore[misc]
+            if _is_another_user(connection):
+                connection.close()
+                continue
+            self._meet(connection)
+            daemon(partial(self._converse, connection), "distgraph-host").start()
+
+    def _meet(self, connection: Connection) -> None:
+        """Note a client that has not shown the key, in place of the oldest of too many."""
+        _set_patience(connection, SILENCE)
+        with self._strangers_lock:
+            self._strangers[connection] = None
+            while len(self._strangers) > STRANGERS:
+                oldest, _ = self._strangers.popitem(last=False)
+                _hang_up(oldest)  # its thread closes it
+
+    def _greets(self, connection: Connection) -> bool:
+        """Exchange proofs of the key. Return whether the client has it, and is still wanted."""
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+            _set_patience(connection, 0)
+        except Exception:  # silence, a wrong key, or something else than a client
+            return False
+        finally:
+            with self._strangers_lock:
+                wanted = connection in self._strangers
+                self._strangers.pop(connection, None)
+        return wanted
 
     def _converse(self, connection: Connection) -> None:
         with connection:
+            if not self._greets(connection):
+                return
             try:
-                deliver_challenge(connection, self._key)
-                answer_challenge(connection, self._key)
                 while True:
                     connection.send_bytes(self.call(*loads(connection.recv_bytes())))
             except (EOFError, OSError):  # the other side is done, or has died
                 return
-            except Exception:  # a wrong key
-                return
+
+
+@contextmanager
+def _socket_of(connection: Connection) -> Iterator[socket.socket]:
+    own = socket.socket(fileno=os.dup(connection.fileno()))
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def _set_patience(connection: Connection, seconds: float) -> None:
+    """Limit how long a read or a write of a connection may block; 0 for no limit."""
+    if os.name == "nt":
+        return
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    with suppress(OSError), _socket_of(connection) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _hang_up(connection: Connection) -> None:
+    """End a connection that another thread may be reading from."""
+    with suppress(OSError), _socket_of(connection) as own:
+        own.shutdown(socket.SHUT_RDWR)
+
+
+def _is_another_user(connection: Connection) -> bool:
+    """Whether a process of another user has connected, as far as the system tells."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return False
+    with suppress(OSError), _socket_of(connection) as own:
+        if own.family == socket.AF_UNIX:
+            size = struct.calcsize("3i")
+            told = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            return struct.unpack("3i", told)[1] not in (os.getuid(), 0)
+    return False
 
 
 def _reference(resource: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
@@ -260,6 +338,18 @@ class HostClient(Reach):
             return self._idle.pop()
         except IndexError:
             pass
+        for _ in range(_GREETING_TRIES):
+            connection = self._greeted(label)
+            if connection is not None:
+                return connection
+            time.sleep(0.05)
+        raise RunError(
+            f"{label}: the process that holds it drops every connection: too many clients that do "
+            "not have its key connect at the same time"
+        )
+
+    def _greeted(self, label: str) -> Connection | None:
+        """Connect. Return None where the host has dropped the connection before the end."""
         try:
             connection = Client(self._ticket.address)
         except OSError as error:
@@ -269,9 +359,9 @@ class HostClient(Reach):
                 raise RunError(f"{label}: the process that holds it does not answer")
             answer_challenge(connection, self._ticket.key)
             deliver_challenge(connection, self._ticket.key)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError):
             connection.close()
-            raise _lost(label) from error
+            return None
         except BaseException:
             connection.close()
             raise

@@ -3,12 +3,14 @@
 import gc
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Client
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,88 @@ def test_a_wrong_key_is_refused():
     wrong = HostClient(Ticket(host().ticket.address, b"wrong"))
     with pytest.raises(Exception, match="digest sent was rejected|digest received was wrong"):
         wrong(placed, "get", (("a",), "k"), {})
+
+
+SILENT = """
+import socket, sys, time
+address = bytes.fromhex(sys.argv[1])
+connected = []
+for _ in range(1100):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(address)
+    connected.append(one)
+print("connected", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads and files as Linux shows them")
+def test_silent_clients_take_neither_threads_nor_files(client):
+    store = InMemoryStore()
+    remote = stand_in(place(store), client)
+    remote.put(("a",), "k", {"v": 1})
+    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    address = host().ticket.address
+    raw = address if isinstance(address, bytes) else address.encode()
+    silent = subprocess.Popen(
+        [sys.executable, "-c", SILENT, raw.hex()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000)),
+    )
+    with silent:
+        assert silent.stdout.readline() == "connected\n"
+        late = HostClient(host().ticket)
+        assert stand_in(place(store), late).get(("a",), "k").value == {"v": 1}
+        assert remote.get(("a",), "k").value == {"v": 1}
+        for _ in range(200):  # the last of those that were dropped are being closed
+            more = threading.active_count() - threads, len(os.listdir("/proc/self/fd")) - files
+            if max(more) <= hosting.STRANGERS + 8:
+                break
+            time.sleep(0.05)
+        assert max(more) <= hosting.STRANGERS + 8
+        late.close()
+        silent.stdin.close()
+
+
+def test_a_client_that_keeps_silent_is_dropped(monkeypatch):
+    monkeypatch.setattr(hosting, "SILENCE", 0.2)
+    made = hosting.Host()
+    held = InMemoryStore()
+    made.hold(held)
+    with Client(made.ticket.address) as silent:
+        silent.recv_bytes()  # the challenge, which it does not answer
+        assert silent.poll(10)
+        with pytest.raises((EOFError, OSError)):
+            silent.recv_bytes()
+
+
+def test_a_client_that_is_dropped_connects_again(client, monkeypatch):
+    store = InMemoryStore()
+    placed = place(store)
+    greets, dropped = hosting.Host._greets, []
+
+    def crowded(self, connection):
+        if len(dropped) < 3:
+            dropped.append(connection)
+            return False
+        return greets(self, connection)
+
+    monkeypatch.setattr(hosting.Host, "_greets", crowded)
+    stand_in(placed, client).put(("a",), "k", {})
+    assert len(dropped) == 3
+    monkeypatch.setattr(hosting.Host, "_greets", lambda self, connection: False)
+    with pytest.raises(RunError, match="InMemoryStore: the process that holds it drops every"):
+        stand_in(placed, HostClient(host().ticket)).get(("a",), "k")
+
+
+def test_processes_of_other_users_are_not_answered(monkeypatch):
+    store = InMemoryStore()
+    placed = place(store)
+    monkeypatch.setattr(hosting, "_is_another_user", lambda connection: True)
+    with pytest.raises(RunError, match="drops every connection"):
+        stand_in(placed, HostClient(host().ticket)).get(("a",), "k")
 
 
 def test_nothing_is_served_before_something_is_held():
