@@ -79,11 +79,33 @@ def pytest_configure() -> None:
     # models name the installed langchain in their metadata; upstream's tests run without it
     base._get_langchain_version = lambda: None  # type: ignore[assignment]
 
+    construct = Pregel.__init__
+
     def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        if _distributing:
+            construct(self, *args, **kwargs)
+            return
         _constructed.append(type(self).__name__)
         raise AssertionError(f"upstream's engine was constructed: {type(self).__name__}")
 
     Pregel.__init__ = refuse  # type: ignore[method-assign]
+
+
+_distributing: list[bool] = []
+"""Not empty while a graph of ``NodeBuilder`` nodes is constructed, only to be distributed."""
+
+
+def DistributedPregel(*args: Any, **kwargs: Any) -> Any:
+    """Return what distgraph makes of upstream's ``Pregel`` of these arguments."""
+    from langgraph.pregel import Pregel
+
+    from distgraph import distribute
+
+    _distributing.append(True)
+    try:
+        return distribute(Pregel(*args, **kwargs))
+    finally:
+        _distributing.pop()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -74,6 +74,8 @@ def rewrite(source: str, resolver: Resolver = installed) -> str:
     """
     lines = source.encode().split(b"\n")
     statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    if any(isinstance(node, ast.ImportFrom) and _names_pregel(node) for node in statements):
+        resolver = _without_channels(resolver)
     # from the end, so that columns of what comes before stay right
     for node in sorted(statements, key=lambda n: (n.lineno, n.col_offset), reverse=True):
         new = None
@@ -90,6 +92,8 @@ def _from_import(node: ast.ImportFrom, resolver: Resolver) -> str | None:
     module = node.module
     if not module or node.level:
         return None
+    if _names_pregel(node):
+        return _distributed_pregel(node)
     ours = counterpart(module)
     if ours is None or not resolver(ours, None):
         return None
@@ -100,6 +104,28 @@ def _from_import(node: ast.ImportFrom, resolver: Resolver) -> str | None:
         (here if public and resolver(ours, alias.name) else there).append(alias)
     parts = [(ours, here), (module, there)]
     return "; ".join(ast.unparse(ast.ImportFrom(m, names, 0)) for m, names in parts if names)
+
+
+def _names_pregel(node: ast.ImportFrom) -> bool:
+    return node.module == "langgraph.pregel" and any(a.name == "Pregel" for a in node.names)
+
+
+def _without_channels(resolver: Resolver) -> Resolver:
+    """Leave channels upstream's: its ``Pregel`` takes no others, and our builder takes them too."""
+
+    def resolve(module: str, name: str | None) -> bool:
+        return not module.startswith("distgraph.channels") and resolver(module, name)
+
+    return resolve
+
+
+def _distributed_pregel(node: ast.ImportFrom) -> str:
+    """Return an import by which a graph of ``NodeBuilder`` nodes runs through ``distribute``."""
+    others = [alias for alias in node.names if alias.name != "Pregel"]
+    bound = next(alias.asname or alias.name for alias in node.names if alias.name == "Pregel")
+    made = ast.ImportFrom("conformance_plugin", [ast.alias("DistributedPregel", bound)], 0)
+    kept = [ast.ImportFrom("langgraph.pregel", others, 0)] if others else []
+    return "; ".join(ast.unparse(statement) for statement in (made, *kept))
 
 
 def _plain_import(node: ast.Import, resolver: Resolver) -> str | None:
