@@ -269,7 +269,8 @@ def named_by_module(obj: Any) -> bool:
 def found_under(module: str, path: str) -> Any:
     """Return what a receiver finds under a dotted path in a module that it can import, or None."""
     home = sys.modules.get(module)
-    if home is None or module == "__main__" or _cp._is_registered_pickle_by_value(home):
+    main = sys.modules.get("__main__")  # multiprocessing gives it a second name
+    if home is None or home is main or _cp._is_registered_pickle_by_value(home):
         return None
     found: Any = home
     for name in path.split("."):

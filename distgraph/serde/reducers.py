@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
-from distgraph.serde import live
+from distgraph.serde import live, rebuilt
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
@@ -124,6 +124,8 @@ def _search(cls: type, data: bool) -> Reduce | None:
             return _of_module_or(live.refuse_as(name))
         if name in live.REFUSED:
             return live.refuse_as(name)
+        if name in rebuilt.RULES:
+            return rebuilt.RULES[name]
         if base in _BY_BASE:
             return _BY_BASE[base]
         if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):
@@ -273,7 +275,8 @@ def _reduce_proxy(proxy: Any) -> Any:
 
 
 # --- weak references -----------------------------------------------------------------------------
-# What they refer to travels; at the receiver it lives as long as something else there needs it.
+# What a reference refers to travels with it. An entry of a weak dictionary or set lives at the
+# receiver as long as something else there refers to its object.
 
 _probed = threading.local()
 
@@ -286,8 +289,19 @@ class _Gone:
     """Target of a reference whose object has gone already."""
 
 
+class _Holding(weakref.ref[Any]):
+    """A reference that keeps its object: at the receiver nothing else may refer to it."""
+
+    __slots__ = ("held",)
+    held: Any
+
+
 def _reference(target: Any) -> Any:
-    return weakref.ref(_Gone() if target is None else target)
+    if target is None:
+        return weakref.ref(_Gone())
+    reference = _Holding(target)
+    reference.held = target
+    return reference
 
 
 def _reduce_weak_mapping(mapping: Any) -> Any:
@@ -323,7 +337,7 @@ _BY_BASE: dict[type, Reduce] = {
     weakref.WeakValueDictionary: _reduce_weak_mapping,
     weakref.WeakSet: _reduce_weak_set,
 }
-_standard[weakref.ref] = _reduce_reference
+_standard[weakref.ref] = _standard[_Holding] = _reduce_reference
 _standard[MappingProxyType] = _reduce_proxy
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[functools.cached_property] = _reduce_cached_property

@@ -72,10 +72,10 @@ def sub_agent(name: str, *steps: Any, **options: Any) -> Any:
     }
 
 
-def deep_agent(*steps: Any, saved: bool = True, **options: Any) -> Any:
+def deep_agent(*steps: Any, **options: Any) -> Any:
     model = Steps(steps=list(steps))
     return lambda: create_deep_agent(
-        model, tools=[weather], checkpointer=InMemorySaver() if saved else None, **options
+        model, tools=[weather], checkpointer=InMemorySaver(), **options
     )
 
 
@@ -104,7 +104,6 @@ def test_one_sub_agent(backend: str, face: str) -> None:
     build = deep_agent(
         [task("researcher", "find out")],
         subagents=[sub_agent("researcher", [WEATHER], [WRITE])],
-        saved=False,
     )
     conversation_is_the_same(backend, build, GO, faces=[face])
 
@@ -114,7 +113,6 @@ def test_sub_agents_in_parallel(backend: str, face: str) -> None:
     build = deep_agent(
         [task("one", "first"), task("two", "second")],
         subagents=[sub_agent("one", [WEATHER]), sub_agent("two", [WEATHER], [WEATHER])],
-        saved=False,
     )
     conversation_is_the_same(backend, build, GO, faces=[face], unordered=True)
 
@@ -123,6 +121,18 @@ def test_sub_agents_in_parallel(backend: str, face: str) -> None:
 @pytest.mark.parametrize("decision", [APPROVE, EDIT, REJECT], ids=lambda d: str(d["type"]))
 def test_a_human_decides_on_a_tool_call(backend: str, face: str, decision: dict[str, Any]) -> None:
     build = deep_agent([WEATHER], interrupt_on={"weather": True})
+    conversation_is_the_same(
+        backend, build, GO, Command(resume={"decisions": [decision]}), faces=[face]
+    )
+
+
+@FACES
+@pytest.mark.parametrize("decision", [APPROVE, EDIT, REJECT], ids=lambda d: str(d["type"]))
+def test_a_human_decides_on_a_tool_call_of_a_sub_agent(
+    backend: str, face: str, decision: dict[str, Any]
+) -> None:
+    asking = sub_agent("careful", [WEATHER], interrupt_on={"weather": True})
+    build = deep_agent([task("careful", "look")], subagents=[asking])
     conversation_is_the_same(
         backend, build, GO, Command(resume={"decisions": [decision]}), faces=[face]
     )

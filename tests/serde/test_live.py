@@ -7,7 +7,9 @@ import concurrent.futures
 import functools
 import gc
 import importlib
+import logging
 import queue
+import random
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -316,6 +319,20 @@ def test_weak_dictionaries_travel_with_what_the_graph_needs_as_well(elsewhere: E
     assert elsewhere(script["node"]) == (1, 3, True, True, 1, True, None)
 
 
+def test_what_a_weak_reference_refers_to_travels_with_it(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import weakref\n"
+        "class Key:\n"
+        "    def name(self): return 'key'\n"
+        "key = Key()\n"
+        "reference, method = weakref.ref(key), weakref.WeakMethod(key.name)\n"
+        "def node(): return reference().name(), method()(), reference() is method().__self__\n"
+    )
+    assert elsewhere(script["node"]) == ("key", "key", True)
+    blob = elsewhere(lambda r: dumps_code(r), script["reference"])
+    assert loads(blob)().name() == "key"
+
+
 def test_what_cannot_travel_is_left_out_of_a_weak_dictionary(elsewhere: Elsewhere) -> None:
     script = main_program(
         "import weakref\n"
@@ -385,6 +402,32 @@ def test_configurable_chat_models_travel(elsewhere: Elsewhere) -> None:
     expected = (["model", "model_provider"], 0.5, "_ConfigurableModel")
     for dump in (dumps_code, dumps_data):
         assert elsewhere(there, dump([late, fields, bound])) == expected
+
+
+# --- with their settings -------------------------------------------------------------------------
+
+
+def test_a_log_handler_of_a_file_appends_to_it(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    handler = logging.FileHandler(tmp_path / "log", mode="w")
+    record = logging.LogRecord("name", logging.INFO, "path", 1, "%s", ("here",), None)
+    handler.emit(record)
+    elsewhere(lambda handler, record: handler.emit(record), handler, record)
+    handler.close()
+    assert (tmp_path / "log").read_text() == "here\nhere\n"
+
+
+def test_the_random_source_of_the_system_travels() -> None:
+    assert 0 <= loads(dumps_code(random.SystemRandom())).random() < 1
+
+
+def test_a_context_variable_of_a_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import __main__
+
+    variable: ContextVar[int] = ContextVar("variable")
+    monkeypatch.setattr(__main__, "variable", variable, raising=False)
+    monkeypatch.setitem(sys.modules, "__mp_main__", __main__)  # as multiprocessing does
+    with pytest.raises(SerializationError, match="define it in an importable module"):
+        dumps_code(variable)
 
 
 # --- refusals ------------------------------------------------------------------------------------
