@@ -77,9 +77,15 @@ class AttemptCalls:
         try:
             packed = dumps_data(call)
         except SerializationError as error:
-            name = getattr(call, "name", "")
+            name, told = getattr(call, "name", ""), error
+            for of, part in zip(("args", "kwargs"), getattr(call, "input", ()), strict=False):
+                try:
+                    dumps_data(part, name=of)
+                except SerializationError as within:
+                    told = within
+                    break
             raise SerializationError(
-                f"task {name!r}, called by node {self._request.node!r}, cannot be sent: {error}"
+                f"task {name!r}, called by node {self._request.node!r}, cannot be sent: {told}"
             ) from error
         driver, run_id = _driver(self._session), self._run_id
         persistent(lambda: driver.call.remote(run_id, packed))

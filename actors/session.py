@@ -119,10 +119,10 @@ class Session:
         for name, value in (
             ("input", plan.input),
             ("context", info.context),
-            ("config", (info.configurable, info.tags, plan.options.metadata)),
+            ("config", {"configurable": info.configurable, "metadata": plan.options.metadata}),
         ):
             try:
-                parts[name] = dumps_data(value)
+                parts[name] = dumps_data(value, name=name)
             except SerializationError as error:
                 raise SerializationError(
                     f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "

@@ -30,19 +30,26 @@ class Culprit:
     @property
     def place(self) -> str:
         """Where it is, innermost first: ``attribute 'db' of global variable 'config'``."""
-        phrases: list[str] = []
+        return self.place_in("")
+
+    def place_in(self, root: str) -> str:
+        """Where it is, in an object that is known by a name: ``config["configurable"]["db"]``."""
+        phrases = [root] if root else []
+        heads = (root, "item [") if root else ("item [",)
         for phrase in self.path:
-            if phrase.startswith("[") and phrases and phrases[-1].startswith("item ["):
+            if phrase.startswith("[") and phrases and phrases[-1].startswith(heads):
                 phrases[-1] += phrase
             else:
                 phrases.append(f"item {phrase}" if phrase.startswith("[") else phrase)
         return " of ".join(reversed(phrases))
 
-    def sentence(self) -> str:
-        """Say what it is, where it is, why it fails and what to do."""
-        what = type_name(self.obj)
-        subject = f"{self.place} ({what})" if self.path else what
-        return f"{subject} cannot be pickled: {self.because()}"
+    def sentence(self, root: str = "") -> str:
+        """Say what it is, where it is, why it fails and what to do.
+
+        ``root``: the name by which the user knows the outermost object.
+        """
+        what, place = type_name(self.obj), self.place_in(root)
+        return f"{f'{place} ({what})' if place else what} cannot be pickled: {self.because()}"
 
     def because(self) -> str:
         """Return the reason and the remedy."""
@@ -113,6 +120,9 @@ _FRAMEWORKS = ("distgraph", "langgraph", "langchain")
 
 _RUNNABLES = "langchain_core.runnables"
 
+_VOCABULARY = ("distgraph.types", "langgraph.types")
+"""Modules of objects that users make themselves, such as ``Command`` and ``Send``."""
+
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
@@ -120,7 +130,7 @@ def _is_hidden(obj: Any, within: bool) -> bool:
     """Tell whether what ``obj`` holds is held under a name of a framework's."""
     if isinstance(obj, _CONTAINERS):
         return within
-    if _title(obj):
+    if _title(obj) or _module(obj) in _VOCABULARY:
         return False
     return _module(obj).partition(".")[0] in _FRAMEWORKS or _module(obj).startswith(_RUNNABLES)
 
@@ -184,7 +194,7 @@ def _children(obj: Any) -> Iterable[tuple[str, Any]]:
 
 def _of_mapping(obj: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in list(obj.items()):
-        yield f"[{key!r}]", value
+        yield f'["{key}"]' if type(key) is str and '"' not in key else f"[{key!r}]", value
         yield "a key", key
 
 

@@ -202,8 +202,12 @@ def dumps_code(obj: Any) -> bytes:
         raise _explained(obj, exc, CodePickler) from exc
 
 
-def dumps_data(obj: Any) -> bytes:
+def dumps_data(obj: Any, *, name: str = "") -> bytes:
     """Pickle a value of the state, a write, or an event.
+
+    Args:
+        obj: The value.
+        name: What its owner calls it, for errors: ``config`` gives ``config["configurable"]``.
 
     Raises:
         SerializationError: something in it cannot be pickled; the message says where and why.
@@ -220,7 +224,7 @@ def dumps_data(obj: Any) -> bytes:
     try:
         return _run(_DataPickler, obj)
     except Exception as exc:
-        raise _explained(obj, exc, _DataPickler) from exc
+        raise _explained(obj, exc, _DataPickler, name) from exc
 
 
 dumps = dumps_data
@@ -293,7 +297,9 @@ def describe(exc: BaseException) -> str:
     return text or type(exc).__name__
 
 
-def _explained(obj: Any, exc: Exception, pickler: type[CodePickler]) -> SerializationError:
+def _explained(
+    obj: Any, exc: Exception, pickler: type[CodePickler], name: str = ""
+) -> SerializationError:
     from distgraph.serde import diagnose
 
     culprit = diagnose.find_culprit(
@@ -301,4 +307,4 @@ def _explained(obj: Any, exc: Exception, pickler: type[CodePickler]) -> Serializ
     )
     if culprit is None:
         return SerializationError(describe(exc))
-    return SerializationError(culprit.sentence())
+    return SerializationError(culprit.sentence(name))

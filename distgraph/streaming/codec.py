@@ -55,7 +55,12 @@ def pack_event(event: Event, source: str = "") -> bytes:
         if event[1] in _WITH_CONFIGS:
             with suppress(Exception):
                 return _dump_data((event[0], event[1], _plain_configs(event[2])))
-        raise _unpicklable(event, source, error) from error
+        told = error
+        try:
+            _dump_data(event[2], name="payload")  # names the place within
+        except Exception as within:
+            told = within
+        raise _unpicklable(event, source, told) from error
     if plain is not None and not isinstance(plain, _OF_PLAIN_PICKLE):
         raise plain  # not of the payload: a signal handler of the node's code raised it
     return data
@@ -112,10 +117,10 @@ def _unpicklable(event: Event, source: str, error: Exception) -> SerializationEr
     )
 
 
-def _dump_data(value: Any) -> bytes:
+def _dump_data(value: Any, name: str = "") -> bytes:
     from distgraph.serde.pickling import dumps_data
 
-    return dumps_data(value)
+    return dumps_data(value, name=name)
 
 
 def _plain_configs(payload: Any) -> Any:

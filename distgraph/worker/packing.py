@@ -83,7 +83,7 @@ class StatePacker:
         if known is not None and version is not None and known[0] == version:
             self._known.move_to_end(key)
             return known[1], known[2]
-        blob: bytes | None = dumps_data(value)
+        blob: bytes | None = dumps_data(value, name=f'state["{name}"]')
         reference = None
         assert blob is not None
         if len(blob) >= self._large:

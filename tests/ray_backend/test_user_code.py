@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import re
 import socket
 import sqlite3
 import sys
@@ -12,6 +13,7 @@ from typing import Annotated
 import pytest
 from typing_extensions import TypedDict
 
+from distgraph.errors import SerializationError
 from tests.support.differential import run
 from tests.support.graphs import Items
 from tests.support.models import EchoModel
@@ -157,6 +159,33 @@ def test_what_cannot_travel_is_refused_by_a_run_at_the_latest(on_ray, what):
 
     with pytest.raises(TypeError, match=r"(?s)careful_one.*guarded"):
         single(on_ray, careful, "careful_one").invoke({"items": []})
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"config": {"configurable": {"inbox": socket}}}, r'config["configurable"]["inbox"]'),
+        ({"config": {"metadata": {"m": [socket]}}}, r'config["metadata"]["m"][0]'),
+        ({"context": {"db": socket}}, r'context["db"]'),
+        ({"input": {"items": [{"x": socket}]}}, r'input["items"][0]["x"]'),
+    ],
+    ids=["configurable", "metadata", "context", "input"],
+)
+def test_what_a_run_is_given_and_cannot_travel_is_named_as_the_caller_wrote_it(
+    on_ray, options, place
+):
+    graph = single(on_ray, lambda state: {})
+
+    def filled(value):
+        if value is socket:
+            return socket.socket()
+        if isinstance(value, dict):
+            return {key: filled(item) for key, item in value.items()}
+        return [filled(item) for item in value] if isinstance(value, list) else value
+
+    given = filled({"input": {"items": []}, **options})
+    with pytest.raises(SerializationError, match=re.escape(f"{place} (socket.socket) cannot")):
+        graph.invoke(**given)
 
 
 def test_a_graph_is_pickled_as_it_was_at_compile_time(on_ray):

@@ -209,7 +209,7 @@ def test_thread_local_storage_whose_arguments_are_not_known_is_refused() -> None
 def test_a_queue_that_is_not_empty_is_refused(cls: Any) -> None:
     items = cls()
     items.put_nowait(1) if cls is asyncio.Queue else items.put(1)
-    with pytest.raises(SerializationError, match=r"item \['q'\].*a queue with 1 item in it"):
+    with pytest.raises(SerializationError, match=r"item \[\"q\"\].*a queue with 1 item in it"):
         dumps_code({"q": items})
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import queue
+import socket
 import sqlite3
 import sys
 import threading
@@ -19,9 +20,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError
 from distgraph.serde import reducers
 from distgraph.serde.pickling import dumps, dumps_code, dumps_data, loads, register_serializer
+from distgraph.streaming.codec import pack_event
+from distgraph.types import Command
 from tests.support import elsewhere as support
 from tests.support.elsewhere import Elsewhere, main_program
 
@@ -220,7 +224,7 @@ def test_what_lives_in_one_process_is_refused_with_a_remedy(make: Any, why: str,
     with pytest.raises(SerializationError) as caught:
         dump({"key": [make()]})
     message = str(caught.value)
-    assert message.startswith("item ['key'][0] (")
+    assert message.startswith('item ["key"][0] (')
     assert f"cannot be pickled: {why}. Remedy: " in message
 
 
@@ -342,3 +346,27 @@ def test_a_type_of_its_own_that_fails_gets_the_general_remedy() -> None:
         "<locals>.Stubborn, ...)"
     )
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"configurable": {"inbox": socket.socket()}}, 'config["configurable"]["inbox"]'),
+        ({"configurable": {"a": [1, {2: socket.socket()}]}}, 'config["configurable"]["a"][1][2]'),
+        (socket.socket(), "config"),
+        (Command(update={"x": socket.socket()}), "item [\"x\"] of attribute 'update' of config"),
+    ],
+    ids=["keys", "items", "itself", "command"],
+)
+def test_a_value_that_cannot_travel_is_named_from_what_its_owner_calls_it(
+    value: Any, place: str
+) -> None:
+    with pytest.raises(SerializationError) as caught:
+        dumps_data(value, name="config")
+    assert str(caught.value).startswith(f"{place} (socket.socket) cannot be pickled: ")
+
+
+def test_what_a_node_emits_is_named_from_its_payload() -> None:
+    event = Event((), "custom", {"k": [socket.socket()]})
+    with pytest.raises(SerializationError, match=r'payload\["k"\]\[0\] \(socket.socket\)'):
+        pack_event(event, "node 'n'")

@@ -136,10 +136,11 @@ def _inner_function() -> Any:
         (_with_default, "its default of parameter 'lock'"),
         (_partial, "its argument 'lock' of its partial"),
         (_attribute, "its attribute 'lock'"),
-        (_object, "its item ['locks'][0] of attribute 'tools'"),
+        (_object, "its item [\"locks\"][0] of attribute 'tools'"),
         (
             _method,
-            "its item ['locks'][0] of attribute 'tools' of the Agent object that it is a method of",
+            "its item [\"locks\"][0] of attribute 'tools' "
+            "of the Agent object that it is a method of",
         ),
         (_nested, "its captured variable 'lock' of captured variable 'helper'"),
         (_inner_function, "its global variable 'lock'"),
