@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -70,6 +71,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented
         elif cls is FunctionType and obj.__dict__.keys() >= _SINGLEDISPATCH:
             obj._clear_cache()  # every process fills its own
+        _send_unimportable(obj)
         reduced = super().reducer_override(obj)
         if (
             isinstance(obj, type)
@@ -79,6 +81,37 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         ):
             _leave_surroundings(obj, reduced[2][0])
         return reduced
+
+
+_modules_seen: dict[str, ModuleType] = {}
+
+
+def _send_unimportable(obj: Any) -> None:
+    """Let the module of a function or class travel by value, if no other process can import it.
+
+    Servers load a user's file under a name of their own, such as ``__agent``.
+    """
+    name = getattr(obj, "__module__", None)
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or _modules_seen.get(module.__name__) is module:
+        return
+    _modules_seen[module.__name__] = module
+    if module.__name__ == name != "__main__" and not _is_importable(name, module):
+        cloudpickle.register_pickle_by_value(module)
+
+
+def _is_importable(name: str, module: ModuleType) -> bool:
+    """Tell whether an import of the name finds the file that the module was loaded from."""
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    if not isinstance(origin, str) or not origin.endswith(".py"):
+        return True
+    parent = name.rpartition(".")[0]
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    if parent and path is None:
+        return False
+    finders = [find for finder in sys.meta_path if (find := getattr(finder, "find_spec", None))]
+    found = next((spec for find in finders if (spec := find(name, path)) is not None), None)
+    return found is not None and os.path.realpath(found.origin or "") == os.path.realpath(origin)
 
 
 _SINGLEDISPATCH = {"registry", "dispatch", "_clear_cache"}
@@ -261,6 +294,7 @@ def by_value(obj: Any) -> bool:
     """Tell whether a function or class travels by value: its module is not the receiver's."""
     if not isinstance(obj, (FunctionType, type)):
         return False
+    _send_unimportable(obj)
     return not _cp._should_pickle_by_reference(obj)
 
 
