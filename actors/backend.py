@@ -24,6 +24,14 @@ class RayBackend:
 
     name = "ray"
 
+    def ready(self) -> bool:
+        """Return whether this process has a session."""
+        return session.exists()
+
+    def connect(self) -> None:
+        """Start the session, and Ray where nobody has."""
+        session.current()
+
     def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
         """Start a run, and the session with its first one."""
         return RayRun(plan, asyncio.get_running_loop() if is_async else None)

@@ -249,6 +249,12 @@ def current() -> Session:
         return _session
 
 
+def exists() -> bool:
+    """Return whether ``current`` has a session to return, and starts none."""
+    found = _session
+    return found is not None and found.alive()
+
+
 def end() -> None:
     """End this process's session: its driver, broker, executors and pools, and runs still going.
 

@@ -206,6 +206,9 @@ class RunMethods:
         yield told(callbacks.started(call.plan.input))
         handle = None
         try:
+            if not call.backend.ready():
+                connect = call.backend.connect
+                yield Wait(connect, partial(asyncio.to_thread, connect))
             handle = call.backend.start(call.plan, is_async=is_async)
             events = Wait(handle.read, handle.aread)
             while True:

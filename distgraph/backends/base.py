@@ -72,5 +72,11 @@ class Backend(Protocol):
 
     name: str
 
+    def ready(self) -> bool:
+        """Return whether ``start`` will not block, because what ``connect`` does is done."""
+
+    def connect(self) -> None:
+        """Reach what runs are executed by. May block: coroutines call it in a thread."""
+
     def start(self, plan: RunPlan, *, is_async: bool) -> RunHandle:
         """Start a run. ``is_async``: the caller is a coroutine on a running event loop."""

@@ -64,6 +64,13 @@ class LocalBackend:
 
     name = "local"
 
+    def ready(self) -> bool:
+        """Return that there is nothing to connect to."""
+        return True
+
+    def connect(self) -> None:
+        """Do nothing."""
+
     def start(self, plan: RunPlan, *, is_async: bool) -> LocalRun:
         """Start a run."""
         return LocalRun(plan, asyncio.get_running_loop() if is_async else None)
