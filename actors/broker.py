@@ -10,8 +10,8 @@ from typing import Any
 
 import ray
 
+from actors.cluster import remote
 from actors.reaper import cancel_tasks
-from actors.untyped import remote
 from distgraph import __version__
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.names import NAMESPACE, driver_name
+from actors.cluster import NAMESPACE, driver_name
 from actors.persistent import persistent
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import AttemptRequest

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from actors.untyped import cpus
+from actors.cluster import cpus
 from distgraph import __version__
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedClusterError

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors
-from actors.names import NAMESPACE, broker_name
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
 from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
-from actors.untyped import remote
 from distgraph.contract.spec import GraphSpec
 from distgraph.driver.batching import Durations
 from distgraph.errors import RunError, SerializationError

@@ -15,9 +15,9 @@ from typing import Any
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster import alive_nodes
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
-from actors.untyped import alive_nodes
 
 _CROWDED = 64
 """Attempts in one executor from which another machine gets one too."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from actors import slots
+from actors import cluster
 from actors.calls import Results, pack_result
 from actors.executors import Done, Executor, Executors
 from actors.failures import typed
@@ -195,7 +195,7 @@ class RayWorkers:
     def _to_pool(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
         chosen = self._placement(group.starts[0])
         fewest, most = chosen.size or (1, None)
-        size = fewest, max(fewest, slots.available() if most is None else most)
+        size = fewest, max(fewest, cluster.known_cpus() if most is None else most)
         pool = self._shared.pools.get(group.node, size, chosen.options)
         job = pool.submit(packed, snapshots, self._replies(group))
         self._sent[group] = _Sent(partial(pool.cancel, job))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from actors import slots
+from actors import cluster
 from actors.persistent import persistent
 from actors.ray_workers import RayWorkers, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
@@ -229,7 +229,7 @@ class RunLoop:
             later=self._later,
             program=start.program,
             durations=self._durations,
-            slots=slots.available(),
+            slots=cluster.known_cpus(),
             max_concurrency=start.max_concurrency,
             next_version=next_version,
             new_checkpoint_id=new_checkpoint_id,

@@ -16,12 +16,11 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.broker import StreamBrokerActor
+from actors.cluster import NAMESPACE, broker_name, driver_name, get
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
-from actors.names import NAMESPACE, broker_name, driver_name
 from actors.runloop import StartRun
 from actors.transport_ray import RayReads
-from actors.untyped import get
 from distgraph.backends.base import RunPlan
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob

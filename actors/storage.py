@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.names import NAMESPACE, driver_name
+from actors.cluster import NAMESPACE, driver_name
 from actors.persistent import persistent
 from distgraph.errors import DriverLost, RunError
 from distgraph.persistence.faces import call

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-from actors.untyped import remote
+from actors.cluster import remote
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 

@@ -11,9 +11,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.names import NAMESPACE, broker_name
+from actors.cluster import NAMESPACE, broker_name, get
 from actors.persistent import AGAIN, PATIENCE, is_passing, persistent
-from actors.untyped import get
 from distgraph.contract.stream import Segment
 from distgraph.errors import BrokerLost
 from distgraph.streaming.transport import Fetch, Fetched, ReaderKey, RunKey

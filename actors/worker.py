@@ -15,7 +15,7 @@ import ray
 
 from actors import storage
 from actors.calls import AttemptCalls
-from actors.names import NAMESPACE, driver_name
+from actors.cluster import NAMESPACE, driver_name
 from actors.transport_ray import RayPuts
 from distgraph import __version__
 from distgraph.concurrency.threads import daemon, in_thread, new_loop

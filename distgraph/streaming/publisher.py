@@ -48,7 +48,6 @@ class _Lane:
     """One run's events in this process. Its fields belong to ``lock``."""
 
     __slots__ = (
-        "asking",
         "bytes",
         "dirty",
         "due",
@@ -59,6 +58,7 @@ class _Lane:
         "lock",
         "next_put",
         "open",
+        "paused",
         "resend",
         "run",
         "unacked",
@@ -79,7 +79,7 @@ class _Lane:
         self.unacked: list[Segment] = []
         self.last_put = float("-inf")
         self.next_put = float("-inf")
-        self.asking = False
+        self.paused = False
         self.error: RunError | None = None
 
 
@@ -179,7 +179,7 @@ class Publisher:
         taken: list[_Taken] = []
         lane.in_flight = taken
         lane.last_put = now
-        if lane.asking:
+        if lane.paused:
             return taken
         for stream in lane.dirty:
             pending = stream._pending
@@ -233,8 +233,8 @@ class Publisher:
             lane.in_flight = None
             lane.resend = False
             lane.unacked = []
-            lane.asking = pause > 0
-            lane.next_put = self._clock() + pause if lane.asking else lane.last_put + self._gap
+            lane.paused = pause > 0
+            lane.next_put = self._clock() + pause if lane.paused else lane.last_put + self._gap
             if lane.dirty:
                 self._schedule(lane, lane.next_put)
         self._drop_if_idle(lane)
@@ -263,7 +263,7 @@ class Publisher:
     def _drop_if_idle(self, lane: _Lane) -> None:
         # A lane that was told to pause stays until it may go on, for the attempts to come.
         with self._lock:
-            done = lane.error is not None or (lane.in_flight is None and not lane.asking)
+            done = lane.error is not None or (lane.in_flight is None and not lane.paused)
             if not lane.open and done and self._lanes.get(lane.run) is lane:
                 del self._lanes[lane.run]
 

@@ -1,9 +1,13 @@
-"""Parts of Ray's public API that its own annotations do not describe."""
+"""What is known of the cluster, typed: names of a session's actors, machines, CPUs, values.
+
+Parts of Ray's public API have no annotations; they are wrapped here.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
@@ -46,6 +50,41 @@ def get(ref: Any, timeout: float | None = None) -> Any:
 def _is_of_the_program(signal_number: int) -> bool:
     handler = signal.getsignal(signal_number)
     return callable(handler) and handler is not signal.default_int_handler
+
+
+# --- actors of a session ------------------------------------------------------------------------
+
+NAMESPACE = "distgraph"
+"""Ray's namespace of all of our actors."""
+
+
+def driver_name(session: str) -> str:
+    """Name of a session's superstep driver."""
+    return f"distgraph-driver-{session}"
+
+
+def broker_name(session: str) -> str:
+    """Name of a session's stream broker."""
+    return f"distgraph-broker-{session}"
+
+
+# --- machines -----------------------------------------------------------------------------------
+
+_CPUS_FOR = 5.0
+"""Seconds for which the number of CPUs is trusted."""
+
+_cpus_lock = threading.Lock()
+_cpus_known: tuple[float, int] = (float("-inf"), 1)
+
+
+def known_cpus() -> int:
+    """Return the CPUs of the cluster as of a few seconds ago, at least 1."""
+    global _cpus_known
+    with _cpus_lock:
+        now = time.monotonic()
+        if now > _cpus_known[0] + _CPUS_FOR:
+            _cpus_known = now, cpus()
+        return _cpus_known[1]
 
 
 def cpus() -> int:
