@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a task stands in a thread that is saved, and which answers wait for its questions."""
+    """The position of a task in its thread, and the resume values for its interrupts."""
 
     checkpoint_id: str
     checkpoint_map: Mapping[str, str]
     """Checkpoints of the task's graph and those around it, by namespace."""
     durability: Literal["sync", "async", "exit"] = "async"
     resume_values: tuple[Any, ...] = ()
-    """To the task's questions, in the order in which it puts them."""
+    """Of the task's interrupts, in the order in which it raises them."""
     null_resume: tuple[Any, ...] = ()
-    """An answer to its next question that was given without an id."""
+    """A resume value without an id, for the task's next interrupt, or ()."""
     resume_map: Mapping[str, Any] = field(default_factory=dict)
-    """Answers by interrupt id: for graphs that the task's code invokes, and for parts."""
+    """Resume values by interrupt id: for graphs that the task's code invokes, and for parts."""
     matched_id: str | None = None
     resuming: bool | None = None
     replay: str | None = None
@@ -147,7 +147,7 @@ class AttemptOutcome:
     """Why the node asked for the run to stop behind this step, None where it did not."""
     interrupts: tuple[Any, ...] = ()
     resume_values: tuple[Any, ...] = ()
-    """Answers that the task's questions were given, those of earlier runs included."""
+    """The values that the task's interrupts returned, those of earlier runs included."""
     null_resume_taken: bool = False
     """Whether the task, or a graph that its code invoked, took the answer without an id."""
     published: int = 0

@@ -28,17 +28,17 @@ class ThreadOptions:
     checkpoint_map: Mapping[str, str] = field(default_factory=dict)
     """Checkpoints to start from, or that the graphs around this one stand at, by namespace."""
     strict_resume: bool = False
-    """Whether answers to questions that are not pending are an error."""
+    """Whether a resume value for an interrupt that is not pending is an error."""
     resuming: bool | None = None
-    """Told by the graph around this one: whether it goes on from what was saved."""
+    """Whether the graph around goes on from its checkpoint. None: there is no graph around."""
     replay: str | None = None
-    """Told likewise: subgraphs start from their last checkpoint before this one."""
+    """The checkpoint that the graph around went back to: subgraphs start from their last before."""
     resume_map: Mapping[str, Any] = field(default_factory=dict)
-    """Answers by interrupt id."""
+    """Resume values by interrupt id."""
     matched_id: str | None = None
-    """The one of these questions that was found for an answer given without an id."""
+    """The id in ``resume_map`` that a resume value without an id was matched with."""
     null_resume: tuple[Any, ...] = ()
-    """An answer without an id, for the first question."""
+    """A resume value without an id that is not matched yet, or ()."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,14 +58,13 @@ class Attempts:
         Raises:
             InvalidTransition: It does not run.
         """
-        found = self.find(outcome.attempt_id)
-        if found is None:
-            other = self._running.get(outcome.task_id)
+        found = self._running.get(outcome.task_id)
+        if found is None or found.start.request.attempt != outcome.attempt:
             raise InvalidTransition(
                 f"attempt {outcome.attempt} of task {outcome.task_id} ended as "
                 f"{outcome.status!r}, but it is not running",
                 task=outcome.task_id,
-                start="absent" if other is None else f"attempt {other.start.request.attempt}",
+                start="absent" if found is None else f"attempt {found.start.request.attempt}",
                 finish=outcome.status,
                 story=self._story.of(outcome.task_id) or self._story.of(),
             )

@@ -51,6 +51,9 @@ class GraphRun:
     restarts: int = 0
     """Graphs of the run that had been started again when this graph, or one around it, was. Its
     tasks may have the ids of earlier tasks: attempts are numbered from another base."""
+    interrupt_before: tuple[str, ...] | Literal["*"] = ()
+    """Nodes before which the graph stops (static breakpoints)."""
+    interrupt_after: tuple[str, ...] | Literal["*"] = ()
     phase: Phase = Phase.LOADING
     output: Any = None
     open: int = 0
@@ -88,11 +91,10 @@ def _state_for(
     reads_state = kind == "node" and task.pulled if part is None else part.part.reads_state
     reads = node.channels if reads_state else None
     input_keys = () if reads is None else (reads,) if isinstance(reads, str) else reads
-    is_managed = superstep.spec.managed.__contains__
-    managed = {key: superstep.managed_value(key) for key in input_keys if is_managed(key)}
-    channels = [key for key in input_keys if key not in managed]
-    for key in () if kind == "part" else node.branch_channels:
-        if is_managed(key):
+    channels: list[str] = []
+    managed: dict[str, Any] = {}
+    for key in (*input_keys, *(() if kind == "part" else node.branch_channels)):
+        if key in superstep.spec.managed:
             managed[key] = superstep.managed_value(key)
         elif key not in channels:
             channels.append(key)

@@ -299,7 +299,13 @@ class Machine:
             spec.output_channels if output_keys is None else output_keys,
             parent,
             restarts,
+            spec.interrupt_before,
+            spec.interrupt_after,
         )
+        if parent is None and options.interrupt_before is not None:
+            graph.interrupt_before = options.interrupt_before
+        if parent is None and options.interrupt_after is not None:
+            graph.interrupt_after = options.interrupt_after
         self._graphs.append(graph)
         return graph
 
@@ -345,7 +351,7 @@ class Machine:
             if graph.thread.pending and not graph.thread.replaying:
                 tasks += handlers_of(superstep, tasks, graph.thread.pending)
             graph.thread.hand_back(tasks)
-            if self._has_breakpoint(graph, "before", tasks):
+            if graph.interrupt_before and superstep.stops_at(graph.interrupt_before, tasks):
                 superstep.tasks = {}
                 self._stop_at_interrupt(graph, "interrupt_before")
                 return
@@ -354,7 +360,8 @@ class Machine:
                 return
             self._start_step(graph, tasks)
             if not self._step_is_over(graph):
-                self._limit_step(graph)
+                if superstep.spec.step_timeout and not self._over(graph):
+                    self._limit_step(graph, superstep.spec.step_timeout)
                 return
             if not self._end_step(graph):
                 return
@@ -421,7 +428,7 @@ class Machine:
         if touches(graph.output_keys, writes):
             self._out += self._stream.values(graph)
         self._out += graph.thread.end_step()
-        if self._has_breakpoint(graph, "after", tasks):
+        if graph.interrupt_after and superstep.stops_at(graph.interrupt_after, tasks):
             self._out += self._stream.checkpoint(graph, superstep.prepare())
             self._stop_at_interrupt(graph, "interrupt_after")
             return False
@@ -431,26 +438,14 @@ class Machine:
             return False
         return True
 
-    def _limit_step(self, graph: GraphRun) -> None:
-        step, seconds = graph.superstep.step, graph.superstep.spec.step_timeout
+    def _limit_step(self, graph: GraphRun, seconds: float) -> None:
+        step = graph.superstep.step
 
         def too_late() -> None:
             if graph.superstep.step == step and graph.phase in (Phase.STARTING, Phase.RUNNING):
                 self._fail(graph, TimeoutError("Timed out"))
 
-        if seconds and not self._over(graph):
-            self._after(graph, seconds, too_late)
-
-    def _has_breakpoint(
-        self, graph: GraphRun, side: Literal["before", "after"], tasks: Sequence[Task]
-    ) -> bool:
-        """Return whether the graph stops before, or after, these tasks."""
-        spec, options = graph.superstep.spec, self._options
-        nodes = spec.interrupt_before if side == "before" else spec.interrupt_after
-        if graph.parent is None:
-            given = options.interrupt_before if side == "before" else options.interrupt_after
-            nodes = nodes if given is None else given
-        return bool(nodes) and graph.superstep.stops_at(nodes, tasks)
+        self._after(graph, seconds, too_late)
 
     # --- tasks start ------------------------------------------------------------------------------
 
@@ -820,7 +815,7 @@ class Machine:
     # --- graphs end -------------------------------------------------------------------------------
 
     def _over(self, graph: GraphRun) -> bool:
-        return self.finished or graph.ended
+        return self.finished or graph.phase is Phase.ENDED
 
     def _end(self, graph: GraphRun, *, failed: bool) -> None:
         graph.phase = Phase.ENDED
