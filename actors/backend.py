@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.receiver import Inbox
 from distgraph.streaming.transport import ReaderKey
+from distgraph.worker.surroundings import capture
 
 _ACK_BYTES = 512 << 10
 _ACK_EVENTS = 2_000
@@ -33,7 +35,11 @@ class RayBackend:
         session.current()
 
     def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
-        """Start a run, and the session with its first one."""
+        """Start a run, and the session with its first one.
+
+        Nodes run in the context of the caller, as far as it can be taken along.
+        """
+        plan = replace(plan, info=replace(plan.info, surroundings=capture()))
         return RayRun(plan, asyncio.get_running_loop() if is_async else None)
 
 

@@ -10,6 +10,7 @@ from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import AttemptId, Segment, StreamRequest
+from distgraph.contract.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from distgraph.runtime import RunControl
@@ -195,3 +196,5 @@ class RunInfo:
     """For graphs that nodes invoke themselves: the caller's own saver, or its ``Placed``."""
     callbacks: CallbackInfo | None = None
     """Set where the caller's handlers are to hear of what happens."""
+    surroundings: Surroundings | None = None
+    """The caller's context, for other processes. None: the attempt runs in a copy of it."""

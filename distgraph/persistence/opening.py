@@ -222,6 +222,7 @@ _RESOURCES = {
     ("langgraph", "BaseStore"),
     ("langgraph", "BaseCache"),
     ("langchain_core", "BaseRateLimiter"),
+    ("langchain_core", "BaseCache"),
 }
 
 

@@ -21,7 +21,7 @@ from distgraph.serde.pickling import dumps_code
 
 __all__ = ("Description", "Placed", "check", "place", "role_of")
 
-Role = Literal["checkpointer", "store", "cache", "limiter"]
+Role = Literal["checkpointer", "store", "cache", "limiter", "llm_cache"]
 Kind = Literal["caller", "file", "server"]
 
 
@@ -95,6 +95,7 @@ _BASES: dict[str, Role] = {
     "langgraph.store.base.BaseStore": "store",
     "langgraph.cache.base.BaseCache": "cache",
     "langchain_core.rate_limiters.BaseRateLimiter": "limiter",
+    "langchain_core.caches.BaseCache": "llm_cache",
 }
 
 _REMEDIES: dict[Role, str] = {
@@ -102,6 +103,7 @@ _REMEDIES: dict[Role, str] = {
     "store": "a BaseStore, such as InMemoryStore(), SqliteStore or PostgresStore",
     "cache": "a BaseCache, such as InMemoryCache() or SqliteCache(path=...)",
     "limiter": "a BaseRateLimiter, such as InMemoryRateLimiter()",
+    "llm_cache": "a BaseCache of langchain_core, such as InMemoryCache()",
 }
 
 

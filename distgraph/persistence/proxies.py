@@ -260,4 +260,8 @@ def stand_in(placed: Placed, reach: Reach) -> Any:
         from distgraph.persistence.limiters import RemoteLimiter
 
         return RemoteLimiter(placed, reach)
+    if placed.role == "llm_cache":
+        from distgraph.persistence.llm_caches import RemoteLLMCache
+
+        return RemoteLLMCache(placed, reach)
     return _STAND_INS[placed.role](placed, reach)

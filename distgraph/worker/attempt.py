@@ -41,6 +41,7 @@ from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.listeners import configured
 from distgraph.worker.messages import other_messages
 from distgraph.worker.questions import questions_of
+from distgraph.worker.surroundings import surrounded
 from distgraph.worker.tracing import traced
 
 HOST = socket.gethostname()
@@ -212,7 +213,7 @@ async def _attempt(
         )
         langgraph_config.offer(task)
         task.calls = calls
-        with entered(task), configured(callbacks.hooks):
+        with surrounded(run.surroundings), entered(task), configured(callbacks.hooks):
             if clock is not None:
                 clock.start()
             try:

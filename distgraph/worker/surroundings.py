@@ -1,0 +1,313 @@
+"""The caller's context on workers: context variables, decimals, LangChain's globals, the span.
+
+In one process a node's context is a copy of the caller's. Between processes, this is what is taken
+along: variables that can be found by their module's name and whose value can be pickled. Frameworks
+keep connections, tasks and requests in such variables, so what cannot travel is left behind.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from distgraph._internal.loaded import loaded
+from distgraph._internal.missing import MISSING
+from distgraph.contract.surroundings import Surroundings, Variable
+from distgraph.errors import SerializationError
+from distgraph.serde.pickling import dumps_data, loads
+
+__all__ = ("capture", "surrounded")
+
+_NOT_TAKEN = frozenset(
+    {
+        "__main__",
+        "actors",
+        "anyio",
+        "asyncio",
+        "decimal",
+        "distgraph",
+        "langchain_core",
+        "langgraph",
+        "langsmith",
+        "opentelemetry",
+        "ray",
+        "sniffio",
+        "trio",
+    }
+)
+"""Packages whose variables say what goes on in this process, or are dealt with by name."""
+
+_DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
+
+
+class _Place(NamedTuple):
+    module: str
+    name: str
+    key: str | None = None
+
+
+# --- at the caller ------------------------------------------------------------------------------
+
+
+def capture() -> Surroundings | None:
+    """Return what a run started in this context takes along, None where that is nothing.
+
+    A variable of the user's own modules whose value cannot be pickled is named by a warning, once.
+    """
+    found = Surroundings(
+        variables=tuple(_variables()),
+        decimal=_decimal(),
+        carrier=_carrier(),
+        cache=_cache(),
+        debug=_switch("get_debug"),
+        verbose=_switch("get_verbose"),
+    )
+    return None if found == Surroundings() else found
+
+
+def _variables() -> Iterator[Variable]:
+    for var, value in contextvars.copy_context().items():
+        place = _place_of(var)
+        default = _default(var)
+        if place is None or value is default:
+            continue
+        try:
+            blob = dumps_data(value)
+            shipped = () if place.key is None or default is MISSING else (dumps_data(default),)
+        except SerializationError as error:
+            if _is_of_user(place.module):
+                _warn_once(place, type(value).__qualname__, str(error))
+            continue
+        yield Variable(place.module, place.name, blob, place.key, shipped)
+
+
+def _default(var: ContextVar[Any]) -> Any:
+    try:
+        return contextvars.Context().run(var.get)
+    except LookupError:
+        return MISSING
+
+
+_places: dict[ContextVar[Any], tuple[int, _Place | None]] = {}
+"""Where variables were found, and how many modules were loaded at that time."""
+
+
+def _place_of(var: ContextVar[Any]) -> _Place | None:
+    known = _places.get(var)
+    if known is None or (known[1] is None and known[0] != len(sys.modules)):
+        for found, place in _search():
+            _places[found] = (len(sys.modules), place)
+        known = _places.setdefault(var, (len(sys.modules), None))
+        if known[1] is None:
+            _places[var] = known = (len(sys.modules), None)
+    return known[1]
+
+
+def _search() -> Iterator[tuple[ContextVar[Any], _Place]]:
+    """Yield the context variables that can be found by name."""
+    modules: dict[str, Any] = sys.modules
+    for name, module in list(modules.items()):
+        if not isinstance(module, ModuleType) or name.partition(".")[0] in _NOT_TAKEN:
+            continue
+        for attribute, value in list(vars(module).items()):
+            cls = type(value)
+            if cls is ContextVar:
+                yield value, _Place(name, attribute)
+            elif cls is dict:
+                for key, item in list(value.items()):
+                    if type(item) is ContextVar and isinstance(key, str):
+                        yield item, _Place(name, attribute, key)
+            elif isinstance(value, type) and value.__module__ == name:
+                for inner, item in list(vars(value).items()):
+                    if type(item) is ContextVar:
+                        yield item, _Place(name, f"{attribute}.{inner}")
+
+
+def _is_of_user(module: str) -> bool:
+    """Whether a module is no installed one, nor one of Python's own."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    return file is not None and not file.startswith(tuple(installed))
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(place: _Place, kind: str, why: str) -> None:
+    warnings.warn(
+        f"context variable {place.module}.{place.name} holds a {kind} that cannot be sent to "
+        f"workers, so nodes see its default there: {why}. Keep plain data in it, or pass what "
+        "nodes need by the run's context= or config",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _decimal() -> Any:
+    module = sys.modules.get("decimal")
+    if module is None:
+        return None
+    current = module.getcontext()
+    same = all(getattr(current, n) == getattr(module.DefaultContext, n) for n in _DECIMAL)
+    if same:
+        return None
+    copied = current.copy()
+    copied.clear_flags()
+    return copied
+
+
+def _carrier() -> dict[str, str]:
+    carrier: dict[str, str] = {}
+    if "opentelemetry.context" in sys.modules:
+        with suppress(Exception):  # a propagator of the user's
+            importlib.import_module("opentelemetry.propagate").inject(carrier)
+    return carrier
+
+
+def _cache() -> bytes | None:
+    """Return the pickled place of LangChain's global cache for models.
+
+    Raises:
+        SerializationError: It is no ``BaseCache``, and cannot be pickled either.
+    """
+    cache = _global("get_llm_cache")
+    if cache is None:
+        return None
+    try:
+        return dumps_data(cache)
+    except SerializationError as error:
+        raise SerializationError(
+            f"set_llm_cache({type(cache).__qualname__}): workers cannot use the global cache for "
+            f"models: {error}. Derive it from langchain_core.caches.BaseCache, or set None"
+        ) from error
+
+
+def _switch(name: str) -> bool | None:
+    value = _global(name)
+    return None if value is None else bool(value)
+
+
+def _global(name: str) -> Any:
+    get = loaded("langchain_core.globals", name)
+    return None if get is None else get()
+
+
+# --- on the worker ------------------------------------------------------------------------------
+
+
+@contextmanager
+def surrounded(given: Surroundings | None) -> Iterator[None]:
+    """Run a block in the caller's context, as far as it was taken along."""
+    if given is None:
+        yield
+        return
+    with ExitStack() as stack:
+        for variable in given.variables:
+            var = _found(variable)
+            if var is not None:
+                stack.callback(var.reset, var.set(loads(variable.value)))
+        if given.decimal is not None:
+            import decimal
+
+            stack.callback(decimal.setcontext, decimal.getcontext())
+            decimal.setcontext(given.decimal.copy())
+        if given.carrier and find_spec("opentelemetry") is not None:
+            stack.callback(_attached(given.carrier))
+        if given.cache is not None or _run_cache is not None:
+            stack.callback(_cached(given.cache))
+        for name, value in (("debug", given.debug), ("verbose", given.verbose)):
+            if value is not None and (value or "langchain_core.globals" in sys.modules):
+                getattr(importlib.import_module("langchain_core.globals"), f"set_{name}")(value)
+        yield
+
+
+def _found(variable: Variable) -> ContextVar[Any] | None:
+    """Return the variable in this process, None where its module has none by that name."""
+    try:
+        found: Any = importlib.import_module(variable.module)
+        for part in variable.name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return None
+    if variable.key is not None and isinstance(found, dict):
+        default = {"default": loads(variable.default[0])} if variable.default else {}
+        known = found.get(variable.key)
+        if known is None:
+            made: ContextVar[Any] = ContextVar(variable.key, **default)
+            known = found.setdefault(variable.key, made)
+        found = known
+    return found if isinstance(found, ContextVar) else None
+
+
+def _attached(carrier: Mapping[str, str]) -> Callable[[], None]:
+    """Enter the caller's span; returns what leaves it."""
+    context = importlib.import_module("opentelemetry.context")
+    propagate = importlib.import_module("opentelemetry.propagate")
+    return partial(context.detach, context.attach(propagate.extract(carrier)))
+
+
+_cache_of_run: ContextVar[Any] = ContextVar("distgraph_llm_cache", default=None)
+_run_cache: Any = None
+"""What LangChain has as its global cache in this process, once a run has brought one."""
+
+
+def _cached(blob: bytes | None) -> Callable[[], None]:
+    """Make a run's cache the one that models of this context find; returns what ends that."""
+    global _run_cache
+    from langchain_core import globals as core
+
+    if _run_cache is None:
+        _run_cache = _run_cache_class()()
+    if blob is not None and core.get_llm_cache() is not _run_cache:
+        core.set_llm_cache(_run_cache)
+    token = _cache_of_run.set(None if blob is None else loads(blob))
+    return partial(_cache_of_run.reset, token)
+
+
+@lru_cache(maxsize=1)
+def _run_cache_class() -> type[Any]:
+    from langchain_core.caches import BaseCache
+
+    class RunCache(BaseCache):
+        """The global cache of whichever caller's run the code belongs to, which may have none."""
+
+        def __bool__(self) -> bool:
+            return _cache_of_run.get() is not None
+
+        def lookup(self, prompt: str, llm_string: str) -> Any:
+            cache = _cache_of_run.get()
+            return None if cache is None else cache.lookup(prompt, llm_string)
+
+        def update(self, prompt: str, llm_string: str, return_val: Any) -> None:
+            cache = _cache_of_run.get()
+            if cache is not None:
+                cache.update(prompt, llm_string, return_val)
+
+        def clear(self, **kwargs: Any) -> None:
+            cache = _cache_of_run.get()
+            if cache is not None:
+                cache.clear(**kwargs)
+
+        async def alookup(self, prompt: str, llm_string: str) -> Any:
+            cache = _cache_of_run.get()
+            return None if cache is None else await cache.alookup(prompt, llm_string)
+
+        async def aupdate(self, prompt: str, llm_string: str, return_val: Any) -> None:
+            cache = _cache_of_run.get()
+            if cache is not None:
+                await cache.aupdate(prompt, llm_string, return_val)
+
+        async def aclear(self, **kwargs: Any) -> None:
+            cache = _cache_of_run.get()
+            if cache is not None:
+                await cache.aclear(**kwargs)
+
+    return RunCache
