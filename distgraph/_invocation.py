@@ -18,6 +18,7 @@ from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
+from distgraph.langgraphs.vocabulary import is_private_key
 from distgraph.runtime import RunControl
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
@@ -200,7 +201,7 @@ def _control(given: Any, around: TaskContext | None) -> RunControl | None:
 
 def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what belongs to the task whose config this is."""
-    return {key: v for key, v in configurable.items() if not key.startswith("__pregel_")}
+    return {key: v for key, v in configurable.items() if not is_private_key(key)}
 
 
 def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from distgraph._internal.keys import TASK_ID
 from distgraph.contract.events import ThreadOptions
+from distgraph.langgraphs.vocabulary import STRICT_RESUME
 from distgraph.types import Durability
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ __all__ = ("CHECKPOINT_KEYS", "has_own_thread", "saver_of", "thread_options")
 
 CHECKPOINT_KEYS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """Keys of ``configurable`` that name a checkpoint of a thread."""
-
-_STRICT_RESUME = "__pregel_strict_resume"
 
 
 def has_own_thread(config: Mapping[str, Any] | None) -> bool:
@@ -89,5 +88,5 @@ def thread_options(
         durability=given,
         checkpoint_id=named,
         checkpoint_map=configurable.get("checkpoint_map") or {},
-        strict_resume=bool(configurable.get(_STRICT_RESUME)),
+        strict_resume=bool(configurable.get(STRICT_RESUME)),
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal.steps import awalk, walk
 from distgraph._invocation import Invocation, run_namespace
 from distgraph.errors import MissingExtraError
+from distgraph.langgraphs.vocabulary import private
 
 if TYPE_CHECKING:
     from langgraph.stream import AsyncGraphRunStream, GraphRunStream, StreamTransformer
@@ -114,8 +115,9 @@ def _prepared(
     own = (*checked_transformers(graph.stream_transformers), *checked_transformers(transformers))
     try:
         from langgraph.stream import LifecycleTransformer, SubgraphTransformer
-        from langgraph.stream._mux import StreamMux
         from langgraph.stream.transformers import MessagesTransformer, ValuesTransformer
+
+        multiplexer = private("StreamMux")
     except ImportError as error:
         raise MissingExtraError(
             "stream_events(version='v3') needs LangGraph 1.2 or newer: "
@@ -123,7 +125,7 @@ def _prepared(
         ) from error
     built_in = [ValuesTransformer, MessagesTransformer, LifecycleTransformer, SubgraphTransformer]
     ns = run_namespace(config)
-    mux = StreamMux(factories=[*built_in, *own], scope=ns, is_async=is_async)
+    mux = multiplexer(factories=[*built_in, *own], scope=ns, is_async=is_async)
     modes: dict[str, None] = {}
     for transformer in mux._transformers:
         modes.update(dict.fromkeys(getattr(transformer, "required_stream_modes", ())))

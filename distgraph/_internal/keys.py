@@ -6,6 +6,11 @@ our engine.
 
 import sys
 
+from distgraph.langgraphs.vocabulary import PULL as PULL
+from distgraph.langgraphs.vocabulary import PUSH as PUSH
+from distgraph.langgraphs.vocabulary import TASK_ID as TASK_ID
+from distgraph.langgraphs.vocabulary import TASKS as TASKS
+
 INPUT = sys.intern("__input__")
 INTERRUPT = sys.intern("__interrupt__")
 RESUME = sys.intern("__resume__")
@@ -14,15 +19,10 @@ ERROR_SOURCE = sys.intern("__error_source_node__")
 """Written beside an error that an error handler takes care of."""
 SCHEDULED = sys.intern("__scheduled__")
 NO_WRITES = sys.intern("__no_writes__")
-TASKS = sys.intern("__pregel_tasks")
-"""The channel that carries ``Send`` packets from one superstep to the next."""
 RETURN = sys.intern("__return__")
 PREVIOUS = sys.intern("__previous__")
 ROOT = sys.intern("__root__")
 """The only channel of a graph whose state is a single value."""
-
-PUSH = sys.intern("__pregel_push")
-PULL = sys.intern("__pregel_pull")
 
 NS_SEP = sys.intern("|")
 NS_END = sys.intern(":")
@@ -32,9 +32,6 @@ BRANCH_TO = "branch:to:{}"
 
 NOT_STATE = frozenset({NO_WRITES, PUSH, RESUME, INTERRUPT, RETURN, ERROR, ERROR_SOURCE})
 """Writes under these names carry control, not state: no channel receives them."""
-
-TASK_ID = sys.intern("__pregel_task_id")
-"""Key of a node's ``configurable`` that marks it as one."""
 
 POSITION = frozenset(
     {

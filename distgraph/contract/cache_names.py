@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distgraph.langgraphs.vocabulary import NS_WRITES
+
 if TYPE_CHECKING:
     from distgraph.contract.spec import NodeSpec
     from distgraph.types import CachePolicy
 
 __all__ = ("cache_policy_of", "calls_of", "identity_of", "namespace_of")
-
-_NS = "__pregel_ns_writes"
 
 
 def cache_policy_of(given: Any) -> CachePolicy | None:
@@ -42,9 +42,9 @@ def identity_of(func: Any) -> str:
 
 def namespace_of(node: NodeSpec) -> tuple[str, ...]:
     """Return the namespace of a node's entries."""
-    return _NS, node.identity, node.name
+    return NS_WRITES, node.identity, node.name
 
 
 def calls_of(identity: str) -> tuple[str, ...]:
     """Return the namespace of the entries of a function's calls, as a task."""
-    return _NS, identity
+    return NS_WRITES, identity

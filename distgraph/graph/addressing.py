@@ -9,12 +9,10 @@ from typing import Any
 from distgraph._internal.config import merge_configs, task_metadata
 from distgraph._internal.keys import NS_END, NS_SEP, TASK_ID
 from distgraph.graph.subgraphs import namespace_of_names
+from distgraph.langgraphs.vocabulary import CHECKPOINTER, is_private_key
 from distgraph.worker.context import active_task
 
 __all__ = ("Place", "at", "config_with_map", "locate")
-
-_LENT = "__pregel_checkpointer"
-"""Where a graph finds the saver of the graph around it, in configs of LangGraph's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     if config is None:
         config = {}
     configurable = dict(config.get("configurable") or {})
-    lent = configurable.pop(_LENT, None)
+    lent = configurable.pop(CHECKPOINTER, None)  # of the graph around it
     saver = _saver(graph, lent, configurable)
     if configurable.get("thread_id") is None:
         bound = (graph.config or {}).get("configurable") or {}
@@ -96,7 +94,7 @@ def at(graph: Any, saver: Any, config: Mapping[str, Any]) -> Place:
     """Return the place of a graph whose saver and namespace are known."""
     if graph.config:
         config = _nothing_empty(merge_configs(graph.config, config))
-    configurable = {k: v for k, v in config["configurable"].items() if not k.startswith("__pregel")}
+    configurable = {k: v for k, v in config["configurable"].items() if not is_private_key(k)}
     configurable["thread_id"] = str(configurable["thread_id"])
     if graph.checkpointer is True:  # one history for all calls: no task's id is in its name
         parts = (configurable.get("checkpoint_ns") or "").split(NS_SEP)

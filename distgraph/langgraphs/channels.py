@@ -12,6 +12,7 @@ from distgraph.channels.base import BaseChannel
 from distgraph.channels.delta import unwrapped
 from distgraph.channels.message_ids import with_ids
 from distgraph.errors import EmptyChannelError, InvalidUpdateError, UnsupportedError
+from distgraph.langgraphs.vocabulary import private
 from distgraph.managed import ManagedKind, managed_kind
 from distgraph.types import Send
 
@@ -184,6 +185,4 @@ class ForeignDeltaChannel(ForeignChannel):
 
 
 def _missing() -> Any:
-    from langgraph._internal._typing import MISSING as FOREIGN_MISSING
-
-    return FOREIGN_MISSING
+    return private("MISSING")

@@ -19,6 +19,7 @@ from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
+from distgraph.langgraphs.vocabulary import private
 from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
 from distgraph.types import TimeoutPolicy
@@ -227,9 +228,7 @@ def _is_graph(runnable: Any) -> bool:
 
 def _bound(node: Any) -> Any:
     """Return what a node runs, None where it only passes its input on."""
-    from langgraph.pregel._read import DEFAULT_BOUND
-
-    return None if node.bound is DEFAULT_BOUND else node.bound
+    return None if node.bound is private("DEFAULT_BOUND") else node.bound
 
 
 def _tools(graph: Any, key: str, bound: Any, base: Mapping[str, Any], options: GivenOptions) -> Any:

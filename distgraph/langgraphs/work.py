@@ -8,7 +8,8 @@ from typing import Any
 
 from distgraph.contract.spec import Reader, Write
 from distgraph.interop import theirs
-from distgraph.worker.langgraph_config import READ, SEND, own_writes, reading
+from distgraph.langgraphs.vocabulary import READ, SEND
+from distgraph.worker.langgraph_config import own_writes, reading
 
 __all__ = ("NodeRunnable", "NodeWriter")
 

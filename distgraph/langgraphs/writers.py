@@ -12,6 +12,7 @@ from typing import Any
 from distgraph.constants import START
 from distgraph.contract.spec import Write, Writer
 from distgraph.graph.writes import EdgeWriter, StateWriter
+from distgraph.langgraphs.vocabulary import private
 from distgraph.langgraphs.work import NodeWriter
 from distgraph.worker.user_functions import async_only
 
@@ -22,19 +23,19 @@ _RULES = frozenset({"_get_root", "_get_updates", "_control_branch"})
 
 def own_writers(graph: Any, name: str) -> tuple[Writer, ...] | None:
     """Return writers of ours that do what the node's do; None where it has a conditional edge."""
-    from langgraph.pregel._write import PASSTHROUGH, ChannelWrite, ChannelWriteEntry
-
+    write, entry_class = private("ChannelWrite"), private("ChannelWriteEntry")
+    passthrough = private("PASSTHROUGH")
     builder = getattr(graph, "builder", None)
     if builder is None:
         return None
     static: list[Write] = []
     rules: set[str] = set()
     for writer in graph.nodes[name].flat_writers:
-        if type(writer) is not ChannelWrite:
+        if type(writer) is not write:
             return None
         for entry in writer.writes:
-            if isinstance(entry, ChannelWriteEntry):
-                if entry.value is PASSTHROUGH or entry.mapper is not None or entry.skip_none:
+            if isinstance(entry, entry_class):
+                if entry.value is passthrough or entry.mapper is not None or entry.skip_none:
                     return None
                 static.append((entry.channel, entry.value))
             elif (rule := _rule(entry)) is not None:
@@ -90,11 +91,10 @@ def _branch_name(writer: Any) -> str | None:
 
 def branch_channels(writers: Sequence[Any], known: Sequence[str]) -> tuple[str, ...]:
     """Return what a node's conditional edges read, all of ``known`` where that cannot be told."""
-    from langgraph.pregel._write import ChannelWrite
-
+    write = private("ChannelWrite")
     keys: dict[str, None] = {}
     for writer in writers:
-        if isinstance(writer, ChannelWrite):
+        if isinstance(writer, write):
             continue
         select = None
         if _branch(writer) is not None:

@@ -24,6 +24,7 @@ from distgraph.concurrency.threads import in_thread
 from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
+from distgraph.langgraphs.vocabulary import READ, RUNTIME
 from distgraph.prebuilt.calls import Calls, Kind, combined, find_calls, normalised, unknown_tool
 from distgraph.prebuilt.class_tools import made_tool, tool_name
 from distgraph.prebuilt.injection import Injected, inject, injected_args
@@ -371,12 +372,12 @@ def _runtime_around(config: Mapping[str, Any]) -> Any:
     task = active_task()
     if task is not None:
         return task.runtime
-    return config.get("configurable", {}).get("__pregel_runtime") or Runtime()
+    return config.get("configurable", {}).get(RUNTIME) or Runtime()
 
 
 def _read_state(config: Mapping[str, Any]) -> Any:
     """Read the state for tool calls that came without it: LangGraph's engine offers that."""
-    read = config.get("configurable", {}).get("__pregel_read")
+    read = config.get("configurable", {}).get(READ)
     return {} if read is None else read(list(read.args[1]), True)
 
 

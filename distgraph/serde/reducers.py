@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
+from distgraph.langgraphs.vocabulary import SENTINELS
 from distgraph.serde import live, rebuilt
 
 T = TypeVar("T")
@@ -201,17 +202,9 @@ def _cached_property(function: Any, name: str | None) -> Any:
     return cached
 
 
-_SENTINELS = (
-    ("langgraph.pregel._write", "PASSTHROUGH"),
-    ("langgraph.pregel._write", "SKIP_WRITE"),
-    ("langgraph._internal._typing", "MISSING"),
-)
-"""Bare objects that code compares by identity: a copy would be another value."""
-
-
 def _reduce_sentinel(obj: object) -> Any:
     """Reduce a bare ``object()`` to its name, where it is one that is known to be compared."""
-    for module, name in _SENTINELS:
+    for module, name in SENTINELS:
         if getattr(sys.modules.get(module), name, None) is obj:
             return _named, (module, name)
     return NotImplemented

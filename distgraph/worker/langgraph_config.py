@@ -20,26 +20,28 @@ from distgraph._internal.keys import NS_SEP
 from distgraph._internal.loaded import loaded
 from distgraph.contract.stream import Event
 from distgraph.interop import either, own
+from distgraph.langgraphs.vocabulary import (
+    CALL,
+    CHECKPOINTER,
+    DURABILITY,
+    NODE_ERROR,
+    READ,
+    REPLAY_STATE,
+    RESUME_MAP,
+    RESUMING,
+    RUNTIME,
+    SCRATCHPAD,
+    SEND,
+    STREAM,
+    private_if_loaded,
+)
 from distgraph.worker import langgraph_tasks
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import Reader, Write
     from distgraph.worker.context import TaskContext
 
-__all__ = ("SEND", "offer", "reading")
-
-SEND = "__pregel_send"
-READ = "__pregel_read"
-CALL = "__pregel_call"
-RUNTIME = "__pregel_runtime"
-NODE_ERROR = "__pregel_node_error"
-SCRATCHPAD = "__pregel_scratchpad"
-STREAM = "__pregel_stream"
-CHECKPOINTER = "__pregel_checkpointer"
-DURABILITY = "__pregel_durability"
-RESUME_MAP = "__pregel_resume_map"
-RESUMING = "__pregel_resuming"
-REPLAY_STATE = "__pregel_replay_state"
+__all__ = ("offer", "reading")
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
 """Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
@@ -61,7 +63,7 @@ class Scratchpad:
 
 def _scratchpad(task: TaskContext) -> Any:
     """Return the task's scratchpad, of LangGraph's class where that is loaded."""
-    cls = getattr(sys.modules.get("langgraph._internal._scratchpad"), "PregelScratchpad", None)
+    cls = private_if_loaded("PregelScratchpad")
     return (cls or Scratchpad)(
         step=task.request.step,
         stop=task.request.stop,
@@ -132,7 +134,7 @@ def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
         configurable[RESUME_MAP] = _ById(standing.resume_map, task.taken)
     if standing.resuming is not None:
         configurable[RESUMING] = standing.resuming
-    replay = loaded("langgraph._internal._replay", "ReplayState")
+    replay = private_if_loaded("ReplayState")
     if standing.replay is not None and replay is not None:
         configurable[REPLAY_STATE] = replay(standing.replay)
 
@@ -158,11 +160,11 @@ def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
 
 def _pushed(task: TaskContext) -> list[Any]:
     handlers = task.config["callbacks"] or ()
-    module = sys.modules.get("langgraph.pregel._messages")
+    handler = private_if_loaded("StreamMessagesHandler")
     capture = next((h for h in handlers if hasattr(h, "show_message")), None)
-    if module is None or capture is None:
+    if handler is None or capture is None:
         return []
-    return [_pushed_class(module.StreamMessagesHandler)(capture)]
+    return [_pushed_class(handler)(capture)]
 
 
 @lru_cache(maxsize=1)

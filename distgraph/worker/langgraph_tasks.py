@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
+from distgraph.langgraphs.vocabulary import private
 from distgraph.types import TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
 from distgraph.worker.decorated import Decorated, name_of
@@ -24,11 +25,9 @@ class TaskRunnable(Decorated):
     __slots__ = ("_runnable",)
 
     def __init__(self, func: Any, what: str) -> None:
-        from langgraph._internal._runnable import RunnableCallable
-
         super().__init__(func, what)
         sync, awaited = (None, func) if self.is_async else (func, None)
-        self._runnable: Any = RunnableCallable(
+        self._runnable: Any = private("RunnableCallable")(
             sync, awaited, name=name_of(func), explode_args=True, trace=False, recurse=False
         )
 

@@ -6,7 +6,6 @@ Calls are captured where the tool runs, by a LangChain callback handler in the n
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import lru_cache
@@ -15,6 +14,7 @@ from uuid import UUID
 
 from distgraph.constants import TAG_NOSTREAM
 from distgraph.errors import MissingExtraError, SerializationError
+from distgraph.langgraphs.vocabulary import private_if_loaded
 from distgraph.worker.forward import portable
 from distgraph.worker.messages import graph_namespace, streaming_base
 
@@ -48,7 +48,7 @@ def tool_handler(emit: Emit, *, ns: tuple[str, ...], subgraphs: bool) -> Any:
 
 def _writers() -> list[ContextVar[Any]]:
     """Return where ``emit_output_delta`` of ours, and of LangGraph's, looks for its writer."""
-    theirs = getattr(sys.modules.get("langgraph.pregel._tools"), "_tool_call_writer", None)
+    theirs = private_if_loaded("_tool_call_writer")
     return [delta_writer] if theirs is None else [delta_writer, theirs]
 
 
