@@ -5,16 +5,17 @@ The rules are in ``distgraph.streaming.broker``; the lock is in ``broker_host``.
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import ray
 
+import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import remote
 from actors.reaper import cancel_tasks
 from distgraph import __version__
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob
+from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.log import LogStatistics
@@ -40,12 +41,12 @@ class StreamBroker:
     @ray.method(concurrency_group="publish")
     def publish(self, run_id: str, packed: bytes) -> float:
         """Take segments from a worker. Return a pause in seconds, or ``GONE``."""
-        return self._host.publish(run_id, pickle.loads(packed))
+        return self._host.publish(run_id, loads(packed))
 
     @ray.method(concurrency_group="drive")
     def drive(self, run_id: str, caller: str, batch_no: int, packed: bytes) -> float:
         """Take a batch of the driver's ops. Return a pause in seconds, 0.0 to go on."""
-        ops = pickle.loads(packed) if packed else ()
+        ops = loads(packed) if packed else ()
         return self._host.drive(run_id, caller, batch_no, ops)
 
     @ray.method(concurrency_group="control")
@@ -61,10 +62,10 @@ class StreamBroker:
     # --- for readers ----------------------------------------------------------------------------
 
     @ray.method(concurrency_group="fetch")
-    def fetch(self, request: Fetch) -> bytes:
+    def fetch(self, request: Fetch) -> Any:
         """Wait for events of the caller's readers. Return the pickled answer, b"" without any."""
         found = self._host.fetch(request)
-        return pickle.dumps(found, 5) if found else b""
+        return dumps_parcel(found) if found else b""
 
     @ray.method(concurrency_group="control")
     def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:

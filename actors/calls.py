@@ -7,7 +7,6 @@ while the code waits there, Ray gives its CPU to other tasks.
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +24,8 @@ from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.errors import SerializationError
 from distgraph.serde.exceptions import capture_error
-from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
+from distgraph.serde.references import parcel
 from distgraph.worker.calls import Calls, Function
 
 PARK = 0.5
@@ -75,7 +75,7 @@ class AttemptCalls:
 
     def send(self, call: TaskCall | DroppedCall) -> None:
         try:
-            packed = dumps_data(call)
+            packed = parcel(dumps_data(call))
         except SerializationError as error:
             name, told = getattr(call, "name", ""), error
             for of, part in zip(("args", "kwargs"), getattr(call, "input", ()), strict=False):
@@ -115,7 +115,7 @@ class AttemptCalls:
                 packed = ray.get(self._question)
                 if packed is None:
                     return
-                for blob in pickle.loads(packed):
+                for blob in loads(packed):
                     self.calls.returned(loads(blob))
 
     def block(self, done: Callable[[], bool], timeout: float | None) -> None:
@@ -183,7 +183,7 @@ class Results:
             self._changed.wait_for(
                 lambda: self._closed or len(self._kept.get(key, ())) > after, PARK
             )
-            return None if self._closed else pickle.dumps(self._kept.get(key, [])[after:], 5)
+            return None if self._closed else dumps_parcel(self._kept.get(key, [])[after:])
 
     def forget(self, key: Key) -> None:
         """Drop what an attempt that has ended was told."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors
 from actors.pools import Pools

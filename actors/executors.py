@@ -6,7 +6,6 @@ question is always outstanding per executor, which is also how its death is noti
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.cluster import alive_nodes
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
+from distgraph.serde.pickling import dumps_parcel, loads
 
 _CROWDED = 64
 """Attempts in one executor from which another machine gets one too."""
@@ -84,7 +84,7 @@ class Executor:
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""
-        packed = pickle.dumps(list(results), 5)
+        packed = dumps_parcel(list(results))
         persistent(lambda: self._handle.deliver.remote(packed))
 
     def _listen(self) -> None:
@@ -95,7 +95,7 @@ class Executor:
         if error is not None:
             self._fail(error)
             return
-        ended = pickle.loads(future.result())
+        ended = loads(future.result())
         with self._lock:
             known = [(self._jobs.pop(name, None), outcome, why) for name, outcome, why in ended]
             self._listening = bool(self._jobs)

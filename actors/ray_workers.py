@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
 from distgraph.driver.ports import Group, GroupEnded
-from distgraph.serde.pickling import loads
+from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.references import parcel
 from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
 
@@ -89,7 +89,7 @@ class RayWorkers:
         self._program = program
         self._info = info
         self._post = post
-        self._packer = StatePacker(ray.put)
+        self._packer = StatePacker(_put)
         self._placements: dict[Hashable, placement.Placement] = {}
         self._functions: dict[Hashable, Any] = {}
         self._sent: dict[Group, _Sent] = {}
@@ -156,7 +156,7 @@ class RayWorkers:
     def close(self) -> None:
         """Let go of what is in the object store, and answer whoever asks for results."""
         self._sent.clear()
-        self._packer = StatePacker(ray.put)
+        self._packer = StatePacker(_put)
         self.results.close()
 
     # --- sending --------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class RayWorkers:
 
     def _send(self, packet: _Packet) -> None:
         header = (__version__, self._shared.session, self._program, self._info)
-        packed = pickle.dumps(tuple(Packet(*header, packet.attempts)), 5)
+        packed = dumps_parcel(tuple(Packet(*header, packet.attempts)))
         if packet.kind == "task":
             self._to_task(packet.groups[0], packed, packet.snapshots)
         elif packet.kind == "pool":
@@ -219,3 +219,7 @@ class RayWorkers:
         # the future itself keeps the reference, and with it the object
         error = future.exception()
         self._post(Reply(group, None if error is not None else future.result(), error))
+
+
+def _put(blob: bytes) -> Any:
+    return ray.put(parcel(blob))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import queue
 import threading
 import time
@@ -38,7 +37,7 @@ from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
 from distgraph.persistence import SaverPort, place
-from distgraph.serde.pickling import loads
+from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.streaming.codec import encode_events
 
 __all__ = ("RunLoop", "StartRun")
@@ -95,7 +94,7 @@ class BrokerPlane:
         """Held from an answer that the log is over its limit to the one that it has room."""
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
-        self._send(batch_no, pickle.dumps(ops, 5)).add_done_callback(self._answered)
+        self._send(batch_no, dumps_parcel(ops)).add_done_callback(self._answered)
 
     def terminate(self, error: BaseException) -> None:
         blob = end_blob("error", error=error)

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import actors.references  # noqa: F401 (registers Ray's references)
 from actors.broker import StreamBrokerActor
 from actors.cluster import NAMESPACE, broker_name, driver_name, get
 from actors.connect import check_versions, did_not_start, ensure_ray
@@ -29,6 +30,7 @@ from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
+from distgraph.serde.references import ReferringBlob, parcel
 from distgraph.streaming.broker import Limits
 from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey, Reads
@@ -105,7 +107,9 @@ class Session:
         self.receiver.open(inbox)
         with self._lock:
             if digest not in self._registered:
-                self.driver.register.remote(digest, dumps_code(plan.graph.spec), blob, user_paths())
+                self.driver.register.remote(
+                    digest, parcel(dumps_code(plan.graph.spec)), parcel(blob), user_paths()
+                )
             self._registered[digest] = None
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
@@ -113,7 +117,7 @@ class Session:
         started = self.driver.start.remote(packed)
         started.future().add_done_callback(lambda future: self._refused(run_id, future))
 
-    def _packed(self, plan: RunPlan, digest: str) -> bytes:
+    def _packed(self, plan: RunPlan, digest: str) -> Any:
         info, parts = plan.info, {}
         for name, value in (
             ("input", plan.input),
@@ -127,6 +131,12 @@ class Session:
                     f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "
                     f"{error}"
                 ) from error
+        if plan.saver is not None and isinstance(parts["input"], ReferringBlob):
+            raise SerializationError(
+                f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
+                "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "
+                "object. Pass the value itself or the path of a file, or run without a checkpointer"
+            )
         caches = caches_of(plan.graph.program)
         if plan.saver is not None:
             place(plan.saver)  # tells of a connection that was closed meanwhile
@@ -142,7 +152,7 @@ class Session:
             caches=dumps_data(caches) if caches else None,
             drain=None if info.control is None else info.control.drain_reason,
         )
-        return dumps_data(tuple(start))
+        return parcel(dumps_data(tuple(start)))
 
     def drain(self, run_id: str, reason: str) -> None:
         """Let a run stop behind its current superstep."""

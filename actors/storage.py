@@ -7,7 +7,6 @@ the caller's process through that process's host. Workers ask the driver.
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -26,7 +25,7 @@ from distgraph.persistence.hosting import HostClient, Ticket, answer, read_answe
 from distgraph.persistence.opening import open_resource, set_reach
 from distgraph.persistence.placing import Placed
 from distgraph.persistence.reach import Reach
-from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 
 _POLL = 0.02
 """Seconds between two looks at an answer: a cancel is only seen between them."""
@@ -41,7 +40,7 @@ class DriverStorage:
 
     def answer(self, packed: bytes) -> bytes:
         """Call a method for a worker; returns what ``read_answer`` reads."""
-        placed, method, arguments = pickle.loads(packed)
+        placed, method, arguments = loads(packed)
         if not self.reach.opens(placed):
             try:
                 return self.reach.forward(placed, method, arguments)
@@ -96,7 +95,7 @@ class DriverReach(Reach):
             except ValueError as error:
                 raise _driver_lost(placed) from error
         arguments = dumps_data((tuple(args), dict(kwargs)))
-        packed = pickle.dumps((placed, method, arguments), 5)
+        packed = dumps_parcel((placed, method, arguments))
         # not `ray.get`, which would give the CPU of the node that waits to another task
         return persistent(lambda: self._driver.storage.remote(packed))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections import OrderedDict
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from actors.cluster import remote
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
+from distgraph.serde.pickling import dumps_parcel, loads
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""
@@ -26,7 +26,7 @@ _AGAIN = 0.1
 _REFUSED_KEPT = 4096
 
 
-def run_attempts(packed: bytes, *snapshots: bytes) -> bytes:
+def run_attempts(packed: bytes, *snapshots: bytes) -> Any:
     """Run a packet's attempts one after the other."""
     return process().run_batch(packed, snapshots)
 
@@ -63,16 +63,16 @@ class AsyncExecutor:
         # not within the attempt: one that is cancelled before its first step never gets there
         self._running.pop(name, None)
 
-    async def collect(self) -> bytes:
+    async def collect(self) -> Any:
         """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""
         await self._news.wait()
         self._news.clear()
         ended, self._ended = self._ended, []
-        return pickle.dumps(ended, 5)
+        return dumps_parcel(ended)
 
     async def deliver(self, packed: bytes) -> None:
         """Take results of calls that attempts have made."""
-        for name, result in pickle.loads(packed):
+        for name, result in loads(packed):
             process().deliver(name, result)
 
     async def cancel(self, names: list[str]) -> None:
@@ -120,7 +120,7 @@ class PoolWorker:
     def ping(self) -> None:
         """Answer once this runs."""
 
-    def run(self, packed: bytes, *snapshots: bytes) -> bytes:
+    def run(self, packed: bytes, *snapshots: bytes) -> Any:
         """Run a packet's attempts."""
         return process().run_batch(packed, snapshots)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ from actors.cluster import NAMESPACE, broker_name, get
 from actors.persistent import AGAIN, PATIENCE, is_passing, persistent
 from distgraph.contract.stream import Segment
 from distgraph.errors import BrokerLost
+from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.streaming.transport import Fetch, Fetched, ReaderKey, RunKey
 
 
@@ -26,7 +26,7 @@ class RayPuts:
 
     def put(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
         broker = self._broker(run.session)
-        packed = pickle.dumps(segments, 5)
+        packed = dumps_parcel(segments)
         return persistent(lambda: broker.publish.remote(run.run_id, packed))
 
     def _broker(self, session: str) -> Any:
@@ -55,7 +55,7 @@ class RayReads:
         while True:
             try:
                 packed = get(self._broker.fetch.remote(request))
-                return pickle.loads(packed) if packed else ()
+                return loads(packed) if packed else ()
             except Exception as error:
                 running = ray.is_initialized()
                 if running and not isinstance(error, RayError):  # of the calling thread's own code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,19 +12,22 @@ from typing import Any, NamedTuple
 
 import ray
 
+import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
 from actors.calls import AttemptCalls
 from actors.cluster import NAMESPACE, driver_name
 from actors.transport_ray import RayPuts
 from distgraph import __version__
+from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
-from distgraph.errors import UnsupportedClusterError
+from distgraph.errors import SerializationError, UnsupportedClusterError
 from distgraph.serde.exceptions import capture_error, release_error
-from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
+from distgraph.serde.references import ReferringBlob
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
@@ -103,12 +105,12 @@ class WorkerProcess:
 
     # --- attempts -------------------------------------------------------------------------------
 
-    def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> bytes:
+    def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> Any:
         """Run a packet's attempts one after the other, and return their packed outcomes."""
         packet = _open(packed)
         opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
         outcomes = [self.run_attempt(opened, at, snapshots) for at in range(len(packet.attempts))]
-        return pickle.dumps(outcomes, 5)
+        return dumps_parcel(outcomes)
 
     def run_attempt(
         self,
@@ -140,7 +142,7 @@ class WorkerProcess:
             else:
                 alone = threading.current_thread() is threading.main_thread()
                 outcome = run_sync(program, request, run, stream, calls, alone=alone)
-            return pack(outcome, request)
+            return pack(outcome, request, program)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
@@ -192,7 +194,7 @@ class WorkerProcess:
         calls = self._way(opened, request, name).calls
         try:
             steps = run_async(opened.program, request, opened.run, _OnSharedLoop(stream), calls)
-            return pack(await throttled(steps, stream), request)
+            return pack(await throttled(steps, stream), request, opened.program)
         except BaseException:
             stream.cancel()
             raise
@@ -229,7 +231,7 @@ def _open(packed: bytes) -> Packet:
     Raises:
         UnsupportedClusterError: This machine has another version of distgraph.
     """
-    version, *rest = pickle.loads(packed)
+    version, *rest = loads(packed)
     if version != __version__:  # before anything else that another version may have changed
         raise UnsupportedClusterError(
             f"host {HOST} has distgraph {__version__}, the run was started with "
@@ -238,8 +240,13 @@ def _open(packed: bytes) -> Packet:
     return Packet(version, *rest)
 
 
-@lru_cache(maxsize=256)
 def _run_info(blob: bytes) -> RunInfo:
+    # what is remembered holds no references: it may be there long after its run
+    return _run_info_of(blob) if type(blob) is bytes else loads(blob)
+
+
+@lru_cache(maxsize=256)
+def _run_info_of(blob: bytes) -> RunInfo:
     info: RunInfo = loads(blob)
     return info
 
@@ -250,10 +257,14 @@ def process() -> WorkerProcess:
     return WorkerProcess()
 
 
-def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
+def pack(outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram) -> bytes:
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
         packed = dumps_data(outcome)
+        if isinstance(packed, ReferringBlob) and request.standing is not None:
+            refused = _saved_reference(outcome, request, program)
+            if refused is not None:
+                return _failed(outcome, refused)
         if outcome.error is not None:
             release_error(outcome.error)  # what its frames hold, such as memory of a GPU
         return packed
@@ -263,22 +274,44 @@ def pack(outcome: AttemptOutcome, request: AttemptRequest) -> bytes:
             f"what node {request.node!r} returned (step {request.step}, keys {names or 'unknown'}) "
             f"cannot be sent back: {error}. Return plain data, or register_serializer(...) for it",
         )
-        return dumps_data(
-            AttemptOutcome(
-                task_id=outcome.task_id,
-                attempt=outcome.attempt,
-                status="error",
-                error=capture_error(error),
-                calls=outcome.calls,
-                published=outcome.published,
-                tail=outcome.tail,
-                message_ids=outcome.message_ids,
-                host=outcome.host,
-                pid=outcome.pid,
-                started_at=outcome.started_at,
-                duration=outcome.duration,
-            )
+        return _failed(outcome, error)
+
+
+def _failed(outcome: AttemptOutcome, error: Exception) -> bytes:
+    return dumps_data(
+        AttemptOutcome(
+            task_id=outcome.task_id,
+            attempt=outcome.attempt,
+            status="error",
+            error=capture_error(error),
+            calls=outcome.calls,
+            published=outcome.published,
+            tail=outcome.tail,
+            message_ids=outcome.message_ids,
+            host=outcome.host,
+            pid=outcome.pid,
+            started_at=outcome.started_at,
+            duration=outcome.duration,
         )
+    )
+
+
+def _saved_reference(
+    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram
+) -> SerializationError | None:
+    """Return the error for a reference in what is saved: a checkpoint outlives its object."""
+    channels = locate(program, request).graph.spec.channels
+    for key, value in outcome.writes:
+        saved = not isinstance(channels.get(key), UntrackedValue)
+        if saved and isinstance(dumps_data(value), ReferringBlob):
+            return SerializationError(
+                f"node {request.node!r}, step {request.step}: its write of {key!r} holds a "
+                "reference to an object of the Ray cluster, and the thread is saved by a "
+                "checkpointer, which would outlive the object. Annotate the key with "
+                "UntrackedValue, store the value itself or the path of a file, or run without a "
+                "checkpointer"
+            )
+    return None
 
 
 def _travels(value: Any) -> bool:

@@ -37,6 +37,12 @@ _NATIVE = (
 )
 """Attributes that built-in exceptions keep outside of ``__dict__``."""
 
+_OBJECT = "obj"
+"""Of an ``AttributeError``: for suggestions only, and it may be anything."""
+
+_LARGE = 100_000
+"""Bytes from which such an object is not sent."""
+
 
 class _LiveError(ShippedError):
     """An exception in the process that caught it: taken apart when it is pickled."""
@@ -76,7 +82,7 @@ def capture_error(exc: BaseException, *, note_lines: Sequence[str] = ()) -> Ship
         note_lines: Notes to add, such as the node, the step and the host.
     """
     with contextlib.suppress(Exception):
-        exc.__traceback__ = hide_machinery(exc.__traceback__)
+        exc.with_traceback(hide_machinery(exc.__traceback__))
     with contextlib.suppress(Exception):
         _add_notes(exc, note_lines)
     return _LiveError(exc)
@@ -115,14 +121,21 @@ def _rebuild(shipped: ShippedError) -> BaseException:
         exc = _instance(shipped, data)
     except Exception:
         exc = _stand_in(shipped, data)
+    # past any ``__setattr__`` of the class
     with contextlib.suppress(Exception):
-        exc.__cause__ = None if data.cause is None else _rebuild(data.cause)
-        exc.__context__ = None if data.context is None else _rebuild(data.context)
-        exc.__suppress_context__ = data.suppress_context
+        cause = None if data.cause is None else _rebuild(data.cause)
+        context = None if data.context is None else _rebuild(data.context)
+        _set(exc, "__cause__", cause)
+        _set(exc, "__context__", cause if data.raised_from_context else context)
+        _set(exc, "__suppress_context__", data.suppress_context)
         _set_notes(exc, data.notes)
     with contextlib.suppress(Exception):
-        exc.__traceback__ = build_traceback(data.frames)
+        exc.with_traceback(build_traceback(data.frames))
     return exc
+
+
+def _set(exc: BaseException, name: str, value: Any) -> None:
+    vars(BaseException)[name].__set__(exc, value)
 
 
 def _instance(shipped: ShippedError, data: ErrorData) -> BaseException:
@@ -208,7 +221,8 @@ def _take_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorDat
         bases=_bases(type(exc)),
         children=children,
         cause=linked(exc.__cause__),
-        context=linked(exc.__context__) if not exc.__suppress_context__ else None,
+        context=linked(exc.__context__),
+        raised_from_context=exc.__cause__ is not None and exc.__context__ is exc.__cause__,
         suppress_context=exc.__suppress_context__,
     )
 
@@ -245,6 +259,7 @@ def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, byte
             and (says_how or not added)
             and not vars(back).keys() - vars(exc).keys()
             and not _slots(exc).keys() - _slots(back).keys()
+            and not _natives(exc).keys() - _natives(back).keys()
             and _text(back) == _text(exc)
         )
         lost = tuple((n, pickling.dumps(vars(exc)[n])) for n in sorted(added))
@@ -288,11 +303,16 @@ def _parts_of(
         dropped.append(f"class {type(exc).__qualname__} ({', '.join(dict.fromkeys(left))} in it)")
     own_args = (exc.message,) if group else _args(exc)  # type: ignore[attr-defined]
     args = tuple(put(value, f"argument {i}") for i, value in enumerate(own_args))
-    hidden = {} if group else {n: getattr(exc, n) for n in _NATIVE if _is_native(exc, n)}
+    hidden = {} if group else _natives(exc)
     own = {n: v for n, v in vars(exc).items() if n != "__notes__"}
     attributes = tuple(
         (name, put(value, f"attribute {name!r}"))
         for name, value in {**own, **hidden, **_slots(exc)}.items()
+    )
+    attributes = tuple(
+        (name, blob)
+        for name, blob in attributes
+        if name != _OBJECT or name in own or len(blob) < _LARGE
     )
     return ErrorParts(cls, args, attributes, altered)
 
@@ -314,6 +334,11 @@ def _slots(exc: BaseException) -> dict[str, Any]:
                 with contextlib.suppress(AttributeError):
                     found.setdefault(name, member.__get__(exc))
     return found
+
+
+def _natives(exc: BaseException) -> dict[str, Any]:
+    """Return what built-in base classes keep outside of ``__dict__`` and is set."""
+    return {name: getattr(exc, name) for name in _NATIVE if _is_native(exc, name)}
 
 
 def _is_native(exc: BaseException, name: str) -> bool:
@@ -376,7 +401,7 @@ def _from_parts(parts: ErrorParts, members: list[BaseException] | None) -> BaseE
         exc = base.__new__(cls, *args, members)
     else:
         exc = _made(cls, args)
-        BaseException.args.__set__(exc, args)  # type: ignore[attr-defined]
+        _set(exc, "args", args)
     for name, blob in parts.attributes:
         value = pickling.loads(blob)
         owner = _owner(cls, name)

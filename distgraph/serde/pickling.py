@@ -23,7 +23,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as _cp
 
 from distgraph.errors import SerializationError
-from distgraph.serde import reducers
+from distgraph.serde import reducers, references
 from distgraph.serde.reducers import register_serializer
 
 __all__ = ("dumps", "dumps_code", "dumps_data", "loads", "register_serializer")
@@ -153,7 +153,10 @@ def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
 def content_hash(blob: bytes) -> str:
     """Return the hexadecimal SHA-256 of a pickle without the names of files behind it."""
     end = _end_of(blob)
-    return hashlib.sha256(blob if end is None else blob[:end]).hexdigest()
+    content = hashlib.sha256(blob if end is None else blob[:end])
+    if isinstance(blob, references.ReferringBlob):
+        content.update(repr(blob.references).encode())
+    return content.hexdigest()
 
 
 def _end_of(blob: bytes | bytearray | memoryview) -> int | None:
@@ -219,8 +222,13 @@ class _Pieces(list[bytes]):
 def _run(pickler: Any, obj: Any) -> bytes:
     with io.BytesIO() as file:
         writer = pickler(file, PROTOCOL)
-        writer.dump(obj)
-        return with_filenames(file.getvalue(), writer.filenames)
+        with references.collected() as found:
+            writer.dump(obj)
+        return _referring(with_filenames(file.getvalue(), writer.filenames), found)
+
+
+def _referring(blob: bytes, found: Sequence[Any]) -> bytes:
+    return references.ReferringBlob(blob, found) if found else blob
 
 
 def dumps_code(obj: Any) -> bytes:
@@ -249,9 +257,10 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
     try:
         pickler = pickle.Pickler(pieces, PROTOCOL)
         pickler.dispatch_table = reducers.dispatch_table()
-        pickler.dump(obj)
+        with references.collected() as found:
+            pickler.dump(obj)
         if _plain_is_right(pieces):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return _referring(pieces[0] if len(pieces) == 1 else b"".join(pieces), found)
     except Exception:
         pass
     try:
@@ -260,12 +269,32 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
         raise _explained(obj, exc, _DataPickler, name) from exc
 
 
+def dumps_parcel(obj: Any) -> Any:
+    """As ``dumps_blobs``, for a call of the system whose references may stand in it."""
+    return references.parcel(dumps_blobs(obj))
+
+
+def dumps_blobs(obj: Any) -> bytes:
+    """Pickle what holds pickles, with the references that stand beside these."""
+    pieces = _Pieces()
+    pickler = pickle.Pickler(pieces, PROTOCOL)
+    pickler.dispatch_table = reducers.dispatch_table()
+    with references.collected() as found:
+        pickler.dump(obj)
+    return _referring(pieces[0] if len(pieces) == 1 else b"".join(pieces), found)
+
+
 dumps = dumps_data
 """Pickle anything. Where the kind is known, ``dumps_code`` saves a vain attempt."""
 
 
-def loads(blob: bytes | bytearray | memoryview) -> Any:
+def loads(blob: bytes | bytearray | memoryview | references.Parcel) -> Any:
     """Read what ``dumps``, ``dumps_data`` or ``dumps_code`` wrote."""
+    if isinstance(blob, references.Parcel):
+        blob = references.ReferringBlob(blob.blob, blob.references)
+    if isinstance(blob, references.ReferringBlob):
+        with references.reading(blob):
+            return loads(bytes(blob))
     end = _end_of(blob)
     if end is None:
         return pickle.loads(blob)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
-from distgraph.serde import diagnose, pickling, trial
+from distgraph.serde import diagnose, pickling, references, trial
 
 __all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
 
@@ -54,10 +54,13 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
     with io.BytesIO() as file:
         pickler = _RecordingPickler(file)
         try:
-            pickler.dump(program)
+            with references.collected() as found:
+                pickler.dump(program)
         except Exception as exc:
             raise _blame(program, pickling.describe(exc), pickling.reason) from exc
         blob = pickling.with_filenames(file.getvalue(), pickler.filenames)
+    if found:
+        blob = references.ReferringBlob(blob, found)
     _check_readable(program, blob)
     return blob, pickler.functions
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from types import FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any, TypeVar
 
 from distgraph.langgraphs.vocabulary import SENTINELS
@@ -42,6 +42,12 @@ _rules: list[Callable[[type], Reduce | None]] = []
 def register_rule(rule: Callable[[type], Reduce | None]) -> None:
     """Add a rule that other packages bring: it returns how instances of a class are reduced."""
     _rules.append(rule)
+
+
+def add_exact(cls: type, rule: Reduce) -> None:
+    """Have instances of exactly ``cls`` reduced by ``rule``."""
+    _standard[cls] = rule
+    forget_found()
 
 
 def register_serializer(
@@ -145,7 +151,12 @@ def _reduce_exception(exc: BaseException) -> Any:
 def _exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
     exc = cls.__new__(cls, *args)
     exc.args = args
-    exc.__dict__.update(state)
+    for name, value in state.items():  # where this process has slots, a copy of the class has none
+        slot = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+        if isinstance(slot, MemberDescriptorType):
+            slot.__set__(exc, value)
+        else:
+            exc.__dict__[name] = value
     return exc
 
 

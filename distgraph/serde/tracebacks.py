@@ -71,13 +71,13 @@ def _raised(frame: Frame) -> TracebackType:
         "col_offset": column,
         "end_col_offset": end_column,
     }
-    statement = ast.Raise(exc=ast.Name("error", ast.Load(), **place), cause=None, **place)
+    statement = ast.Raise(exc=ast.Name("_Raised", ast.Load(), **place), cause=None, **place)
     code = compile(ast.Module([statement], []), frame.filename, "exec")
     code = code.replace(co_name=frame.name.rpartition(".")[2])
     if sys.version_info >= (3, 11):
         code = code.replace(co_qualname=frame.name)
     try:
-        exec(code, {"__name__": frame.module, "__file__": frame.filename, "error": _Raised})
+        exec(code, {"__name__": frame.module, "__file__": frame.filename, "_Raised": _Raised})
     except _Raised as error:
         assert error.__traceback__ is not None and error.__traceback__.tb_next is not None
         return error.__traceback__.tb_next

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle as _cp
 
-from distgraph.serde import live, reducers
+from distgraph.serde import live, reducers, references
 from distgraph.serde.pickling import CodePickler, _known_class, describe
 
 __all__ = ("failure", "read_failure")
@@ -40,6 +40,10 @@ def _by_id(tracker_id: str, blob: bytes) -> Any:
     return _existing_class(tracker_id)
 
 
+def _reference(number: int, name: str) -> Any:
+    return object()
+
+
 class _Reader(pickle.Unpickler):
     def __init__(self, blob: bytes) -> None:
         super().__init__(io.BytesIO(blob))
@@ -60,6 +64,7 @@ _INSTEAD: dict[Any, Any] = {
     _cp._make_skeleton_enum: _existing_class,
     _cp._class_setstate: _unchanged,
     _known_class: _by_id,
+    references._referred: _reference,
     live.one_per_process: live.made_anew,
     reducers.make_as_registered: _Unread,
 }
@@ -89,7 +94,8 @@ def failure(obj: Any) -> str:
     """Return in one line why ``obj`` cannot be pickled or read, an empty string where it can."""
     with io.BytesIO() as file:
         try:
-            CodePickler(file).dump(obj)
+            with references.collected():
+                CodePickler(file).dump(obj)
         except Exception as exc:
             return describe(exc)
         error = read_failure(file.getvalue())

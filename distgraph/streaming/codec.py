@@ -68,7 +68,13 @@ def pack_event(event: Event, source: str = "") -> bytes:
 
 def join_events(packed: Sequence[bytes]) -> bytes:
     """Make the blob of a segment from at least one event that ``pack_event`` pickled."""
-    return packed[0] if len(packed) == 1 else _dumps(packed, _PROTOCOL)
+    if len(packed) == 1:
+        return packed[0]
+    if all(type(blob) is bytes for blob in packed):
+        return _dumps(packed, _PROTOCOL)
+    from distgraph.serde.pickling import dumps_blobs
+
+    return dumps_blobs(packed)
 
 
 def encode_events(events: Sequence[Event], source: str = "") -> bytes:
@@ -97,10 +103,11 @@ def decode_events(segment: Segment) -> list[Event]:
     blob = segment.blob
     if not isinstance(blob, bytes):
         return blob
+    read = _loads if type(blob) is bytes else _load_data
     try:
         if segment.count == 1:
-            return [Event(*_loads(blob))]
-        return [Event(*(_loads(item) if type(item) is bytes else item)) for item in _loads(blob)]
+            return [Event(*read(blob))]
+        return [Event(*(item if type(item) is tuple else _load(item))) for item in read(blob)]
     except Exception as error:
         raise SerializationError(
             f"an event of task {segment.task_id or 'driver'!r}, step {segment.step}, cannot be "
@@ -115,6 +122,16 @@ def _unpicklable(event: Event, source: str, error: Exception) -> SerializationEr
         f"mode {event.mode!r} cannot be pickled ({type(error).__name__}: {error}). Emit plain "
         "data, such as the fields that the consumer needs."
     )
+
+
+def _load(blob: bytes) -> Any:
+    return _loads(blob) if type(blob) is bytes else _load_data(blob)
+
+
+def _load_data(blob: bytes) -> Any:
+    from distgraph.serde.pickling import loads
+
+    return loads(blob)
 
 
 def _dump_data(value: Any, name: str = "") -> bytes:

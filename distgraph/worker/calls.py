@@ -269,7 +269,13 @@ class _Body:
         return self._function().arguments(*input)
 
     def _function(self) -> Function:
-        return _loaded(self.target) if isinstance(self.target, bytes) else self.target
+        if type(self.target) is bytes:
+            return _loaded(self.target)
+        if isinstance(self.target, bytes):  # what is remembered holds no references
+            loaded: Function = _loaded.__wrapped__(self.target)
+            return loaded
+        function: Function = self.target
+        return function
 
 
 def called_program(request: AttemptRequest) -> NodeProgram:
