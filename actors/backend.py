@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from actors import session
 from distgraph.backends.base import RunPlan
 from distgraph.contract.stream import Delivery, StreamEvent
+from distgraph.errors import RunError
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.receiver import Inbox
 from distgraph.streaming.transport import ReaderKey
@@ -87,6 +89,14 @@ class RayRun:
             if self._unsubscribe is not None:
                 self._unsubscribe()
             self._session.leave(self._run_id, ended=self._ended)
+
+    async def aclose(self) -> None:
+        if not (self._left or self._ended):
+            self._session.cancel(self._run_id)
+            with suppress(RunError):  # the driver or the broker is lost
+                while not self._ended:
+                    await self.aread()
+        self.close()
 
     def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
         self._bytes += sum(len(d.segment.blob) for d in deliveries)

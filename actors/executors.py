@@ -74,13 +74,11 @@ class Executor:
             self._listen()
 
     def cancel(self, names: Sequence[str]) -> None:
-        """End attempts; of those that have not come back, ``Done`` is called with nothing."""
+        """End attempts; of those that have no outcome then, ``Done`` is called with nothing."""
         with self._lock:
-            known = {name: done for name in names if (done := self._jobs.pop(name, None))}
+            known = [name for name in names if name in self._jobs]
         if known:
-            self._handle.cancel.remote(list(known))
-        for done in known.values():
-            done(None, None)
+            self._handle.cancel.remote(known)
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""

@@ -121,10 +121,12 @@ class RayWorkers:
                 self._send(packet)
         return refused
 
-    def cancel(self, group: Group) -> None:
+    def cancel(self, group: Group) -> bool:
         sent = self._sent.get(group)
-        if sent is not None:
-            sent.cancel()
+        if sent is None:
+            return False
+        sent.cancel()
+        return sent.executor is not None
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         pushed: dict[Executor, list[tuple[str, bytes]]] = {}
@@ -142,15 +144,15 @@ class RayWorkers:
         """Return what a reply means. It is unpickled here, by the run's own thread."""
         group, error = reply.group, reply.error
         self._sent.pop(group, None)  # frees a large result in the object store
-        for start in group.starts:
-            self.results.forget(start.request.attempt_id)
+        for attempt_id in group.ids:
+            self.results.forget(attempt_id)
         outcomes: list[AttemptOutcome] = []
         if reply.packed is not None:
             found = loads(reply.packed)
             outcomes = [loads(blob) for blob in found] if isinstance(found, list) else [found]
         lost: dict[AttemptId, BaseException] = {}
         if error is not None:
-            lost = {start.request.attempt_id: typed(error, start) for start in group.starts}
+            lost = {i: typed(error, s) for i, s in zip(group.ids, group.starts, strict=True)}
         return GroupEnded(group, outcomes, lost)
 
     def close(self) -> None:
@@ -204,7 +206,7 @@ class RayWorkers:
         executor = self._shared.executors.pick()
         jobs: list[tuple[str, Done]] = []
         for group in packet.groups:
-            name = self._name(group.starts[0].request.attempt_id)
+            name = self._name(group.ids[0])
             self._sent[group] = _Sent(partial(executor.cancel, [name]), executor)
             jobs.append((name, self._replies(group)))
         executor.submit(jobs, packed, packet.snapshots, packet.kind == "thread")

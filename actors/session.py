@@ -159,13 +159,18 @@ class Session:
         if self.failure is None and ray.is_initialized():
             self.driver.drain.remote(run_id, reason)
 
+    def cancel(self, run_id: str) -> None:
+        """End a run whose reader stays to see its end."""
+        if self.failure is None and ray.is_initialized():
+            self.driver.cancel.remote([run_id])
+
     def leave(self, run_id: str, *, ended: bool) -> None:
         """Forget a run, and end it if it has not ended."""
         reader = ReaderKey(run_id)
         self.receiver.close(reader)
         if self.failure is None and ray.is_initialized():
             if not ended:
-                self.driver.cancel.remote([run_id])
+                self.cancel(run_id)
             self._reads.leave(self.caller, [reader])
 
     def alive(self) -> bool:

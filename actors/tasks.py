@@ -17,8 +17,11 @@ EXECUTOR_CALLS = 100_000
 
 _THREADS = 512
 
+_CLEANUP = 5.0
+"""Seconds that an attempt has to end after it was asked to: its code may have to clean up."""
+
 _CANCELS = 20
-"""Times that an attempt is asked to end."""
+"""Times that one is asked which does not let itself be cancelled."""
 
 _AGAIN = 0.1
 """Seconds between two of them."""
@@ -62,6 +65,8 @@ class AsyncExecutor:
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         # not within the attempt: one that is cancelled before its first step never gets there
         self._running.pop(name, None)
+        if task.cancelled():
+            self._report(name)
 
     async def collect(self) -> Any:
         """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""
@@ -84,15 +89,25 @@ class AsyncExecutor:
             process().leave(name)
             if name not in self._running:
                 self._refused[name] = None
+                self._report(name)  # unless it has ended, it never starts
         while len(self._refused) > _REFUSED_KEPT:
             self._refused.popitem(last=False)
-        for _ in range(_CANCELS):
+        for number in range(_CANCELS):
             tasks = [task for name in names if (task := self._running.get(name)) is not None]
             if not tasks:
                 return
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_AGAIN)
+            await asyncio.wait(tasks, timeout=_AGAIN if number else _CLEANUP)
+        for name in names:
+            if name in self._running:  # nobody waits for it any longer
+                self._report(name)
+
+    def _report(
+        self, name: str, outcome: bytes | None = None, error: BaseException | None = None
+    ) -> None:
+        self._ended.append((name, outcome, error))
+        self._news.set()
 
     async def _run(
         self, name: str, packet: OpenPacket, at: int, snapshots: tuple[bytes, ...], thread: bool
@@ -107,11 +122,10 @@ class AsyncExecutor:
             else:
                 outcome = await process().await_attempt(packet, at, snapshots, name)
         except asyncio.CancelledError:
-            return
+            pass
         except Exception as failure:
             error = failure
-        self._ended.append((name, outcome, error))
-        self._news.set()
+        self._report(name, outcome, error)
 
 
 class PoolWorker:

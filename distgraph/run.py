@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
-from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
+from distgraph._internal.steps import Left, Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.backends.base import END_MODE
 from distgraph.concurrency.threads import DaemonExecutor
@@ -231,9 +231,13 @@ class RunMethods:
                     else:
                         kept.append(chunk)
         except GeneratorExit as left:
-            callbacks.call(callbacks.failed(left))  # whoever leaves waits for nothing
+            if handle is not None and isinstance(left, Left):
+                yield Wait(handle.close, handle.aclose)
+            callbacks.call(callbacks.failed(left))  # whoever leaves waits for nothing else
             raise
         except BaseException as error:
+            if handle is not None:
+                yield Wait(handle.close, handle.aclose)
             yield told(callbacks.failed(error))
             raise
         finally:

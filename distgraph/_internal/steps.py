@@ -114,6 +114,27 @@ async def awalk(steps: Generator[Any, Any, Any]) -> AsyncIterator[Any]:
     except Exception as error:
         raise _shown(error)  # noqa: B904 (the same error)
     finally:
+        await _leave(steps)
+
+
+class Left(GeneratorExit):
+    """Raised in steps whose caller leaves and awaits their end: they may still wait meanwhile."""
+
+
+async def _leave(steps: Generator[Any, Any, Any]) -> None:
+    """End steps, and carry out what they wait for meanwhile. Ended steps are left as they are."""
+    try:
+        item = steps.throw(Left())
+        while True:
+            try:
+                answer = await item.acall()
+            except BaseException as error:
+                item = steps.throw(error)
+            else:
+                item = steps.send(answer)
+    except (StopIteration, Left):
+        return
+    finally:
         steps.close()
 
 

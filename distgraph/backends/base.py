@@ -64,7 +64,12 @@ class RunHandle(Protocol):
         """As ``read``, without blocking the event loop."""
 
     def close(self) -> None:
-        """Leave. A run that has not ended is cancelled, and its tasks freed."""
+        """Leave. A run that has not ended is cancelled, and its tasks freed. Again, it does
+        nothing."""
+
+    async def aclose(self) -> None:
+        """As ``close``; a run that is cancelled has ended then: its coroutines have taken their
+        ``CancelledError``, and what it was saving is saved."""
 
 
 class Backend(Protocol):

@@ -34,7 +34,7 @@ from distgraph.contract.events import (
     TaskCalled,
     Woken,
 )
-from distgraph.contract.stream import Event, Op, Segment, StreamEvent
+from distgraph.contract.stream import END_MODE, Event, Op, Segment, StreamEvent
 from distgraph.driver.caching import Caches, caches_of
 from distgraph.driver.operations import OperationWriter, end_event
 from distgraph.driver.ports import (
@@ -109,6 +109,7 @@ class _Stream:
         self._run = run
         self._request = request
         self._id = request.attempt_id
+        self._wanted = run.wanted
         self._may_wait = may_wait
         self._count = 0
         self._closed = False
@@ -129,7 +130,7 @@ class _Stream:
 
     @property
     def _refused(self) -> bool:
-        return self._closed or not self._run.wants(self._id)
+        return self._closed or self._id not in self._wanted
 
     def close(self) -> tuple[int, Sequence[Segment]]:
         with self._run.stream.changed:
@@ -224,6 +225,7 @@ class LocalWorkers:
         self._pool: DaemonExecutor | None = None
         self._new: deque[Group] = deque()
         """Groups that were submitted: they start behind the news of their admission."""
+        self._on_loop: dict[Group, asyncio.AbstractEventLoop] = {}
         self._tasks: dict[Group, asyncio.Future[Any]] = {}
         self._calls: dict[Group, Calls] = {}
         self._returns: deque[tuple[Group, CallResult]] = deque()
@@ -239,9 +241,16 @@ class LocalWorkers:
         self._new.extend(groups)
         return {}
 
-    def cancel(self, group: Group) -> None:
-        _cancel(self._tasks.get(group))
+    def cancel(self, group: Group) -> bool:
         self._leave(group)
+        loop = self._on_loop.get(group)
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._cancel_task, group)
+        except RuntimeError:  # the loop was closed under the run
+            return False
+        return True
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         self._returns.extend(results)
@@ -260,6 +269,7 @@ class LocalWorkers:
                 self._pool.submit(context.run, self._run_in_thread, group, request)
                 continue
             loop = self._loop or _own_loop(len(self._plan.options.ns))
+            self._on_loop[group] = loop
             loop.call_soon_threadsafe(self._create_task, loop, group, request, context=context)
 
     def lend(self, change: int) -> None:
@@ -286,7 +296,7 @@ class LocalWorkers:
 
     def _run_in_thread(self, group: Group, request: AttemptRequest) -> None:
         outcome = None
-        if self._run.wants(request.attempt_id):
+        if group.ids[0] in self._run.wanted:
             stream = _Stream(self._run, request, may_wait=True)
             try:
                 calls = self._calls_of(group, request)
@@ -300,7 +310,7 @@ class LocalWorkers:
     def _create_task(
         self, loop: asyncio.AbstractEventLoop, group: Group, request: AttemptRequest
     ) -> None:
-        if not self._run.wants(request.attempt_id):
+        if group.ids[0] not in self._run.wanted:
             self._ended(group, None)
             return
         stream = _Stream(self._run, request, may_wait=False)
@@ -309,7 +319,10 @@ class LocalWorkers:
         task = loop.create_task(run_async(program, request, info, stream, calls))
         self._tasks[group] = task
         task.add_done_callback(partial(self._left_loop, group))
-        if not self._run.wants(request.attempt_id):  # cancelled while it was created
+
+    def _cancel_task(self, group: Group) -> None:
+        task = self._tasks.get(group)
+        if task is not None:  # else it has ended, or is not created any more
             task.cancel()
 
     def _left_loop(self, group: Group, task: asyncio.Future[AttemptOutcome]) -> None:
@@ -329,6 +342,7 @@ class LocalWorkers:
     def _ended(self, group: Group, outcome: AttemptOutcome | None) -> None:
         """An attempt has given its slot back. It has no outcome if it never began."""
         self._tasks.pop(group, None)
+        self._on_loop.pop(group, None)
         self._leave(group)  # code that was left behind waits no longer
         self._run.post(GroupEnded(group, () if outcome is None else (outcome,)))
 
@@ -336,12 +350,6 @@ class LocalWorkers:
         calls = self._calls.pop(group, None)
         if calls is not None:
             self._left.append(calls)
-
-
-def _cancel(future: asyncio.Future[Any] | None) -> None:
-    if future is not None:
-        with suppress(RuntimeError):  # its loop was closed under the run
-            future.get_loop().call_soon_threadsafe(future.cancel)
 
 
 class LocalRun:
@@ -385,7 +393,7 @@ class LocalRun:
             next_version=increment if port is None else port.get_next_version,
             new_checkpoint_id=new_checkpoint_id,
         )
-        self.wants = self._driver.wants
+        self.wanted = self._driver.wanted
         _open.add(self)
         control = plan.info.control
         self._unsubscribe = None if control is None else control.listen(self.drain)
@@ -466,6 +474,12 @@ class LocalRun:
                     pass
                 self._drive()
             self.join(_GRACE)  # what is saved can be seen once the caller has left
+
+    async def aclose(self) -> None:
+        """As ``close``, and wait for the coroutines that are told of it, and for what is saved."""
+        if self.end():
+            while (await self.aread())[-1].mode != END_MODE:
+                pass
 
     def end(self) -> bool:
         """End the run. Return whether it was still going on."""

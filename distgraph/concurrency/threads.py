@@ -119,8 +119,9 @@ class DaemonExecutor(ThreadPoolExecutor):
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._changed:
             self._idle += 1
-            if not self._jobs and not self._closed:
-                self._changed.wait(_IDLE)
+            while not self._jobs and not self._closed:
+                if not self._changed.wait(_IDLE):  # else another thread may have taken the job
+                    break
             self._idle -= 1
             if self._jobs:
                 return self._jobs.popleft()

@@ -100,7 +100,9 @@ class Batcher(Generic[T]):
 
         ``alone``: its attempts are never batched. ``bound``: groups of it in flight at once.
         """
-        queue = self._queues.setdefault(node, _Queue())
+        queue = self._queues.get(node)
+        if queue is None:
+            queue = self._queues[node] = _Queue()
         queue.alone, queue.bound = alone, bound
         queue.waiting.extend(zip(self._arrivals, items, strict=False))
 

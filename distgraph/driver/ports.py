@@ -7,8 +7,9 @@ A backend supplies where attempts run (``Workers``) and where operations of the 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
@@ -28,28 +29,30 @@ __all__ = (
 )
 
 
-@dataclass(eq=False, slots=True)
 class Group:
     """Attempts of one node that are sent together. The driver alone changes it."""
 
-    node: Hashable
-    starts: Sequence[StartTask]
-    sent: float = 0.0
-    """By the driver's clock, in seconds."""
-    calls: set[tuple[AttemptId, int]] = field(default_factory=set)
-    """Calls of its attempts' code that have no result yet."""
+    __slots__ = ("calls", "ids", "node", "sent", "starts")
+
+    def __init__(self, node: Hashable, starts: Sequence[StartTask]) -> None:
+        self.node = node
+        self.starts = starts
+        self.ids = [start.request.attempt_id for start in starts]
+        self.sent = 0.0
+        """By the driver's clock, in seconds."""
+        self.calls: set[tuple[AttemptId, int]] = set()
+        """Calls of its attempts' code that have no result yet."""
 
 
 # --- events, besides those of the engine --------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class GroupEnded:
+class GroupEnded(NamedTuple):
     """A group came back. Each group that was submitted does so exactly once, cancelled or not."""
 
     group: Group
     outcomes: Sequence[AttemptOutcome] = ()
-    lost: Mapping[AttemptId, BaseException] = field(default_factory=dict)
+    lost: Mapping[AttemptId, BaseException] = MappingProxyType({})
     """Why attempts have no outcome: their process is gone."""
 
 
@@ -90,8 +93,12 @@ class Workers(Protocol):
         Each group that was sent ends with one ``GroupEnded``.
         """
 
-    def cancel(self, group: Group) -> None:
-        """End a group, no outcome of which is wanted any more."""
+    def cancel(self, group: Group) -> bool:
+        """End a group, no outcome of which is wanted any more.
+
+        Return whether its code is told, and comes to an end of its own: a run that is cancelled
+        waits for that.
+        """
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         """Hand results of calls to the code of attempts that made them."""

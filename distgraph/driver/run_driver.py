@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,11 @@ class RunDriver:
         self._broken = False
         """Whether the saver has failed: nothing is durable from there on."""
         self._finish: Finish | None = None
-        """The end of the run, until all that it saved is durable."""
+        """The end of the run, until all that it saved is durable, and whoever is told of a cancel
+        has ended."""
+        self._durable = True
+        self._leaving: set[Group] = set()
+        """Groups that were told of their cancel and have not come back."""
         self.finished = False
         """Whether the run has ended, and nothing more follows."""
 
@@ -181,9 +185,10 @@ class RunDriver:
         except BaseException as error:  # a bug, or user code in a reducer that did the unexpected
             self._collapse(error)
 
-    def wants(self, attempt: AttemptId) -> bool:
-        """Whether the outcome of an attempt is wanted. Any thread may ask."""
-        return attempt in self._attempts
+    @property
+    def wanted(self) -> Container[AttemptId]:
+        """The attempts whose outcomes are wanted. Any thread may look."""
+        return self._attempts
 
     @property
     def deadline(self) -> float | None:
@@ -219,12 +224,16 @@ class RunDriver:
             group.calls.clear()
             self._batcher.lend(-1)
         self._batcher.ended(group.node, [outcome.duration for outcome in event.outcomes])
+        if group in self._leaving:
+            self._leaving.discard(group)
+            self._try_end()
         for outcome in event.outcomes:
             self._ended(outcome)
-        for start in group.starts:
-            attempt = self._attempts.get(start.request.attempt_id)
-            if attempt is not None and attempt.group is group:
-                self._lost(start, event.lost.get(start.request.attempt_id), group.sent)
+        if len(event.outcomes) < len(group.starts):
+            for attempt_id, start in zip(group.ids, group.starts, strict=True):
+                attempt = self._attempts.get(attempt_id)
+                if attempt is not None and attempt.group is group:
+                    self._lost(start, event.lost.get(attempt_id), group.sent)
 
     def _lost(self, start: StartTask, error: BaseException | None, sent: float) -> None:
         """Let the engine know of an attempt that never came back."""
@@ -285,16 +294,18 @@ class RunDriver:
         if self._finish is None:
             self._feed(event)
         elif event.key == LAST:
-            self._over(self._finish)
+            self._durable = True
+            self._try_end()
 
     def _storage_failed(self, event: StorageFailed) -> None:
         self._broken = True
         if self._finish is None:
             self._feed(event)
-        elif self._finish.error is None:
-            self._over(Finish("error", error=event.error))
-        else:
-            self._over(self._finish)
+            return
+        if self._finish.error is None:
+            self._finish = Finish("error", error=event.error)
+        self._durable = True
+        self._try_end()
 
     def _acked(self, event: Acked) -> None:
         self._in_flight -= 1
@@ -326,8 +337,8 @@ class RunDriver:
             self._write.fence(cancel.attempt_id)
         if attempt.group is None:
             self._batcher.discard(attempt.start)
-        elif not self._wanted(attempt.group):
-            self._workers.cancel(attempt.group)
+        elif not self._wanted(attempt.group) and self._workers.cancel(attempt.group):
+            self._leaving.add(attempt.group)
 
     def _return(self, instruction: ReturnCall) -> None:
         result = instruction.result
@@ -347,12 +358,22 @@ class RunDriver:
         self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
 
     def _end(self, finish: Finish) -> None:
-        """End the run; what it has saved is durable before anybody learns of it."""
+        """End the run; what it has saved is durable before anybody learns of it. A run that is
+        cancelled ends when the code that is told of it has ended."""
+        self._finish = finish
         if self._saves and not self._broken:
-            self._finish = finish
+            self._durable = False
             self._ask(Sync(LAST))
-        else:
-            self._over(finish)
+        if self._store is not None:
+            self._store.close()
+        self._try_end()
+
+    def _try_end(self) -> None:
+        finish = self._finish
+        if finish is None or not self._durable or (finish.status == "cancelled" and self._leaving):
+            return
+        self._write.finish(finish, self._machine.drain)
+        self._close()
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -376,30 +397,34 @@ class RunDriver:
                 self._acked(answer)
 
     def _send(self) -> None:
-        while groups := [Group(n, starts) for n, starts in self._batcher.take(self._clock())]:
-            while refused := self._workers.submit(groups) if groups else {}:
+        again = True
+        while again:
+            again = False
+            groups = [Group(node, starts) for node, starts in self._batcher.take(self._clock())]
+            while groups and (refused := self._workers.submit(groups)):
+                again = True  # the engine may have answered with attempts to start
                 for group, error in refused.items():
                     self._refuse(group, error)
-                for group in groups:
-                    if group not in refused and not self._wanted(group):
-                        self._batcher.ended(group.node, ())  # a refusal has ended the run
-                groups = [g for g in groups if g not in refused and self._wanted(g)]
-            sent = self._clock()
+                left = [group for group in groups if group not in refused]
+                groups = [group for group in left if self._wanted(group)]
+                for group in left:
+                    if group not in groups:  # a refusal has ended the run
+                        self._batcher.ended(group.node, ())
             for group in groups:
-                group.sent = sent
-                for start in group.starts:
-                    self._sent(start, group)
+                self._sent(group)
 
-    def _sent(self, start: StartTask, group: Group) -> None:
-        """Admit an attempt: now, behind whatever has ended before, and not when the engine asked
-        for it. Where attempts wait for a slot, those that go first have the stream to themselves.
+    def _sent(self, group: Group) -> None:
+        """Admit attempts: now, behind whatever has ended before, and not when the engine asked for
+        them. Where attempts wait for a slot, those that go first have the stream to themselves.
         """
-        attempt = self._attempts.get(start.request.attempt_id)
-        if attempt is not None:
-            attempt.group = group
-            if self._write.streams:
-                attempt.admitted = True
-                self._write.admit(start.request.attempt_id, start.request.step)
+        group.sent = self._clock()
+        for attempt_id, start in zip(group.ids, group.starts, strict=True):
+            attempt = self._attempts.get(attempt_id)
+            if attempt is not None:
+                attempt.group = group
+                if self._write.streams:
+                    attempt.admitted = True
+                    self._write.admit(attempt_id, start.request.step)
 
     def _refuse(self, group: Group, error: Exception) -> None:
         """What a node reads cannot be sent: its attempt ends before it began."""
@@ -410,13 +435,9 @@ class RunDriver:
             self._ended(_cut_off(start, error=capture_error(error, note_lines=notes)))
 
     def _wanted(self, group: Group) -> bool:
-        return any(start.request.attempt_id in self._attempts for start in group.starts)
+        return any(attempt_id in self._attempts for attempt_id in group.ids)
 
     # --- the end --------------------------------------------------------------------------------
-
-    def _over(self, finish: Finish) -> None:
-        self._write.finish(finish, self._machine.drain)
-        self._close()
 
     def _collapse(self, error: BaseException) -> None:
         """End the run without its engine."""

@@ -150,6 +150,7 @@ async def run_async(
         return replace(outcome, status="timeout", error=None, writes=(), late=clock.late)
     except asyncio.CancelledError:
         attempt.cancel()
+        await asyncio.wait({attempt})
         raise
 
 

@@ -33,6 +33,8 @@ class FakeBackend:
     cancelled: list[Group] = field(default_factory=list)
     delivered: list[tuple[Group, CallResult]] = field(default_factory=list)
     refuses: Callable[[Group], Exception | None] = lambda group: None
+    tells: Callable[[Group], bool] = lambda group: False
+    """Whether a group's code is told of its cancel."""
     batched: bool = False
     batches_sent: list[list[Op]] = field(default_factory=list)
     acks: bool = True
@@ -40,7 +42,7 @@ class FakeBackend:
     terminated: BaseException | None = None
     wakes: dict[str, float] = field(default_factory=dict)
     stored: list[Storage] = field(default_factory=list)
-    closed: bool = False
+    closed: int = 0
     time: float = 0.0
 
     def batches(self, start: StartTask) -> bool:
@@ -51,9 +53,10 @@ class FakeBackend:
         self.in_flight += [] if refused else groups
         return refused
 
-    def cancel(self, group: Group) -> None:
+    def cancel(self, group: Group) -> bool:
         assert group not in self.cancelled
         self.cancelled.append(group)  # it may have come back, with the news on its way
+        return self.tells(group)
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         self.delivered += results
@@ -75,7 +78,7 @@ class FakeBackend:
         self.stored.append(instruction)
 
     def close(self) -> None:
-        self.closed = True
+        self.closed += 1
 
 
 class Operations(OperationWriter):
@@ -164,11 +167,7 @@ class FakeRun:
 
     def take(self, attempt_id: AttemptId) -> Group:
         """Take the group of an attempt off the workers."""
-        group = next(
-            group
-            for group in self.backend.in_flight
-            if any(start.request.attempt_id == attempt_id for start in group.starts)
-        )
+        group = next(group for group in self.backend.in_flight if attempt_id in group.ids)
         self.backend.in_flight.remove(group)
         return group
 
@@ -183,7 +182,7 @@ class FakeRun:
         """Attempts that were sent and whose outcomes are wanted."""
         starts = [start for group in self.backend.in_flight for start in group.starts]
         wanted = {start.request.attempt_id: start for start in starts}
-        return {name: start for name, start in wanted.items() if self.driver.wants(name)}
+        return {name: start for name, start in wanted.items() if name in self.driver.wanted}
 
     @property
     def waiting(self) -> list[StartTask]:

@@ -69,6 +69,7 @@ class Chance:
         self.room = self.draw(st.none() | st.integers(1, 3))
         self.saves = self.plan.breaks or self.draw(st.booleans())
         backend = FakeBackend(acks=False, batched=self.draw(st.booleans()))
+        backend.tells = lambda group: bool(self.draw(st.booleans()))
         if self.plan.refuses:
             backend.refuses = lambda group: TypeError("cannot be sent") if self.coin() else None
         self.run = FakeRun(

@@ -18,7 +18,7 @@ from distgraph.contract.events import (
     Woken,
 )
 from distgraph.contract.stream import Commit, Finish, Publish
-from distgraph.driver.ports import Acked, Relieved
+from distgraph.driver.ports import Acked, GroupEnded, Relieved
 from distgraph.graph import START, StateGraph
 from distgraph.types import RetryPolicy
 from tests.engine.corpus import State, adds, fan
@@ -138,3 +138,17 @@ def test_the_end_of_a_run_goes_out_though_batches_are_on_their_way() -> None:
     assert run.driver.finished
     outcome, _ = attempt(run.graph, run.backend.in_flight[0].starts[0].request, run.run)
     assert run.ended(outcome) == NOTHING
+
+
+def test_a_cancelled_run_ends_behind_the_code_that_is_told_of_it() -> None:
+    backend = FakeBackend(tells=lambda group: True)
+    run = FakeRun(fan().compile(backend="local"), backend=backend)
+    run.start({"items": []})
+    told = run.cancel()
+    assert not any(isinstance(op, Finish) for op in told.ops)
+    groups = list(backend.in_flight)
+    for group in groups:
+        assert not run.driver.finished
+        backend.in_flight.remove(group)
+        told = run.post(GroupEnded(group))
+    assert run.driver.finished and isinstance(told.ops[-1], Finish)

@@ -1,6 +1,7 @@
 """Leaving a stream cancels its run and frees the CPUs."""
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -205,3 +206,69 @@ def test_the_next_run_works_as_ever(on_ray, tmp_path):
     assert on_ray.compile(builder.add_edge(on_ray.START, "n")).invoke({"items": []}) == {
         "items": ["ok"]
     }
+
+
+@pytest.mark.parametrize("way", ["task", "aclose"])
+def test_a_cancelled_caller_continues_when_its_coroutines_have_cleaned_up(on_ray, tmp_path, way):
+    folder = str(tmp_path)
+
+    async def node(state, writer):
+        writer("started")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            for _ in range(5):
+                await asyncio.sleep(0.1)
+            with open(os.path.join(folder, "cleaned"), "w"):
+                raise
+
+    builder = on_ray.StateGraph(Items).add_node("node", node).add_edge(on_ray.START, "node")
+    graph = on_ray.compile(builder)
+
+    async def main():
+        started = asyncio.Event()
+
+        async def read():
+            async for _ in graph.astream({"items": []}, stream_mode="custom"):
+                started.set()
+
+        if way == "task":
+            task = asyncio.create_task(read())
+            await started.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            stream = graph.astream({"items": []}, stream_mode="custom")
+            assert await stream.__anext__() == "started"
+            await stream.aclose()
+        assert [path.name for path in tmp_path.iterdir()] == ["cleaned"]
+
+    asyncio.run(main())
+
+
+def test_an_attempt_that_is_cancelled_in_an_executor_gives_its_slot_back(on_ray, tmp_path):
+    folder = str(tmp_path)
+
+    async def leave(state):
+        return on_ray.Command(graph=on_ray.Command.PARENT, goto=["p", "q"])
+
+    async def sibling(state):
+        await asyncio.sleep(60)
+
+    def meets(name):
+        async def node(state):
+            with open(os.path.join(folder, name), "w"):
+                pass
+            while len(os.listdir(folder)) < 2:
+                await asyncio.sleep(0.01)
+            return {"items": [name]}
+
+        return node
+
+    child = on_ray.StateGraph(Items).add_node("leave", leave).add_node("sibling", sibling)
+    child.add_edge(on_ray.START, "leave").add_edge(on_ray.START, "sibling")
+    builder = on_ray.StateGraph(Items).add_node("child", on_ray.compile(child))
+    builder.add_node("p", meets("p")).add_node("q", meets("q")).add_edge(on_ray.START, "child")
+    result = on_ray.compile(builder).invoke({"items": []}, {"max_concurrency": 2})
+    assert result == {"items": ["p", "q"]}
