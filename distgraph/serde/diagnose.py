@@ -88,6 +88,7 @@ class _Search:
         self._reason = reason
         self._data = data
         self._seen: set[int] = set()
+        self._around: set[int] = set()
 
     def descend(self, obj: Any, path: tuple[str, ...], *, within: bool) -> Culprit | None:
         """Search ``obj``, which code of a framework holds where ``within`` is true."""
@@ -95,15 +96,21 @@ class _Search:
         if not why:
             return None
         self._seen.add(id(obj))
+        self._around.add(id(obj))
+        leads_back = False
         if len(path) < _MAX_DEPTH and not self._is_refused(obj):
             hidden = _is_hidden(obj, within)
             for phrase, child in children(obj):
                 if id(child) in self._seen or isinstance(child, _LEAVES):
+                    leads_back = leads_back or id(child) in self._around
                     continue
                 phrase = _title(child) or ("" if hidden else phrase)
                 found = self.descend(child, (*path, phrase) if phrase else path, within=hidden)
                 if found is not None:
                     return found
+        self._around.discard(id(obj))
+        if leads_back and self._around:
+            return None  # it fails because of an object around it, which has other parts
         return Culprit(path, obj, why)
 
     def _is_refused(self, obj: Any) -> bool:
@@ -130,7 +137,9 @@ def _is_hidden(obj: Any, within: bool) -> bool:
     """Tell whether what ``obj`` holds is held under a name of a framework's."""
     if isinstance(obj, _CONTAINERS):
         return within
-    if _title(obj) or _module(obj) in _VOCABULARY:
+    if _title(obj):
+        return _module(obj).startswith("langchain_core.tools")  # made of the user's function
+    if _module(obj) in _VOCABULARY:
         return False
     return _module(obj).partition(".")[0] in _FRAMEWORKS or _module(obj).startswith(_RUNNABLES)
 

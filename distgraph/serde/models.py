@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from types import FunctionType, MethodType
 from typing import Any
 
 from distgraph.errors import SerializationError
@@ -63,6 +64,8 @@ def reduce_model(model: Any) -> Any:
     lost_private = [name for name, value in private.items() if not _travels(value)]
     if not lost and not lost_private:
         return NotImplemented
+    if any(isinstance(model.__dict__[name], (FunctionType, MethodType)) for name in lost):
+        return NotImplemented  # a function that no constructor makes: pickling says what is in it
     cls = type(model)
     fields = cls.model_fields
     for name in lost:

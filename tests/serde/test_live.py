@@ -420,6 +420,18 @@ def test_the_random_source_of_the_system_travels() -> None:
     assert 0 <= loads(dumps_code(random.SystemRandom())).random() < 1
 
 
+def test_the_place_is_found_behind_an_object_that_refers_to_itself() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.method = self.run
+            self.parts = {"thread": threading.Thread()}
+
+        def run(self) -> None: ...
+
+    with pytest.raises(SerializationError, match="of attribute 'parts' of item"):
+        dumps_code([Node()])
+
+
 def test_a_context_variable_of_a_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import __main__
 

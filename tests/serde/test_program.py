@@ -19,7 +19,8 @@ import pytest
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
 from distgraph.graph.state import StateGraph
-from distgraph.serde.pickling import content_hash
+from distgraph.serde import reducers
+from distgraph.serde.pickling import content_hash, register_serializer
 from distgraph.serde.program import (
     ProgramBlob,
     check_program,
@@ -467,3 +468,72 @@ def test_loading_serde_imports_none_of_the_libraries_it_knows() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+# --- agents --------------------------------------------------------------------------------------
+
+
+def test_the_middleware_and_the_tool_are_named() -> None:
+    pytest.importorskip("langchain.agents")
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import AgentMiddleware
+    from langchain_core.tools import tool
+
+    from distgraph import distribute
+    from tests.support.models import CallingModel
+
+    class Audit(AgentMiddleware):
+        def __init__(self, db: Any) -> None:
+            self._db = db
+
+        def before_model(self, state: Any, runtime: Any) -> None: ...
+
+    @tool
+    def search(text: str) -> str:
+        """Search."""
+        return str(connection)
+
+    connection = sqlite3.connect(":memory:")
+    owners = {
+        "attribute '_db' of middleware Audit": {"tools": [], "middleware": [Audit(connection)]},
+        "captured variable 'connection' of tool 'search'": {"tools": [search]},
+    }
+    for place, options in owners.items():
+        agent: Any = create_agent(CallingModel(), **options)  # type: ignore[arg-type]
+        told = problem(distribute(agent, backend="local").program)
+        assert f"cannot be sent to a worker because of {place} (sqlite3.Connection): an" in told
+
+
+def test_a_program_that_workers_could_not_read_is_refused() -> None:
+    script = main_program(
+        "class Broken:\n"
+        "    def __setstate__(self, state): raise KeyError('lost')\n"
+        "broken = Broken()\n"
+        "broken.x = 1\n"
+        "def node(state): return {'x': broken.x}\n"
+    )
+    told = problem(program(node=script["node"]))
+    assert "its global variable 'broken' (__main__.Broken): it cannot be made anew" in told
+    assert "KeyError: 'lost'" in told
+
+
+def test_the_trial_leaves_classes_as_they_are_and_calls_no_serializer_of_the_user() -> None:
+    script = main_program(
+        "class Item:\n"
+        "    def double(self): return 2\n"
+        "item = Item()\n"
+        "def node(state): return {'x': item.double(), 'handle': handle}\n"
+    )
+    method = script["Item"].double
+
+    class Handle: ...
+
+    made: list[Any] = []
+    script["handle"] = Handle()
+    register_serializer(Handle, lambda handle: (made.append, (1,)))
+    try:
+        check_program(program(node=script["node"]))
+    finally:
+        reducers._registered.pop(Handle)
+        reducers.forget_found()
+    assert (script["Item"].double, made) == (method, [])
