@@ -32,11 +32,13 @@ Done = Callable[["bytes | None", "BaseException | None"], None]
 class Executor:
     """One executor process, as the driver sees it."""
 
-    def __init__(self, node: str | None, lost: Callable[[Executor], None]) -> None:
+    def __init__(
+        self, node: str | None, lost: Callable[[Executor], None], *, pinned: bool = False
+    ) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
         self._handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
-        ).remote()
+        ).remote(pinned)
         self.node = node
         self._lost = lost
         self._lock = threading.Lock()
@@ -84,6 +86,13 @@ class Executor:
         """Send results of calls, each with the name of the attempt that made the call."""
         packed = dumps_parcel(list(results))
         persistent(lambda: self._handle.deliver.remote(packed))
+
+    def end(self) -> None:
+        """End the process: what it keeps is let go of, finalizers included."""
+        handle = self._handle
+        handle.drop_pinned.remote().future().add_done_callback(
+            lambda _: handle.__ray_terminate__.remote()
+        )
 
     def _listen(self) -> None:
         self._handle.collect.remote().future().add_done_callback(self._collected)

@@ -61,6 +61,7 @@ class _Sent:
 class _Packet:
     kind: placement.Kind
     groups: list[Group] = field(default_factory=list)
+    affinity: bool = False
     attempts: list[tuple[bytes, dict[str, bytes | int]]] = field(default_factory=list)
     snapshots: list[Any] = field(default_factory=list)
 
@@ -93,6 +94,7 @@ class RayWorkers:
         self._placements: dict[Hashable, placement.Placement] = {}
         self._functions: dict[Hashable, Any] = {}
         self._sent: dict[Group, _Sent] = {}
+        self._pinned: Executor | None = None
         self.results = Results()
         """Results of calls, for attempts that ask for them."""
 
@@ -106,9 +108,11 @@ class RayWorkers:
         packets: dict[Hashable, _Packet] = {}
         refused: dict[Group, Exception] = {}
         for group in groups:
-            kind = self._placement(group.starts[0]).kind
+            chosen = self._placement(group.starts[0])
+            kind, affinity = chosen.kind, chosen.affinity
             shared = kind in ("async", "thread")
-            packet = packets.setdefault(kind if shared else group, _Packet(kind))
+            key: Hashable = (kind, affinity) if shared else group
+            packet = packets.setdefault(key, _Packet(kind, affinity=affinity))
             try:
                 packet.attempts += [
                     self._packer.pack(s.request, s.versions, packet.snapshots) for s in group.starts
@@ -160,6 +164,9 @@ class RayWorkers:
         self._sent.clear()
         self._packer = StatePacker(_put)
         self.results.close()
+        if self._pinned is not None:
+            self._pinned.end()
+            self._pinned = None
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -203,13 +210,19 @@ class RayWorkers:
         self._sent[group] = _Sent(partial(pool.cancel, job))
 
     def _to_executor(self, packet: _Packet, packed: bytes) -> None:
-        executor = self._shared.executors.pick()
+        executor = self._own() if packet.affinity else self._shared.executors.pick()
         jobs: list[tuple[str, Done]] = []
         for group in packet.groups:
             name = self._name(group.ids[0])
             self._sent[group] = _Sent(partial(executor.cancel, [name]), executor)
             jobs.append((name, self._replies(group)))
         executor.submit(jobs, packed, packet.snapshots, packet.kind == "thread")
+
+    def _own(self) -> Executor:
+        """Return the executor of the run's pinned nodes. Its death is theirs: state is lost."""
+        if self._pinned is None:
+            self._pinned = Executor(None, lambda executor: None, pinned=True)
+        return self._pinned
 
     def _name(self, attempt: AttemptId) -> str:
         return f"{self._run_id}/{attempt.task_id}/{attempt.attempt}"

@@ -11,6 +11,7 @@ from actors.cluster import remote
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.worker.pinned import drop_all
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""
@@ -41,7 +42,8 @@ run_attempts_task: Any = remote(max_retries=0, num_cpus=1)(run_attempts)
 class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: bool = False) -> None:
+        process().pinned = pinned
         self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
@@ -67,6 +69,10 @@ class AsyncExecutor:
         self._running.pop(name, None)
         if task.cancelled():
             self._report(name)
+
+    async def drop_pinned(self) -> None:
+        """Let go of the values that stayed in this process."""
+        await asyncio.to_thread(drop_all)
 
     async def collect(self) -> Any:
         """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""

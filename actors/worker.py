@@ -33,6 +33,7 @@ from distgraph.streaming.transport import RunKey
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.packing import Packet, unpack_request
+from distgraph.worker.pinned import pinned
 
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
@@ -56,6 +57,8 @@ class WorkerProcess:
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(RayPuts())
+        self.pinned = False
+        """Whether values that nodes return may stay here."""
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -260,7 +263,12 @@ def process() -> WorkerProcess:
 def pack(outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram) -> bytes:
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
-        packed = dumps_data(outcome)
+        try:
+            packed = dumps_data(outcome)
+        except Exception:
+            if not process().pinned:
+                raise
+            packed = dumps_data(pinned(outcome, request))
         if isinstance(packed, ReferringBlob) and request.standing is not None:
             refused = _saved_reference(outcome, request, program)
             if refused is not None:

@@ -18,7 +18,7 @@ _RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
 _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 """Options that choose a machine or a process for an attempt."""
 
-_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency")
+_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Placement:
     options: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int | None] | None = None
     """Fewest and most workers of a pool; None for as many as the cluster has CPUs."""
+    affinity: bool = False
+    """Whether all such attempts of a run share one executor, which no other run uses."""
 
 
 def _number(node: str, key: str, value: Any) -> None:
@@ -91,6 +93,10 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"Node `{node}`: ray_options['placement'] must be one of "
             f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}"
         )
+    if options.get("affinity") not in (None, "run"):
+        raise ValueError(
+            f"Node `{node}`: ray_options['affinity'] must be 'run', got {options['affinity']!r}"
+        )
     if options.get("concurrency") is not None:
         options["concurrency"] = _pool_size(options["concurrency"], node)
         if placement is not None:
@@ -123,6 +129,13 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         ValueError: Options that contradict each other, or are unknown.
     """
     options = validate(ray_options, node)
+    if options.pop("affinity", None) is not None:
+        if options:
+            raise ValueError(
+                f"Node `{node}`: with 'affinity' the attempts of a run share one process, so "
+                f"{', '.join(sorted(options))} cannot be honoured. Drop one of them"
+            )
+        return Placement("async" if is_async else "thread", affinity=True)
     size = options.pop("concurrency", None)
     if size is not None:
         # a worker that waits for work would hold its CPU all the same, and starve other nodes

@@ -19,6 +19,7 @@ from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.forms import runs_async
+from distgraph.langgraphs.pinning import pinned_parts
 from distgraph.langgraphs.vocabulary import private
 from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
@@ -37,11 +38,13 @@ class GivenOptions:
 
     given: Mapping[str, Mapping[str, Any]]
     known: set[str] = field(default_factory=set)
+    defaults: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """For nodes and tools that are given none."""
 
     def of(self, key: str) -> Mapping[str, Any]:
         """Return the options under a key."""
         self.known.add(key)
-        return self.given.get(key) or {}
+        return self.given.get(key) or self.defaults.get(key) or {}
 
     def of_tools(
         self, node: str, tools: Iterable[str], nodes: Iterable[str]
@@ -91,6 +94,7 @@ def translate(
     where = f"Subgraph `{prefix[:-1]}`" if prefix else f"Graph `{name}`"
     channels, managed = translate_channels(graph.channels, where)
     keys = [key for key in (*channels, *managed) if ":" not in key and "__" not in key]
+    options.defaults.update({prefix + key: own for key, own in pinned_parts(graph).items()})
     nodes: dict[str, NodeSpec] = {}
     programs: dict[str, NodeProgram] = {}
     children: dict[str, GraphProgram] = {}

@@ -106,9 +106,12 @@ def injected_args(tool: BaseTool) -> Injected:
                 optional.add(name)
         if _marks(annotation, "InjectedStore"):
             store = name
-        if _marks(annotation, "ToolRuntime"):
+        # a schema of its own has what the model fills in, and may leave the runtime's class out
+        of_function = hints.get(name, annotation)
+        runtimes = (a for a in (annotation, of_function) if _marks(a, "ToolRuntime"))
+        if (marked := next(runtimes, None)) is not None:
             runtime = name
-            runtime_class = next(c for c in _classes(annotation) if _marks(c, "ToolRuntime"))
+            runtime_class = next(c for c in _classes(marked) if _marks(c, "ToolRuntime"))
         elif name == "runtime" and annotation is Any:
             runtime = name
     return Injected(state, frozenset(optional), store, runtime, runtime_class, frozenset(hidden))
