@@ -268,7 +268,8 @@ def pack(outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram
         except Exception:
             if not process().pinned:
                 raise
-            packed = dumps_data(pinned(outcome, request))
+            channels = locate(program, request).graph.spec.channels
+            packed = dumps_data(pinned(outcome, request, channels))
         if isinstance(packed, ReferringBlob) and request.standing is not None:
             refused = _saved_reference(outcome, request, program)
             if refused is not None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.spec import Write
 from distgraph.errors import SerializationError
@@ -53,8 +54,7 @@ class Pinned:
         raise SerializationError(
             f"state key {self.key!r} holds a {self.kind} that node {self.node!r} returned. It "
             f"exists in the pinned worker of its run only (process {os.getpid()} is another). "
-            "Give the node or tool that uses it ray_options={'affinity': 'run'} as well. A "
-            "checkpoint cannot hold it: annotate the key with UntrackedValue"
+            "Give the node or tool that uses it ray_options={'affinity': 'run'} as well"
         )
 
 
@@ -62,15 +62,29 @@ def _arrive(id: str, kind: str, node: str, key: str) -> Any:
     return _kept[id] if id in _kept else Pinned(id, kind, node, key)
 
 
-def pinned(outcome: AttemptOutcome, request: AttemptRequest) -> AttemptOutcome:
-    """Return an outcome with a handle for each value written that cannot leave this process."""
-    return replace(outcome, writes=tuple(_handled(write, request) for write in outcome.writes))
+def pinned(
+    outcome: AttemptOutcome, request: AttemptRequest, channels: Mapping[str, Any]
+) -> AttemptOutcome:
+    """Return an outcome with a handle for each value written that cannot leave this process.
+
+    Raises:
+        SerializationError: One of them would be saved in a checkpoint.
+    """
+    handled = (_handled(write, request, channels) for write in outcome.writes)
+    return replace(outcome, writes=tuple(handled))
 
 
-def _handled(write: Write, request: AttemptRequest) -> Write:
+def _handled(write: Write, request: AttemptRequest, channels: Mapping[str, Any]) -> Write:
     channel, value = write
-    if not pickling.reason(value):
+    why = pickling.reason(value)
+    if not why:
         return write
+    if request.standing is not None and not isinstance(channels.get(channel), UntrackedValue):
+        raise SerializationError(
+            f"the value of {channel!r} stays in the pinned worker of its run ({why}), and the "
+            "thread is saved by a checkpointer, which cannot hold it. Annotate the key with "
+            "UntrackedValue"
+        )
     name = _ids.get(id(value))
     if name is None or _kept.get(name) is not value:
         name = _ids[id(value)] = uuid.uuid4().hex

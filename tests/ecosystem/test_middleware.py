@@ -175,7 +175,7 @@ ELSEWHERE = {
     "AutoModeMiddleware": "test_a_classifier_that_blocks_a_tool",
     "HumanInTheLoopMiddleware": "test_an_agent_that_asks_before_tool_calls_streams_the_same",
     "ModelRouterMiddleware": "test_a_classifier_that_chooses_the_model",
-    "ShellToolMiddleware": "a shell is a process, which belongs to one worker",
+    "ShellToolMiddleware": "test_the_shell_of_an_agent_is_one_for_all_its_calls",
     "SummarizationMiddleware": "test_an_agent_that_summarizes_streams_the_same",
 }
 """Middlewares with a test of their own, and those of other folders."""
