@@ -17,7 +17,8 @@ from distgraph.streaming.transport import Fetch, Fetched, ReaderKey
 from .support import END_BLOB, segment
 
 RUN, TASKS, EVENTS = "run", ("a", "b"), 12
-SIZE = len(segment("a", 1).blob) + SEGMENT_OVERHEAD + 8
+BLOB = len(segment("a", 1).blob) + 8
+SIZE = BLOB + SEGMENT_OVERHEAD
 LEASE = 5.0
 
 
@@ -73,7 +74,7 @@ class Reader:
 def test_every_reader_sees_the_same_sequence_and_a_gone_one_blocks_nobody(
     data: st.DataObject,
 ) -> None:
-    window, max_bytes = 3 * SIZE, 4 * SIZE
+    window, max_bytes = BLOB, 4 * SIZE
     retained = data.draw(st.integers(0, 4))
     limits = Limits(
         max_bytes=max_bytes, retain_bytes=retained * SIZE, retain_events=1000, window=window
@@ -136,7 +137,7 @@ def test_every_reader_sees_the_same_sequence_and_a_gone_one_blocks_nobody(
         if live is not None:
             assert live.unread_bytes <= max_bytes + (retained + 1) * SIZE
             assert live.retained_bytes <= retained * SIZE
-            assert all(r.in_flight <= window for r in broker.readers(RUN))
+            assert all(r.in_flight <= window + BLOB for r in broker.readers(RUN))
     assert owner.events.ended
     assert [seq for seq, _, _ in owner.seen] == [*range(1, 2 * EVENTS + 2)]
     for task in TASKS:
