@@ -5,9 +5,9 @@ from __future__ import annotations
 import ray
 from ray.actor import ActorHandle
 
-from distgraph.serde import references
+from distgraph.serde import reducers
 
 __all__: tuple[str, ...] = ()
 
-references.register(ray.ObjectRef)
-references.register(ActorHandle)
+reducers.register_reference(ray.ObjectRef)
+reducers.register_reference(ActorHandle)

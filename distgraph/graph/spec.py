@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origi
 from distgraph.backends import backend_name
 from distgraph.contract.cache_names import identity_of
 from distgraph.errors import UnsupportedError
+from distgraph.graph.node_function import runnable_of
 from distgraph.graph.schema import has_fields
 from distgraph.persistence import opening  # noqa: F401  tells serde how savers travel
 from distgraph.persistence.placing import check
@@ -61,8 +62,6 @@ class StateNodeSpec:
     @property
     def runnable(self) -> Any:
         """What the node runs: its graph, its ``Runnable``, or a ``NodeFunction`` to be invoked."""
-        from distgraph.graph.inspection import runnable_of
-
         return runnable_of(self.name, self.bound, self.subgraph, metadata=self.metadata)
 
     @property

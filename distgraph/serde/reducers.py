@@ -17,7 +17,7 @@ from types import FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any, TypeVar
 
 from distgraph.langgraphs.vocabulary import SENTINELS
-from distgraph.serde import live, rebuilt
+from distgraph.serde import live, rebuilt, references
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
@@ -48,6 +48,12 @@ def add_exact(cls: type, rule: Reduce) -> None:
     """Have instances of exactly ``cls`` reduced by ``rule``."""
     _standard[cls] = rule
     forget_found()
+
+
+def register_reference(cls: type) -> None:
+    """Treat instances of exactly ``cls`` as references to objects that live elsewhere."""
+    add_exact(cls, references.refer)
+    add_exact(references.ReferringBlob, references.lift)
 
 
 def register_serializer(

@@ -14,7 +14,7 @@ from typing import Any
 
 from distgraph.errors import SerializationError
 
-__all__ = ("Parcel", "ReferringBlob", "collected", "parcel", "reading", "register")
+__all__ = ("Parcel", "ReferringBlob", "collected", "parcel", "reading")
 
 
 class ReferringBlob(bytes):
@@ -54,14 +54,6 @@ class _Current(threading.local):
 
 
 _current = _Current()
-
-
-def register(cls: type) -> None:
-    """Treat instances of exactly ``cls`` as references."""
-    from distgraph.serde import reducers
-
-    reducers.add_exact(cls, refer)
-    reducers.add_exact(ReferringBlob, lift)
 
 
 class collected:
