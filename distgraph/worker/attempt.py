@@ -338,8 +338,8 @@ async def _called(
     """Run the node and then its writers; for callbacks they are parts of the node's run."""
     bound: Any = node.program.bound
     if task.request.kind == "writers" or bound is None:
-        known = node_input(node, task.request)
         goes_on = task.request.kind == "writers"
+        known = task.request.input if goes_on else node_input(node, task.request)
         with _reported(node, task, known, goes_on=goes_on) as run:
             run.returned = known
             return _Returned(known, failure=await _written(node, task, known, writes, run))

@@ -23,6 +23,7 @@ from distgraph._internal.keys import NS_SEP, PUSH
 from distgraph._internal.loaded import loaded
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
+from distgraph.worker.forward import NODE_TAG
 
 __all__ = ("graph_namespace", "make_handler", "other_messages", "streaming_base")
 
@@ -214,14 +215,18 @@ def _handler_class() -> type[Any]:
             metadata: dict[str, Any] | None = None,
             **kwargs: Any,
         ) -> None:
-            """Note a node of a graph that LangGraph runs inside of this one."""
+            """Note a node of a graph that LangGraph runs inside of this one.
+
+            LangGraph knows nodes by their name. A graph that a node calls, and that has the node's
+            name, counts too: its output is shown as the node's.
+            """
             shown = dict(metadata or {})
-            if not self._subgraphs or TAG_HIDDEN in (tags or ()):
-                return
-            if kwargs.get("name") != shown.get("langgraph_node"):
+            if TAG_HIDDEN in (tags or ()) or kwargs.get("name") != shown.get("langgraph_node"):
                 return
             ns = graph_namespace(shown)
-            if ns is not None and len(ns) > len(self._ns):
+            inside = ns is not None and len(ns) > len(self._ns) and self._subgraphs
+            is_node = any(tag.startswith(NODE_TAG) for tag in tags or ())
+            if ns is not None and (inside or (ns == self._ns and not is_node)):
                 self._nodes[run_id] = (ns, shown)
                 self.seen.update(message_ids(inputs))
 
