@@ -16,10 +16,10 @@ from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import UnsupportedError
 from distgraph.event_streams import Transformers
 from distgraph.graph.inspection import Inspection
-from distgraph.graph.piping import RunnableMethods
+from distgraph.graph.runnable_methods import RunnableMethods
 from distgraph.graph.spec import check_resources
-from distgraph.graph.states import StateMethods
 from distgraph.graph.subgraphs import find_graph, graph_or_action
+from distgraph.graph.thread_methods import StateMethods
 from distgraph.persistence import faces
 from distgraph.run import RunMethods
 

@@ -13,8 +13,8 @@ from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.deltas import replayable, to_replay
 from distgraph.engine.outputs import read_values, result_of
 from distgraph.engine.superstep import Superstep, Task, TaskWrites
-from distgraph.graph.addressing import Place, at, config_with_map
-from distgraph.graph.asking import ask
+from distgraph.graph.saver_steps import ask
+from distgraph.graph.thread_place import Place, at, config_with_map
 from distgraph.persistence.port import SaverPort
 from distgraph.types import PregelTask, StateSnapshot
 

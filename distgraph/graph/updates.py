@@ -34,9 +34,9 @@ from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
 from distgraph.engine.superstep import Superstep, TaskWrites
 from distgraph.errors import InvalidUpdateError
-from distgraph.graph.addressing import Place, at, config_with_map, saving_config
-from distgraph.graph.asking import ask, run_code
+from distgraph.graph.saver_steps import ask, run_code
 from distgraph.graph.snapshots import blank, loose_writes, restored, saved_with_histories
+from distgraph.graph.thread_place import Place, at, config_with_map, saving_config
 from distgraph.interop import for_saver
 from distgraph.types import StateUpdate
 from distgraph.worker.attempt import write_as

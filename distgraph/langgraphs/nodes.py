@@ -18,10 +18,10 @@ from distgraph.graph.schema import SchemaMapper
 from distgraph.graph.spec import refuse_config, refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
-from distgraph.langgraphs.forms import runs_async
+from distgraph.langgraphs.node_program import NodeRunnable
 from distgraph.langgraphs.pinning import pinned_parts
+from distgraph.langgraphs.sync_or_async import runs_async
 from distgraph.langgraphs.vocabulary import private
-from distgraph.langgraphs.work import NodeRunnable
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
 from distgraph.types import TimeoutPolicy
 

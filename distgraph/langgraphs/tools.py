@@ -13,7 +13,7 @@ from distgraph._internal.missing import MISSING
 from distgraph.contract.spec import Part, PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own, own_bubble
-from distgraph.langgraphs.forms import reaches_unwritten_hook
+from distgraph.langgraphs.sync_or_async import reaches_unwritten_hook
 from distgraph.prebuilt.injection import injected_args
 from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
 from distgraph.prebuilt.split import ToolPart, ToolSplit

@@ -12,8 +12,8 @@ from typing import Any
 from distgraph.constants import START
 from distgraph.contract.spec import Write, Writer
 from distgraph.graph.writes import EdgeWriter, StateWriter
+from distgraph.langgraphs.node_program import NodeWriter
 from distgraph.langgraphs.vocabulary import private
-from distgraph.langgraphs.work import NodeWriter
 from distgraph.worker.user_functions import async_only
 
 __all__ = ("branch_channels", "own_writers", "worker_writers")

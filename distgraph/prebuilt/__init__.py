@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from distgraph.prebuilt.chat_agent_executor import create_react_agent
     from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
-    from distgraph.prebuilt.placed import placed
     from distgraph.prebuilt.requests import ToolCallRequest
     from distgraph.prebuilt.tool_node import ToolNode, tools_condition
+    from distgraph.prebuilt.tool_placement import placed
     from distgraph.prebuilt.tool_validator import ValidationNode
 
 if find_spec("langchain_core") is None:
@@ -36,7 +36,7 @@ _HOME = {
     "ToolRuntime": "distgraph.prebuilt.markers",
     "ValidationNode": "distgraph.prebuilt.tool_validator",
     "create_react_agent": "distgraph.prebuilt.chat_agent_executor",
-    "placed": "distgraph.prebuilt.placed",
+    "placed": "distgraph.prebuilt.tool_placement",
     "tools_condition": "distgraph.prebuilt.tool_node",
 }
 

@@ -58,7 +58,7 @@ class ToolSplit:
         return self._parts(value, sent=True)
 
     def _parts(self, value: Any, *, sent: bool) -> Sequence[Part] | None:
-        from distgraph.prebuilt.calls import find_calls
+        from distgraph.prebuilt.tool_calls import find_calls
 
         try:
             found = find_calls(value, self.messages_key)
@@ -105,7 +105,7 @@ class ToolSplit:
 
     def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
         """Return the node's return value: all answers as one update, in the order of the calls."""
-        from distgraph.prebuilt.calls import combined, find_calls, unknown_tool
+        from distgraph.prebuilt.tool_calls import combined, find_calls, unknown_tool
 
         found = find_calls(value, self.messages_key)
         rest = iter(results)

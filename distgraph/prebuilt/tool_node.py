@@ -25,7 +25,6 @@ from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
 from distgraph.langgraphs.vocabulary import READ, RUNTIME
-from distgraph.prebuilt.calls import Calls, Kind, combined, find_calls, normalised, unknown_tool
 from distgraph.prebuilt.class_tools import made_tool, tool_name
 from distgraph.prebuilt.injection import Injected, inject, injected_args
 from distgraph.prebuilt.invoking import AWAITING, IN_PLACE, Face, on_a_loop, without_loop
@@ -33,6 +32,14 @@ from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
 from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
 from distgraph.prebuilt.requests import AsyncToolCallWrapper, ToolCallRequest, ToolCallWrapper
 from distgraph.prebuilt.split import ToolPart, ToolSplit, timeout_text
+from distgraph.prebuilt.tool_calls import (
+    Calls,
+    Kind,
+    combined,
+    find_calls,
+    normalised,
+    unknown_tool,
+)
 from distgraph.prebuilt.tool_errors import (
     HandleToolErrors,
     ToolInvocationError,

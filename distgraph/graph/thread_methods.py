@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from distgraph._internal.steps import Steps, afollow, follow
-from distgraph.graph.addressing import Place, locate
 from distgraph.graph.snapshots import history_of, state_at, state_of
+from distgraph.graph.thread_place import Place, locate
 from distgraph.graph.updates import check_supersteps, update_thread
 from distgraph.interop import caught_as_either
 from distgraph.types import StateSnapshot, StateUpdate

@@ -12,7 +12,7 @@ from langgraph.types import Send
 from pydantic import BaseModel
 
 from distgraph import distribute
-from distgraph.langgraphs.forms import async_only, runs_async
+from distgraph.langgraphs.sync_or_async import async_only, runs_async
 from distgraph.serde.pickling import dumps_code
 
 
