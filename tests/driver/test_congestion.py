@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from distgraph.contract.calls import DroppedCall
+from distgraph.contract.calls import DroppedCall, TaskCall
 from distgraph.contract.events import (
     CallDropped,
     CheckpointLoaded,
@@ -14,13 +12,14 @@ from distgraph.contract.events import (
     LoadCheckpoint,
     Sync,
     Synced,
+    TaskCalled,
     ThreadOptions,
     Woken,
 )
 from distgraph.contract.stream import Commit, Finish, Publish
 from distgraph.driver.ports import Acked, GroupEnded, Relieved
 from distgraph.graph import START, StateGraph
-from distgraph.types import RetryPolicy
+from distgraph.types import RetryPolicy, Send
 from tests.engine.corpus import State, adds, fan
 from tests.engine.play import attempt, options
 
@@ -45,14 +44,6 @@ def test_nothing_starts_while_the_log_is_over_its_limit() -> None:
         Commit(*start.request.attempt_id, 2, ()) for start in starts
     ]
     assert [s.request.node for s in run.running.values()] == ["last"]
-
-
-def test_what_waits_for_a_slot_waits_for_room_in_the_log_too() -> None:
-    run = congested(fan().compile(backend="local"), room=1)
-    run.backend.refuses = lambda group: pytest.fail("sent while the log is over its limit")
-    run.post(Acked(congested=True))
-    run.post()
-    assert len(run.waiting) == 2 and run.driver.deadline is None
 
 
 def test_a_retry_that_is_due_waits_for_room() -> None:
@@ -152,3 +143,30 @@ def test_a_cancelled_run_ends_behind_the_code_that_is_told_of_it() -> None:
         backend.in_flight.remove(group)
         told = run.post(GroupEnded(group))
     assert run.driver.finished and isinstance(told.ops[-1], Finish)
+
+
+def test_attempts_that_wait_to_be_batched_wait_for_room() -> None:
+    graph = StateGraph(State).add_node("n", adds("n"))
+    graph.add_conditional_edges(START, lambda _: [Send("n", {"n": n}) for n in range(5)], ["n"])
+    backend = FakeBackend(acks=False, batched=True)
+    run = FakeRun(graph.compile(backend="local"), backend=backend, slots=1)
+    run.start({"items": []})
+    run.end(next(iter(run.running.values())))  # the conditional edges of the start
+    assert len(backend.in_flight) == 1 and len(run.waiting) == 4
+    run.post(Acked(congested=True))
+    backend.time += 1.0
+    run.post()
+    assert len(backend.in_flight) == 1
+    run.post(Relieved())
+    assert run.waiting == []
+
+
+def test_an_attempt_that_waits_for_a_call_lends_its_slot() -> None:
+    run = FakeRun(fan().compile(backend="local"), room=1)
+    run.start({"items": []})
+    caller = run.of("a").request.attempt_id
+    run.post(TaskCalled(TaskCall(*caller, 0, 0, "called", ((), {}), adds, "key")))
+    assert [s.request.node for s in run.running.values()] == ["a", "b"]
+    run.post(CallDropped(DroppedCall(*caller, 0)))
+    run.end(run.of("b"))
+    assert [s.request.node for s in run.running.values()] == ["a"], "the slot is taken again"
