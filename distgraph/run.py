@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
+from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import Left, Steps, Wait, afollow, awalk, follow, walk
 from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.backends.base import END_MODE
@@ -214,6 +215,7 @@ class RunMethods:
             while True:
                 for event in (yield events):
                     if event.mode == END_MODE:
+                        warn_once(event.payload.get("ignored", ()))
                         failure = _failure(call, event.payload)
                         if failure is not None:
                             raise failure

@@ -103,11 +103,18 @@ class OperationWriter:
         self._publish()
         self._ops.append(Fence(*attempt))
 
-    def finish(self, finish: RunFinished, drain: str | None) -> None:
-        """End the stream. ``drain``: why the run was asked to stop, None where it was not."""
+    def finish(self, finish: RunFinished, drain: str | None, ignored: Sequence[str] = ()) -> None:
+        """End the stream.
+
+        Args:
+            finish: How the run ended.
+            drain: Why the run was asked to stop, None where it was not.
+            ignored: Messages about writes that were ignored.
+        """
         self._publish()
         value = finish.value if self._want_output or finish.status == "command" else None
         event = end_event(finish.status, value, finish.error, finish.interrupts, drain=drain)
+        event.payload["ignored"] = ignored
         self._ops.append(Finish(self._encode([event]), finish.status == "cancelled"))
 
     def take(self) -> list[Op]:

@@ -255,6 +255,7 @@ class RunDriver:
         attempt = self._attempts.pop(outcome.attempt_id, None)
         if attempt is None:
             return
+        self._machine.ignored.update(dict.fromkeys(outcome.extra.get("ignored", ())))
         if attempt.admitted:
             if outcome.extra.get("lost"):
                 self._write.fence(outcome.attempt_id)
@@ -372,7 +373,7 @@ class RunDriver:
         finish = self._finish
         if finish is None or not self._durable or (finish.status == "cancelled" and self._leaving):
             return
-        self._write.finish(finish, self._machine.drain)
+        self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
         self._close()
 
     # --- sending --------------------------------------------------------------------------------

@@ -142,6 +142,8 @@ class Machine:
         self._rewound: set[str] = set()
         """Namespaces of subgraphs that have gone back in time with the graph around them."""
         self._drain: str | None = None
+        self.ignored: dict[str, None] = {}
+        """Messages about writes that were ignored, without repetitions."""
         self._out: list[Instruction] = []
         self._started = False
         self.finished = False
@@ -282,6 +284,7 @@ class Machine:
             new_checkpoint_id=in_generation(new_id, restarts) if restarts else new_id,
             next_version=self._next_version,
             base_metadata=metadata,
+            ignored=self.ignored,
         )
         thread = options.thread if parent is None else parent[0].thread.inner(parent[1])
         graph = GraphRun(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from distgraph._internal import keys as k
 from distgraph._internal.ids import NewCheckpointId, path_key, task_id
+from distgraph._internal.mistakes import nearest
 from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.checkpoint import History
 from distgraph.contract.spec import GraphSpec, NodeSpec, Write
@@ -134,8 +135,11 @@ class Superstep:
         new_checkpoint_id: NewCheckpointId,
         base_metadata: Mapping[str, Any],
         next_version: Callable[[Any], Any] = increment,
+        ignored: dict[str, None] | None = None,
     ) -> None:
         self.spec = spec
+        self._ignored = {} if ignored is None else ignored
+        """Messages about writes that were ignored."""
         self.ns = ns
         self.step = -1
         self.limit = limit
@@ -225,12 +229,8 @@ class Superstep:
         for index, send in enumerate(channel.get()):
             node = self.spec.nodes.get(send.node)
             if node is None:
-                logger.warning(
-                    "graph %r, step %d: ignoring a Send to the unknown node %r (nodes: %s)",
-                    self.spec.name,
-                    self.step,
-                    send.node,
-                    ", ".join(sorted(self.spec.nodes)),
+                self._ignore(
+                    f"a Send goes to the unknown node {send.node!r}", send.node, self.spec.nodes
                 )
                 continue
             yield self._task(
@@ -394,19 +394,17 @@ class Superstep:
 
     def _warn_unknown(self, node: str, channel: str) -> None:
         prefix = k.BRANCH_TO.format("")
-        target = (
-            f"goes to the unknown node {channel[len(prefix) :]!r}"
-            if channel.startswith(prefix)
-            else f"writes to the unknown channel {channel!r}"
-        )
-        logger.warning(
-            "graph %r, step %d: node %r %s; ignored (nodes: %s)",
-            self.spec.name,
-            self.step,
-            node,
-            target,
-            ", ".join(sorted(self.spec.nodes)),
-        )
+        if channel.startswith(prefix):
+            name = channel[len(prefix) :]
+            what = f"node {node!r} goes to the unknown node {name!r}"
+            self._ignore(what, name, self.spec.nodes)
+        else:
+            what = f"node {node!r} writes the unknown state key {channel!r}"
+            self._ignore(what, channel, self.spec.channels)
+
+    def _ignore(self, what: str, name: str, known: Iterable[str]) -> None:
+        message = f"graph {self.spec.name!r}: {what}, which is ignored.{nearest(name, known)}"
+        self._ignored[message] = None
 
     # --- static breakpoints ---------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from distgraph._internal.keys import BRANCH_TO, ROOT, TASKS
+from distgraph._internal.mistakes import nearest
 from distgraph._internal.schema_objects import object_updates
 from distgraph.constants import END
 from distgraph.contract.spec import Reader, Write
@@ -52,7 +53,19 @@ class StateWriter:
             ParentCommand: The value is, or holds, a ``Command(graph=Command.PARENT)``.
         """
         value = own(value)
-        return (*self._updates(value), *self._control(value))
+        writes = (*self._updates(value), *self._control(value))
+        for key in () if context is None else self._unknown(value):
+            message = f"node {self.node!r} returned {key!r}, which is no state key and is ignored."
+            context.ignored.append(message + nearest(key, self.keys))
+        return writes
+
+    def _unknown(self, value: Any) -> list[Any]:
+        """Return the keys of an update that are no state keys."""
+        if isinstance(value, Command):
+            value = value.update if value.graph != Command.PARENT else None
+        if self.keys == (ROOT,) or not isinstance(value, dict):
+            return []
+        return [key for key in value if key not in self.keys]
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         return self(value, read, context)

@@ -245,6 +245,7 @@ async def _attempt(
         duration=time.perf_counter() - began,
         drain=control.asked_here,
         null_resume_taken=_null_resume_taken(task, request),
+        extra={"ignored": tuple(task.ignored)} if task is not None and task.ignored else {},
         **result,
     )
 

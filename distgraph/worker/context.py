@@ -44,6 +44,8 @@ class TaskContext:
     """By which the code calls tasks; None where what runs it takes no calls."""
     streamed: set[str] = field(default_factory=set)
     """Ids of the messages that graphs inside the node have streamed."""
+    ignored: list[str] = field(default_factory=list)
+    """Messages about what the node returned and is ignored."""
     sent: list[Write] = field(default_factory=list)
     """Writes that code inside the node made by itself, in LangGraph's way."""
     asked: Iterator[int] = field(default_factory=itertools.count)

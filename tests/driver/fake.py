@@ -86,10 +86,10 @@ class Operations(OperationWriter):
 
     end: Finish | None = None
 
-    def finish(self, finish: Finish, drain: str | None) -> None:
+    def finish(self, finish: Finish, drain: str | None, ignored: Sequence[str] = ()) -> None:
         assert self.end is None
         self.end = finish
-        super().finish(finish, drain)
+        super().finish(finish, drain, ignored)
 
 
 class Told(NamedTuple):
