@@ -133,7 +133,7 @@ def test_every_setting_is_on_the_page_of_clusters() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     names = set(re.findall(r"\b(?:DISTGRAPH|LANGGRAPH)_[A-Z_]*[A-Z]\b", code))
-    names |= {f"DISTGRAPH_STREAM_{name}" for name in re.findall(r'_limit\("(\w+)"', code)}
+    names |= {f"DISTGRAPH_STREAM_{name}" for name in re.findall(r'\blimit\("([A-Z_]+)"', code)}
     assert len(names) >= 6
     assert [name for name in sorted(names) if f"| `{name}` |" not in _text("docs/cluster.md")] == []
 
