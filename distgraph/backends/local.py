@@ -139,12 +139,12 @@ class _Stream:
 
 
 class _Port:
-    """An attempt's way to the engine, which is in this process."""
+    """The way of a run's attempts to the engine, which is in this process."""
 
-    def __init__(self, run: LocalRun) -> None:
+    def __init__(self, run: LocalRun, workers: LocalWorkers) -> None:
         self.send = run.call
-        self.waiting = run.workers.lend
-        self.flush = run.workers.hand_out
+        self.waiting = workers.lend
+        self.flush = workers.hand_out
 
     def ship(self, function: Any) -> tuple[Any, str]:
         return function, f"{id(function):x}"
@@ -227,6 +227,7 @@ class LocalWorkers:
         """Groups that were submitted: they start behind the news of their admission."""
         self._on_loop: dict[Group, asyncio.AbstractEventLoop] = {}
         self._tasks: dict[Group, asyncio.Future[Any]] = {}
+        self._port = _Port(run, self)
         self._calls: dict[Group, Calls] = {}
         self._returns: deque[tuple[Group, CallResult]] = deque()
         self._left: deque[Calls] = deque()
@@ -266,7 +267,7 @@ class LocalWorkers:
             if not locate(self._plan.graph.program, request).needs_loop(request):
                 if self._pool is None:
                     self._pool = DaemonExecutor(thread_name_prefix="distgraph-node")
-                self._pool.submit(context.run, self._run_in_thread, group, request)
+                self._pool.spawn(partial(context.run, self._run_in_thread, group, request))
                 continue
             loop = self._loop or _own_loop(len(self._plan.options.ns))
             self._on_loop[group] = loop
@@ -279,15 +280,19 @@ class LocalWorkers:
 
     def hand_out(self) -> None:
         """Tell code what became of its calls, without a lock: it may go on right here."""
-        with suppress(IndexError):  # another thread was faster
+        try:
             while self._returns:
                 group, result = self._returns.popleft()
                 calls = self._calls.get(group)
                 if calls is not None:
                     calls.returned(result)
-        with suppress(IndexError):
+        except IndexError:  # another thread was faster
+            pass
+        try:
             while self._left:
                 self._left.popleft().close()
+        except IndexError:
+            pass
 
     def close(self) -> None:
         """Start nothing any more."""
@@ -336,7 +341,7 @@ class LocalWorkers:
         self._ended(group, outcome)
 
     def _calls_of(self, group: Group, request: AttemptRequest) -> Calls:
-        calls = self._calls[group] = Calls(request, _Port(self._run))
+        calls = self._calls[group] = Calls(request, self._port)
         return calls
 
     def _ended(self, group: Group, outcome: AttemptOutcome | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +24,8 @@ __all__ = ("DaemonExecutor", "daemon", "in_thread", "new_loop", "wait_for_idle")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+logger = logging.getLogger("distgraph")
 
 MAX_THREADS = 64
 """Threads of one run, and of one event loop."""
@@ -57,7 +60,7 @@ class DaemonExecutor(ThreadPoolExecutor):
         self._most = max_workers
         self._prefix = thread_name_prefix
         self._changed = threading.Condition()
-        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._jobs: deque[tuple[Future[Any] | None, Callable[[], Any]]] = deque()
         self._alive = 0
         self._idle = 0
         self._made = 0
@@ -70,15 +73,26 @@ class DaemonExecutor(ThreadPoolExecutor):
             RuntimeError: The pool was shut down.
         """
         future: Future[T] = Future()
+        self._add(future, partial(fn, *args, **kwargs))
+        return future
+
+    def spawn(self, call: Callable[[], object]) -> None:
+        """Make a call in a thread, for no result: a failure is logged.
+
+        Raises:
+            RuntimeError: The pool was shut down.
+        """
+        self._add(None, call)
+
+    def _add(self, future: Future[Any] | None, call: Callable[[], Any]) -> None:
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"thread pool {self._prefix!r} was shut down")
-            self._jobs.append((future, partial(fn, *args, **kwargs)))
+            self._jobs.append((future, call))
             if len(self._jobs) <= self._idle:
                 self._changed.notify()
             elif self._alive < self._most:
                 self._start()
-        return future
 
     def lend(self, threads: int) -> None:
         """Allow for more threads than before, or for fewer again: some of those only wait."""
@@ -105,18 +119,20 @@ class DaemonExecutor(ThreadPoolExecutor):
             self._closed = True
             if cancel_futures:
                 for future, _ in self._jobs:
-                    future.cancel()
+                    if future is not None:
+                        future.cancel()
                 self._jobs.clear()
             self._changed.notify_all()
 
     def _serve(self) -> None:
+        thread = threading.current_thread()
         while (job := self._next()) is not None:
-            _at_work.add(threading.current_thread())
+            _at_work.add(thread)
             _carry_out(*job)
             del job  # what it refers to does not live on while the thread waits
-            _at_work.discard(threading.current_thread())
+            _at_work.discard(thread)
 
-    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+    def _next(self) -> tuple[Future[Any] | None, Callable[[], Any]] | None:
         with self._changed:
             self._idle += 1
             while not self._jobs and not self._closed:
@@ -133,7 +149,13 @@ _at_work: set[threading.Thread] = set()
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, DaemonExecutor] = WeakKeyDictionary()
 
 
-def _carry_out(future: Future[Any], call: Callable[[], Any]) -> None:
+def _carry_out(future: Future[Any] | None, call: Callable[[], Any]) -> None:
+    if future is None:
+        try:
+            call()
+        except BaseException:
+            logger.exception("a call in a thread failed: %r", call)
+        return
     if not future.set_running_or_notify_cancel():
         return
     try:

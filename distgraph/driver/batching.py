@@ -100,6 +100,8 @@ class Batcher(Generic[T]):
 
         ``alone``: its attempts are never batched. ``bound``: groups of it in flight at once.
         """
+        if not items:
+            return
         queue = self._queues.get(node)
         if queue is None:
             queue = self._queues[node] = _Queue()
@@ -116,10 +118,11 @@ class Batcher(Generic[T]):
 
     def discard(self, item: T) -> bool:
         """Drop one attempt that waits. Return whether it did."""
-        for queue in self._queues.values():
+        for node, queue in self._queues.items():
             for position, (_, waiting) in enumerate(queue.waiting):
                 if waiting == item:
                     del queue.waiting[position]
+                    self._forget(node)
                     return True
         return False
 
@@ -143,9 +146,14 @@ class Batcher(Generic[T]):
             queue.in_flight += 1
             if queue.waiting:
                 heapq.heappush(heads, (queue.waiting[0][0], node))
-        for node in [n for n, q in self._queues.items() if q.idle]:
-            del self._queues[node]
+            else:
+                self._forget(node)
         return groups
+
+    def _forget(self, node: Hashable) -> None:
+        """Drop the queue of a node if it is idle."""
+        if self._queues[node].idle:
+            del self._queues[node]
 
     @property
     def _full(self) -> bool:
@@ -177,8 +185,7 @@ class Batcher(Generic[T]):
         if queue is not None:
             queue.probing = max(0, queue.probing - 1)
             queue.in_flight = max(0, queue.in_flight - 1)
-            if queue.idle:
-                del self._queues[node]
+            self._forget(node)
 
     def lend(self, groups: int) -> None:
         """Count groups out that only wait for calls of their code, or in again where negative."""

@@ -55,6 +55,8 @@ class OperationWriter:
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._modes = modes
+        self.streams = bool(modes)
+        """Whether attempts publish: where nothing is streamed there is nothing to put in order."""
         self._encode = encode
         self._want_output = want_output
         self._now = now
@@ -63,11 +65,6 @@ class OperationWriter:
         """Emitted, and not in an operation yet."""
         self._step = 0
         self._published = 0
-
-    @property
-    def streams(self) -> bool:
-        """Whether attempts publish: where nothing is streamed there is nothing to put in order."""
-        return bool(self._modes)
 
     def emit(self, emit: Emit) -> None:
         """Put an event of the driver into the stream, if its mode is streamed."""

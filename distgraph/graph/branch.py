@@ -127,7 +127,8 @@ class BranchWriter:
         state = self._input(value, read)
         with path_run(self._told(context), self._run_name, state) as report:
             result = self.path(state, context)
-            report(result)
+            if report is not None:
+                report(result)
         return self._writes(result)
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
@@ -135,14 +136,14 @@ class BranchWriter:
         with path_run(self._told(context), self._run_name, state) as report:
             result = self.path(state, context)
             result = await result if self.is_async else result
-            report(result)
+            if report is not None:
+                report(result)
         return self._writes(result)
 
     def _told(self, context: Any) -> dict[str, Any]:
         """Return the config whose callbacks are to be told; a ``Runnable`` tells them itself."""
         return {} if isinstance(self.path, RunnableNode) else getattr(context, "config", {})
 
-    @property
     def _run_name(self) -> str:
         """Name of the path's run, as LangGraph has it."""
         name = getattr(user_function(getattr(self.path, "func", None)), "__name__", "<lambda>")

@@ -348,7 +348,7 @@ async def _called(
     told = value if task.request.called is None else bound.told(value)
     result, failure, done = None, None, False
     try:
-        with _understood(), _reported(node, task, told) as run:
+        with _understood, _reported(node, task, told) as run:
             result = await _bound(node.program, task, value, on_loop)
             done = True
             run.returned = result
@@ -387,7 +387,7 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     assert part is not None
     state = None if request.reads is None else node_input(node, request)
     goes_on = request.around is not None
-    with _understood(), _reported(node, task, request.input, goes_on=goes_on) as run:
+    with _understood, _reported(node, task, request.input, goes_on=goes_on) as run:
         if on_loop and not request.is_async:
             result = await in_thread(part, request.input, state, task)
         else:
@@ -405,16 +405,19 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
     return await result if inspect.isawaitable(result) else result
 
 
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Turn an interrupt, or a command to the parent, that LangGraph's code raised into ours."""
-    try:
-        yield
-    except Exception as error:
-        bubble = own_bubble(error)
-        if bubble is None:
-            raise
-        raise bubble from error
+class _Understood:
+    """Turns an interrupt, or a command to the parent, that LangGraph's code raised into ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        bubble = own_bubble(error) if isinstance(error, Exception) else None
+        if bubble is not None:
+            raise bubble from error
+
+
+_understood = _Understood()
 
 
 class NodeRun:
@@ -494,7 +497,7 @@ async def _write(
     read = _reader(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
     step = 1 if node.program.bound is None and task.request.kind == "node" else 2
-    with _understood():
+    with _understood:
         for writer in node.program.writers:
             if run.manager is not None and getattr(writer, "name", None) is not None:
                 step += 1

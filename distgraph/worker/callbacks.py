@@ -33,6 +33,9 @@ class AttemptCallbacks:
         return frozenset() if self.capture is None else frozenset(self.capture.seen)
 
 
+_NONE = AttemptCallbacks(None)
+
+
 def attempt_callbacks(
     request: AttemptRequest,
     run: RunInfo,
@@ -40,14 +43,18 @@ def attempt_callbacks(
     clock: Clock | None = None,
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
+    beats = clock is not None and clock.listens and find_spec("langchain_core") is not None
+    tools = "tools" in run.stream.modes and wants(run.stream, request)
+    if run.callbacks is None and not (beats or tools or run.capture):
+        return _NONE
     emit = _stopping(emit)
     handlers: list[Any] = []
     hooks: tuple[Hook, ...] = ()
     if run.callbacks is not None:
         handlers, hooks = stand_ins(run.callbacks, emit)
-    if clock is not None and clock.listens and find_spec("langchain_core") is not None:
+    if clock is not None and beats:
         handlers.append(beating_handler(clock.beat))
-    if "tools" in run.stream.modes and wants(run.stream, request):
+    if tools:
 
         def emit_tool(ns: tuple[str, ...], payload: dict[str, Any]) -> None:
             emit(Event(ns, "tools", payload))

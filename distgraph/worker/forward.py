@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -106,13 +106,23 @@ def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -
     return manager
 
 
-@contextmanager
-def path_run(config: dict[str, Any], name: str, value: Any) -> Iterator[Callable[[Any], None]]:
-    """Report the path of a conditional edge as a run inside its node's; yields what ends it."""
+def path_run(
+    config: dict[str, Any], name: Callable[[], str], value: Any
+) -> AbstractContextManager[Callable[[Any], None] | None]:
+    """Report the path of a conditional edge as a run inside its node's.
+
+    Gives what ends the run, None where nobody listens.
+    """
     around: Any = config.get("callbacks")
-    if not hasattr(around, "on_chain_start"):  # nobody listens
-        yield lambda result: None
-        return
+    if not hasattr(around, "on_chain_start"):
+        return nullcontext()
+    return _path_run(around, config, name(), value)
+
+
+@contextmanager
+def _path_run(
+    around: Any, config: dict[str, Any], name: str, value: Any
+) -> Iterator[Callable[[Any], None]]:
     run = around.on_chain_start(None, value, name=name)
     config["callbacks"] = run.get_child()
     try:

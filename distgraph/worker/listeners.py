@@ -10,7 +10,7 @@ hear.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import Any
@@ -47,16 +47,17 @@ def stand_ins(
     return handlers, tuple(hooks)
 
 
-@contextmanager
-def configured(hooks: Sequence[Hook]) -> Iterator[None]:
+def configured(hooks: Sequence[Hook]) -> AbstractContextManager[None]:
     """Have LangChain configure these handlers in this context, and none that it holds otherwise.
 
     The caller's own handlers are in the context too where caller and node share a process.
     """
     known = loaded("langchain_core.tracers.context", "_configure_hooks")
-    if known is None:
-        yield
-        return
+    return nullcontext() if known is None else _configured(known, hooks)
+
+
+@contextmanager
+def _configured(known: Sequence[Any], hooks: Sequence[Hook]) -> Iterator[None]:
     tracers = [handler for handler, _ in hooks if is_tracer(handler)]
     hooks = [hook for hook in hooks if hook[0] not in tracers]
     places: dict[bool, list[Any]] = {True: [], False: []}

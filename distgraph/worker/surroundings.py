@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -203,12 +203,13 @@ def _global(name: str) -> Any:
 # --- on the worker ------------------------------------------------------------------------------
 
 
-@contextmanager
-def surrounded(given: Surroundings | None) -> Iterator[None]:
+def surrounded(given: Surroundings | None) -> AbstractContextManager[None]:
     """Run a block in the caller's context, as far as it was taken along."""
-    if given is None:
-        yield
-        return
+    return nullcontext() if given is None else _surrounded(given)
+
+
+@contextmanager
+def _surrounded(given: Surroundings) -> Iterator[None]:
     with ExitStack() as stack:
         for variable in given.variables:
             var = _found(variable)

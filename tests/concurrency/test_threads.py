@@ -7,6 +7,7 @@ import threading
 import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from concurrent.futures import thread as pools
+from functools import partial
 
 import pytest
 
@@ -134,3 +135,43 @@ def test_pools_that_a_node_makes_are_left_out_of_the_end_and_others_are_not(monk
         (thread,) = pool._threads
         assert (thread in joined) is is_joined
         pool.shutdown()
+
+
+def test_a_call_that_makes_the_next_one_keeps_to_the_threads_that_are_there():
+    executor, threads, over = DaemonExecutor(), set(), threading.Event()
+
+    def call(left: int) -> None:
+        threads.add(threading.current_thread())
+        if left:
+            executor.spawn(partial(call, left - 1))
+        else:
+            over.set()
+
+    executor.spawn(partial(call, 1000))
+    assert over.wait(WAIT)
+    assert len(threads) <= 2  # the one at work, and one that waits
+
+
+def test_a_call_for_no_result_that_fails_is_logged_and_its_thread_goes_on(caplog):
+    executor = DaemonExecutor(1)
+    executor.spawn(partial(_raise, SystemExit("out of place")))
+    assert executor.submit(int).result(WAIT) == 0
+    assert "out of place" in caplog.text
+
+
+def test_a_call_for_no_result_that_waits_is_dropped_by_the_shutdown():
+    executor, begun, go = DaemonExecutor(1), threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        go.wait(WAIT)
+
+    running, made = executor.submit(call), []
+    assert begun.wait(WAIT)
+    executor.spawn(partial(made.append, 1))
+    executor.shutdown(cancel_futures=True)
+    with pytest.raises(RuntimeError, match="was shut down"):
+        executor.spawn(partial(made.append, 2))
+    go.set()
+    wait([running], WAIT)
+    assert made == []
