@@ -1,4 +1,5 @@
-"""What crosses between the driver and a worker: one attempt's request and its outcome."""
+"""The request for one attempt, which the driver sends to a worker, and the outcome of the
+attempt."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Standing:
     """Checkpoints of the task's graph and those around it, by namespace."""
     durability: Literal["sync", "async", "exit"] = "async"
     resume_values: tuple[Any, ...] = ()
-    """Of the task's interrupts, in the order in which it raises them."""
+    """Resume values of the task's interrupts, in the order in which the task raises the
+    interrupts."""
     null_resume: tuple[Any, ...] = ()
     """A resume value without an id, for the task's next interrupt, or ()."""
     resume_map: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +40,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """A node's failure, as its error handler is told of it."""
+    """A node's failure, in the form that the node's error handler receives."""
 
     node: str
     error: ShippedError
@@ -65,8 +67,8 @@ class AttemptRequest:
     """``part``: ``input`` is one piece of the node's work. ``writers``: what the node returned is
     known, as ``input``; only its writers, with their conditional edges, are left."""
     input: Any
-    """What the node is called with where ``reads`` is None: the argument of a ``Send``, or a
-    subgraph's output."""
+    """The node's argument if ``reads`` is None: the argument of a ``Send``, or the output of a
+    subgraph."""
     reads: tuple[str, ...] | str | None
     """State keys that make up the input: a tuple gives a dict of those that are set, a str gives
     that key's bare value. The node's ``mapper`` applies."""
@@ -81,44 +83,45 @@ class AttemptRequest:
     timeout: float | None = None
     """Seconds after which a part is ended, which its node then makes a result of."""
     limit: TimeoutPolicy | None = None
-    """How long the attempt may take, which is its node's failure otherwise. In seconds."""
+    """Time limits of the attempt, in seconds; an attempt that exceeds a limit fails. None for no
+    limit."""
     tries: int = 1
-    """Which attempt of the node it is, from 1, as the node is told. ``attempt`` goes on counting
-    where a graph around it was started again."""
+    """Number of the attempt within the node's retries, from 1; the node's runtime info shows the
+    number. ``attempt`` also counts attempts before a retry of a surrounding subgraph."""
     first_attempt_at: float | None = None
     """When the task's first attempt started, in seconds since the epoch. None: this is it."""
     failed: NodeFailure | None = None
     """For an error handler: what it is to handle."""
     drain: str | None = None
-    """Why the run was asked to stop behind this step, None where it was not."""
+    """Reason of the drain request; None if no drain was requested."""
     part: tuple[int, int] = (0, 1)
-    """Which part of its node's work it is, from 0, and of how many."""
+    """Index of the part within its node's work, from 0, and the number of parts."""
     standing: Standing | None = None
-    """None where nothing is saved, and nothing was answered."""
+    """Position in the thread and resume values. None if nothing is saved and no resume value
+    exists."""
     called: Called | None = None
-    """Of a call: what is called. Its arguments are the ``input``."""
+    """The function that a call runs; ``input`` holds the arguments. None for a node."""
     around: str | None = None
-    """Id of the run, as callbacks are told of it, that the attempt is a part of. None: that of the
-    root graph."""
+    """Callback run id of the parent run. None: the parent is the run of the root graph."""
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt to run."""
+        """The id of the attempt to run."""
         return AttemptId(self.task_id, self.attempt)
 
 
 class Called(NamedTuple):
-    """What a call runs, in place of a node of the graph."""
+    """The function that a call runs, in place of a node of the graph."""
 
     slot: str
-    """Where in the state of the request the function is."""
+    """Key of the function in the request's ``state``."""
     retry: tuple[RetryPolicy, ...] = ()
     around: str | None = None
-    """Id of the run, as callbacks are told of it, that the call is a part of."""
+    """Callback run id of the parent of the call."""
 
 
 class Lateness(NamedTuple):
-    """Which limit of its node an attempt has reached."""
+    """The time limit of the node that an attempt has reached."""
 
     kind: Literal["run", "idle"]
     elapsed: float
@@ -137,20 +140,21 @@ class AttemptOutcome:
     """Status ``command``: the ``Command`` addressed to the parent graph. A part: its result."""
     error: ShippedError | None = None
     handed: bool = False
-    """Whether the writes are those of a ``Command`` that a graph inside the node addressed to the
-    node: the node itself has returned nothing."""
+    """Whether the writes come from a ``Command(graph=PARENT)`` that a graph invoked inside the node
+    addressed to the node's graph: the node itself has returned nothing."""
     verdicts: tuple[int | None, ...] = ()
-    """Which of the node's retry policies names the error, then which of those of the graph around
-    it, and so on outwards. Empty where no policy was asked."""
+    """For the node, then for each surrounding graph outwards: the index of the retry policy that
+    matches the error, or None. Empty if no policy was evaluated."""
     late: Lateness | None = None
     """Status ``timeout``: None where it was the part's own."""
     drain: str | None = None
-    """Why the node asked for the run to stop behind this step, None where it did not."""
+    """Reason of a drain request that the node made; None if the node made none."""
     interrupts: tuple[Any, ...] = ()
     resume_values: tuple[Any, ...] = ()
     """The values that the task's interrupts returned, those of earlier runs included."""
     null_resume_taken: bool = False
-    """Whether the task, or a graph that its code invoked, took the answer without an id."""
+    """Whether the task, or a graph that the task's code invoked, consumed the resume value without
+    an interrupt id."""
     published: int = 0
     """Events that the attempt emitted, those in ``tail`` included: the commit waits for them."""
     tail: tuple[Segment, ...] = ()
@@ -171,13 +175,14 @@ class AttemptOutcome:
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that ended."""
+        """The id of the attempt that ended."""
         return AttemptId(self.task_id, self.attempt)
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What every attempt of a run needs to know of it; sent once, however many tasks there are."""
+    """The data about a run that all its attempts share; a driver sends the data once per worker,
+    not once per task."""
 
     run_id: str
     stream: StreamRequest
@@ -190,11 +195,12 @@ class RunInfo:
     """Whether tokens are captured, here or in the graph around this one: models then stream."""
     context: Any = None
     control: RunControl | None = None
-    """By which the run is asked to stop. In another process it hears only of requests made there;
-    an outcome tells the driver of them, and the run's end tells the caller."""
+    """The handle by which a node requests a drain. In another process the handle sees only requests
+    made in that process; the attempt's outcome reports them to the driver, and the end of the run
+    reports them to the caller."""
     saver: Any = None
     """For graphs that nodes invoke themselves: the caller's own saver, or its ``Placed``."""
     callbacks: CallbackInfo | None = None
-    """Set where the caller's handlers are to hear of what happens."""
+    """Set if the caller's callback handlers receive events of the run."""
     surroundings: Surroundings | None = None
     """The caller's context, for other processes. None: the attempt runs in a copy of it."""

@@ -1,4 +1,4 @@
-"""What crosses between the caller and workers of LangChain's callbacks: who listens, and calls."""
+"""LangChain callbacks between processes: the caller's handlers, and calls of these handlers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class HandlerCall(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     recorded: tuple[Any, ...] = ()
-    """What tracers are told in place of the last argument, if anything."""
+    """Values that tracers receive in place of the last argument, if any."""
     listener: int | None = None
     """Number of the one handler to call; None: those that everything inside the run inherits."""
     client: bool = False
-    """Whether it is a call of that handler's LangSmith client."""
+    """Whether the call goes to the LangSmith client of that handler."""
 
 
 class Listener(NamedTuple):
@@ -30,22 +30,23 @@ class Listener(NamedTuple):
     cls: tuple[str, str]
     """Module and name of its class."""
     inherited: bool
-    """Whether everything inside the run has it; otherwise only what LangChain gives it to."""
+    """Whether all child runs inherit the handler. False: only runs to which LangChain passes the
+    handler."""
     hook: bool | None = None
-    """Whether a context variable of LangChain's has it, and then: whether the runs inside inherit
-    it from what is configured with it."""
+    """None for a handler from the config. Otherwise a context variable of LangChain provides the
+    handler, and the value states whether child runs inherit the handler."""
     traces: bool = False
-    """Whether it is LangChain's tracer for LangSmith."""
+    """Whether the handler is LangChain's tracer for LangSmith."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackInfo:
-    """Who listens to a run, and what all that happens in it inherits."""
+    """The callback handlers of a run, and the tags and metadata that child runs inherit."""
 
     run_id: str
-    """Of the run, as handlers are told of it."""
+    """Callback run id of the run."""
     listeners: tuple[Listener, ...]
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     lifecycle: bool = False
-    """Whether a handler hears of graphs that are interrupted or resumed."""
+    """Whether a handler receives the interrupt and resume events of graphs."""

@@ -18,7 +18,7 @@ class TaskCall:
     """A call of a task of the functional API, made by the code of a running attempt."""
 
     task_id: str
-    """Of the attempt that calls."""
+    """Task id of the attempt that makes the call."""
     attempt: int
     seq: int
     """Numbers the calls of that attempt, from 0."""
@@ -37,13 +37,13 @@ class TaskCall:
     timeout: TimeoutPolicy | None = None
     cache: CachePolicy | None = None
     identity: str = "__dynamic__"
-    """Of the function: cached results are filed under it."""
+    """Identity of the function: the namespace of its cached results."""
     around: str | None = None
-    """Id of the caller's run, as callbacks are told of it."""
+    """Callback run id of the caller."""
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that makes the call."""
+        """The id of the attempt that makes the call."""
         return AttemptId(self.task_id, self.attempt)
 
 
@@ -52,19 +52,19 @@ class DroppedCall:
     """A call whose future was cancelled: nobody wants its result."""
 
     task_id: str
-    """Of the attempt that made it."""
+    """Task id of the attempt that made the call."""
     attempt: int
     seq: int
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that made the call."""
+        """The id of the attempt that made the call."""
         return AttemptId(self.task_id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What became of a call, on its way to the attempt that made it."""
+    """The result of a call, sent to the attempt that made the call."""
 
     task_id: str
     attempt: int
@@ -76,5 +76,5 @@ class CallResult:
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that made the call."""
+        """The id of the attempt that made the call."""
         return AttemptId(self.task_id, self.attempt)

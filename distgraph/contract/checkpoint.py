@@ -9,12 +9,13 @@ from typing import Any
 from distgraph._internal.missing import MISSING
 
 PendingWrite = tuple[str, str, Any]
-"""Task id, channel, value: written on top of a checkpoint by a task of the step behind it."""
+"""Task id, channel and value: a pending write, saved on a checkpoint by a task of the superstep
+that follows the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a channel was made of: its last stored value, and what was written since."""
+    """The source of a channel's value: the last stored value, and the writes since then."""
 
     seed: Any = MISSING
     writes: tuple[Any, ...] = ()
@@ -29,6 +30,6 @@ class Saved:
     parent_id: str | None = None
     pending: tuple[PendingWrite, ...] = ()
     histories: Mapping[str, History] = field(default_factory=dict)
-    """Of channels that have no value in the checkpoint: what it is made of."""
+    """Histories of the channels whose value the checkpoint does not contain, by channel name."""
     superseded: bool = False
-    """It was asked for by its id, and the thread has moved past it."""
+    """Whether the checkpoint was loaded by its id and is not the latest one of its thread."""

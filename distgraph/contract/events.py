@@ -1,4 +1,4 @@
-"""What goes into the engine (events) and what comes out of it (instructions)."""
+"""Events, the input of the engine, and instructions, the output of the engine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from distgraph.types import Durability
 
 @dataclass(frozen=True, slots=True)
 class ThreadOptions:
-    """Which checkpoint a run starts from, and how it goes on from there."""
+    """The checkpoint from which a run starts, and the resume values."""
 
     saves: bool = False
-    """Whether there is a saver."""
+    """Whether the graph has a checkpointer."""
     durability: Durability = "async"
     checkpoint_id: str | None = None
     """The root graph's checkpoint to start from, None for the thread's latest."""
@@ -30,7 +30,8 @@ class ThreadOptions:
     strict_resume: bool = False
     """Whether a resume value for an interrupt that is not pending is an error."""
     resuming: bool | None = None
-    """Whether the graph around goes on from its checkpoint. None: there is no graph around."""
+    """Whether the surrounding graph resumes from its checkpoint. None: there is no surrounding
+    graph."""
     replay: str | None = None
     """The checkpoint that the graph around went back to: subgraphs start from their last before."""
     resume_map: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class ThreadOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run was asked for, as far as the engine decides by it."""
+    """The options of one run, as far as the engine needs them."""
 
     run_id: str
     recursion_limit: int
@@ -55,18 +56,18 @@ class RunOptions:
     ns: tuple[str, ...] = ()
     """Namespace of the root graph: not () where the run was started inside a node."""
     has_parent: bool = False
-    """Whether ``Command(graph=Command.PARENT)`` at the root has somewhere to go."""
+    """Whether a parent graph exists for ``Command(graph=Command.PARENT)`` at the root."""
     interrupt_before: tuple[str, ...] | Literal["*"] | None = None
     interrupt_after: tuple[str, ...] | Literal["*"] | None = None
     thread: ThreadOptions = field(default_factory=ThreadOptions)
     configurable: Mapping[str, Any] = field(default_factory=dict)
-    """What events of mode ``checkpoints`` show of the caller's config."""
+    """The part of the caller's config that events of mode ``checkpoints`` show."""
     callbacks: CallbackInfo | None = None
-    """Set where the caller's handlers are to hear of what happens."""
+    """Set if the caller's callback handlers receive events of the run."""
 
 
 CacheKey = tuple[tuple[str, ...], str]
-"""Of an entry in a cache: its namespace, and its name there."""
+"""Key of a cache entry: its namespace, and its name in the namespace."""
 
 # --- events in ----------------------------------------------------------------------------------
 
@@ -101,12 +102,13 @@ class CallDropped:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The caller left, or asked for the end."""
+    """The caller cancelled the run, or left."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLoaded:
-    """What a graph starts from was fetched."""
+    """The saver has loaded the checkpoint from which a graph starts; None if there is no
+    checkpoint."""
 
     key: str
     saved: Saved | None
@@ -121,7 +123,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class StorageFailed:
-    """The saver failed: nothing behind it was saved."""
+    """The saver failed: no later operation was saved."""
 
     error: BaseException
 
@@ -135,7 +137,7 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a cache had of what was looked up."""
+    """The entries that a cache contains for a ``LookUp``."""
 
     key: str
     values: Mapping[CacheKey, Sequence[Write]]
@@ -143,7 +145,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class DrainRequested:
-    """The run is to stop behind the current superstep."""
+    """The run is to stop after the current superstep."""
 
     reason: str
 
@@ -175,12 +177,12 @@ class StartTask:
     versions: Mapping[str, Any]
     """Versions of the state values, for caches on the way."""
     key: str = ""
-    """Of a part, within its node; "" for the node itself."""
+    """Key of a part within its node; "" for the node itself."""
     part: PartOptions | None = None
 
     @property
     def ray_options(self) -> Mapping[str, Any]:
-        """Where the attempt is to run."""
+        """Ray options of the attempt: resources and placement."""
         return self.node.ray_options if self.part is None else self.part.ray_options
 
 
@@ -193,7 +195,7 @@ class CancelTask:
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt to end."""
+        """The id of the attempt to end."""
         return AttemptId(self.task_id, self.attempt)
 
 
@@ -258,7 +260,7 @@ class SaveWrites:
 
 @dataclass(frozen=True, slots=True)
 class SaveCheckpoint:
-    """Save a checkpoint, behind everything that was to be saved before."""
+    """Save a checkpoint, after all earlier storage instructions."""
 
     ns: str
     parent_id: str | None
@@ -269,7 +271,7 @@ class SaveCheckpoint:
 
 
 LAST = ""
-"""Key of the ``Sync`` behind which a run saves nothing more."""
+"""Key of the last ``Sync`` of a run: the run saves nothing after this instruction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,7 @@ class Remember:
 
 
 Storage = LoadCheckpoint | SaveWrites | SaveCheckpoint | Sync | LookUp | Remember
-"""What goes to the saver or a cache: carried out in order, one after the other."""
+"""Instructions for the saver or a cache, carried out one at a time and in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,22 +28,24 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ErrorParts:
-    """What rebuilds an exception whose own pickle does not: nothing of its ``__init__`` is run."""
+    """The data that rebuilds an exception whose own pickle fails; the rebuild does not run
+    ``__init__``."""
 
     cls: bytes
     args: tuple[bytes, ...]
     attributes: tuple[tuple[str, bytes], ...]
     altered: bool
-    """Whether anything is left out, on which the exception's text may depend."""
+    """Whether attributes on which the exception's text may depend are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorData:
-    """All of an exception but its name and its message."""
+    """The data of an exception, except its name and its message."""
 
     frames: tuple[Frame, ...]
     traceback_text: str
-    """As Python would have printed it where it was raised, causes included."""
+    """The traceback as Python prints the traceback where the exception was raised, causes
+    included."""
     where: str
     """Host and process."""
     notes: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""Whether a failed attempt is followed by another, and after what time, as LangGraph decides it."""
+"""Retry decisions as LangGraph makes them: whether a failed attempt is retried, and after how
+long."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ _MUST_BE = (
 
 
 def applies(policy: RetryPolicy, error: BaseException) -> bool:
-    """Whether a policy tries again after this error. Raises what its ``retry_on`` raises."""
+    """Return whether a policy retries after this error. Raises any exception of the policy's
+    ``retry_on``."""
     named: Any = policy.retry_on
     if isinstance(named, Sequence):
         return isinstance(error, tuple(named))

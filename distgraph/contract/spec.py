@@ -1,8 +1,8 @@
-"""What a compiled graph is, split along the line that its parts are needed on.
+"""A compiled graph, split into the part that the driver needs and the part that workers need.
 
-``GraphSpec`` is all that decides *what runs next*: topology, channels, reducers. The driver holds
-it. ``GraphProgram`` is all that *runs*: the user's functions and conditional edges. Workers hold
-it. Both are plain picklable data.
+The driver holds the ``GraphSpec``, which decides *what runs next*: topology, channels, reducers.
+Workers hold the ``GraphProgram``, which *runs*: the user's functions and conditional edges. Both
+are plain picklable data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PART = "#"
 """Between a task's id and the number of a part, in the id of the part's attempt."""
 
 Write = tuple[str, Any]
-"""One write of a task: channel name, value."""
+"""One write of a task: channel name and value."""
 
 Reader = Callable[[Sequence[str] | str], Any]
 """Reads channels with the node's own writes applied: a list gives a dict of those that are set,
@@ -31,13 +31,13 @@ class Writer(Protocol):
 
     @property
     def is_async(self) -> bool:
-        """Whether ``acall`` is to be awaited in place of a call."""
+        """Whether ``acall`` must be awaited in place of a plain call."""
 
     def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         """Return the writes. ``context`` is the attempt's ``TaskContext``."""
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
-        """As a call, awaited."""
+        """Do the same as a plain call, as a coroutine."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ class Part:
 
     input: Any
     key: str
-    """What kind of piece it is, such as the tool's name: placement and limits go by it."""
+    """Kind of the part, such as the name of the tool: placement and time limits are set by key."""
     reads_state: bool = False
-    """Whether the node's input schema travels along. Most pieces need no state at all."""
+    """Whether the attempt receives the node's input schema from the state. Most parts need no
+    state."""
 
 
 @dataclass(frozen=True)
 class PartOptions:
-    """How the parts with one key run."""
+    """Options of all parts with one key."""
 
     is_async: bool = False
     ray_options: Mapping[str, Any] = field(default_factory=dict)
@@ -64,27 +65,27 @@ class PartOptions:
 
 
 class Split(Protocol):
-    """How a node's work falls into parts: pure and small, for it lives on the driver.
+    """The rule that splits a node's work into parts. Keep the object small: the driver holds a
+    copy.
 
-    A node's action offers it by a method ``distgraph_split() -> Split``, and runs a part by
-    ``distgraph_part(input, state, context)``, where ``state`` is None unless the part reads it and
-    ``context`` is the attempt's ``TaskContext``; the result is awaited if it is awaitable.
-    Where the argument of a ``Send`` falls into other parts than the node's own state, a method
-    ``sent_parts(value)`` returns those. Where the parts take part in the node's ``ray_options``, a
-    method ``under(ray_options, node)`` returns the split that they make.
+    A node's action returns its split from a method ``distgraph_split() -> Split``, and runs a part
+    in ``distgraph_part(input, state, context)``: ``state`` is None unless the part reads the state,
+    ``context`` is the attempt's ``TaskContext``, an awaitable result is awaited. Two methods are
+    optional: ``sent_parts(value)`` returns the parts for the argument of a ``Send``, and
+    ``under(ray_options, node)`` returns the split for a node with these ``ray_options``.
     """
 
     def parts(self, value: Any) -> Sequence[Part] | None:
         """Return the parts for the node's input, None to run the node as a whole."""
 
     def options(self, key: str) -> PartOptions:
-        """Return how the parts with this key run."""
+        """Return the options of the parts with this key."""
 
     def timed_out(self, part: Part, seconds: float) -> Any:
-        """Return what stands for the result of a part that ran for too long."""
+        """Return the result of a part that exceeded its time limit of ``seconds``."""
 
     def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
-        """Return what the node returns, given the results in the order of the parts."""
+        """Join the results, in the order of the parts, into the return value of the node."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,17 @@ class NodeSpec:
     subgraph: GraphSpec | None = None
     """Set for a node that is a compiled graph: its nodes run on the same driver."""
     keeps_graph: bool = False
-    """Whether the node is, or its code names, a graph whose checkpoints are kept with its own."""
+    """Whether the node is, or its code refers to, a graph whose checkpoints are saved with this
+    graph's."""
     split: Split | None = None
     """Set where the node's work falls into parts that run as tasks of their own."""
     retry: tuple[RetryPolicy, ...] = ()
     """The first that names an error decides about another attempt."""
     timeout: TimeoutPolicy | None = None
-    """Of an attempt, its times in seconds."""
+    """Time limits of one attempt, in seconds."""
     cache: CachePolicy | None = None
     identity: str = "__dynamic__"
-    """Of the node's function: cached results are filed under it."""
+    """Identity of the node's function: the namespace of its cached results."""
     error_handler: str | None = None
     """Name of the node that runs in the same superstep when this one has failed."""
     inline: NodeProgram | None = None
@@ -138,9 +140,10 @@ class NodeProgram:
     part: Callable[..., Any] | None = None
     """Runs one part of a split node: ``part(input, state, context)``."""
     trace: TracePolicy | None = None
-    """What tracers are told in place of the node's input and output."""
+    """The rule for the node's input and output in tracers."""
     retry: tuple[RetryPolicy, ...] = ()
-    """Of a call of a task only; those of nodes are in the graph's spec."""
+    """Retry policies of a called task (functional API); the retry policies of nodes are in the
+    ``GraphSpec``."""
     user_writers: bool = False
     """True where a writer runs user code (a conditional edge)."""
 
@@ -161,16 +164,16 @@ class GraphSpec:
     interrupt_after: tuple[str, ...] | Literal["*"] = ()
     trigger_to_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cached: bool = False
-    """Whether the graph has a cache: the policies of its nodes are in force."""
+    """Whether the graph has a cache, so that the cache policies of its nodes apply."""
     call_retry: tuple[RetryPolicy, ...] = ()
-    """Of calls of tasks that have no policy of their own."""
+    """Retry policies for calls of tasks that have no policy of their own."""
     call_cache: CachePolicy | None = None
-    """Likewise."""
+    """Cache policy for calls of tasks that have no policy of their own."""
     step_timeout: float | None = None
     """Seconds that a superstep may take. None and 0: no limit."""
     persistence: bool | None = None
-    """As a subgraph: None saves its steps for one call, to go on from an interrupt; True keeps one
-    history for all calls of a thread; False saves nothing."""
+    """Checkpointing of the graph as a subgraph. None: checkpoints of one call, to resume after an
+    interrupt; True: one history for all calls of a thread; False: no checkpoints."""
     edges: tuple[tuple[str, str], ...] = ()
     """Unconditional edges: old checkpoints name channels after the node in front of an edge."""
 
@@ -186,4 +189,4 @@ class GraphProgram:
     context_schema: type[Any] | None = None
     store: Any = None
     cache: Any = None
-    """Where results of its nodes are kept: only the process of the run's driver uses it."""
+    """Cache for the results of the graph's nodes; only the driver's process uses the cache."""

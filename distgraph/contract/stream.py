@@ -18,10 +18,11 @@ DRIVER = ""
 """The task id under which the driver publishes its own events."""
 
 CALLBACK_MODE = "callbacks"
-"""The mode of calls to the caller's LangChain callbacks. No caller can ask for it as a stream."""
+"""Stream mode of calls to the caller's LangChain callbacks. Callers cannot request this mode."""
 
 END_MODE = "end"
-"""The mode of a run's terminal event, the last of every stream. No caller can ask for it."""
+"""Stream mode of the terminal event of a run, the last event of every stream. Callers cannot
+request this mode."""
 
 
 class AttemptId(NamedTuple):
@@ -62,7 +63,7 @@ class Segment(NamedTuple):
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that emitted the events."""
+        """The id of the attempt that emitted the events."""
         return AttemptId(self.task_id, self.attempt)
 
 
@@ -73,11 +74,12 @@ class Delivery(NamedTuple):
     """Number of its first event within the run, from 1, gap-free."""
     segment: Segment
     end: bool = False
-    """Whether this is the terminal event (one event of mode ``END_MODE``): nothing follows it."""
+    """Whether the delivery contains the terminal event (mode ``END_MODE``): no delivery follows."""
 
 
 class StreamEvent(NamedTuple):
-    """One event in its final place: what a consumer of the raw stream sees."""
+    """One event at its final position in the stream, as a consumer of the raw stream receives the
+    event."""
 
     run_id: str
     seq: int
@@ -92,7 +94,7 @@ class StreamEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the caller wants to see of a run: workers publish nothing else."""
+    """The stream modes and options that the caller requested: workers publish only these events."""
 
     modes: frozenset[str]
     subgraphs: bool = False
@@ -116,7 +118,7 @@ class Admit(NamedTuple):
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt to admit."""
+        """The id of the attempt to admit."""
         return AttemptId(self.task_id, self.attempt)
 
 
@@ -138,7 +140,7 @@ class Commit(NamedTuple):
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt that ended."""
+        """The id of the attempt that ended."""
         return AttemptId(self.task_id, self.attempt)
 
 
@@ -155,7 +157,7 @@ class Fence(NamedTuple):
 
     @property
     def attempt_id(self) -> AttemptId:
-        """Of the attempt to cut off."""
+        """The id of the attempt to fence."""
         return AttemptId(self.task_id, self.attempt)
 
 

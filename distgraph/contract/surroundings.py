@@ -1,4 +1,4 @@
-"""What of the caller's context a run takes to workers, beside its config."""
+"""The caller's context that a run carries to workers, in addition to its config."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Variable(NamedTuple):
 
     module: str
     name: str
-    """Of the attribute; "Class.attribute" in a class of the module."""
+    """Name of the attribute; "Class.attribute" for an attribute of a class in the module."""
     value: bytes
     """Pickled: each attempt has a value of its own."""
     key: str | None = None
-    """Where the attribute is a dict of variables: the variable's key."""
+    """Key of the variable, if the attribute is a dict of context variables."""
     default: tuple[bytes, ...] = ()
-    """Of such a variable: its pickled default, if it has one."""
+    """Pickled default of a context variable, if the variable has a default."""
 
 
 @dataclass(frozen=True, slots=True)

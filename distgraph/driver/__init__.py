@@ -1,1 +1,2 @@
-"""What hosts a run, the same for every backend: engine, saver, batching, congestion, the end."""
+"""Code that drives a run on every backend: engine, saver, batching, back-pressure, end of the
+run."""

@@ -1,8 +1,9 @@
-"""Which attempts of a step travel together: pure, with the clock as an argument.
+"""Groups of attempts: which attempts of a superstep a backend sends together. Pure; the clock is an
+argument.
 
-A Ray task costs about a millisecond. A node that takes far less is batched, a node that takes
-longer is not, and which of the two a node is, it tells by running: the first attempts of a wide
-step are sent alone, the others wait for what these took, but for no longer than a moment.
+A Ray task costs about a millisecond. Attempts of nodes that take far less time share a group;
+attempts of slower nodes are sent alone. The first attempts of a wide superstep are sent alone to
+measure the node's duration; the other attempts wait for the measurement, at most ``PATIENCE``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _WEIGHT = 0.3
 
 
 class Durations:
-    """What attempts of each node took, in seconds, smoothed. Shared by all runs of a driver."""
+    """Smoothed durations of the attempts of each node, in seconds. All runs of a driver share
+    them."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, float] = {}
@@ -40,9 +42,9 @@ class Durations:
         return self._known.get(node)
 
     def note(self, node: Hashable, duration: float) -> None:
-        """Take a measured duration into account."""
+        """Record a measured duration."""
         known = self._known.get(node)
-        # a slow attempt counts at once: a batch of slow ones would be the costlier mistake
+        # a slow attempt counts in full: a group of slow attempts would be the costlier mistake
         fresh = known is None or duration > SHORT
         self._known[node] = duration if fresh else known + _WEIGHT * (duration - known)  # type: ignore[operator]
 
@@ -61,12 +63,12 @@ class _Queue(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether as many groups are in flight as may be."""
+        """Whether the number of groups in flight has reached its bound."""
         return self.bound is not None and self.in_flight >= self.bound
 
     @property
     def idle(self) -> bool:
-        """Whether nothing needs to be remembered of it."""
+        """Whether the queue has no state to keep."""
         in_flight = self.in_flight if self.bound is not None else 0
         return not self.waiting and not self.probing and not in_flight
 
@@ -160,7 +162,7 @@ class Batcher(Generic[T]):
         return self._bound is not None and self._in_flight >= self._bound
 
     def _size(self, node: Hashable, queue: _Queue[T], now: float) -> int:
-        """Return how many attempts go together, 0 to wait."""
+        """Return the size of the node's next group; 0 to wait for measurements."""
         known = self._durations.get(node)
         waiting = len(queue.waiting)
         if known is None:

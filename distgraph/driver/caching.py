@@ -41,7 +41,7 @@ class Caches:
         self._loop = loop
 
     def find(self, job: LookUp) -> dict[CacheKey, Sequence[Write]]:
-        """Return what a cache has of the keys."""
+        """Return the entries of a cache for the keys."""
         found = self._call(job.path, "get", list(job.keys))
         return {
             (tuple(ns), name): [(channel, own(value)) for channel, value in writes]

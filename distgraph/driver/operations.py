@@ -1,7 +1,7 @@
-"""From what the engine says to operations of the run's log.
+"""Conversion of the engine's instructions into operations on the run's log.
 
-The driver's own events become numbered segments, and its attempts are admitted, committed or fenced
-among them: the order of the operations is the order of the stream. Pure.
+The driver's own events become numbered segments. Attempts are admitted, committed or fenced between
+these segments: the order of the operations is the order of the stream. Pure.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class OperationWriter:
 
         Args:
             finish: How the run ended.
-            drain: Why the run was asked to stop, None where it was not.
+            drain: Reason of the drain request; None if no drain was requested.
             ignored: Messages about writes that were ignored.
         """
         self._publish()
@@ -115,7 +115,7 @@ class OperationWriter:
         self._ops.append(Finish(self._encode([event]), finish.status == "cancelled"))
 
     def take(self) -> list[Op]:
-        """Return what was written since the last call."""
+        """Return the operations written since the last call."""
         if self._events:
             self._publish()
         ops, self._ops = self._ops, []
@@ -139,8 +139,8 @@ def end_event(
     drain: str | None = None,
     orphan: bool = False,
 ) -> Event:
-    """Return a run's terminal event. ``drain``: why the run was asked to stop, if it was.
-    ``orphan``: its driver does not know that it ended."""
+    """Return a run's terminal event. ``drain``: the reason of a drain request, if one was made.
+    ``orphan``: whether the run ended without its driver."""
     if isinstance(error, BaseException):
         error = capture_error(error)
     end = {

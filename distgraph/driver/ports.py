@@ -1,7 +1,7 @@
-"""What the driver of a run is told, and what it needs of a backend.
+"""Events that a backend reports to the driver of a run, and the interfaces that a backend provides.
 
-A backend supplies where attempts run (``Workers``) and where operations of the stream go
-(``EventPlane``). Everything that happens there reaches the driver as an event.
+A backend provides ``Workers``, which run attempts, and an ``EventPlane``, which takes the
+operations on the run's log. Both report back to the driver by events.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ DriverEvent = InputEvent | GroupEnded | Acked | Relieved | BackendFailed
 
 
 class Workers(Protocol):
-    """Where attempts run."""
+    """The executor of attempts."""
 
     def batches(self, start: StartTask) -> bool:
-        """Whether an attempt may share a group with others of its node."""
+        """Whether the attempt may share a group with other attempts of its node."""
 
     def submit(self, groups: Sequence[Group]) -> Mapping[Group, Exception]:
         """Send groups. Return those that cannot be sent, and why: then none was sent.
@@ -94,10 +94,10 @@ class Workers(Protocol):
         """
 
     def cancel(self, group: Group) -> bool:
-        """End a group, no outcome of which is wanted any more.
+        """Cancel a group; the driver ignores its outcomes from now on.
 
-        Return whether its code is told, and comes to an end of its own: a run that is cancelled
-        waits for that.
+        Return whether the group's code receives the cancellation and ends by itself: a cancelled
+        run waits for such groups.
         """
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
@@ -105,13 +105,13 @@ class Workers(Protocol):
 
 
 class EventPlane(Protocol):
-    """Where the driver's operations go: to the run's log."""
+    """The connection to the run's log, for the driver's operations."""
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked | None:
         """Send a batch of operations; batches are numbered from 1.
 
-        Return the answer, or None where it comes later as an event. After one that says that the
-        log is congested, ``Relieved`` follows once it has room.
+        Return the acknowledgement, or None if the acknowledgement follows as an event. After an
+        acknowledgement that reports a congested log, ``Relieved`` follows once the log has room.
         """
 
     def terminate(self, error: BaseException) -> None:
@@ -119,10 +119,10 @@ class EventPlane(Protocol):
 
 
 class Store(Protocol):
-    """Where the run's checkpoints go; it answers by events of the engine."""
+    """Storage of the run's checkpoints; results come back as events of the engine."""
 
     def do(self, instruction: Storage) -> None:
-        """Carry out an instruction, behind those before it."""
+        """Carry out an instruction, after all earlier instructions."""
 
     def close(self) -> None:
-        """Take no more instructions; those that are there are carried out."""
+        """Accept no more instructions; the instructions already accepted are carried out."""

@@ -1,13 +1,14 @@
-"""The driver of one run, whatever the backend: feeds the engine and carries out what it says.
+"""The driver of one run, on every backend: passes events to the engine and carries out its
+instructions.
 
-Pure but for its clock and its ports: no lock, no thread, no Ray. A backend posts events, one thread
-at a time; each call handles some of them and sends what follows.
+Pure except for the clock and the ports: no lock, no thread, no Ray. A backend posts events, one
+thread at a time; each call handles some of the events and sends the resulting instructions.
 
-**While the log is over its limit, the driver starts nothing and emits nothing.** Every event that
-the engine could answer with either waits, in order: outcomes, calls, and likewise what the saver,
-the caches and the clock report; attempts that were not sent yet wait too. A request to cancel or to
-drain the run is handled at once. Operations that were written before still go out: the log needs
-them to let go of what it holds. Once the engine has ended, nothing waits any more.
+**While the log is over its limit, the driver starts no attempt and emits no event.** Events that
+could make the engine do either wait, in order: outcomes, calls, and the reports of the saver, the
+caches and the clock. Attempts that were not sent yet wait too. Requests to cancel or to drain the
+run are handled at once. Operations written earlier are still sent: the log needs these operations
+to release the events it holds. Once the engine has ended, nothing waits any more.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ from distgraph.worker.deadline import shortest
 __all__ = ("BATCHES_IN_FLIGHT", "Later", "RunDriver")
 
 BATCHES_IN_FLIGHT = 2
-"""Batches of operations that may be on their way at once: what happens meanwhile goes in one."""
+"""Batches of operations that may be in flight at once; later operations gather in one batch."""
 
 Later = Callable[[float, Woken], Callable[[], None]]
-"""Posts an event after some seconds, never from within the call. Returns what takes it back."""
+"""Posts an event after a delay in seconds, never from within the call. Returns a function that
+cancels the event."""
 
 _NEVER_HELD = frozenset({CancelRequested, DrainRequested, Acked, Relieved, BackendFailed})
 """Events that are handled also while the log is over its limit."""
@@ -82,13 +84,13 @@ _NEVER_HELD = frozenset({CancelRequested, DrainRequested, Acked, Relieved, Backe
 
 @dataclass(slots=True)
 class _Attempt:
-    """An attempt that is wanted."""
+    """An attempt that is not cancelled."""
 
     start: StartTask
     group: Group | None = None
-    """That it was sent with, None before that."""
+    """The group with which the attempt was sent; None before the attempt is sent."""
     admitted: bool = False
-    """Whether the log knows of it."""
+    """Whether the attempt is admitted in the log."""
 
 
 class RunDriver:
@@ -96,16 +98,16 @@ class RunDriver:
 
     Args:
         spec: The graph.
-        options: What the run was asked for.
-        workers: Where attempts run.
-        events: Where operations go.
+        options: The options of the run.
+        workers: The executor of attempts.
+        events: The connection to the run's log.
         operations: Writes the operations.
-        store: Where checkpoints go, and what caches are asked by. None where there is neither.
-        later: Posts ``Woken`` when its time has come.
-        program: Tells nodes of this graph from those of other graphs with the same ``durations``.
-        durations: What is known of the nodes.
+        store: Storage of checkpoints and caches; None if the run has neither.
+        later: Posts ``Woken`` after a delay in seconds.
+        program: Identifies the graph among the graphs that share ``durations``.
+        durations: Measured durations of the nodes.
         slots: Attempts that can run at once.
-        max_concurrency: Groups in flight at once, None for no bound.
+        max_concurrency: Groups in flight at once, None for no limit.
         next_version: Returns the version of a channel that follows one.
         new_checkpoint_id: Makes ids of checkpoints that are saved.
         clock: Returns seconds.
@@ -150,7 +152,7 @@ class RunDriver:
         """The attempts that are wanted: not ended, and not cancelled."""
         self._returns: list[tuple[Group, CallResult]] = []
         self._wakes: dict[str, Callable[[], None]] = {}
-        """What takes back the events that are due later."""
+        """Functions that cancel the pending ``Woken`` events, by key."""
         self._ops: list[Op] = []
         self._batches = 0
         self._in_flight = 0
@@ -159,17 +161,17 @@ class RunDriver:
         self._held: deque[DriverEvent] = deque()
         """Events that wait for room in the log."""
         self._saves = False
-        """Whether anything was saved that may not be durable yet."""
+        """Whether the run saved data that may not be durable yet."""
         self._broken = False
-        """Whether the saver has failed: nothing is durable from there on."""
+        """Whether the saver has failed: no later data is durable."""
         self._finish: Finish | None = None
-        """The end of the run, until all that it saved is durable, and whoever is told of a cancel
-        has ended."""
+        """The end of the run, held back until all saved data is durable and all groups in
+        ``_leaving`` have ended."""
         self._durable = True
         self._leaving: set[Group] = set()
-        """Groups that were told of their cancel and have not come back."""
+        """Groups that were cancelled and have not ended yet."""
         self.finished = False
-        """Whether the run has ended, and nothing more follows."""
+        """Whether the run has ended."""
 
     # --- for the backend ------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class RunDriver:
             _HANDLERS.get(type(event), RunDriver._feed)(self, event)
 
     def _feed(self, event: InputEvent) -> None:
-        """Give an event to the engine, and carry out what it says."""
+        """Pass an event to the engine, and carry out the engine's instructions."""
         if self.finished:
             return
         for instruction in self._machine.handle(event):
@@ -251,7 +253,7 @@ class RunDriver:
         self._ended(_cut_off(start, error=capture_error(error)))
 
     def _ended(self, outcome: AttemptOutcome) -> None:
-        """Take the outcome of an attempt. One that is no longer wanted does nothing."""
+        """Handle the outcome of an attempt. The outcome of a cancelled attempt is ignored."""
         attempt = self._attempts.pop(outcome.attempt_id, None)
         if attempt is None:
             return
@@ -359,8 +361,7 @@ class RunDriver:
         self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
 
     def _end(self, finish: Finish) -> None:
-        """End the run; what it has saved is durable before anybody learns of it. A run that is
-        cancelled ends when the code that is told of it has ended."""
+        """End the run once all saved data is durable and all cancelled groups have ended."""
         self._finish = finish
         if self._saves and not self._broken:
             self._durable = False
@@ -379,7 +380,7 @@ class RunDriver:
     # --- sending --------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Send what is ready, and tell the log what happened.
+        """Send what is ready: groups of attempts, and operations on the log.
 
         A worker may be faster than the news of its admission; the log holds its events until then.
         """
@@ -403,7 +404,7 @@ class RunDriver:
             again = False
             groups = [Group(node, starts) for node, starts in self._batcher.take(self._clock())]
             while groups and (refused := self._workers.submit(groups)):
-                again = True  # the engine may have answered with attempts to start
+                again = True  # the engine's reply to a refusal may contain attempts to start
                 for group, error in refused.items():
                     self._refuse(group, error)
                 left = [group for group in groups if group not in refused]
@@ -415,9 +416,8 @@ class RunDriver:
                 self._sent(group)
 
     def _sent(self, group: Group) -> None:
-        """Admit attempts: now, behind whatever has ended before, and not when the engine asked for
-        them. Where attempts wait for a slot, those that go first have the stream to themselves.
-        """
+        """Admit the attempts of a group when the group is sent, after the commits of earlier
+        attempts."""
         group.sent = self._clock()
         for attempt_id, start in zip(group.ids, group.starts, strict=True):
             attempt = self._attempts.get(attempt_id)
@@ -428,7 +428,7 @@ class RunDriver:
                     self._write.admit(attempt_id, start.request.step)
 
     def _refuse(self, group: Group, error: Exception) -> None:
-        """What a node reads cannot be sent: its attempt ends before it began."""
+        """Fail an attempt whose input cannot be sent."""
         self._batcher.ended(group.node, ())
         for start in group.starts:
             request = start.request
@@ -492,7 +492,7 @@ _CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
     Wake: RunDriver._wake,
     Finish: RunDriver._end,
 }
-"""What carries out each instruction of the engine."""
+"""The method that carries out each type of instruction."""
 
 
 def _cut_off(start: StartTask, **fields: Any) -> AttemptOutcome:

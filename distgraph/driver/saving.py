@@ -1,7 +1,7 @@
-"""Carrying out what the engine wants saved, on a thread of its own: one saver call after the other.
+"""Saving of a run's checkpoints, on a thread of its own: one saver call at a time.
 
-The order is the guarantee: what a task wrote is durable before the checkpoint that contains it, and
-a checkpoint before the one behind it.
+The order is guaranteed: the pending writes of a task are durable before the checkpoint that
+contains the writes, and each checkpoint is durable before the next one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def new_checkpoint_id(ns: str, step: int) -> str:
 
 
 class SaverThread:
-    """One run's way to its saver, and to the caches of its graphs."""
+    """The connection of one run to its saver and to the caches of its graphs."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class SaverThread:
         daemon(self._serve, "distgraph-saver").start()
 
     def do(self, instruction: Storage) -> None:
-        """Carry out an instruction, behind those before it."""
+        """Carry out an instruction, after all earlier instructions."""
         if isinstance(instruction, Sync) and instruction.key == LAST:
             self.ending()
         self._jobs.put(instruction)
@@ -98,7 +98,7 @@ class SaverThread:
         self._closing = True
 
     def close(self) -> None:
-        """Take no more instructions; those that are there are carried out."""
+        """Accept no more instructions; the instructions already accepted are carried out."""
         self.ending()
         self._jobs.put(None)
 
@@ -218,7 +218,7 @@ def _snapshot(value: Any) -> Any:
 
 
 def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
-    """Return what a saver knows of channels whose value it does not hold."""
+    """Return the histories that a saver holds for channels whose value is not in the checkpoint."""
     return {
         name: History(one.get("seed", MISSING), tuple(own(v) for _, _, v in one["writes"]))
         for name, one in found.items()
@@ -228,7 +228,7 @@ def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
 def saved_from(
     found: Any, *, superseded: bool = False, histories: Mapping[str, History] | None = None
 ) -> Saved:
-    """Return what a saver's ``CheckpointTuple`` holds, with our vocabulary in it."""
+    """Convert a saver's ``CheckpointTuple`` into ``Saved``."""
     checkpoint = dict(found.checkpoint)
     values = checkpoint["channel_values"]
     if checkpoint["v"] < VERSION and checkpoint.get("pending_sends"):
