@@ -1,9 +1,9 @@
 """The rules of the stream broker: many runs, and any number of readers for each.
 
 Pure: no lock, thread or clock; the time is an argument, in seconds of any monotonic clock.
-``RunLog`` brings the events of one run into order. The broker decides who reads them, how many
-bytes are on their way to a reader, how long events are kept, and when a publisher has to pause.
-No call waits for a reader, so a slow reader of one run cannot delay another run.
+``RunLog`` puts the events of one run in order. The broker controls the readers, the bytes in flight
+to each reader, the retention of events, and the pauses of publishers. No call waits for a reader,
+so a slow reader of one run cannot delay another run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
 __all__ = ("GATE", "LOOK", "PAUSE", "WINDOW", "Broker", "Limits", "ReaderStatistics")
 
 PAUSE = 0.02
-"""Seconds that a publisher waits before it asks again whether a log has room."""
+"""Seconds that a publisher waits before it asks again whether the log has room."""
 
 WINDOW = 4 << 20
 """Bytes on their way to a reader that it has not consumed yet."""
@@ -37,7 +37,7 @@ _CLOSED_KEPT = 4096
 
 @dataclass(frozen=True)
 class Limits:
-    """What a broker holds, and how long it waits."""
+    """The limits of a broker: bytes, events and seconds."""
 
     max_bytes: int = 16 << 20
     """Unread bytes of a run above which its publishers pause."""
@@ -76,7 +76,7 @@ class _Reader:
         self.lease = lease
         self.sent = self.reached = self.consumed = after_seq
         self.unconsumed: deque[tuple[int, int]] = deque()
-        """(last seq, bytes) of each answer that was handed out and not consumed."""
+        """(last seq, bytes) of each delivered response that the reader has not consumed."""
         self.in_flight = 0
 
     def hand_out(self, deliveries: Sequence[Delivery]) -> None:
@@ -102,13 +102,13 @@ class _Reader:
         return True
 
     def hand_out_again(self, after_seq: int) -> None:
-        """Go back to ``after_seq``: an answer was lost."""
+        """Set the cursor back to ``after_seq``, because a response was lost."""
         self.sent = max(after_seq, self.consumed)
         while self.unconsumed and self.unconsumed[-1][0] > self.sent:
             self.in_flight -= self.unconsumed.pop()[1]
 
     def is_live(self, now: float) -> bool:
-        """Whether the run waits for this reader."""
+        """Whether the run waits for the reader."""
         return self.lease is None or now <= self.caller.seen + self.lease
 
 
@@ -123,7 +123,7 @@ class _Run:
         self.leased = 0
         """Readers with a lease."""
         self.closed = False
-        """Whether the owner has left: publishers are turned away."""
+        """Whether the owner has left; publishers are then refused."""
         self.gate: Gate | None = None
         """The gate that the log waited at when it was last looked at, and since when."""
         self.gate_since = 0.0
@@ -138,7 +138,7 @@ class _Caller:
     fetch: int = 0
     """Number of the newest request."""
     turn: int = 0
-    """Counts requests, repeats included. Only the last one is answered."""
+    """Number of requests so far, repeats included. Only the last request gets a response."""
     answers: list[tuple[int, dict[_Reader, int]]] = field(default_factory=list)
     """Answers that may not have arrived: the request's number, and where each reader was before."""
     seen: float = float("-inf")
@@ -166,7 +166,8 @@ class Broker:
     # --- what comes in --------------------------------------------------------------------------
 
     def publish(self, run_id: str, segments: Iterable[Segment], now: float) -> float:
-        """Take segments from a worker. Return a pause in seconds, 0.0 to go on, or ``GONE``."""
+        """Accept segments from a worker. Return a pause in seconds; 0.0 to continue, or
+        ``GONE``."""
         run = self._open_run(run_id)
         if run is None:
             return GONE
@@ -180,9 +181,10 @@ class Broker:
     def drive(
         self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op], now: float
     ) -> float:
-        """Take the driver's batch ``batch_no`` for a run of ``caller``, 0 to ask for the pause.
+        """Accept the driver's batch ``batch_no`` for a run of ``caller``; 0 only requests the
+        pause.
 
-        Opens the run's first reader. Return a pause in seconds, 0.0 to go on.
+        Opens the run's first reader. Return a pause in seconds; 0.0 to continue.
         """
         run = self._open_run(run_id)
         if run is None:
@@ -196,7 +198,7 @@ class Broker:
         return self._after_input(run, now)
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
-        """End runs of ``caller`` without their driver, which is lost or does not answer."""
+        """End runs of ``caller`` without their driver, which is lost or does not respond."""
         for run_id in run_ids:
             run = self._open_run(run_id)
             if run is not None:
@@ -205,10 +207,10 @@ class Broker:
                 self._wake(run)
 
     def close(self, run_ids: Iterable[str]) -> None:
-        """Close runs that their owners have left. What comes of them later is dropped.
+        """Close runs that their owners have left. Events that arrive later are dropped.
 
-        Other readers get what there is. If the run has not ended, its terminal event tells them
-        that it was left. The run is forgotten with its last reader.
+        Other readers receive the events that arrived. If the run has not ended, its terminal event
+        reports that the owner left. The run is removed with its last reader.
         """
         for run_id in run_ids:
             self._gone[run_id] = None
@@ -240,15 +242,15 @@ class Broker:
         *,
         lease: float | None = None,
     ) -> None:
-        """Open a further reader of a run, which begins behind ``after_seq``.
+        """Open another reader of a run, which begins after ``after_seq``.
 
         Args:
             caller: Name of the reading process.
-            key: Of the reader; unique within the process.
+            key: Key of the reader; unique within the process.
             after_seq: ``seq`` of the last event that the reader knows, 0 for none.
             now: The time.
             lease: Seconds without a fetch after which the run no longer waits for the reader. A
-                reader that comes back later goes on, or gets ``Truncated``. None: for ever.
+                reader that comes back later goes on, or gets ``Truncated``. None for no limit.
 
         Raises:
             RunError: The broker does not know the run.
@@ -304,9 +306,10 @@ class Broker:
             self._woken.add(caller)  # its window has room
 
     def begin_fetch(self, request: Fetch, now: float) -> int | None:
-        """Begin to answer a request: cancels older ones of the caller, takes back lost answers.
+        """Begin a request: cancel older requests of the caller, and set back the cursors of lost
+        responses.
 
-        Return the turn for ``take``; None where a newer request has arrived before.
+        Return the turn for ``take``; None if a newer request arrived earlier.
         """
         caller = self._caller(request.caller)
         back_after = now - caller.seen

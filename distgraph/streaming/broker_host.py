@@ -13,7 +13,7 @@ from distgraph.streaming.transport import Fetch, Fetched, ReaderKey
 
 
 class BrokerHost:
-    """One session's broker. Only ``fetch`` waits, and for its own caller's events only.
+    """The broker of one session. Only ``fetch`` waits, and only for events of its own caller.
 
     Args:
         broker: The rules. Nothing else may use it.
@@ -50,7 +50,7 @@ class BrokerHost:
     def fetch(self, request: Fetch) -> list[Fetched]:
         """Wait until readers of the caller have events, and return them.
 
-        The answer is empty after ``request.wait`` seconds, or when a newer request has come.
+        The result is empty after ``request.wait`` seconds, or after a newer request.
         """
         deadline = self._clock() + request.wait
         with self._lock:
@@ -94,7 +94,7 @@ class BrokerHost:
             return self._broker.statistics()
 
     def _wake(self) -> None:
-        """Wake the requests that may be answered now. The lock is held."""
+        """Wake the requests that can be completed now. The caller holds the lock."""
         for caller in self._broker.take_woken():
             ready = self._ready.get(caller)
             if ready is not None:

@@ -1,8 +1,8 @@
-"""How events become the blob of a segment, and back.
+"""Encoding of events as the blob of a segment, and decoding.
 
-An event is pickled when it is emitted: the consumer sees the payload as it was at that moment,
-whatever the node does to the object afterwards, and a payload that cannot be pickled is an error
-of the line that emitted it. With the C pickler this costs 0.4 µs for a small event.
+An event is pickled when the node emits the event. Later changes of the payload therefore do not
+reach the consumer, and a payload that cannot be pickled raises in the line that emits the event.
+With the C pickler this costs 0.4 µs for a small event.
 
 A blob of one event is that event's pickle. A blob of several is a pickled list whose items are
 events or pickles of events. An event is pickled as the plain tuple ``(ns, mode, payload)``.
@@ -20,7 +20,7 @@ from distgraph.errors import SerializationError
 
 _PROTOCOL = 5
 _OF_PLAIN_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
-"""What plain pickle raises for payloads that cloudpickle can pickle."""
+"""Exceptions of plain pickle for payloads that cloudpickle can pickle."""
 _WITH_CONFIGS = frozenset({"checkpoints", "tasks", "debug"})
 """Modes whose payloads hold the config and metadata that code of a node gave to a graph."""
 _NAMES_SOMETHING = pickle.STACK_GLOBAL

@@ -33,7 +33,7 @@ class Reassembler:
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event was returned."""
+        """Whether the terminal event was returned to the caller."""
         return self._ended
 
     def feed(self, deliveries: Iterable[Delivery]) -> list[StreamEvent]:

@@ -1,6 +1,6 @@
-"""What a log keeps: numbered deliveries, read from any seq on, dropped once consumed.
+"""Storage of a log: numbered deliveries, readable from any seq, dropped once consumed.
 
-Knows numbers and bytes only; in which order events enter is the log's business.
+This module handles numbers and bytes only; the log decides the order of events.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Entries:
             self._head = 0
 
     def unconsume(self, seq: int) -> None:
-        """See ``RunLog.hold_from``: take back what is retained behind ``seq``."""
+        """Take back the retained events after ``seq``; see ``RunLog.hold_from``."""
         entries = self._entries
         while self._unread > self._head:
             delivery = entries[self._unread - 1]

@@ -1,9 +1,9 @@
-"""The log of one run: where events get their final place.
+"""The log of one run, which gives every event its final position.
 
-Pure: no lock, clock or thread, and no blob is ever unpickled. Workers and the driver feed it in
-whatever order their calls arrive, repeats included; what a consumer reads is always the same:
-gap-free, each attempt's events in their order, a task's ``updates`` behind its own events, steps in
-order, one terminal event, last.
+Pure: no lock, clock or thread, and no blob is ever unpickled. Calls of workers and of the driver
+may arrive in any order and repeatedly. A consumer always reads the same stream: no gaps, each
+attempt's events in their order, a task's ``updates`` after its own events, supersteps in order, and
+one terminal event at the end.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class LogStatistics(NamedTuple):
     unread_bytes: int
     """In the log, not consumed yet."""
     held_events: int
-    """Waiting for their turn: for ``Admit``, for an earlier segment, behind a gate."""
+    """Events that wait for an ``Admit``, for an earlier segment, or for a gate."""
     held_bytes: int
     retained_bytes: int
     """Consumed, and kept for a consumer that comes back."""
@@ -65,9 +65,9 @@ class LogStatistics(NamedTuple):
     ignored_batches: int
     """Batches of the driver that were repeats, or came after the end."""
     open_attempts: int
-    """Attempts admitted or heard of, and neither committed nor fenced."""
+    """Attempts that are admitted or have published, and are neither committed nor fenced."""
     waiting_ops: int
-    """Ops that wait behind a gate, that gate included."""
+    """Operations that wait for a gate, including the gate."""
     ended: bool
 
 
@@ -93,11 +93,10 @@ class _Attempt:
 
 
 class RunLog:
-    """One run's events, from the first to the terminal one.
+    """The events of one run, from the first to the terminal event.
 
-    Every call costs amortised O(1) a segment. ``publish`` and ``drive`` accept whatever the limits
-    are: nothing is dropped. They are for the callers: while ``over_limit``, publishers and driver
-    start nothing new.
+    Every call costs amortised O(1) per segment. ``publish`` and ``drive`` drop nothing, even above
+    the limits. While ``over_limit`` is true, publishers and driver must start nothing new.
 
     Args:
         max_bytes: Unread and held bytes above which ``over_limit`` is true.
@@ -140,7 +139,7 @@ class RunLog:
     # --- what comes in --------------------------------------------------------------------------
 
     def publish(self, segment: Segment) -> None:
-        """Take a segment from a worker; it enters once it is its turn, and only once.
+        """Accept a segment from a worker; each segment enters the log once, in order.
 
         Raises:
             InvalidTransition: The segment overlaps another of its attempt in part.
@@ -162,7 +161,8 @@ class RunLog:
             self._advance()
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
-        """Take the driver's batch ``batch_no`` (from 1); carried out once all before it are.
+        """Accept the driver's batch ``batch_no`` (from 1), and apply the batch once all earlier
+        ones are.
 
         Raises:
             InvalidTransition: An op contradicts what came before: an attempt admitted twice,
@@ -183,15 +183,15 @@ class RunLog:
         self._advance()
 
     def terminate(self, blob: Blob, *, incomplete: bool = False) -> bool:
-        """End the stream now, without the driver: it is lost, or does not answer.
+        """End the stream now, without the driver, which is lost or does not respond.
 
-        Ops that have arrived are carried out with all gates open; batches behind a missing one are
-        discarded. Returns False, changing nothing, if the stream has ended already.
+        Operations that have arrived are applied with all gates open; batches after a missing batch
+        are discarded. Return False, without a change, if the stream has ended already.
 
         Args:
-            blob: The terminal event, where the driver's own has not arrived.
-            incomplete: Events are missing: ``blob`` is the end even if the driver's own is there,
-                for that one would say that all is well.
+            blob: The terminal event, used if the driver's terminal event has not arrived.
+            incomplete: Whether events are missing. ``blob`` then replaces the driver's terminal
+                event, which would report success.
         """
         if self._ended:
             return False
@@ -207,16 +207,17 @@ class RunLog:
         self._end(blob)
         return True
 
-    # --- what goes out --------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------
 
     def read(self, after_seq: int, max_bytes: int = 1 << 20) -> list[Delivery]:
-        """Return what follows ``after_seq``, in order: whole segments of ``max_bytes`` in sum.
+        """Return the deliveries after ``after_seq``, in order: whole segments of ``max_bytes`` in
+        total.
 
         At least one is returned if there is any. The first may begin at or before ``after_seq``
         when that lies within a segment.
 
         Raises:
-            Truncated: Part of it is no longer retained.
+            Truncated: Events after ``after_seq`` are no longer retained.
             InvalidTransition: ``after_seq`` lies beyond the end of the log.
         """
         return self._entries.read(after_seq, max_bytes)
@@ -257,12 +258,12 @@ class RunLog:
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event has entered."""
+        """Whether the terminal event has entered the log."""
         return self._ended
 
     @property
     def consumed(self) -> bool:
-        """Whether the stream has ended and the consumer has consumed all of it."""
+        """Whether the stream has ended and all readers have consumed the stream."""
         return self._ended and self._entries.acked == self._entries.last
 
     @property
@@ -308,7 +309,7 @@ class RunLog:
     # --- the driver's ops -----------------------------------------------------------------------
 
     def _receive(self, op: Op) -> None:
-        """Queue an op, and let act at once what must not wait behind a gate."""
+        """Queue an operation; operations that must not wait for a gate act at once."""
         self._queue.append(op)
         if isinstance(op, Fence):
             key = (op.task_id, op.attempt)

@@ -1,9 +1,9 @@
-"""What a caller asks of a stream, and the chunks it gets: from events to LangGraph's shapes.
+"""Stream options of a caller, and the conversion of events into chunks of LangGraph's shapes.
 
-Differences from LangGraph, on purpose: an unknown mode is an error (there it is silent), a tuple of
-modes gives tagged chunks as a list does (there untagged, so that they cannot be told apart), and in
-version "v2" the root graph's schema is applied to the root's chunks only (there to those of
-subgraphs with another state too).
+Deliberate differences from LangGraph: an unknown mode is an error (LangGraph ignores the mode); a
+tuple of modes gives tagged chunks like a list (LangGraph gives untagged chunks, which cannot be
+distinguished); in version "v2" the root graph's schema applies only to chunks of the root graph
+(LangGraph also applies the schema to subgraphs with another state).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Skip(Enum):
 
 
 SKIP: Final = Skip.SKIP
-"""What ``project`` returns for an event that yields no chunk."""
+"""Return value of ``project`` for an event without a chunk."""
 
 
 class _Projected(Protocol):
@@ -50,7 +50,7 @@ class StreamOptions:
     modes: tuple[str, ...]
     """Modes to yield, in the order they were given."""
     tagged: bool
-    """Whether chunks name their mode: modes were given as a list."""
+    """Whether chunks contain their mode: true if the modes were given as a list."""
     print_modes: tuple[str, ...] = ()
     subgraphs: bool = False
     version: Literal["v1", "v2"] = "v1"
@@ -59,7 +59,7 @@ class StreamOptions:
     ns: tuple[str, ...] = ()
     """Namespace of the graph that is streamed; other namespaces are its subgraphs'."""
     message_events: bool = False
-    """Whether ``messages`` shows events of chat models. Then it does not show messages of tools."""
+    """Whether ``messages`` shows events of chat models; messages of tools are then not shown."""
 
     @classmethod
     def parse(
@@ -80,13 +80,13 @@ class StreamOptions:
 
         Args:
             stream_mode: A mode for bare chunks, a list for tagged ones, None for ``default``.
-            default: Mode of the graph.
+            default: The graph's own mode.
             subgraphs: Whether events of subgraphs are streamed; chunks then name their namespace.
             version: "v1" for bare or tagged payloads, "v2" for dicts.
             debug: Print ``updates`` and ``values``, whatever ``print_mode`` says.
             print_mode: Modes to print as well, yielded or not.
             output_mapper: Version "v2": turns a dict of ``values`` into the output schema's class.
-            state_mapper: Version "v2": the same for the values of ``checkpoints``.
+            state_mapper: Version "v2": converts the values of ``checkpoints`` alike.
             ns: Namespace of the graph that is streamed.
             message_events: Whether mode ``messages`` shows events of chat models.
 
@@ -112,14 +112,14 @@ class StreamOptions:
 
     @property
     def request(self) -> StreamRequest:
-        """What driver and workers must publish."""
+        """The events that driver and workers must publish."""
         modes = frozenset(self.modes) | frozenset(self.print_modes)
         return StreamRequest(modes, self.subgraphs, self.message_events)
 
     def project(self, event: _Projected) -> Any:
-        """Return the chunk that the caller gets for an event, ``SKIP`` for none.
+        """Return the chunk for an event; ``SKIP`` if the event has no chunk.
 
-        Prints the event where ``print_mode`` asks for it. The event's payload is not changed.
+        Also print the event if its mode is in ``print_mode``. The payload is not changed.
         """
         ns, mode, payload = event.ns, event.mode, event.payload
         if not self.subgraphs and ns != self.ns:

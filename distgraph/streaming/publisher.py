@@ -1,14 +1,15 @@
-"""The worker's half of the event plane: from ``emit`` in a node to puts on the broker.
+"""The worker's side of the event plane: from ``emit`` in a node to puts on the broker.
 
-One *lane* a run, in which at most one put is in flight. Idle: the emitting thread sends at once, so
-no timer or thread switch is in the path of a first token. Busy: events gather until the put is
-acknowledged, then all of them are the next put. A node never waits for its last acknowledgement:
-``close`` hands out what is unsent, and the attempt's result carries it.
+Each run has one *lane*, with at most one put in flight. In an idle lane the emitting thread sends
+at once, so no timer or thread switch delays a first token. In a busy lane events gather until the
+put is acknowledged, and the next put sends all of them. A node never waits for its last
+acknowledgement: ``close`` returns the unsent events, and the attempt's outcome carries these
+events.
 
-Signals (``KeyboardInterrupt`` when a task is cancelled, or whatever a signal handler of the node's
-code raises) reach CPython code only behind calls and backward jumps. State that must change
-together is therefore changed by plain statements, without a call among them; a put that is
-interrupted is sent again, for the log takes a segment only once.
+Signals (``KeyboardInterrupt`` when a task is cancelled, or an exception of a signal handler in the
+node's code) reach CPython code only after calls and backward jumps. Fields that must change
+together are therefore changed by plain statements without a call in between. An interrupted put is
+sent again, because the log accepts a segment only once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _Taken = tuple["AttemptStream", int, list[bytes]]
 
 
 class _Lane:
-    """One run's events in this process. Its fields belong to ``lock``."""
+    """The events of one run in this process. The fields are guarded by ``lock``."""
 
     __slots__ = (
         "bytes",
@@ -162,7 +163,7 @@ class Publisher:
             lane.due = when
 
     def _start_put(self, lane: _Lane) -> list[_Taken] | None:
-        """Take what the next put carries, if one may start. The lane's lock is held."""
+        """Take the events for the next put if a put may start. The caller holds the lane's lock."""
         if lane.error is not None:
             return None
         if lane.in_flight is not None:
@@ -261,14 +262,14 @@ class Publisher:
         self._drop_if_idle(lane)
 
     def _drop_if_idle(self, lane: _Lane) -> None:
-        # A lane that was told to pause stays until it may go on, for the attempts to come.
+        # A paused lane stays until its pause is over, for later attempts.
         with self._lock:
             done = lane.error is not None or (lane.in_flight is None and not lane.paused)
             if not lane.open and done and self._lanes.get(lane.run) is lane:
                 del self._lanes[lane.run]
 
     def _sweep(self) -> None:
-        """Drop lanes that were told to pause and never went on. The publisher's lock is held."""
+        """Drop lanes whose pause was never ended. The caller holds the publisher's lock."""
         old = self._clock() - _STALE
         for lane in list(self._lanes.values()):
             if not lane.open and lane.in_flight is None and lane.next_put < old:
@@ -289,7 +290,7 @@ class Publisher:
 
 
 class AttemptStream:
-    """One attempt's way into the stream of its run. Every method may be called from any thread."""
+    """Publishes the events of one attempt. Every method may be called from any thread."""
 
     __slots__ = (
         "_attempt",
@@ -397,9 +398,9 @@ class AttemptStream:
             await waiter
 
     def close(self) -> tuple[int, tuple[Segment, ...]]:
-        """End the stream without waiting; later events are refused with ``StreamClosed``.
+        """End the stream without waiting; later events raise ``StreamClosed``.
 
-        Returns how many events were emitted, and those that no put has taken: at most one segment,
+        Return the number of emitted events, and the events that no put took: at most one segment,
         unless the broker was lost. A second call returns the same.
         """
         return self._end(

@@ -1,13 +1,13 @@
-"""The reading half of a calling process: fetches the events of all its runs, and hands them out.
+"""The reader side of a calling process: fetches the events of all its runs and distributes them.
 
-One request is enough for all readers of a process. The only reader there is sends it itself, so
-that no other thread is in the path of its events. With several readers, or async ones, a thread
-of the receiver sends it.
+One request serves all readers of a process. A single synchronous reader sends the request itself,
+so that no other thread is in the path of its events. With several readers, or async readers, a
+thread of the receiver sends the request.
 
-An exception can leave ``wait`` at any moment: Ctrl-C, or what a signal handler of the program
-raises. Nothing is lost by that. The next request has a higher number, cancels the request that was
-left, and names the last answer that has arrived complete; the broker hands out again what came
-after, and an inbox drops what it has.
+An exception can end ``wait`` at any moment: Ctrl-C, or an exception of the program's signal
+handlers. No event is lost: the next request has a higher number, cancels the abandoned request, and
+names the last response that arrived complete. The broker sends later events again, and an inbox
+drops the events that it already has.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WAIT = 5.0
 
 
 class Inbox:
-    """Where one reader's deliveries wait for it. What bounds them is the broker's window.
+    """The queue of one reader's deliveries. The broker's window limits the size of the queue.
 
     Args:
         reader: Key of the reader.
@@ -69,7 +69,7 @@ class Inbox:
             self._waiter.wake()
 
     def take(self) -> list[Delivery]:
-        """Take what there is; raise what ``fail`` was given once nothing is left."""
+        """Take all deliveries; once none are left, raise the error given to ``fail``."""
         with self._lock:
             return self._take()
 
@@ -115,7 +115,7 @@ class Receiver:
     Args:
         reads: The transport.
         caller: Name of the calling process.
-        lost: Is called with the error once the broker is lost, after all readers have got it.
+        lost: Called with the error when the broker is lost, after all readers received the error.
     """
 
     def __init__(
@@ -131,11 +131,11 @@ class Receiver:
         self._changed = threading.Condition(self._lock)
         self._inboxes: dict[ReaderKey, Inbox] = {}
         self._consumed: dict[ReaderKey, int] = {}
-        """What the next request reports."""
+        """Positions that the next request reports, by reader."""
         self._number = 0
         """Number of the last request."""
         self._received = 0
-        """Number of the last request whose answer was handed out."""
+        """Number of the last request whose response was processed."""
         self._leader: int | None = None
         """Thread that sends requests."""
         self._stopped: BaseException | None = None
@@ -149,7 +149,7 @@ class Receiver:
 
     @property
     def is_fetching(self) -> bool:
-        """Whether a thread sends requests."""
+        """Whether a thread of the receiver sends requests."""
         return self._leader is not None
 
     def open(self, inbox: Inbox) -> None:
@@ -231,11 +231,11 @@ class Receiver:
                 self._step_down()
 
     def _is_alone(self) -> bool:
-        """Whether the only reader is a thread. The lock is held."""
+        """Whether the only reader is a thread. The caller holds the lock."""
         return len(self._inboxes) == 1 and next(iter(self._inboxes.values())).is_sync
 
     def _disown(self) -> None:
-        """Take the lead from this thread, which has left ``wait`` by an exception or two."""
+        """Release this thread's role as the fetching thread, after an exception ended ``wait``."""
         if self._leader == threading.get_ident():
             self._leader = None
 
@@ -268,7 +268,7 @@ class Receiver:
                 self._step_down()
 
     def _fetch(self) -> bool:
-        """Send one request, and hand out the answer. Return False where there will be no more."""
+        """Send one request and distribute the response. Return False after the last request."""
         if self._stopped is not None:
             self.stop(self._stopped)  # also readers that came later
             return False

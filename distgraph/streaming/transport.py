@@ -1,4 +1,4 @@
-"""The transport seam of the event plane: how events reach the broker, and how readers fetch them.
+"""The transport interface of the event plane, between publishers, broker and readers.
 
 The publisher in a worker knows ``Puts``; the receiver in a calling process knows ``Reads``. Each
 transport implements both: ``actors/transport_ray.py`` by calls of the broker's actor,
@@ -16,7 +16,7 @@ from distgraph.errors import DistgraphError
 __all__ = ("GONE", "Ack", "Fetch", "Fetched", "Puts", "ReaderKey", "Reads", "RunKey")
 
 GONE = -1.0
-"""The pause that stands for: nobody reads the run any more, and its events are dropped."""
+"""The pause that means that no reader is left; the publisher drops the run's events."""
 
 
 class RunKey(NamedTuple):
@@ -46,16 +46,16 @@ class Fetch(NamedTuple):
     number: int
     """Number of this request, from 1. A request cancels all requests with lower numbers."""
     received: int = 0
-    """Number of the last request whose answer has arrived complete; 0 for none. The broker hands
-    out again what it handed out in later answers."""
+    """Number of the last request whose response arrived complete; 0 for none. The broker sends
+    again the content of later responses."""
     consumed: tuple[tuple[ReaderKey, int], ...] = ()
     """Readers that have moved, and the ``seq`` up to which each has consumed."""
     wait: float = 0.0
-    """Seconds to wait for events at most; without events the answer is empty."""
+    """Maximum seconds to wait for events; after that the response is empty."""
 
 
 class Fetched(NamedTuple):
-    """What an answer to a ``Fetch`` holds for one reader."""
+    """The part of a ``Fetch`` response for one reader."""
 
     reader: ReaderKey
     deliveries: list[Delivery]
@@ -80,8 +80,8 @@ class Puts(Protocol):
         """Send segments into the log of a run; none to ask for the pause only.
 
         Does not block on the readers of the run. The acknowledgement is a pause in seconds: 0.0 to
-        go on, ``GONE`` where nobody reads the run any more. Above 0.0 the log is
-        over its limit: the publisher asks again after the pause, and sends no events before.
+        continue, ``GONE`` if the run has no reader. Above 0.0 the log is over its limit: the
+        publisher asks again after the pause and sends no events before.
 
         Raises:
             BrokerLost: The broker cannot be reached; an ``Ack.exception`` means the same. Every
@@ -103,7 +103,7 @@ class Reads(Protocol):
         """
 
     def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
-        """Open a reader that begins behind ``after_seq``, besides the run's first reader.
+        """Open another reader, which begins after ``after_seq``, besides the run's first reader.
 
         Raises:
             Truncated: The broker no longer holds what follows ``after_seq``.
