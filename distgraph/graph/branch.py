@@ -34,7 +34,7 @@ class Branch:
     name: str
     path: FunctionNode | RunnableNode
     ends: Mapping[Hashable, str] | None
-    """What the path may return, to the node that it stands for; None: it returns node names."""
+    """The node name for each return value of the path; None: the path returns node names."""
     input_schema: Any = None
     """The schema that the path's first parameter is annotated with."""
 

@@ -1,4 +1,4 @@
-"""Whether a graph under construction is one that can run."""
+"""Validation of a graph under construction."""
 
 from __future__ import annotations
 

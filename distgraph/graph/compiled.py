@@ -62,20 +62,20 @@ class CompiledStateGraph(
     RunnableMethods,
     Generic[StateT, ContextT, InputT, OutputT],
 ):
-    """A graph that can run. ``StateGraph.compile`` makes it.
+    """A compiled graph, the result of ``StateGraph.compile``.
 
     Attributes:
-        builder: The graph that it was compiled from, None if there is none.
-        blueprint: Nodes, edges and schemas, as they were when it was compiled.
-        spec: Topology, channels and reducers: what the driver holds.
-        program: The user's functions: what the workers hold.
-        backend: What runs it, or None for the default of the session.
+        builder: The graph builder; None for a graph without a builder.
+        blueprint: Nodes, edges and schemas at the time of ``compile``.
+        spec: Topology, channels and reducers; the driver holds the spec.
+        program: The user's functions; the workers hold the program.
+        backend: The backend of the graph; None for the default of the session.
         output_mapper: Coerces a whole output to the output schema's class (``version="v2"``).
-        state_mapper: The same for the whole state.
-        stream_transformers: What ``stream_events(version="v3")`` makes its projections by.
-        config: Defaults that ``with_config`` has set, None without any.
-        stream_mode: What ``stream`` shows where it is not told.
-        name, checkpointer, store, cache: As given to ``compile``; they can be set.
+        state_mapper: Coerces the whole state to the state schema's class (``version="v2"``).
+        stream_transformers: Factories of the projections of ``stream_events(version="v3")``.
+        config: Config defaults from ``with_config``; None without defaults.
+        stream_mode: Default stream mode of ``stream``.
+        name, checkpointer, store, cache: The arguments of ``compile``; the attributes can be set.
     """
 
     name = _Setting()
@@ -202,7 +202,7 @@ class CompiledStateGraph(
 
         Args:
             config: Ignored; a drawing does not depend on it.
-            xray: Draw the inside of subgraphs: True for all levels, or how many.
+            xray: Draw the inside of subgraphs: True for all levels, or the number of levels.
         """
         from distgraph.graph.drawing import drawable
 
@@ -214,7 +214,7 @@ class CompiledStateGraph(
     async def aget_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
     ) -> DrawableGraph:
-        """Return what ``get_graph`` returns."""
+        """Return the result of ``get_graph``, as a coroutine."""
         return self.get_graph(config, xray=xray)
 
     def _find_inner(self) -> Mapping[str, Any]:
@@ -281,7 +281,7 @@ class CompiledStateGraph(
         faces.call(self.cache, "clear", (self._cached(nodes),))
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """As ``clear_cache``, awaited."""
+        """Async variant of ``clear_cache``."""
         namespaces = self._cached(nodes)
         if faces.has_own(self.cache, "aclear"):
             await self.cache.aclear(namespaces)

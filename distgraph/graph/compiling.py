@@ -122,7 +122,7 @@ def labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> Graph
 
 
 class _Mappers:
-    """One mapper a schema, so that a node and its branches share it."""
+    """Mappers by schema: a node and its branches share one mapper."""
 
     def __init__(self, blueprint: Blueprint) -> None:
         self.schemas = blueprint.schemas
@@ -209,7 +209,7 @@ def _node_spec(
 def split_of(
     bound: FunctionNode | RunnableNode | None, ray_options: Mapping[str, Any], node: str
 ) -> Split | None:
-    """Return how a node's work falls into parts, None where it does not.
+    """Return the split of a node's work into parts; None if the node has no parts.
 
     Raises:
         ValueError: The node's ``ray_options`` contradict those of a part.

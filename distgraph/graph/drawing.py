@@ -19,7 +19,7 @@ __all__ = ("DrawableEdge", "DrawableGraph", "DrawableNode", "drawable")
 
 @dataclass(frozen=True)
 class DrawableNode:
-    """One node; that of a subgraph has an id such as ``child:inner``."""
+    """One node of a drawing; nodes of subgraphs have ids such as ``child:inner``."""
 
     id: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -33,10 +33,10 @@ class DrawableNode:
 
     @property
     def data(self) -> None:
-        """What LangChain's own nodes hold here is not kept."""
+        """Always None; LangChain's own nodes hold the drawn object here."""
 
     def copy(self, *, id: str | None = None, name: str | None = None) -> DrawableNode:
-        """Return the node under another id, as LangChain asks for it."""
+        """Return a copy of the node with another id, as LangChain's ``Node.copy`` does."""
         return self if id is None else replace(self, id=id)
 
 
@@ -50,13 +50,13 @@ class DrawableEdge(NamedTuple):
     conditional: bool = False
 
     def copy(self, *, source: str | None = None, target: str | None = None) -> DrawableEdge:
-        """Return the edge between other nodes, as LangChain asks for it."""
+        """Return a copy of the edge with other ends, as LangChain's ``Edge.copy`` does."""
         return self._replace(source=source or self.source, target=target or self.target)
 
 
 @dataclass
 class DrawableGraph:
-    """What ``get_graph`` returns. ``str()`` of it is the text drawing."""
+    """The graph drawing that ``get_graph`` returns. ``str()`` gives the text drawing."""
 
     nodes: dict[str, DrawableNode] = field(default_factory=dict)
     edges: list[DrawableEdge] = field(default_factory=list)

@@ -25,7 +25,7 @@ class GraphNode:
 
     name: str
     bound: Any
-    """What it runs: see ``runnable_of``."""
+    """The node's function or ``Runnable``; see ``runnable_of``."""
     channels: tuple[str, ...] | str
     triggers: tuple[str, ...]
     metadata: Mapping[str, Any] | None = None
@@ -36,7 +36,7 @@ class GraphNode:
     """The graph that it is or may call."""
 
     def invoke(self, input: Any, config: Mapping[str, Any] | None = None) -> Any:
-        """Return what the node's function returns for this input, run here and now.
+        """Run the node's function in this thread, and return the result.
 
         Raises:
             TypeError: The function is async; use ``ainvoke``.
@@ -44,7 +44,7 @@ class GraphNode:
         return input if self.bound is None else self.bound.invoke(input, config)
 
     async def ainvoke(self, input: Any, config: Mapping[str, Any] | None = None) -> Any:
-        """As ``invoke``, awaited."""
+        """Async variant of ``invoke``."""
         return input if self.bound is None else await self.bound.ainvoke(input, config)
 
     def copy(self, update: Mapping[str, Any] | None = None) -> GraphNode:
@@ -111,7 +111,7 @@ class Inspection(NestableGraph):
 
     @property
     def stream_channels_asis(self) -> list[str] | str:
-        """As ``stream_channels``."""
+        """Equal to ``stream_channels``."""
         return self.stream_channels
 
     @property
@@ -148,12 +148,13 @@ class Inspection(NestableGraph):
 
     @property
     def cache_policy(self) -> CachePolicy | None:
-        """How calls of tasks are cached that have no policy."""
+        """Cache policy for calls of tasks that have no policy of their own."""
         return self.spec.call_cache
 
     @property
     def schema_to_mapper(self) -> dict[Any, Any]:
-        """What makes the object of a schema's class that nodes receive; None for a dict."""
+        """Function that builds the object of a schema's class that nodes receive; None for a
+        dict."""
         from distgraph.graph.schema import mapper_of
 
         schemas = self.blueprint.schemas.items()

@@ -103,7 +103,7 @@ def _has_langchain() -> bool:
 
 
 class _Messages:
-    """What ``add_messages`` needs to know of a kind of message."""
+    """The operations of ``add_messages`` for one kind of message."""
 
     @staticmethod
     def coerce(messages: list[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ class NodeFunction:
 
     name: str
     bound: Any
-    """The user's function behind injection."""
+    """The user's function, with injection of config, writer, store and runtime."""
     metadata: Mapping[str, Any] | None = None
     tags: tuple[str, ...] = ()
     store: Any = None
@@ -45,7 +45,7 @@ class NodeFunction:
         return bool(getattr(self.bound, "is_async", False))
 
     def invoke(self, input: Any, config: Mapping[str, Any] | None = None) -> Any:
-        """Return what the function returns for this input.
+        """Run the function with this input, and return the result.
 
         Raises:
             TypeError: The function is async; use ``ainvoke``.
@@ -55,7 +55,7 @@ class NodeFunction:
         return self._call(input, config)
 
     async def ainvoke(self, input: Any, config: Mapping[str, Any] | None = None) -> Any:
-        """As ``invoke``, awaited."""
+        """Async variant of ``invoke``."""
         value = self._call(input, config)
         return await value if inspect.isawaitable(value) else value
 
@@ -78,15 +78,16 @@ def runnable_of(
     subgraph: NestableGraph | None,
     **options: Any,
 ) -> Any:
-    """Return what a node runs: its graph, its LangChain ``Runnable``, or a ``NodeFunction``.
+    """Return the object that a node runs: its graph, its LangChain ``Runnable``, or a
+    ``NodeFunction``.
 
-    None where nothing runs.
+    None for a node without a function.
 
     Args:
-        name: Of the node.
-        bound: The user's function or ``Runnable`` behind injection.
+        name: Name of the node.
+        bound: The user's function or ``Runnable``, with injection.
         subgraph: The graph that is the node.
-        options: Of the ``NodeFunction``.
+        options: Options of the ``NodeFunction``.
     """
     if bound is None or subgraph is not None:
         return subgraph

@@ -1,8 +1,9 @@
-"""What LangChain's users do with a graph: ``graph | runnable``, ``with_retry``, ``astream_events``.
+"""LangChain ``Runnable`` methods of graphs: ``graph | runnable``, ``with_retry``,
+``astream_events``.
 
-A compiled graph of ours is no subclass of LangChain's ``Runnable``, which would have to be imported
-with distgraph. It has a ``Runnable``'s methods, each built when it is called; and where LangChain
-is loaded it counts as one, so that ``runnable | graph`` works too.
+A compiled graph is not a subclass of LangChain's ``Runnable``, because importing distgraph must not
+import LangChain. A graph has the methods of a ``Runnable``, each built when called. If LangChain is
+loaded, ``isinstance(graph, Runnable)`` is true, so that ``runnable | graph`` works too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ class RunnableMethods:
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        """The class. ``isinstance`` asks for it: only then is it known who wants to know."""
+        """The class, as ``isinstance`` reads the attribute; langchain-core need not be loaded
+        before."""
         count_as_theirs(type(self))
         return type(self)
 
     def as_runnable(self) -> Runnable[Any, Any]:
-        """Return the graph as a LangChain ``Runnable``, for what asks for one.
+        """Return the graph as a LangChain ``Runnable``, for functions that require a ``Runnable``.
 
         Raises:
             MissingExtraError: langchain-core is not installed.
@@ -71,11 +73,11 @@ class RunnableMethods:
         return self.as_runnable().with_fallbacks(others, **options)
 
     def with_listeners(self, **listeners: Any) -> Any:
-        """Return a ``Runnable`` that tells these functions of the start and the end of runs."""
+        """Return a ``Runnable`` that calls these functions at the start and the end of each run."""
         return self.as_runnable().with_listeners(**listeners)
 
     def with_alisteners(self, **listeners: Any) -> Any:
-        """As ``with_listeners``, for coroutine functions."""
+        """Variant of ``with_listeners`` for coroutine functions."""
         return self.as_runnable().with_alisteners(**listeners)
 
     def with_types(self, **types: Any) -> Any:
@@ -105,7 +107,7 @@ class RunnableMethods:
     def atransform(
         self, input: AsyncIterator[Any], config: Any = None, **options: Any
     ) -> AsyncIterator[Any]:
-        """As ``transform``, for ``async for``."""
+        """Async variant of ``transform``."""
         return self.as_runnable().atransform(input, config, **options)
 
     def batch_as_completed(
@@ -117,7 +119,7 @@ class RunnableMethods:
     def abatch_as_completed(
         self, inputs: Sequence[Any], config: Any = None, **options: Any
     ) -> AsyncIterator[tuple[int, Any]]:
-        """As ``batch_as_completed``, for ``async for``."""
+        """Async variant of ``batch_as_completed``."""
         return self.as_runnable().abatch_as_completed(inputs, config, **options)
 
     def stream_events(
@@ -190,7 +192,7 @@ class RunnableMethods:
 
     @property
     def config_specs(self) -> list[Any]:
-        """What of a config can be configured, as LangChain lists it: nothing."""
+        """Configurable fields in LangChain's form: a graph has none."""
         return []
 
     def get_prompts(self, config: Any = None) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A compiled graph as a LangChain ``Runnable``. Imported when one is asked for."""
+"""A compiled graph as a LangChain ``Runnable``. The module is imported on first use."""
 
 from __future__ import annotations
 

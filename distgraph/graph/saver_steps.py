@@ -1,6 +1,6 @@
-"""What reading and writing a thread waits for: its saver, and code of the graph's.
+"""Steps of reading and writing a thread: calls of the saver, and calls of code of the graph.
 
-Both are steps (``distgraph._internal.steps``), to be followed with the saver.
+Both are steps (see ``distgraph._internal.steps``), which a sync or an async caller executes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ __all__ = ("ask", "run_code")
 
 
 def ask(method: str, *args: Any, **options: Any) -> Steps[Any]:
-    """Ask the saver, and return its answer: a list where the answer comes item by item."""
+    """Call the saver, and return the result; results that arrive item by item are returned as a
+    list."""
 
     def call(saver: Any) -> Any:
         return faces.call(saver, method, args, options)

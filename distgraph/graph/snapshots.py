@@ -41,7 +41,7 @@ def state_at(place: Place, *, nested: bool) -> Steps[StateSnapshot]:
 
 
 def history_of(place: Place, **options: Any) -> Steps[list[Any]]:
-    """Return what the saver has of a thread, newest first, as it returned it."""
+    """Return the checkpoints of a thread as the saver returned them, newest first."""
     configurable = {"checkpoint_ns": "", **place.config["configurable"]}
     config = {**place.config, "configurable": configurable}
     found: list[Any] = yield from ask("list", config, **options)
@@ -51,15 +51,15 @@ def history_of(place: Place, **options: Any) -> Steps[list[Any]]:
 def state_of(
     place: Place, found: Any, *, nested: bool = False, live: bool = False
 ) -> Steps[StateSnapshot]:
-    """Return what a saver's ``CheckpointTuple`` tells, None of which is an empty state.
+    """Convert a saver's ``CheckpointTuple`` into a ``StateSnapshot``; None gives an empty state.
 
     Args:
-        place: Where it was found.
+        place: The graph and the saver of the checkpoint.
         found: What the saver returned.
         nested: As ``state_at``.
-        live: Show what holds now: what finished tasks wrote is in the values, ``next`` leaves them
-            out, and only questions that wait are interrupts. Otherwise it is a record of the step:
-            values as they were when it began, all of its tasks, all that it asked.
+        live: Whether to show the current state. True: values include the writes of finished tasks,
+            ``next`` omits these tasks, and only pending interrupts are listed. False: the record of
+            the superstep, with the values at its start, all of its tasks and all interrupts.
     """
     if found is None:
         return StateSnapshot({}, (), place.config, None, None, None, (), ())
@@ -99,7 +99,8 @@ def state_of(
 
 
 def saved_with_histories(place: Place, found: Any) -> Steps[Saved]:
-    """Return what a ``CheckpointTuple`` holds, and what channels without a value are made of."""
+    """Convert a ``CheckpointTuple`` into ``Saved``, with histories of the channels without a
+    value."""
     names = to_replay(replayable(place.graph.spec.channels), found.checkpoint)
     histories: dict[str, History] = {}
     if names:
@@ -111,7 +112,7 @@ def saved_with_histories(place: Place, found: Any) -> Steps[Saved]:
 def restored(
     place: Place, found: Any, saved: Saved, next_version: Callable[[Any], Any] | None = None
 ) -> Superstep:
-    """Return the graph as it stood at a checkpoint, with the step behind it to be prepared."""
+    """Return the superstep of a graph at a checkpoint, before the next superstep is prepared."""
     graph = blank(place, next_version)
     graph.ns = found.config["configurable"].get("checkpoint_ns", "")
     graph.restore(saved.checkpoint, saved.metadata.get("step", -1), saved.histories)

@@ -42,7 +42,7 @@ class StateNodeSpec:
     metadata: Mapping[str, Any] | None = None
     defer: bool = False
     ends: tuple[str, ...] | Mapping[str, str] = ()
-    """Where a ``Command`` of the node may lead; a mapping gives the labels of the drawing."""
+    """Possible targets of the node's ``Command``; a mapping gives the labels of the drawing."""
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     subgraph: NestableGraph | None = None
     retry_policy: tuple[RetryPolicy, ...] | None = None
@@ -52,7 +52,7 @@ class StateNodeSpec:
     """Name of the node that handles its failures."""
     trace_policy: TracePolicy | None = None
     is_error_handler: bool = False
-    """Whether it is such a node: it runs only when another fails."""
+    """Whether the node is an error handler: an error handler runs only when another node fails."""
 
     @property
     def is_async(self) -> bool:
@@ -61,7 +61,7 @@ class StateNodeSpec:
 
     @property
     def runnable(self) -> Any:
-        """What the node runs: its graph, its ``Runnable``, or a ``NodeFunction`` to be invoked."""
+        """The object that the node runs: its graph, its ``Runnable``, or a ``NodeFunction``."""
         return runnable_of(self.name, self.bound, self.subgraph, metadata=self.metadata)
 
     @property
@@ -74,7 +74,7 @@ class StateNodeSpec:
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the annotations of a node's function say."""
+    """Information from the annotations of a node's function."""
 
     input_schema: Any = None
     ends: tuple[str, ...] = ()
@@ -100,7 +100,8 @@ def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: boo
     """Refuse an idle timeout of a graph that becomes a node.
 
     Raises:
-        UnsupportedError: Its nodes run anywhere: nobody hears of all that they do.
+        UnsupportedError: Nodes of the graph run on several workers, so no process sees their
+        progress.
     """
     if is_graph and timeout is not None and timeout.idle_timeout is not None:
         raise UnsupportedError(
@@ -110,12 +111,13 @@ def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: boo
 
 
 def refuse_config(where: str, config: Mapping[str, Any]) -> None:
-    """Refuse what ``with_config`` has set on a graph that becomes a node and cannot be kept there.
+    """Refuse config settings of a graph that becomes a node, if the settings cannot take effect
+    there.
 
     Metadata is kept; ``recursion_limit`` and ``run_name`` are the run's, whatever the node says.
 
     Raises:
-        UnsupportedError: Something else is set; names it.
+        UnsupportedError: Another setting is set; the message names the setting.
     """
     for name in ("tags", "callbacks", "configurable", "max_concurrency"):
         if config.get(name):

@@ -157,32 +157,35 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                 the state; parameters named ``config``, ``writer``, ``store`` and ``runtime`` are
                 filled in. A class, or a ``functools.partial`` of one, is constructed once per
                 worker of a pool, and its instances are called.
-            defer: Run it only when nothing else is left to run.
-            metadata: Goes into the metadata of the node's runs.
-            input_schema: What the node reads. Default: the annotation of its first parameter, else
+            defer: Run the node only when no other task is left to run.
+            metadata: Metadata for the node's runs.
+            input_schema: Schema of the node's input. Default: the annotation of the first
+            parameter, else
                 the graph's state.
-            retry_policy: When a failed attempt is followed by another: a ``RetryPolicy``, or
-                several, of which the first that names the error decides.
-            cache_policy: When results are taken from the cache given to ``compile``.
-            error_handler: Runs in the same superstep when the node has failed for good. It takes
-                what the node took, and the failure in a parameter ``error: NodeError``; what it
-                returns counts in the node's place.
-            timeout: How long an attempt may take: seconds, a ``timedelta``, or a
-                ``TimeoutPolicy``. It then fails with ``NodeTimeoutError``.
-            trace_policy: What tracers among the callbacks are told in place of the node's input
-                and output.
-            destinations: Where a ``Command`` of the node may lead, for drawing: names, or a dict
+            retry_policy: Retries after a failed attempt: a ``RetryPolicy``, or
+                several; the first policy that matches the error applies.
+            cache_policy: Use of the cache given to ``compile`` for the node's results.
+            error_handler: Function that runs in the same superstep after the last failed attempt.
+            It takes
+                the node's input, and the failure in a parameter ``error: NodeError``; the return
+                value replaces the node's.
+            timeout: Time limit of an attempt: seconds, a ``timedelta``, or a
+                ``TimeoutPolicy``. An attempt over the limit fails with ``NodeTimeoutError``.
+            trace_policy: Changes of the node's input and output in
+                tracers among the callbacks.
+            destinations: Possible targets of the node's ``Command``, for drawing: names, or a dict
                 of names to labels. Default: ``-> Command[Literal[...]]``.
-            ray_options: Where its attempts run: ``num_cpus``, ``num_gpus``, ``memory`` (bytes),
+            ray_options: Placement of the node's attempts: ``num_cpus``, ``num_gpus``, ``memory``
+            (bytes),
                 ``resources``, ``accelerator_type``, ``label_selector``, ``scheduling_strategy``,
                 ``runtime_env`` as in Ray; ``placement``: ``"task"``, ``"async"`` or ``"thread"``;
-                and for a class ``concurrency``: how many workers, or (fewest, most).
+                and for a class ``concurrency``: the number of workers, or (min, max).
 
         Raises:
             ValueError: The name is taken, reserved or holds ``|`` or ``:``; the action cannot be
                 called with the state alone; ``ray_options`` is invalid.
             TypeError: The action cannot be called.
-            UnsupportedError: A graph is given an idle timeout.
+            UnsupportedError: The action is a graph and ``timeout`` has an idle timeout.
         """
         if not isinstance(node, str):
             if action is not None:
@@ -416,7 +419,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 def _bound(
     action: Any, options: dict[str, Any], where: str
 ) -> tuple[FunctionNode | RunnableNode, Any]:
-    """Return what runs, and the function that describes it. A class becomes a pool's."""
+    """Return the object that runs, and the function that describes the object. A class becomes a
+    pool."""
     cls = factory_of(action)
     if cls is None:
         if "concurrency" in options:

@@ -66,7 +66,7 @@ class NestableGraph:
     async def aget_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
     ) -> AsyncIterator[tuple[str, Self]]:
-        """As ``get_subgraphs``, for ``async for``."""
+        """Async variant of ``get_subgraphs``."""
         for item in self.get_subgraphs(namespace=namespace, recurse=recurse):
             yield item
 
@@ -110,7 +110,7 @@ def _adapted(value: Any) -> NestableGraph | None:
 
 
 def _parts(runnable: Any) -> list[Any]:
-    """Return what a LangChain ``Runnable`` is made of, as far as it says so."""
+    """Return the components of a LangChain ``Runnable``, as far as the ``Runnable`` shows them."""
     steps = getattr(runnable, "steps", None)
     if isinstance(steps, (list, tuple)):
         return list(steps)
@@ -149,7 +149,8 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _loaded(code: CodeType, cells: dict[str, Any], named: dict[str, Any]) -> list[Any]:
-    """Return what code loads by name, and along attributes of that; inner functions included."""
+    """Return the objects that code loads by name and by attribute chains, inner functions
+    included."""
     values: list[Any] = []
     codes = [code]
     for inner in codes:  # grows as it goes

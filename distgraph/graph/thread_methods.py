@@ -27,17 +27,17 @@ class StateMethods:
     """The methods of a compiled graph that read and write its threads."""
 
     def get_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
-        """Return the state of a thread: its latest, or that of the checkpoint in the config.
+        """Return the state of a thread: the latest, or the checkpoint that the config names.
 
-        The latest shows what holds now: what finished tasks of a broken step wrote is in the
-        values, and only questions that wait for an answer are interrupts. A checkpoint that is
-        named by its id shows the step behind it as it was.
+        The latest state is the current state: values include the writes of finished tasks of an
+        incomplete superstep, and only pending interrupts are listed. With a ``checkpoint_id``, the
+        snapshot shows the superstep that follows the checkpoint as the superstep started.
 
         Args:
-            config: ``configurable``: ``thread_id``; ``checkpoint_id`` for a checkpoint that is
-                past; ``checkpoint_ns`` for a graph inside of this one. The configs of snapshots
-                and of their tasks have what is needed.
-            subgraphs: Tasks that are graphs carry their own snapshot as ``state``.
+            config: ``configurable``: ``thread_id``; ``checkpoint_id`` for a past checkpoint;
+                ``checkpoint_ns`` for a subgraph. The configs of snapshots and of their tasks
+                contain these keys.
+            subgraphs: Whether tasks that are subgraphs carry their own snapshot as ``state``.
 
         Raises:
             ValueError: The graph has no checkpointer, or the config no thread.
@@ -46,7 +46,7 @@ class StateMethods:
         return self._follow(place, state_at(place, nested=subgraphs))
 
     async def aget_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
-        """As ``get_state``, awaited."""
+        """Async variant of ``get_state``."""
         place = locate(self, config)
         return await self._afollow(place, state_at(place, nested=subgraphs))
 
@@ -86,7 +86,7 @@ class StateMethods:
         before: Config | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """As ``get_state_history``, for ``async for``."""
+        """Async variant of ``get_state_history``."""
         place = locate(self, config)
         options = {"filter": filter, "before": before, "limit": limit}
 
@@ -105,22 +105,22 @@ class StateMethods:
     ) -> dict[str, Any]:
         """Write the state of a thread as if a node had returned ``values``.
 
-        The node's edges are followed, so the next run on the returned config goes on behind it.
-        With a ``checkpoint_id`` in the config, the thread forks there.
+        The node's edges apply, so the next run on the returned config continues after the node.
+        With a ``checkpoint_id`` in the config, the thread forks at this checkpoint.
 
         Args:
             config: As for ``get_state``.
-            values: What the node would have returned: a dict, a ``Command``, …
-            as_node: The node. Default: the one that ran last. ``END`` without values gives up the
-                tasks that are left; ``"__input__"`` writes what a run would of its input;
-                ``"__copy__"`` saves the checkpoint again, beside itself.
-            task_id: The task of the node, where it has several.
+            values: The node's return value: a dict, a ``Command``, …
+            as_node: The node. Default: the node that ran last. ``END`` without values discards the
+                remaining tasks; ``"__input__"`` writes ``values`` as a run writes its input;
+                ``"__copy__"`` saves a copy of the checkpoint as its sibling.
+            task_id: The id of the node's task, if the node has several tasks.
 
         Returns:
             A config that names the new checkpoint.
 
         Raises:
-            InvalidUpdateError: It is not clear which node ran last, or the update is not possible.
+            InvalidUpdateError: The last node is ambiguous, or the update is not possible.
             ValueError: The graph has no checkpointer, or the config no thread.
         """
         return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
@@ -132,7 +132,7 @@ class StateMethods:
         as_node: str | None = None,
         task_id: str | None = None,
     ) -> dict[str, Any]:
-        """As ``update_state``, awaited."""
+        """Async variant of ``update_state``."""
         return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 
     def bulk_update_state(
@@ -161,7 +161,7 @@ class StateMethods:
     async def abulk_update_state(
         self, config: Config, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> dict[str, Any]:
-        """As ``bulk_update_state``, awaited."""
+        """Async variant of ``bulk_update_state``."""
         place, updates = self._to_update(config, supersteps)
         return await self._afollow(place, update_thread(place, updates))
 

@@ -1,4 +1,4 @@
-"""Which graph and which checkpoint the config of a state method names."""
+"""The graph and the checkpoint that the config of a state method names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("Place", "at", "config_with_map", "locate")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A graph, the saver that keeps its thread, and the config to ask the saver with."""
+    """A graph, the saver of its thread, and the config for calls of the saver."""
 
     graph: Any
     saver: Any
@@ -25,7 +25,8 @@ class Place:
 
     @property
     def latest(self) -> bool:
-        """Whether the config names the thread's latest checkpoint, by naming none."""
+        """Whether the config refers to the thread's latest checkpoint, because no checkpoint id is
+        given."""
         return "checkpoint_id" not in self.config["configurable"]
 
     @property
@@ -36,15 +37,15 @@ class Place:
 
 
 def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = False) -> Place:
-    """Return what a config names.
+    """Return the graph, the saver and the config that ``config`` refers to.
 
-    A namespace in it (``checkpoint_ns``) is that of a graph inside of ``graph``. One that no such
-    graph has, such as that of a graph which a tool invokes, is read by ``graph``'s own channels.
+    The config's ``checkpoint_ns`` is the namespace of a subgraph of ``graph``. The checkpoint of an
+    unknown namespace, such as that of a graph invoked by a tool, is read with ``graph``'s channels.
 
     Raises:
-        ValueError: There is no saver, or no thread; ``updates``: nobody could tell what an update
-            does, for no graph inside has that namespace.
-        RuntimeError: The graph shares the saver of a graph around it.
+        ValueError: The graph has no saver, or the config no thread. With ``updates``: no subgraph
+            has the namespace, so an update cannot be applied.
+        RuntimeError: The graph shares the saver of its parent graph.
     """
     if config is None:
         config = {}
@@ -107,7 +108,7 @@ def _nothing_empty(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def saving_config(place: Place, saved: Any) -> dict[str, Any]:
-    """Return the config to save behind ``saved``, with what the saver keeps of the caller's."""
+    """Return the config for a save after ``saved``, with the caller's keys that the saver keeps."""
     merged = merge_configs(place.config)
     configurable = {"checkpoint_ns": "", **merged["configurable"]}
     if saved is not None:

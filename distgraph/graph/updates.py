@@ -44,7 +44,7 @@ from distgraph.worker.attempt import write_as
 __all__ = ("COPY", "check_supersteps", "update_thread")
 
 COPY = "__copy__"
-"""As ``as_node``: save the checkpoint again, beside itself."""
+"""Value of ``as_node`` that saves a copy of the checkpoint as its sibling."""
 
 Supersteps = Sequence[Sequence[Sequence[Any]]]
 
@@ -275,7 +275,7 @@ class _Update:
                 yield from ask("put_writes", self.config, kept, task_id, path)
 
     def _superseded(self) -> Steps[bool]:
-        """Whether the update goes to a checkpoint that the thread has moved past."""
+        """Whether the update goes to a checkpoint that is not the latest of its thread."""
         configurable = dict(self.place.config["configurable"])
         if not configurable.pop("checkpoint_id", None):
             return False

@@ -1,4 +1,4 @@
-"""What a node returned, turned into writes: the writers that run next to the node."""
+"""Writers of a node, which run after the node and turn its return value into writes."""
 
 from __future__ import annotations
 
