@@ -101,14 +101,21 @@ def test_synchronous_code_calls_async_tasks(ours):
     assert workflow.invoke(1) == 3
 
 
-@pytest.mark.parametrize("called", [total, total_in_threads, atotal], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "called, depth",
+    [
+        pytest.param(total, 3, id="total"),  # seven wait, on Ray each in a process of its own
+        pytest.param(total_in_threads, 4, id="total_in_threads"),
+        pytest.param(atotal, 4, id="atotal"),
+    ],
+)
 @pytest.mark.parametrize("bound", [None, 1])
-def test_more_tasks_wait_than_can_run(ours, called, bound):
+def test_more_tasks_wait_than_can_run(ours, called, depth, bound):
     @entrypoint()
     def workflow(depth):
         return returned(called(depth))
 
-    assert workflow.invoke(4, {"max_concurrency": bound}) == 16
+    assert workflow.invoke(depth, {"max_concurrency": bound}) == 2**depth
 
 
 def test_a_hundred_tasks_wait_for_a_hundred_others(ours):

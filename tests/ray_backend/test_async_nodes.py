@@ -19,18 +19,19 @@ def test_two_hundred_waiting_nodes_take_a_handful_of_processes(on_ray):
 
     builder = on_ray.StateGraph(Items).add_node("wait", wait)
     builder.add_conditional_edges(
-        on_ray.START, lambda s: [on_ray.Send("wait", {"i": i}) for i in range(200)], ["wait"]
+        on_ray.START, lambda s: [on_ray.Send("wait", {"i": i}) for i in s["items"]], ["wait"]
     )
     graph = on_ray.compile(builder)
+    graph.invoke({"items": [0]})  # starts the process: what is measured is the waiting
     begin = time.perf_counter()
-    items = graph.invoke({"items": []})["items"]
+    items = graph.invoke({"items": list(range(200))})["items"][200:]
     seconds = time.perf_counter() - begin
     processes = {pid for _, pid in items}
     print(f"200 × 100 ms in {len(processes)} processes: {seconds:.2f} s")
     assert [i for i, _ in items] == list(range(200))
     assert len(processes) <= 4
     assert os.getpid() not in processes
-    assert seconds < 10, "they waited one after another"
+    assert seconds < 5, "they waited one after another"
 
 
 def test_waiting_nodes_leave_the_cpus_to_others(on_ray):

@@ -12,7 +12,7 @@ from distgraph.errors import SerializationError
 from distgraph.func import entrypoint, task
 from distgraph.types import Command, Send
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
 
 SIZE = 300_000
 """Bytes of an object that Ray keeps in its store, and not inline."""
