@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pytest brings it along
 
-KINDS = ("private internal", "hosted service", "low-level API", "shared memory", "upstream's own")
+KINDS = ("private internal", "hosted service", "accepted here", "shared memory", "upstream's own")
 """Kinds of reasons for which a test is not asked of distgraph."""
 
 
