@@ -34,7 +34,7 @@ class Writer(Protocol):
         """Whether ``acall`` must be awaited in place of a plain call."""
 
     def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
-        """Return the writes. ``context`` is the attempt's ``TaskContext``."""
+        """Return the writes. ``context``: the attempt's ``TaskContext``; None in the engine."""
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         """Do the same as a plain call, as a coroutine."""

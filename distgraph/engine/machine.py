@@ -517,7 +517,7 @@ class Machine:
             raise InvalidTransition(f"inline node {task.name!r} reads state", story=self.story())
 
         try:
-            writes = [w for writer in program.writers for w in writer(value, no_reading, {})]
+            writes = [w for writer in program.writers for w in writer(value, no_reading, None)]
         except ParentCommand as bubble:
             self._leave(graph, bubble.command)
             return
