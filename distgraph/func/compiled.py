@@ -1,4 +1,4 @@
-"""What ``@entrypoint`` makes of a function."""
+"""The graph that ``@entrypoint`` makes of a function."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Workflow(CompiledStateGraph[Any, Any, Any, Any]):
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
     ) -> DrawableGraph:
-        """Return the only node, for drawing: which tasks its code calls, only a run tells.
+        """Return the drawing of the single node; calls of tasks are known only during a run.
 
         Args:
             config: Ignored; a drawing does not depend on it.

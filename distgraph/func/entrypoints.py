@@ -26,26 +26,26 @@ __all__ = ("entrypoint",)
 
 
 class entrypoint:
-    """Make a workflow of a function: a graph that is run, streamed and resumed as any other.
+    """Make a workflow from a function: a graph that supports ``invoke``, ``stream`` and resuming.
 
     The function takes one argument, the input. Parameters named ``config``, ``writer``, ``store``,
     ``runtime`` and ``previous`` are filled in; ``previous`` is what the last run of the thread
     returned, or saved by ``entrypoint.final``. What it returns is the workflow's output.
 
-    On Ray the function holds no CPU while it runs: an async one is a coroutine, and a sync one a
-    thread, of an executor on some machine. What computes belongs into tasks.
+    On Ray the function reserves no CPU: an async function runs as a coroutine, a sync function as a
+    thread, in an executor process of the cluster. Put computations into tasks.
 
     Args:
         checkpointer: A saver of ``langgraph-checkpoint``: every run then needs a ``thread_id``.
-        store: What the function and its tasks receive as ``store``.
-        cache: Where results of tasks with a cache policy are kept.
+        store: The store that the function and its tasks receive.
+        cache: The cache for results of tasks with a cache policy.
         context_schema: Class of ``Runtime.context``.
-        cache_policy: How tasks are cached that have no policy of their own.
-        retry_policy: When the function, or a task without a policy of its own, is tried again.
-        timeout: How long an attempt of the function may take: seconds, a ``timedelta`` or a
+        cache_policy: Cache policy for tasks without a policy of their own.
+        retry_policy: Retries of the function, and of tasks without a policy of their own.
+        timeout: Time limit of an attempt of the function: seconds, a ``timedelta`` or a
             ``TimeoutPolicy``.
-        ray_options: Where the function runs, if not as said above.
-        backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+        ray_options: Placement of the function, in place of the default above.
+        backend: "ray", "local", or a backend object. Default: the session's backend.
 
     Source: LangGraph's functional API.
     """

@@ -25,10 +25,11 @@ T = TypeVar("T")
 
 
 class TaskFuture(Future[T]):
-    """What calling a task returns, as type checkers see it.
+    """The return type of a task call, for type checkers.
 
-    In a coroutine it is an ``asyncio.Future`` (``await``, ``asyncio.gather``, ``as_completed``),
-    anywhere else a ``concurrent.futures.Future`` (``.result()``, ``wait``, ``as_completed``).
+    In a coroutine the object is an ``asyncio.Future`` (``await``, ``asyncio.gather``,
+    ``as_completed``), anywhere else a ``concurrent.futures.Future`` (``.result()``, ``wait``,
+    ``as_completed``).
     """
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -104,7 +105,7 @@ class TaskFunction(Generic[P, T]):
             cache.clear((calls_of(identity_of(self.func)),))
 
     async def aclear_cache(self, cache: Any) -> None:
-        """As ``clear_cache``, awaited."""
+        """Async variant of ``clear_cache``."""
         if self.cache is not None:
             await cache.aclear((calls_of(identity_of(self.func)),))
 

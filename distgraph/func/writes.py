@@ -21,11 +21,11 @@ S = TypeVar("S")
 
 @dataclass(slots=True)
 class Final(Generic[R, S]):
-    """What an entrypoint returns to save another value than it returns.
+    """Return value of an entrypoint that saves another value than the workflow's output.
 
     Attributes:
         value: The workflow's output.
-        save: What the thread's next run gets as ``previous``.
+        save: The value that the thread's next run receives as ``previous``.
     """
 
     value: R

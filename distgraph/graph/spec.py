@@ -100,8 +100,8 @@ def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: boo
     """Refuse an idle timeout of a graph that becomes a node.
 
     Raises:
-        UnsupportedError: Nodes of the graph run on several workers, so no process sees their
-        progress.
+        UnsupportedError: Nodes of the graph run on several workers, so no single process sees
+            their progress.
     """
     if is_graph and timeout is not None and timeout.idle_timeout is not None:
         raise UnsupportedError(

@@ -160,26 +160,24 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             defer: Run the node only when no other task is left to run.
             metadata: Metadata for the node's runs.
             input_schema: Schema of the node's input. Default: the annotation of the first
-            parameter, else
-                the graph's state.
-            retry_policy: Retries after a failed attempt: a ``RetryPolicy``, or
-                several; the first policy that matches the error applies.
+                parameter, else the graph's state.
+            retry_policy: Retries after a failed attempt: a ``RetryPolicy``, or several; the first
+                policy that matches the error applies.
             cache_policy: Use of the cache given to ``compile`` for the node's results.
             error_handler: Function that runs in the same superstep after the last failed attempt.
-            It takes
-                the node's input, and the failure in a parameter ``error: NodeError``; the return
-                value replaces the node's.
-            timeout: Time limit of an attempt: seconds, a ``timedelta``, or a
-                ``TimeoutPolicy``. An attempt over the limit fails with ``NodeTimeoutError``.
-            trace_policy: Changes of the node's input and output in
-                tracers among the callbacks.
+                The function takes the node's input, and the failure in a parameter
+                ``error: NodeError``; the return value replaces the node's.
+            timeout: Time limit of an attempt: seconds, a ``timedelta``, or a ``TimeoutPolicy``. An
+                attempt over the limit fails with ``NodeTimeoutError``.
+            trace_policy: Changes of the node's input and output as tracers among the callbacks
+                receive them.
             destinations: Possible targets of the node's ``Command``, for drawing: names, or a dict
                 of names to labels. Default: ``-> Command[Literal[...]]``.
-            ray_options: Placement of the node's attempts: ``num_cpus``, ``num_gpus``, ``memory``
-            (bytes),
-                ``resources``, ``accelerator_type``, ``label_selector``, ``scheduling_strategy``,
-                ``runtime_env`` as in Ray; ``placement``: ``"task"``, ``"async"`` or ``"thread"``;
-                and for a class ``concurrency``: the number of workers, or (min, max).
+            ray_options: Placement of the node's attempts. As in Ray: ``num_cpus``, ``num_gpus``,
+                ``memory`` (bytes), ``resources``, ``accelerator_type``, ``label_selector``,
+                ``scheduling_strategy``, ``runtime_env``. Also ``placement``: ``"task"``,
+                ``"async"`` or ``"thread"``; and for a class ``concurrency``: the number of workers,
+                or (min, max).
 
         Raises:
             ValueError: The name is taken, reserved or holds ``|`` or ``:``; the action cannot be

@@ -15,10 +15,10 @@ __all__ = ("as_channel", "as_graph", "as_node")
 
 
 def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return the action that a node of ours runs for a compiled graph or a ``ToolNode``.
+    """Return the node action that runs a compiled graph or a ``ToolNode``.
 
     Raises:
-        UnsupportedError: The graph asks for what cannot be honoured.
+        UnsupportedError: The graph uses an unsupported feature.
         ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
     """
     if loaded("langgraph.pregel", "Pregel") in type(value).__mro__:

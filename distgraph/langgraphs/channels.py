@@ -1,4 +1,4 @@
-"""LangGraph's channels as ours; classes that users derive from its base, behind an adapter."""
+"""Conversion of LangGraph's channels into distgraph's; an adapter for channel classes of users."""
 
 from __future__ import annotations
 

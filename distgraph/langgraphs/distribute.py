@@ -21,29 +21,29 @@ def distribute(
     ray_options: Mapping[str, Mapping[str, Any]] | None = None,
     backend: Any = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Return a graph of ours that runs what LangGraph compiled; LangGraph's engine runs nothing.
+    """Return a distgraph graph that runs a graph compiled by LangGraph, without LangGraph's engine.
 
-    Nodes, conditional edges, reducers, channels and subgraphs work as they are, and stream as they
-    do there. Every node, also that of a subgraph, is a task of its own; so is every tool call of
-    a ``ToolNode``. A node that has a synchronous and an asynchronous form (a chat model's, an
-    agent's) runs in the one that waits, which holds no core; one that computes itself should be
-    given resources by ``ray_options``. A LangGraph graph that a node's own code invokes is not a
-    node: it runs there, by LangGraph, and streams under the node's namespace.
+    Nodes, conditional edges, reducers, channels and subgraphs work unchanged, and stream as in
+    LangGraph. Every node, also of a subgraph, is a task of its own; so is every tool call of a
+    ``ToolNode``. A node with a sync and an async function (a chat model's, an agent's) runs the
+    async function, which reserves no core; give a node that computes resources by ``ray_options``.
+    A LangGraph graph that a node's own code invokes is not a node: LangGraph runs such a graph in
+    the node's process, and its events stream under the node's namespace.
 
     Args:
         graph: What ``StateGraph.compile()`` of LangGraph, ``langchain.agents.create_agent`` or
             ``with_config`` of one of these returned, or a ``StateGraph`` before ``compile()``.
-        ray_options: Where nodes run, by name, as ``add_node(ray_options=...)`` takes it.
+        ray_options: Ray options by node name, as for ``add_node(ray_options=...)``.
             ``"child:node"`` names a node of a subgraph, ``"tools:search"`` (or ``"search"``) a
             tool, which also takes ``timeout`` and ``max_concurrency``.
-        backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+        backend: "ray", "local", or a backend object. Default: the session's backend.
 
     Raises:
-        UnsupportedError: The graph asks for what cannot be honoured (managed values, …), or
-            LangGraph's version is not one that was tested. Names it.
-        ValueError: ``ray_options`` are invalid, or name what is not there.
-        TypeError: ``graph`` is none of LangGraph's.
-        SerializationError: A node captures what cannot travel to a worker.
+        UnsupportedError: The graph uses an unsupported feature (managed values, …), or
+            LangGraph's version is not supported. The message names the feature.
+        ValueError: ``ray_options`` are invalid, or name an unknown node or tool.
+        TypeError: ``graph`` is not a LangGraph graph.
+        SerializationError: A node captures an object that cannot be pickled.
         MissingExtraError: LangGraph is not installed.
     """
     if isinstance(graph, CompiledStateGraph):
@@ -78,5 +78,5 @@ def distribute(
     if graph.config:
         made = made.with_config(graph.config)
     if active_task() is None and name == "ray":
-        made.blob.get()  # what cannot travel is told now, by name
+        made.blob.get()  # an object that cannot be pickled raises here, with its name
     return made

@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """What ``distribute`` returns: it is run as any compiled graph is.
+    """The graph that ``distribute`` returns; runs like any compiled graph.
 
     Attributes:
-        origin: The LangGraph graph. It is drawn and described by itself, and never run.
+        origin: The LangGraph graph, used for drawings and schemas and never run.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     @property
     def schema_to_mapper(self) -> dict[Any, Any]:
-        """What makes the object of a schema's class that nodes receive, as LangGraph has it."""
+        """Function that builds the object of a schema's class that nodes receive, as in
+        LangGraph."""
         return dict(getattr(self.origin, "schema_to_mapper", {}))
 
     def get_input_jsonschema(self, config: Mapping[str, Any] | None = None) -> dict[str, Any]:

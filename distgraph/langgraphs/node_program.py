@@ -1,4 +1,4 @@
-"""A node of LangGraph's on a worker: its Runnable, and the writers behind it."""
+"""A LangGraph node on a worker: its ``Runnable``, and the node's writers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("NodeRunnable", "NodeWriter")
 
 @dataclass(frozen=True)
 class NodeRunnable:
-    """What a node runs: a LangChain ``Runnable``, by one of its two forms."""
+    """Runs a node's LangChain ``Runnable`` by its sync or its async method."""
 
     runnable: Any
     is_async: bool
@@ -31,11 +31,11 @@ class NodeRunnable:
 class NodeWriter:
     """One of a node's writers: state updates and commands, edges, or a conditional edge.
 
-    It sends its writes, and reads the state, by functions that it finds in its config.
+    A writer sends its writes, and reads the state, by functions in its config.
     """
 
     name: str | None
-    """Of the conditional edge, for errors."""
+    """Name of the conditional edge, for errors."""
     runnable: Any
     is_async: bool
 

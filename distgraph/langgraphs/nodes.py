@@ -78,7 +78,7 @@ class GivenOptions:
 def translate(
     graph: Any, options: GivenOptions, *, prefix: str = ""
 ) -> tuple[GraphSpec, GraphProgram]:
-    """Return the driver's and the workers' half of a compiled LangGraph graph.
+    """Return the spec for the driver and the program for the workers of a compiled LangGraph graph.
 
     Args:
         graph: Its ``Pregel``, which is only read.
@@ -86,7 +86,7 @@ def translate(
         prefix: Names of the subgraphs that lead to it, each followed by a colon.
 
     Raises:
-        UnsupportedError: The graph or a node of it asks for what cannot be honoured.
+        UnsupportedError: The graph or one of its nodes uses an unsupported feature.
         ValueError: ``ray_options`` are invalid.
     """
     name = str(graph.name)
@@ -231,7 +231,7 @@ def _is_graph(runnable: Any) -> bool:
 
 
 def _bound(node: Any) -> Any:
-    """Return what a node runs, None where it only passes its input on."""
+    """Return the object that a node runs; None if the node only passes its input on."""
     return None if node.bound is private("DEFAULT_BOUND") else node.bound
 
 

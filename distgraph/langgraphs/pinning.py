@@ -1,4 +1,4 @@
-"""Which nodes and tools of an agent share live state, so that one process has to run them.
+"""Nodes and tools of an agent that share live state, and therefore must run in one process.
 
 LangChain's ``ShellToolMiddleware`` keeps a running shell in a private, untracked state key: its
 hooks and its tool need the process in which the shell is.

@@ -1,4 +1,4 @@
-"""Graphs that cannot be run here: an error says so before anything runs."""
+"""Checks that refuse unsupported LangGraph graphs before a run starts."""
 
 from __future__ import annotations
 

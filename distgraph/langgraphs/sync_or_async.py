@@ -1,4 +1,4 @@
-"""Which of a Runnable's two forms, synchronous and asynchronous, is the one to run."""
+"""Choice between the sync and the async method of a ``Runnable``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPTH = 8
 
 
 def runs_async(runnable: Any) -> bool:
-    """Whether a node's Runnable is to be awaited.
+    """Whether a node's ``Runnable`` must be awaited.
 
     A node that was given both forms waits in the asynchronous one: on a cluster, a thousand such
     calls share a process. A form that only sends the other to a thread does not count, nor one
@@ -31,7 +31,7 @@ def runs_async(runnable: Any) -> bool:
 
 
 def reaches_unwritten_hook(function: Any) -> bool:
-    """Whether a coroutine function leads to a middleware's hook that was never written."""
+    """Whether a coroutine function calls a middleware hook that is not implemented."""
     return any(_unwritten(method) for method in _methods(function, _DEPTH, set()))
 
 
@@ -42,7 +42,7 @@ def _in_executor(afunc: Any) -> bool:
 
 
 def _unwritten(method: MethodType) -> bool:
-    """Whether a hook is the one of LangChain's base class, which only raises."""
+    """Whether a hook is the method of LangChain's base class, which only raises."""
     function = method.__func__
     return getattr(function, "__module__", "") == "langchain.agents.middleware.types" and getattr(
         function, "__qualname__", ""

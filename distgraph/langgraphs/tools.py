@@ -27,14 +27,14 @@ _HOMES = ("langgraph.prebuilt", "langchain.tools")
 
 @dataclass(frozen=True)
 class NodeTools:
-    """What the driver and the workers know of the tools of one node."""
+    """The data about the tools of one node, for the driver and the workers."""
 
     split: NodeToolSplit
     part: NodeToolPart
 
     @property
     def stateful(self) -> bool:
-        """Whether any tool asks for the state."""
+        """Whether any tool reads the state."""
         return bool(self.split.tools.stateful)
 
 
@@ -44,13 +44,13 @@ def tools_of(
     base: Mapping[str, Any],
     ray_options: Mapping[str, Mapping[str, Any]],
 ) -> NodeTools | None:
-    """Return how a node's tool calls run; None where it is no ``ToolNode`` of LangGraph's.
+    """Return the tools of a node; None if the node is not a LangGraph ``ToolNode``.
 
     Args:
-        runnable: What the node runs.
+        runnable: The node's ``Runnable``.
         node: Its name, for errors.
-        base: ``ray_options`` of the node: they hold for every tool.
-        ray_options: By tool name, on top of those.
+        base: ``ray_options`` of the node: defaults for every tool.
+        ray_options: Options by tool name, which override ``base``.
 
     Raises:
         ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
@@ -87,7 +87,7 @@ def tools_of(
 
 
 def needs_loop(runnable: Any) -> bool:
-    """Whether a node of tools is to be awaited where it runs as a whole."""
+    """Whether a ``ToolNode`` that runs as a whole must be awaited."""
     every = all if is_tool_node(runnable) else any  # a split node has its other calls elsewhere
     return bool(runnable.tools_by_name) and every(
         not has_sync(tool) for tool in runnable.tools_by_name.values()
@@ -95,9 +95,9 @@ def needs_loop(runnable: Any) -> bool:
 
 
 def is_tool_node(runnable: Any) -> bool:
-    """Whether it is a ``ToolNode`` that answers calls in LangGraph's way, also a single one.
+    """Whether the object is a ``ToolNode`` that supports single tool calls as LangGraph does.
 
-    That is since version 1.0.2 of langgraph-prebuilt.
+    Requires langgraph-prebuilt 1.0.2 or later.
     """
     for cls in type(runnable).__mro__:
         if cls.__name__ == "ToolNode" and cls.__module__.startswith(_HOMES):
@@ -132,7 +132,7 @@ class SharedToolNode(Runnable[Any, Any]):
         return dict(self.node.tools_by_name)
 
     def distgraph_split(self) -> ToolSplit:
-        """Return how the node's work falls into parts, one a tool call."""
+        """Return the split of the node's work into parts, one per tool call."""
         return self._split
 
     def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
@@ -140,7 +140,7 @@ class SharedToolNode(Runnable[Any, Any]):
         return self.node.invoke(input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-        """As ``invoke``, awaited."""
+        """Async variant of ``invoke``."""
         return await self.node.ainvoke(input, config, **kwargs)
 
 
@@ -168,15 +168,16 @@ class NodeToolSplit:
         return parts
 
     def options(self, key: str) -> PartOptions:
-        """Return how the calls of a tool run."""
+        """Return the options of the calls of a tool."""
         return self.tools.options(key)
 
     def timed_out(self, part: Part, seconds: float) -> Any:
-        """Return what the model is told of a call that ran for too long."""
+        """Return the message to the model for a call that exceeded its timeout."""
         return self.tools.timed_out(part, seconds)
 
     def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
-        """Return the node's return value: all answers as one update, in the order of the calls."""
+        """Return the node's return value: all tool messages as one update, in the order of the
+        calls."""
         return self.tools.join(value, parts, results)
 
 

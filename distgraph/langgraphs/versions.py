@@ -1,4 +1,4 @@
-"""Which versions of LangGraph's graphs can be read."""
+"""Supported versions of LangGraph."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _text(version: tuple[int, ...]) -> str:
 def check_version() -> None:
     """Check that the compiled graphs of the installed LangGraph can be read.
 
-    A version behind the newest tested one is used, with one warning for each process.
+    A version newer than the newest tested one gives one warning per process.
 
     Raises:
         MissingExtraError: LangGraph is not installed.
-        UnsupportedError: The version is out of the supported range; names the range.
+        UnsupportedError: The version is out of the supported range; the message names the range.
     """
     try:
         installed = metadata.version("langgraph")

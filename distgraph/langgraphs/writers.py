@@ -90,7 +90,8 @@ def _branch_name(writer: Any) -> str | None:
 
 
 def branch_channels(writers: Sequence[Any], known: Sequence[str]) -> tuple[str, ...]:
-    """Return what a node's conditional edges read, all of ``known`` where that cannot be told."""
+    """Return the channels that a node's conditional edges read; ``known`` if that is not
+    determinable."""
     write = private("ChannelWrite")
     keys: dict[str, None] = {}
     for writer in writers:

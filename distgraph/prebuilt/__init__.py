@@ -1,4 +1,5 @@
-"""Tools and agents: ``ToolNode``, ``create_react_agent`` and what tools ask for by annotation.
+"""Tools and agents: ``ToolNode``, ``create_react_agent`` and annotations of injected tool
+arguments.
 
 Needs LangChain: ``pip install 'distgraph[langchain]'``.
 """

@@ -70,7 +70,7 @@ class _Prompt:
 
 
 class _Messages:
-    """The conversation, behind a system message where there is one."""
+    """The conversation, after the system message if one is given."""
 
     def __init__(self, system: SystemMessage | None) -> None:
         self._system = () if system is None else (system,)
@@ -80,10 +80,10 @@ class _Messages:
 
 
 def prompt_runnable(prompt: Any) -> Runnable[Any, Any]:
-    """Return what makes the model's input of the state.
+    """Return a ``Runnable`` that makes the model's input from the state.
 
     Raises:
-        ValueError: The prompt is none of those that there are.
+        ValueError: The prompt has an unsupported type.
     """
     if isinstance(prompt, str):
         prompt = SystemMessage(content=prompt)
@@ -157,10 +157,10 @@ def _tool_name(tool: Any) -> Any:
 
 
 def check_history(messages: Sequence[BaseMessage]) -> None:
-    """Check that every tool call of the conversation has its answer.
+    """Check that every tool call of the conversation has a tool message.
 
     Raises:
-        ValueError: One has none, which most models refuse.
+        ValueError: A tool call has no tool message; most models refuse such input.
     """
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
     open_calls = [

@@ -24,7 +24,7 @@ __all__ = (
 
 
 class AgentState(TypedDict):
-    """A conversation, and how many supersteps are left for it."""
+    """The messages of a conversation, and the number of supersteps left."""
 
     messages: Annotated[Sequence[BaseMessage], add_messages]
     remaining_steps: NotRequired[RemainingSteps]
@@ -62,8 +62,8 @@ def with_messages(state: Any, messages: Sequence[BaseMessage]) -> Any:
 
 
 def model_input_schema(state_schema: Any) -> Any:
-    """Return what the model's node reads after a ``pre_model_hook``: the state, and
-    ``llm_input_messages`` where the hook has set it."""
+    """Return the input schema of the model's node after a ``pre_model_hook``: the state, with
+    ``llm_input_messages`` if the hook has set this key."""
     if isinstance(state_schema, type) and issubclass(state_schema, BaseModel):
         return create_model(
             "CallModelInputSchema",

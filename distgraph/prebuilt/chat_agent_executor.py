@@ -1,4 +1,4 @@
-"""``create_react_agent``: a model that calls tools in a loop until it has an answer."""
+"""``create_react_agent``: a model that calls tools in a loop until it returns a final message."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class _Agent:
 
     @property
     def end(self) -> str:
-        """Where the graph goes when the model is done."""
+        """The next node after the model's final message."""
         return END if self.response_format is None else "generate_structured_response"
 
     def should_continue(self, state: Any) -> str | list[Send]:
@@ -156,7 +156,7 @@ class _Agent:
 
 
 def _sends(calls: Sequence[Any]) -> list[Send]:
-    # the calls alone: a tool that asks for the state reads it where it runs
+    # without the state: a tool that reads the state does so on its worker
     return [Send("tools", [call]) for call in calls]
 
 
@@ -180,31 +180,31 @@ def create_react_agent(
     backend: Any = None,
     ray_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """Make a graph in which a model calls tools until it answers without.
+    """Create a graph in which a model calls tools until a model message has no tool calls.
 
     Args:
         model: A chat model, with tools bound to it or not; a name such as "openai:gpt-4o-mini"; or
             a function ``(state, runtime)``, sync or async, that returns the model for each call.
         tools: Tools, functions, dicts of tools that the provider runs, or a ``ToolNode``,
             LangGraph's own included.
-        prompt: What the model reads before the messages: a str or a ``SystemMessage``; or all that
-            it reads: a function of the state or a ``Runnable``.
-        response_format: Schema of an answer that one more call of the model gives at the end, in
+        prompt: Text before the messages: a str or a ``SystemMessage``; or the whole input of the
+            model: a function of the state or a ``Runnable``.
+        response_format: Schema of a final answer, which one more model call writes at the end to
             the state key ``structured_response``: pydantic, TypedDict, JSON schema, or a pair of a
             prompt and one of these.
-        pre_model_hook: Node before the model. It sets ``llm_input_messages``, which the model then
-            reads in place of ``messages``, or replaces ``messages``.
+        pre_model_hook: Node before the model. The node sets ``llm_input_messages``, which the model
+            then reads in place of ``messages``, or replaces ``messages``.
         post_model_hook: Node after the model (``version="v2"`` only).
         state_schema: Needs ``messages`` and ``remaining_steps``, with a ``response_format``
             ``structured_response`` too. Default: ``AgentState``.
         context_schema, checkpointer, store, interrupt_before, interrupt_after, debug, name,
             backend: As for ``StateGraph.compile``.
-        version: "v2": each tool call is a task ``tools`` with an update of its own. "v1": all of a
-            message are one task. On a cluster each runs on a worker of its own either way.
-        ray_options: Per node name or tool name, where and how it runs, as for ``StateGraph`` and
-            ``ToolNode``; those of ``tools`` hold for every tool.
+        version: "v2": each tool call is a task ``tools`` with an update of its own. "v1": all calls
+            of a message are one task. On Ray, both versions run each call on its own worker.
+        ray_options: Options by node name or tool name, as for ``StateGraph`` and
+            ``ToolNode``; options of ``tools`` apply to every tool.
 
-    Returns: a compiled graph with nodes ``agent`` and ``tools``, and where asked for
+    Returns: a compiled graph with nodes ``agent`` and ``tools``, and, if requested,
         ``pre_model_hook``, ``post_model_hook`` and ``generate_structured_response``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which parameters of a tool the run fills in, and with what."""
+"""Injected tool parameters: the parameters that the run fills in, and their values."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Injected:
     state: Mapping[str, str | None] = field(default_factory=dict)
     """Parameters that receive a key of the state, or the whole of it (None)."""
     optional: frozenset[str] = frozenset()
-    """Those of ``state`` that have a default."""
+    """Parameters in ``state`` that have a default value."""
     store: str | None = None
     runtime: str | None = None
     runtime_class: Any = ToolRuntime
     hidden: frozenset[str] = frozenset()
-    """All that the model must not fill, whoever does."""
+    """All parameters that the model must not fill in."""
 
     @property
     def reads_state(self) -> bool:
-        """Whether a call needs the state."""
+        """Whether a call reads the state."""
         return bool(self.state) or self.runtime is not None
 
     @property
@@ -120,11 +120,11 @@ def injected_args(tool: BaseTool) -> Injected:
 def inject(
     call: Mapping[str, Any], injected: Injected, runtime: ToolRuntime[Any, Any], messages_key: str
 ) -> dict[str, Any]:
-    """Return the call with all that the run fills in, and nothing there that the model wrote.
+    """Return the call with all injected arguments; values of the model for these are removed.
 
     Raises:
-        ValueError: The state or the store that the tool asks for is not there.
-        KeyError, AttributeError: The state lacks a key that the tool asks for.
+        ValueError: The tool requires a state or a store, and none is available.
+        KeyError, AttributeError: The state lacks a key that the tool requires.
     """
     filled: dict[str, Any] = {}
     if injected.state:

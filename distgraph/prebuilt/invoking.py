@@ -28,12 +28,12 @@ _POLL = 0.05
 
 
 class Face(Protocol):
-    """How a coroutine of ours calls tools: in place, or awaiting them."""
+    """Interface by which one coroutine calls tools, synchronously or asynchronously."""
 
     is_async: bool
 
     async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
-        """Return what the tool returned for a tool call."""
+        """Return the result of the tool for a tool call."""
 
 
 class _InPlace:

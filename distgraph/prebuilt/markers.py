@@ -1,4 +1,4 @@
-"""What a tool asks for by annotation: the state, the store, the run around it."""
+"""Annotations of injected tool arguments: state, store, runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the calls of each tool run: placement, timeout, how many at once."""
+"""Options of tool calls: placement, timeout and maximum concurrency."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def tool_options(
 
 
 def with_pool(where: str, options: dict[str, Any], is_class: bool) -> dict[str, Any]:
-    """Return a tool's options; a class has a pool.
+    """Return a tool's options; a tool that is a class runs in a pool.
 
     Raises:
-        ValueError: A pool is asked for something that is no class.
+        ValueError: Pool options are given for a tool that is not a class.
     """
     if is_class:
         return {"concurrency": (1, None), **options}
@@ -94,16 +94,16 @@ def _count(where: str, value: Any) -> int | None:
 def part_options(
     where: str, options: Mapping[str, Any], *, sync: bool, awaits: bool, to_core: bool = False
 ) -> PartOptions:
-    """Check one tool's options and return how its calls run.
+    """Validate one tool's options and return the options of its calls.
 
     Args:
-        where: What errors call the tool.
+        where: Name of the tool in errors.
         options: ``timeout`` (seconds, or a ``timedelta``), ``max_concurrency``, and what
             ``ray_options`` of a node may hold.
-        sync: Whether the call can run in place.
-        awaits: Whether it can run as a coroutine; where both, it does so unless it is placed in a
+        sync: Whether the tool has a sync method.
+        awaits: Whether the tool has an async method, which is preferred unless the placement is a
             thread.
-        to_core: Whether a coroutine computes all the same, so that it needs a core of its own.
+        to_core: Whether the coroutine computes and therefore needs a core of its own.
 
     Raises:
         ValueError: An unknown key, a bad value, or options that contradict each other.

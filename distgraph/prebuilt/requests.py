@@ -1,4 +1,4 @@
-"""What wrappers of tool calls are given."""
+"""Arguments of the wrappers of tool calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ("AsyncToolCallWrapper", "ToolCallRequest", "ToolCallWrapper")
 
 @dataclass
 class ToolCallRequest:
-    """One tool call on its way to its tool.
+    """The request for one tool call.
 
     Attributes:
         tool_call: Dict with ``name``, ``args`` and ``id``, as the model wrote it.
-        tool: The tool, None where the node has none of that name.
+        tool: The tool; None if the node has no tool of that name.
         state: The graph's state.
         runtime: The ``ToolRuntime`` of the call.
     """
@@ -48,4 +48,4 @@ times, with other requests too."""
 AsyncToolCallWrapper = Callable[
     [ToolCallRequest, Callable[[ToolCallRequest], Awaitable[Any]]], Awaitable[Any]
 ]
-"""As ``ToolCallWrapper``, with an ``execute`` to await."""
+"""Async variant of ``ToolCallWrapper``: ``execute`` is awaited."""

@@ -1,4 +1,4 @@
-"""How a ``ToolNode``'s work falls into parts, one a tool call."""
+"""Split of a ``ToolNode``'s work into parts, one per tool call."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ("ToolPart", "ToolSplit")
 
 @dataclass(frozen=True)
 class ToolPart:
-    """One tool call on its way to a worker.
+    """The input of a worker for one tool call.
 
     Attributes:
         call: Dict with ``name``, ``args`` and ``id``.
-        kind: What the node found it in.
-        state: The state, where it came with the call and the tool asks for it.
+        kind: Form of the node's input that contained the call.
+        state: The state, if the input contains the state and the tool reads the state.
     """
 
     call: dict[str, Any]
@@ -30,14 +30,14 @@ class ToolPart:
 
 @dataclass(frozen=True)
 class ToolSplit:
-    """Splits the node's input by tool calls. It lives on the driver, and holds no tool.
+    """Splits the node's input by tool calls. The driver holds the object, which contains no tool.
 
     Attributes:
         names: The node's tools, in order.
         messages_key: Key of the state that holds the messages.
-        how: How the calls of each tool run.
-        stateful: Tools that ask for the state.
-        other: How calls of unknown tools run. None: they need no worker to be answered.
+        how: Options of the calls of each tool.
+        stateful: Tools that read the state.
+        other: Options of calls of unknown tools. None: such calls need no worker.
     """
 
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ class ToolSplit:
         try:
             found = find_calls(value, self.messages_key)
         except ValueError:
-            return None  # the node itself tells it, on a worker
+            return None  # the node itself raises the error, on a worker
         sent = found.state is not None and (sent or found.kind == "tool_calls")
         parts = []
         for call in found.calls:
@@ -79,7 +79,7 @@ class ToolSplit:
         return name in self.how or self.other is not None
 
     def options(self, key: str) -> PartOptions:
-        """Return how the calls of a tool run."""
+        """Return the options of the calls of a tool."""
         return self.how.get(key) or self.other or PartOptions()
 
     def under(self, ray_options: Mapping[str, Any], node: str) -> ToolSplit:
@@ -98,13 +98,14 @@ class ToolSplit:
         return replace(self, how=how)
 
     def timed_out(self, part: Part, seconds: float) -> Any:
-        """Return what the model is told of a call that ran for too long."""
+        """Return the message to the model for a call that exceeded its timeout."""
         from distgraph.prebuilt.tool_errors import error_message
 
         return error_message(part.input.call, timeout_text(part.key, seconds))
 
     def join(self, value: Any, parts: Sequence[Part], results: Sequence[Any]) -> Any:
-        """Return the node's return value: all answers as one update, in the order of the calls."""
+        """Return the node's return value: all tool messages as one update, in the order of the
+        calls."""
         from distgraph.prebuilt.tool_calls import combined, find_calls, unknown_tool
 
         found = find_calls(value, self.messages_key)
@@ -117,5 +118,5 @@ class ToolSplit:
 
 
 def timeout_text(name: str, seconds: float) -> str:
-    """Return what the model is told of a tool that ran for too long."""
+    """Return the message to the model for a tool that exceeded its timeout."""
     return f"Error: tool '{name}' took longer than {seconds:g} s and was stopped."

@@ -19,19 +19,19 @@ from distgraph.types import Command, Send
 __all__ = ("Calls", "combined", "find_calls", "normalised", "unknown_tool")
 
 Kind = Literal["list", "dict", "tool_calls"]
-"""What the node was given: messages, a state with messages, or the tool calls themselves."""
+"""Form of the node's input: messages, a state with messages, or tool calls."""
 
 _BLOCKS: Any = getattr(_core, "TOOL_MESSAGE_BLOCK_TYPES", ("text", "image_url", "image", "json"))
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The tool calls that a node is to answer.
+    """The tool calls in a node's input.
 
     Attributes:
         calls: Dicts with ``name``, ``args`` and ``id``.
-        kind: What they were found in.
-        state: The state that came with them; None where it has to be read.
+        kind: Form of the input that contained the calls.
+        state: The state in the input; None if the state must be read from the graph.
     """
 
     calls: Sequence[dict[str, Any]]
@@ -72,7 +72,7 @@ def _is_call(value: Any) -> bool:
 
 
 def unknown_tool(call: Mapping[str, Any], names: Sequence[str]) -> ToolMessage:
-    """Return the answer to a call of a tool that the node does not have."""
+    """Return the tool message for a call of an unknown tool."""
     return error_message(
         call, f"Error: {call['name']} is not a valid tool, try one of [{', '.join(names)}]."
     )
@@ -91,13 +91,13 @@ def _content(output: Any) -> Any:
 
 
 def normalised(response: Any, call: Mapping[str, Any], kind: Kind, messages_key: str) -> Any:
-    """Check what a tool returned, and give its messages what they lack.
+    """Validate the result of a tool, and complete its messages.
 
     Returns: a ``ToolMessage``, a ``Command``, or a list of these.
 
     Raises:
-        TypeError: It is none of these.
-        ValueError: It does not answer the call exactly once.
+        TypeError: The result has another type.
+        ValueError: The result does not contain exactly one tool message for the call.
     """
     response = own(response)
     if isinstance(response, Command):
@@ -138,7 +138,8 @@ def _answers(item: Any, call: Mapping[str, Any], messages_key: str) -> int:
 def _command(
     command: Command[Any], call: Mapping[str, Any], kind: Kind, messages_key: str, *, answers: bool
 ) -> Command[Any]:
-    """Check a tool's command; ``answers``: it has to hold the answer to the call."""
+    """Validate a tool's command; ``answers``: the command must contain the tool message for the
+    call."""
     update: Any = command.update
     if not isinstance(update, (dict, list)):
         return command
@@ -176,7 +177,7 @@ def _command(
 
 
 def combined(outputs: Sequence[Any], kind: Kind, messages_key: str) -> Any:
-    """Return what the node returns, given what its tools returned, in the order of the calls."""
+    """Combine the results of the tools, in the order of the calls, into the node's return value."""
     flat: list[Any] = []
     for output in outputs:
         flat.extend(output if isinstance(output, list) else [output])

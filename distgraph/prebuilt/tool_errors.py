@@ -1,4 +1,4 @@
-"""What becomes of a tool's error: a message to the model, or the node's error.
+"""Handling of tool errors: a message to the model, or a failure of the node.
 
 The texts are part of what models have learnt to read, so they equal LangGraph's.
 """
@@ -137,15 +137,15 @@ def _annotated(handler: Callable[..., str]) -> tuple[type[Exception], ...]:
 
 
 def handled(error: Exception, flag: Any, *, by_type: bool = True) -> str | None:
-    """Return what the model is told of an error, None where the error is to be raised.
+    """Return the message to the model for an error; None if the error is to be raised.
 
     Args:
         error: The exception.
         flag: ``handle_tool_errors``.
-        by_type: Whether the types that ``flag`` names matter.
+        by_type: Whether exception types in ``flag`` are checked.
 
     Raises:
-        ValueError: ``flag`` is no such setting.
+        ValueError: ``flag`` has an unsupported type.
         Exception: A handler may raise the error itself, or another one.
     """
     if not flag or (by_type and not isinstance(error, _types(flag))):
@@ -163,5 +163,5 @@ def handled(error: Exception, flag: Any, *, by_type: bool = True) -> str | None:
 
 
 def error_message(call: Mapping[str, Any], content: str) -> ToolMessage:
-    """Return a tool's answer that tells of an error."""
+    """Return the tool message with status "error" for a call."""
     return ToolMessage(content=content, name=call["name"], tool_call_id=call["id"], status="error")

@@ -1,4 +1,4 @@
-"""``ToolNode``: answers the tool calls of a model's message, each on a worker of its own."""
+"""``ToolNode``: runs the tool calls of a model's message, each on a worker of its own."""
 
 from __future__ import annotations
 
@@ -66,27 +66,29 @@ __all__ = (
 
 
 class ToolNode(Runnable[Any, Any]):
-    """A node that answers the tool calls of the last model message.
+    """A node that runs the tool calls of the last model message.
 
-    In a graph each tool call is a task of its own: it is placed, limited and ended by itself, and
-    carries the state only if its tool asks for it. The answers are one update, in the order of the
-    calls. Outside of a graph, ``invoke`` and ``ainvoke`` run them in threads and coroutines.
+    In a graph each tool call is a task of its own, with its own placement, timeout and
+    cancellation; the call carries the state only if its tool reads the state. The tool messages are
+    one update, in the order of the calls. Outside of a graph, ``invoke`` runs the calls in threads,
+    ``ainvoke`` in coroutines.
 
     Args:
         tools: Tools, functions, or classes with a ``__call__``: a class is constructed once per
             worker of a pool, and its call is the tool.
-        name: The node's name where none is given.
-        tags: Kept for the caller's own use.
-        handle_tool_errors: Which of a tool's errors the model is told of, as a ``ToolMessage`` of
-            status "error": all (True, or a text to tell), those of an exception type or a tuple of
-            types, those that a handler's parameter is annotated with (the handler makes the text),
-            or none (False). Others fail the node. Default: arguments that do not fit the schema.
+        name: The node's default name.
+        tags: Stored for the caller's own use.
+        handle_tool_errors: Controls which tool errors are returned to the model, as a
+            ``ToolMessage`` of status "error": all (True, or a text to return), those of an
+            exception type or a tuple of types, those that a handler's parameter is annotated with
+            (the handler makes the text), or none (False). Others fail the node. Default: arguments
+            that do not fit the schema.
         messages_key: Key of the state that holds the messages.
         wrap_tool_call: ``wrapper(request, execute)``, called around each tool call.
-        awrap_tool_call: The same to be awaited. A tool that is only synchronous, with this wrapper
+        awrap_tool_call: Async variant. A tool that is only synchronous, with this wrapper
             alone, still gets a core of its own.
-        ray_options: Per tool name, where and how its calls run: as for a node, and ``timeout``
-            (seconds that a call may take before its work is ended and the model is told so) and
+        ray_options: Options of the calls, by tool name: as for a node, and ``timeout``
+            (seconds that a call may take before the call is cancelled with an error message) and
             ``max_concurrency`` (calls of the tool at once in one run); for a class,
             ``concurrency`` (workers of its pool). A tool can carry these itself, see ``placed``.
 
@@ -145,9 +147,9 @@ class ToolNode(Runnable[Any, Any]):
     # --- as a Runnable, by itself or as a node that runs whole ---
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Answer the tool calls in ``input``: several in threads, one in place.
+        """Run the tool calls in ``input``: several calls in threads, a single call in this thread.
 
-        An asynchronous tool runs on an event loop. A call over its timeout is left behind.
+        An asynchronous tool runs on an event loop. A call over its timeout is abandoned.
         """
         found, runtimes = self._prepared(input, config, kwargs)
         turns = _turns(self._how, threading.BoundedSemaphore)
@@ -186,7 +188,8 @@ class ToolNode(Runnable[Any, Any]):
         return combined(outputs, found.kind, self._messages_key)
 
     def _in_place(self, call: dict[str, Any], kind: Kind, runtime: ToolRuntime[Any, Any]) -> Any:
-        """Answer a call in this thread, or leave its own behind where it takes too long."""
+        """Run a call in this thread; with a timeout, in a thread that is abandoned after the
+        timeout."""
         answer = partial(self._answer, call, kind, runtime, IN_PLACE)
         seconds = self._seconds(call)
         if seconds is None:
@@ -235,11 +238,11 @@ class ToolNode(Runnable[Any, Any]):
     # --- as a node whose tool calls are tasks ---
 
     def distgraph_split(self) -> ToolSplit:
-        """Return how the node's work falls into parts."""
+        """Return the split of the node's work into parts."""
         stateful = {key for key, injected in self._injected.items() if injected.reads_state}
         other = None
         if self._wrap is not None or self._awrap is not None:
-            # a wrapper may look at the state, and may answer for a tool that is not there
+            # a wrapper may read the state, and may return a message for an unknown tool
             stateful = set(self._tools)
             other = PartOptions(is_async=self._wrap is None)
         return ToolSplit(
@@ -300,7 +303,7 @@ class ToolNode(Runnable[Any, Any]):
         return self._wrap(request, execute)
 
     async def _execute(self, request: ToolCallRequest, kind: Kind, face: Face) -> Any:
-        """Run a tool; what it raises becomes an answer where that is asked for."""
+        """Run a tool; errors become tool messages as ``handle_tool_errors`` says."""
         call, tool = request.tool_call, request.tool
         if tool is None:
             if call["name"] not in self._tools:
@@ -345,7 +348,8 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 async def _addressed(answer: Coroutine[Any, Any, Any]) -> Any:
-    """Await an answer; a command of a graph that the tool ran addresses this node's graph."""
+    """Await a result; a ``Command`` of a graph that the tool ran is addressed to this node's
+    graph."""
     try:
         return await answer
     except ParentCommand as bubble:

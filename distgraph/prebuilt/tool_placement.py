@@ -33,10 +33,10 @@ def placed(tool: BaseTool | Callable[..., Any] | None = None, /, **ray_options: 
 
     Args:
         tool: A tool, a function or a class; without one, a decorator is returned.
-        ray_options: As for a node (``num_cpus``, ``num_gpus``, ``resources``, ``placement``, …),
-            and ``timeout`` (seconds a call may take before its work is ended) and
-            ``max_concurrency`` (calls of the tool at once in one run); for a class,
-            ``concurrency``: how many workers construct it, or the fewest and the most.
+        ray_options: Options as for a node (``num_cpus``, ``num_gpus``, ``resources``,
+            ``placement``, …), and ``timeout`` (seconds a call may take before its work is ended)
+            and ``max_concurrency`` (calls of the tool at once in one run); for a class,
+            ``concurrency``: the number of workers, or the minimum and the maximum.
 
     Raises:
         ValueError: An unknown option or a bad value.

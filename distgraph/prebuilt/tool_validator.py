@@ -17,16 +17,16 @@ def _default_format_error(error: BaseException, call: Any, schema: Any) -> str:
 
 
 class ValidationNode:
-    """A node that answers each tool call with its checked arguments, or with what is wrong.
+    """A node that returns for each tool call the validated arguments, or the validation error.
 
     Args:
         schemas: Pydantic models, tools, or functions whose signatures are the schemas.
-        format_error: Makes the answer of an error, the call and its schema.
-        name: The node's name where none is given.
-        tags: Kept for the caller's own use.
+        format_error: Function of the error, the call and its schema that returns the message.
+        name: The node's default name.
+        tags: Stored for the caller's own use.
 
     Raises:
-        ValueError: Something else is given, or a tool has no pydantic schema.
+        ValueError: A schema has another type, or a tool has no pydantic schema.
 
     Input: a state with ``messages``, or a list of messages; the last one is the model's.
 
