@@ -1,4 +1,4 @@
-"""Which saver a run has, and which of its thread's checkpoints it starts from."""
+"""The checkpointer of a run, and the checkpoint from which the run starts."""
 
 from __future__ import annotations
 

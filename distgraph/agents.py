@@ -29,14 +29,14 @@ def create_agent(
 
     Args:
         args, kwargs: As for LangChain's.
-        backend: What runs it: "ray", "local", or a backend. Default: that of the session.
-        ray_options: Where nodes and tools run, by name: see ``distribute``.
+        backend: "ray", "local", or a backend object. Default: the session's backend.
+        ray_options: Ray options by node name or tool name; see ``distribute``.
 
     Raises:
-        UnsupportedError: The graph asks for what ``distribute`` cannot honour.
-        ValueError: ``ray_options`` are invalid, or name what is not there.
+        UnsupportedError: The graph uses a feature that ``distribute`` does not support.
+        ValueError: ``ray_options`` are invalid, or name an unknown node or tool.
         MissingExtraError: LangChain is not installed.
-        SerializationError: The model, a tool or a middleware cannot travel to a worker.
+        SerializationError: The model, a tool or a middleware cannot be pickled.
     """
     try:
         from langchain.agents import create_agent as build

@@ -1,7 +1,7 @@
-"""What code inside a node can ask for: its config, its stream writer, its store.
+"""Functions for code inside a node: the node's config, stream writer and store.
 
-Each works in the node, in what it calls, in coroutines, and in threads that copied the context
-(``contextvars.copy_context().run``, ``asyncio.to_thread``, LangChain's executors).
+The functions work in the node, in functions it calls, in coroutines, and in threads with a copied
+context (``contextvars.copy_context().run``, ``asyncio.to_thread``, LangChain's executors).
 """
 
 from __future__ import annotations

@@ -47,10 +47,10 @@ class EmptyInputError(Exception):
 
 
 class UnknownInterruptError(Exception):
-    """With strict resuming: the answers do not fit the questions that are pending.
+    """Strict resuming: the resume values do not match the pending interrupts.
 
-    ``reason`` is "not_pending", "empty_map" or "ambiguous". It is raised before anything is
-    written: the questions can still be answered.
+    ``reason`` is "not_pending", "empty_map" or "ambiguous". The error is raised before any write:
+    the interrupts stay pending.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ def _node_timeout(
 
 @dataclass(frozen=True)
 class NodeError:
-    """What a node's error handler is told: a parameter named ``error``, annotated ``NodeError``."""
+    """The failure that a node's error handler receives in its parameter ``error: NodeError``."""
 
     node: str
     """Name of the node that failed."""
     error: BaseException
-    """What it raised."""
+    """The exception that the node raised."""
 
 
 class EmptyChannelError(Exception):
@@ -172,9 +172,9 @@ class GraphBubbleUp(Exception):
 
 
 class GraphDrained(GraphBubbleUp):
-    """The run stopped between two supersteps, as ``RunControl.request_drain()`` had asked.
+    """The run stopped between two supersteps, after ``RunControl.request_drain()``.
 
-    What was done is saved: the same thread goes on with the input None.
+    Finished supersteps are saved: continue the thread with the input None.
     """
 
     def __init__(self, reason: str = "shutdown") -> None:
@@ -194,7 +194,7 @@ class GraphInterrupt(GraphBubbleUp):
 
 
 class NodeInterrupt(GraphInterrupt):
-    """Raised by a node to stop the run with a question. Deprecated: ``interrupt()`` has answers."""
+    """Raised by a node to interrupt the run. Deprecated: use ``interrupt()``."""
 
     def __init__(self, value: Any, id: str | None = None) -> None:
         warnings.warn(
@@ -220,18 +220,18 @@ class ParentCommand(GraphBubbleUp):
 
 
 INVALID_RESUME = "_langgraph_invalid_resume"
-"""Attribute of an error that says that an answer did not fit."""
+"""Attribute of an error that marks a resume value as invalid."""
 
 
 def mark_invalid_resume(error: BaseException) -> None:
-    """Say of an error that an answer to ``interrupt()`` did not fit its schema."""
+    """Mark an error as caused by a resume value that does not fit the schema of ``interrupt()``."""
     setattr(error, INVALID_RESUME, True)
 
 
 def is_invalid_resume(error: BaseException) -> bool:
-    """Whether an error says that an answer to ``interrupt()`` did not fit ``response_schema``.
+    """Whether an error reports a resume value that does not fit ``response_schema``.
 
-    Such an answer is not taken: the question can be answered again.
+    The interrupt does not consume such a resume value and stays pending.
     """
     return getattr(error, INVALID_RESUME, False) is True
 
@@ -322,15 +322,15 @@ class Unsent:
 
 
 class Truncated(DistgraphError):
-    """The part of the stream that was asked for is no longer retained."""
+    """The requested part of the stream is no longer retained."""
 
 
 class UnsupportedClusterError(DistgraphError, RuntimeError):
-    """This Ray cannot carry a run: Ray Client, or other versions on the workers."""
+    """The Ray cluster cannot execute runs: Ray Client, or other versions on the workers."""
 
 
 class InvalidTransition(DistgraphError):
-    """The engine or the stream was told something impossible: a bug of distgraph."""
+    """The engine or the stream received an impossible event: a bug of distgraph."""
 
     task: str
     """Id of the task, "" if it is not about one."""

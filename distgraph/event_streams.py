@@ -61,18 +61,19 @@ def event_run(
     transformers: Transformers | None,
     options: Mapping[str, Any],
 ) -> GraphRunStream:
-    """Start no run yet: return the stream of one, which its reader drives.
+    """Return the event stream of a run. The run starts when a reader reads the stream.
 
     Args:
         graph: The compiled graph.
-        input: As of ``stream``.
-        config: As of ``stream``.
-        transformers: Stream transformers of this call, behind LangGraph's own and the graph's.
+        input: As for ``stream``.
+        config: As for ``stream``.
+        transformers: Stream transformers of this call, applied after LangGraph's own and the
+            graph's.
         options: Further options of ``stream``.
 
     Raises:
         MissingExtraError: LangGraph 1.2 or newer is not installed.
-        TypeError: A transformer is an instance, or an option is one that transformers decide.
+        TypeError: A transformer is an instance, or an option is set by transformers.
         ValueError: An argument of ``stream`` is invalid.
     """
     mux, call = _prepared(graph, input, config, transformers, options, is_async=False)
@@ -88,7 +89,7 @@ def event_arun(
     transformers: Transformers | None,
     options: Mapping[str, Any],
 ) -> AsyncGraphRunStream:
-    """As ``event_run``, for a reader that is a coroutine."""
+    """Async variant of ``event_run``."""
     mux, call = _prepared(graph, input, config, transformers, options, is_async=True)
     from langgraph.stream import AsyncGraphRunStream
 

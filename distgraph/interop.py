@@ -101,7 +101,8 @@ def own_bubble(error: BaseException) -> GraphBubbleUp | None:
 
 
 def for_saver(value: Any) -> Any:
-    """Return what a checkpoint keeps for a value of ours: LangGraph's class, where it is installed.
+    """Return the value in the form of a checkpoint: an object of LangGraph's class if LangGraph is
+    installed.
 
     A thread that we wrote can then be continued by LangGraph. Savers know its classes by name.
     """

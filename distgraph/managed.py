@@ -19,7 +19,8 @@ class IsLastStepManager:
 
 
 class RemainingStepsManager:
-    """Marks a key that holds how many supersteps are left, this one included."""
+    """Managed value: the number of supersteps left before the recursion limit, this one
+    included."""
 
     kind: ManagedKind = "remaining_steps"
 

@@ -1,4 +1,4 @@
-"""Where the attempts of a node run: the keys of ``ray_options``, checked when the node is added."""
+"""Placement of a node's attempts: the keys of ``ray_options``, validated by ``add_node``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How one node's attempts are placed.
+    """The placement of one node's attempts.
 
     Attributes:
         kind: ``task``: a Ray task with ``options``. ``async``: a coroutine of the asynchronous
@@ -38,7 +38,7 @@ class Placement:
     size: tuple[int, int | None] | None = None
     """Fewest and most workers of a pool; None for as many as the cluster has CPUs."""
     affinity: bool = False
-    """Whether all such attempts of a run share one executor, which no other run uses."""
+    """Whether all such attempts of a run share one executor that no other run uses."""
 
 
 def _number(node: str, key: str, value: Any) -> None:
@@ -119,11 +119,11 @@ def _pool_size(value: Any, node: str) -> tuple[int, int | None]:
 
 
 def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "") -> Placement:
-    """Decide where a node's attempts run.
+    """Return the placement of a node's attempts.
 
-    A class is a pool of workers, which hold no CPU unless told to. A sync node is a task of one
-    CPU. An async node shares the asynchronous executor of a machine,
-    unless it names resources or a machine: then it is a task too.
+    A class runs in a pool of workers, which reserve no CPU by default. A sync node is a Ray task of
+    one CPU. An async node runs in a machine's shared executor, unless its options name resources
+    or a machine: the node is then a Ray task too.
 
     Raises:
         ValueError: Options that contradict each other, or are unknown.

@@ -1,7 +1,7 @@
 """Running a compiled graph: ``invoke``, ``stream``, ``batch`` and their async forms.
 
-Each call is checked when it is made, not when its first chunk is asked for. A run itself starts
-with the first chunk, and ends with the last, or when the iterator is closed.
+Arguments are validated by the call, not at the first chunk. The run starts when the first chunk is
+requested, and ends with the last chunk, or when the iterator is closed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RunMethods:
 
         Args:
             input: A dict of state keys, an object of the input schema, a ``Command``, or None to
-                go on with what the thread holds.
+                continue from the thread's checkpoint.
             config: ``tags``, ``metadata``, ``configurable``, ``callbacks``, ``run_name``,
                 ``run_id``, ``recursion_limit``, ``max_concurrency``.
             context: Run-scoped value for ``Runtime.context``; a dict becomes the
@@ -67,16 +67,16 @@ class RunMethods:
                 value.
             interrupt_before: Nodes to stop before, in place of those of ``compile``.
             interrupt_after: Nodes to stop after, in place of those of ``compile``.
-            durability: When checkpoints are saved: "async" (default) beside the next step, "sync"
-                before it, "exit" at the end only.
-            control: By which the run can be asked to stop between two supersteps.
-            subgraphs: Also stream what happens in subgraphs: chunks gain a namespace.
+            durability: Time of saving checkpoints: "async" (default) during the next step, "sync"
+                before the next step, "exit" only at the end.
+            control: Handle for a graceful stop (drain) between two supersteps.
+            subgraphs: Also stream the events of subgraphs; chunks then contain a namespace.
             debug: Also print updates and values.
             version: "v1", or "v2" for ``{"type", "ns", "data"}`` chunks.
 
         Raises:
             ValueError, TypeError: An argument is invalid.
-            GraphDrained: The run stopped because ``control`` had asked for it.
+            GraphDrained: The run stopped after ``control.request_drain()``.
             Exception: A node's own exception, with node, step and host as notes.
             RunError: The run ended for a reason that is not the user's code.
         """
@@ -100,7 +100,7 @@ class RunMethods:
     def astream(
         self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncIterator[Any]:
-        """As ``stream``, for ``async for``."""
+        """Async variant of ``stream``."""
         return awalk(self._steps(self._prepare(input, config, **options), is_async=True))
 
     def invoke(
@@ -128,7 +128,7 @@ class RunMethods:
         version: Version = "v1",
         **options: Any,
     ) -> Any:
-        """As ``invoke``, awaited."""
+        """Async variant of ``invoke``."""
         options.update(stream_mode=stream_mode, version=version)
         return await afollow(self._output(input, config, options, is_async=True))
 
@@ -140,9 +140,9 @@ class RunMethods:
         return_exceptions: bool = False,
         **options: Any,
     ) -> list[Any]:
-        """Run the graph on each input, side by side, and return the outputs in order.
+        """Run the graph on each input concurrently, and return the outputs in order of the inputs.
 
-        ``config["max_concurrency"]`` bounds how many runs go at once.
+        ``config["max_concurrency"]`` limits the number of concurrent runs.
         """
         configs = _configs(config, len(inputs))
         if not inputs:
@@ -176,7 +176,7 @@ class RunMethods:
         return_exceptions: bool = False,
         **options: Any,
     ) -> list[Any]:
-        """As ``batch``, awaited."""
+        """Async variant of ``batch``."""
         configs = _configs(config, len(inputs))
         room = asyncio.Semaphore(_batch_width(configs))
 
@@ -276,7 +276,8 @@ class RunMethods:
 
 
 def _chunk(call: Invocation, event: StreamEvent) -> Any:
-    """Return the caller's chunk of an event, or ``SKIP``; tell the graph around of the event."""
+    """Return the caller's chunk for an event, or ``SKIP``; also forward the event to the parent
+    run."""
     around = call.around
     if around is not None and (call.parent is not None or event.mode in BY_CALLBACK):
         wanted = around.run.stream
@@ -303,7 +304,8 @@ def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
-    """Return what a run that did not end well is to raise."""
+    """Return the exception of a run that failed, was interrupted, cancelled or drained; else
+    None."""
     status = end["status"]
     if status == "error":
         return either(rebuild_error(end["error"]))

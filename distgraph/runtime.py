@@ -1,4 +1,4 @@
-"""What a node can learn of its run: ``Runtime``, as a node parameter or by ``get_runtime``."""
+"""``Runtime``: information about the run for nodes, as a parameter or from ``get_runtime``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ("ExecutionInfo", "RunControl", "Runtime", "ServerInfo", "get_runtime"
 
 @dataclass(frozen=True, slots=True)
 class ExecutionInfo:
-    """Where the current node stands."""
+    """The position of the current node in its run: ids, attempt number, start time."""
 
     checkpoint_id: str = ""
     checkpoint_ns: str = ""
@@ -29,7 +29,7 @@ class ExecutionInfo:
     thread_id: str | None = None
     run_id: str | None = None
     node_attempt: int = 1
-    """Which attempt of the node this is, from 1."""
+    """Number of the node's attempt, from 1."""
     node_first_attempt_time: float | None = None
     """When the first one started, in seconds since the epoch, by its worker's clock."""
 
@@ -40,16 +40,16 @@ class ExecutionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server that runs the graph says of itself: in ``configurable``."""
+    """Information from the server that runs the graph, read from ``configurable``."""
 
     assistant_id: str
     graph_id: str
     user: Any = None
-    """Who asked, as the server authenticated them: ``configurable["langgraph_auth_user"]``."""
+    """The authenticated user of the request: ``configurable["langgraph_auth_user"]``."""
 
 
 def server_info(configurable: Mapping[str, Any]) -> ServerInfo | None:
-    """Return what ``configurable`` says of a server, None where it says nothing."""
+    """Return the server information in ``configurable``; None if there is none."""
     assistant, graph = configurable.get("assistant_id"), configurable.get("graph_id")
     user = configurable.get("langgraph_auth_user")
     if user is not None and not hasattr(user, "identity"):
@@ -72,13 +72,15 @@ class RunControl:
         self._id: str | None = None
         """Given when it is first sent to another process."""
         self._arrived = False
-        """Whether it came from another process: only attempts of its run listen here."""
+        """Whether the object came from another process; only attempts of its run then listen
+        here."""
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Let the run end with ``GraphDrained(reason)`` behind the current superstep.
+        """Stop the run gracefully after the current superstep; the run raises
+        ``GraphDrained(reason)``.
 
         Raises:
-            RunError: This process neither started the run nor works for it: nobody would hear.
+            RunError: This process neither started the run nor executes a task of the run.
         """
         if self._arrived and not self._told:
             raise _unheard(reason)
@@ -88,7 +90,7 @@ class RunControl:
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run was asked to stop."""
+        """Whether a drain was requested."""
         return self._reason is not None
 
     @property
@@ -97,7 +99,8 @@ class RunControl:
         return self._reason
 
     def listen(self, tell: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``tell`` with the reason of each request. Returns what ends that."""
+        """Call ``tell`` with the reason of each drain request. Return a function that ends the
+        subscription."""
         self._told.append(tell)
         if self._reason is not None:
             tell(self._reason)
@@ -118,7 +121,8 @@ class RunControl:
 
 _lock = threading.Lock()
 _controls: WeakValueDictionary[str, RunControl] = WeakValueDictionary()
-"""Those that travel: one that a function refers to and that of its run are one object again."""
+"""Controls that came from other processes, by run: copies of one control become one object
+again."""
 
 
 def _arrive(control_id: str, reason: str | None) -> RunControl:
@@ -163,7 +167,7 @@ class Runtime(Generic[ContextT]):
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run was asked to stop behind the current superstep."""
+        """Whether the run was requested to stop after the current superstep."""
         return self.control is not None and self.control.drain_requested
 
     @property

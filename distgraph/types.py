@@ -49,7 +49,7 @@ Durability = Literal["sync", "async", "exit"]
 """When a checkpoint is saved: before the next step, beside it, or at the end of the run."""
 
 Checkpointer = Any
-"""What ``compile(checkpointer=)`` takes: a saver, True, False or None."""
+"""Values for ``compile(checkpointer=)``: a saver, True, False or None."""
 
 StreamWriter = Callable[[Any], None]
 """Emits its argument in stream mode ``custom``; a no-op when that mode is not streamed.
@@ -63,13 +63,13 @@ OutputT = TypeVar("OutputT")
 
 @dataclass(frozen=True, kw_only=True)
 class TimeoutPolicy:
-    """How long one attempt of a node may take.
+    """The time limits of one attempt of a node.
 
     Attributes:
-        run_timeout: Seconds, or a ``timedelta``, from its start on.
-        idle_timeout: Seconds, or a ``timedelta``, without a sign of progress.
-        refresh_on: What is one: with "auto" events that the node emits, calls of LangChain's
-            callbacks in it, and ``Runtime.heartbeat()``; with "heartbeat" only the last.
+        run_timeout: Seconds, or a ``timedelta``, from the attempt's start.
+        idle_timeout: Seconds, or a ``timedelta``, without progress.
+        refresh_on: Signs of progress. "auto": events that the node emits, calls of LangChain's
+            callbacks in the node, and ``Runtime.heartbeat()``. "heartbeat": only the last.
     """
 
     run_timeout: float | timedelta | None = None
@@ -108,14 +108,14 @@ def _seconds(value: float | timedelta | None, name: str) -> float | None:
 
 
 class RetryPolicy(NamedTuple):
-    """When and how a failed node is tried again.
+    """The retry rule for failed attempts of a node.
 
     Attributes:
         initial_interval: Seconds before the second attempt.
-        backoff_factor: By which the time grows with each further attempt.
-        max_interval: Seconds that it grows to at most.
-        max_attempts: Attempts in all, the first included.
-        jitter: Whether up to a second is added, at random.
+        backoff_factor: Factor by which the interval grows with each further attempt.
+        max_interval: Maximum interval in seconds.
+        max_attempts: Maximum number of attempts, including the first.
+        jitter: Whether a random time of up to one second is added.
         retry_on: Exception classes, or a function of the exception. Default: lost connections,
             HTTP 5xx, the death of a worker, and what is none of Python's common errors.
     """
@@ -132,12 +132,12 @@ class RetryPolicy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CachePolicy:
-    """How a node's result is cached.
+    """The cache rule for results of a node.
 
     Attributes:
-        key_func: Returns the key of the node's input, which is its only argument. It runs on the
+        key_func: Function that returns the cache key of the node's input; runs on the
             driver. Default: equal inputs have the same key.
-        ttl: Seconds that an entry lives, None for ever.
+        ttl: Seconds until an entry expires; None for no limit.
     """
 
     key_func: Callable[..., str | bytes] = default_cache_key
@@ -146,11 +146,11 @@ class CachePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TracePolicy:
-    """What tracers are told of a node's input and output, in place of these.
+    """Replacements for a node's input and output in tracers.
 
     Attributes:
-        process_inputs: Takes the node's input, returns what is recorded.
-        process_outputs: The same for the output.
+        process_inputs: Function of the node's input that returns the recorded value.
+        process_outputs: Function of the node's output that returns the recorded value.
     """
 
     process_inputs: Callable[[Any], Any] | None = None
@@ -195,12 +195,12 @@ class Send:
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Generic[N]):
-    """Updates the state and names what runs next, in one return value of a node.
+    """A state update and the next nodes, in one return value of a node.
 
     Args:
         graph: None for the node's own graph, ``Command.PARENT`` for the closest parent.
         update: State update: a dict, a list of (key, value) pairs, or a schema object.
-        resume: Answer to an interrupt, or a map of interrupt ids to answers.
+        resume: Resume value for an interrupt, or a map of interrupt ids to resume values.
         goto: A node's name, a ``Send``, or a sequence of these.
     """
 
@@ -232,7 +232,8 @@ class Command(Generic[N]):
 
 @dataclass(slots=True, init=False)
 class Interrupt:
-    """A question that a node put to the caller: its value, and the id to answer it by."""
+    """A request of a node for a value from the caller: its payload, and the id for the resume
+    value."""
 
     value: Any
     id: str
@@ -258,7 +259,7 @@ class Interrupt:
 
     @classmethod
     def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
-        """Return the first question of the task with this namespace."""
+        """Return the first interrupt of the task with this namespace."""
         return cls(value, interrupt_id(ns, 0), response_schema)
 
 
@@ -274,10 +275,10 @@ class Overwrite:
 
 
 class StateUpdate(NamedTuple):
-    """One update of a thread's state, as ``bulk_update_state`` takes them."""
+    """One state update of a thread, for ``bulk_update_state``."""
 
     values: Any
-    """What the node would have returned."""
+    """The return value of the node."""
     as_node: str | None = None
     """The node that the update is to come from."""
     task_id: str | None = None
@@ -285,20 +286,21 @@ class StateUpdate(NamedTuple):
 
 
 class PregelTask(NamedTuple):
-    """One task of a step, as ``get_state`` shows it."""
+    """One task of a superstep, as ``get_state`` shows the task."""
 
     id: str
     name: str
     path: tuple[Any, ...]
-    """What started it."""
+    """The origin of the task: for example the node's name, or the ``Send`` that created the
+    task."""
     error: Any = None
-    """What it failed with, as the saver keeps exceptions."""
+    """The error of the task, as the saver stores exceptions."""
     interrupts: tuple[Interrupt, ...] = ()
     state: Any = None
-    """Of a task that is a graph: the config that its state is read by, or, with
+    """For a task that is a subgraph: the config for reading the subgraph's state, or, with
     ``subgraphs=True``, its ``StateSnapshot``."""
     result: Any = None
-    """What it wrote, None where it has not finished."""
+    """The writes of the task; None if the task has not finished."""
 
 
 class StateSnapshot(NamedTuple):
@@ -311,21 +313,22 @@ class StateSnapshot(NamedTuple):
     config: Any
     """Names the checkpoint."""
     metadata: Any
-    """What the saver keeps with it: ``source``, ``step``, ``parents``, and the run's own."""
+    """Metadata that the saver stores with the checkpoint: ``source``, ``step``, ``parents``, and
+    the metadata of the run."""
     created_at: str | None
     """ISO 8601, UTC."""
     parent_config: Any
     """Names the checkpoint before it, None for the first."""
     tasks: tuple[PregelTask, ...]
-    """The tasks of the step behind it."""
+    """The tasks of the superstep that follows the checkpoint."""
     interrupts: tuple[Interrupt, ...]
-    """The latest state has those that wait for an answer, a checkpoint that was asked for by its
-    id all that were put in its step."""
+    """In the latest state: the pending interrupts. In a checkpoint read by its id: all interrupts
+    of its superstep."""
 
 
 @dataclass(frozen=True)
 class GraphOutput(Generic[OutputT]):
-    """What ``invoke(..., version="v2")`` returns.
+    """The return value of ``invoke(..., version="v2")``.
 
     Access by key, as to the output of version "v1", is deprecated, as in LangGraph.
     """
@@ -362,23 +365,23 @@ def _warn_of_key_access() -> None:
 
 
 def interrupt(value: Any, *, response_schema: Any = None) -> Any:
-    """Put a question to the caller: the run ends here, and goes on with the answer.
+    """Pause the run and request a value from the caller; return the resume value after the resume.
 
-    The stream shows it as ``{"__interrupt__": (Interrupt(value, id),)}``. The caller answers by a
-    run on the same thread with ``Command(resume=answer)``, or ``Command(resume={id: answer})``
-    where several questions are open. The node then starts from its beginning, and each
-    ``interrupt`` that was answered returns its answer. Without a checkpointer there is no thread to
-    go on with.
+    The stream shows the interrupt as ``{"__interrupt__": (Interrupt(value, id),)}``. The caller
+    resumes by a run on the same thread with ``Command(resume=value)``, or with
+    ``Command(resume={id: value})`` if several interrupts are pending. The node then runs again from
+    its beginning, and each ``interrupt`` with a resume value returns this value. Resuming requires
+    a checkpointer.
 
     Args:
-        value: What the caller is asked.
-        response_schema: What the answer must be. A JSON schema is passed on as it is; a pydantic
-            model, dataclass or TypedDict is passed on as its JSON schema, and the answer is
-            validated by it: what is returned is the validated object.
+        value: Payload for the caller, such as the text of the request.
+        response_schema: Schema of the resume value. A JSON schema is passed on unchanged; a
+            pydantic model, dataclass or TypedDict is passed on as its JSON schema and validates the
+            resume value; ``interrupt`` returns the validated object.
 
     Raises:
-        GraphInterrupt: There is no answer yet; let it pass.
-        pydantic.ValidationError: The answer does not fit. It was not taken: answer again.
+        GraphInterrupt: No resume value exists yet. Do not catch this exception.
+        pydantic.ValidationError: The resume value does not fit the schema; resume again.
         RuntimeError: Outside of a run.
     """
     return current_task("interrupt").interrupt(value, response_schema)
