@@ -20,7 +20,7 @@ from distgraph.worker.surroundings import capture
 
 _ACK_BYTES = 512 << 10
 _ACK_EVENTS = 2_000
-"""Consumed but not acknowledged: above either, the broker is told at once."""
+"""Events consumed but not acknowledged; above either limit, the caller acknowledges at once."""
 
 
 class RayBackend:
@@ -54,7 +54,7 @@ def backend() -> RayBackend:
 
 
 class RayRun:
-    """One run on the cluster, as its consumer holds it."""
+    """One run on the cluster, as seen by its consumer."""
 
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
         self._run_id = plan.options.run_id
@@ -64,7 +64,7 @@ class RayRun:
         self._acked = 0
         self._left = False
         self._ended = False
-        """Whether the driver is done with the run."""
+        """Whether the driver has ended the run."""
         self._session = session.current()
         self._session.start(plan, self._inbox)
         control = self._control = plan.info.control
@@ -110,7 +110,7 @@ class RayRun:
         drain = end.get("drain")
         if drain is not None and self._control is not None and self._unsubscribe is not None:
             self._unsubscribe()
-            if not self._control.drain_requested:  # a node asked, on a worker
+            if not self._control.drain_requested:  # a node requested the drain, on a worker
                 self._control.request_drain(drain)
 
     def _acknowledge(self) -> None:

@@ -31,7 +31,7 @@ def _end(error: BaseException) -> Blob:
 
 
 class StreamBroker:
-    """One session's broker. Its methods take and return packed bytes where it pays."""
+    """The broker actor of one session. Methods exchange packed bytes where packing saves time."""
 
     def __init__(self, limits: Limits) -> None:
         self._host = BrokerHost(Broker(limits, _end))
@@ -40,12 +40,12 @@ class StreamBroker:
 
     @ray.method(concurrency_group="publish")
     def publish(self, run_id: str, packed: bytes) -> float:
-        """Take segments from a worker. Return a pause in seconds, or ``GONE``."""
+        """Accept segments from a worker. Return a pause in seconds, or ``GONE``."""
         return self._host.publish(run_id, loads(packed))
 
     @ray.method(concurrency_group="drive")
     def drive(self, run_id: str, caller: str, batch_no: int, packed: bytes) -> float:
-        """Take a batch of the driver's ops. Return a pause in seconds, 0.0 to go on."""
+        """Accept a batch of the driver's operations. Return a pause in seconds; 0.0 to continue."""
         ops = loads(packed) if packed else ()
         return self._host.drive(run_id, caller, batch_no, ops)
 
@@ -63,7 +63,8 @@ class StreamBroker:
 
     @ray.method(concurrency_group="fetch")
     def fetch(self, request: Fetch) -> Any:
-        """Wait for events of the caller's readers. Return the pickled answer, b"" without any."""
+        """Wait for events of the caller's readers. Return the pickled response; b"" without
+        events."""
         found = self._host.fetch(request)
         return dumps_parcel(found) if found else b""
 

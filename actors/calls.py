@@ -29,7 +29,7 @@ from distgraph.serde.references import parcel
 from distgraph.worker.calls import Calls, Function
 
 PARK = 0.5
-"""Seconds for which the driver holds a question for results."""
+"""Seconds for which the driver holds a request for results."""
 
 _GLANCE = 0.001
 """Seconds between a result's arrival in this process and its future."""
@@ -42,7 +42,7 @@ Key = tuple[str, int]
 
 
 class AttemptCalls:
-    """The calls of one attempt, and its way to the driver.
+    """The calls of one attempt, and the attempt's connection to the driver.
 
     Args:
         lend: Of an executor: allows its pool for more threads. None where the attempt runs as a
@@ -64,7 +64,7 @@ class AttemptCalls:
         self._lend = lend
         self._session = session
         self._question: Any = None
-        """Reference to the answer that is awaited."""
+        """Reference to the pending request for results."""
         self._asking = threading.Lock()
         self.calls = Calls(request, self)
 
@@ -161,7 +161,7 @@ def _driver(session: str) -> Any:
 
 
 class Results:
-    """Results of one run's calls, for attempts that ask for them. Any thread may use it."""
+    """Results of one run's calls, for attempts that request them. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -175,9 +175,9 @@ class Results:
             self._changed.notify_all()
 
     def take(self, key: Key, after: int) -> bytes | None:
-        """Return the results of an attempt behind the first ``after``, having waited for some.
+        """Return the results of an attempt after the first ``after``; wait until some exist.
 
-        None where the run has ended.
+        None if the run has ended.
         """
         with self._changed:
             self._changed.wait_for(
@@ -186,19 +186,19 @@ class Results:
             return None if self._closed else dumps_parcel(self._kept.get(key, [])[after:])
 
     def forget(self, key: Key) -> None:
-        """Drop what an attempt that has ended was told."""
+        """Drop the results of an attempt that has ended."""
         with self._changed:
             self._kept.pop(key, None)
 
     def close(self) -> None:
-        """Answer whoever asks: the run has ended."""
+        """Complete all pending requests, because the run has ended."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 def pack_result(result: CallResult) -> bytes:
-    """Pickle a result; what cannot be pickled becomes the error that says so."""
+    """Pickle a result; a result that cannot be pickled becomes the error that reports this."""
     try:
         return dumps_data(result)
     except Exception as error:

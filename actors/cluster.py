@@ -1,4 +1,4 @@
-"""What is known of the cluster, typed: names of a session's actors, machines, CPUs, values.
+"""Typed access to the cluster: names of a session's actors, machines, CPUs, object references.
 
 Parts of Ray's public API have no annotations; they are wrapped here.
 """

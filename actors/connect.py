@@ -25,7 +25,7 @@ _REACH = 10.0
 
 
 def ensure_ray() -> None:
-    """Initialize Ray if nobody has, and refuse what cannot carry a run.
+    """Initialize Ray if it is not initialized, and refuse a cluster that cannot execute runs.
 
     An initialized Ray is used as it is. Otherwise ``RAY_ADDRESS`` names the cluster; without it a
     local Ray is started, and said so once in the log.
@@ -95,7 +95,7 @@ def _init(options: dict[str, Any]) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ask whether anybody is at an address: Ray itself tries for minutes, and tells little."""
+    """Check whether a server listens at an address: Ray retries for minutes and reports little."""
     found = re.fullmatch(r"\[?([^\[\]/]+?)\]?:(\d+)", address)
     if found is None:
         return
@@ -140,9 +140,9 @@ def check_versions(found: dict[str, str]) -> None:
 
 
 def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterError | None:
-    """Return the error for the user where distgraph does not load, or fit, in a worker process.
+    """Return the user's error if distgraph cannot be imported, or has another version, on a worker.
 
-    None where ``error``, which Ray raised for an actor or a task, tells of something else.
+    None if ``error``, which Ray raised for an actor or a task, has another cause.
     """
     text = str(error)
     if not any(sign in text for sign in ("failed to import on the worker", "its creation task")):

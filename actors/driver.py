@@ -38,7 +38,8 @@ STORAGE_CALLS = 8
 """Calls of savers, stores and caches that workers may make at the same time."""
 
 RESULT_CALLS = 64
-"""Ray tasks that may ask for results of calls at the same time; others ask after them."""
+"""Maximum number of Ray tasks that wait for results of calls at the same time; others wait their
+turn."""
 
 _REGISTRATION = 60.0
 """Seconds that a run waits for its graph, which its caller has sent before it."""
@@ -53,7 +54,7 @@ class Graph(NamedTuple):
 
 
 class SuperstepDriver:
-    """One session's driver."""
+    """The driver actor of one session."""
 
     def __init__(self, session: str, pool_idle: float, ticket: Ticket) -> None:
         self._storage = DriverStorage(ticket)
@@ -67,7 +68,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="programs")
     def register(self, digest: str, spec: bytes, program: bytes, paths: tuple[str, ...]) -> None:
-        """Take a graph, under the hash of its program. Runs learn of a failure."""
+        """Register a graph under the hash of its program. Failures are reported to the runs."""
         extend_path(paths)
         graph: Graph | BaseException
         try:
@@ -107,7 +108,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="runs")
     def drain(self, run_id: str, reason: str) -> None:
-        """Let a run stop behind its current superstep. It arrives behind the run's start."""
+        """Stop a run gracefully after its current superstep. Ordered after the start of the run."""
         with self._changed:
             loop = self._runs.get(run_id)
         if loop is not None:
@@ -128,7 +129,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="calls")
     def call(self, run_id: str, packed: bytes) -> None:
-        """Take a call of a task that the code of an attempt made."""
+        """Accept a call of a task that the code of an attempt made."""
         with self._changed:
             loop = self._runs.get(run_id)
         if loop is not None:
@@ -148,7 +149,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:
-        """Never return: a caller that waits for this call learns of the driver's death."""
+        """Never return: a caller that waits for this call is notified of the driver's death."""
         threading.Event().wait()
 
     @ray.method(concurrency_group="control")
@@ -160,7 +161,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="control")
     def statistics(self) -> dict[str, Any]:
-        """Return how many runs, graphs, executors and cancelled tasks are held."""
+        """Return the numbers of runs, graphs, executors and cancelled tasks."""
         with self._changed:
             return {
                 "runs": len(self._runs),

@@ -1,4 +1,4 @@
-"""The executors of a session: processes that many waiting attempts share.
+"""The executors of a session: processes shared by many waiting attempts.
 
 Attempts go to an executor many in one call, and their outcomes come back many in one answer: one
 question is always outstanding per executor, which is also how its death is noticed.
@@ -30,7 +30,7 @@ Done = Callable[["bytes | None", "BaseException | None"], None]
 
 
 class Executor:
-    """One executor process, as the driver sees it."""
+    """One executor process, from the driver's view."""
 
     def __init__(
         self, node: str | None, lost: Callable[[Executor], None], *, pinned: bool = False

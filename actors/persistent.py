@@ -1,4 +1,4 @@
-"""Calls that survive a moment in which an actor cannot be reached.
+"""Actor calls that are repeated while an actor is temporarily unavailable.
 
 Ray answers such a call with ``ActorUnavailableError`` and does not say whether it was carried out.
 What goes through here may be carried out twice: the broker takes segments, batches and requests
@@ -24,7 +24,7 @@ AGAIN = 0.1
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether a call failed because its actor was out of reach, and not because it is dead."""
+    """Whether a call failed because its actor was unavailable, and not because the actor died."""
     return isinstance(error, ActorUnavailableError) and not isinstance(error, ActorDiedError)
 
 

@@ -48,7 +48,7 @@ class _Worker:
     handle: Any
     jobs: list[Job] = field(default_factory=list)
     up: bool = False
-    """Whether it runs: one that the cluster has no room for gets no jobs."""
+    """Whether the worker is running; a worker for which the cluster has no room gets no jobs."""
 
 
 class Pool:
@@ -103,7 +103,7 @@ class Pool:
 
     @property
     def starves(self) -> bool:
-        """Whether jobs wait and no worker is up: the cluster has no room for one."""
+        """Whether jobs wait and no worker runs: the cluster has no room for a worker."""
         with self._lock:
             return bool(self._waiting) and not any(w.up for w in self._workers)
 
@@ -135,7 +135,7 @@ class Pool:
                 worker.up = True
             elif worker in self._workers:
                 self._workers.remove(worker)
-                if not self._workers:  # none can be had: what waits is told
+                if not self._workers:  # no worker can be started: fail the waiting jobs
                     waiting, self._waiting = self._waiting, deque()
                     for job in waiting:
                         job.ended = True
@@ -166,7 +166,7 @@ class Pool:
             worker = job.worker
             if worker in self._workers:
                 self._workers.remove(worker)
-            # what waits behind it in its worker goes to another
+            # jobs queued in this worker move to another worker
             for other in [j for j in worker.jobs if j is not job and not j.ended]:
                 worker.jobs.remove(other)
                 other.worker = None

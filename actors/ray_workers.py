@@ -1,4 +1,4 @@
-"""Where the attempts of a run execute on Ray: tasks, pools of actors, and executors."""
+"""Execution of a run's attempts on Ray: tasks, pools of actors, and executors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ("RayWorkers", "Reply", "SharedWorkers")
 
 
 class SharedWorkers(NamedTuple):
-    """What the runs of a session share."""
+    """Objects that the runs of a session share."""
 
     session: str
     executors: Executors
@@ -51,7 +51,7 @@ class Reply:
 
 @dataclass(slots=True)
 class _Sent:
-    """How a group that was sent is ended, and which executor it is in, if it is in one."""
+    """A group that was sent: how to cancel the group, and its executor, if any."""
 
     cancel: Callable[[], object]
     executor: Executor | None = None
@@ -96,7 +96,7 @@ class RayWorkers:
         self._sent: dict[Group, _Sent] = {}
         self._pinned: Executor | None = None
         self.results = Results()
-        """Results of calls, for attempts that ask for them."""
+        """Results of calls, for attempts that request them."""
 
     # --- for the driver -------------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class RayWorkers:
             executor.deliver(packs)
 
     def open(self, reply: Reply) -> GroupEnded:
-        """Return what a reply means. It is unpickled here, by the run's own thread."""
+        """Return the outcome of a reply. The run's own thread unpickles the reply here."""
         group, error = reply.group, reply.error
         self._sent.pop(group, None)  # frees a large result in the object store
         for attempt_id in group.ids:
@@ -160,7 +160,7 @@ class RayWorkers:
         return GroupEnded(group, outcomes, lost)
 
     def close(self) -> None:
-        """Let go of what is in the object store, and answer whoever asks for results."""
+        """Release the objects in the object store, and complete pending requests for results."""
         self._sent.clear()
         self._packer = StatePacker(_put)
         self.results.close()

@@ -1,4 +1,4 @@
-"""Ends cancelled Ray tasks for certain: asks, asks again, then kills the worker.
+"""Termination of cancelled Ray tasks: cancel, cancel again, then kill the worker.
 
 ``ray.cancel`` can be lost in a race, and cannot interrupt a blocking C call. A task that does not
 end by being asked is killed with its process, so that its CPUs are free again.

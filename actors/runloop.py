@@ -1,4 +1,4 @@
-"""One run on the driver actor: a thread that drives it, and its ways to workers and broker."""
+"""One run on the driver actor: its thread, and its connections to workers and broker."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = ("RunLoop", "StartRun")
 
 
 class StartRun(NamedTuple):
-    """What a caller sends to start a run."""
+    """The request of a caller to start a run."""
 
     caller: str
     program: str
@@ -74,13 +74,13 @@ _News = DriverEvent | Reply | _PackedCall
 
 
 class BrokerPlane:
-    """A run's way to its log, which is in the broker.
+    """The connection of a run to its log in the broker.
 
     Args:
         broker: Handle of the broker.
-        run_id: Names the run.
-        caller: Names the process that reads it.
-        post: Takes the broker's answers, from any thread.
+        run_id: Id of the run.
+        caller: Name of the process that reads the run.
+        post: Accepts the broker's responses, from any thread.
     """
 
     def __init__(
@@ -91,7 +91,8 @@ class BrokerPlane:
         self._caller = caller
         self._post = post
         self._asking = threading.Lock()
-        """Held from an answer that the log is over its limit to the one that it has room."""
+        """Held from the response that the log is over its limit until the response that the log has
+        room."""
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
         self._send(batch_no, dumps_parcel(ops)).add_done_callback(self._answered)
@@ -174,11 +175,11 @@ class RunLoop:
         self._inbox.put(CancelRequested())
 
     def call(self, packed: bytes) -> None:
-        """Take a call that the code of an attempt made. Any thread may call this."""
+        """Accept a call that the code of an attempt made. Thread-safe."""
         self._inbox.put(_PackedCall(packed))
 
     def drain(self, reason: str) -> None:
-        """Let the run stop behind the current superstep. Any thread may call this."""
+        """Stop the run gracefully after the current superstep. Thread-safe."""
         self._inbox.put(DrainRequested(reason))
 
     def results(self, key: tuple[str, int], after: int) -> bytes | None:

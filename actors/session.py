@@ -45,7 +45,7 @@ _START = 120.0
 
 
 def _limits() -> Limits:
-    """Return what the environment allows the broker to hold."""
+    """Return the broker's limits from the environment."""
 
     def limit(name: str, default: int) -> int:
         return int(os.environ.get(f"DISTGRAPH_STREAM_{name}", default))
@@ -139,7 +139,7 @@ class Session:
             )
         caches = caches_of(plan.graph.program)
         if plan.saver is not None:
-            place(plan.saver)  # tells of a connection that was closed meanwhile
+            place(plan.saver)  # raises if the connection was closed meanwhile
         start = StartRun(
             caller=self.caller,
             program=digest,
@@ -155,7 +155,7 @@ class Session:
         return parcel(dumps_data(tuple(start)))
 
     def drain(self, run_id: str, reason: str) -> None:
-        """Let a run stop behind its current superstep."""
+        """Stop a run gracefully after its current superstep."""
         if self.failure is None and ray.is_initialized():
             self.driver.drain.remote(run_id, reason)
 
@@ -174,7 +174,7 @@ class Session:
             self._reads.leave(self.caller, [reader])
 
     def alive(self) -> bool:
-        """Whether new runs can be started here."""
+        """Whether the session can start new runs."""
         return (
             self.failure is None
             and ray.is_initialized()
@@ -182,7 +182,7 @@ class Session:
         )
 
     def shut(self) -> None:
-        """End what goes on and make no further call: the process is exiting.
+        """End all activity and make no further call, because the process is exiting.
 
         A request for events is answered: no thread is to be within Ray when that shuts down.
         """
@@ -221,7 +221,8 @@ class Session:
             self.receiver.fail(ReaderKey(run_id), error)
 
     def _driver_lost(self, future: Any) -> None:
-        """End what the driver had going, behind what it had already told the broker."""
+        """End the driver's runs, after the events that the driver had already sent to the
+        broker."""
         if self.failure is not None or not ray.is_initialized():
             return
         error = DriverLost(

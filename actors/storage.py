@@ -28,7 +28,7 @@ from distgraph.persistence.reach import Reach
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 
 _POLL = 0.02
-"""Seconds between two looks at an answer: a cancel is only seen between them."""
+"""Seconds between two polls of a response: a cancellation is noticed only between polls."""
 
 
 class DriverStorage:
@@ -129,7 +129,7 @@ def enter(session: str) -> None:
 
 
 def _current() -> Reach:
-    """Return the way of the session whose code asks; of the last one where that is not known."""
+    """Return the reach of the current code's session; of the latest session if that is unknown."""
     session = _session.get() or _last[0]
     reach = _reaches.get(session)
     if reach is None:

@@ -19,10 +19,10 @@ EXECUTOR_CALLS = 100_000
 _THREADS = 512
 
 _CLEANUP = 5.0
-"""Seconds that an attempt has to end after it was asked to: its code may have to clean up."""
+"""Seconds that an attempt has to end after a cancel, for its cleanup code."""
 
 _CANCELS = 20
-"""Times that one is asked which does not let itself be cancelled."""
+"""Maximum number of cancels of an attempt that suppresses cancellation."""
 
 _AGAIN = 0.1
 """Seconds between two of them."""
@@ -82,12 +82,12 @@ class AsyncExecutor:
         return dumps_parcel(ended)
 
     async def deliver(self, packed: bytes) -> None:
-        """Take results of calls that attempts have made."""
+        """Accept results of calls that attempts have made."""
         for name, result in loads(packed):
             process().deliver(name, result)
 
     async def cancel(self, names: list[str]) -> None:
-        """End attempts, and ask again those that do not let themselves be cancelled.
+        """Cancel attempts; repeat the cancel for attempts that suppress cancellation.
 
         A thread cannot be ended: its outcome is dropped, and it waits for no more calls.
         """

@@ -1,4 +1,4 @@
-"""What every worker process has once: its graphs, its publisher, its way to driver and broker."""
+"""State of a worker process: its graphs, its publisher, its connections to driver and broker."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WorkerProcess:
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(RayPuts())
         self.pinned = False
-        """Whether values that nodes return may stay here."""
+        """Whether values that nodes return may stay in this process."""
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -79,7 +79,7 @@ class WorkerProcess:
         return self._load(packet, *ray.get(self._fetch(packet))) if known is None else known
 
     async def aprogram(self, packet: Packet) -> GraphProgram:
-        """As ``program``, for the loop of an executor, which must not block."""
+        """Async variant of ``program``, for the loop of an executor, which must not block."""
         known = self._known(packet)
         if known is None:
             known = await in_thread(self._load, packet, *await self._fetch(packet))

@@ -107,9 +107,9 @@ class StreamRequest:
 
 
 class Admit(NamedTuple):
-    """Lets an attempt's events into the stream from here on.
+    """Opens the stream for an attempt's events.
 
-    Behind the commits of step N, it is what keeps events of step N+1 from preceding them.
+    An ``Admit`` after the commits of step N keeps events of step N+1 behind those of step N.
     """
 
     task_id: str
@@ -145,9 +145,9 @@ class Commit(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """Cuts an attempt off: whatever of it has not arrived yet is dropped, its gate is opened.
+    """Cuts off an attempt: events that have not arrived yet are dropped, and its gate is opened.
 
-    It acts on arrival, so that it also frees ops that already wait at the attempt's ``Commit``.
+    A fence acts on arrival, and so also releases operations that wait at the attempt's ``Commit``.
     An attempt that was interrupted (cancelled, timed out, its worker lost) is fenced, never
     committed.
     """

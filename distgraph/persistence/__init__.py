@@ -1,4 +1,4 @@
-"""Where checkpoint savers, stores and caches live, and how drivers and workers reach them.
+"""Location of checkpoint savers, stores and caches, and access for drivers and workers.
 
 Everything is imported when it is first asked for, and LangGraph's own packages only where one of
 them exists.

@@ -1,4 +1,4 @@
-"""Savers whose serializer may load more classes than their owner's object may.
+"""Savers whose serializer may load more classes than the serializer of the user's saver.
 
 LangGraph derives such a saver for each graph when it is told to load msgpack strictly.
 """

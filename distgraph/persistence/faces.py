@@ -33,7 +33,7 @@ _BASES = frozenset({"BaseCheckpointSaver", "BaseStore", "BaseCache"})
 
 
 def type_name(resource: object) -> str:
-    """Return the name of a resource's class, as errors tell it."""
+    """Return the name of a resource's class, for errors."""
     return type(resource).__qualname__
 
 
@@ -45,18 +45,18 @@ def call(
     *,
     seconds: float | None = None,
 ) -> Any:
-    """Call ``resource.method(*args, **kwargs)``; what comes item by item is returned as a list.
+    """Call ``resource.method(*args, **kwargs)``; results that arrive item by item form a list.
 
     Args:
         resource: A saver, store or cache.
         method: Name of the synchronous method. ``a`` + it is called where that is what works.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        seconds: How long a loop may take for its answer; None for no limit.
+        seconds: Seconds to wait for the event loop; None for no limit.
 
     Raises:
         AttributeError: ``method`` is not a public name.
-        RunError: The event loop that the resource belongs to does not answer.
+        RunError: The event loop that the resource belongs to does not respond.
     """
     if method.startswith("_"):
         raise AttributeError(f"{type_name(resource)}.{method} cannot be called from elsewhere")
@@ -88,7 +88,7 @@ def _owner(resource: Any, method: str) -> tuple[Any, str]:
 
 
 def _awaits(resource: object, method: str) -> bool:
-    """Whether this is a method in async form, called by its own name."""
+    """Whether the method is async and called by its own name."""
     function = getattr(type(resource), method, None)
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
@@ -118,7 +118,7 @@ def _taken(resource: object, method: str, args: Sequence[Any]) -> Sequence[Any]:
 
 @lru_cache(maxsize=256)
 def takes_path(cls: type) -> bool:
-    """Whether the methods that store writes take a ``task_path``: older savers do not."""
+    """Whether the methods that store writes take a ``task_path``; older savers do not."""
     method: Any = getattr(cls, "put_writes", None)
     for base in cls.__mro__:
         if base.__module__ == "langgraph.checkpoint.base":
@@ -142,7 +142,7 @@ def _whole(result: Any) -> Any:
 
 
 def has_own(resource: object, method: str) -> bool:
-    """Whether the class of ``resource`` has a ``method`` other than that of LangGraph's base."""
+    """Whether the class of ``resource`` overrides ``method`` of LangGraph's base class."""
     for cls in type(resource).__mro__:
         if method in cls.__dict__:
             return cls.__name__ not in _BASES or not cls.__module__.startswith("langgraph.")
@@ -150,7 +150,7 @@ def has_own(resource: object, method: str) -> bool:
 
 
 def _only_async(resource: object, method: str) -> bool:
-    """Whether ``method`` has to be called in its async form."""
+    """Whether ``method`` must be called in its async form."""
     if not hasattr(resource, "a" + method):
         return False
     if has_own(resource, "a" + method):
@@ -182,10 +182,11 @@ def run_on(
     resource: object,
     seconds: float | None = None,
 ) -> T:
-    """Run a coroutine on a loop of another thread, and wait for what it returns.
+    """Run a coroutine on the event loop of another thread, and wait for its result.
 
     Raises:
-        asyncio.InvalidStateError: This is the loop's own thread: it would wait for itself.
+        asyncio.InvalidStateError: The current thread is the loop's own thread, which would
+        deadlock.
         RunError: The loop is closed, blocked or stopped, ended during the call, or did not answer
             within ``seconds``.
     """

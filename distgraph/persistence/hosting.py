@@ -1,4 +1,4 @@
-"""One process's objects, served to others of the same machine.
+"""A server that gives other processes of the machine access to objects of this process.
 
 What exists in one process only stays there: the host calls it for whoever has its address and key.
 It is a thread that no exit waits for, and starts when the first object is held.
@@ -47,7 +47,7 @@ _GREETING = 10.0
 """Seconds that a host may take to accept a connection."""
 
 _GREETING_TRIES = 20
-"""How often a client connects again after a host has dropped it: others crowd the host."""
+"""Number of connection attempts after the host dropped a connection because of many clients."""
 
 STRANGERS = 32
 """Connections that a host has at once with clients that have not shown the key yet. The next one
@@ -61,14 +61,14 @@ CONNECTIONS = 16
 
 
 class Ticket(NamedTuple):
-    """What reaches a host."""
+    """Address and key of a host."""
 
     address: Any
     key: bytes
 
 
 def answer(call: Callable[[], Any]) -> bytes:
-    """Return what a call returns, or what it raises, as bytes for ``read_answer``."""
+    """Return the result or the exception of a call, as bytes for ``read_answer``."""
     try:
         return dumps_data((True, call()))
     except BaseException as error:
@@ -76,7 +76,7 @@ def answer(call: Callable[[], Any]) -> bytes:
 
 
 def read_answer(blob: bytes, label: str) -> Any:
-    """Return what ``answer`` was given, or raise it."""
+    """Return the result in ``answer``'s bytes, or raise the exception."""
     fine, value = loads(blob)
     if not fine:
         raise rebuild_error(
@@ -104,7 +104,7 @@ class Host:
 
     @property
     def ticket(self) -> Ticket:
-        """What reaches this host; nobody answers before something is held."""
+        """Address and key of this host; the host responds once an object is held."""
         with self._lock:
             if self._listener is None:
                 self._listener = _listener()
@@ -131,7 +131,8 @@ class Host:
             return key
 
     def know(self, key: str, resource: Any) -> None:
-        """Remember the own object behind what others open by themselves."""
+        """Register this process's own object for a resource that other processes open
+        themselves."""
         with self._lock:
             self._known[key] = _reference(resource, lambda _: self._known.pop(key, None))
 
@@ -148,7 +149,7 @@ class Host:
         method: str,
         packed: bytes,
     ) -> bytes:
-        """Call a method of a held object; returns an ``answer``."""
+        """Call a method of a held object; return the bytes of ``answer``."""
 
         def carry_out() -> Any:
             resource = self.own(key)
@@ -228,7 +229,7 @@ def _socket_of(connection: Connection) -> Iterator[socket.socket]:
 
 
 def _set_patience(connection: Connection, seconds: float) -> None:
-    """Limit how long a read or a write of a connection may block; 0 for no limit."""
+    """Limit the seconds that a read or a write of a connection may block; 0 for no limit."""
     if os.name == "nt":
         return
     limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
@@ -244,7 +245,7 @@ def _hang_up(connection: Connection) -> None:
 
 
 def _is_another_user(connection: Connection) -> bool:
-    """Whether a process of another user has connected, as far as the system tells."""
+    """Whether a process of another user has connected, as far as the operating system reports."""
     if not hasattr(socket, "SO_PEERCRED"):
         return False
     with suppress(OSError), _socket_of(connection) as own:
@@ -263,7 +264,7 @@ def _reference(resource: Any, forget: Callable[[Any], object]) -> Callable[[], A
 
 
 def _listener() -> Listener:
-    if platform.system() == "Linux":  # a name that no file stands for: nothing is left of it
+    if platform.system() == "Linux":  # an abstract socket name, which leaves no file behind
         name = f"\0distgraph-{os.getpid()}-{secrets.token_hex(8)}"
         return Listener(name, "AF_UNIX", backlog=64)
     return Listener(("127.0.0.1", 0), "AF_INET", backlog=64)
@@ -297,10 +298,10 @@ class HostClient(Reach):
         return read_answer(self.forward(placed, method, packed), placed.label)
 
     def forward(self, placed: Placed, method: str, packed: bytes) -> bytes:
-        """Pass on a call whose arguments are pickled; returns the ``answer``.
+        """Forward a call with pickled arguments; return the bytes of ``answer``.
 
         Raises:
-            RunError: The process that holds the object is gone, or does not answer.
+            RunError: The process that holds the object has ended, or does not respond.
         """
         request = dumps_data((placed.key, placed.allowlist, placed.label, method, packed))
         if not self._room.acquire(timeout=PATIENCE):
@@ -327,7 +328,7 @@ class HostClient(Reach):
         except (EOFError, OSError) as error:
             connection.close()
             raise _lost(label) from error
-        except BaseException:  # what comes later would be taken for the answer to another call
+        except BaseException:  # a late response would be taken for the response to another call
             connection.close()
             raise
         self._idle.append(connection)

@@ -15,19 +15,19 @@ __all__ = ("RemoteLimiter",)
 
 
 class RemoteLimiter(Remote, BaseRateLimiter):
-    """A rate limiter of another process. It waits here, and asks there."""
+    """A rate limiter in another process. Waiting is done here; tokens are requested there."""
 
     def __init__(self, placed: Placed, reach: Reach) -> None:
         self._stand_for(placed, reach)
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Take a token; wait for one, or tell whether there was one."""
+        """Take a token: wait for a token, or return whether one was available."""
         while not (taken := bool(self._call("acquire", blocking=False))) and blocking:
             time.sleep(self.distgraph_placed.traits["interval"])
         return taken
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
-        """As ``acquire``."""
+        """Async variant of ``acquire``."""
         while not (taken := bool(await self._acall("acquire", blocking=False))) and blocking:
             await asyncio.sleep(self.distgraph_placed.traits["interval"])
         return taken

@@ -32,13 +32,13 @@ class RemoteLLMCache(Remote, BaseCache):
         self._call("clear", **kwargs)
 
     async def alookup(self, prompt: str, llm_string: str) -> Any:
-        """As ``lookup``."""
+        """Async variant of ``lookup``."""
         return await self._acall("lookup", prompt, llm_string)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Any) -> None:
-        """As ``update``."""
+        """Async variant of ``update``."""
         await self._acall("update", prompt, llm_string, return_val)
 
     async def aclear(self, **kwargs: Any) -> None:
-        """As ``clear``."""
+        """Async variant of ``clear``."""
         await self._acall("clear", **kwargs)

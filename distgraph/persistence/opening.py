@@ -53,7 +53,7 @@ class _Opened:
             turn = self._locks.setdefault(placed.key, threading.Lock())
         if found is not None:
             return found
-        with turn:  # two runs may ask for it at once; others need not wait
+        with turn:  # two runs may open the resource at once; other resources need not wait
             with self._lock:
                 found = self._find(placed.key)
             if found is None:
@@ -136,7 +136,7 @@ _provider: Callable[[], Reach] | None = None
 
 
 def set_reach(provider: Callable[[], Reach]) -> None:
-    """Tell how code of this process reaches savers, stores and caches of others.
+    """Set the function by which code of this process reaches resources of other processes.
 
     A process without it is one whose own objects are reached by others.
     """
@@ -178,7 +178,8 @@ _here = _Here()
 
 
 def arrive(placed: Placed) -> Any:
-    """Return what stands for a saver, store or cache that was sent to this process."""
+    """Return the saver, store or cache, or a proxy for it, in the process that received
+    ``placed``."""
     mine = hosting.host().own(placed.key)
     if mine is not None:
         return allowing(mine, placed.allowlist)
@@ -227,7 +228,8 @@ _RESOURCES = {
 
 
 def _reduce_rule(cls: type) -> Callable[[Any], Any] | None:
-    """Return how a saver, store, cache or LangGraph's serializer is reduced, None for others."""
+    """Return the reduce function for a saver, store, cache or LangGraph serializer; None for
+    others."""
     names = {(base.__module__.partition(".")[0], base.__name__) for base in cls.__mro__}
     if names & _RESOURCES:
         return reduce_resource

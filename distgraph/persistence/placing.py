@@ -27,9 +27,9 @@ Kind = Literal["caller", "file", "server"]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where one saver, store or cache lives, and what is needed to open it elsewhere.
+    """The location of one saver, store or cache, and the data to open the resource elsewhere.
 
-    It may hold the password of a database: ``repr`` leaves it out.
+    The data may contain a database password, which ``repr`` omits.
     """
 
     role: Role
@@ -37,21 +37,21 @@ class Placed:
     key: str
     """Under which the owner's process has the object, and another one what it opened."""
     label: str
-    """As errors name it."""
+    """Name of the resource in errors."""
     opener: str = ""
     """Module of this package that opens it, and the class that it opens."""
     settings: bytes = field(default=b"", repr=False)
     """Pickled arguments for the opener."""
     traits: Mapping[str, Any] = field(default_factory=dict)
-    """What a stand-in has to know without asking."""
+    """Properties of the resource that a proxy needs without a call."""
     everywhere: bool = False
-    """Whether every machine of a cluster can open it."""
+    """Whether every machine of a cluster can open the resource."""
     allowlist: frozenset[tuple[str, ...]] = frozenset()
     """Classes that a saver's serializer may load besides its own, by module and name."""
 
 
 class Description(NamedTuple):
-    """What a module for one kind of database knows of a resource."""
+    """Description of a resource by the module for its kind of database."""
 
     kind: Kind
     opens: str
@@ -62,7 +62,7 @@ class Description(NamedTuple):
 
 
 def settings_of(resource: Any) -> dict[str, Any]:
-    """Return what a saver, store or cache of any database is opened with."""
+    """Return the arguments with which a saver, store or cache is opened again."""
     if not faces.type_name(resource).endswith("Store"):
         return {"serde": resource.serde}
     index = getattr(resource, "index_config", None)
@@ -112,7 +112,7 @@ def _names(cls: type) -> list[str]:
 
 
 def role_of(resource: object) -> Role | None:
-    """Return what a resource is by its class, None for something else."""
+    """Return the role of a resource by its class; None for other objects."""
     for name in _names(type(resource)):
         if name in _BASES:
             return _BASES[name]
@@ -226,7 +226,7 @@ def _check_loop(resource: Any, name: str) -> None:
 
 
 _ASK_AGAIN = 0.1
-"""Seconds between two questions to a rate limiter that does not say how often it looks."""
+"""Seconds between two requests to a rate limiter that does not state its polling interval."""
 
 
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
@@ -243,8 +243,7 @@ def _traits(resource: Any, role: Role) -> dict[str, Any]:
 
 
 Own = Literal["method", "async", "items", "property"]
-"""What a class has by a name: a method, one that is awaited, one that is iterated with
-``async for``, or a property."""
+"""Kind of a class attribute: a method, an awaited method, an async iterator, or a property."""
 
 
 @lru_cache(maxsize=256)

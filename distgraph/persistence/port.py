@@ -1,4 +1,4 @@
-"""What a run's engine needs of a checkpoint saver, as plain calls that wait."""
+"""Blocking interface of a checkpoint saver, for the driver of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ("SaverPort",)
 
 
 class SaverPort:
-    """A saver behind synchronous methods, whichever face it has.
+    """A saver with synchronous methods, for sync and async savers.
 
     Args:
         saver: The checkpoint saver.

@@ -25,14 +25,14 @@ _CLOSE = 1.0
 """Seconds that a pool's threads have to end."""
 
 _POOL = ("max_lifetime", "reconnect_timeout", "timeout")
-"""What is taken over of a pool, beside its size."""
+"""Settings of a connection pool that are copied, besides the size."""
 
 
 def describe(resource: Any) -> Description | None:
-    """Return how a saver's or store's server is reached, None where it cannot be told.
+    """Return the description of a saver's or store's server; None if it cannot be determined.
 
     Raises:
-        UnsupportedError: Its connection is closed.
+        UnsupportedError: The resource's connection is closed.
     """
     name = type_name(resource)
     reached = _of_pool(resource.conn) if _is_pool(resource.conn) else _of_one(resource.conn, name)
@@ -105,7 +105,7 @@ def _of_pool(pool: Any) -> dict[str, Any] | None:
 
 
 def is_of_this_machine(host: str) -> bool:
-    """Whether a server is reached by a name that means another one on another machine."""
+    """Whether the host name of a server is valid on this machine only, such as ``localhost``."""
     names = [name.strip() for name in host.split(",")]
     return any(_is_local(name) for name in names)
 
@@ -132,7 +132,7 @@ def open_described(opens: str, settings: dict[str, Any]) -> tuple[Any, Callable[
         "autocommit": True,
         "row_factory": dict_row,
     }
-    # a pool would only tell that it could not connect in time, not why
+    # a pool would report only a timeout, not the cause
     psycopg.connect(settings["conninfo"], **kwargs).close()
     pool: Any = ConnectionPool(
         settings["conninfo"],

@@ -28,7 +28,7 @@ __all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")
 
 
 class Remote:
-    """What all stand-ins have: they travel as the place of what they stand for."""
+    """Base class of proxies: a proxy is pickled as the location of its resource."""
 
     distgraph_placed: Placed
     _reach: Reach
@@ -119,7 +119,8 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
         return RemoteSaver(placed, self._reach)
 
     def get_next_version(self, current: Any, channel: None = None) -> Any:
-        """Number the next version as the saver does; asks it only where that is not known."""
+        """Return the next version as the saver numbers versions; calls the saver only if
+        necessary."""
         if self._versions == "count":
             return super().get_next_version(current, channel)
         if self._versions == "ask":
@@ -135,7 +136,7 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
         before: Any = None,
         limit: int | None = None,
     ) -> Iterator[Any]:
-        """Return the checkpoints, newest first; they come in one answer."""
+        """Return the checkpoints, newest first, fetched in one call."""
         return iter(self._call("list", config, filter=filter, before=before, limit=limit))
 
     async def alist(
@@ -146,7 +147,7 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
         before: Any = None,
         limit: int | None = None,
     ) -> AsyncIterator[Any]:
-        """As ``list``."""
+        """Async variant of ``list``."""
         options = {"filter": filter, "before": before, "limit": limit}
         async for found in self._aitems("list", config, **options):
             yield found
@@ -160,7 +161,7 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
     async def aput_writes(
         self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """As ``put_writes``."""
+        """Async variant of ``put_writes``."""
         path = [task_path] if task_path else []
         await self._acall("put_writes", config, writes, task_id, *path)
 
@@ -188,13 +189,14 @@ class RemoteStore(Remote, BaseStore):
         return found
 
     async def abatch(self, ops: Iterable[Any]) -> list[Any]:
-        """As ``batch``."""
+        """Async variant of ``batch``."""
         found: list[Any] = await self._acall("batch", list(ops))
         return found
 
 
 def _given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what stands for no value: stores know it by identity, which a copy has not."""
+    """Omit arguments with a sentinel default: stores compare sentinels by identity, which copies
+    lack."""
     return {name: value for name, value in kwargs.items() if value is not NOT_PROVIDED}
 
 
@@ -211,16 +213,16 @@ class RemoteCache(Remote, BaseCache[Any]):
         return found
 
     async def aget(self, keys: Sequence[Any]) -> dict[Any, Any]:
-        """As ``get``."""
+        """Async variant of ``get``."""
         found: dict[Any, Any] = await self._acall("get", list(keys))
         return found
 
     def set(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
-        """Keep values, each with how many seconds it is valid."""
+        """Store values, each with its seconds until expiry."""
         self._call("set", dict(pairs))
 
     async def aset(self, pairs: Mapping[Any, tuple[Any, int | None]]) -> None:
-        """As ``set``."""
+        """Async variant of ``set``."""
         await self._acall("set", dict(pairs))
 
     def clear(self, namespaces: Sequence[Any] | None = None) -> None:
@@ -228,12 +230,12 @@ class RemoteCache(Remote, BaseCache[Any]):
         self._call("clear", namespaces)
 
     async def aclear(self, namespaces: Sequence[Any] | None = None) -> None:
-        """As ``clear``."""
+        """Async variant of ``clear``."""
         await self._acall("clear", namespaces)
 
 
 def _pass_on(cls: Any, *methods: str) -> None:
-    """Give ``cls`` these methods and their async forms, as calls of what it stands for."""
+    """Add these methods and their async variants to ``cls``, as calls of the remote resource."""
     for method in methods:
         setattr(cls, method, partialmethod(cls._call, method))
         setattr(cls, "a" + method, partialmethod(cls._acall, method))
@@ -255,7 +257,7 @@ _STAND_INS: dict[str, Callable[[Placed, Reach], Any]] = {
 
 
 def stand_in(placed: Placed, reach: Reach) -> Any:
-    """Return what stands for a saver, store, cache or rate limiter that ``reach`` reaches."""
+    """Return a proxy for a saver, store, cache or rate limiter that ``reach`` can access."""
     if placed.role == "limiter":
         from distgraph.persistence.limiters import RemoteLimiter
 

@@ -1,4 +1,4 @@
-"""How a process reaches what lives in another one."""
+"""Access of a process to resources of another process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Reach(ABC):
     def __call__(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """Return what the method returns, or raise what it raises."""
+        """Return the result of the method, or raise its exception."""
 
     async def acall(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """As a call, without blocking the event loop."""
+        """Async variant of ``call``, which does not block the event loop."""
         return await in_thread(self, placed, method, args, kwargs)
 
     def opens(self, placed: Placed) -> bool:

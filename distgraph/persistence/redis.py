@@ -17,7 +17,7 @@ _CODE = ("credential_provider", "redis_connect_func")
 
 
 def describe(resource: Any) -> Description | None:
-    """Return how a cache's server is reached, None where it cannot be told."""
+    """Return the description of a cache's server; None if it cannot be determined."""
     client = resource.redis
     if f"{type(client).__module__}.{type(client).__qualname__}" != "redis.client.Redis":
         return None

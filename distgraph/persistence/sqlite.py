@@ -66,7 +66,7 @@ def _file_of(connection: sqlite3.Connection) -> str | None:
 
 
 class _Answer(Future[Any]):
-    """What ``aiosqlite`` takes for a future of an event loop, for a thread that waits."""
+    """A future for threads, with the interface that ``aiosqlite`` expects."""
 
     def get_loop(self) -> _Answer:
         return self

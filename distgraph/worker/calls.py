@@ -1,7 +1,7 @@
-"""Calls of tasks from the code of an attempt: numbered, sent to the driver, answered by futures.
+"""Calls of tasks from the code of an attempt: numbered, sent to the driver, returned as futures.
 
-Nothing waits here. A call made in a coroutine gives an ``asyncio`` future, any other a
-``concurrent.futures`` one, as LangGraph's do.
+No function here waits. A call in a coroutine returns an ``asyncio.Future``, any other call a
+``concurrent.futures.Future``, as in LangGraph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ("CallPort", "Callee", "Calls", "call_task", "called_program")
 
 
 class Function(Protocol):
-    """A task's function behind injection of parts of the context."""
+    """A task's function, with injection of config, writer, store and runtime."""
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any) -> Any:
         """Call it; the result is awaited if it is awaitable."""
@@ -62,7 +62,7 @@ class CallPort(Protocol):
     """A backend's way from one attempt to the driver."""
 
     def ship(self, function: Function) -> tuple[Any, str]:
-        """Return what stands for the function on its way, and a key that tells it from others."""
+        """Return the function in a form that can be sent, and a key that identifies it."""
 
     def send(self, call: TaskCall | DroppedCall) -> None:
         """Tell the driver of a call, or that it was cancelled, without waiting for anything."""
@@ -88,7 +88,7 @@ class Calls:
         self._open: dict[int, Future[Any] | asyncio.Future[Any]] = {}
         self._closed = False
         self.made = 0
-        """Calls that the driver was told of."""
+        """Number of calls sent to the driver."""
         self.taken = 0
         """Results that came back."""
 
@@ -155,7 +155,7 @@ class Calls:
             self._port.flush()
 
     def returned(self, result: CallResult) -> None:
-        """Take what became of a call."""
+        """Handle the result of a call."""
         self.taken += 1
         future = self._drop(result.seq)
         if future is not None:
@@ -279,7 +279,7 @@ class _Body:
 
 
 def called_program(request: AttemptRequest) -> NodeProgram:
-    """Return what runs for a call, as a node of its graph."""
+    """Return the program of a call, in the form of a node of its graph."""
     assert request.called is not None
     return NodeProgram(
         name=request.node,

@@ -1,4 +1,4 @@
-"""What surrounds a node while it runs: config, writer and runtime, found by context variable."""
+"""The context of a running node: config, writer and runtime, stored in a context variable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EmitEvent = Callable[[Event], None]
 
 @dataclass(eq=False)
 class TaskContext:
-    """One attempt, as the code inside it sees it."""
+    """The context of one attempt, for the code that runs in the attempt."""
 
     request: AttemptRequest
     run: RunInfo
@@ -39,23 +39,23 @@ class TaskContext:
     store: Any
     runtime: Runtime[Any]
     previous: Any = None
-    """What the last run of the thread left for this one (functional API)."""
+    """Value that the thread's last run saved as ``previous`` (functional API)."""
     calls: Calls | None = None
-    """By which the code calls tasks; None where what runs it takes no calls."""
+    """The calls of tasks by the code; None if the backend supports no calls here."""
     streamed: set[str] = field(default_factory=set)
     """Ids of the messages that graphs inside the node have streamed."""
     ignored: list[str] = field(default_factory=list)
-    """Messages about what the node returned and is ignored."""
+    """Messages about returned values that are ignored."""
     sent: list[Write] = field(default_factory=list)
-    """Writes that code inside the node made by itself, in LangGraph's way."""
+    """Writes that code inside the node sent through LangGraph's config keys."""
     asked: Iterator[int] = field(default_factory=itertools.count)
-    """Numbers the questions of the task."""
+    """Counter of the task's interrupts."""
     resume_values: list[Any] = field(default_factory=list)
-    """Answers to its questions so far, those of earlier runs included."""
+    """Resume values of the task's interrupts so far, including those of earlier runs."""
     taken: set[str] = field(default_factory=set)
-    """Answers by id that graphs which the task's code invokes have looked up."""
+    """Interrupt ids whose resume values were read by graphs that the task's code invokes."""
     null_resume: list[Any] = field(default_factory=list)
-    """An answer to its next question that was given without an id."""
+    """The resume value without an interrupt id, if any; the task's next interrupt takes it."""
     children: Iterator[int] = field(default_factory=itertools.count)
     """Numbers the graphs that the node invokes itself: each streams under its own namespace.
 
@@ -64,7 +64,7 @@ class TaskContext:
 
     @property
     def error(self) -> NodeError | None:
-        """What an error handler is to handle."""
+        """The failure that an error handler handles; None for other nodes."""
         failed = self.request.failed
         return None if failed is None else NodeError(failed.node, rebuild_error(failed.error))
 
@@ -186,11 +186,11 @@ def build_context(
 
 
 def _resume_values_of(request: AttemptRequest, ns: str) -> list[Any]:
-    """Return the answers to the task's questions, as far as they are known."""
+    """Return the known resume values of the task's interrupts."""
     if request.standing is None:
         return []
     answers = list(request.standing.resume_values)
-    if request.part[1] > 1:  # a part's questions are answered by id
+    if request.part[1] > 1:  # a part's interrupts take resume values by id
         ids = (questions.part_question(request, ns, number) for number in itertools.count())
         known = request.standing.resume_map
         answers = [known[i] for i in itertools.takewhile(known.__contains__, ids)]
@@ -198,7 +198,7 @@ def _resume_values_of(request: AttemptRequest, ns: str) -> list[Any]:
 
 
 def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
-    """Whether events of this task's graph are streamed at all."""
+    """Whether events of this task's graph are streamed."""
     return stream.subgraphs or not request.graph_path
 
 
@@ -217,10 +217,10 @@ def entered(task: TaskContext) -> Iterator[None]:
 
 
 def base_config(task: TaskContext | None) -> Mapping[str, Any] | None:
-    """Return what a graph that code invokes inherits, None where that is nothing.
+    """Return the config that a graph invoked by the current code inherits; None if there is none.
 
-    That is the config of the chain or node that the code is in, by LangChain's context variable; it
-    knows of chains inside a node too. Without LangChain it is that of ``task``.
+    With LangChain, the config of the innermost chain or node, from LangChain's context variable.
+    Without LangChain, the config of ``task``.
     """
     around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
     config: Mapping[str, Any] | None = None if around is None else around.get()

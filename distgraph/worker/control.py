@@ -1,4 +1,4 @@
-"""A node's own way to ask its run to stop."""
+"""The control by which a node requests a drain of its run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ("AttemptControl",)
 
 
 class AttemptControl(RunControl):
-    """The control of a run, as one attempt has it.
+    """The ``RunControl`` of a run, for one attempt.
 
     Args:
-        run: The caller's own where this is its process, else None or a copy.
-        known: Why the run was asked to stop before the attempt began, if it was.
+        run: The caller's own control if this is the caller's process, else None or a copy.
+        known: Reason of a drain request made before the attempt began, or None.
     """
 
     def __init__(self, run: RunControl | None, known: str | None) -> None:
@@ -23,7 +23,7 @@ class AttemptControl(RunControl):
         self._run = RunControl() if run is None else run
         self._known = known
         self.asked_here: str | None = None
-        """Why the end was asked for in this process: the attempt's outcome tells the driver."""
+        """Reason of a drain request made in this process; the outcome reports it to the driver."""
         self._unsubscribe = self._run.listen(self._asked)
 
     def _asked(self, reason: str) -> None:
@@ -34,7 +34,7 @@ class AttemptControl(RunControl):
         self._unsubscribe()
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Let the run end with ``GraphDrained(reason)`` behind the current superstep."""
+        """Stop the run with ``GraphDrained(reason)`` after the current superstep."""
         self._run.request_drain(reason)
 
     def __reduce__(self) -> Any:
@@ -42,7 +42,7 @@ class AttemptControl(RunControl):
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run was asked to stop, as far as it is known here."""
+        """Whether this process knows of a drain request for the run."""
         return self.drain_reason is not None
 
     @property
@@ -51,7 +51,7 @@ class AttemptControl(RunControl):
         return self._run.drain_reason or self._known
 
     def listen(self, tell: Callable[[str], object]) -> Callable[[], None]:
-        """Call ``tell`` with the reason of each request. Returns what ends that."""
+        """Call ``tell`` with the reason of each request. Return a function that ends this."""
         if self._known is not None:
             tell(self._known)
         return self._run.listen(tell)

@@ -1,7 +1,8 @@
-"""Ending a synchronous attempt that runs for too long, for certain.
+"""Termination of a synchronous attempt that exceeds its time limit.
 
-In the main thread of a process of its own, a signal interrupts it, blocking calls included; if it
-resists, the process ends. In a thread of a shared process it can only be left behind.
+In the main thread of its own process, a signal interrupts the attempt, blocking calls included; if
+the attempt does not end, the process exits. In a thread of a shared process, the attempt can only
+be abandoned.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ EXIT_CODE = 70
 
 
 class Clock:
-    """How much time an attempt has left: its own limit as a part, and its node's.
+    """The time that an attempt has left, by the limits of the part and of the node.
 
     Args:
         own: Seconds that a part may take.
-        limit: How long the node's attempts may take, in seconds.
+        limit: Time limits of the node's attempts, in seconds.
     """
 
     def __init__(self, own: float | None, limit: TimeoutPolicy | None) -> None:
@@ -49,9 +50,9 @@ class Clock:
         self._began = self._progress = 0.0
         self._started = False
         self.listens = self._idle is not None and limit is not None and limit.refresh_on == "auto"
-        """Whether what the node emits and calls is progress."""
+        """Whether events and callbacks of the node count as progress."""
         self.late: Lateness | None = None
-        """Which limit of the node was reached, once there is no time left; None for the part's."""
+        """The limit of the node that was reached; None if none, or the part's own limit."""
 
     @classmethod
     def of(cls, request: AttemptRequest) -> Clock | None:
@@ -83,7 +84,7 @@ class Clock:
 
     @property
     def heartbeat(self) -> Callable[[], None] | None:
-        """What a node calls to tell of its progress, None where that changes nothing."""
+        """Function by which a node reports progress; None if there is no idle limit."""
         return None if self._idle is None else self.beat
 
     def left(self) -> float:

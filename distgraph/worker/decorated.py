@@ -82,7 +82,7 @@ class Decorated:
         return Decorated, (self.func, self.what)
 
     def _is_at(self, module: str, name: str) -> bool:
-        """Whether workers find the function under its own name, behind what decorated it."""
+        """Whether workers find the undecorated function under its own name."""
         from distgraph.serde.pickling import found_under
 
         return getattr(found_under(module, name), "decorated", None) is self

@@ -1,8 +1,8 @@
-"""How attempts travel: one packed argument out, one packed result back.
+"""Packing of attempts for a worker, and of outcomes for the driver.
 
-The state is pickled channel by channel, once a version, however many tasks read it and however
-many steps it stays the same. A channel whose pickle is large travels by reference beside the
-packet, so that a machine that holds that version already does not receive it again.
+Each version of a channel is pickled once, regardless of the number of tasks that read the channel
+and of supersteps in which it does not change. A channel with a large pickle is passed by reference
+next to the packet, so that a machine receives each version at most once.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Put = Callable[[bytes], Any]
 
 
 class Packet(NamedTuple):
-    """Some attempts of one run on their way to a worker."""
+    """A group of attempts of one run, packed for a worker."""
 
     version: str
-    """Of distgraph, at the driver."""
+    """Version of distgraph in the driver's process."""
     session: str
     program: str
     """Hash of the graph's program."""

@@ -1,4 +1,4 @@
-"""What ``interrupt()`` does in an attempt: an answer that is known is returned, else it stops."""
+"""``interrupt()`` in an attempt: returns the resume value if there is one, else raises."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ("ask", "part_question", "questions_of")
 
 
 def ask(task: TaskContext, value: Any, schema: Any) -> Any:
-    """Return the answer to the task's next question.
+    """Return the resume value of the task's next interrupt.
 
     Raises:
-        GraphInterrupt: There is none yet.
-        pydantic.ValidationError: It does not fit the schema.
+        GraphInterrupt: No resume value exists yet.
+        pydantic.ValidationError: The resume value does not fit the schema.
     """
     index = next(task.asked)
     check = None
@@ -38,7 +38,7 @@ def ask(task: TaskContext, value: Any, schema: Any) -> Any:
         return answer if check is None else check(answer)
     if task.request.part[1] > 1:
         question = part_question(task.request, task.task_ns, len(task.resume_values))
-    else:  # by the answers so far: a node may have swallowed a question, and put another
+    else:  # numbered by resume values: a node may have caught an interrupt and raised another
         question = interrupt_id(task.task_ns, len(task.resume_values))
     standing = task.request.standing
     known = {} if standing is None else standing.resume_map
@@ -66,14 +66,15 @@ def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:
 
 
 def part_question(request: AttemptRequest, ns: str, number: int) -> str:
-    """Return the id of a part's question: each part of a node's work has questions of its own."""
+    """Return the id of a part's interrupt: each part of a node's work has its own interrupts."""
     return interrupt_id(f"{ns}{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
 
 
 def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
-    """Return the questions that an attempt ended with.
+    """Return the interrupts with which an attempt ended.
 
-    LangGraph's ``interrupt`` takes every part of a node's work for the whole: ids become its own.
+    LangGraph's ``interrupt`` numbers the interrupts of all parts of a node alike; these ids are
+    replaced by ids of the part.
     """
     request, answered = task.request, len(task.resume_values)
     if request.part[1] == 1:

@@ -1,4 +1,4 @@
-"""Capture of tool calls for stream mode ``tools``: that one begins, what it tells, how it ends.
+"""Capture of tool calls for stream mode ``tools``: start, output and end of each call.
 
 Calls are captured where the tool runs, by a LangChain callback handler in the node's config.
 """

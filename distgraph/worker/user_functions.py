@@ -1,4 +1,4 @@
-"""What the user gave as a node or a path, behind one call: ``bound(input, context)``."""
+"""Wrappers of the user's nodes and paths with one signature: ``bound(input, context)``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXPECTED = {
 
 
 class NodeContext(Protocol):
-    """What an attempt offers to the function that it runs."""
+    """The part of an attempt's context that the user's function can receive."""
 
     config: Mapping[str, Any]
     writer: Callable[[Any], None]
