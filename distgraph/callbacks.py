@@ -181,6 +181,8 @@ class CallerCallbacks:
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
         """Return which handlers are to be told what."""
+        if not (self._own or self._inherited):
+            return []
         if call.client:
             assert call.listener is not None
             tell_client(self._listeners[call.listener], call)
