@@ -206,6 +206,16 @@ def _node_spec(
     )
 
 
+def _divisible(bound: FunctionNode | RunnableNode | None) -> Any:
+    """Return a node's action if its class splits the work into parts, else None.
+
+    The class is asked, because an object such as a mock has every attribute.
+    """
+    if bound is None or not hasattr(type(bound.action), "distgraph_split"):
+        return None
+    return bound.action
+
+
 def split_of(
     bound: FunctionNode | RunnableNode | None, ray_options: Mapping[str, Any], node: str
 ) -> Split | None:
@@ -214,8 +224,8 @@ def split_of(
     Raises:
         ValueError: The node's ``ray_options`` contradict those of a part.
     """
-    offer = None if bound is None else getattr(bound.action, "distgraph_split", None)
-    split: Any = None if offer is None else offer()
+    action = _divisible(bound)
+    split: Any = None if action is None else action.distgraph_split()
     if ray_options and hasattr(split, "under"):
         split = split.under(ray_options, node)
     return split  # type: ignore[no-any-return]
@@ -250,7 +260,7 @@ def _program(
         is_async=bound.is_async
         if bound is not None
         else any(branch.path.is_async for branch in branches.values()),
-        part=None if bound is None else getattr(bound.action, "distgraph_part", None),
+        part=getattr(_divisible(bound), "distgraph_part", None),
         user_writers=bool(branches),
         trace=None if key == START else blueprint.nodes[key].trace_policy,
     )

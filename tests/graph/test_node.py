@@ -180,3 +180,14 @@ def test_a_node_survives_pickling_with_its_injection() -> None:
     local = cloudpickle.loads(cloudpickle.dumps(bind(lambda s, store: (s, store), "n")))
     assert isinstance(local, FunctionNode)
     assert local("S", CONTEXT) == ("S", "STORE")
+
+
+def test_a_mock_is_a_node() -> None:
+    from unittest.mock import Mock
+
+    from distgraph.graph import START, StateGraph
+
+    node = Mock(side_effect=lambda state: state + 1)
+    graph = StateGraph(int).add_node("n", node).add_edge(START, "n").compile(backend="local")
+    assert graph.invoke(1) == 2
+    node.assert_called_once_with(1)
