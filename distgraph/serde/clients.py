@@ -1,4 +1,4 @@
-"""How clients of HTTP APIs travel: by the settings that they were made with, connections anew.
+"""Pickling of clients of HTTP APIs: settings are copied, connections are opened anew.
 
 ``openai`` and other SDKs of the same make (``anthropic``, ``groq``, …) keep what their constructor
 was given under its own names, but for those in ``_ATTRIBUTES``.
@@ -13,7 +13,7 @@ from typing import Any
 from distgraph.errors import SerializationError
 
 _ENDPOINT = ("base_url", "organization", "project", "webhook_secret")
-"""What a client may have taken from the environment of its process."""
+"""Settings that a client may have read from environment variables of its process."""
 
 
 def _refuse(obj: Any, why: str) -> SerializationError:
@@ -41,7 +41,8 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "azure_ad_token_provider": ("_azure_ad_token_provider",),
     "_enforce_credentials": (),
 }
-"""Where the client keeps an argument of its constructor, if not under the argument's name."""
+"""Attributes that hold a constructor argument, if the attribute has another name than the
+argument."""
 
 
 def _settings(client: Any) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _settings(client: Any) -> dict[str, Any]:
             if parameter.default is parameter.empty:
                 raise _refuse(client, f"its argument {name!r} cannot be read back")
     settings = {k: str(v) if type(v).__name__ == "URL" else v for k, v in settings.items()}
-    settings["timeout"] = client.timeout  # None stands for no limit, not for the default
+    settings["timeout"] = client.timeout  # None means no limit, not the default
     if "azure_endpoint" in settings:
         # the deployment's URL is made from the endpoint, and both at once are refused
         settings.pop("base_url", None)
@@ -144,7 +145,8 @@ def _check_transport(client: Any) -> Any:
 
 
 def _connection_options(pool: Any) -> dict[str, Any]:
-    """Return how a transport of its own connects: empty where a client makes its own transport."""
+    """Return the connection options of a custom transport; empty if the client makes its own
+    transport."""
     given = {
         "uds": pool._uds,
         "local_address": pool._local_address,

@@ -34,7 +34,8 @@ class Stayed:
 
 @dataclass(slots=True)
 class Trip:
-    """One call of a saver in another process: what stays here while its arguments travel."""
+    """One call of a saver in another process: the objects that stay here while the arguments are
+    sent."""
 
     _stayed: dict[str, Any] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Finds what in an object does not pickle, and says it in the words of the object's owner."""
+"""Search for the part of an object that cannot be pickled, described in the user's terms."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Culprit:
     """The innermost object that does not pickle."""
 
     path: tuple[str, ...]
-    """How to get there from the outermost object, one phrase a level."""
+    """The path from the outermost object, one phrase per level."""
     obj: Any
     why: str
     """The reason, with a remedy in most cases."""
 
     @property
     def place(self) -> str:
-        """Where it is, innermost first: ``attribute 'db' of global variable 'config'``."""
+        """The location, innermost first: ``attribute 'db' of global variable 'config'``."""
         return self.place_in("")
 
     def place_in(self, root: str) -> str:
-        """Where it is, in an object that is known by a name: ``config["configurable"]["db"]``."""
+        """The location in an object with a known name: ``config["configurable"]["db"]``."""
         phrases = [root] if root else []
         heads = (root, "item [") if root else ("item [",)
         for phrase in self.path:
@@ -154,7 +154,7 @@ def _module(obj: Any) -> str:
 
 
 def _title(obj: Any) -> str:
-    """Return what its owner calls a part of an agent, an empty string for any other object."""
+    """Return the user's name for a part of an agent; an empty string for any other object."""
     if isinstance(obj, type):
         return ""
     names = {(b.__module__.partition(".")[0], b.__name__) for b in type(obj).__mro__}
@@ -166,9 +166,9 @@ def _title(obj: Any) -> str:
 
 
 def children(obj: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what an object holds and pickling follows, each with a phrase that says where.
+    """Yield the objects that pickling reaches from an object, each with a phrase for its location.
 
-    An empty phrase stands for a level that its owner does not know of.
+    An empty phrase marks an internal level, which messages omit.
     """
     for i, item in enumerate(_children(obj)):
         if i == _MAX_CHILDREN:

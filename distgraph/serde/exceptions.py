@@ -38,7 +38,7 @@ _NATIVE = (
 """Attributes that built-in exceptions keep outside of ``__dict__``."""
 
 _OBJECT = "obj"
-"""Of an ``AttributeError``: for suggestions only, and it may be anything."""
+"""Attribute of an ``AttributeError``, used for suggestions only; the value can be any object."""
 
 _LARGE = 100_000
 """Bytes from which such an object is not sent."""
@@ -52,7 +52,7 @@ class _LiveError(ShippedError):
         self.__dict__["exc"] = exc
 
     def taken(self) -> ErrorData:
-        """Take the exception apart, once."""
+        """Return the exception's data, computed once."""
         data = self.data
         if data is None:
             data = self.__dict__["data"] = _safely_apart(self.__dict__["exc"], set(), nested=False)
@@ -73,9 +73,9 @@ class _LiveError(ShippedError):
 
 
 def capture_error(exc: BaseException, *, note_lines: Sequence[str] = ()) -> ShippedError:
-    """Take an exception, in the process that caught it.
+    """Convert an exception into picklable form, in the process that caught the exception.
 
-    Frames of distgraph are taken out of its traceback. Never raises.
+    Frames of distgraph are removed from the traceback. Never raises.
 
     Args:
         exc: The exception, with its traceback.
@@ -244,7 +244,8 @@ def _members(exc: BaseException) -> Sequence[BaseException] | None:
 
 
 def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
-    """Return the exception's own pickle if an equal exception comes out of it, and what it loses.
+    """Return the exception's own pickle if an equal exception results from it, and the lost
+    attributes.
 
     A class that says how it is pickled may leave out attributes that were set later.
     """
@@ -269,7 +270,7 @@ def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, byte
 
 
 def _says_how(cls: type) -> bool:
-    """Tell whether a class defines by itself how it is pickled, as pydantic's errors do."""
+    """Whether a class defines its own pickling, as pydantic's errors do."""
     for base in cls.__mro__:
         if "__reduce__" in base.__dict__ or "__reduce_ex__" in base.__dict__:
             return base.__module__ != "builtins"
@@ -324,7 +325,7 @@ def _args(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _slots(exc: BaseException) -> dict[str, Any]:
-    """Return what the user's classes keep in slots."""
+    """Return the values that the user's classes keep in slots."""
     found: dict[str, Any] = {}
     for base in type(exc).__mro__:
         if base.__module__ == "builtins":
@@ -337,7 +338,7 @@ def _slots(exc: BaseException) -> dict[str, Any]:
 
 
 def _natives(exc: BaseException) -> dict[str, Any]:
-    """Return what built-in base classes keep outside of ``__dict__`` and is set."""
+    """Return the values that built-in base classes keep outside of ``__dict__``."""
     return {name: getattr(exc, name) for name in _NATIVE if _is_native(exc, name)}
 
 

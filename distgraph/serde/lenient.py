@@ -1,7 +1,7 @@
-"""Pickling what an exception holds, whatever it is: what cannot travel becomes an ``Unsent``.
+"""Pickling of an exception's attributes: values that cannot be pickled become an ``Unsent``.
 
-An exception is told of because something went wrong. What it holds by chance, such as a lock, a
-connection or a generator, is no reason to lose its class and its message.
+An exception may hold a lock, a connection or a generator. Its class and its message must reach the
+caller nevertheless.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST = 10_000
 
 
 class _Lenient(pickling.CodePickler):
-    """Writes an ``Unsent`` in place of what raises when it is asked how it is pickled."""
+    """Writes an ``Unsent`` in place of a value whose reduction raises."""
 
     field = ""
     unsent: list[str]
@@ -119,7 +119,7 @@ def dumps_class(cls: type, ship: Callable[[BaseException], Any]) -> tuple[bytes,
 
 
 def unsent_of(value: Any, field: str) -> tuple[str, str, str, str]:
-    """Return the arguments of the ``Unsent`` that stands for a value."""
+    """Return the arguments of the ``Unsent`` that replaces a value."""
     return field, _type_name(value), _text(str, value), _text(repr, value)
 
 

@@ -1,10 +1,10 @@
-"""Objects that live in one process: which of them a worker makes anew, and which cannot be sent.
+"""Objects bound to one process: which ones a worker recreates, and which ones cannot be sent.
 
-A lock, an executor or an event has no content that a copy could have. What its constructor was
-given is enough to make one in every process that a graph reaches: *one per process*. Within a
-process, all references to one original lead to one object, whatever graph they are in; in the
-process that made it, to the original. An object that stands for something outside of Python (an
-open file, a socket, a running process, a database connection) cannot be made anew: it is refused.
+A lock, an executor or an event has no content to copy. Its constructor arguments are enough to
+create such an object in every process of a graph: *one per process*. Within a process, all
+references to one original lead to one object, in all graphs; in the process that created the
+original, they lead to the original. An object that represents a resource outside of Python (an open
+file, a socket, a running process, a database connection) cannot be recreated and is refused.
 
 Types are recognised by the names in their MRO; no module is imported for it.
 """
@@ -54,8 +54,8 @@ class Remade(NamedTuple):
     settings: Callable[[Any], tuple[Any, ...]]
     """Reads the arguments of the constructor back from an object; may raise."""
     signal: bool = False
-    """Whether one task waits in it for what another one does. Such an object is refused in data
-    (state, context, config): each reader would have another one, and wait for ever."""
+    """Whether tasks wait in the object for one another. Such an object is refused in data (state,
+    context, config): each reader would get another object, and wait forever."""
     restore: Callable[[Any, Any], None] | None = None
     """Gives a new object what the constructor does not take."""
     keep: Callable[[Any], Any] | None = None
@@ -435,7 +435,7 @@ class _Known:
         self._pid = 0
 
     def token(self, obj: Any) -> str:
-        """Return what identifies an object in every process."""
+        """Return the id of an object, valid in every process."""
         with self._lock:
             entry = self._tokens.get(id(obj))
             if entry is not None and entry[0]() is obj:

@@ -1,9 +1,9 @@
-"""How LangChain models travel: by their fields, with the clients inside made anew.
+"""Pickling of LangChain models: by their fields, with new clients.
 
-A chat model keeps connections and locks in a few of its fields, and makes them itself when it is
-constructed. So it travels as its class and the state that pickles; the receiver constructs it from
-the fields that were set, takes from that the fields that did not travel, and keeps the state of the
-original for all the others.
+A chat model keeps connections and locks in a few fields, which its constructor creates. The pickle
+of a model therefore contains its class and the picklable state. The receiver constructs a new model
+from the fields that were set, uses the new model's values for the fields that were not pickled, and
+the original's state for all other fields.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _name(cls: type) -> str:
 
 
 class _Probe(CodePickler):
-    """Pickles one field's value; each model nested in it answers for its own fields."""
+    """Pickles the value of one field; a model nested in the value handles its own fields."""
 
     def reducer_override(self, obj: Any) -> Any:
         if reducers.find(type(obj)) is reduce_model:
@@ -65,7 +65,7 @@ def reduce_model(model: Any) -> Any:
     if not lost and not lost_private:
         return NotImplemented
     if any(isinstance(model.__dict__[name], (FunctionType, MethodType)) for name in lost):
-        return NotImplemented  # a function that no constructor makes: pickling says what is in it
+        return NotImplemented  # no constructor makes the function: the error names it
     cls = type(model)
     fields = cls.model_fields
     for name in lost:

@@ -52,7 +52,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol)
         self._ordinary: set[type] = set()
         self.filenames: list[str] = []
-        """Of the code that was written, in order."""
+        """File names of the pickled code, in order."""
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
@@ -140,9 +140,9 @@ _NAMED = b"\x00distgraph-filenames"
 
 
 def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
-    """Put the names of the files of a pickle's code behind it.
+    """Append the file names of a pickle's code to the pickle.
 
-    They stand apart, for they differ from one process to the next where the code does not.
+    File names are separate, because they differ between processes while the code is equal.
     """
     if not names:
         return blob
@@ -151,7 +151,7 @@ def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
 
 
 def content_hash(blob: bytes) -> str:
-    """Return the hexadecimal SHA-256 of a pickle without the names of files behind it."""
+    """Return the hexadecimal SHA-256 of a pickle, without the appended file names."""
     end = _end_of(blob)
     content = hashlib.sha256(blob if end is None else blob[:end])
     if isinstance(blob, references.ReferringBlob):
@@ -171,7 +171,7 @@ _PARENT_NAMESPACE = "__pydantic_parent_namespace__"
 
 
 def _leave_surroundings(cls: type, state: dict[str, Any]) -> None:
-    """Leave behind what stood beside a pydantic class in the function that defines it.
+    """Omit the local variables of the function that defines a pydantic class.
 
     Pydantic looks there for the names in annotations, as long as it has not found them all.
     """
@@ -232,7 +232,7 @@ def _referring(blob: bytes, found: Sequence[Any]) -> bytes:
 
 
 def dumps_code(obj: Any) -> bytes:
-    """Pickle functions, classes and what holds them: ``__main__``, lambdas and closures by value.
+    """Pickle functions, classes and their containers: ``__main__``, lambdas and closures by value.
 
     Raises:
         SerializationError: something in it cannot be pickled; the message says what and why.
@@ -248,7 +248,8 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
 
     Args:
         obj: The value.
-        name: What its owner calls it, for errors: ``config`` gives ``config["configurable"]``.
+        name: The user's name for the value, for errors: ``config`` gives
+            ``config["configurable"]``.
 
     Raises:
         SerializationError: something in it cannot be pickled; the message says where and why.
@@ -270,7 +271,7 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
 
 
 def dumps_parcel(obj: Any) -> Any:
-    """As ``dumps_blobs``, for a call of the system whose references may stand in it."""
+    """Variant of ``dumps_blobs`` for a Ray call, whose arguments may contain object references."""
     return references.parcel(dumps_blobs(obj))
 
 
@@ -334,7 +335,7 @@ def named_by_module(obj: Any) -> bool:
 
 
 def found_under(module: str, path: str) -> Any:
-    """Return what a receiver finds under a dotted path in a module that it can import, or None."""
+    """Return the object at a dotted path in a module that a receiver can import, or None."""
     home = sys.modules.get(module)
     main = sys.modules.get("__main__")  # multiprocessing gives it a second name
     if home is None or home is main or _cp._is_registered_pickle_by_value(home):
@@ -355,7 +356,7 @@ def reason(obj: Any, pickler: type[CodePickler] = CodePickler) -> str:
 
 
 def describe(exc: BaseException) -> str:
-    """Return what an attempt to pickle raised, in one line."""
+    """Return a one-line description of a pickling error."""
     text = " ".join(str(exc).split())
     return text or type(exc).__name__
 

@@ -119,7 +119,7 @@ class _Binding(NamedTuple):
 
 
 class ProgramBlob:
-    """A compiled graph's program as bytes: made once, and again only when a name was rebound.
+    """The pickled program of a compiled graph, pickled again only after a name was rebound.
 
     A function of ``__main__``, a lambda or a closure takes along what its globals and captured
     variables stand for. ``get`` compares these by identity and pickles anew when one of them is
@@ -217,7 +217,7 @@ def _installed() -> Iterator[str]:
 
 
 def extend_path(paths: Sequence[str]) -> bool:
-    """Append those of ``paths`` that exist here to ``sys.path``; tell whether any was new."""
+    """Append the existing directories of ``paths`` to ``sys.path``; return whether any was new."""
     new = [path for path in paths if path not in sys.path and os.path.exists(path)]
     sys.path.extend(new)
     if new:

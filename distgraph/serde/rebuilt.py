@@ -103,7 +103,7 @@ _SESSION = {
     "proxy_auth": "_default_proxy_auth",
     "middlewares": "_middlewares",
 }
-"""Where a session keeps an argument of its constructor."""
+"""Attributes of a session that hold its constructor arguments."""
 
 _CONNECTOR = {
     "limit": "_limit",
@@ -137,7 +137,7 @@ def _reduce_session(session: Any) -> Any:
 
 
 class _Unopened:
-    """What all sessions have in common that are opened at their first use."""
+    """Base class of sessions that are opened at their first use."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -183,4 +183,4 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "sqlalchemy.pool.base.Pool": _reduce_pool,
     "aiohttp.client.ClientSession": _reduce_session,
 }
-"""By the qualified name of a type or of one of its bases: how its objects are reduced."""
+"""Reduce functions, by the qualified name of a type or of one of its bases."""

@@ -1,4 +1,4 @@
-"""Which types travel by a rule of their own, and which must not travel at all.
+"""Types with their own rule for pickling, and types that must not be pickled.
 
 Types of other packages are recognised by the names in their MRO, never by importing the package.
 """
@@ -40,7 +40,7 @@ _rules: list[Callable[[type], Reduce | None]] = []
 
 
 def register_rule(rule: Callable[[type], Reduce | None]) -> None:
-    """Add a rule that other packages bring: it returns how instances of a class are reduced."""
+    """Add a rule: a function that returns the reduce function for a class, or None."""
     _rules.append(rule)
 
 
@@ -59,11 +59,12 @@ def register_reference(cls: type) -> None:
 def register_serializer(
     cls: type[T], reduce: Callable[[T], tuple[Callable[..., Any], tuple[Any, ...]]]
 ) -> None:
-    """Tell how instances of ``cls`` and its subclasses travel to workers and back.
+    """Register the serializer for instances of ``cls`` and its subclasses.
 
     ``reduce(obj)`` returns ``(make, args)``: the receiver calls ``make(*args)``. ``make`` may be a
-    function of ``__main__`` or a lambda; ``args`` must themselves be picklable. It goes before the
-    type's own pickling and before every rule of distgraph. Register before the graph first runs.
+    function of ``__main__`` or a lambda; ``args`` must themselves be picklable. The serializer has
+    precedence over the type's own pickling and every rule of distgraph. Register before the first
+    run.
 
     Raises:
         TypeError: ``cls`` is not a class, or ``reduce`` is not callable.
@@ -82,7 +83,7 @@ def register_serializer(
 
 
 def make_as_registered(make: Callable[..., T], args: tuple[Any, ...]) -> T:
-    """Make what a serializer of the user told of."""
+    """Rebuild an object by a serializer that the user registered."""
     return make(*args)
 
 
@@ -196,7 +197,7 @@ def _library_rule(cls: type) -> Reduce | None:
 
 
 def _reduce_cached_function(wrapper: Any) -> Any:
-    """Reduce a function behind ``lru_cache``, which otherwise travels by its name alone."""
+    """Reduce a function with ``lru_cache``, which plain pickle sends by its name only."""
     from distgraph.serde.pickling import named_by_module
 
     if named_by_module(wrapper):

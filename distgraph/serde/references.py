@@ -42,7 +42,7 @@ class Parcel:
 
 
 def parcel(blob: bytes) -> Any:
-    """Return what a call of the system is given or returns for a pickle."""
+    """Return the argument or result of a Ray call for a pickle."""
     return Parcel(bytes(blob), blob.references) if isinstance(blob, ReferringBlob) else blob
 
 

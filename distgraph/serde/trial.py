@@ -71,10 +71,10 @@ _INSTEAD: dict[Any, Any] = {
 
 
 def read_failure(blob: bytes) -> BaseException | None:
-    """Return what stops a worker from reading ``blob``, which this process has pickled.
+    """Return the error that prevents a worker from reading ``blob``, a pickle made by this process.
 
-    None where it can be read, and where the error may be one of this machine only: a file or module
-    that is not here, a device that cannot be used (``RuntimeError``).
+    None if ``blob`` is readable, or if the error may occur on this machine only: a missing file or
+    module, or an unusable device (``RuntimeError``).
     """
     reader = _Reader(blob)
     try:
