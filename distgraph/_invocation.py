@@ -66,14 +66,14 @@ def prepare(
     message_events: bool = False,
     ns: tuple[str, ...] | None = None,
 ) -> Invocation:
-    """Check a call, and complete it by what the node around it and the graph's config say.
+    """Validate a call, and add the config of the surrounding node and of the graph.
 
-    Takes what ``RunMethods.stream`` takes, and raises what it raises.
+    Arguments and exceptions are those of ``RunMethods.stream``.
 
     Args:
         want_output: Whether the terminal event carries the output.
         message_events: Whether mode ``messages`` shows the events of chat models.
-        ns: What ``run_namespace`` returned for this call, None to ask it.
+        ns: Result of ``run_namespace`` for this call; None to call ``run_namespace``.
     """
     input = own(input)
     around = active_task()
@@ -145,7 +145,7 @@ def prepare(
         control=_control(control, around),
         callbacks=callbacks.info,
     )
-    # callbacks are told of the output, whatever is streamed
+    # callbacks receive the output in all stream modes
     told = want_output or callbacks.hears
     plan = RunPlan(graph, input, options, info, told, saver)
     # inside a node the graph runs in the node's own process: no worker waits for a child
@@ -165,7 +165,7 @@ def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
 def _request(
     own: StreamRequest, around: TaskContext | None, parent: TaskContext | None, *, calls_back: bool
 ) -> StreamRequest:
-    """Return what the run is to stream: also what the run around it looks at."""
+    """Return the modes to stream: those of the caller, and those that the parent run needs."""
     modes, subgraphs, events = own.modes, own.subgraphs, own.message_events
     if around is not None and around.run.stream.subgraphs:
         outer = around.run.stream.modes
@@ -205,12 +205,12 @@ def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what says in which task around it a graph runs."""
+    """Remove the keys that identify the task in which a graph runs."""
     return {key: value for key, value in metadata.items() if key not in POSITION}
 
 
 def _of_thread(configurable: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what says at which checkpoint a run is."""
+    """Remove the keys that identify the checkpoint of a run."""
     kept = {key: v for key, v in configurable.items() if key not in CHECKPOINT_KEYS}
     if "thread_id" in kept:
         kept["thread_id"] = str(kept["thread_id"])
@@ -250,5 +250,5 @@ def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None)
 
 
 def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:
-    """Whether the config is one that a node was given, and passed on."""
+    """Whether the config is the config of a node, passed on by the node's code."""
     return config is not None and TASK_ID in config.get("configurable", {})

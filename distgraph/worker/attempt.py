@@ -52,13 +52,13 @@ _PATIENCE = 0.1
 
 
 class AttemptStream(Protocol):
-    """Where an attempt's events go."""
+    """The connection of an attempt to the stream of its run."""
 
     def emit(self, event: Event) -> None:
         """Publish one event, from any thread; may wait while the stream is full."""
 
     def close(self) -> tuple[int, Sequence[Segment]]:
-        """Return how many events were emitted, and those not sent yet. Ends the stream."""
+        """End the stream; return the number of emitted events, and the unsent events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def run_async(
 def timed_out(
     request: AttemptRequest, stream: AttemptStream, late: Lateness | None = None
 ) -> AttemptOutcome:
-    """Return the outcome of an attempt that is left behind; what it emits later is refused."""
+    """Return the outcome of an abandoned attempt, whose later events are refused."""
     published, tail = stream.close()
     return AttemptOutcome(
         task_id=request.task_id,
@@ -251,7 +251,7 @@ async def _attempt(
 
 
 def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> bool:
-    """Whether the task, or a graph that its code invoked, took the answer without an id."""
+    """Whether the task, or a graph that its code invoked, took the resume value without an id."""
     standing = request.standing
     if task is None or standing is None:
         return False
@@ -264,7 +264,7 @@ def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> boo
 
 
 def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:
-    """Return what an outcome tells of a failure; retry policies are asked here, of the original."""
+    """Return the outcome fields of a failure; retry policies check the original exception here."""
     verdicts: tuple[int | None, ...] = ()
     if isinstance(error, Exception):
         try:
@@ -324,13 +324,13 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
 
 
 class _Returned(NamedTuple):
-    """What a node returned, and how far its writers came."""
+    """The return value of a node, and the writes of its writers."""
 
     value: Any
     handed: bool = False
-    """Whether it is a ``Command`` that a graph inside the node has addressed to it."""
+    """Whether the value is a ``Command`` that a graph inside the node addressed to the node."""
     failure: Exception | None = None
-    """Of a writer: a conditional edge of the user's, as a rule."""
+    """Exception of a writer, usually of the user's conditional edge."""
 
 
 async def _called(
@@ -421,11 +421,11 @@ _understood = _Understood()
 
 
 class NodeRun:
-    """A node's run, as callbacks are told of it.
+    """A node's run in the callbacks.
 
     Attributes:
-        manager: LangChain's run manager, None where nobody listens.
-        returned: What the node returned.
+        manager: LangChain's run manager; None without handlers.
+        returned: The return value of the node.
     """
 
     def __init__(self, manager: Any) -> None:
@@ -475,7 +475,7 @@ def _reported(
 
 
 def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
-    """Return what the node's function is called with."""
+    """Return the argument of the node's function."""
     reads = request.reads
     if reads is None:
         return request.input
@@ -492,7 +492,7 @@ async def _write(
     node: LocatedNode, task: TaskContext, value: Any, writes: list[Write], run: NodeRun
 ) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
-    # answers that LangGraph's interrupt() was given are among the task's own
+    # the task's resume values include those of LangGraph's interrupt()
     writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
     read = _reader(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
@@ -509,9 +509,9 @@ async def _write(
 
 
 async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo) -> list[Write]:
-    """Return what the writers of a node of ``program`` make of ``request.input``.
+    """Return the writes that the writers of a node of ``program`` make of ``request.input``.
 
-    That is what the node is to have returned; nothing of it runs but its conditional edges.
+    ``request.input`` replaces the node's return value; only the node's conditional edges run.
     """
     node = LocatedNode(program, program.nodes[request.node])
     task = build_context(request, run, lambda event: None, store=program.store, callbacks=[])
@@ -525,7 +525,7 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
 def _reader(
     graph: GraphProgram, request: AttemptRequest, writes: Sequence[Write]
 ) -> Callable[[Sequence[str] | str], Any]:
-    """Return what conditional edges read the state with: the node's own writes are applied."""
+    """Return the state reader for conditional edges, which includes the node's own writes."""
 
     def read(keys: Sequence[str] | str) -> Any:
         wanted = (keys,) if isinstance(keys, str) else tuple(keys)

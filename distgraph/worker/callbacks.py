@@ -82,7 +82,7 @@ def attempt_callbacks(
 
 
 def _shown_before(request: AttemptRequest) -> Any:
-    """Return what the node was called with; what it returned is not among it."""
+    """Return the node's input, without the node's return value."""
     if request.kind == "writers":
         return None
     return request.state if request.reads is not None else request.input

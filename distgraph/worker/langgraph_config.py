@@ -1,9 +1,9 @@
-"""What LangGraph's own calls look for in a node's config.
+"""The config keys by which LangGraph's own functions find their run inside a node.
 
-``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``, its
-``ToolNode`` and its graphs find the run they are in by hidden keys of ``config["configurable"]``.
-Here these keys are filled for one attempt, from its ``TaskContext``. Nothing of LangGraph is
-imported: what is loaded is used, and what is not is stood in for.
+LangGraph's ``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``,
+``ToolNode`` and graphs read hidden keys of ``config["configurable"]``. This module sets these keys
+for one attempt, from its ``TaskContext``. The module does not import LangGraph: it uses LangGraph's
+classes if they are loaded, and replacements otherwise.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 __all__ = ("offer", "reading")
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
-"""Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
-and tokens reach it by the writer and the callbacks."""
+"""Modes that a LangGraph graph invoked by a node streams to its parent graph; custom writes and
+tokens reach the parent graph by the writer and the callbacks."""
 
 
 @dataclass(slots=True)
 class Scratchpad:
-    """A task's counters, and the answers to its interrupts."""
+    """A task's counters, and the resume values of its interrupts."""
 
     step: int
     stop: int
@@ -76,14 +76,14 @@ def _scratchpad(task: TaskContext) -> Any:
 
 
 def _spare(task: TaskContext, consume: bool = False) -> Any:
-    """Return the answer that goes with no interrupt's id, None without one."""
+    """Return the resume value without an interrupt id; None if there is none."""
     if not task.null_resume:
         return None
     return task.null_resume.pop() if consume else task.null_resume[0]
 
 
 class Stream:
-    """Where a LangGraph graph that a node invokes puts its own events."""
+    """The stream that receives the events of a LangGraph graph invoked by a node."""
 
     __slots__ = ("_task", "modes")
 
@@ -124,7 +124,7 @@ def offer(task: TaskContext) -> None:
 
 
 def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
-    """Tell graphs that the node invokes where the thread stands, and which answers are known."""
+    """Pass checkpoints and resume values to the LangGraph graphs that the node invokes."""
     standing = task.request.standing
     if standing is None or task.run.saver is None:
         return
@@ -169,7 +169,7 @@ def _pushed(task: TaskContext) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _pushed_class(base: type[Any]) -> type[Any]:
-    """Return the class by which ``push_message`` knows where messages go. It hears nothing else."""
+    """Return the handler class that ``push_message`` looks for; it handles pushed messages only."""
 
     class PushedMessages(base):  # type: ignore[misc]
         ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True
@@ -217,7 +217,7 @@ def _read_state(task: TaskContext) -> Reader:
 
 
 def _node_error(task: TaskContext) -> Any:
-    """Return what an error handler handles, in LangGraph's class where that is loaded."""
+    """Return the failure for an error handler, in LangGraph's class if LangGraph is loaded."""
     told = task.error
     cls = loaded("langgraph.errors", "NodeError")
     if cls is None or told is None:

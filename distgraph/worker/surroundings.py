@@ -1,8 +1,9 @@
 """The caller's context on workers: context variables, decimals, LangChain's globals, the span.
 
-In one process a node's context is a copy of the caller's. Between processes, this is what is taken
-along: variables that can be found by their module's name and whose value can be pickled. Frameworks
-keep connections, tasks and requests in such variables, so what cannot travel is left behind.
+In one process a node's context is a copy of the caller's. Between processes, the context contains
+the variables that can be found by their module's name and whose value can be pickled. Frameworks
+keep connections, tasks and requests in context variables; values that cannot be pickled are
+omitted.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class _Place(NamedTuple):
 
 
 def capture() -> Surroundings | None:
-    """Return what a run started in this context takes along, None where that is nothing.
+    """Return the picklable context of a run started here; None if the context is empty.
 
-    A variable of the user's own modules whose value cannot be pickled is named by a warning, once.
+    For a variable of the user's own modules whose value cannot be pickled, a warning is given once.
     """
     found = Surroundings(
         variables=tuple(_variables()),
@@ -99,7 +100,7 @@ def _default(var: ContextVar[Any]) -> Any:
 
 
 _places: dict[ContextVar[Any], tuple[int, _Place | None]] = {}
-"""Where variables were found, and how many modules were loaded at that time."""
+"""Location of each variable, and the number of modules loaded at the time of the search."""
 
 
 def _place_of(var: ContextVar[Any]) -> _Place | None:
@@ -134,7 +135,7 @@ def _search() -> Iterator[tuple[ContextVar[Any], _Place]]:
 
 
 def _is_of_user(module: str) -> bool:
-    """Whether a module is no installed one, nor one of Python's own."""
+    """Whether a module is the user's: neither installed nor part of Python."""
     file = getattr(sys.modules.get(module), "__file__", None)
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     return file is not None and not file.startswith(tuple(installed))
@@ -257,7 +258,7 @@ def _attached(carrier: Mapping[str, str]) -> Callable[[], None]:
 
 _cache_of_run: ContextVar[Any] = ContextVar("distgraph_llm_cache", default=None)
 _run_cache: Any = None
-"""What LangChain has as its global cache in this process, once a run has brought one."""
+"""LangChain's global cache in this process, as set by a run."""
 
 
 def _cached(blob: bytes | None) -> Callable[[], None]:
