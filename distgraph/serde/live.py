@@ -5,6 +5,7 @@ create such an object in every process of a graph: *one per process*. Within a p
 references to one original lead to one object, in all graphs; in the process that created the
 original, they lead to the original. An object that represents a resource outside of Python (an open
 file, a socket, a running process, a database connection) cannot be recreated and is refused.
+A callback handler is refused too: a copy would be called instead of the one that the caller reads.
 
 Types are recognised by the names in their MRO; no module is imported for it.
 """
@@ -15,6 +16,7 @@ import importlib
 import itertools
 import os
 import secrets
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -42,6 +44,8 @@ class Refused(NamedTuple):
     remedy: str
     public: str
     """Name that the documentation uses."""
+    but: frozenset[str] = frozenset()
+    """Qualified names of classes whose own instances, not those of subclasses, are sent."""
 
 
 class Remade(NamedTuple):
@@ -300,6 +304,18 @@ REFUSED: dict[str, Refused] = {
     "multiprocessing.connection._ConnectionBase": Refused(
         "a pipe between processes", _OPEN, "multiprocessing.Pipe"
     ),
+    "langchain_core.callbacks.base.BaseCallbackHandler": Refused(
+        "a callback handler",
+        "pass it in the config of a run, as in invoke(input, {'callbacks': [handler]}): it "
+        "then hears of everything inside the run; or create it in the node or tool that uses it",
+        "langchain_core.callbacks.BaseCallbackHandler",
+        but=frozenset(
+            {
+                "langchain_core.callbacks.stdout.StdOutCallbackHandler",
+                "langchain_core.callbacks.streaming_stdout.StreamingStdOutCallbackHandler",
+            }
+        ),
+    ),
     "builtins.generator": Refused(
         "a generator", "pass a list, or create it where it is used", "generators"
     ),
@@ -336,7 +352,10 @@ def refuse_as(name: str) -> Callable[[Any], Any]:
     kind = REFUSED[name]
 
     def reduce(obj: Any) -> Any:
-        raise SerializationError(f"{kind.what} exists in one process only. Remedy: {kind.remedy}")
+        cls = type(obj)
+        known_by_kind = cls.__module__.partition(".")[0] in sys.stdlib_module_names
+        which = kind.what if known_by_kind else f"{kind.what} ({cls.__qualname__})"
+        raise SerializationError(f"{which} exists in one process only. Remedy: {kind.remedy}")
 
     return reduce
 

@@ -97,11 +97,13 @@ def _check_remade(model: Any, name: str) -> None:
         or type(model).model_fields[name].is_required()
         or isinstance(value, _CONTAINERS)
     ):
-        why = reason(value).partition(". Remedy: ")[0]
+        why, _, remedy = reason(value).partition(". Remedy: ")
+        what = "tool" if hasattr(model, "args_schema") else "model"
+        create = f"create the {what} inside the node"
         raise SerializationError(
             f"{_name(type(model))} cannot be sent to another process: its field {name!r} "
-            f"({type(value).__qualname__}) does not pickle: {why}. Remedy: create the model inside "
-            "the node, or tell how it travels with "
+            f"({type(value).__qualname__}) does not pickle: {why}. Remedy: "
+            f"{remedy}{'; or ' if remedy else ''}{create}, or tell how it travels with "
             f"distgraph.register_serializer({type(model).__qualname__}, ...)"
         )
 

@@ -137,7 +137,8 @@ def _search(cls: type, data: bool) -> Reduce | None:
         if name == _CONTEXT_VARIABLE:
             return _of_module_or(live.refuse_as(name))
         if name in live.REFUSED:
-            return live.refuse_as(name)
+            sent = f"{cls.__module__}.{cls.__qualname__}" in live.REFUSED[name].but
+            return None if sent else live.refuse_as(name)
         if name in rebuilt.RULES:
             return rebuilt.RULES[name]
         if base in _BY_BASE:

@@ -8,10 +8,18 @@ import pytest
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
     BaseCallbackHandler,
+    CallbackManager,
+    StdOutCallbackHandler,
+    StreamingStdOutCallbackHandler,
     UsageMetadataCallbackHandler,
 )
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import StructuredTool
 
+from distgraph.errors import SerializationError
+from distgraph.serde.pickling import dumps_code, loads
 from tests.clients.support import HI, chat, single, talks
 from tests.support.differential import run
 from tests.support.openai_server import Answer, Call
@@ -21,12 +29,11 @@ CALL = Answer(calls=(Call("f", {"a": 1}),))
 
 
 class Recorder(BaseCallbackHandler):
-    """Keeps what it hears, and holds a generator, so that it can be sent nowhere."""
+    """Keeps what it hears behind a lock, so that it can be sent nowhere."""
 
     def __init__(self):
         self.heard = []
         self.lock = threading.Lock()
-        self.held = (part for part in ())
 
     def note(self, *what):
         with self.lock:
@@ -161,14 +168,128 @@ def test_a_handler_hears_a_token_before_the_model_says_the_next(engine, serve):
 MODES = ["messages", "updates"]
 
 
-def test_a_handler_that_the_model_holds_is_refused_by_name(ours, serve):
-    """It would hear nothing at the caller: such handlers belong into the config."""
-    from distgraph.errors import SerializationError
+class Counter(BaseCallbackHandler):
+    """Could be copied; the copy would count in place of this one."""
 
-    model = chat(serve("x"), callbacks=[Recorder()])
+    def __init__(self):
+        self.count = 0
+
+    def on_llm_start(self, *args, **kwargs):
+        self.count += 1
+
+    on_chat_model_start = on_tool_start = on_llm_start
+
+
+def model_with(**settings):
+    return FakeListChatModel(responses=["x"], **settings)
+
+
+def with_callbacks(handler):
+    model = model_with(callbacks=[handler])
+    return lambda state: {"messages": model.invoke("hi")}
+
+
+def with_manager(handler):
+    model = model_with(callbacks=CallbackManager([handler]))
+    return lambda state: {"messages": model.invoke("hi")}
+
+
+def with_tool(handler):
+    tool = StructuredTool.from_function(lambda: "x", name="t", description="d", callbacks=[handler])
+    return lambda state: {"messages": tool.invoke({})}
+
+
+def with_bound_config(handler):
+    model = model_with().with_config(callbacks=[handler])
+    return lambda state: {"messages": model.invoke("hi")}
+
+
+def with_bound_runnable(handler):
+    model = model_with()
+    node = RunnableLambda(lambda state: {"messages": model.invoke("hi")})
+    return node.with_config(callbacks=[handler])
+
+
+def with_closure(handler):
+    model = model_with()
+    return lambda state: {"messages": model.invoke("hi", {"callbacks": [handler]})}
+
+
+def with_attribute(handler):
+    model = model_with()
+
+    class Node:
+        def __init__(self):
+            self.config = {"callbacks": [handler]}
+
+        def __call__(self, state):
+            return {"messages": model.invoke("hi", self.config)}
+
+    return Node()
+
+
+HOLDERS = [
+    with_callbacks,
+    with_manager,
+    with_tool,
+    with_bound_config,
+    with_bound_runnable,
+    with_closure,
+    with_attribute,
+]
+
+
+@pytest.mark.parametrize("hold", HOLDERS, ids=lambda hold: hold.__name__)
+def test_a_handler_inside_the_graph_hears_here_or_is_refused_by_name(ours, hold):
+    """A copy on a worker would hear in its place: such handlers belong into the config."""
+    handler = Counter()
+    builder = single(ours, hold(handler))
     if ours.name == "local":
-        ours.compile(talks(ours, model)).invoke(HI)
-        assert [what for what, *_ in model.callbacks[0].heard] == ["start", "end"]
+        ours.compile(builder).invoke(HI)
+        assert handler.count == 1
         return
-    with pytest.raises(SerializationError, match=r"(?s)node 'call'.*model.*'callbacks'.*generator"):
-        ours.compile(talks(ours, model)).invoke(HI)
+    with pytest.raises(SerializationError) as caught:
+        ours.compile(builder)
+    message = str(caught.value)
+    assert message.startswith("node 'call' cannot be sent to a worker because of ")
+    assert "a callback handler (Counter) exists in one process only" in message
+    assert "Remedy: pass it in the config of a run, as in invoke(input, {'callbacks'" in message
+
+
+def test_a_handler_of_a_model_in_the_context_is_refused_by_name(ours):
+    handler = Counter()
+
+    def call(state, runtime: ours.Runtime):
+        return {"messages": runtime.context["model"].invoke("hi")}
+
+    graph = ours.compile(single(ours, call))
+    context = {"model": model_with(callbacks=[handler])}
+    if ours.name == "local":
+        graph.invoke(HI, context=context)
+        assert handler.count == 1
+        return
+    with pytest.raises(SerializationError, match=r"context.*a callback handler \(Counter\)"):
+        graph.invoke(HI, context=context)
+
+
+def test_handlers_that_only_print_are_sent(ours):
+    model = model_with(callbacks=[StdOutCallbackHandler(), StreamingStdOutCallbackHandler()])
+    graph = ours.compile(single(ours, lambda state: {"messages": model.invoke("hi")}))
+    assert graph.invoke(HI)["messages"][-1].content == "x"
+
+
+def test_a_subclass_of_a_handler_that_only_prints_is_refused():
+    class Keeps(StdOutCallbackHandler):
+        pass
+
+    with pytest.raises(SerializationError, match=r"a callback handler \(.*Keeps\) exists"):
+        dumps_code(model_with(callbacks=[Keeps()]))
+
+
+def test_a_handler_that_says_how_it_is_pickled_is_taken_at_its_word():
+    class Own(BaseCallbackHandler):
+        def __reduce__(self):
+            return Own, ()
+
+    (handler,) = loads(dumps_code(model_with(callbacks=[Own()]))).callbacks
+    assert type(handler).__name__ == "Own"
