@@ -57,7 +57,7 @@ class RayRun:
     """One run on the cluster, as seen by its consumer."""
 
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._run_id = plan.options.run_id
+        self._run_id = plan.options.shared.run_id
         self._inbox = Inbox(ReaderKey(self._run_id), loop)
         self._events = Reassembler(self._run_id)
         self._bytes = 0

@@ -93,7 +93,7 @@ class SuperstepDriver:
     def start(self, packed: bytes) -> None:
         """Start a run. What comes of it is in its stream."""
         start = StartRun(*loads(packed))
-        run_id = start.options.run_id
+        run_id = start.options.shared.run_id
         loop = RunLoop(
             start,
             lambda: self._graph(start.program).spec,

@@ -50,15 +50,12 @@ class StartRun(NamedTuple):
     program: str
     """Hash of the graph's program, which has been registered."""
     options: RunOptions
-    info: bytes
+    packed_info: bytes
     """Pickled ``RunInfo``: passed on to workers, not read here."""
-    input: bytes
-    want_output: bool
-    max_concurrency: int | None
-    saver: bytes | None = None
-    """Pickled: what is unpickled reaches the caller's saver, or opened it here."""
-    caches: bytes | None = None
-    """The same for the caches of its graphs, by the path to each."""
+    packed_input: bytes
+    packed_storage: bytes | None = None
+    """Pickled: the saver or None, and the caches of its graphs by the path to each. What is
+    unpickled reaches the caller's own, or opened them here. None where there are neither."""
     drain: str | None = None
     """Why the run is to stop before it has begun, None where it is not."""
 
@@ -154,8 +151,8 @@ class RunLoop:
         self._durations = durations
         self._ended = ended
         self._inbox: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        post, run_id = self._inbox.put, start.options.run_id
-        self._workers = RayWorkers(shared, run_id, start.program, start.info, post)
+        post, run_id = self._inbox.put, start.options.shared.run_id
+        self._workers = RayWorkers(shared, run_id, start.program, start.packed_info, post)
         self._events = BrokerPlane(broker, run_id, start.caller, post)
         self._saver: SaverThread | None = None
 
@@ -166,7 +163,7 @@ class RunLoop:
 
     def begin(self) -> None:
         """Start the thread."""
-        daemon(self._main, f"distgraph-run-{self._start.options.run_id[:8]}").start()
+        daemon(self._main, f"distgraph-run-{self._start.options.shared.run_id[:8]}").start()
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
@@ -204,18 +201,18 @@ class RunLoop:
         spec = self._spec()
         next_version: Callable[[Any], Any] = increment
         port, thread = None, None
-        if start.saver is not None:
-            saver = loads(start.saver)
+        saver, caches = (None, {}) if start.packed_storage is None else loads(start.packed_storage)
+        if saver is not None:
             port = SaverPort(saver)
             next_version = port.get_next_version
-            thread = (place(saver).key, start.options.configurable.get("thread_id"))
-        if port is not None or start.caches is not None:
+            thread = (place(saver).key, start.options.thread_configurable.get("thread_id"))
+        if port is not None or caches:
             self._saver = SaverThread(
                 port,
                 saver_config(start.options),
                 self._inbox.put,
                 thread=thread,
-                caches=None if start.caches is None else Caches(loads(start.caches)),
+                caches=Caches(caches) if caches else None,
             )
         driver = RunDriver(
             spec,
@@ -223,20 +220,22 @@ class RunLoop:
             workers=self._workers,
             events=self._events,
             operations=OperationWriter(
-                start.options.stream.modes, encode=encode_events, want_output=start.want_output
+                start.options.shared.stream.modes,
+                encode=encode_events,
+                want_output=start.options.want_output,
             ),
             store=self._saver,
             later=self._later,
             program=start.program,
             durations=self._durations,
             slots=cluster.known_cpus(),
-            max_concurrency=start.max_concurrency,
+            max_concurrency=start.options.shared.max_concurrency,
             next_version=next_version,
             new_checkpoint_id=new_checkpoint_id,
         )
         if start.drain is not None:
             driver.run([DrainRequested(start.drain)])
-        driver.run([RunStarted(loads(start.input))])
+        driver.run([RunStarted(loads(start.packed_input))])
         while not driver.finished:
             driver.run(self._news(driver))
 

@@ -101,7 +101,7 @@ class Session:
         """
         blob, digest = plan.graph.blob.get()
         packed = self._packed(plan, digest)
-        run_id = plan.options.run_id
+        run_id = plan.options.shared.run_id
         if self.failure is not None:
             raise self.failure
         self.receiver.open(inbox)
@@ -118,11 +118,14 @@ class Session:
         started.future().add_done_callback(lambda future: self._refused(run_id, future))
 
     def _packed(self, plan: RunPlan, digest: str) -> Any:
-        info, parts = plan.info, {}
+        info, options, parts = plan.info, plan.options, {}
         for name, value in (
             ("input", plan.input),
             ("context", info.context),
-            ("config", {"configurable": info.configurable, "metadata": plan.options.metadata}),
+            (
+                "config",
+                {"configurable": options.shared.configurable, "metadata": options.metadata},
+            ),
         ):
             try:
                 parts[name] = dumps_data(value, name=name)
@@ -131,25 +134,23 @@ class Session:
                     f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "
                     f"{error}"
                 ) from error
-        if plan.saver is not None and isinstance(parts["input"], ReferringBlob):
+        if info.saver is not None and isinstance(parts["input"], ReferringBlob):
             raise SerializationError(
                 f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
                 "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "
                 "object. Pass the value itself or the path of a file, or run without a checkpointer"
             )
         caches = caches_of(plan.graph.program)
-        if plan.saver is not None:
-            place(plan.saver)  # raises if the connection was closed meanwhile
+        if info.saver is not None:
+            place(info.saver)  # raises if the connection was closed meanwhile
+        saves = info.saver is not None or bool(caches)
         start = StartRun(
             caller=self.caller,
             program=digest,
-            options=plan.options,
-            info=dumps_data(info),
-            input=parts["input"],
-            want_output=plan.want_output,
-            max_concurrency=info.max_concurrency,
-            saver=None if plan.saver is None else dumps_data(plan.saver),
-            caches=dumps_data(caches) if caches else None,
+            options=options,
+            packed_info=dumps_data(info),
+            packed_input=parts["input"],
+            packed_storage=dumps_data((info.saver, caches)) if saves else None,
             drain=None if info.control is None else info.control.drain_reason,
         )
         return parcel(dumps_data(tuple(start)))

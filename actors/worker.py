@@ -159,7 +159,7 @@ class WorkerProcess:
         name: str | None,
         lend: Callable[[int], None] | None = None,
     ) -> AttemptCalls:
-        session, run_id = opened.packet.session, opened.run.run_id
+        session, run_id = opened.packet.session, opened.run.shared.run_id
         way = AttemptCalls(session, run_id, request, pushed=name is not None, lend=lend)
         if name is not None:
             self._calling[name] = way.calls
@@ -205,7 +205,7 @@ class WorkerProcess:
             self._ended(name, calls)
 
     def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
-        run = RunKey(opened.packet.session, opened.run.run_id)
+        run = RunKey(opened.packet.session, opened.run.shared.run_id)
         return self.publisher.open(
             run, request.task_id, request.attempt, request.step, request.node
         )

@@ -47,7 +47,7 @@ _SWITCHES = (
     "LANGSMITH_TRACING",
     "LANGCHAIN_TRACING",
 )
-"""Environment variables that enable LangChain's tracing."""
+"""Environment variables that make LangChain trace without being asked to."""
 
 _ENDED_BY = {
     "on_chain_start": "on_chain_error",
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
 
 
 class CallerCallbacks:
-    """The callback handlers of one run, and the root run in these handlers.
+    """The handlers of one run, and the run that they are told of as the root of all others.
 
     Args:
         config: The run's merged config.
@@ -98,16 +98,16 @@ class CallerCallbacks:
         """Runs on workers that have started and not ended."""
         self._taps = [h for h in self._inherited if shows_tokens(h)]
         self.info = None if manager is None else self._info(manager)
-        """Callback data for workers; None without handlers."""
+        """What workers need to know; None where nobody listens."""
 
     @property
     def hears(self) -> bool:
-        """Whether the run has a callback handler."""
+        """Whether a handler hears of the run."""
         return bool(self._own)
 
     @property
     def shows_tokens(self) -> bool:
-        """Whether a handler shows streamed tokens of models."""
+        """Whether a handler shows what models stream."""
         return any(map(shows_tokens, (*self._own, *self._inherited)))
 
     def _info(self, manager: Any) -> CallbackInfo | None:
@@ -143,16 +143,16 @@ class CallerCallbacks:
     # --- the run itself -------------------------------------------------------------------------
 
     def started(self, value: Any) -> HandlerCall:
-        """Return the handler call for the start of the graph."""
+        """Return the call that says that the graph starts."""
         more = {"metadata": dict(self._metadata), "name": self._name}
         return self._of_root("on_chain_start", (None, value), **more)
 
     def ended(self, value: Any) -> HandlerCall:
-        """Return the handler call for the end of the graph."""
+        """Return the call that says that the graph has ended."""
         return self._of_root("on_chain_end", (value,))
 
     def failed(self, error: BaseException) -> HandlerCall:
-        """Return the handler call for the failure of the graph."""
+        """Return the call that says that the graph has failed."""
         return self._of_root("on_chain_error", (error,))
 
     def _of_root(self, call: str, args: tuple[Any, ...], **more: Any) -> HandlerCall:
@@ -169,7 +169,7 @@ class CallerCallbacks:
             handle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
     async def acall(self, call: HandlerCall) -> None:
-        """Async variant of ``call``; async handlers run on this event loop."""
+        """As ``call``; async handlers run on this event loop."""
         for handlers, name, args, kwargs in self._due(call):
             from langchain_core.callbacks.manager import ahandle_event
 
@@ -180,7 +180,7 @@ class CallerCallbacks:
     def _due(
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
-        """Return the handlers to call, each with its method and arguments."""
+        """Return which handlers are to be told what."""
         if not (self._own or self._inherited):
             return []
         if call.client:
@@ -212,7 +212,7 @@ class CallerCallbacks:
     def _unended(
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
-        """Return the handler calls that end runs on workers whose end was not reported."""
+        """Return the calls that end runs on workers whose own end was not heard of."""
         error = call.args[0] if call.name == "on_chain_error" else None
         if not isinstance(error, BaseException):
             error = RunCancelled("the attempt that it was a part of was cancelled or lost")
@@ -228,7 +228,7 @@ class CallerCallbacks:
     def _of_graph(
         self, call: HandlerCall, root: bool
     ) -> list[tuple[list[Any], str, tuple[Any, ...]]]:
-        """Return the handler call for a graph's interrupt or resume."""
+        """Return the call that tells of a graph's interrupt, or of its going on."""
         from langgraph import callbacks
 
         handlers = [h for h in (self._own if root else self._inherited) if _hears_of_graphs(h)]
@@ -260,7 +260,7 @@ def type_of(handler: Any) -> tuple[str, str]:
 
 
 def _hears_of_graphs(handler: Any) -> bool:
-    """Whether a handler receives the interrupt and resume events of graphs."""
+    """Whether a handler is told of graphs that are interrupted or resumed."""
     cls = loaded("langgraph.callbacks", "GraphCallbackHandler")
     return cls is not None and isinstance(handler, cls)
 
@@ -272,7 +272,7 @@ def _traces(handler: Any) -> bool:
 
 
 def _is_tracing() -> bool:
-    """Whether LangChain's tracing is enabled by environment variables."""
+    """Whether LangChain traces what nobody has asked it to trace."""
     enabled = loaded("langchain_core.tracers.context", "_tracing_v2_is_enabled")
     return bool(enabled and enabled())
 
@@ -280,7 +280,7 @@ def _is_tracing() -> bool:
 def _told(
     handlers: list[Any], call: HandlerCall, args: tuple[Any, ...]
 ) -> list[tuple[list[Any], tuple[Any, ...]]]:
-    """Return handlers with their arguments; a node's ``trace_policy`` sets those of tracers."""
+    """Return who is told what: a node's ``trace_policy`` says what tracers are told."""
     if not call.recorded:
         return [(handlers, args)]
     tracer = loaded("langchain_core.tracers.base", "BaseTracer")
@@ -328,7 +328,7 @@ def _manager(config: Mapping[str, Any]) -> Any:
 
 
 def _configures() -> bool:
-    """Whether LangChain may have handlers of its own; the check does not import LangChain."""
+    """Whether LangChain may have handlers of its own. It is not imported to find out."""
     if "langchain_core.callbacks.manager" in sys.modules:
         return True
     switched = any(os.environ.get(name, "").lower() == "true" for name in _SWITCHES)
@@ -352,7 +352,7 @@ def _takes_tracing_metadata() -> bool:
 
 
 def _for_tracers(configurable: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the values of ``configurable`` for tracers: plain values, without secrets."""
+    """Return what tracers show of ``configurable``: plain values whose name is no secret's."""
     shown = {
         key: value
         for key, value in configurable.items()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.steps import awalk, walk
-from distgraph._invocation import Invocation, run_namespace
 from distgraph.errors import MissingExtraError
+from distgraph.invocation.prepare import Invocation, run_namespace
 from distgraph.langgraphs.vocabulary import private
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import Left, Steps, Wait, afollow, awalk, follow, walk
-from distgraph._invocation import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.backends.base import END_MODE
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.contract.callbacks import HandlerCall
@@ -25,6 +24,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.interop import either
+from distgraph.invocation.prepare import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
@@ -280,9 +280,10 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
     run."""
     around = call.around
     if around is not None and (call.parent is not None or event.mode in BY_CALLBACK):
-        wanted = around.run.stream
+        wanted = around.run.shared.stream
         own_form = event.mode == "messages" and (
-            call.stream.message_events != wanted.message_events and "messages" in call.stream.modes
+            call.stream.request.message_events != wanted.message_events
+            and "messages" in call.stream.yielded
         )
         if event.mode in wanted.modes and wanted.subgraphs and not own_form:
             around.emit(Event(event.ns, event.mode, event.payload))
@@ -290,7 +291,7 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
                 around.streamed.add(seen)
     if event.mode in ("tasks", "debug"):
         event = event._replace(payload=_with_exceptions(event.payload))
-    return call.stream.project(event)
+    return call.stream.project(event, call.plan.options.ns)
 
 
 def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
@@ -310,7 +311,7 @@ def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
     if status == "error":
         return either(rebuild_error(end["error"]))
     if status == "cancelled":
-        return RunCancelled(f"run {call.plan.options.run_id} was cancelled")
+        return RunCancelled(f"run {call.plan.options.shared.run_id} was cancelled")
     if status == "interrupted" and call.parent is not None:  # the node around it asks
         return GraphInterrupt(tuple(end["interrupts"]))
     return ParentCommand(end["value"]) if status == "command" else None

@@ -37,16 +37,12 @@ class RunPlan:
     input: Any
     options: RunOptions
     info: RunInfo
-    want_output: bool
-    """Whether the terminal event carries the graph's output."""
-    saver: Any = None
-    """Where checkpoints go; the caller's own object. None: nothing is saved."""
 
 
 def saver_config(options: RunOptions) -> dict[str, Any]:
     """Return the config that a run's saver is called with, less namespace and checkpoint."""
     return {
-        "configurable": dict(options.configurable),
+        "configurable": options.thread_configurable,
         "metadata": dict(options.metadata),
     }
 

@@ -370,9 +370,10 @@ class LocalRun:
         self._driving = threading.Lock()
         self._driver_thread: int | None = None
         self._saver: SaverThread | None = None
-        self.stream = LocalStream(plan.options.run_id, loop)
+        self.stream = LocalStream(plan.options.shared.run_id, loop)
         self.workers = LocalWorkers(self, plan, loop)
-        port = None if plan.saver is None else SaverPort(plan.saver, loop)
+        saver = plan.info.saver
+        port = None if saver is None else SaverPort(saver, loop)
         caches = caches_of(plan.graph.program)
         if port is not None or caches:
             self._saver = SaverThread(
@@ -388,13 +389,13 @@ class LocalRun:
             workers=self.workers,
             events=self.stream,
             operations=OperationWriter(
-                plan.options.stream.modes,
+                plan.options.shared.stream.modes,
                 encode=lambda events: events,
-                want_output=plan.want_output,
+                want_output=plan.options.want_output,
             ),
             store=self._saver,
             later=self._later,
-            max_concurrency=plan.info.max_concurrency,
+            max_concurrency=plan.options.shared.max_concurrency,
             next_version=increment if port is None else port.get_next_version,
             new_checkpoint_id=new_checkpoint_id,
         )
@@ -523,5 +524,5 @@ def _close_all() -> None:
 
 def _saved_thread(plan: RunPlan) -> tuple[int, Any] | None:
     """Return what names the saver's thread; None inside a node, where its run goes on around."""
-    thread_id = plan.options.configurable.get("thread_id")
-    return None if plan.options.has_parent else (id(plan.saver), thread_id)
+    thread_id = plan.options.thread_configurable.get("thread_id")
+    return None if plan.options.has_parent else (id(plan.info.saver), thread_id)

@@ -179,18 +179,29 @@ class AttemptOutcome:
         return AttemptId(self.task_id, self.attempt)
 
 
+@dataclass(frozen=True, slots=True)
+class SharedRunOptions:
+    """The options of a run that its driver and its workers both use."""
+
+    run_id: str
+    stream: StreamRequest
+    """The events that are published: what the caller and the runs around this one look at."""
+    recursion_limit: int = 10_007
+    max_concurrency: int | None = None
+    """Groups of attempts in flight at once, None for no bound."""
+    tags: tuple[str, ...] = ()
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    """The caller's, without the keys that belong to the task around the run."""
+    callbacks: CallbackInfo | None = None
+    """Set if the caller's callback handlers receive events of the run."""
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """The data about a run that all its attempts share; a driver sends the data once per worker,
     not once per task."""
 
-    run_id: str
-    stream: StreamRequest
-    configurable: Mapping[str, Any] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    run_name: str | None = None
-    recursion_limit: int = 10_007
-    max_concurrency: int | None = None
+    shared: SharedRunOptions
     capture: bool = False
     """Whether tokens are captured, here or in the graph around this one: models then stream."""
     context: Any = None
@@ -199,8 +210,7 @@ class RunInfo:
     made in that process; the attempt's outcome reports them to the driver, and the end of the run
     reports them to the caller."""
     saver: Any = None
-    """For graphs that nodes invoke themselves: the caller's own saver, or its ``Placed``."""
-    callbacks: CallbackInfo | None = None
-    """Set if the caller's callback handlers receive events of the run."""
+    """The saver of the run, None where nothing is saved. Graphs that nodes invoke themselves use
+    it too: the caller's own saver, or its ``Placed``."""
     surroundings: Surroundings | None = None
     """The caller's context, for other processes. None: the attempt runs in a copy of it."""

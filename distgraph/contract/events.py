@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
-from distgraph.contract.callbacks import CallbackInfo
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, SharedRunOptions
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeSpec, PartOptions, Write
-from distgraph.contract.stream import AttemptId, StreamRequest
+from distgraph.contract.stream import AttemptId
 from distgraph.types import Durability
+
+CHECKPOINT_KEYS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
+"""Keys of ``configurable`` that name a checkpoint of a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,12 @@ class ThreadOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of one run, as far as the engine needs them."""
+    """The options of one run, as far as engine and driver need them."""
 
-    run_id: str
-    recursion_limit: int
-    stream: StreamRequest
+    shared: SharedRunOptions
     output_keys: tuple[str, ...] | str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """The caller's own metadata: every task's metadata starts from it."""
-    tags: tuple[str, ...] = ()
     ns: tuple[str, ...] = ()
     """Namespace of the root graph: not () where the run was started inside a node."""
     has_parent: bool = False
@@ -60,10 +59,20 @@ class RunOptions:
     interrupt_before: tuple[str, ...] | Literal["*"] | None = None
     interrupt_after: tuple[str, ...] | Literal["*"] | None = None
     thread: ThreadOptions = field(default_factory=ThreadOptions)
-    configurable: Mapping[str, Any] = field(default_factory=dict)
-    """The part of the caller's config that events of mode ``checkpoints`` show."""
-    callbacks: CallbackInfo | None = None
-    """Set if the caller's callback handlers receive events of the run."""
+    want_output: bool = False
+    """Whether the terminal event carries the graph's output."""
+
+    @property
+    def thread_configurable(self) -> dict[str, Any]:
+        """The caller's ``configurable`` without the keys that name a checkpoint.
+
+        The saver gets it, and events of mode ``checkpoints`` show it.
+        """
+        given = self.shared.configurable
+        kept = {key: value for key, value in given.items() if key not in CHECKPOINT_KEYS}
+        if "thread_id" in kept:
+            kept["thread_id"] = str(kept["thread_id"])
+        return kept
 
 
 CacheKey = tuple[tuple[str, ...], str]

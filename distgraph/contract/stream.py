@@ -100,7 +100,7 @@ class StreamRequest:
     subgraphs: bool = False
     message_events: bool = False
     """Whether mode ``messages`` shows events of chat models (``message-start``, …) in place of
-    message chunks."""
+    message chunks. Then the caller gets no messages of tools."""
 
 
 # --- operations on a run's log ------------------------------------------------------------------

@@ -24,7 +24,7 @@ class CallbackEvents:
     """Turns beginnings and ends into ``Emit`` instructions: calls of the caller's handlers."""
 
     def __init__(self, options: RunOptions) -> None:
-        self._info = options.callbacks
+        self._info = options.shared.callbacks
 
     def node_began(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
         """Tell of a node that is a graph, or whose work is split."""

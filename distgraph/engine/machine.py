@@ -116,9 +116,9 @@ class Machine:
         record: bool = False,
     ) -> None:
         self._options = options
-        self._new_checkpoint_id = new_checkpoint_id or derived_checkpoint_ids(options.run_id)
+        self._new_checkpoint_id = new_checkpoint_id or derived_checkpoint_ids(options.shared.run_id)
         self._next_version = next_version
-        self._random = random or scatter(options.run_id)
+        self._random = random or scatter(options.shared.run_id)
         self.recording: Recording | None = None
         """All events so far, with ``record``."""
         if record:
@@ -280,7 +280,7 @@ class Machine:
         superstep = Superstep(
             spec,
             ns=k.NS_SEP.join(ns),
-            limit=options.recursion_limit,
+            limit=options.shared.recursion_limit,
             new_checkpoint_id=in_generation(new_id, restarts) if restarts else new_id,
             next_version=self._next_version,
             base_metadata=metadata,

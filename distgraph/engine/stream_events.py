@@ -28,9 +28,9 @@ class StreamEvents:
     """Turns what happens on the machine into ``Emit`` instructions."""
 
     def __init__(self, options: RunOptions) -> None:
-        self._options = options
-        self._stream = options.stream
-        self._tags = options.tags
+        self._configurable = options.thread_configurable
+        self._stream = options.shared.stream
+        self._tags = options.shared.tags
         self._seen_messages: set[str] = set()
 
     def started(self, graph: GraphRun, tasks: Sequence[Task]) -> list[Emit]:
@@ -115,8 +115,7 @@ class StreamEvents:
         """Mode ``checkpoints``: the checkpoint that the next tasks start from."""
         if not (graph.thread.saves and self._wants(graph, "checkpoints")):
             return []
-        configurable = self._options.configurable
-        payload = _checkpoint_payload(graph.thread, tasks, configurable, graph.output_keys)
+        payload = _checkpoint_payload(graph.thread, tasks, self._configurable, graph.output_keys)
         step = graph.superstep.step - 1
         return [self._emit(graph, "checkpoints", payload, "checkpoint", step=step)]
 

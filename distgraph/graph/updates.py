@@ -13,7 +13,7 @@ from distgraph._internal import keys as k
 from distgraph._internal.ids import path_key
 from distgraph._internal.steps import Steps
 from distgraph.constants import END
-from distgraph.contract.attempt import AttemptRequest, RunInfo
+from distgraph.contract.attempt import AttemptRequest, RunInfo, SharedRunOptions
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import StreamRequest
@@ -244,13 +244,13 @@ class _Update:
             managed={key: graph.managed_value(key) for key in managed},
             metadata={**self.config["metadata"], "langgraph_checkpoint_ns": graph.ns},
         )
-        run = RunInfo(
+        shared = SharedRunOptions(
             run_id=str(uuid.uuid4()),
-            stream=StreamRequest(frozenset(), False),
+            stream=StreamRequest(frozenset()),
             configurable=self.config["configurable"],
         )
         waits = any(writer.is_async for writer in program.nodes[node].writers)
-        make = partial(write_as, program, request, run)
+        make = partial(write_as, program, request, RunInfo(shared))
         writes: list[Write] = yield from run_code(make, waits=waits)
         return writes
 

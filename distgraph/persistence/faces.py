@@ -186,7 +186,7 @@ def run_on(
 
     Raises:
         asyncio.InvalidStateError: The current thread is the loop's own thread, which would
-            deadlock.
+        deadlock.
         RunError: The loop is closed, blocked or stopped, ended during the call, or did not answer
             within ``seconds``.
     """

@@ -47,19 +47,16 @@ class _Projected(Protocol):
 class StreamOptions:
     """A caller's stream arguments, validated."""
 
-    modes: tuple[str, ...]
-    """Modes to yield, in the order they were given."""
+    request: StreamRequest
+    """The events that driver and workers must publish: ``yielded`` and ``print_modes`` together."""
+    yielded: frozenset[str]
+    """Modes whose chunks the caller gets."""
     tagged: bool
     """Whether chunks contain their mode: true if the modes were given as a list."""
     print_modes: tuple[str, ...] = ()
-    subgraphs: bool = False
     version: Literal["v1", "v2"] = "v1"
     output_mapper: Mapper | None = None
     state_mapper: Mapper | None = None
-    ns: tuple[str, ...] = ()
-    """Namespace of the graph that is streamed; other namespaces are its subgraphs'."""
-    message_events: bool = False
-    """Whether ``messages`` shows events of chat models; messages of tools are then not shown."""
 
     @classmethod
     def parse(
@@ -73,7 +70,6 @@ class StreamOptions:
         print_mode: str | Sequence[str] = (),
         output_mapper: Mapper | None = None,
         state_mapper: Mapper | None = None,
-        ns: tuple[str, ...] = (),
         message_events: bool = False,
     ) -> StreamOptions:
         """Validate the stream arguments of ``stream``, ``invoke`` and their like.
@@ -87,7 +83,6 @@ class StreamOptions:
             print_mode: Modes to print as well, yielded or not.
             output_mapper: Version "v2": turns a dict of ``values`` into the output schema's class.
             state_mapper: Version "v2": converts the values of ``checkpoints`` alike.
-            ns: Namespace of the graph that is streamed.
             message_events: Whether mode ``messages`` shows events of chat models.
 
         Raises:
@@ -99,53 +94,54 @@ class StreamOptions:
         modes = _modes("stream_mode", asked)
         printed = ("updates", "values") if debug else _modes("print_mode", print_mode)
         return cls(
-            modes=modes,
+            request=StreamRequest(
+                frozenset(modes) | frozenset(printed), bool(subgraphs), message_events
+            ),
+            yielded=frozenset(modes),
             tagged=not isinstance(asked, str),
             print_modes=printed,
-            subgraphs=bool(subgraphs),
             version=cast("Literal['v1', 'v2']", version),
             output_mapper=output_mapper if version == "v2" else None,
             state_mapper=state_mapper if version == "v2" else None,
-            ns=ns,
-            message_events=message_events,
         )
 
-    @property
-    def request(self) -> StreamRequest:
-        """The events that driver and workers must publish."""
-        modes = frozenset(self.modes) | frozenset(self.print_modes)
-        return StreamRequest(modes, self.subgraphs, self.message_events)
-
-    def project(self, event: _Projected) -> Any:
+    def project(self, event: _Projected, root: tuple[str, ...] = ()) -> Any:
         """Return the chunk for an event; ``SKIP`` if the event has no chunk.
 
         Also print the event if its mode is in ``print_mode``. The payload is not changed.
+
+        Args:
+            event: An event of the run.
+            root: Namespace of the run's root graph; other namespaces are its subgraphs'.
         """
         ns, mode, payload = event.ns, event.mode, event.payload
-        if not self.subgraphs and ns != self.ns:
+        subgraphs = self.request.subgraphs
+        if not subgraphs and ns != root:
             return SKIP
         if mode in self.print_modes:
             self._print(ns, mode, payload)
-        if mode not in self.modes or (self.message_events and _is_of_a_tool(mode, payload)):
+        shows_events = self.request.message_events
+        if mode not in self.yielded or (shows_events and _is_of_a_tool(mode, payload)):
             return SKIP
         if self.version == "v2":
-            return self._part(ns, mode, payload)
-        if self.subgraphs:
+            return self._part(ns, mode, payload, is_root=ns == root)
+        if subgraphs:
             return (ns, mode, payload) if self.tagged else (ns, payload)
         return (mode, payload) if self.tagged else payload
 
-    def _part(self, ns: tuple[str, ...], mode: str, payload: Any) -> dict[str, Any]:
-        root = ns == self.ns
+    def _part(
+        self, ns: tuple[str, ...], mode: str, payload: Any, *, is_root: bool
+    ) -> dict[str, Any]:
         if mode == "values":
             interrupts: Sequence[Any] = ()
             if isinstance(payload, dict):
                 if INTERRUPT in payload:
                     interrupts = payload[INTERRUPT]
                     payload = {key: val for key, val in payload.items() if key != INTERRUPT}
-                if root and self.output_mapper is not None:
+                if is_root and self.output_mapper is not None:
                     payload = self.output_mapper(payload)
             return {"type": mode, "ns": ns, "data": payload, "interrupts": interrupts}
-        if root and self.state_mapper is not None:
+        if is_root and self.state_mapper is not None:
             if mode == "checkpoints":
                 payload = _map_values(payload, self.state_mapper)
             elif mode == "debug" and payload.get("type") == "checkpoint":
@@ -155,7 +151,7 @@ class StreamOptions:
 
     def _print(self, ns: tuple[str, ...], mode: str, payload: Any) -> None:
         words = [_bold(f"[{mode}]")]
-        if self.subgraphs and ns:
+        if self.request.subgraphs and ns:
             words.append(_yellow(f"[graph={ns}]"))
         words.append(repr(payload))
         sys.stdout.write(" ".join(words) + "\n")

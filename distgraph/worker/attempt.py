@@ -52,13 +52,13 @@ _PATIENCE = 0.1
 
 
 class AttemptStream(Protocol):
-    """The connection of an attempt to the stream of its run."""
+    """Where an attempt's events go."""
 
     def emit(self, event: Event) -> None:
         """Publish one event, from any thread; may wait while the stream is full."""
 
     def close(self) -> tuple[int, Sequence[Segment]]:
-        """End the stream; return the number of emitted events, and the unsent events."""
+        """Return how many events were emitted, and those not sent yet. Ends the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def run_async(
 def timed_out(
     request: AttemptRequest, stream: AttemptStream, late: Lateness | None = None
 ) -> AttemptOutcome:
-    """Return the outcome of an abandoned attempt, whose later events are refused."""
+    """Return the outcome of an attempt that is left behind; what it emits later is refused."""
     published, tail = stream.close()
     return AttemptOutcome(
         task_id=request.task_id,
@@ -251,7 +251,7 @@ async def _attempt(
 
 
 def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> bool:
-    """Whether the task, or a graph that its code invoked, took the resume value without an id."""
+    """Whether the task, or a graph that its code invoked, took the answer without an id."""
     standing = request.standing
     if task is None or standing is None:
         return False
@@ -264,7 +264,7 @@ def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> boo
 
 
 def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:
-    """Return the outcome fields of a failure; retry policies check the original exception here."""
+    """Return what an outcome tells of a failure; retry policies are asked here, of the original."""
     verdicts: tuple[int | None, ...] = ()
     if isinstance(error, Exception):
         try:
@@ -298,7 +298,7 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
             "writes": tuple(writes),
             "resume_values": tuple(task.resume_values),
         }
-        if not returned.handed and "messages" in task.run.stream.modes:
+        if not returned.handed and "messages" in task.run.shared.stream.modes:
             written = [value for _, value in writes]
             told["messages"] = other_messages(returned.value, written)
         return {"status": "ok", "handed": returned.handed, **told}
@@ -324,13 +324,13 @@ async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[
 
 
 class _Returned(NamedTuple):
-    """The return value of a node, and the writes of its writers."""
+    """What a node returned, and how far its writers came."""
 
     value: Any
     handed: bool = False
-    """Whether the value is a ``Command`` that a graph inside the node addressed to the node."""
+    """Whether it is a ``Command`` that a graph inside the node has addressed to it."""
     failure: Exception | None = None
-    """Exception of a writer, usually of the user's conditional edge."""
+    """Of a writer: a conditional edge of the user's, as a rule."""
 
 
 async def _called(
@@ -421,11 +421,11 @@ _understood = _Understood()
 
 
 class NodeRun:
-    """A node's run in the callbacks.
+    """A node's run, as callbacks are told of it.
 
     Attributes:
-        manager: LangChain's run manager; None without handlers.
-        returned: The return value of the node.
+        manager: LangChain's run manager, None where nobody listens.
+        returned: What the node returned.
     """
 
     def __init__(self, manager: Any) -> None:
@@ -450,7 +450,8 @@ def _reported(
     if not handlers:
         yield NodeRun(None)
         return
-    info = task.run.callbacks or CallbackInfo(task.run.run_id, (), task.run.tags)
+    shared = task.run.shared
+    info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
     spec = node.graph.spec.nodes.get(task.request.node)
     if spec is not None and spec.tags:
         info = replace(info, tags=(*info.tags, *spec.tags))
@@ -475,7 +476,7 @@ def _reported(
 
 
 def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
-    """Return the argument of the node's function."""
+    """Return what the node's function is called with."""
     reads = request.reads
     if reads is None:
         return request.input
@@ -492,7 +493,7 @@ async def _write(
     node: LocatedNode, task: TaskContext, value: Any, writes: list[Write], run: NodeRun
 ) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
-    # the task's resume values include those of LangGraph's interrupt()
+    # answers that LangGraph's interrupt() was given are among the task's own
     writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
     read = _reader(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
@@ -509,9 +510,9 @@ async def _write(
 
 
 async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo) -> list[Write]:
-    """Return the writes that the writers of a node of ``program`` make of ``request.input``.
+    """Return what the writers of a node of ``program`` make of ``request.input``.
 
-    ``request.input`` replaces the node's return value; only the node's conditional edges run.
+    That is what the node is to have returned; nothing of it runs but its conditional edges.
     """
     node = LocatedNode(program, program.nodes[request.node])
     task = build_context(request, run, lambda event: None, store=program.store, callbacks=[])
@@ -525,7 +526,7 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
 def _reader(
     graph: GraphProgram, request: AttemptRequest, writes: Sequence[Write]
 ) -> Callable[[Sequence[str] | str], Any]:
-    """Return the state reader for conditional edges, which includes the node's own writes."""
+    """Return what conditional edges read the state with: the node's own writes are applied."""
 
     def read(keys: Sequence[str] | str) -> Any:
         wanted = (keys,) if isinstance(keys, str) else tuple(keys)

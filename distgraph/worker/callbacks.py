@@ -43,15 +43,16 @@ def attempt_callbacks(
     clock: Clock | None = None,
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
+    shared, stream = run.shared, run.shared.stream
     beats = clock is not None and clock.listens and find_spec("langchain_core") is not None
-    tools = "tools" in run.stream.modes and wants(run.stream, request)
-    if run.callbacks is None and not (beats or tools or run.capture):
+    tools = "tools" in stream.modes and wants(stream, request)
+    if shared.callbacks is None and not (beats or tools or run.capture):
         return _NONE
     emit = _stopping(emit)
     handlers: list[Any] = []
     hooks: tuple[Hook, ...] = ()
-    if run.callbacks is not None:
-        handlers, hooks = stand_ins(run.callbacks, emit)
+    if shared.callbacks is not None:
+        handlers, hooks = stand_ins(shared.callbacks, emit)
     if clock is not None and beats:
         handlers.append(beating_handler(clock.beat))
     if tools:
@@ -59,10 +60,10 @@ def attempt_callbacks(
         def emit_tool(ns: tuple[str, ...], payload: dict[str, Any]) -> None:
             emit(Event(ns, "tools", payload))
 
-        handlers.append(tool_handler(emit_tool, ns=request.ns, subgraphs=run.stream.subgraphs))
+        handlers.append(tool_handler(emit_tool, ns=request.ns, subgraphs=stream.subgraphs))
     if not run.capture:
         return AttemptCallbacks(handlers or None, hooks=hooks)
-    shown = "messages" in run.stream.modes and wants(run.stream, request)
+    shown = "messages" in stream.modes and wants(stream, request)
 
     def emit_message(ns: tuple[str, ...], message: Any, metadata: dict[str, Any]) -> None:
         if shown:
@@ -72,17 +73,17 @@ def attempt_callbacks(
         emit_message,
         ns=request.ns,
         metadata=dict(request.metadata),
-        subgraphs=run.stream.subgraphs,
+        subgraphs=stream.subgraphs,
         input=_shown_before(request),
         seen=set(),
-        events=run.stream.message_events,
+        events=stream.message_events,
     )
     # what is not shown here may be shown whole by the graph around this one
     return AttemptCallbacks([*handlers, capture], capture if shown else None, hooks)
 
 
 def _shown_before(request: AttemptRequest) -> Any:
-    """Return the node's input, without the node's return value."""
+    """Return what the node was called with; what it returned is not among it."""
     if request.kind == "writers":
         return None
     return request.state if request.reads is not None else request.input

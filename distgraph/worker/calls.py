@@ -214,7 +214,7 @@ def _fulfil(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> No
         return
     future.set_exception(rebuild_error(error) if isinstance(error, ShippedError) else error)
     if isinstance(future, asyncio.Future):
-        future.exception()  # suppresses asyncio's warning: the stream has shown the failure
+        future.exception()  # a failure that nobody asks for is no news: the stream has told of it
 
 
 def call_task(
@@ -265,7 +265,7 @@ class _Body:
         return self._function()(args, kwargs, context)
 
     def told(self, input: Any) -> dict[str, Any]:
-        """Return the arguments in the form that callbacks receive."""
+        """Return what callbacks are told of the arguments."""
         return self._function().arguments(*input)
 
     def _function(self) -> Function:

@@ -117,9 +117,10 @@ def build_context(
     checkpoint_ns = request.task_ns
     ns = request.ns
     within = request.called is not None or request.failed is not None
-    if within and run.stream.subgraphs:  # as LangGraph: within its caller, or what it handles
+    shared, stream = run.shared, run.shared.stream
+    if within and stream.subgraphs:  # as LangGraph: within its caller, or what it handles
         ns = tuple(checkpoint_ns.split(NS_SEP))[:-1]
-    streamed = "custom" in run.stream.modes and wants(run.stream, request)
+    streamed = "custom" in stream.modes and wants(stream, request)
 
     def write(payload: Any) -> None:
         if streamed:
@@ -133,7 +134,7 @@ def build_context(
 
     standing = request.standing
     previous = request.state.get(PREVIOUS)
-    thread_id = run.configurable.get("thread_id")
+    thread_id = shared.configurable.get("thread_id")
     around = active_task()
     if around is not None:  # a graph that a node invokes uses the store of the graph around it
         store = around.store
@@ -147,28 +148,28 @@ def build_context(
             checkpoint_ns=checkpoint_ns,
             task_id=request.task_id,
             thread_id=None if thread_id is None else str(thread_id),
-            run_id=run.run_id,
+            run_id=shared.run_id,
             node_attempt=request.tries,
             node_first_attempt_time=request.first_attempt_at or started_at,
         ),
-        server_info=server_info(run.configurable),
+        server_info=server_info(shared.configurable),
         control=control,
         **beats,
     )
     config: dict[str, Any] = {
-        "tags": list(run.tags),
+        "tags": list(shared.tags),
         "metadata": dict(request.metadata),
         "callbacks": callbacks,
-        "recursion_limit": run.recursion_limit,
+        "recursion_limit": shared.recursion_limit,
         "configurable": {
-            **run.configurable,
+            **shared.configurable,
             "checkpoint_id": None,
             "checkpoint_ns": checkpoint_ns,
             TASK_ID: request.task_id,
         },
     }
-    if run.max_concurrency is not None:
-        config["max_concurrency"] = run.max_concurrency
+    if shared.max_concurrency is not None:
+        config["max_concurrency"] = shared.max_concurrency
     task = TaskContext(
         request,
         run,

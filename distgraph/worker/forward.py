@@ -59,7 +59,7 @@ def forwarding_handler(emit: Callable[[Event], None]) -> Any:
 
 
 def beating_handler(beat: Callable[[], None]) -> Any:
-    """Return a handler that calls ``beat`` for every callback."""
+    """Return a handler that makes the same call for whatever it hears."""
     return _beating_class()(beat)
 
 
@@ -135,9 +135,9 @@ def _path_run(
 
 
 def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any) -> None:
-    """Make tracers record ``process(value)`` in place of ``value`` in their next callback.
+    """Have tracers told what ``process`` makes of a value, when they are told of the value next.
 
-    If ``process`` raises, tracers record the value.
+    Where it raises they are told of the value itself.
     """
     if process is None:
         return
@@ -152,7 +152,7 @@ def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any
 
 
 def portable(value: Any) -> Any:
-    """Return a picklable form of a value: the value, a shipped exception, or its ``repr``."""
+    """Return what travels in place of a value: itself, a shipped exception, or its ``repr``."""
     if isinstance(value, BaseException):
         return capture_error(value)
     try:
@@ -189,7 +189,7 @@ def forward(
 
 
 def hears(name: str) -> Callable[..., None]:
-    """Return a callback method of a stand-in, which passes each call to ``self.told``."""
+    """Return a method of a stand-in: what it hears is for ``self.told`` to decide on."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
         self.told.heard(name, args, kwargs)
@@ -226,7 +226,7 @@ def _handler_class() -> type[Any]:
             self._emit = emit
             self.recorded: Any = MISSING
             self.runs: set[UUID] = set()
-            """Ids of the runs that have started and not ended."""
+            """Runs whose start it has heard of, and whose end it has not."""
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:

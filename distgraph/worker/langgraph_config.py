@@ -1,9 +1,9 @@
-"""The config keys by which LangGraph's own functions find their run inside a node.
+"""What LangGraph's own calls look for in a node's config.
 
-LangGraph's ``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``,
-``ToolNode`` and graphs read hidden keys of ``config["configurable"]``. This module sets these keys
-for one attempt, from its ``TaskContext``. The module does not import LangGraph: it uses LangGraph's
-classes if they are loaded, and replacements otherwise.
+``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``, its
+``ToolNode`` and its graphs find the run they are in by hidden keys of ``config["configurable"]``.
+Here these keys are filled for one attempt, from its ``TaskContext``. Nothing of LangGraph is
+imported: what is loaded is used, and what is not is stood in for.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 __all__ = ("offer", "reading")
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
-"""Modes that a LangGraph graph invoked by a node streams to its parent graph; custom writes and
-tokens reach the parent graph by the writer and the callbacks."""
+"""Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
+and tokens reach it by the writer and the callbacks."""
 
 
 @dataclass(slots=True)
 class Scratchpad:
-    """A task's counters, and the resume values of its interrupts."""
+    """A task's counters, and the answers to its interrupts."""
 
     step: int
     stop: int
@@ -76,20 +76,20 @@ def _scratchpad(task: TaskContext) -> Any:
 
 
 def _spare(task: TaskContext, consume: bool = False) -> Any:
-    """Return the resume value without an interrupt id; None if there is none."""
+    """Return the answer that goes with no interrupt's id, None without one."""
     if not task.null_resume:
         return None
     return task.null_resume.pop() if consume else task.null_resume[0]
 
 
 class Stream:
-    """The stream that receives the events of a LangGraph graph invoked by a node."""
+    """Where a LangGraph graph that a node invokes puts its own events."""
 
     __slots__ = ("_task", "modes")
 
     def __init__(self, task: TaskContext) -> None:
         self._task = task
-        self.modes = set(task.run.stream.modes & _FROM_GRAPHS)
+        self.modes = set(task.run.shared.stream.modes & _FROM_GRAPHS)
 
     def __call__(self, chunk: tuple[tuple[str, ...], str, Any]) -> None:
         ns, mode, payload = chunk
@@ -119,12 +119,12 @@ def offer(task: TaskContext) -> None:
     if task.request.failed is not None:
         configurable[NODE_ERROR] = _node_error(task)
     configurable.pop(STREAM, None)  # that of a graph around this one
-    if task.run.stream.subgraphs:
+    if task.run.shared.stream.subgraphs:
         configurable[STREAM] = Stream(task)
 
 
 def _offer_standing(task: TaskContext, configurable: dict[str, Any]) -> None:
-    """Pass checkpoints and resume values to the LangGraph graphs that the node invokes."""
+    """Tell graphs that the node invokes where the thread stands, and which answers are known."""
     standing = task.request.standing
     if standing is None or task.run.saver is None:
         return
@@ -169,7 +169,7 @@ def _pushed(task: TaskContext) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _pushed_class(base: type[Any]) -> type[Any]:
-    """Return the handler class that ``push_message`` looks for; it handles pushed messages only."""
+    """Return the class by which ``push_message`` knows where messages go. It hears nothing else."""
 
     class PushedMessages(base):  # type: ignore[misc]
         ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True
@@ -217,7 +217,7 @@ def _read_state(task: TaskContext) -> Reader:
 
 
 def _node_error(task: TaskContext) -> Any:
-    """Return the failure for an error handler, in LangGraph's class if LangGraph is loaded."""
+    """Return what an error handler handles, in LangGraph's class where that is loaded."""
     told = task.error
     cls = loaded("langgraph.errors", "NodeError")
     if cls is None or told is None:
@@ -259,7 +259,7 @@ def _fields(cls: type[Any]) -> frozenset[str]:
 
 def _writer(task: TaskContext) -> Callable[[Any], None]:
     """Return a writer that the nodes of a LangGraph graph inside the task may use as well."""
-    if "custom" not in task.run.stream.modes:
+    if "custom" not in task.run.shared.stream.modes:
         return task.writer
     own_ns = task.task_ns
 
@@ -269,7 +269,7 @@ def _writer(task: TaskContext) -> Callable[[Any], None]:
         ns = config.get("configurable", {}).get("checkpoint_ns", own_ns)
         if ns == own_ns:
             task.writer(payload)
-        elif task.run.stream.subgraphs:
+        elif task.run.shared.stream.subgraphs:
             task.emit(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
 
     return write

@@ -1,4 +1,4 @@
-"""Stand-ins for the caller's callback handlers on a worker.
+"""The caller's callback handlers, on the worker: what stands for them there.
 
 One handler forwards what is heard of everything inside the run. Beside it each handler has a
 stand-in, which says no word of that: by it LangChain, and instrumentations of LangChain, see that
@@ -92,7 +92,7 @@ def _place(inherits: bool, at: int) -> ContextVar[Any]:
 
 
 class _Told:
-    """Forwards the callbacks of one handler that the common forwarding handler does not receive."""
+    """What a stand-in hears that the one which forwards for all does not."""
 
     def __init__(self, listener: Listener, whole: Any, emit: Callable[[Event], None]) -> None:
         self.listener = listener
@@ -102,7 +102,7 @@ class _Told:
         self._runs: set[UUID] = set()
 
     def heard(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Forward a callback that only this handler receives."""
+        """Forward what the handler alone is told."""
         run_id: Any = kwargs.get("run_id")
         covered = self.listener.inherited and run_id in self._whole.runs
         if name.endswith("_start") and not covered:
@@ -119,7 +119,7 @@ def _stand_in_class() -> type[Any]:
     from langchain_core.callbacks import BaseCallbackHandler
 
     class StandIn(BaseCallbackHandler):
-        """The stand-in for one of the caller's handlers."""
+        """One handler of the caller's."""
 
         run_inline = True
 

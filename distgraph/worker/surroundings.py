@@ -1,9 +1,8 @@
 """The caller's context on workers: context variables, decimals, LangChain's globals, the span.
 
-In one process a node's context is a copy of the caller's. Between processes, the context contains
-the variables that can be found by their module's name and whose value can be pickled. Frameworks
-keep connections, tasks and requests in context variables; values that cannot be pickled are
-omitted.
+In one process a node's context is a copy of the caller's. Between processes, this is what is taken
+along: variables that can be found by their module's name and whose value can be pickled. Frameworks
+keep connections, tasks and requests in such variables, so what cannot travel is left behind.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ class _Place(NamedTuple):
 
 
 def capture() -> Surroundings | None:
-    """Return the picklable context of a run started here; None if the context is empty.
+    """Return what a run started in this context takes along, None where that is nothing.
 
-    For a variable of the user's own modules whose value cannot be pickled, a warning is given once.
+    A variable of the user's own modules whose value cannot be pickled is named by a warning, once.
     """
     found = Surroundings(
         variables=tuple(_variables()),
@@ -100,7 +99,7 @@ def _default(var: ContextVar[Any]) -> Any:
 
 
 _places: dict[ContextVar[Any], tuple[int, _Place | None]] = {}
-"""Location of each variable, and the number of modules loaded at the time of the search."""
+"""Where variables were found, and how many modules were loaded at that time."""
 
 
 def _place_of(var: ContextVar[Any]) -> _Place | None:
@@ -135,7 +134,7 @@ def _search() -> Iterator[tuple[ContextVar[Any], _Place]]:
 
 
 def _is_of_user(module: str) -> bool:
-    """Whether a module is the user's: neither installed nor part of Python."""
+    """Whether a module is no installed one, nor one of Python's own."""
     file = getattr(sys.modules.get(module), "__file__", None)
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     return file is not None and not file.startswith(tuple(installed))
@@ -258,7 +257,7 @@ def _attached(carrier: Mapping[str, str]) -> Callable[[], None]:
 
 _cache_of_run: ContextVar[Any] = ContextVar("distgraph_llm_cache", default=None)
 _run_cache: Any = None
-"""LangChain's global cache in this process, as set by a run."""
+"""What LangChain has as its global cache in this process, once a run has brought one."""
 
 
 def _cached(blob: bytes | None) -> Callable[[], None]:

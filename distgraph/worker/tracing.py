@@ -1,10 +1,10 @@
-"""LangSmith traces of runs on workers.
+"""LangSmith's traces of what runs on workers.
 
-The caller's tracer receives all LangChain runs, like any handler. This module adds two stand-ins.
-Functions with ``@traceable``, and LangChain runs inside such functions, look for their trace in the
-worker's process: a stand-in for the tracer provides the trace. These functions report their runs to
-a client directly: a stand-in for the client forwards the reports to the caller's client, because
-only the caller's client knows the position of a run in its trace.
+The caller's tracer is told of all LangChain runs, as any handler is. Here are the two things beyond
+that. Functions with ``@traceable``, and LangChain runs inside of them, look for the trace that they
+are a part of in this process: a stand-in for the tracer shows them one. And they report their runs
+to a client themselves: a stand-in for the client forwards that to the caller's, which alone knows
+the place of a run in its trace.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from distgraph.backends import local
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
 from distgraph.concurrency.timers import Timers
-from distgraph.contract.attempt import RunInfo
+from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import StreamRequest
 from distgraph.errors import NodeCancelledError, RunCancelled
@@ -89,14 +89,9 @@ def gate() -> Iterator[Gate]:
 
 def start(compiled: Any, value: Any, *modes: str, **info: Any) -> LocalRun:
     """Start a run without the caller's iterator."""
-    request = StreamRequest(frozenset(modes))
-    plan = RunPlan(
-        compiled,
-        value,
-        RunOptions("run", 25, request),
-        RunInfo("run", request, **info),
-        want_output=True,
-    )
+    shared = SharedRunOptions("run", StreamRequest(frozenset(modes)), recursion_limit=25)
+    options = RunOptions(shared, want_output=True)
+    plan = RunPlan(compiled, value, options, RunInfo(shared, **info))
     return LocalBackend().start(plan, is_async=False)
 
 

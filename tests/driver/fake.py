@@ -121,7 +121,7 @@ class FakeRun:
         self.run = run or options()
         self.backend = backend or FakeBackend()
         self.writer = Operations(
-            self.run.stream.modes, encode=encode, want_output=want_output, now=now
+            self.run.shared.stream.modes, encode=encode, want_output=want_output, now=now
         )
         self.driver = RunDriver(
             graph.spec,

@@ -7,7 +7,7 @@ from typing import Any
 
 from distgraph._internal.ids import NewCheckpointId
 from distgraph._internal.keys import INTERRUPT
-from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo, SharedRunOptions
 from distgraph.contract.events import (
     AttemptEnded,
     CancelRequested,
@@ -40,10 +40,12 @@ def options(
     limit: int = 25,
     modes: frozenset[str] = MODES,
     subgraphs: bool = True,
+    tags: tuple[str, ...] = (),
     **more: Any,
 ) -> RunOptions:
     """Options of a run whose caller looks at everything."""
-    return RunOptions(run_id, limit, StreamRequest(modes, subgraphs), **more)
+    shared = SharedRunOptions(run_id, StreamRequest(modes, subgraphs), limit, tags=tags)
+    return RunOptions(shared, **more)
 
 
 class Recorder:
@@ -65,8 +67,7 @@ class Recorder:
 def attempt(graph: Any, request: AttemptRequest, run: RunOptions) -> tuple[AttemptOutcome, Any]:
     """Run an attempt here and now; return its outcome and the events that it emitted."""
     recorder = Recorder()
-    info = RunInfo(run.run_id, run.stream)
-    outcome = run_sync(graph.program, request, info, recorder)
+    outcome = run_sync(graph.program, request, RunInfo(run.shared), recorder)
     return outcome, recorder.events
 
 

@@ -48,7 +48,7 @@ def test_every_task_of_a_run_has_an_id_of_its_own(case: Any) -> None:
 def test_a_task_id_is_the_hash_of_checkpoint_namespace_step_name_and_triggers() -> None:
     play = Play(fan().compile(backend="local"))
     play.start({"items": []})
-    checkpoint = derived_checkpoint_ids(play.run.run_id)("", 0)
+    checkpoint = derived_checkpoint_ids(play.run.shared.run_id)("", 0)
     triggers = ("branch:to:a",)
     assert play.of("a").request.step == 1
     assert play.of("a").request.task_id == task_id(

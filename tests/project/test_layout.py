@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.persistence",),
     ("distgraph.driver",),
     ("distgraph.backends",),
-    ("distgraph.callbacks", "distgraph._thread", "distgraph._invocation", "distgraph.run"),
+    ("distgraph.callbacks", "distgraph.invocation", "distgraph.run"),
     ("distgraph.event_streams",),
     ("distgraph.graph",),
     ("distgraph.func",),

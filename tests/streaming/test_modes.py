@@ -46,13 +46,13 @@ def test_events_of_subgraphs_are_chunks_only_where_asked_for() -> None:
 
 
 def test_a_graph_that_runs_inside_a_node_is_the_root_of_its_own_stream() -> None:
-    options = StreamOptions.parse("updates", ns=("child:id",))
-    assert options.project(CHILD) == {"node": {"x": 1}}
-    assert options.project(ROOT) is SKIP
+    options = StreamOptions.parse("updates")
+    assert options.project(CHILD, root=("child:id",)) == {"node": {"x": 1}}
+    assert options.project(ROOT, root=("child:id",)) is SKIP
 
 
 def test_no_mode_means_the_graphs_default() -> None:
-    assert StreamOptions.parse(None, default="values").modes == ("values",)
+    assert StreamOptions.parse(None, default="values").yielded == {"values"}
     assert StreamOptions.parse(None, default=["values", "custom"]).tagged
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from distgraph.config import get_config, get_stream_writer
-from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo, SharedRunOptions
 from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import Event, StreamRequest
@@ -27,7 +27,7 @@ from distgraph.worker.context import active_task
 from tests.engine.corpus import State, adds, nested
 from tests.engine.play import Play, Recorder, options
 
-CUSTOM = StreamRequest(frozenset({"custom"}))
+CUSTOM = SharedRunOptions("run", StreamRequest(frozenset({"custom"})))
 
 
 class Attempts:
@@ -40,7 +40,7 @@ class Attempts:
             made.add_conditional_edges("n", route)
         self.graph = made.compile(backend="local")
         self.stream = Recorder()
-        self.info = RunInfo("run", CUSTOM)
+        self.info = RunInfo(CUSTOM)
 
     def request(self, value: Any = None) -> AttemptRequest:
         play = Play(self.graph, options())
@@ -160,7 +160,7 @@ def test_a_node_of_a_nested_graph_is_found_by_its_path() -> None:
     located = locate(graph.program, request)
     assert located.program.name == "i1"
     assert not located.needs_loop(request)
-    outcome = run_sync(graph.program, request, RunInfo("run", CUSTOM), Recorder())
+    outcome = run_sync(graph.program, request, RunInfo(CUSTOM), Recorder())
     assert outcome.writes == (("items", ["i1"]),)
 
 

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from distgraph._internal.keys import TASK_ID
-from distgraph.contract.events import ThreadOptions
+from distgraph.contract.events import CHECKPOINT_KEYS, ThreadOptions
 from distgraph.langgraphs.vocabulary import STRICT_RESUME
 from distgraph.types import Durability
 
 if TYPE_CHECKING:
     from distgraph.worker.context import TaskContext
 
-__all__ = ("CHECKPOINT_KEYS", "has_own_thread", "saver_of", "thread_options")
-
-CHECKPOINT_KEYS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""Keys of ``configurable`` that name a checkpoint of a thread."""
+__all__ = ("has_own_thread", "saver_of", "thread_options")
 
 
 def has_own_thread(config: Mapping[str, Any] | None) -> bool:

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
 from distgraph._internal.keys import POSITION, TASK_ID
-from distgraph._thread import CHECKPOINT_KEYS, has_own_thread, saver_of, thread_options
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
 from distgraph.callbacks import CallerCallbacks
-from distgraph.contract.attempt import RunInfo
+from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
+from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import is_private_key
 from distgraph.runtime import RunControl
 from distgraph.streaming.modes import StreamOptions
@@ -66,14 +66,14 @@ def prepare(
     message_events: bool = False,
     ns: tuple[str, ...] | None = None,
 ) -> Invocation:
-    """Validate a call, and add the config of the surrounding node and of the graph.
+    """Check a call, and complete it by what the node around it and the graph's config say.
 
-    Arguments and exceptions are those of ``RunMethods.stream``.
+    Takes what ``RunMethods.stream`` takes, and raises what it raises.
 
     Args:
         want_output: Whether the terminal event carries the output.
         message_events: Whether mode ``messages`` shows the events of chat models.
-        ns: Result of ``run_namespace`` for this call; None to call ``run_namespace``.
+        ns: What ``run_namespace`` returned for this call, None to ask it.
     """
     input = own(input)
     around = active_task()
@@ -106,7 +106,6 @@ def prepare(
         print_mode=print_mode,
         output_mapper=graph.state_mapper if output_keys is None else None,
         state_mapper=graph.state_mapper,
-        ns=ns,
         message_events=message_events,
     )
     heard = callbacks.info is not None
@@ -114,40 +113,37 @@ def prepare(
     spec = graph.spec
     if output_keys is None:
         output_keys = spec.output_channels if want_output else spec.stream_channels
-    options = RunOptions(
+    shared = SharedRunOptions(
         run_id=str(run_id),
-        recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
         stream=request,
+        recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
+        max_concurrency=merged.get("max_concurrency"),
+        tags=tuple(merged["tags"]),
+        configurable=_public(merged["configurable"]),
+        callbacks=callbacks.info,
+    )
+    options = RunOptions(
+        shared,
         output_keys=_output_keys(output_keys, spec),
         metadata=_of_tasks(task_metadata(merged)),
-        tags=tuple(merged["tags"]),
         ns=ns,
         has_parent=parent is not None,
         interrupt_before=_breakpoints(interrupt_before, spec, "interrupt_before"),
         interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
         thread=thread_options(saver, merged["configurable"], durability, parent),
-        configurable=_of_thread(_public(merged["configurable"])),
-        callbacks=callbacks.info,
+        # callbacks are told of the output, whatever is streamed
+        want_output=want_output or callbacks.hears,
     )
     info = RunInfo(
-        run_id=options.run_id,
-        stream=request,
-        configurable=_public(merged["configurable"]),
-        tags=options.tags,
-        run_name=merged.get("run_name"),
-        recursion_limit=options.recursion_limit,
-        max_concurrency=merged.get("max_concurrency"),
+        shared,
         context=_context(context, graph.program.context_schema, parent),
         capture="messages" in request.modes
         or (around is not None and around.run.capture)
         or callbacks.shows_tokens,
         saver=saver,
         control=_control(control, around),
-        callbacks=callbacks.info,
     )
-    # callbacks receive the output in all stream modes
-    told = want_output or callbacks.hears
-    plan = RunPlan(graph, input, options, info, told, saver)
+    plan = RunPlan(graph, input, options, info)
     # inside a node the graph runs in the node's own process: no worker waits for a child
     backend = resolve(graph.backend if around is None else "local")
     return Invocation(plan, backend, stream, parent, around, callbacks)
@@ -165,12 +161,12 @@ def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
 def _request(
     own: StreamRequest, around: TaskContext | None, parent: TaskContext | None, *, calls_back: bool
 ) -> StreamRequest:
-    """Return the modes to stream: those of the caller, and those that the parent run needs."""
+    """Return what the run is to stream: also what the run around it looks at."""
     modes, subgraphs, events = own.modes, own.subgraphs, own.message_events
-    if around is not None and around.run.stream.subgraphs:
-        outer = around.run.stream.modes
+    if around is not None and around.run.shared.stream.subgraphs:
+        outer = around.run.shared.stream.modes
         if "messages" not in own.modes:
-            events = around.run.stream.message_events
+            events = around.run.shared.stream.message_events
         modes |= outer if parent is not None else outer & BY_CALLBACK
         subgraphs = True
     if calls_back:
@@ -205,16 +201,8 @@ def _public(configurable: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the keys that identify the task in which a graph runs."""
+    """Leave out what says in which task around it a graph runs."""
     return {key: value for key, value in metadata.items() if key not in POSITION}
-
-
-def _of_thread(configurable: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the keys that identify the checkpoint of a run."""
-    kept = {key: v for key, v in configurable.items() if key not in CHECKPOINT_KEYS}
-    if "thread_id" in kept:
-        kept["thread_id"] = str(kept["thread_id"])
-    return kept
 
 
 def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
@@ -250,5 +238,5 @@ def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None)
 
 
 def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:
-    """Whether the config is the config of a node, passed on by the node's code."""
+    """Whether the config is one that a node was given, and passed on."""
     return config is not None and TASK_ID in config.get("configurable", {})
