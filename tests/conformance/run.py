@@ -19,7 +19,7 @@ from tests.conformance.rewrite import installed
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
-FILES = (
+ON_BOTH = (
     "test_pregel.py",
     "test_state.py",
     "test_messages_state.py",
@@ -29,6 +29,8 @@ FILES = (
     "test_subgraph_persistence.py",
     "test_stream_namespaces.py",
     "test_managed_values.py",
+)
+LOCAL_ONLY = (
     "test_pregel_async.py",
     "test_large_cases.py",
     "test_large_cases_async.py",
@@ -61,7 +63,9 @@ FILES = (
     "test_stream_events_v3_kwarg_forwarding.py",
     "test_pregel_stream_events_v3.py",
 )
-"""The judge. Other files of upstream run with ``--files``, and are held to nothing."""
+FILES = {"local": (*ON_BOTH, *LOCAL_ONLY), "ray": ON_BOTH}
+"""The judge, by backend: nodes of the tests in ``LOCAL_ONLY`` share memory with the test, or wait
+for each other. Other files of upstream run with ``--files``, and are held to nothing."""
 
 TIMEOUTS = {"local": 30, "ray": 60}
 """Seconds a test may take."""
@@ -95,7 +99,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the judge and return the exit status: 1 where something that passed fails."""
     options = _options(arguments)
-    files = tuple(options.files or FILES)
+    files = tuple(options.files or FILES[options.backend])
     # judged against the copy's package `tests`, so nothing of it may be imported here
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
         copy = options.keep or Path(scratch) / "copy"
