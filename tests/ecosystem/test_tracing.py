@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.tools import tool
-from langgraph.graph import START, StateGraph
-from typing_extensions import TypedDict
 
 from distgraph import distribute
+from tests.ecosystem.observed import graph
 
 pytest.importorskip("openinference.instrumentation.langchain", reason="not installed")
 
@@ -19,30 +16,6 @@ from openinference.instrumentation.langchain import LangChainInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-
-class State(TypedDict, total=False):
-    text: str
-
-
-@tool
-def shout(text: str) -> str:
-    """Say it loudly."""
-    return text.upper()
-
-
-def think(state: State) -> State:
-    return {"text": FakeListChatModel(responses=["hello"]).invoke("hi").text}
-
-
-def act(state: State) -> State:
-    return {"text": shout.invoke(state["text"])}
-
-
-def graph() -> Any:
-    child = StateGraph(State).add_node("act", act).add_edge(START, "act").compile(name="child")
-    builder = StateGraph(State).add_node("think", think).add_node("sub", child)
-    return builder.add_edge(START, "think").add_edge("think", "sub").compile()
 
 
 @pytest.fixture
