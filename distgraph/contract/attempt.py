@@ -171,7 +171,10 @@ class AttemptOutcome:
     """Seconds since the epoch, by the worker's clock."""
     duration: float = 0.0
     """Seconds."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    lost: bool = False
+    """Whether the driver made the outcome: the attempt's process is gone, or it never began."""
+    ignored: tuple[str, ...] = ()
+    """Messages about writes of the node that the graph ignores, such as an unknown state key."""
 
     @property
     def attempt_id(self) -> AttemptId:

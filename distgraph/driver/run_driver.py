@@ -257,9 +257,9 @@ class RunDriver:
         attempt = self._attempts.pop(outcome.attempt_id, None)
         if attempt is None:
             return
-        self._machine.ignored.update(dict.fromkeys(outcome.extra.get("ignored", ())))
+        self._machine.ignored.update(dict.fromkeys(outcome.ignored))
         if attempt.admitted:
-            if outcome.extra.get("lost"):
+            if outcome.lost:
                 self._write.fence(outcome.attempt_id)
             else:
                 self._write.commit(outcome)
@@ -501,6 +501,6 @@ def _cut_off(start: StartTask, **fields: Any) -> AttemptOutcome:
         task_id=start.request.task_id,
         attempt=start.request.attempt,
         status=fields.pop("status", "error"),
-        extra={"lost": True},
+        lost=True,
         **fields,
     )

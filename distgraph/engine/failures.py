@@ -51,7 +51,7 @@ class FailedAttempt:
 
         They could not be where the worker died, and were not where the attempt took too long.
         """
-        return self.outcome.status == "error" and not self.outcome.extra.get("lost")
+        return self.outcome.status == "error" and not self.outcome.lost
 
 
 class RetryVerdict(NamedTuple):

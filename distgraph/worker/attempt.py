@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
 from distgraph.channels.base import BaseChannel
@@ -38,9 +38,9 @@ from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
 from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
 from distgraph.worker.forward import begun_node, node_manager, record
+from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.listeners import configured
 from distgraph.worker.messages import other_messages
-from distgraph.worker.questions import questions_of
 from distgraph.worker.surroundings import surrounded
 from distgraph.worker.tracing import traced
 
@@ -195,7 +195,7 @@ async def _attempt(
     on_loop: bool = False,
 ) -> AttemptOutcome:
     started_at, began = time.time(), time.perf_counter()
-    result: dict[str, Any]
+    ending: _Ending
     seen: frozenset[str] = frozenset()
     task: TaskContext | None = None
     control = AttemptControl(run.control, request.drain)
@@ -218,16 +218,16 @@ async def _attempt(
             if clock is not None:
                 clock.start()
             try:
-                result = await _outcome(node, task, on_loop)
+                ending = await _ending_of(node, task, on_loop)
             finally:
                 seen = callbacks.seen() | task.streamed
     except asyncio.CancelledError:
-        result = {"status": "cancelled"}
+        ending = _Ending("cancelled")
     except KeyboardInterrupt as error:
         # how Ray cancels a running task: nobody waits for it then, else the node raised it
-        result = {"status": "cancelled", "error": _ship(error, request)}
+        ending = _Ending("cancelled", error=_ship(error, request))
     except BaseException as error:  # SystemExit too: it is not to end the worker
-        result = _failure(error, node, request)
+        ending = _failure(error, node, request)
     if calls is not None:
         calls.close()
     control.close()
@@ -245,8 +245,8 @@ async def _attempt(
         duration=time.perf_counter() - began,
         drain=control.asked_here,
         null_resume_taken=_null_resume_taken(task, request),
-        extra={"ignored": tuple(task.ignored)} if task is not None and task.ignored else {},
-        **result,
+        ignored=() if task is None else tuple(task.ignored),
+        **ending._asdict(),
     )
 
 
@@ -263,7 +263,21 @@ def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> boo
     return standing.matched_id in task.taken or 0 < len(standing.resume_values) <= asked
 
 
-def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> dict[str, Any]:
+class _Ending(NamedTuple):
+    """The part of an outcome that the node's code decides; the fields are those of the outcome."""
+
+    status: Literal["ok", "error", "interrupt", "command", "cancelled", "drained"]
+    writes: tuple[Write, ...] = ()
+    value: Any = None
+    error: ShippedError | None = None
+    handed: bool = False
+    verdicts: tuple[int | None, ...] = ()
+    interrupts: tuple[Any, ...] = ()
+    resume_values: tuple[Any, ...] = ()
+    messages: tuple[Any, ...] | None = None
+
+
+def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> _Ending:
     """Return what an outcome tells of a failure; retry policies are asked here, of the original."""
     verdicts: tuple[int | None, ...] = ()
     if isinstance(error, Exception):
@@ -271,7 +285,7 @@ def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -
             verdicts = verdicts_on(node.levels, error)
         except Exception as raised:  # in place of the error, which is its context
             error = raised
-    return {"status": "error", "error": _ship(error, request), "verdicts": verdicts}
+    return _Ending("error", error=_ship(error, request), verdicts=verdicts)
 
 
 def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
@@ -283,44 +297,37 @@ def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
     return capture_error(error, note_lines=(during, where))
 
 
-async def _outcome(node: LocatedNode, task: TaskContext, on_loop: bool) -> dict[str, Any]:
+async def _ending_of(node: LocatedNode, task: TaskContext, on_loop: bool) -> _Ending:
     try:
         if task.request.kind == "part":
             value = await _part(node, task, on_loop)
             sent = tuple((c, own(write)) for c, write in task.sent if c != RESUME)
             answers = tuple(task.resume_values)
-            return {"status": "ok", "value": value, "writes": sent, "resume_values": answers}
+            return _Ending("ok", sent, value, resume_values=answers)
         writes: list[Write] = []
         returned = await _called(node, task, on_loop, writes)
         if returned.failure is not None:
-            return {**_failure(returned.failure, node, task.request), "writes": tuple(writes)}
-        told: dict[str, Any] = {
-            "writes": tuple(writes),
-            "resume_values": tuple(task.resume_values),
-        }
+            return _failure(returned.failure, node, task.request)._replace(writes=tuple(writes))
+        messages: tuple[Any, ...] | None = None
         if not returned.handed and "messages" in task.run.shared.stream.modes:
-            written = [value for _, value in writes]
-            told["messages"] = other_messages(returned.value, written)
-        return {"status": "ok", "handed": returned.handed, **told}
+            messages = other_messages(returned.value, [value for _, value in writes])
+        return _Ending(
+            "ok",
+            tuple(writes),
+            handed=returned.handed,
+            resume_values=tuple(task.resume_values),
+            messages=messages,
+        )
     except ParentCommand as bubble:
-        return {
-            "status": "command",
-            "value": bubble.command,
-            "resume_values": tuple(task.resume_values),
-        }
+        resume_values = tuple(task.resume_values)
+        return _Ending("command", value=bubble.command, resume_values=resume_values)
     except GraphInterrupt as stop:
-        asked = questions_of(task, stop.interrupts)
-        return {
-            "status": "interrupt",
-            "interrupts": asked,
-            "resume_values": tuple(task.resume_values),
-        }
+        asked = interrupts_of(task, stop.interrupts)
+        resume_values = tuple(task.resume_values)
+        return _Ending("interrupt", interrupts=asked, resume_values=resume_values)
     except GraphDrained as drained:
-        return {
-            "status": "drained",
-            "value": drained.reason,
-            "resume_values": tuple(task.resume_values),
-        }
+        resume_values = tuple(task.resume_values)
+        return _Ending("drained", value=drained.reason, resume_values=resume_values)
 
 
 class _Returned(NamedTuple):

@@ -18,7 +18,7 @@ from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import NodeError
 from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.worker import questions
+from distgraph.worker import interrupts
 
 if TYPE_CHECKING:
     from distgraph.worker.calls import Calls
@@ -75,7 +75,7 @@ class TaskContext:
 
     def interrupt(self, value: Any, schema: Any) -> Any:
         """Return the resume value for the task's next ``interrupt()``, or raise."""
-        return questions.ask(self, value, schema)
+        return interrupts.resume_value(self, value, schema)
 
     def child_namespace(self) -> tuple[str, ...]:
         """Return the namespace of the next graph that the node invokes."""
@@ -192,7 +192,7 @@ def _resume_values_of(request: AttemptRequest, ns: str) -> list[Any]:
         return []
     answers = list(request.standing.resume_values)
     if request.part[1] > 1:  # a part's interrupts take resume values by id
-        ids = (questions.part_question(request, ns, number) for number in itertools.count())
+        ids = (interrupts.part_interrupt_id(request, ns, number) for number in itertools.count())
         known = request.standing.resume_map
         answers = [known[i] for i in itertools.takewhile(known.__contains__, ids)]
     return answers

@@ -250,5 +250,4 @@ def by_step(play: Play) -> dict[Any, list[str]]:
 
 def lost(start: StartTask, error: Any = None) -> AttemptOutcome:
     """The outcome of an attempt whose worker is gone."""
-    extra: Mapping[str, Any] = {"lost": True}
-    return made(start, "error", error=error, extra=extra)
+    return made(start, "error", error=error, lost=True)

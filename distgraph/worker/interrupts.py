@@ -16,10 +16,10 @@ from distgraph.types import Interrupt
 if TYPE_CHECKING:
     from distgraph.worker.context import TaskContext
 
-__all__ = ("ask", "part_question", "questions_of")
+__all__ = ("interrupts_of", "part_interrupt_id", "resume_value")
 
 
-def ask(task: TaskContext, value: Any, schema: Any) -> Any:
+def resume_value(task: TaskContext, value: Any, schema: Any) -> Any:
     """Return the resume value of the task's next interrupt.
 
     Raises:
@@ -37,7 +37,7 @@ def ask(task: TaskContext, value: Any, schema: Any) -> Any:
         answer = task.resume_values[index]
         return answer if check is None else check(answer)
     if task.request.part[1] > 1:
-        question = part_question(task.request, task.task_ns, len(task.resume_values))
+        question = part_interrupt_id(task.request, task.task_ns, len(task.resume_values))
     else:  # numbered by resume values: a node may have caught an interrupt and raised another
         question = interrupt_id(task.task_ns, len(task.resume_values))
     standing = task.request.standing
@@ -65,12 +65,12 @@ def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:
         raise
 
 
-def part_question(request: AttemptRequest, ns: str, number: int) -> str:
+def part_interrupt_id(request: AttemptRequest, ns: str, number: int) -> str:
     """Return the id of a part's interrupt: each part of a node's work has its own interrupts."""
     return interrupt_id(f"{ns}{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
 
 
-def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
+def interrupts_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
     """Return the interrupts with which an attempt ended.
 
     LangGraph's ``interrupt`` numbers the interrupts of all parts of a node alike; these ids are
@@ -80,5 +80,5 @@ def questions_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[In
     if request.part[1] == 1:
         return tuple(interrupts)
     shared = {interrupt_id(task.task_ns, number) for number in range(answered + 1)}
-    own = part_question(request, task.task_ns, answered)
+    own = part_interrupt_id(request, task.task_ns, answered)
     return tuple(replace(i, id=own) if i.id in shared else i for i in interrupts)
