@@ -115,14 +115,9 @@ def test_a_program_has_no_other_threads_after_its_runs() -> None:
     assert {re.sub(r"_\d+$", "", name) for name in names} <= _table()
 
 
-OF_RAY = re.compile(
-    r"MainThread|ray_\w+|PythonGCThread|AsyncIO Thread.*|Dummy-\d+|pymp.*|.*_ray_.*"
-)
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(60)
-def test_processes_on_ray_have_no_other_threads(ray_session: object) -> None:
+def test_threads_of_processes_on_ray_are_in_the_table(ray_session: object) -> None:
     import threading
 
     from tests.support.engines import Engine
@@ -148,4 +143,7 @@ def test_processes_on_ray_have_no_other_threads(ray_session: object) -> None:
         found += ns.compile(one(ns, made)).invoke({"items": []})["items"]
     found += [t.name for t in set(threading.enumerate()) - before]
     names = {re.sub(r"(_\d+|-[0-9a-f]{8})$", "", name) for name in found}
-    assert {name for name in names if not OF_RAY.fullmatch(name)} <= _table()
+    # a worker of the session may have threads that nodes of other tests have started
+    own = {name for name in names if name.startswith("distgraph-")}
+    assert own
+    assert own <= _table()
