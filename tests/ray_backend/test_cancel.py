@@ -187,6 +187,8 @@ def test_tasks_that_wait_for_a_cpu_never_start_after_close(on_ray, tmp_path):
     )
     stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
     next(stream)
+    # Ray reports resources with a delay: else the CPUs that were free before the run are seen below
+    eventually(lambda: free_cpus() < all_cpus(), "a node holds a CPU")
     stream.close()
     wait_for_free_cpus()
     started = len(list(tmp_path.iterdir()))
