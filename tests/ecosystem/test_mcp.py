@@ -61,4 +61,4 @@ def test_tools_of_an_open_session_are_refused_by_name(ray_session: Any) -> None:
 
     told = asyncio.run(build())
     assert "captured variable 'session' of tool 'names' (mcp.client.session.ClientSession)" in told
-    assert "an open MCP session exists in one process only" in told
+    assert "an open MCP session (ClientSession) exists in one process only" in told
