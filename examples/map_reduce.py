@@ -102,7 +102,7 @@ def prose(text: str) -> str:
 def documents(names: list[str]) -> list[Document]:
     """Read the files; the texts travel with the tasks, so workers need not see them."""
     clone = Path(__file__).resolve().parents[1]
-    chosen = [clone / "README.md", *sorted((clone / "docs").glob("*.md"))]
+    chosen = [clone / "README.md", *sorted((clone / "docs" / "guides").glob("*.md"))]
     chosen.append(Path(sysconfig.get_path("stdlib")) / "LICENSE.txt")
     paths = [Path(name) for name in names] or [path for path in chosen if path.is_file()]
     return [

@@ -56,7 +56,7 @@ def _names() -> set[str]:
 
 
 def _table() -> set[str]:
-    page = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/project/design.md").read_text(encoding="utf-8")
     section = page.split("\n## Threads\n")[1].split("\n## ")[0]
     return set(re.findall(r"^\| `(distgraph-[a-z]+)` \|", section, re.MULTILINE))
 

@@ -11,7 +11,7 @@ import pytest
 from tests.project.test_layout import FLOORS
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "project" / "architecture.md").read_text(encoding="utf-8")
 
 FILES = sorted(set(re.findall(r"`((?:distgraph|actors|tests)/[\w/]*(?:\.py|/))`", PAGE)))
 SYMBOLS = sorted(

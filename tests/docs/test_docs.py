@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from distgraph import placement
 from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
@@ -89,13 +90,26 @@ def test_links_lead_to_files_and_headings_of_this_repository(page: str) -> None:
     assert broken == []
 
 
-def test_the_readme_lists_every_page_of_the_documentation() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [p for p in PAGES if p.startswith("docs/") and f"({p})" not in readme] == []
+def _navigation(entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return [f"docs/{entry}"]
+    children = entry.values() if isinstance(entry, dict) else entry
+    assert not isinstance(children, str)
+    return [page for child in children for page in _navigation(child)]  # type: ignore[attr-defined]
+
+
+def test_the_navigation_of_the_site_has_every_page_once() -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    pages = [page for page in PAGES if page.startswith("docs/")]
+    assert sorted(_navigation(settings["nav"])) == pages
 
 
 def _text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+def _section(page: str, heading: str) -> str:
+    return _text(page).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -110,7 +124,7 @@ def test_a_test_that_a_page_names_exists(page: str) -> None:
 
 
 def test_a_test_file_that_shows_what_is_covered_exists() -> None:
-    covered = _text("docs/migrating.md").partition("## Covered")[2].partition("\n## ")[0]
+    covered = _section("docs/reference/langgraph-coverage.md", "Covered")
     names = set(re.findall(r"`(test_\w+)`", covered))
     assert len(names) > 20
     folders = ("differential", "prebuilt", "graph")
@@ -126,7 +140,7 @@ def test_every_error_is_on_the_page_of_errors() -> None:
     assert [name for name in classes if f"`{name}`" not in _text("docs/errors.md")] == []
 
 
-def test_every_setting_is_on_the_page_of_clusters() -> None:
+def test_every_setting_is_on_the_page_of_settings() -> None:
     code = "".join(
         path.read_text("utf-8")
         for folder in ("distgraph", "actors")
@@ -135,11 +149,12 @@ def test_every_setting_is_on_the_page_of_clusters() -> None:
     names = set(re.findall(r"\b(?:DISTGRAPH|LANGGRAPH)_[A-Z_]*[A-Z]\b", code))
     names |= {f"DISTGRAPH_STREAM_{name}" for name in re.findall(r'\blimit\("([A-Z_]+)"', code)}
     assert len(names) >= 6
-    assert [name for name in sorted(names) if f"| `{name}` |" not in _text("docs/cluster.md")] == []
+    page = _text("docs/reference/settings.md")
+    assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
 
 
-def test_every_key_of_ray_options_is_on_the_page_of_clusters() -> None:
-    table = _text("docs/cluster.md").partition("## Where a node runs")[2].partition("\n## ")[0]
+def test_every_key_of_ray_options_is_on_the_page_of_placement() -> None:
+    table = _section("docs/guides/placement.md", "Where a node runs")
     assert [key for key in placement._ALLOWED if f"`{key}`" not in table] == []
 
 

@@ -1,4 +1,4 @@
-"""``docs/agents-and-tools.md`` names every kind of object that is made anew or refused."""
+"""``docs/guides/what-travels.md`` names every kind of object that is made anew or refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 
 from distgraph.serde import live
 
-PAGE = Path(__file__).parents[2] / "docs" / "agents-and-tools.md"
-SECTION = PAGE.read_text(encoding="utf-8").partition("## What travels to workers")[2]
-MADE_ANEW, _, REFUSED = SECTION.partition("\n## ")[0].partition("**Refused**")
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "what-travels.md"
+MADE_ANEW, _, REFUSED = PAGE.read_text(encoding="utf-8").partition("**Refused**")
 
 
 @pytest.mark.parametrize("name", sorted({kind.public for kind in live.ONE_PER_PROCESS.values()}))

@@ -1,4 +1,4 @@
-"""What ``docs/migrating.md`` says of LangGraph and of distgraph, where they differ: both sides."""
+"""The differences of LangGraph and distgraph on ``docs/coming-from-langgraph.md``: both sides."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def test_a_page_without_markers_is_refused() -> None:
 
 
 def test_the_page_of_the_documentation_has_the_markers() -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "project" / "benchmarks.md").read_text(encoding="utf-8")
     assert report.into_page(page, "x").count("<!-- results -->") == 1
 
 
