@@ -34,7 +34,7 @@ class RayBackend:
 
     def connect(self) -> None:
         """Start the session, and Ray where nobody has."""
-        session.current()
+        session.current().wait_until_up()
 
     def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
         """Start a run, and the session with its first one.

@@ -22,10 +22,18 @@ from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
 from actors.transport_ray import RayReads
+from actors.warm import start_worker
 from distgraph.backends.base import RunPlan
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob
-from distgraph.errors import BrokerLost, DriverLost, RunCancelled, RunError, SerializationError
+from distgraph.errors import (
+    BrokerLost,
+    DriverLost,
+    RunCancelled,
+    RunError,
+    SerializationError,
+    UnsupportedClusterError,
+)
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 from distgraph.serde.pickling import dumps_code, dumps_data
@@ -76,19 +84,30 @@ class Session:
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
         ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")), host().ticket)
-        try:
-            pings = [self.driver.ping.remote(), self.broker.ping.remote()]
-            versions = [get(ping, _START) for ping in pings]
-        except RayError as error:
-            unfit = did_not_start(error)
-            if unfit is None:
-                raise
-            raise unfit from error
-        check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
-        self._watch = self.driver.watch.remote()
-        self._watch.future().add_done_callback(self._driver_lost)
+        self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
+        start_worker(near)
+        self._watch: Any = None
         self._reads: Reads = RayReads(self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
+
+    def wait_until_up(self) -> None:
+        """Wait until driver and broker run; what the caller does before that goes on meanwhile.
+
+        Raises:
+            UnsupportedClusterError: One cannot import distgraph there, or has another version.
+        """
+        if self._watch is not None:
+            return
+        try:
+            versions = [get(ping, _START) for ping in self._starting]
+            check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
+        except (RayError, UnsupportedClusterError) as error:
+            self.failure = did_not_start(error) or error
+            raise self.failure from error
+        with self._lock:
+            if self._watch is None:
+                self._watch = self.driver.watch.remote()
+                self._watch.future().add_done_callback(self._driver_lost)
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -101,6 +120,7 @@ class Session:
         """
         blob, digest = plan.graph.blob.get()
         packed = self._packed(plan, digest)
+        self.wait_until_up()
         run_id = plan.options.shared.run_id
         if self.failure is not None:
             raise self.failure
