@@ -6,22 +6,23 @@ caller. Node attempts are Ray tasks, or coroutines of an executor on each machin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from distgraph._internal.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from actors.broker import StreamBroker
+    from actors.driver import SuperstepDriver
+    from actors.session import end as end_session
+
 __all__ = ("StreamBroker", "SuperstepDriver", "end_session")
 
-from typing import Any
-
-
-def __getattr__(name: str) -> Any:
-    if name == "SuperstepDriver":
-        from actors.driver import SuperstepDriver
-
-        return SuperstepDriver
-    if name == "StreamBroker":
-        from actors.broker import StreamBroker
-
-        return StreamBroker
-    if name == "end_session":
-        from actors.session import end
-
-        return end
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "StreamBroker": "actors.broker",
+            "SuperstepDriver": "actors.driver",
+            "end_session": "actors.session:end",
+        },
+    )

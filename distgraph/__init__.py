@@ -1,60 +1,128 @@
-"""LangGraph's graph and streaming API, executed on a Ray cluster, streamed back in order."""
+"""LangGraph's graph and streaming API, executed on a Ray cluster, streamed back in order.
+
+Every name that programs need is here: ``from distgraph import StateGraph, START``. Each is imported
+at its first use, so ``import distgraph`` loads nothing heavy.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distgraph._internal.adapters import register as register_adapter
+from distgraph._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from distgraph.agents import create_agent as create_agent
     from distgraph.config import get_config, get_store, get_stream_writer
     from distgraph.constants import END, START
-    from distgraph.graph import MessagesState, StateGraph, add_messages
+    from distgraph.func import entrypoint, task
+    from distgraph.graph import CompiledStateGraph, MessagesState, StateGraph, add_messages
     from distgraph.langgraphs.distribute import distribute
-    from distgraph.runtime import Runtime, get_runtime
+    from distgraph.placement import RayOptions, ToolOptions
+    from distgraph.prebuilt import InjectedState as InjectedState
+    from distgraph.prebuilt import InjectedStore as InjectedStore
+    from distgraph.prebuilt import ToolNode as ToolNode
+    from distgraph.prebuilt import ToolRuntime as ToolRuntime
+    from distgraph.prebuilt import create_react_agent as create_react_agent
+    from distgraph.prebuilt import tools_condition as tools_condition
+    from distgraph.runtime import RunControl, Runtime, get_runtime
     from distgraph.serde.pickling import register_serializer
-    from distgraph.types import Command, Overwrite, Send, StreamWriter
+    from distgraph.types import (
+        CachePolicy,
+        Command,
+        Durability,
+        GraphOutput,
+        Interrupt,
+        Overwrite,
+        RetryPolicy,
+        Send,
+        StateSnapshot,
+        StreamMode,
+        StreamWriter,
+        TimeoutPolicy,
+        interrupt,
+    )
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOMES = {
     "END": "distgraph.constants",
     "START": "distgraph.constants",
+    "CompiledStateGraph": "distgraph.graph",
     "MessagesState": "distgraph.graph",
     "StateGraph": "distgraph.graph",
     "add_messages": "distgraph.graph",
+    "CachePolicy": "distgraph.types",
     "Command": "distgraph.types",
+    "Durability": "distgraph.types",
+    "GraphOutput": "distgraph.types",
+    "Interrupt": "distgraph.types",
     "Overwrite": "distgraph.types",
+    "RetryPolicy": "distgraph.types",
     "Send": "distgraph.types",
+    "StateSnapshot": "distgraph.types",
+    "StreamMode": "distgraph.types",
     "StreamWriter": "distgraph.types",
+    "TimeoutPolicy": "distgraph.types",
+    "interrupt": "distgraph.types",
+    "RayOptions": "distgraph.placement",
+    "ToolOptions": "distgraph.placement",
+    "RunControl": "distgraph.runtime",
     "Runtime": "distgraph.runtime",
     "get_runtime": "distgraph.runtime",
     "get_config": "distgraph.config",
     "get_store": "distgraph.config",
     "get_stream_writer": "distgraph.config",
+    "entrypoint": "distgraph.func",
+    "task": "distgraph.func",
     "distribute": "distgraph.langgraphs.distribute",
     "register_serializer": "distgraph.serde.pickling",
 }
 
+_OF_LANGCHAIN = {
+    "InjectedState": "distgraph.prebuilt",
+    "InjectedStore": "distgraph.prebuilt",
+    "ToolNode": "distgraph.prebuilt",
+    "ToolRuntime": "distgraph.prebuilt",
+    "create_agent": "distgraph.agents",
+    "create_react_agent": "distgraph.prebuilt",
+    "tools_condition": "distgraph.prebuilt",
+}
+"""Names that need LangChain; ``from distgraph import *`` leaves them out, as it may be missing."""
+
 __all__ = (
     "END",
     "START",
+    "CachePolicy",
     "Command",
+    "CompiledStateGraph",
+    "Durability",
+    "GraphOutput",
+    "Interrupt",
     "MessagesState",
     "Overwrite",
+    "RayOptions",
+    "RetryPolicy",
+    "RunControl",
     "Runtime",
     "Send",
     "StateGraph",
+    "StateSnapshot",
+    "StreamMode",
     "StreamWriter",
+    "TimeoutPolicy",
+    "ToolOptions",
     "__version__",
     "add_messages",
     "distribute",
+    "entrypoint",
     "get_config",
     "get_runtime",
     "get_store",
     "get_stream_writer",
+    "interrupt",
     "register_serializer",
+    "task",
 )
 
 
@@ -68,10 +136,5 @@ for _class in (
     register_adapter(*_class, "distgraph.langgraphs.adapter")
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, {**_HOMES, **_OF_LANGCHAIN})

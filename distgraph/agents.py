@@ -8,6 +8,7 @@ from typing import Any
 from distgraph.errors import MissingExtraError
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.langgraphs.distribute import distribute
+from distgraph.placement import ToolOptions
 
 __all__ = ("create_agent",)
 
@@ -15,7 +16,7 @@ __all__ = ("create_agent",)
 def create_agent(
     *args: Any,
     backend: Any = None,
-    ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ray_options: Mapping[str, ToolOptions] | None = None,
     **kwargs: Any,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return an agent that calls tools in a loop until its model calls none.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from distgraph._internal.loaded import loaded
+from distgraph._internal.mistakes import nearest
 from distgraph.contract.callbacks import CallbackInfo, HandlerCall, Listener
 from distgraph.contract.failure import ShippedError
 from distgraph.errors import MissingExtraError, RunCancelled
@@ -64,7 +65,9 @@ _SECRET = ("key", "token", "secret", "password", "auth")
 
 def __getattr__(name: str) -> Any:
     if name not in _OF_LANGGRAPH:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}.{nearest(name, _OF_LANGGRAPH)}"
+        )
     try:
         from langgraph import callbacks
     except ImportError as error:
@@ -72,6 +75,10 @@ def __getattr__(name: str) -> Any:
             f"{name} is a class of LangGraph 1.1 or newer: pip install 'distgraph[agents]'"
         ) from error
     return getattr(callbacks, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OF_LANGGRAPH})
 
 
 class CallerCallbacks:

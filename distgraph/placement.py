@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
-__all__ = ("PLACEMENTS", "Kind", "Placement", "resolve", "validate")
+from typing_extensions import TypedDict
+
+from distgraph._internal.mistakes import nearest
+
+__all__ = (
+    "PLACEMENTS",
+    "Kind",
+    "Placement",
+    "RayOptions",
+    "ToolOptions",
+    "resolve",
+    "validate",
+)
 
 Kind = Literal["task", "async", "thread", "pool"]
 PLACEMENTS: tuple[Kind, ...] = ("task", "async", "thread")
@@ -17,6 +29,43 @@ _RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
 
 _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 """Options that choose a machine or a process for an attempt."""
+
+
+class RayOptions(TypedDict, total=False):
+    """What one attempt of a node needs: keys of Ray's ``remote``, and three of distgraph's."""
+
+    num_cpus: float | None
+    """CPUs to reserve. Default: 1 for a plain function, none for ``async def`` and classes."""
+    num_gpus: float | None
+    """GPUs to reserve; a fraction shares one."""
+    memory: float | None
+    """Bytes to reserve."""
+    resources: Mapping[str, float] | None
+    """Amounts of custom resources, as machines declare them with ``ray start --resources``."""
+    accelerator_type: str | None
+    """Kind of GPU, as Ray names it."""
+    label_selector: Mapping[str, str] | None
+    """Labels that the machine must have."""
+    scheduling_strategy: object
+    """``"SPREAD"``, ``"DEFAULT"``, or one of Ray's strategy objects."""
+    runtime_env: Mapping[str, Any] | None
+    """Ray's runtime environment; a distinct one needs worker processes of its own."""
+    placement: Literal["task", "async", "thread"] | None
+    """A Ray task, a coroutine of the machine's executor, or a thread of that executor."""
+    concurrency: int | tuple[int, int | None] | None
+    """For a class: the number of workers that construct it, or the fewest and the most."""
+    affinity: Literal["run"] | None
+    """``"run"``: one process for all such nodes of a run."""
+
+
+class ToolOptions(RayOptions, total=False):
+    """``RayOptions`` of a tool's calls, with limits of their own."""
+
+    timeout: float | timedelta | None
+    """Seconds, or a ``timedelta``, that one call may take."""
+    max_concurrency: int | None
+    """Calls of the tool that run at a time."""
+
 
 _ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity")
 
@@ -65,10 +114,8 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
     options = {key: value for key, value in ray_options.items() if value is not None}
     for key, value in options.items():
         if key not in _ALLOWED:
-            near = difflib.get_close_matches(str(key), _ALLOWED, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"Node `{node}`: unknown ray_options key {key!r}.{hint} "
+                f"Node `{node}`: unknown ray_options key {key!r}.{nearest(key, _ALLOWED)} "
                 f"Valid keys: {', '.join(_ALLOWED)}"
             )
         if key in ("num_cpus", "num_gpus", "memory"):
@@ -91,7 +138,8 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
     if placement is not None and placement not in PLACEMENTS:
         raise ValueError(
             f"Node `{node}`: ray_options['placement'] must be one of "
-            f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}"
+            f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}."
+            f"{nearest(placement, PLACEMENTS)}"
         )
     if options.get("affinity") not in (None, "run"):
         raise ValueError(

@@ -25,8 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from distgraph.graph import START, StateGraph
-from distgraph.types import Send
+from distgraph import START, RayOptions, Send, StateGraph
 from whoran import WhoRan, tell
 
 DIMENSIONS = 64
@@ -164,7 +163,7 @@ def rank(state: State) -> State:
 
 def build_graph(corpus: list[str], gpus: int) -> Any:
     """Build the graph; with GPUs each worker of the model reserves one."""
-    options: dict[str, Any] = {"concurrency": (1, 2)}
+    options: RayOptions = {"concurrency": (1, 2)}
     if gpus:
         options = {"num_gpus": 1, "concurrency": (1, gpus)}
     builder = StateGraph(State)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from distgraph._internal.mistakes import nearest_key, warn_once
+
 DEFAULT_RECURSION_LIMIT = int(os.environ.get("LANGGRAPH_DEFAULT_RECURSION_LIMIT", "10007"))
 DELTA_SUPERSTEPS = int(os.environ.get("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", "5000"))
 
@@ -64,6 +66,8 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
             elif key in _KEYS:
                 merged[key] = value
             else:
+                if hint := nearest_key((key,), _KEYS):
+                    warn_once([f"config[{key!r}] is no key of a run's config.{hint}"])
                 merged["configurable"][key] = value
     for key in ("recursion_limit", "max_concurrency"):
         value = merged.get(key)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable
 
-__all__ = ("nearest", "warn_once")
+__all__ = ("nearest", "nearest_key", "warn_once")
 
 _KEPT = 1024
+_MISSPELT = 0.8
+"""Likeness of two names from which one is taken for a misspelling of the other."""
 _logger = logging.getLogger("distgraph")
 _told: dict[str, None] = {}
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a question after the known name that is like ``name``, or an empty string."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+def nearest(name: object, known: Iterable[str], likeness: float = 0.5) -> str:
+    """Return a question after the known name that is like ``name``, or an empty string.
+
+    The text starts with a space, to follow a sentence. ``likeness``: how like the names must be, 0
+    to 1.
+    """
+    import difflib  # costs milliseconds, and only errors need it
+
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=likeness)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest_key(given: Iterable[object], known: Iterable[str]) -> str:
+    """Return a question after the first known name that one of the given ones is a misspelling of,
+    or an empty string."""
+    names = list(known)
+    hints = (nearest(key, names, _MISSPELT) for key in given if key not in names)
+    return next(filter(None, hints), "")
 
 
 def warn_once(messages: Iterable[str]) -> None:

@@ -6,6 +6,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from distgraph._internal.mistakes import nearest
+
 if TYPE_CHECKING:
     from distgraph.backends.base import Backend
 
@@ -33,5 +35,7 @@ def backend_name(backend: str | Backend | None) -> str | Backend:
     chosen = backend if backend is not None else os.environ.get(ENV) or "ray"
     if isinstance(chosen, str) and chosen not in ("ray", "local"):
         source = f"environment variable {ENV}" if backend is None else "backend"
-        raise ValueError(f"{source} is {chosen!r}; choose 'ray' or 'local'")
+        raise ValueError(
+            f"{source} is {chosen!r}; choose 'ray' or 'local'.{nearest(chosen, ('ray', 'local'))}"
+        )
     return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSp
 from distgraph.func.compiled import Workflow
 from distgraph.func.writes import Final, FinalWriter, WorkflowBody, is_final
 from distgraph.graph.spec import check_resources
+from distgraph.placement import RayOptions
 from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
 from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
 from distgraph.worker.user_functions import INJECTED
@@ -60,7 +61,7 @@ class entrypoint:
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         *,
-        ray_options: Mapping[str, Any] | None = None,
+        ray_options: RayOptions | None = None,
         backend: Any = None,
     ) -> None:
         self.checkpointer = checkpointer

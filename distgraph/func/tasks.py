@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast, overload
@@ -13,6 +13,7 @@ from typing_extensions import ParamSpec
 from distgraph import placement
 from distgraph.contract.cache_names import cache_policy_of, calls_of, identity_of
 from distgraph.contract.retries import policies_of
+from distgraph.placement import RayOptions
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from distgraph.worker.calls import Callee, call_task
 from distgraph.worker.context import current_task
@@ -53,7 +54,7 @@ class TaskFunction(Generic[P, T]):
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         cache_policy: CachePolicy | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
-        ray_options: Mapping[str, Any] | None = None,
+        ray_options: RayOptions | None = None,
     ) -> None:
         self.name = checked_name(name or name_of(func), "Task")
         what = f"Task `{self.name}`"
@@ -138,7 +139,7 @@ def task(
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
-    ray_options: Mapping[str, Any] | None = None,
+    ray_options: RayOptions | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]]: ...
 
 
@@ -158,7 +159,7 @@ def task(
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
-    ray_options: Mapping[str, Any] | None = None,
+    ray_options: RayOptions | None = None,
 ) -> Any:
     """Make a task of a function, as a decorator with or without arguments.
 

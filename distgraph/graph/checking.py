@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.keys import NS_END, NS_SEP
+from distgraph._internal.mistakes import nearest
 from distgraph.constants import END, START
 
 if TYPE_CHECKING:
@@ -78,9 +79,6 @@ def check_graph(blueprint: Blueprint, stops: Sequence[str]) -> None:
 
 
 def _nearest(name: Any, known: Any) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    if near:
-        return f". Did you mean '{near[0]}'?"
+    if hint := nearest(name, known):
+        return f".{hint}"
     return f". Add it with add_node({name!r}, function)"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from typing_extensions import TypeVar
 
 from distgraph._internal.config import merge_configs
+from distgraph._internal.mistakes import nearest, warn_once
 from distgraph.contract.cache_names import namespace_of
 from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import UnsupportedError
@@ -179,7 +180,8 @@ class CompiledStateGraph(
         if unknown:
             raise ValueError(
                 f"copy: {', '.join(map(repr, unknown))} cannot be changed; choose from "
-                f"{', '.join(sorted(_SETTINGS))}, or compile the builder again"
+                f"{', '.join(sorted(_SETTINGS))}, or compile the builder again."
+                f"{nearest(unknown[0], _SETTINGS)}"
             )
         resources = {"checkpointer", "store", "cache"} & update.keys()
         backend = update.get("backend", self.backend)
@@ -295,6 +297,12 @@ class CompiledStateGraph(
                 "No cache is set for this graph. Cannot clear cache. Compile it with cache=..."
             )
         specs = self.spec.nodes
+        unknown = [name for name in nodes or () if name not in specs]
+        if unknown:
+            warn_once(
+                f"clear_cache: graph {self.name!r} has no node {name!r}.{nearest(name, specs)}"
+                for name in unknown
+            )
         return [namespace_of(specs[name]) for name in nodes or specs if name in specs]
 
     def __repr__(self) -> str:

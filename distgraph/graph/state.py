@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from distgraph._internal.adapters import as_node
 from distgraph._internal.keys import ROOT
+from distgraph._internal.mistakes import nearest
 from distgraph.backends import backend_name
 from distgraph.constants import END, START
 from distgraph.event_streams import Transformers, checked_transformers
@@ -33,7 +34,7 @@ from distgraph.graph.spec import (
     refuse_config,
     refuse_idle_timeout,
 )
-from distgraph.placement import resolve, validate
+from distgraph.placement import RayOptions, resolve, validate
 from distgraph.worker.context import active_task
 from distgraph.worker.pooled import Pooled, factory_of
 from distgraph.worker.user_functions import FunctionNode, RunnableNode, bind
@@ -147,7 +148,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         destinations: Mapping[str, str] | Sequence[str] | None = None,
         timeout: Any = None,
         trace_policy: Any = None,
-        ray_options: Mapping[str, Any] | None = None,
+        ray_options: RayOptions | None = None,
     ) -> Self:
         """Add a node.
 
@@ -265,7 +266,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             raise ValueError(f"The list of nodes before `{end_key}` is empty")
         for key in (*starts, end_key):
             if key != END and key not in self.nodes:
-                raise ValueError(f"Need to add_node `{key}` first")
+                raise ValueError(f"Need to add_node `{key}` first.{nearest(key, self.nodes, 0.7)}")
         self.waiting_edges[starts, end_key] = None
         return self
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from distgraph._internal.config import merge_configs, task_metadata
 from distgraph._internal.keys import NS_END, NS_SEP, TASK_ID
+from distgraph._internal.mistakes import nearest, nearest_key
 from distgraph.graph.subgraphs import namespace_of_names
 from distgraph.langgraphs.vocabulary import CHECKPOINTER, is_private_key
 from distgraph.worker.context import active_task
@@ -58,7 +59,8 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     if configurable["thread_id"] is None:
         raise ValueError(
             f"graph {graph.name!r}: the config names no thread. Pass "
-            'config={"configurable": {"thread_id": ...}}'
+            'config={"configurable": {"thread_id": ...}}.'
+            f"{nearest_key(configurable, ('thread_id',))}"
         )
     given = {**config, "configurable": configurable}
     ns = configurable.get("checkpoint_ns") or ""
@@ -68,7 +70,11 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
         if inner is not None:
             return at(inner, saver, given)
         if updates:
-            raise ValueError(f"Subgraph {name} not found")
+            known = [path for path, _ in graph.get_subgraphs(recurse=True)]
+            hint = nearest(name, known)
+            raise ValueError(
+                f"Subgraph {name} not found.{hint}" if hint else f"Subgraph {name} not found"
+            )
     return at(graph, saver, given)
 
 

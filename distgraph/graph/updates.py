@@ -11,6 +11,7 @@ from typing import Any
 
 from distgraph._internal import keys as k
 from distgraph._internal.ids import path_key
+from distgraph._internal.mistakes import nearest
 from distgraph._internal.steps import Steps
 from distgraph.constants import END
 from distgraph.contract.attempt import AttemptRequest, RunInfo, SharedRunOptions
@@ -217,7 +218,7 @@ class _Update:
         if as_node not in nodes:
             raise InvalidUpdateError(
                 f"Node {as_node} does not exist in graph {self.graph.spec.name!r}. Nodes: "
-                f"{', '.join(nodes)}"
+                f"{', '.join(nodes)}.{nearest(as_node, nodes)}"
             )
         if not self.place.graph.program.nodes[as_node].writers:
             raise InvalidUpdateError(f"Node {as_node} has no writers")

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
 from distgraph._internal.keys import POSITION, TASK_ID
+from distgraph._internal.mistakes import nearest
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
 from distgraph.callbacks import CallerCallbacks
+from distgraph.constants import START
 from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
@@ -209,9 +211,10 @@ def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
     named = (keys,) if isinstance(keys, str) else tuple(keys)
     unknown = [key for key in named if key not in spec.channels]
     if unknown:
+        known = sorted(c for c in spec.channels if ":" not in c and "__" not in c)
         raise ValueError(
             f"output_keys: {', '.join(map(repr, unknown))} not in the graph's state; choose from "
-            f"{', '.join(sorted(c for c in spec.channels if ':' not in c and '__' not in c))}"
+            f"{', '.join(known)}.{nearest(unknown[0], known)}"
         )
     return keys if isinstance(keys, str) else named
 
@@ -223,9 +226,10 @@ def _breakpoints(
         return nodes
     unknown = [name for name in nodes if name not in spec.nodes]
     if unknown:
+        known = sorted(name for name in spec.nodes if name != START)
         raise ValueError(
             f"{option}: no node {', '.join(map(repr, unknown))} in graph {spec.name!r}; choose "
-            f"from {', '.join(sorted(spec.nodes))}"
+            f"from {', '.join(known)}.{nearest(unknown[0], known)}"
         )
     return tuple(nodes)
 

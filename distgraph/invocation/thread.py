@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from distgraph._internal.keys import TASK_ID
+from distgraph._internal.mistakes import nearest, nearest_key
 from distgraph.contract.events import CHECKPOINT_KEYS, ThreadOptions
 from distgraph.langgraphs.vocabulary import STRICT_RESUME
 from distgraph.types import Durability
@@ -57,14 +58,16 @@ def thread_options(
     """
     if durability is not None and durability not in get_args(Durability):
         raise ValueError(
-            f"durability={durability!r}: choose from {', '.join(map(repr, get_args(Durability)))}"
+            f"durability={durability!r}: choose from {', '.join(map(repr, get_args(Durability)))}."
+            f"{nearest(durability, get_args(Durability))}"
         )
     if saver is None:
         return ThreadOptions()
     if not any(configurable.get(key) for key in ("thread_id", *CHECKPOINT_KEYS[:2])):
         raise ValueError(
             "Checkpointer requires one or more of the following 'configurable' keys: thread_id, "
-            'checkpoint_ns, checkpoint_id. Pass config={"configurable": {"thread_id": ...}}'
+            'checkpoint_ns, checkpoint_id. Pass config={"configurable": {"thread_id": ...}}.'
+            f"{nearest_key(configurable, ('thread_id', *CHECKPOINT_KEYS[:2]))}"
         )
     standing = None if parent is None else parent.request.standing
     given: Any = durability or (standing.durability if standing is not None else "async")

@@ -10,6 +10,7 @@ from distgraph.driver.caching import caches_of
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.spec import check_resources
 from distgraph.langgraphs.versions import check_version
+from distgraph.placement import ToolOptions
 from distgraph.worker.context import active_task
 
 __all__ = ("distribute",)
@@ -18,7 +19,7 @@ __all__ = ("distribute",)
 def distribute(
     graph: Any,
     *,
-    ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ray_options: Mapping[str, ToolOptions] | None = None,
     backend: Any = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return a distgraph graph that runs a graph compiled by LangGraph, without LangGraph's engine.

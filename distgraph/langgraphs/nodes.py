@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from distgraph import placement
 from distgraph._internal.keys import PREVIOUS
+from distgraph._internal.mistakes import nearest
 from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
@@ -67,8 +67,7 @@ class GivenOptions:
         """
         for key in self.given:
             if key not in self.known:
-                near = difflib.get_close_matches(str(key), self.known, n=1, cutoff=0.5)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                hint = nearest(key, self.known)
                 raise ValueError(
                     f"ray_options: the graph has no node or tool {key!r}.{hint} Nodes and tools: "
                     f"{', '.join(sorted(self.known))}"

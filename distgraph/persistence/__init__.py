@@ -6,8 +6,9 @@ them exists.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from distgraph._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from distgraph.persistence.opening import (
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
     from distgraph.persistence.reach import Reach
 
 _NAMES = {
-    "Placed": "placing",
-    "Reach": "reach",
-    "SaverPort": "port",
-    "cache_for_driver": "opening",
-    "check": "placing",
-    "open_resource": "opening",
-    "place": "placing",
-    "saver_for_driver": "opening",
-    "set_reach": "opening",
+    "Placed": "distgraph.persistence.placing",
+    "Reach": "distgraph.persistence.reach",
+    "SaverPort": "distgraph.persistence.port",
+    "cache_for_driver": "distgraph.persistence.opening",
+    "check": "distgraph.persistence.placing",
+    "open_resource": "distgraph.persistence.opening",
+    "place": "distgraph.persistence.placing",
+    "saver_for_driver": "distgraph.persistence.opening",
+    "set_reach": "distgraph.persistence.opening",
 }
 
 __all__ = (
@@ -45,8 +46,5 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    module = _NAMES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

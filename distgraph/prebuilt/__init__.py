@@ -6,10 +6,10 @@ Needs LangChain: ``pip install 'distgraph[langchain]'``.
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distgraph._internal.lazy import lazy_names
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -55,10 +55,5 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_names(__name__, _HOME)

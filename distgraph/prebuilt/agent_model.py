@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -188,9 +187,3 @@ async def chosen(choose: Callable[..., Any], state: Any, runtime: Any) -> Any:
     """Return the model that a function chooses."""
     model = choose(state, runtime)
     return await model if inspect.isawaitable(model) else model
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a hint at the name that was probably meant."""
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""

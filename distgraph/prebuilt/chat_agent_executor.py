@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from langchain_core.language_models import LanguageModelLike
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
@@ -11,9 +11,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
 from distgraph._internal.adapters import as_node
+from distgraph._internal.mistakes import nearest
 from distgraph.constants import END
 from distgraph.graph import StateGraph
 from distgraph.graph.compiled import CompiledStateGraph
+from distgraph.placement import RayOptions, ToolOptions
 from distgraph.prebuilt.agent_model import (
     bound_model,
     chat_model,
@@ -21,7 +23,6 @@ from distgraph.prebuilt.agent_model import (
     chosen,
     is_dynamic,
     named_model,
-    nearest,
     prompt_runnable,
 )
 from distgraph.prebuilt.agent_state import (
@@ -178,7 +179,7 @@ def create_react_agent(
     version: Literal["v1", "v2"] = "v2",
     name: str | None = None,
     backend: Any = None,
-    ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+    ray_options: Mapping[str, ToolOptions] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Create a graph in which a model calls tools until a model message has no tool calls.
 
@@ -318,8 +319,8 @@ def _checked_schema(schema: Any, structured: bool) -> Any:
 
 
 def _options(
-    ray_options: Mapping[str, Mapping[str, Any]] | None, tools: Sequence[Any]
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, Any]]]:
+    ray_options: Mapping[str, ToolOptions] | None, tools: Sequence[Any]
+) -> tuple[dict[str, RayOptions], dict[str, ToolOptions]]:
     """Divide ``ray_options`` into those of nodes and those of tools."""
     given = {} if ray_options is None else dict(ray_options)
     names = [tool_name(tool) for tool in tools]
@@ -331,7 +332,11 @@ def _options(
                 f"tool.{nearest(key, known)} Known: {', '.join(known)}"
             )
     shared = given.get("tools", {}) if tools else {}
-    of_tools = {key: {**shared, **given.get(key, {})} for key in names if shared or key in given}
+    of_tools = {
+        key: cast("ToolOptions", {**shared, **given.get(key, {})})
+        for key in names
+        if shared or key in given
+    }
     return {key: given[key] for key in given if key in _NODES}, of_tools
 
 

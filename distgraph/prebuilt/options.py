@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from distgraph import placement
+from distgraph._internal.mistakes import nearest
 from distgraph.contract.spec import PartOptions
 from distgraph.prebuilt.class_tools import is_class_tool
 
@@ -19,6 +19,7 @@ OPTIONS_KEY = "distgraph_ray_options"
 """Key of a tool's ``metadata`` under which ``placed`` keeps its options."""
 
 _OURS = ("timeout", "max_concurrency")
+_RAY_KEYS = tuple(placement.RayOptions.__annotations__)
 
 
 def has_sync(tool: BaseTool) -> bool:
@@ -44,10 +45,8 @@ def tool_options(
     given = {} if ray_options is None else dict(ray_options)
     for name in given:
         if name not in tools:
-            near = difflib.get_close_matches(str(name), tools, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"Node `{node}`: ray_options names an unknown tool {name!r}.{hint} "
+                f"Node `{node}`: ray_options names an unknown tool {name!r}.{nearest(name, tools)} "
                 f"Its tools: {', '.join(tools)}"
             )
     merged = {}
@@ -125,8 +124,6 @@ def part_options(
 
 def _check_names(where: str, names: Sequence[str]) -> None:
     for name in names:
-        near = difflib.get_close_matches(str(name), _OURS, n=1, cutoff=0.8)
-        if near and name not in (*_OURS, "concurrency"):
-            raise ValueError(
-                f"{where}: unknown ray_options key {name!r}. Did you mean {near[0]!r}?"
-            )
+        hint = nearest(name, (*_OURS, *_RAY_KEYS))
+        if name not in (*_OURS, *_RAY_KEYS) and any(repr(ours) in hint for ours in _OURS):
+            raise ValueError(f"{where}: unknown ray_options key {name!r}.{hint}")

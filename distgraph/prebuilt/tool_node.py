@@ -25,6 +25,7 @@ from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own
 from distgraph.langgraphs.vocabulary import READ, RUNTIME
+from distgraph.placement import ToolOptions
 from distgraph.prebuilt.class_tools import made_tool, tool_name
 from distgraph.prebuilt.injection import Injected, inject, injected_args
 from distgraph.prebuilt.invoking import AWAITING, IN_PLACE, Face, on_a_loop, without_loop
@@ -114,7 +115,7 @@ class ToolNode(Runnable[Any, Any]):
         messages_key: str = "messages",
         wrap_tool_call: ToolCallWrapper | None = None,
         awrap_tool_call: AsyncToolCallWrapper | None = None,
-        ray_options: Mapping[str, Mapping[str, Any]] | None = None,
+        ray_options: Mapping[str, ToolOptions] | None = None,
     ) -> None:
         self.name = name
         self.tags = tags

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from langchain_core.tools import BaseTool
+from typing_extensions import Unpack
 
+from distgraph.placement import ToolOptions
 from distgraph.prebuilt.class_tools import is_class_tool, made_tool
 from distgraph.prebuilt.options import (
     OPTIONS_KEY,
@@ -21,14 +23,20 @@ __all__ = ("placed",)
 
 
 @overload
-def placed(tool: BaseTool | Callable[..., Any], /, **ray_options: Any) -> BaseTool: ...
+def placed(
+    tool: BaseTool | Callable[..., Any], /, **ray_options: Unpack[ToolOptions]
+) -> BaseTool: ...
 
 
 @overload
-def placed(**ray_options: Any) -> Callable[[BaseTool | Callable[..., Any]], BaseTool]: ...
+def placed(
+    **ray_options: Unpack[ToolOptions],
+) -> Callable[[BaseTool | Callable[..., Any]], BaseTool]: ...
 
 
-def placed(tool: BaseTool | Callable[..., Any] | None = None, /, **ray_options: Any) -> Any:
+def placed(
+    tool: BaseTool | Callable[..., Any] | None = None, /, **ray_options: Unpack[ToolOptions]
+) -> Any:
     """Return the tool with options for where and how its calls run.
 
     Args:

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol, cast
 
 from distgraph._internal.keys import INTERRUPT
+from distgraph._internal.mistakes import nearest
 from distgraph.constants import START
 from distgraph.contract.stream import StreamRequest
 from distgraph.types import STREAM_MODES
@@ -168,7 +169,8 @@ def _modes(name: str, given: str | Sequence[str]) -> tuple[str, ...]:
     for mode in modes:
         if mode not in STREAM_MODES:
             raise ValueError(
-                f"unknown {name} {mode!r}: the stream modes are {', '.join(STREAM_MODES)}"
+                f"unknown {name} {mode!r}: the stream modes are {', '.join(STREAM_MODES)}."
+                f"{nearest(mode, STREAM_MODES)}"
             )
     return modes
 
