@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph._internal", "distgraph.concurrency", "distgraph.langgraphs.vocabulary"),
     ("distgraph.constants", "distgraph.types", "distgraph.managed", "distgraph.placement"),
     ("distgraph.errors",),
+    ("distgraph.wire",),
     ("distgraph.runtime", "distgraph.config", "distgraph.interop"),
     ("distgraph.channels",),
     ("distgraph.contract",),

@@ -1,0 +1,360 @@
+"""A connection that has been greeted: frames in both directions."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from distgraph.errors import RunError
+from distgraph.wire.frames import CREDIT, FIRST_FREE, Bytes, Frame, FrameError, FrameReader, encode
+from distgraph.wire.greeting import Peer
+from distgraph.wire.loop import READ, WRITE, Loop
+
+__all__ = ("LARGEST", "WINDOW", "Connection", "ConnectionClosed", "OnClosed", "OnFrame", "tune")
+
+LARGEST = 1 << 36
+"""Most bytes of one frame between processes that have greeted each other."""
+
+WINDOW = 16 << 20
+"""Bytes that may be on the way to a process that has not consumed them."""
+
+_CHUNK = 1 << 18
+"""Bytes that are read at once, unless they belong to one large frame."""
+
+_ROUNDS = 16
+"""Reads of one connection before other connections get their turn."""
+
+_GLANCE = 0.001
+"""Seconds between two looks of the main thread for room."""
+
+_BUFFERS = 64
+"""Buffers that are handed to the system at once."""
+
+_IDLE, _INTERVAL, _PROBES = 10, 5, 3
+"""Keep-alive: seconds of silence before the first probe, between probes, and probes until the other
+side counts as lost."""
+
+_LINGER = 5.0
+"""Seconds for which a closed connection waits for the other side to end as well."""
+
+_CREDITS = struct.Struct("!Q")
+
+_WAITS = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+OnFrame = Callable[["Connection", Frame], object]
+"""Takes a frame, on the loop's thread: it must hand over, and not wait."""
+
+OnClosed = Callable[["Connection", BaseException | None], object]
+"""Called once, on the loop's thread: the connection has ended, and why if not by either side."""
+
+
+class ConnectionClosed(RunError):
+    """The connection has ended, so that nothing can be sent any more."""
+
+
+class Connection:
+    """Sends and receives frames.
+
+    Args:
+        sock: A connected socket, after the greeting.
+        peer: The other side.
+        address: Address of the other side, for messages.
+        loop: Serves the connection.
+        on_frame: Takes each frame.
+        on_closed: Called at the end.
+        auto_credit: Whether a frame counts as consumed once ``on_frame`` has returned. Otherwise
+            ``consumed`` says so.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: Peer,
+        address: str,
+        loop: Loop,
+        on_frame: OnFrame,
+        on_closed: OnClosed,
+        *,
+        auto_credit: bool = True,
+    ) -> None:
+        self.peer = peer
+        self.address = address
+        self.tag: Any = None
+        """Free for the user of the connection."""
+        self._sock = sock
+        self._loop = loop
+        self._on_frame = on_frame
+        self._on_closed = on_closed
+        self._auto_credit = auto_credit
+        self._reader = FrameReader(LARGEST)
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._outbox: deque[tuple[bytes, tuple[Bytes, ...], int]] = deque()
+        """Frames, each with its size against the credit."""
+        self._unsent: deque[memoryview] = deque()
+        self._credit = WINDOW
+        self._to_credit = 0
+        self._mask = 0
+        self._closing = False
+        self._closed = False
+        tls = isinstance(sock, ssl.SSLSocket)
+        # OpenSSL does not allow one thread to read and another to write at the same time
+        self._exclusive: Any = threading.RLock() if tls else nullcontext()
+        self._gather = not tls
+        self._buffer = bytearray(_CHUNK)
+        sock.setblocking(False)
+
+    def begin(self, early: bytes = b"") -> None:
+        """Start to serve. ``early``: bytes that came together with the greeting. Loop only."""
+        self._take(early)
+        self._watch(READ)
+        if not self._gather:
+            self._receive()
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def send(self, kind: int, *parts: Bytes, wait: bool = True, interruptible: bool = True) -> None:
+        """Send a frame. Any thread may call this; frames of one thread arrive in order.
+
+        Where the other side has not consumed what was sent before, the call waits until it has.
+        On the loop's thread, and with ``wait=False``, it does not: the frame is kept.
+
+        Args:
+            kind: From ``FIRST_FREE`` to 255.
+            parts: Bytes. They must not change any more.
+            wait: Whether the call may wait.
+            interruptible: Whether a signal handler may raise within this call, where this is the
+                main thread. Then the loop's thread writes, so that no frame is cut off.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        assert kind >= FIRST_FREE
+        head, size = encode(kind, parts)
+        if wait and self._credit <= 0 and not self._loop.is_current:
+            self._wait_for_room()
+        if self._closed or self._closing:
+            raise self._ended()
+        self._outbox.append((head, parts, size))  # not interrupted by signals
+        if interruptible and threading.current_thread() is threading.main_thread():
+            self._loop.soon(self._flush)
+        else:
+            self._flush()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``send`` would not wait."""
+        return self._credit > 0
+
+    def _wait_for_room(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            while self._credit <= 0 and not self._closed:
+                time.sleep(_GLANCE)  # a lock could stay locked behind an exception of a handler
+            return
+        with self._room:
+            while self._credit <= 0 and not self._closed:
+                self._room.wait()
+
+    def _ended(self) -> ConnectionClosed:
+        return ConnectionClosed(f"the connection to {self.peer.name} ({self.address}) has ended")
+
+    def _flush(self) -> None:
+        """Send at once what the system takes, and keep the rest for the loop."""
+        with self._lock:
+            if self._closed:
+                return
+            idle = not self._unsent
+            while self._outbox:
+                head, parts, size = self._outbox.popleft()
+                self._credit -= size
+                self._unsent.append(memoryview(head))
+                self._unsent.extend(memoryview(part).cast("B") for part in parts if len(part))
+            if not (idle and self._unsent):
+                return
+            try:
+                self._push()
+            except OSError as error:
+                failure = error
+                self._loop.soon(lambda: self._end(failure))
+                return
+            if self._unsent:
+                self._loop.soon(self._rewatch)
+
+    def _push(self) -> None:
+        """Hand what is unsent to the system as far as it takes it. Locked."""
+        unsent = self._unsent
+        while unsent:
+            try:
+                with self._exclusive:
+                    if self._gather and len(unsent) > 1:
+                        some = [unsent[at] for at in range(min(len(unsent), _BUFFERS))]
+                        sent = self._sock.sendmsg(some)
+                    else:
+                        sent = self._sock.send(unsent[0])
+            except _WAITS:
+                return
+            while unsent and sent >= len(unsent[0]):
+                sent -= len(unsent.popleft())
+            if sent:
+                unsent[0] = unsent[0][sent:]
+
+    def _rewatch(self) -> None:
+        if not self._closed:
+            self._watch(READ | WRITE if self._unsent else READ)
+
+    def _watch(self, mask: int) -> None:
+        if mask != self._mask:
+            self._mask = mask
+            self._loop.watch(self._sock, mask, self._ready)
+
+    # --- receiving, on the loop's thread ----------------------------------------------------------
+
+    def _ready(self, mask: int) -> None:
+        if mask & WRITE:
+            try:
+                with self._lock:
+                    self._push()
+                    done = not self._unsent
+            except OSError as error:
+                self._end(error)
+                return
+            if done:
+                self._watch(READ)
+                if self._closing:
+                    self._hang_up()
+        if mask & READ:
+            self._receive()
+
+    def _receive(self) -> None:
+        rounds = _ROUNDS
+        while rounds and not self._closed:
+            rounds -= 1
+            target = self._reader.target()
+            into = memoryview(self._buffer) if target is None else target
+            try:
+                with self._exclusive:
+                    count = self._sock.recv_into(into)
+            except _WAITS:
+                return
+            except OSError as error:
+                self._end(error)
+                return
+            if count == 0:
+                self._end(None)
+                return
+            if target is None:
+                self._take(into[:count])
+            else:
+                self._handle(self._reader.wrote(count))
+            if self._gather and count < len(into) and target is None:
+                return
+        if rounds == 0 and not self._gather and not self._closed:
+            self._loop.soon(self._receive)  # what OpenSSL holds does not make the socket ready
+
+    def _take(self, data: Bytes) -> None:
+        self._handle(self._reader.feed(data))
+
+    def _handle(self, frames: Any) -> None:
+        try:
+            for frame in frames:
+                if self._closed:
+                    return
+                if frame.kind == CREDIT:
+                    self._credited(frame)
+                elif self._closing:
+                    continue
+                else:
+                    self._on_frame(self, frame)
+                    if self._auto_credit:
+                        self.consumed(frame)
+        except FrameError as error:
+            self._end(error)
+        except Exception as error:
+            self._end(error)
+            raise
+
+    def _credited(self, frame: Frame) -> None:
+        try:
+            (count,) = _CREDITS.unpack(frame.parts[0])
+        except struct.error as error:
+            raise FrameError("a credit that is no number") from error
+        with self._lock:
+            self._credit += count
+            self._room.notify_all()
+
+    def consumed(self, frame: Frame) -> None:
+        """Note that a frame was consumed, so that the other side may send more. Any thread."""
+        with self._lock:
+            self._to_credit += frame.size
+            if self._to_credit < WINDOW // 4:
+                return
+            count, self._to_credit = self._to_credit, 0
+        credits = (_CREDITS.pack(count),)
+        self._outbox.append((*encode(CREDIT, credits)[:1], credits, 0))
+        self._flush()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._closed or self._closing
+
+    def close(self) -> None:
+        """End the connection, once what was sent before is with the system. Any thread."""
+        if not self._closing:
+            self._closing = True
+            self._loop.soon(self._finish)
+
+    def _finish(self) -> None:
+        self._flush()
+        if self._unsent:
+            self._rewatch()
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Send nothing more, and read until the other side has ended as well.
+
+        What is closed with unread bytes takes away from the other side what is on its way there.
+        """
+        if self._closed:
+            return
+        with suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)  # that of TLS would stop reading
+        self._loop.after(_LINGER, lambda: self._end(None))
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._outbox.clear()
+            self._unsent.clear()
+            self._room.notify_all()
+        self._watch(0)
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+        self._on_closed(self, error)
+
+
+def tune(sock: socket.socket) -> None:
+    """Send small frames at once, and notice a machine that is gone."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", _IDLE),
+        ("TCP_KEEPINTVL", _INTERVAL),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", (_IDLE + _INTERVAL * _PROBES) * 1000),
+    ):
+        if hasattr(socket, name):  # not every system has each
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

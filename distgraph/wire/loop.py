@@ -1,0 +1,119 @@
+"""The one thread of a process that serves all of its connections."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from distgraph.concurrency.threads import daemon
+
+__all__ = ("READ", "WRITE", "Loop", "loop")
+
+logger = logging.getLogger("distgraph")
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Ready(Protocol):
+    """What the loop calls when a socket is ready."""
+
+    def __call__(self, mask: int) -> None:
+        """Read or write as far as possible without waiting. ``mask``: ``READ``, ``WRITE``."""
+
+
+class Loop:
+    """Waits for sockets and for time, and makes calls.
+
+    Its calls must not wait for anything, as all connections of the process wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._calls: deque[Callable[[], object]] = deque()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._wakes, self._woken = socket.socketpair()
+        self._wakes.setblocking(False)
+        self._woken.setblocking(False)
+        self._selector.register(self._woken, READ, self._drain)
+        self._thread = daemon(self._run, "distgraph-wire")
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the loop's own."""
+        return threading.current_thread() is self._thread
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Make a call on the loop's thread. Any thread may call this."""
+        self._calls.append(call)
+        if not self.is_current:
+            try:
+                self._wakes.send(b"\0")
+            except BlockingIOError:  # it has been woken often enough
+                pass
+
+    # --- on the loop's thread only --------------------------------------------------------------
+
+    def after(self, seconds: float, call: Callable[[], object]) -> None:
+        """Make a call after some seconds."""
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), call))
+
+    def watch(self, sock: socket.socket, mask: int, ready: Ready) -> None:
+        """Call ``ready`` when a socket can be read or written; with mask 0, no longer."""
+        known = self._selector.get_map().get(sock)
+        if mask == 0:
+            if known is not None:
+                self._selector.unregister(sock)
+        elif known is None:
+            self._selector.register(sock, mask, ready)
+        else:
+            self._selector.modify(sock, mask, ready)
+
+    def _drain(self, mask: int) -> None:
+        try:
+            while len(self._woken.recv(4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+    def _run(self) -> None:
+        while True:
+            wait = 0.0 if self._calls else None
+            if self._due and wait is None:
+                wait = max(0.0, self._due[0][0] - time.monotonic())
+            for key, mask in self._selector.select(wait):
+                self._make(lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
+            while self._due and self._due[0][0] <= time.monotonic():
+                self._make(heapq.heappop(self._due)[2])
+            for _ in range(len(self._calls)):
+                self._make(self._calls.popleft())
+
+    @staticmethod
+    def _make(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception:  # that of one connection is not to end the others
+            logger.exception("a connection's call failed: %r", call)
+
+
+_lock = threading.Lock()
+_loop: tuple[int, Loop] | None = None
+
+
+def loop() -> Loop:
+    """Return the loop of this process. A forked process has one of its own."""
+    global _loop
+    with _lock:
+        if _loop is None or _loop[0] != os.getpid():
+            _loop = os.getpid(), Loop()
+        return _loop[1]

@@ -1,0 +1,408 @@
+"""Listeners and connections on real sockets."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from distgraph.errors import UnsupportedClusterError
+from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
+from distgraph.wire import connection as connection_module
+from distgraph.wire import listener as listener_module
+from distgraph.wire.frames import GREETING, encode
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.timeout(30)
+
+SECRET = new_secret()
+KIND = 20
+
+
+class Side:
+    """Records what one side gets. ``echo`` sends frames back."""
+
+    def __init__(self, echo: bool = False) -> None:
+        self.echo = echo
+        self.opened: queue.Queue[Connection] = queue.Queue()
+        self.frames: queue.Queue[list[bytes]] = queue.Queue()
+        self.closed: queue.Queue[BaseException | None] = queue.Queue()
+
+    def on_frame(self, connection, frame):
+        if self.echo:
+            connection.send(frame.kind, *frame.parts)
+        else:
+            self.frames.put([bytes(part) for part in frame.parts])
+
+    def calls(self):
+        return {
+            "on_frame": self.on_frame,
+            "on_closed": lambda connection, error: self.closed.put(error),
+        }
+
+
+@pytest.fixture
+def served():
+    """A listener that echoes, and its side."""
+    side = Side(echo=True)
+    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    yield listener, side
+    listener.close()
+
+
+def dial(listener, side, secret=SECRET, **options):
+    return connect(listener.address, secret, "test", name="me", **side.calls(), **options)
+
+
+def silent(listener) -> socket.socket:
+    return socket.create_connection(listener.address, 5)
+
+
+def is_ended(sock: socket.socket) -> bool:
+    """Whether the other side ended the connection: all that it sent is read before."""
+    sock.settimeout(10)
+    try:
+        while sock.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def works(listener) -> bool:
+    side = Side()
+    connection = dial(listener, side)
+    connection.send(KIND, b"hello")
+    answered = side.frames.get(timeout=10) == [b"hello"]
+    connection.close()
+    return answered
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+
+def test_frames_of_any_size_arrive_in_order(served):
+    listener, there = served
+    side = Side()
+    connection = dial(listener, side)
+    sent = [[bytes([n]) * size, b"", b"x"] for n, size in enumerate((0, 1, 70_000, 3 << 20, 5))]
+    for parts in sent:
+        connection.send(KIND, *parts)
+    assert [side.frames.get(timeout=10) for _ in sent] == sent
+    assert there.opened.get(timeout=1).peer == ("test", "me")
+    connection.close()
+
+
+def test_frames_of_many_threads_are_not_mixed(served):
+    listener, _ = served
+    side = Side()
+    connection = dial(listener, side)
+
+    def send(number):
+        for i in range(200):
+            connection.send(KIND, b"%d %d" % (number, i), bytes([number]) * 5000)
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    got = [side.frames.get(timeout=10) for _ in range(800)]
+    for number in range(4):
+        own = [head for head, body in got if body == bytes([number]) * 5000]
+        assert own == [b"%d %d" % (number, i) for i in range(200)]
+    connection.close()
+
+
+def test_what_was_sent_before_the_end_arrives():
+    there, side = Side(), Side()
+    listener = Listener("127.0.0.1", SECRET, on_open=there.opened.put, **there.calls())
+    connection = dial(listener, side)
+    for _ in range(20):
+        connection.send(KIND, b"z" * 500_000)
+    connection.close()
+    assert [len(there.frames.get(timeout=10)[0]) for _ in range(20)] == [500_000] * 20
+    assert there.closed.get(timeout=10) is None
+    assert side.closed.get(timeout=10) is None
+    with pytest.raises(ConnectionClosed, match="has ended"):
+        connection.send(KIND, b"late")
+    listener.close()
+
+
+def test_a_sender_waits_until_the_other_side_has_consumed(monkeypatch):
+    monkeypatch.setattr(connection_module, "WINDOW", 1 << 20)
+    kept, side = [], Side()
+    there = Side()
+    listener = Listener(
+        "127.0.0.1",
+        SECRET,
+        on_open=there.opened.put,
+        on_frame=lambda connection, frame: kept.append(frame),
+        on_closed=lambda connection, error: None,
+        auto_credit=False,
+    )
+    connection = dial(listener, side)
+    sent = []
+
+    def send():
+        for number in range(64):
+            connection.send(KIND, bytes(100_000))
+            sent.append(number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    eventually(lambda: len(kept) == 11, "a window is full")
+    assert not connection.has_room
+    assert len(sent) == 11
+    receiver = there.opened.get(timeout=5)
+    for _ in range(64):
+        eventually(lambda: kept, "frames arrive")
+        receiver.consumed(kept.pop(0))
+    thread.join(10)
+    assert len(sent) == 64
+    connection.close()
+    listener.close()
+
+
+def test_a_signal_handler_that_raises_cuts_no_frame_off(served):
+    """The exception may strike anywhere: between two bytecodes of ``send`` as well."""
+    import signal
+
+    listener, _ = served
+    side = Side()
+    connection = dial(listener, side)
+
+    class Struck(Exception):
+        pass
+
+    def strike(number, frame):
+        raise Struck
+
+    previous = signal.signal(signal.SIGALRM, strike)
+    sent = strikes = 0
+    try:
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003)
+                while True:
+                    connection.send(KIND, b"%d" % sent, b"body")
+                    sent += 1
+            except Struck:
+                strikes += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    connection.send(KIND, b"end", b"body")
+    numbers = []
+    while (parts := side.frames.get(timeout=10))[0] != b"end":
+        assert parts[1] == b"body"
+        numbers.append(int(parts[0]))
+    assert strikes > 10
+    assert sorted(set(numbers)) == list(range(max(numbers) + 1))  # a struck send may have sent
+    assert numbers == sorted(numbers)
+    connection.close()
+
+
+# --- who may connect ------------------------------------------------------------------------------
+
+
+def test_a_wrong_secret_is_an_error_with_who_whom_and_where(served):
+    listener, there = served
+    with pytest.raises(UnsupportedClusterError) as caught:
+        dial(listener, Side(), secret=b"wrong", to="the superstep driver")
+    text = str(caught.value)
+    assert "me has connected to the superstep driver" in text
+    assert str(listener.address) in text
+    assert there.opened.empty()
+    assert works(listener)
+
+
+def test_a_listener_that_does_not_know_the_secret_is_not_trusted():
+    other = Side()
+    listener = Listener("127.0.0.1", new_secret(), on_open=other.opened.put, **other.calls())
+    with pytest.raises(UnsupportedClusterError, match="not it"):
+        dial(listener, Side())
+    listener.close()
+
+
+def test_an_address_without_listener_is_an_error_with_a_remedy():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = unused.getsockname()
+    with pytest.raises(UnsupportedClusterError, match=f"127.0.0.1:{address[1]}.*DISTGRAPH_PORTS"):
+        connect(address, SECRET, "test", patience=0.2, **Side().calls())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        bytes(range(256)) * 40,
+        struct.pack("!QBB", 2**63, GREETING, 1),
+        struct.pack("!QBB", 1025, GREETING, 1) + bytes(1025),
+        encode(GREETING, (b"x" * 100,))[0] + b"x" * 100,
+        encode(KIND, (b"frame",))[0] + b"frame",
+    ],
+    ids=["http", "bytes", "a huge length", "above the limit", "no answer", "a frame at once"],
+)
+def test_garbage_ends_the_connection_and_no_other(served, data):
+    listener, there = served
+    sock = silent(listener)
+    sock.sendall(data)
+    assert is_ended(sock)
+    assert there.opened.empty()
+    assert works(listener)
+
+
+def test_a_recorded_greeting_is_not_accepted_again(served):
+    listener, there = served
+    said = []
+
+    class Recording(socket.socket):
+        def sendall(self, data, *flags):
+            said.append(bytes(data))
+            return super().sendall(data, *flags)
+
+    def create(address, timeout=None):
+        sock = Recording(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        sock.connect(tuple(address))
+        return sock
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "create_connection", create)
+        dial(listener, Side()).close()
+    assert there.opened.get(timeout=5).peer.name == "me"
+    sock = silent(listener)
+    sock.sendall(said[0])
+    assert is_ended(sock)
+    assert there.opened.empty()
+
+
+def test_a_client_that_keeps_silent_or_is_slow_is_dropped(served, monkeypatch):
+    monkeypatch.setattr(listener_module, "SILENCE", 0.3)
+    listener, there = served
+    quiet, slow = silent(listener), silent(listener)
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() < began + 10:
+            slow.sendall(b"\0")  # of a length field that is never complete in time
+            time.sleep(0.05)
+    assert is_ended(quiet)
+    assert time.monotonic() - began < 5
+    assert there.opened.empty()
+
+
+def test_a_thousand_silent_connections_keep_nobody_out(served):
+    listener, _ = served
+    threads = threading.active_count()
+    crowd = []
+    for _ in range(1000):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(listener.address)
+        crowd.append(sock)
+    began = time.monotonic()
+    assert works(listener)
+    print(f"served behind 1,000 silent connections after {time.monotonic() - began:.2f} s")
+    assert listener.strangers <= listener_module.STRANGERS
+    assert threading.active_count() <= threads
+    for sock in crowd:
+        sock.close()
+
+
+def test_many_connections_need_one_thread(served):
+    listener, there = served
+    side = Side()
+    connections = [dial(listener, side) for _ in range(100)]
+    threads = threading.active_count()
+    for connection in connections:
+        connection.send(KIND, b"x")
+    assert [side.frames.get(timeout=10) for _ in connections] == [[b"x"]] * 100
+    assert threading.active_count() == threads
+    for connection in connections:
+        connection.close()
+    assert [side.closed.get(timeout=10) for _ in connections] == [None] * 100
+    assert [there.closed.get(timeout=10) for _ in connections] == [None] * 100
+
+
+def test_a_frame_that_is_none_ends_a_greeted_connection(served):
+    listener, there = served
+    side = Side()
+    connection = dial(listener, side)
+    connection._sock.send(struct.pack("!QBB", 2**64 - 1, KIND, 1))
+    assert "allowed" in str(there.closed.get(timeout=10))
+    side.closed.get(timeout=10)
+    assert works(listener)
+
+
+# --- ports and TLS --------------------------------------------------------------------------------
+
+
+def test_a_listener_takes_a_port_of_the_range(monkeypatch):
+    side = Side()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = taken.getsockname()[1]
+        monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{min(first + 50, 65535)}")
+        listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+        assert first < listener.address.port <= first + 50
+        listener.close()
+        monkeypatch.setenv("DISTGRAPH_PORTS", str(first))
+        with pytest.raises(UnsupportedClusterError, match=f"DISTGRAPH_PORTS={first}-{first} is"):
+            Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+
+
+@pytest.mark.parametrize("told", ["x", "1-", "5-4", "0-9", "1-70000"])
+def test_a_range_that_is_none_is_refused(monkeypatch, told):
+    monkeypatch.setenv("DISTGRAPH_PORTS", told)
+    side = Side()
+    with pytest.raises(UnsupportedClusterError, match="DISTGRAPH_PORTS"):
+        Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+
+
+FILES = Path(__file__).parent / "certificates"
+
+
+def use_tls(monkeypatch, certificate: str = "node", authority: str = "ca") -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    monkeypatch.setenv("RAY_TLS_SERVER_CERT", str(FILES / f"{certificate}.crt"))
+    monkeypatch.setenv("RAY_TLS_SERVER_KEY", str(FILES / f"{certificate}.key"))
+    monkeypatch.setenv("RAY_TLS_CA_CERT", str(FILES / f"{authority}.crt"))
+
+
+def test_with_tls_frames_arrive_and_plain_connections_do_not(monkeypatch):
+    use_tls(monkeypatch)
+    monkeypatch.setattr(listener_module, "SILENCE", 0.5)
+    there, side = Side(echo=True), Side()
+    listener = Listener("127.0.0.1", SECRET, on_open=there.opened.put, **there.calls())
+    connection = dial(listener, side)
+    sent = [[b"a" * size, b"b"] for size in (1, 70_000, 3 << 20, 1)]
+    for parts in sent:
+        connection.send(KIND, *parts)
+    assert [side.frames.get(timeout=10) for _ in sent] == sent
+    assert connection._sock.version() in ("TLSv1.2", "TLSv1.3")
+    connection.close()
+    monkeypatch.setenv("RAY_USE_TLS", "0")
+    with pytest.raises(UnsupportedClusterError):
+        dial(listener, side, patience=0.2)
+    use_tls(monkeypatch, "stranger", "ca")
+    with pytest.raises(UnsupportedClusterError):
+        dial(listener, side, patience=0.2)
+    listener.close()
+
+
+def test_tls_without_its_files_is_refused_with_their_names(monkeypatch):
+    use_tls(monkeypatch)
+    side = Side()
+    monkeypatch.delenv("RAY_TLS_CA_CERT")
+    with pytest.raises(UnsupportedClusterError, match="RAY_TLS_CA_CERT is not set"):
+        Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    monkeypatch.setenv("RAY_TLS_CA_CERT", "/nowhere.crt")
+    with pytest.raises(UnsupportedClusterError, match=r"RAY_TLS_CA_CERT=/nowhere.crt"):
+        Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
