@@ -103,6 +103,9 @@ class Connection:
         self._to_credit = 0
         self._mask = 0
         self._closing = False
+        """Whether nothing more is to be sent than what was sent before."""
+        self._finishing = False
+        """Whether all of that has left the outbox."""
         self._closed = False
         tls = isinstance(sock, ssl.SSLSocket)
         # OpenSSL does not allow one thread to read and another to write at the same time
@@ -227,7 +230,7 @@ class Connection:
                 return
             if done:
                 self._watch(READ)
-                if self._closing:
+                if self._finishing:
                     self._hang_up()
         if mask & READ:
             self._receive()
@@ -315,6 +318,7 @@ class Connection:
 
     def _finish(self) -> None:
         self._flush()
+        self._finishing = True
         if self._unsent:
             self._rewatch()
         else:
