@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         TimeoutPolicy,
         interrupt,
     )
+    from distgraph.views import progress, timeline
 
 __version__ = "0.1.0"
 
@@ -77,6 +78,8 @@ _HOMES = {
     "task": "distgraph.func",
     "distribute": "distgraph.langgraphs.distribute",
     "register_serializer": "distgraph.serde.pickling",
+    "progress": "distgraph.views",
+    "timeline": "distgraph.views",
 }
 
 _OF_LANGCHAIN = {
@@ -121,8 +124,10 @@ __all__ = (
     "get_store",
     "get_stream_writer",
     "interrupt",
+    "progress",
     "register_serializer",
     "task",
+    "timeline",
 )
 
 

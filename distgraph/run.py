@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
 from typing import Any, Literal
@@ -16,15 +16,17 @@ from typing import Any, Literal
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.mistakes import warn_once
-from distgraph._internal.steps import Left, Steps, Wait, afollow, awalk, follow, walk
+from distgraph._internal.steps import Left, Steps, Wait, afollow, follow
 from distgraph.backends.base import END_MODE
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.failure import ShippedError
+from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.interop import either
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, Version, prepare
+from distgraph.invocation.run_stream import AsyncRunStream, RunStream
 from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
@@ -95,13 +97,14 @@ class RunMethods:
             debug=debug,
             version=version,
         )
-        return walk(self._steps(call, is_async=False))
+        return RunStream(call, partial(self._steps, is_async=False))
 
     def astream(
         self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncIterator[Any]:
         """Async variant of ``stream``."""
-        return awalk(self._steps(self._prepare(input, config, **options), is_async=True))
+        call = self._prepare(input, config, **options)
+        return AsyncRunStream(call, partial(self._steps, is_async=True))
 
     def invoke(
         self,
@@ -193,11 +196,17 @@ class RunMethods:
         return prepare(self, input, config, **options)
 
     def _steps(
-        self, call: Invocation, *, is_async: bool, kept: list[Any] | None = None
+        self,
+        call: Invocation,
+        *,
+        is_async: bool,
+        kept: list[Any] | None = None,
+        watch: Callable[[StreamEvent], None] | None = None,
     ) -> Generator[Any, Any, Mapping[str, Any]]:
         """Run the graph: yield chunks, and what is to be waited for. Return the run's end.
 
-        ``kept``: where the chunks go, in place of being yielded.
+        ``kept``: where the chunks go, in place of being yielded. ``watch`` is called with every
+        event of the stream.
         """
         callbacks = call.callbacks
 
@@ -214,6 +223,8 @@ class RunMethods:
             events = Wait(handle.read, handle.aread)
             while True:
                 for event in (yield events):
+                    if watch is not None:
+                        watch(event)
                     if event.mode == END_MODE:
                         warn_once(event.payload.get("ignored", ()))
                         failure = _failure(call, event.payload)
@@ -224,6 +235,8 @@ class RunMethods:
                         return end
                     if event.mode == CALLBACK_MODE:
                         yield told(event.payload)
+                        continue
+                    if event.mode == PROGRESS_MODE:
                         continue
                     chunk = _chunk(call, event)
                     if chunk is SKIP:

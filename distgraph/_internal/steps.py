@@ -6,7 +6,7 @@ raised where it waits. Nothing in it knows which of the two forms is called.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from distgraph._internal.tracebacks import hide_machinery
@@ -66,7 +66,7 @@ async def afollow(steps: Steps[T], *given: Any) -> T:
         steps.close()
 
 
-def walk(steps: Generator[Any, Any, Any]) -> Iterator[Any]:
+def walk(steps: Generator[Any, Any, Any]) -> Generator[Any, None, None]:
     """Carry out steps by blocking calls, and yield what they yield beside what they wait for.
 
     Whoever leaves the iterator ends them.
@@ -93,7 +93,7 @@ def walk(steps: Generator[Any, Any, Any]) -> Iterator[Any]:
         steps.close()
 
 
-async def awalk(steps: Generator[Any, Any, Any]) -> AsyncIterator[Any]:
+async def awalk(steps: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
     """As ``walk``, by awaiting."""
     __tracebackhide__ = True
     try:

@@ -171,6 +171,8 @@ class AttemptOutcome:
     """Seconds since the epoch, by the worker's clock."""
     duration: float = 0.0
     """Seconds."""
+    cpu: float = 0.0
+    """CPU seconds of the thread that ran the attempt; 0 on an event loop, which attempts share."""
     lost: bool = False
     """Whether the driver made the outcome: the attempt's process is gone, or it never began."""
     ignored: tuple[str, ...] = ()

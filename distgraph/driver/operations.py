@@ -43,7 +43,7 @@ class OperationWriter:
         modes: What is streamed.
         encode: Makes the blob of a segment.
         want_output: Whether the terminal event carries the graph's output.
-        now: The time that events of mode ``debug`` are stamped with.
+        now: The time that events of mode ``debug`` and reports of progress are stamped with.
     """
 
     def __init__(
@@ -65,6 +65,14 @@ class OperationWriter:
         """Emitted, and not in an operation yet."""
         self._step = 0
         self._published = 0
+
+    def wants(self, mode: str) -> bool:
+        """Return whether events of a mode are streamed."""
+        return mode in self._modes
+
+    def time(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return self._now().timestamp()
 
     def emit(self, emit: Emit) -> None:
         """Put an event of the driver into the stream, if its mode is streamed."""

@@ -63,6 +63,7 @@ from distgraph.driver.ports import (
     Store,
     Workers,
 )
+from distgraph.driver.progress import ProgressWriter
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
 from distgraph.errors import RunError
@@ -141,6 +142,7 @@ class RunDriver:
         self._workers = workers
         self._events = events
         self._write = operations
+        self._progress = ProgressWriter(operations)
         self._store = store
         self._later = later
         self._program = program
@@ -263,6 +265,7 @@ class RunDriver:
                 self._write.fence(outcome.attempt_id)
             else:
                 self._write.commit(outcome)
+        self._progress.ended(attempt.start, outcome)
         self._feed(AttemptEnded(outcome))
 
     def _task_called(self, event: TaskCalled) -> None:
@@ -323,11 +326,12 @@ class RunDriver:
     # --- instructions ---------------------------------------------------------------------------
 
     def _emit(self, emit: Emit) -> None:
-        self._write.emit(emit)
+        self._write.emit(self._progress.stamped(emit))
 
     def _start(self, start: StartTask) -> None:
         request = start.request
         self._attempts[request.attempt_id] = _Attempt(start)
+        self._progress.queued(start)
         node = (self._program, request.graph_path, request.node, request.kind, start.key)
         bound = None if start.part is None else start.part.max_concurrency
         self._batcher.add(node, (start,), alone=not self._workers.batches(start), bound=bound)
@@ -338,6 +342,7 @@ class RunDriver:
             return
         if attempt.admitted:
             self._write.fence(cancel.attempt_id)
+        self._progress.cancelled(attempt.start, cancel.attempt_id)
         if attempt.group is None:
             self._batcher.discard(attempt.start)
         elif not self._wanted(attempt.group) and self._workers.cancel(attempt.group):

@@ -398,6 +398,7 @@ class Machine:
     def _take_cached(self, graph: GraphRun, task: Task, writes: Sequence[Write]) -> None:
         task.writes, task.status, task.cached = list(writes), "done", True
         self._out += graph.thread.record(task.id, task.path, task.writes)
+        self._out += self._stream.cached(graph, task)
         self._out += self._stream.wrote(graph, task)
 
     def _start_tasks(self, graph: GraphRun, tasks: Sequence[Task]) -> None:
@@ -776,6 +777,8 @@ class Machine:
                 self._start_task(graph, task)
 
         self._story.note(task.name, task.id, "failed", f"retry in {seconds:g} s")
+        part = task.id if failed is None else failed.start.request.task_id
+        self._out += self._stream.retry_scheduled(graph, task, part, seconds)
         self._after(graph, seconds, go_on)
 
     def _fail_for_good(

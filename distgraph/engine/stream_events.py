@@ -9,6 +9,7 @@ from typing import Any
 from distgraph._internal.chat_messages import whole_messages
 from distgraph._internal.keys import INTERRUPT
 from distgraph.contract.events import Emit, RunOptions
+from distgraph.contract.progress import PROGRESS_MODE, RetryScheduled, TaskCached
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.outputs import (
@@ -118,6 +119,20 @@ class StreamEvents:
         payload = _checkpoint_payload(graph.thread, tasks, self._configurable, graph.output_keys)
         step = graph.superstep.step - 1
         return [self._emit(graph, "checkpoints", payload, "checkpoint", step=step)]
+
+    def retry_scheduled(self, graph: GraphRun, task: Task, id: str, seconds: float) -> list[Emit]:
+        """A view of the run's progress: another attempt follows. ``id``: of the task or part."""
+        if PROGRESS_MODE not in self._stream.modes:
+            return []
+        event = RetryScheduled(id, (*graph.path, task.name), seconds)
+        return [self._emit(graph, PROGRESS_MODE, event)]
+
+    def cached(self, graph: GraphRun, task: Task) -> list[Emit]:
+        """A view of the run's progress: the task does not run."""
+        if PROGRESS_MODE not in self._stream.modes:
+            return []
+        event = TaskCached(task.id, (*graph.path, task.name), graph.superstep.step)
+        return [self._emit(graph, PROGRESS_MODE, event)]
 
     def has_seen(self, message_ids: Set[str]) -> None:
         """Note messages that were streamed, or were in an input: they are not streamed again."""

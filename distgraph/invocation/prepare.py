@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
@@ -17,6 +17,7 @@ from distgraph.callbacks import CallerCallbacks
 from distgraph.constants import START
 from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
+from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
@@ -26,7 +27,7 @@ from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task, base_config
 
-__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare", "run_namespace")
+__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare", "run_namespace", "watched")
 
 Version = Literal["v1", "v2"]
 
@@ -151,6 +152,16 @@ def prepare(
     return Invocation(plan, backend, stream, parent, around, callbacks)
 
 
+def watched(call: Invocation) -> Invocation:
+    """Return a call whose run also streams ``PROGRESS_MODE``; the caller's chunks stay the same."""
+    asked = call.plan.options.shared.stream
+    request = replace(asked, modes=asked.modes | {PROGRESS_MODE})
+    shared = replace(call.plan.options.shared, stream=request)
+    options = replace(call.plan.options, shared=shared)
+    info = replace(call.plan.info, shared=shared)
+    return replace(call, plan=replace(call.plan, options=options, info=info))
+
+
 def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Return the namespace of the run that a call with this config starts. Ask once for a run.
 
@@ -166,7 +177,7 @@ def _request(
     """Return what the run is to stream: also what the run around it looks at."""
     modes, subgraphs, events = own.modes, own.subgraphs, own.message_events
     if around is not None and around.run.shared.stream.subgraphs:
-        outer = around.run.shared.stream.modes
+        outer = around.run.shared.stream.modes - {PROGRESS_MODE}
         if "messages" not in own.modes:
             events = around.run.shared.stream.message_events
         modes |= outer if parent is not None else outer & BY_CALLBACK

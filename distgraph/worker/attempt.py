@@ -18,6 +18,7 @@ from distgraph.concurrency.threads import in_thread
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
 from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
+from distgraph.contract.progress import PROGRESS_MODE, AttemptStarted
 from distgraph.contract.retries import Levels, verdicts_on
 from distgraph.contract.spec import GraphProgram, NodeProgram, Write
 from distgraph.contract.stream import Event, Segment
@@ -195,11 +196,15 @@ async def _attempt(
     on_loop: bool = False,
 ) -> AttemptOutcome:
     started_at, began = time.time(), time.perf_counter()
+    cpu_before = time.thread_time()
     ending: _Ending
     seen: frozenset[str] = frozenset()
     task: TaskContext | None = None
     control = AttemptControl(run.control, request.drain)
     try:
+        if PROGRESS_MODE in run.shared.stream.modes:
+            begun = AttemptStarted(*request.attempt_id, HOST, os.getpid(), started_at)
+            stream.emit(Event(request.ns, PROGRESS_MODE, begun))
         emit = stream.emit if clock is None else clock.watching(stream.emit)
         callbacks = attempt_callbacks(request, run, emit, clock)
         task = build_context(
@@ -243,6 +248,7 @@ async def _attempt(
         pid=os.getpid(),
         started_at=started_at,
         duration=time.perf_counter() - began,
+        cpu=0.0 if on_loop else time.thread_time() - cpu_before,
         drain=control.asked_here,
         null_resume_taken=_null_resume_taken(task, request),
         ignored=() if task is None else tuple(task.ignored),

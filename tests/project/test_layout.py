@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.driver",),
     ("distgraph.backends",),
     ("distgraph.callbacks", "distgraph.invocation", "distgraph.run"),
-    ("distgraph.event_streams",),
+    ("distgraph.event_streams", "distgraph.views"),
     ("distgraph.graph",),
     ("distgraph.func",),
     ("distgraph.prebuilt",),

@@ -1,0 +1,98 @@
+"""The driver's reports about attempts, for views of a run's progress; only where one watches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from distgraph.contract.attempt import AttemptOutcome
+from distgraph.contract.events import Emit, StartTask
+from distgraph.contract.progress import (
+    PROGRESS_MODE,
+    AttemptEnded,
+    AttemptQueued,
+    RetryScheduled,
+    TaskCached,
+)
+from distgraph.contract.stream import AttemptId
+from distgraph.driver.operations import OperationWriter
+from distgraph.placement import resolve
+
+__all__ = ("ProgressWriter",)
+
+_RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+
+
+class ProgressWriter:
+    """Writes what becomes of attempts into the run's stream, in ``PROGRESS_MODE``."""
+
+    def __init__(self, operations: OperationWriter) -> None:
+        self._write = operations
+        self._on = operations.wants(PROGRESS_MODE)
+
+    def queued(self, start: StartTask) -> None:
+        """Report an attempt that waits for a worker."""
+        if not self._on:
+            return
+        request = start.request
+        event = AttemptQueued(
+            request.task_id,
+            request.attempt,
+            (*request.graph_path, request.node),
+            start.key,
+            request.kind,
+            request.step,
+            self._write.time(),
+            _resources(start),
+            None if start.part is None else start.part.max_concurrency,
+        )
+        self._emit(start, event)
+
+    def ended(self, start: StartTask, outcome: AttemptOutcome) -> None:
+        """Report the outcome of an attempt."""
+        if not self._on:
+            return
+        event = AttemptEnded(
+            outcome.task_id,
+            outcome.attempt,
+            "lost" if outcome.lost and outcome.status != "timeout" else outcome.status,
+            self._write.time(),
+            outcome.host,
+            outcome.pid,
+            outcome.started_at or None,
+            outcome.duration,
+            outcome.cpu,
+            "" if outcome.error is None else _one_line(outcome.error),
+        )
+        self._emit(start, event)
+
+    def cancelled(self, start: StartTask, attempt_id: AttemptId) -> None:
+        """Report an attempt that is not wanted any more."""
+        if self._on:
+            self._emit(start, AttemptEnded(*attempt_id, "cancelled", self._write.time()))
+
+    def stamped(self, emit: Emit) -> Emit:
+        """Return an event of the engine, which has no clock, with the time."""
+        payload = emit.payload
+        if isinstance(payload, (RetryScheduled, TaskCached)):
+            return replace(emit, payload=replace(payload, at=self._write.time()))
+        return emit
+
+    def _emit(self, start: StartTask, event: Any) -> None:
+        request = start.request
+        self._write.emit(Emit(request.ns, request.step, PROGRESS_MODE, event))
+
+
+def _resources(start: StartTask) -> Mapping[str, float]:
+    request = start.request
+    is_async = request.is_async and request.kind != "writers"
+    options = resolve(start.ray_options, is_async, start.node.name).options
+    named = {name: options[key] for key, name in _RESOURCES.items() if options.get(key)}
+    return {**named, **(options.get("resources") or {})}
+
+
+def _one_line(error: Any) -> str:
+    name = error.type_name.rsplit(".", 1)[-1]
+    lines = error.message.strip().splitlines()
+    return f"{name}: {lines[0]}" if lines else name

@@ -1,0 +1,134 @@
+"""A run as plain lines, for logs and pipes: one line for each change, at most one view a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from distgraph.views.model import NodeRow, Snapshot, WorkerRow
+
+__all__ = ("LineView", "changes", "count", "summary")
+
+INTERVAL = 1.0
+"""Seconds between two looks at the run."""
+
+REPEAT = 10.0
+"""Seconds after which what has not changed is printed again, so that no wait is silent."""
+
+
+def count(number: int, one: str, plural: str = "") -> str:
+    """Return a number with its noun: ``1 task``, ``2 tasks``."""
+    return f"{number:,} {one if number == 1 else plural or f'{one}s'}"
+
+
+def changes(before: Snapshot | None, now: Snapshot) -> Iterator[str]:
+    """Yield a line for each node whose tasks, and each wait whose reason, is new."""
+    known = {} if before is None else {row.label: row for row in before.nodes}
+    for row in now.nodes:
+        old = known.get(row.label)
+        if old is None or _counts(old) != _counts(row):
+            yield _line(row)
+    old_waits = () if before is None else before.waits
+    seen = {wait.split(" in ")[0] for wait in old_waits}
+    for wait in now.waits:
+        if wait.split(" in ")[0] not in seen and ": retries in " in wait:
+            yield wait
+
+
+def summary(end: Snapshot) -> Iterator[str]:
+    """Yield the lines at the end of a run: what each process ran, and the sum."""
+    for worker in end.workers:
+        yield worker_line(worker)
+    parts = [
+        f"{end.status} in {end.elapsed:.1f} s",
+        count(sum(row.total for row in end.nodes), "task"),
+        f"{count(len(end.workers), 'process', 'processes')} on {count(end.machines, 'machine')}",
+    ]
+    if end.retries:
+        parts.append(count(end.retries, "retry", "retries"))
+    if end.tokens:
+        parts.append(count(end.tokens, "token"))
+    parts.append(f"{end.work:.1f} s of work")
+    yield ", ".join(parts)
+
+
+def worker_line(worker: WorkerRow) -> str:
+    """Return what a process ran, as text."""
+    ran = ", ".join(f"{label} ×{number}" for label, number in worker.ran) or "nothing to its end"
+    return f"process {worker.pid} on {worker.host}: {ran}, {worker.busy:.1f} s"
+
+
+def _counts(row: NodeRow) -> tuple[int, int, int, int]:
+    return row.total, row.done, row.running, row.failed
+
+
+def _line(row: NodeRow) -> str:
+    if row.state in ("done", "failed"):
+        parts = [f"{row.done} of {row.total} done in {row.seconds:.1f} s"]
+    else:
+        parts = [f"{row.done} of {row.total} done", f"{row.running} running"]
+    if row.failed:
+        parts.append(f"{row.failed} failed")
+    if row.waiting:
+        parts.append(f"{row.waiting} waiting" + (f" for {row.reason}" if row.reason else ""))
+    if row.retries:
+        parts.append(count(row.retries, "retry", "retries"))
+    if row.state not in ("done", "failed") and row.rate is not None and row.eta is not None:
+        parts.append(f"{row.rate:.1f}/s, {row.eta:.0f} s left")
+    return f"{row.label}: {', '.join(parts)}"
+
+
+class LineView:
+    """Prints lines.
+
+    Args:
+        out: Where the lines go.
+        text_out: Where the text that models stream goes, None to print none.
+    """
+
+    interval = INTERVAL
+
+    def __init__(self, out: TextIO, text_out: TextIO | None = None) -> None:
+        self._out = out
+        self._text_out = text_out
+        self._last: Snapshot | None = None
+        self._printed = 0.0
+        self._text_open = False
+
+    def begin(self, title: str, ranks: Sequence[Sequence[str]]) -> None:
+        """Print what runs."""
+        nodes = " → ".join(" | ".join(rank) for rank in ranks)
+        self._print(0.0, f"{title}: {nodes}" if nodes else title)
+
+    def token(self, text: str) -> None:
+        """Print a piece of a model's text."""
+        if self._text_out is not None and text:
+            self._text_open = not text.endswith("\n")
+            self._text_out.write(text)
+            self._text_out.flush()
+
+    def draw(self, now: Snapshot) -> None:
+        """Print what has changed since the last call."""
+        if self._text_open:
+            return  # the middle of a line of text
+        lines = list(changes(self._last, now))
+        if not lines and now.elapsed - self._printed >= REPEAT:
+            lines = [_line(row) for row in now.nodes if row.state in ("running", "waiting")]
+        for line in lines:
+            self._print(now.elapsed, line)
+        self._last = now
+
+    def end(self, now: Snapshot) -> None:
+        """Print the last changes and the summary."""
+        if self._text_open and self._text_out is not None:
+            self._text_out.write("\n")
+            self._text_out.flush()
+            self._text_open = False
+        self.draw(now)
+        for line in summary(now):
+            self._print(now.elapsed, line)
+
+    def _print(self, at: float, line: str) -> None:
+        self._printed = at
+        self._out.write(f"[{at:6.1f} s] {line}\n")
+        self._out.flush()

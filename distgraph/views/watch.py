@@ -1,0 +1,315 @@
+"""``progress``: passes a stream through unchanged, and shows the run meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar, overload
+
+from distgraph.concurrency.threads import daemon
+from distgraph.contract.progress import PROGRESS_MODE
+from distgraph.contract.stream import END_MODE, StreamEvent
+from distgraph.errors import MissingExtraError
+from distgraph.invocation.run_stream import AsyncRunStream, RunStream
+from distgraph.views.layout import ranks
+from distgraph.views.lines import LineView
+from distgraph.views.model import Attempt, RunModel, Snapshot
+from distgraph.views.timelines import Timeline
+
+__all__ = ("AsyncProgress", "Progress", "View", "progress", "timeline")
+
+T = TypeVar("T")
+
+View = Literal["auto", "terminal", "notebook", "lines", "none"]
+
+
+class _Renderer(Protocol):
+    interval: float
+    """Seconds between two calls of ``draw``."""
+
+    def begin(self, title: str, ranks: tuple[tuple[str, ...], ...]) -> None: ...
+    def token(self, text: str) -> None: ...
+    def draw(self, now: Snapshot) -> None: ...
+    def end(self, now: Snapshot) -> None: ...
+
+
+@overload
+def progress(
+    stream: Iterable[T], *, view: View = ..., text: bool = ..., file: TextIO | None = ...
+) -> Progress[T]: ...
+@overload
+def progress(
+    stream: AsyncIterable[T], *, view: View = ..., text: bool = ..., file: TextIO | None = ...
+) -> AsyncProgress[T]: ...
+def progress(
+    stream: Iterable[Any] | AsyncIterable[Any],
+    *,
+    view: View = "auto",
+    text: bool = False,
+    file: TextIO | None = None,
+) -> Progress[Any] | AsyncProgress[Any]:
+    """Iterate over a stream, and show its run: nodes, rates, processes, tokens, retries, waits.
+
+    Chunks pass through unchanged and in order. The view shows more than the stream modes that the
+    stream was made with: the run reports its attempts to the view, not to the caller. Tokens are
+    counted where the stream has mode ``messages``. Of an iterable that is no stream of distgraph,
+    only chunks and time are shown.
+
+    Args:
+        stream: What ``graph.stream(...)`` or ``graph.astream(...)`` returned, before its first
+            chunk is requested; or any other iterable.
+        view: "terminal": a picture by ``rich`` (extra ``progress``). "notebook": a cell output.
+            "lines": plain lines. "none": nothing is shown, but the run is recorded. "auto": the
+            first of these that fits ``file``.
+        text: Also show the text that models stream: in the view, or on stdout with "lines".
+        file: Where terminal and lines are written. Default: stderr.
+
+    Raises:
+        RuntimeError: The run has started already, or is watched already.
+        MissingExtraError: ``view="terminal"`` without ``rich``.
+        ValueError: An unknown view.
+    """
+    if isinstance(stream, AsyncIterable):
+        return AsyncProgress(stream, view, text, file)
+    return Progress(stream, view, text, file)
+
+
+def timeline(run: Progress[Any] | AsyncProgress[Any] | Iterable[Attempt]) -> Timeline:
+    """Return the timeline of a run, finished or running: what ran where, and when.
+
+    Args:
+        run: What ``progress`` returned, or attempts.
+    """
+    if isinstance(run, _Watching):
+        return run.timeline()
+    return Timeline.of(run)
+
+
+class _Watching:
+    """The part that both forms share: the model of the run, and the view of it."""
+
+    def __init__(self, stream: Any, view: View, text: bool, file: TextIO | None) -> None:
+        self._renderer = _renderer(view, text, sys.stderr if file is None else file)
+        self._lock = threading.Lock()
+        """Guards the model. Never held while something is drawn: drawing may be slow."""
+        self._drawing = threading.Lock()
+        self._model = RunModel(time.time())
+        self._stopped = threading.Event()
+        self._begun = False
+        self._title = type(stream).__name__
+        self._ranks: tuple[tuple[str, ...], ...] = ()
+        if isinstance(stream, (RunStream, AsyncRunStream)):
+            stream.watch(self._take)
+            drawn = stream.graph.get_graph()
+            self._title = stream.graph.name
+            self._ranks = ranks(drawn.nodes, [(e.source, e.target) for e in drawn.edges])
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts of the run so far, in the order in which they were queued."""
+        with self._lock:
+            return tuple(self._model.attempts)
+
+    def snapshot(self) -> Snapshot:
+        """Return what the view shows now, as data."""
+        with self._lock:
+            return self._model.snapshot(time.time())
+
+    def timeline(self) -> Timeline:
+        """Return the timeline of the run so far."""
+        with self._lock:
+            model = self._model
+            now = time.time() if model.ended_at is None else model.ended_at
+            return Timeline.of(model.attempts, title=self._title, begin=model.started_at, now=now)
+
+    # --- the run ----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RuntimeError("progress(...) can be iterated over once, as the stream itself")
+        self._begun = True
+        self._model.started_at = time.time()
+        if self._renderer is not None:
+            self._renderer.begin(self._title, self._ranks)
+            daemon(self._redraw, "distgraph-progress").start()
+
+    def _redraw(self) -> None:
+        renderer = self._renderer
+        assert renderer is not None
+        while not self._stopped.wait(renderer.interval):
+            with self._drawing:
+                if not self._stopped.is_set():
+                    renderer.draw(self.snapshot())
+
+    def _take(self, event: StreamEvent) -> None:
+        """Take an event of the run, in the thread that reads the stream."""
+        if event.mode == PROGRESS_MODE:
+            with self._lock:
+                self._model.take(event.payload)
+        elif event.mode == "messages":
+            self._token(event.payload)
+        elif event.mode == END_MODE:
+            error = event.payload["error"]
+            with self._lock:
+                message = "" if error is None else error.message
+                self._model.finish(event.payload["status"], time.time(), message)
+
+    def _token(self, payload: Any) -> None:
+        if not isinstance(payload, tuple) or "Chunk" not in type(payload[0]).__name__:
+            return
+        message, metadata = payload
+        text = message.content if isinstance(message.content, str) else str(message.text)
+        node = str(metadata.get("langgraph_node", ""))
+        with self._lock:
+            shown = self._model.token(node, str(message.id), text, time.time())
+        if self._renderer is not None and shown:
+            with self._drawing:
+                self._renderer.token(shown)
+
+    def _end(self, status: str) -> None:
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        with self._lock:
+            self._model.finish(status, time.time())
+        if self._renderer is not None:
+            with self._drawing:
+                self._renderer.end(self.snapshot())
+
+
+class Progress(_Watching, Generic[T]):
+    """A stream that shows its run while it is iterated over; see ``progress``."""
+
+    def __init__(
+        self,
+        stream: Iterable[T],
+        view: View = "auto",
+        text: bool = False,
+        file: TextIO | None = None,
+    ) -> None:
+        super().__init__(stream, view, text, file)
+        self._stream = stream
+        self._chunks: Generator[T, None, None] | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        if self._chunks is None:
+            self._chunks = self._follow()
+        return self._chunks
+
+    def __next__(self) -> T:
+        return next(iter(self))
+
+    def __enter__(self) -> Progress[T]:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the stream: a run that has not ended is cancelled, and the view ends."""
+        if self._chunks is not None:
+            self._chunks.close()
+        close = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+    def _follow(self) -> Generator[T, None, None]:
+        self._begin()
+        status = "cancelled"
+        try:
+            yield from self._stream
+            status = "done"
+        except Exception:
+            status = "error"
+            raise
+        finally:
+            self._end(status)
+
+
+class AsyncProgress(_Watching, Generic[T]):
+    """Async variant of ``Progress``."""
+
+    def __init__(
+        self,
+        stream: AsyncIterable[T],
+        view: View = "auto",
+        text: bool = False,
+        file: TextIO | None = None,
+    ) -> None:
+        super().__init__(stream, view, text, file)
+        self._stream = stream
+        self._chunks: Any = None
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        if self._chunks is None:
+            self._chunks = self._follow()
+        return self._chunks  # type: ignore[no-any-return]
+
+    async def __anext__(self) -> T:
+        return await anext(aiter(self))
+
+    async def __aenter__(self) -> AsyncProgress[T]:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave the stream: a run that has not ended is cancelled, and the view ends."""
+        if self._chunks is not None:
+            await self._chunks.aclose()
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def _follow(self) -> AsyncIterator[T]:
+        self._begin()
+        status = "cancelled"
+        try:
+            async for chunk in self._stream:
+                yield chunk
+            status = "done"
+        except Exception:
+            status = "error"
+            raise
+        finally:
+            if status == "cancelled":
+                close = getattr(self._stream, "aclose", None)
+                if close is not None:
+                    await close()
+            self._end(status)
+
+
+def _renderer(view: View, text: bool, file: TextIO) -> _Renderer | None:
+    if view == "auto":
+        view = _fitting(file)
+    if view == "none":
+        return None
+    if view == "lines":
+        return LineView(file, sys.stdout if text else None)
+    if view == "terminal":
+        if find_spec("rich") is None:
+            raise MissingExtraError(
+                "a view in a terminal needs rich: pip install 'distgraph[progress]', or pass "
+                'view="lines"'
+            )
+        from distgraph.views.terminal import TerminalView
+
+        return TerminalView(file, sys.stdout if text else None)
+    if view == "notebook":
+        from distgraph.views.notebook import NotebookView
+
+        return NotebookView(text)
+    raise ValueError(f"unknown view {view!r}: choose from auto, terminal, notebook, lines and none")
+
+
+def _fitting(file: TextIO) -> Literal["terminal", "notebook", "lines"]:
+    shell = sys.modules.get("IPython")
+    if shell is not None:
+        running = shell.get_ipython()
+        if running is not None and type(running).__name__ == "ZMQInteractiveShell":
+            return "notebook"
+    return "terminal" if file.isatty() and find_spec("rich") is not None else "lines"
