@@ -17,8 +17,6 @@ from distgraph.config import get_stream_writer
 from distgraph.graph import START, StateGraph
 from distgraph.types import RetryPolicy, Send
 
-BACKENDS = ["local", pytest.param("ray", marks=pytest.mark.ray)]
-
 MODES = ["values", "updates", "custom", "tasks", "debug", "messages"]
 
 
@@ -63,7 +61,6 @@ def test_the_chunks_are_the_same_with_and_without_a_view(modes: Any, subgraphs: 
     assert [_same(chunk) for chunk in shown] == [_same(chunk) for chunk in plain]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_attempts_of_a_run_are_known(backend: str) -> None:
     run = distgraph.progress(
         graph(backend).stream({"words": ["one", "three"]}, stream_mode="values"), view="none"
@@ -90,7 +87,6 @@ def test_the_attempts_of_a_run_are_known(backend: str) -> None:
     assert sorted(bars) == ["__start__", "measure", "measure", "total"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_async_stream_is_watched_alike(backend: str) -> None:
     async def follow() -> tuple[list[Any], Any]:
         run = distgraph.progress(graph(backend).astream({"words": ["one"]}), view="none")
