@@ -198,8 +198,8 @@ def create_react_agent(
         post_model_hook: Node after the model (``version="v2"`` only).
         state_schema: Needs ``messages`` and ``remaining_steps``, with a ``response_format``
             ``structured_response`` too. Default: ``AgentState``.
-        context_schema, checkpointer, store, interrupt_before, interrupt_after, debug, name,
-            backend: As for ``StateGraph.compile``.
+        context_schema, checkpointer, store, backend: As for ``StateGraph.compile``.
+        interrupt_before, interrupt_after, debug, name: As for ``StateGraph.compile``.
         version: "v2": each tool call is a task ``tools`` with an update of its own. "v1": all calls
             of a message are one task. On Ray, both versions run each call on its own worker.
         ray_options: Options by node name or tool name, as for ``StateGraph`` and
