@@ -55,9 +55,9 @@ class StreamBroker:
         self._host.terminate(caller, run_ids, blob)
 
     @ray.method(concurrency_group="cancel")
-    def cancel_tasks(self, refs: list[Any], force: bool) -> None:
-        """Cancel tasks for the driver, which must not do so by itself: see the reaper."""
-        cancel_tasks(refs, force)
+    def cancel_tasks(self, refs: list[Any]) -> None:
+        """Kill tasks for the driver, which must not do so by itself: see the reaper."""
+        cancel_tasks(refs)
 
     # --- for readers ----------------------------------------------------------------------------
 

@@ -93,6 +93,12 @@ def cpus() -> int:
     return max(1, int(resources.get("CPU", 1)))
 
 
+def node_address() -> str:
+    """Return the address under which other machines of the cluster reach this one."""
+    found: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return found
+
+
 def alive_nodes() -> list[str]:
     """Return the ids of the machines of the cluster."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]

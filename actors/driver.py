@@ -16,6 +16,7 @@ import ray
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors
+from actors.heartbeats import HeartbeatServer
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
@@ -61,7 +62,8 @@ class SuperstepDriver:
         self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
         self._durations = Durations()
         reaper = Reaper(self._broker)
-        self._shared = SharedWorkers(session, Executors(), Pools(pool_idle), reaper)
+        pools, heartbeats = Pools(pool_idle), HeartbeatServer()
+        self._shared = SharedWorkers(session, Executors(), pools, reaper, heartbeats)
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
@@ -161,7 +163,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="control")
     def statistics(self) -> dict[str, Any]:
-        """Return the numbers of runs, graphs, executors and cancelled tasks."""
+        """Return the numbers of runs, graphs, executors and cancelled tasks, and who is silent."""
         with self._changed:
             return {
                 "runs": len(self._runs),
@@ -169,6 +171,8 @@ class SuperstepDriver:
                 "executors": self._shared.executors.count,
                 "pool_workers": self._shared.pools.count,
                 "cancelling": self._shared.reaper.count,
+                "stubborn": self._shared.reaper.stubborn,
+                "silent": self._shared.heartbeats.silences(),
                 "threads": threading.active_count(),
             }
 

@@ -81,15 +81,19 @@ class Pool:
             self._advance()
         return job
 
-    def cancel(self, job: Job) -> None:
-        """Drop a job that waits. One that runs is given a moment, then its worker is killed."""
+    def cancel(self, job: Job) -> bool:
+        """Drop a job that waits. One that runs is given a moment, then its worker is killed.
+
+        Return whether the job waited.
+        """
         with self._lock:
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.ended = True
                 job.done(None, None)
-                return
+                return True
         timers().after(_KILL, partial(self._kill, job))
+        return False
 
     def release(self, *, idle: float) -> None:
         """End the workers if nothing has run for ``idle`` seconds."""

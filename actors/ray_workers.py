@@ -14,10 +14,12 @@ from actors import cluster
 from actors.calls import Results, pack_result
 from actors.executors import Done, Executor, Executors
 from actors.failures import typed
+from actors.heartbeats import HeartbeatServer
 from actors.pools import Pools
 from actors.reaper import Reaper
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
+from distgraph.concurrency.timers import timers
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
@@ -30,6 +32,9 @@ from distgraph.worker.packing import Packet, StatePacker
 
 __all__ = ("RayWorkers", "Reply", "SharedWorkers")
 
+_FORGET = 60.0
+"""Seconds for which a cancelled attempt of a pool is remembered: it may be on its way there."""
+
 
 class SharedWorkers(NamedTuple):
     """Objects that the runs of a session share."""
@@ -38,6 +43,7 @@ class SharedWorkers(NamedTuple):
     executors: Executors
     pools: Pools
     reaper: Reaper
+    heartbeats: HeartbeatServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,9 @@ class RayWorkers:
 
     def _send(self, packet: _Packet) -> None:
         header = (__version__, self._shared.session, self._program, self._info)
-        packed = dumps_parcel(tuple(Packet(*header, packet.attempts)))
+        names = tuple(self._name(group.ids[0]) for group in packet.groups)
+        address = self._shared.heartbeats.address
+        packed = dumps_parcel(tuple(Packet(*header, packet.attempts, address, names)))
         if packet.kind == "task":
             self._to_task(packet.groups[0], packed, packet.snapshots)
         elif packet.kind == "pool":
@@ -198,16 +206,31 @@ class RayWorkers:
             function = run_attempts_task.options(name=name, **self._placement(start).options)
             self._functions[group.node] = function
         ref = function.remote(packed, *snapshots)
-        self._sent[group] = _Sent(partial(self._shared.reaper.cancel, ref))
+        label = f"node {start.node.name!r} of run {self._run_id}"
+        cancel = partial(self._cancel_task, ref, self._name(group.ids[0]), label)
+        self._sent[group] = _Sent(cancel)
         ref.future().add_done_callback(partial(self._back, group))
+
+    def _cancel_task(self, ref: Any, name: str, label: str) -> None:
+        heartbeats = self._shared.heartbeats
+        ask, process = partial(heartbeats.cancel, name), partial(heartbeats.process, name)
+        self._shared.reaper.cancel(ref, ask, label, process)
+        ref.future().add_done_callback(lambda future: heartbeats.settle(name))
 
     def _to_pool(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
         chosen = self._placement(group.starts[0])
         fewest, most = chosen.size or (1, None)
         size = fewest, max(fewest, cluster.known_cpus() if most is None else most)
         pool = self._shared.pools.get(group.node, size, chosen.options)
+        name, heartbeats = self._name(group.ids[0]), self._shared.heartbeats
         job = pool.submit(packed, snapshots, self._replies(group))
-        self._sent[group] = _Sent(partial(pool.cancel, job))
+
+        def cancel() -> None:
+            if not pool.cancel(job):
+                heartbeats.cancel(name)
+                timers().after(_FORGET, partial(heartbeats.settle, name))
+
+        self._sent[group] = _Sent(cancel)
 
     def _to_executor(self, packet: _Packet, packed: bytes) -> None:
         executor = self._own() if packet.affinity else self._shared.executors.pick()

@@ -28,11 +28,12 @@ from distgraph.contract.events import (
     Woken,
 )
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import Op
+from distgraph.contract.stream import AttemptId, Op
 from distgraph.driver.batching import Durations
 from distgraph.driver.caching import Caches
+from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.operations import OperationWriter, end_blob
-from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Relieved
+from distgraph.driver.ports import Acked, AttemptOverdue, BackendFailed, DriverEvent, Relieved
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
@@ -152,6 +153,7 @@ class RunLoop:
         self._ended = ended
         self._inbox: queue.SimpleQueue[_News] = queue.SimpleQueue()
         post, run_id = self._inbox.put, start.options.shared.run_id
+        self._heartbeats = shared.heartbeats
         self._workers = RayWorkers(shared, run_id, start.program, start.packed_info, post)
         self._events = BrokerPlane(broker, run_id, start.caller, post)
         self._saver: SaverThread | None = None
@@ -186,6 +188,8 @@ class RunLoop:
     # --- the thread -----------------------------------------------------------------------------
 
     def _main(self) -> None:
+        run_id = self._start.options.shared.run_id
+        self._heartbeats.watch(run_id, self._overdue)
         try:
             self._run()
         except BaseException as error:  # before there was a driver
@@ -194,7 +198,12 @@ class RunLoop:
             if self._saver is not None:
                 self._saver.close()
             self._workers.close()
+            self._heartbeats.forget(run_id)
             self._ended()
+
+    def _overdue(self, attempt: Overdue) -> None:
+        task_id, number = attempt.name.partition("/")[2].rsplit("/", 1)
+        self._inbox.put(AttemptOverdue(AttemptId(task_id, int(number)), attempt.stack))
 
     def _run(self) -> None:
         start = self._start

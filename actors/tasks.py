@@ -11,6 +11,7 @@ from actors.cluster import remote
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.worker.heartbeat import LoopLag
 from distgraph.worker.pinned import drop_all
 
 EXECUTOR_CALLS = 100_000
@@ -44,6 +45,7 @@ class AsyncExecutor:
 
     def __init__(self, pinned: bool = False) -> None:
         process().pinned = pinned
+        process().role = "executor"
         self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
@@ -56,6 +58,8 @@ class AsyncExecutor:
         self, names: list[str], packed: bytes, thread: bool, *snapshots: bytes
     ) -> None:
         """Start a packet's attempts, each under its name; ``collect`` returns their outcomes."""
+        if process().lag is None:
+            process().lag = LoopLag(asyncio.get_running_loop())
         packet = await process().open(packed)
         for at, name in enumerate(names):
             if name in self._refused:
@@ -136,6 +140,9 @@ class AsyncExecutor:
 
 class PoolWorker:
     """Runs the attempts of one node or tool, whose class it constructs with the first."""
+
+    def __init__(self) -> None:
+        process().role = "pool"
 
     def ping(self) -> None:
         """Answer once this runs."""

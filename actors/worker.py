@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import ray
@@ -21,6 +22,7 @@ from distgraph import __version__
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
+from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError, UnsupportedClusterError
@@ -32,6 +34,9 @@ from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
+from distgraph.worker.children import descendants, kill
+from distgraph.worker.deadline import main_thread
+from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
 
@@ -59,6 +64,15 @@ class WorkerProcess:
         self.publisher = Publisher(RayPuts())
         self.pinned = False
         """Whether values that nodes return may stay in this process."""
+        self.lag: Callable[[], tuple[float, str]] | None = None
+        """Seconds for which the loop of an executor has not run, and the stack of its thread."""
+        self.role = "task"
+        """What this process is in heartbeats."""
+        self._heartbeats: dict[HeartbeatAddress, Heartbeat] = {}
+        self._group = ""
+        """Name of the group of attempts that the main thread runs."""
+        self._unwanted = ""
+        """Name of the last group that was to end."""
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -109,11 +123,47 @@ class WorkerProcess:
     # --- attempts -------------------------------------------------------------------------------
 
     def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> Any:
-        """Run a packet's attempts one after the other, and return their packed outcomes."""
+        """Run a packet's attempts one after the other, and return their packed outcomes.
+
+        A group that is cancelled meanwhile returns only the attempts that have ended.
+        """
         packet = _open(packed)
-        opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
-        outcomes = [self.run_attempt(opened, at, snapshots) for at in range(len(packet.attempts))]
+        (name,) = packet.names
+        heartbeat = self.heartbeat(packet)
+        self._group = name
+        heartbeat.begin(name)
+        outcomes: list[bytes] = []
+        try:
+            opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
+            for at in range(len(packet.attempts)):
+                if self._unwanted == name:
+                    break
+                outcomes.append(self.run_attempt(opened, at, snapshots))
+        finally:
+            self._group = ""
+            heartbeat.end(name)
         return dumps_parcel(outcomes)
+
+    def heartbeat(self, packet: Packet) -> Heartbeat:
+        """Return the heartbeat of this process for the session of a packet."""
+        address = packet.heartbeats
+        with self._lock:
+            known = self._heartbeats.get(address)
+            if known is None:
+                known = self._heartbeats[address] = Heartbeat(
+                    address,
+                    self.role,
+                    self._end_group,
+                    always=self.role != "task",
+                    place=ray.get_runtime_context().get_node_id(),
+                    lag=lambda: (0.0, "") if self.lag is None else self.lag(),
+                )
+            return known
+
+    def _end_group(self, name: str) -> None:
+        """Interrupt a group of attempts that the main thread runs. Any thread may call this."""
+        self._unwanted = name
+        main_thread.interrupt(lambda: self._group == name)
 
     def run_attempt(
         self,
@@ -137,20 +187,30 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
+        heartbeat, called = self.heartbeat(opened.packet), name or opened.packet.names[0]
+        limited = partial(heartbeat.limit, called)
         way = self._way(opened, request, name, lend)
         calls = way.calls
         try:
             if locate(program, request).needs_loop(request):
-                outcome = self._on_loop(run_async(program, request, run, stream, calls), way)
+                steps = run_async(program, request, run, stream, calls, limited=limited)
+                outcome = self._on_loop(steps, way)
             else:
                 alone = threading.current_thread() is threading.main_thread()
-                outcome = run_sync(program, request, run, stream, calls, alone=alone)
+                before = descendants(os.getpid()) if alone else []
+                outcome = run_sync(
+                    program, request, run, stream, calls, alone=alone, limited=limited
+                )
+                if alone and outcome.status in ("cancelled", "timeout"):
+                    kill([pid for pid in descendants(os.getpid()) if pid not in before])
             return pack(outcome, request, program)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
         finally:
             self._ended(name, calls)
+            if request.limit is not None or request.timeout is not None:
+                heartbeat.end(called)
 
     def _way(
         self,
@@ -185,6 +245,7 @@ class WorkerProcess:
     async def open(self, packed: bytes) -> OpenPacket:
         """Open a packet on the loop of an executor."""
         packet = _open(packed)
+        await in_thread(self.heartbeat(packet).start)
         return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
     async def await_attempt(
@@ -195,14 +256,24 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         calls = self._way(opened, request, name).calls
+        heartbeat = self.heartbeat(opened.packet)
         try:
-            steps = run_async(opened.program, request, opened.run, _OnSharedLoop(stream), calls)
+            steps = run_async(
+                opened.program,
+                request,
+                opened.run,
+                _OnSharedLoop(stream),
+                calls,
+                limited=partial(heartbeat.limit, name),
+            )
             return pack(await throttled(steps, stream), request, opened.program)
         except BaseException:
             stream.cancel()
             raise
         finally:
             self._ended(name, calls)
+            if request.limit is not None or request.timeout is not None:
+                heartbeat.end(name)
 
     def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
         run = RunKey(opened.packet.session, opened.run.shared.run_id)

@@ -173,6 +173,8 @@ class AttemptOutcome:
     """Seconds."""
     cpu: float = 0.0
     """CPU seconds of the thread that ran the attempt; 0 on an event loop, which attempts share."""
+    stack: str = ""
+    """Python stacks of an attempt that its process did not end at its limit of time."""
     lost: bool = False
     """Whether the driver made the outcome: the attempt's process is gone, or it never began."""
     ignored: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from distgraph.contract.stream import AttemptId, Op
 
 __all__ = (
     "Acked",
+    "AttemptOverdue",
     "BackendFailed",
     "DriverEvent",
     "EventPlane",
@@ -57,6 +58,15 @@ class GroupEnded(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptOverdue:
+    """An attempt goes on behind its limit of time: its process does not end it."""
+
+    attempt_id: AttemptId
+    stack: str = ""
+    """The Python stacks of its process, "" where they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Acked:
     """A batch of operations has arrived. ``congested``: the log is over its limit."""
 
@@ -75,7 +85,7 @@ class BackendFailed:
     error: BaseException
 
 
-DriverEvent = InputEvent | GroupEnded | Acked | Relieved | BackendFailed
+DriverEvent = InputEvent | GroupEnded | AttemptOverdue | Acked | Relieved | BackendFailed
 
 
 # --- what a backend supplies --------------------------------------------------------------------

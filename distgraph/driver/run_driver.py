@@ -54,6 +54,7 @@ from distgraph.driver.batching import Batcher, Durations
 from distgraph.driver.operations import OperationWriter
 from distgraph.driver.ports import (
     Acked,
+    AttemptOverdue,
     BackendFailed,
     DriverEvent,
     EventPlane,
@@ -253,6 +254,16 @@ class RunDriver:
                 f"attempt {request.attempt}. This is a bug of the backend"
             )
         self._ended(_cut_off(start, error=capture_error(error)))
+
+    def _overdue(self, event: AttemptOverdue) -> None:
+        """End an attempt that did not end at its limit of time, whatever its process does."""
+        attempt = self._attempts.get(event.attempt_id)
+        if attempt is None or attempt.group is None:
+            return
+        group = attempt.group
+        self._ended(_cut_off(attempt.start, status="timeout", stack=event.stack))
+        if not self._wanted(group):
+            self._workers.cancel(group)
 
     def _ended(self, outcome: AttemptOutcome) -> None:
         """Handle the outcome of an attempt. The outcome of a cancelled attempt is ignored."""
@@ -472,6 +483,7 @@ class RunDriver:
 
 _HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
     GroupEnded: RunDriver._group_ended,
+    AttemptOverdue: RunDriver._overdue,
     TaskCalled: RunDriver._task_called,
     CallDropped: RunDriver._call_dropped,
     Synced: RunDriver._synced,

@@ -18,7 +18,7 @@ from distgraph.errors import (
     NodeTimeoutError,
     is_invalid_resume,
 )
-from distgraph.serde.exceptions import rebuild_error
+from distgraph.serde.exceptions import add_notes, rebuild_error
 
 if TYPE_CHECKING:
     from distgraph.types import TimeoutPolicy
@@ -73,7 +73,7 @@ def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error |
     if outcome.status == "timeout":
         limit = start.request.limit
         own = start.request.timeout is not None and outcome.late is None
-        return None if own or limit is None else timed_out(task, limit, outcome.late)
+        return None if own or limit is None else timed_out(task, limit, outcome.late, outcome.stack)
     return None
 
 
@@ -85,20 +85,24 @@ def is_rejected_resume(error: Error) -> bool:
 
 
 def timed_out(
-    task: Task, limit: TimeoutPolicy | None, late: Lateness | None = None
+    task: Task, limit: TimeoutPolicy | None, late: Lateness | None = None, stack: str = ""
 ) -> NodeTimeoutError | None:
     """Return the error of an attempt that reached its time limit, None if it has no limit.
 
     ``late``: the limit that was reached; by default, the one that is reached first.
+    ``stack``: Python stacks of the attempt's process, for a note.
     """
     if limit is None:
         return None
     run, idle = _seconds(limit.run_timeout), _seconds(limit.idle_timeout)
     if late is None:
         late = Lateness("run", run) if run is not None else Lateness("idle", idle or 0.0)
-    return NodeTimeoutError(
+    error = NodeTimeoutError(
         task.name, late.elapsed, kind=late.kind, run_timeout=run, idle_timeout=idle
     )
+    if stack:
+        add_notes(error, (f"It did not let itself be interrupted, and stood at\n{stack}",))
+    return error
 
 
 def _seconds(value: object) -> float | None:

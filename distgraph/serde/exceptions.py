@@ -84,7 +84,7 @@ def capture_error(exc: BaseException, *, note_lines: Sequence[str] = ()) -> Ship
     with contextlib.suppress(Exception):
         exc.with_traceback(hide_machinery(exc.__traceback__))
     with contextlib.suppress(Exception):
-        _add_notes(exc, note_lines)
+        add_notes(exc, note_lines)
     return _LiveError(exc)
 
 
@@ -110,7 +110,7 @@ def rebuild_error(shipped: ShippedError, *, notes: Sequence[str] = ()) -> BaseEx
             text = f"Traceback in another process ({data.where}):\n{data.traceback_text}"
             notes = (*notes, text.rstrip())
     with contextlib.suppress(Exception):
-        _add_notes(exc, notes)
+        add_notes(exc, notes)
     return exc
 
 
@@ -444,10 +444,11 @@ def _say(exc: BaseException, text: str) -> None:
 
 def _set_notes(exc: BaseException, notes: Sequence[str]) -> None:
     vars(exc).pop("__notes__", None)
-    _add_notes(exc, notes)
+    add_notes(exc, notes)
 
 
-def _add_notes(exc: BaseException, notes: Sequence[str]) -> None:
+def add_notes(exc: BaseException, notes: Sequence[str]) -> None:
+    """Append notes to an exception, also on Python 3.10."""
     # what add_note does from 3.11 on; before, nobody prints it but it can be read
     known = list(getattr(exc, "__notes__", None) or ())
     new = [note for note in notes if note not in known]

@@ -37,7 +37,7 @@ from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
-from distgraph.worker.deadline import Clock, run_abandonably, run_interruptibly
+from distgraph.worker.deadline import Clock, main_thread, run_abandonably, run_interruptibly
 from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.listeners import configured
@@ -99,21 +99,28 @@ def run_sync(
     calls: Calls | None = None,
     *,
     alone: bool = False,
+    limited: Callable[[Clock], object] | None = None,
 ) -> AttemptOutcome:
     """Run an attempt of a node that awaits nothing, in this thread or, in a limited time, beside.
 
     ``alone``: this is the main thread of a process that has nothing else to do: a node that takes
     too long is interrupted, and ends with the process if that does not help.
+    ``limited`` is called with the clock of an attempt that is limited in time, before it starts.
     """
     node = locate(program, request)
     clock = Clock.of(request)
+    if clock is not None and limited is not None:
+        limited(clock)
 
     def attempt() -> AttemptOutcome:
         steps = _attempt(node, program.store, request, run, stream, calls, clock)
         return _without_loop(steps)
 
     if clock is None:
-        return attempt()
+        if not alone:
+            return attempt()
+        result, _ = main_thread.run(attempt)
+        return _cancelled(request, stream) if result is None else result
     if not alone:
         left = run_abandonably(attempt, clock, stream.close)
         return timed_out(request, stream, clock.late) if left is None else left
@@ -129,10 +136,17 @@ async def run_async(
     run: RunInfo,
     stream: AttemptStream,
     calls: Calls | None = None,
+    *,
+    limited: Callable[[Clock], object] | None = None,
 ) -> AttemptOutcome:
-    """Run an attempt on the running event loop. A synchronous node goes to a thread."""
+    """Run an attempt on the running event loop. A synchronous node goes to a thread.
+
+    ``limited`` is called with the clock of an attempt that is limited in time, before it starts.
+    """
     node = locate(program, request)
     clock = Clock.of(request)
+    if clock is not None and limited is not None:
+        limited(clock)
     steps = _attempt(node, program.store, request, run, stream, calls, clock, on_loop=True)
     if clock is None:
         return await steps
@@ -159,12 +173,15 @@ def timed_out(
     request: AttemptRequest, stream: AttemptStream, late: Lateness | None = None
 ) -> AttemptOutcome:
     """Return the outcome of an attempt that is left behind; what it emits later is refused."""
+    return replace(_cancelled(request, stream), status="timeout", late=late)
+
+
+def _cancelled(request: AttemptRequest, stream: AttemptStream) -> AttemptOutcome:
     published, tail = stream.close()
     return AttemptOutcome(
         task_id=request.task_id,
         attempt=request.attempt,
-        status="timeout",
-        late=late,
+        status="cancelled",
         published=published,
         tail=tuple(tail),
         host=HOST,

@@ -87,8 +87,18 @@ class Clock:
         """Function by which a node reports progress; None if there is no idle limit."""
         return None if self._idle is None else self.beat
 
+    def peek(self) -> float:
+        """Return the seconds until a limit is reached."""
+        return self._nearest()[0]
+
     def left(self) -> float:
         """Return the seconds until a limit is reached; 0 or less notes which it was."""
+        seconds, late = self._nearest()
+        if seconds <= 0:
+            self.late = late
+        return seconds
+
+    def _nearest(self) -> tuple[float, Lateness | None]:
         now = time.monotonic() if self._started else 0.0
         limits: list[tuple[float, Lateness | None]] = []
         if self._run is not None:
@@ -97,10 +107,7 @@ class Clock:
             limits.append((self._progress + self._idle - now, Lateness("idle", now - self._began)))
         if self._own is not None:
             limits.append((self._began + self._own - now, None))
-        seconds, late = min(limits, key=lambda entry: entry[0])
-        if seconds <= 0:
-            self.late = late
-        return seconds
+        return min(limits, key=lambda entry: entry[0])
 
 
 def _seconds(value: object) -> float | None:
@@ -114,50 +121,84 @@ def shortest(request: AttemptRequest) -> float | None:
     return min((t for t in times if isinstance(t, (int, float))), default=None)
 
 
+class Interruption:
+    """The code that the main thread of a process runs; other threads may interrupt it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._accepts = False
+        self._sent = False
+
+    def interrupt(self, wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Let the running code get a ``KeyboardInterrupt``, blocking calls included. Any thread.
+
+        Return False if no code runs, or not the ``wanted`` code: it does not change meanwhile.
+        """
+        main = threading.main_thread().ident
+        assert main is not None
+        with self._lock:
+            if not (self._accepts and wanted()):
+                return False
+            self._sent = True
+            signal.pthread_kill(main, _SIGNAL)
+            return True
+
+    def run(self, call: Callable[[], T]) -> tuple[T | None, bool]:
+        """Run ``call`` in the main thread. Return its result and whether it was interrupted."""
+        previous = signal.signal(_SIGNAL, self._raise)
+        self._sent = False
+        result: T | None = None
+        try:
+            try:
+                self._accepts = True
+                result = call()
+            finally:
+                with self._lock:
+                    self._accepts = False  # no signal is sent from here on
+        except KeyboardInterrupt:
+            if not self._sent:  # somebody else's
+                raise
+        if self._sent:
+            with suppress(KeyboardInterrupt):
+                time.sleep(0.001)  # one that was sent lands here at the latest
+        signal.signal(_SIGNAL, previous)
+        return result, self._sent
+
+    def _raise(self, number: int, frame: object) -> None:
+        if self._accepts:
+            self._accepts = False
+            raise KeyboardInterrupt
+
+
+main_thread = Interruption()
+"""What the main thread of this process runs."""
+
+
 def run_interruptibly(call: Callable[[], T], clock: Clock) -> tuple[T | None, bool]:
     """Run ``call`` in the main thread. Return its result and whether it was interrupted.
 
     ``call`` gets a ``KeyboardInterrupt`` when its time is over. The process ends ``GRACE`` seconds
     later if that does not end the call. Use it only where the process has nothing else to do.
     """
-    lock = threading.Lock()
     over = threading.Event()
-    fired = False
-    main = threading.main_thread().ident
-    assert main is not None
 
     def watch() -> None:
-        nonlocal fired
         while (left := clock.left()) > 0:
             if over.wait(left):
                 return
-        with lock:
-            if over.is_set():
-                return
-            fired = True
-            signal.pthread_kill(main, _SIGNAL)
+        if not main_thread.interrupt():
+            return
         if not over.wait(GRACE):
             os._exit(EXIT_CODE)
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(_SIGNAL, interrupt)
-    daemon(watch, "distgraph-deadline").start()
-    result: T | None = None
-    try:
+    def watched() -> T:
+        daemon(watch, "distgraph-deadline").start()
         try:
-            result = call()
+            return call()
         finally:
-            with lock:
-                over.set()  # no signal is sent from here on
-    except KeyboardInterrupt:
-        if not fired:  # somebody else's: a cancelled run
-            raise
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait(0.001 if fired else 0)  # one that was sent lands here at the latest
-    signal.signal(_SIGNAL, previous)
-    return result, fired
+            over.set()
+
+    return main_thread.run(watched)
 
 
 def run_abandonably(call: Callable[[], T], clock: Clock, late: Callable[[], object]) -> T | None:

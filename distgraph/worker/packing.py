@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from distgraph.contract.attempt import AttemptRequest
+from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.serde.pickling import dumps_data, loads
 
 LARGE = 100_000
@@ -37,6 +38,10 @@ class Packet(NamedTuple):
     """Pickled ``RunInfo``."""
     attempts: list[tuple[bytes, dict[str, bytes | int]]]
     """Pickled requests without their state, and the state: blobs, or positions of snapshots."""
+    heartbeats: HeartbeatAddress
+    """Where the worker process sends its heartbeats."""
+    names: tuple[str, ...]
+    """Names of the groups in heartbeats: one for all attempts, or in an executor one for each."""
 
 
 class StatePacker:

@@ -22,10 +22,10 @@ def test_a_cancel_that_meets_the_end_of_its_task_does_not_end_the_owner(on_ray, 
 
     @ray.remote(num_cpus=0)
     class Other:
-        def cancel_tasks(self, refs, force):
+        def cancel_tasks(self, refs):
             from actors.reaper import cancel_tasks
 
-            cancel_tasks(refs, force)
+            cancel_tasks(refs)
 
     @ray.remote(num_cpus=0)
     class Owner:

@@ -1,0 +1,47 @@
+"""Messages between worker processes and drivers beside attempts and outcomes: that a process lives,
+what it runs, what is to end.
+
+The messages are lines of JSON on a connection that the worker opens. A line that is no JSON belongs
+to a dump of Python stacks: ``faulthandler`` writes it in C, also while the node's code holds the
+interpreter lock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ("BEAT", "SILENT", "HeartbeatAddress", "decode", "encode")
+
+BEAT = 1.0
+"""Seconds between two heartbeats of a worker process that runs something."""
+
+SILENT = 5.0
+"""Seconds without a heartbeat after which a process is reported as silent. A process whose code
+holds the interpreter lock sends its Python stacks as often."""
+
+
+class HeartbeatAddress(NamedTuple):
+    """Where the worker processes of a session send their heartbeats."""
+
+    host: str
+    port: int
+    key: str
+    """Proves that the client belongs to the session."""
+
+
+def encode(**message: Any) -> bytes:
+    """Return a message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Mapping[str, Any] | None:
+    """Return the message of a line, None for a line of a stack dump."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,175 @@
+"""What the driver knows of worker processes by their heartbeats. Pure; the clock is an argument.
+
+A process that runs something sends a heartbeat each second. While its code holds the interpreter
+lock, it sends its Python stacks instead. It sends neither when the process is stopped, its machine
+hangs or the network is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from distgraph.contract.heartbeats import SILENT, decode
+
+__all__ = ("OVERDUE", "Heartbeats", "Overdue", "Process", "Silence")
+
+OVERDUE = 2.0
+"""Seconds behind its limit of time, after which an attempt is ended from outside of its process.
+The process itself interrupts the attempt at the limit, and ends one second later."""
+
+_STACK = 16_384
+"""Characters of a stack dump that are kept."""
+
+
+@dataclass(eq=False)
+class Process:
+    """A worker process.
+
+    Attributes:
+        host, pid, role: Where it runs, and what it is: ``task``, ``executor`` or ``pool``.
+        since: When something began to run there, by the driver's clock; None while it is idle.
+        heard: When anything was received from it.
+        beat: When its Python code last sent something.
+        lag: Seconds for which its event loop had not run, at that time.
+        stack: Its Python stacks as of the last dump, "" if it sent a heartbeat since.
+    """
+
+    host: str
+    pid: int
+    role: str
+    place: str
+    """Ray's id of its machine."""
+    heard: float
+    beat: float
+    lag: float = 0.0
+    running: dict[str, float] = field(default_factory=dict)
+    """Groups of attempts, and when each began."""
+    due: dict[str, float] = field(default_factory=dict)
+    """When attempts are to be ended that are limited in time."""
+    stack: str = ""
+    reported: bool = False
+
+    @property
+    def name(self) -> str:
+        """How messages call the process."""
+        return f"{self.role} process {self.pid} on {self.host}"
+
+
+class Overdue(NamedTuple):
+    """An attempt that goes on behind its limit of time."""
+
+    name: str
+    stack: str
+    """The Python stacks of its process, "" where they are not known."""
+
+
+class Silence(NamedTuple):
+    """A process from which no heartbeat comes, or whose event loop does not run."""
+
+    process: Process
+    seconds: float
+    """For how long."""
+    blocked: bool
+    """Whether it lives, and its code does not let Python run."""
+
+    def __str__(self) -> str:
+        where, runs = self.process.name, ", ".join(self.process.running) or "nothing"
+        why = (
+            "its code holds the interpreter lock or blocks the event loop"
+            if self.blocked
+            else "the process is stopped, or its machine or network hangs"
+        )
+        stack = f"\n{self.process.stack}" if self.process.stack else ""
+        return f"{where} has not reacted for {self.seconds:.0f} s: {why}; it runs {runs}{stack}"
+
+
+class Heartbeats:
+    """The worker processes of a session."""
+
+    def __init__(self) -> None:
+        self._processes: dict[Hashable, Process] = {}
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def __iter__(self) -> Iterator[Process]:
+        return iter(self._processes.values())
+
+    def hello(self, connection: Hashable, message: Mapping[str, Any], now: float) -> None:
+        """Note a process that has connected."""
+        self._processes[connection] = Process(
+            host=str(message.get("host", "?")),
+            pid=int(message.get("pid", 0)),
+            role=str(message.get("role", "worker")),
+            place=str(message.get("place", "")),
+            heard=now,
+            beat=now,
+        )
+
+    def line(self, connection: Hashable, line: bytes, now: float) -> None:
+        """Take a line from a process."""
+        process = self._processes.get(connection)
+        if process is None:
+            return
+        process.heard = now
+        message = decode(line)
+        if message is None:
+            text = line.decode(errors="replace")
+            kept = "" if text.startswith("Timeout (") else process.stack
+            process.stack = f"{kept}{text}\n"[:_STACK]
+            return
+        process.beat, process.lag = now, float(message.get("lag", process.lag))
+        if process.lag < SILENT:
+            process.stack, process.reported = "", False
+        elif "stack" in message:
+            process.stack = str(message["stack"])[:_STACK]
+        if "begin" in message:
+            process.running[str(message["begin"])] = now
+        elif "end" in message:
+            process.running.pop(str(message["end"]), None)
+            process.due.pop(str(message["end"]), None)
+        elif "limit" in message:
+            process.due[str(message["limit"])] = now + float(message["left"]) + OVERDUE
+        for name, left in dict(message.get("beat") or {}).items():
+            if name in process.due and float(left) > 0:  # else the limit has been reached
+                process.due[name] = now + float(left) + OVERDUE
+
+    def gone(self, connection: Hashable) -> None:
+        """Forget a process whose connection has ended. Its death is told elsewhere."""
+        self._processes.pop(connection, None)
+
+    def of(self, name: str) -> tuple[Hashable, Process] | None:
+        """Return the process that runs a group of attempts and its connection, if it is known."""
+        return next(((c, p) for c, p in self._processes.items() if name in p.running), None)
+
+    def overdue(self, now: float) -> Sequence[Overdue]:
+        """Return attempts that are behind their limits; each is returned once."""
+        found = []
+        for process in self._processes.values():
+            for name in [name for name, due in process.due.items() if now >= due]:
+                del process.due[name]
+                found.append(Overdue(name, process.stack))
+        return found
+
+    def silences(self, now: float) -> Sequence[Silence]:
+        """Return the processes that are silent now, and have something to run."""
+        found = []
+        for process in self._processes.values():
+            if not process.running and process.role == "task":
+                continue
+            silent = now - process.heard
+            stuck = max(now - process.beat, process.lag)
+            if silent >= 2 * SILENT:
+                found.append(Silence(process, silent, blocked=False))
+            elif stuck >= SILENT:
+                found.append(Silence(process, stuck, blocked=True))
+        return found
+
+    def unreported(self, now: float) -> Sequence[Silence]:
+        """Return the silences that have not been returned since they began."""
+        found = [silence for silence in self.silences(now) if not silence.process.reported]
+        for silence in found:
+            silence.process.reported = True
+        return found

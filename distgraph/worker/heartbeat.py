@@ -1,0 +1,269 @@
+"""The heartbeat of a worker process: reports to a driver what runs here, and receives what to end.
+
+While something runs, a thread sends a heartbeat each second. If the node's code keeps the
+interpreter lock, no Python thread can send: then ``faulthandler``, which needs no lock, writes the
+Python stacks into the same connection every few seconds. A stopped process sends neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from distgraph.concurrency.threads import daemon
+from distgraph.contract.heartbeats import BEAT, SILENT, HeartbeatAddress, decode, encode
+
+__all__ = ("Heartbeat", "Limited", "LoopLag")
+
+logger = logging.getLogger("distgraph")
+
+_CONNECT = 2.0
+"""Seconds for the driver to accept the connection."""
+
+_SEND = 1.0
+"""Seconds for which a send may block: a driver that is stopped does not stop its workers."""
+
+_AGAIN = 10.0
+"""Seconds between two tries to connect."""
+
+
+class Limited(Protocol):
+    """An attempt whose time is limited."""
+
+    def peek(self) -> float:
+        """Return the seconds that the attempt has left."""
+
+
+class LoopLag:
+    """Measures for how long an event loop has not run. Make it on the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._asked: float | None = None
+
+    def __call__(self) -> tuple[float, str]:
+        """Return the seconds, and the stack of the loop's thread if they are many."""
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._ran)
+            return 0.0, ""
+        lag = now - self._asked
+        frame = sys._current_frames().get(self._thread) if lag >= SILENT else None
+        return lag, "" if frame is None else "".join(traceback.format_stack(frame))
+
+    def _ran(self) -> None:
+        self._asked = None
+
+
+class Heartbeat:
+    """The connection of this process to the driver of one session. Thread-safe.
+
+    Args:
+        address: Where the driver listens.
+        role: What the process is: ``task``, ``executor`` or ``pool``.
+        cancel: Called with the name of a group of attempts that is to end.
+        always: Send heartbeats also while nothing runs.
+        place: Names the machine for the driver.
+        lag: Returns the seconds for which the event loop of the process has not run, and the stack
+            of its thread.
+    """
+
+    def __init__(
+        self,
+        address: HeartbeatAddress,
+        role: str,
+        cancel: Callable[[str], object],
+        *,
+        always: bool = False,
+        place: str = "",
+        lag: Callable[[], tuple[float, str]] | None = None,
+    ) -> None:
+        self._address = address
+        self._role = role
+        self._cancel = cancel
+        self._always = always
+        self._place = place
+        self._lag = lag
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
+        """Device and inode of the socket: user code may close any file descriptor."""
+        self._tried = float("-inf")
+        self._running: dict[str, None] = {}
+        self._limited: dict[str, Limited] = {}
+        self._wake = threading.Event()
+        self._beating = False
+        self._armed = float("-inf")
+
+    # --- what runs ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, and send heartbeats from now on. Does nothing the second time."""
+        if not self._beating:
+            with self._lock:
+                if self._socket is None:
+                    self._connect()
+                self._run()
+
+    def begin(self, name: str) -> None:
+        """Report that a group of attempts runs here from now on."""
+        with self._lock:
+            self._running[name] = None
+            self._tell(begin=name)
+            self._arm()
+            self._run()
+
+    def _run(self) -> None:
+        if not self._beating:
+            self._beating = True
+            daemon(self._beat, "distgraph-heartbeat").start()
+        self._wake.set()
+
+    def limit(self, name: str, clock: Limited) -> None:
+        """Report that an attempt is limited in time, before its code begins."""
+        with self._lock:
+            self._limited[name] = clock
+            self._tell(limit=name, left=clock.peek())
+            self._arm(force=True)
+
+    def end(self, name: str) -> None:
+        """Report that an attempt, or a group of attempts, has ended here."""
+        with self._lock:
+            if name in self._running or name in self._limited:
+                self._running.pop(name, None)
+                self._limited.pop(name, None)
+                self._tell(end=name)
+            if not self._running and not self._always:
+                self._disarm()
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        while True:
+            self._wake.wait()
+            with self._lock:
+                if not (self._running or self._always):
+                    self._wake.clear()
+                    continue
+                left = {name: clock.peek() for name, clock in self._limited.items()}
+                lag, stack = (0.0, "") if self._lag is None else self._lag()
+                stacks = {"stack": stack} if stack else {}
+                self._tell(beat=left, lag=lag, **stacks)
+                self._arm(force=True)
+            time.sleep(BEAT)
+
+    def _arm(self, *, force: bool = False) -> None:
+        """Let the stacks be written if no heartbeat follows in time."""
+        now = time.monotonic()
+        if self._socket is None or (not force and now < self._armed + BEAT):
+            return
+        left = min((clock.peek() for clock in self._limited.values()), default=SILENT)
+        if not self._is_ours(self._socket):
+            self._drop()
+            return
+        self._armed = now
+        # 0.3 s behind a limit: what keeps it ends by itself
+        seconds = min(SILENT, max(left, 0.0) + 0.3)
+        faulthandler.dump_traceback_later(seconds, repeat=True, file=self._socket.fileno())
+
+    def _disarm(self) -> None:
+        if self._armed > float("-inf"):
+            self._armed = float("-inf")
+            faulthandler.cancel_dump_traceback_later()
+
+    # --- the connection -------------------------------------------------------------------------
+
+    def _tell(self, **message: object) -> None:
+        """Send a message; what cannot be sent is lost, and the driver goes by the silence."""
+        if self._socket is None and not self._connect():
+            return
+        try:
+            assert self._socket is not None
+            if not self._is_ours(self._socket):
+                raise OSError("the file descriptor was closed")
+            self._socket.sendall(encode(**message))
+        except OSError:
+            self._drop()
+
+    def _connect(self) -> bool:
+        now = time.monotonic()
+        if now < self._tried + _AGAIN:
+            return False
+        self._tried = now
+        host, port, key = self._address
+        try:
+            made = socket.create_connection((host, port), _CONNECT)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.settimeout(_SEND)
+            host_name, pid = socket.gethostname(), os.getpid()
+            made.sendall(
+                encode(hello=key, role=self._role, host=host_name, pid=pid, place=self._place)
+            )
+            for name in self._running:
+                made.sendall(encode(begin=name))
+            for name, clock in self._limited.items():
+                made.sendall(encode(limit=name, left=clock.peek()))
+        except OSError as error:
+            logger.warning(
+                "no connection for heartbeats to the driver at %s:%d (%s): a node that does not "
+                "react here is ended later, and without its Python stack",
+                host,
+                port,
+                error,
+            )
+            return False
+        self._socket = made
+        status = os.fstat(made.fileno())
+        self._identity = status.st_dev, status.st_ino
+        daemon(lambda: self._listen(made), "distgraph-heartbeat-reader").start()
+        return True
+
+    def _is_ours(self, connection: socket.socket) -> bool:
+        try:
+            status = os.fstat(connection.fileno())
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def _drop(self) -> None:
+        self._disarm()  # before its descriptor can become that of another file
+        dropped, self._socket = self._socket, None
+        if dropped is not None:
+            with suppress(OSError):
+                if self._is_ours(dropped):
+                    dropped.close()
+                else:
+                    dropped.detach()
+
+    def _listen(self, connection: socket.socket) -> None:
+        received = b""
+        while True:
+            try:
+                chunk = connection.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if not chunk:
+                break
+            *lines, received = (received + chunk).split(b"\n")
+            for line in lines:
+                message = decode(line)
+                if message is not None and "cancel" in message:
+                    self._cancel(str(message["cancel"]))
+        with self._lock:
+            if self._socket is connection:
+                self._drop()
