@@ -82,7 +82,7 @@ def __dir__() -> list[str]:
 
 
 class CallerCallbacks:
-    """The handlers of one run, and the run that they are told of as the root of all others.
+    """The handlers of one run, and the root run that they receive.
 
     Args:
         config: The run's merged config.
@@ -109,7 +109,7 @@ class CallerCallbacks:
 
     @property
     def hears(self) -> bool:
-        """Whether a handler hears of the run."""
+        """Whether a handler receives calls of the run."""
         return bool(self._own)
 
     @property
@@ -187,7 +187,7 @@ class CallerCallbacks:
     def _due(
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
-        """Return which handlers are to be told what."""
+        """Return handlers with the calls that they receive."""
         if not (self._own or self._inherited):
             return []
         if call.client:
@@ -219,7 +219,7 @@ class CallerCallbacks:
     def _unended(
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
-        """Return the calls that end runs on workers whose own end was not heard of."""
+        """Return the calls that end runs on workers whose own end did not arrive."""
         error = call.args[0] if call.name == "on_chain_error" else None
         if not isinstance(error, BaseException):
             error = RunCancelled("the attempt that it was a part of was cancelled or lost")
@@ -235,7 +235,7 @@ class CallerCallbacks:
     def _of_graph(
         self, call: HandlerCall, root: bool
     ) -> list[tuple[list[Any], str, tuple[Any, ...]]]:
-        """Return the call that tells of a graph's interrupt, or of its going on."""
+        """Return the call for a graph's interrupt or resume."""
         from langgraph import callbacks
 
         handlers = [h for h in (self._own if root else self._inherited) if _hears_of_graphs(h)]
@@ -267,7 +267,7 @@ def type_of(handler: Any) -> tuple[str, str]:
 
 
 def _hears_of_graphs(handler: Any) -> bool:
-    """Whether a handler is told of graphs that are interrupted or resumed."""
+    """Whether a handler receives interrupts and resumes of graphs."""
     cls = loaded("langgraph.callbacks", "GraphCallbackHandler")
     return cls is not None and isinstance(handler, cls)
 
@@ -287,7 +287,7 @@ def _is_tracing() -> bool:
 def _told(
     handlers: list[Any], call: HandlerCall, args: tuple[Any, ...]
 ) -> list[tuple[list[Any], tuple[Any, ...]]]:
-    """Return who is told what: a node's ``trace_policy`` says what tracers are told."""
+    """Return handlers with their arguments; a node's ``trace_policy`` changes those of tracers."""
     if not call.recorded:
         return [(handlers, args)]
     tracer = loaded("langchain_core.tracers.base", "BaseTracer")

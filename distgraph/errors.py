@@ -20,7 +20,7 @@ class DistgraphError(Exception):
 
 
 class UnsupportedError(DistgraphError, NotImplementedError):
-    """An option that exists in the API but cannot be honoured here; the message has the remedy."""
+    """An option that exists in the API but is not supported here; the message has the remedy."""
 
 
 class SerializationError(DistgraphError, TypeError):

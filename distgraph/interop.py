@@ -1,6 +1,6 @@
-"""LangGraph's own vocabulary, taken for ours and given back, without importing it.
+"""Conversion between LangGraph's and distgraph's objects, without importing LangGraph.
 
-Nodes, tools and middleware of a graph of ours may use LangGraph's ``Command``, ``Send``,
+Nodes, tools and middleware of a distgraph graph may use LangGraph's ``Command``, ``Send``,
 ``Overwrite`` and ``Interrupt``, and raise its ``GraphInterrupt`` and ``ParentCommand``. A class is
 known by its name and module: where LangGraph is not loaded, none of this costs anything.
 """
@@ -64,7 +64,7 @@ def own(value: Any) -> Any:
 
 
 def theirs(value: Any) -> Any:
-    """Return LangGraph's object for a ``Command`` or ``Send`` of ours, lists of them included.
+    """Return LangGraph's object for a distgraph ``Command`` or ``Send``, also in lists.
 
     LangGraph must be loaded. Anything else is returned as it is.
     """
@@ -176,7 +176,7 @@ def _shared_classes() -> dict[type[BaseException], type[BaseException]]:
 
 
 def either(error: BaseException) -> BaseException:
-    """Return an error of ours as one that is LangGraph's too, where that is loaded.
+    """Return a distgraph error as an error that is also LangGraph's, if LangGraph is loaded.
 
     Any other error is returned as it is.
     """

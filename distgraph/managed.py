@@ -33,7 +33,7 @@ RemainingSteps = Annotated[int, RemainingStepsManager]
 
 
 def managed_kind(marker: object) -> ManagedKind | None:
-    """Return the kind of a marker found in ``Annotated``: ours, or LangGraph's of the same name."""
+    """Return the kind of a marker found in ``Annotated``, of either library."""
     if marker is IsLastStepManager or marker is RemainingStepsManager:
         return marker.kind
     if isinstance(marker, type) and marker.__module__.startswith("langgraph.managed"):

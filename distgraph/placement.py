@@ -149,8 +149,8 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
         options["concurrency"] = _pool_size(options["concurrency"], node)
         if placement is not None:
             raise ValueError(
-                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'placement' cannot be "
-                "honoured. Drop one of them"
+                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'placement' is not "
+                "supported. Drop one of them"
             )
     return options
 
@@ -181,7 +181,7 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         if options:
             raise ValueError(
                 f"Node `{node}`: with 'affinity' the attempts of a run share one process, so "
-                f"{', '.join(sorted(options))} cannot be honoured. Drop one of them"
+                f"{', '.join(sorted(options))} cannot be combined with it. Drop one of them"
             )
         return Placement("async" if is_async else "thread", affinity=True)
     size = options.pop("concurrency", None)
@@ -194,7 +194,7 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         if options:
             raise ValueError(
                 f"Node `{node}`: placement {asked!r} runs in an executor that is shared, so "
-                f"{', '.join(sorted(options))} cannot be honoured. Drop them, or use "
+                f"{', '.join(sorted(options))} cannot be combined with it. Drop them, or use "
                 "placement 'task'"
             )
         if asked == "async" and not is_async:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
@@ -23,9 +22,6 @@ RAY_TIMEOUT = 60
 EXIT_TIMEOUT = 60
 """Seconds the process may take to end after the last test."""
 
-MATRICES = ("clients", "differential")
-"""Folders whose cases on Ray are marked ``matrix``; by default these cases run in process only."""
-
 _STDERR = pytest.StashKey[TextIO]()
 _kept: list[TextIO] = []
 
@@ -34,14 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
     Machine.validates = True  # its invariants, after every event of the runs in this process
     config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest deselects what ``-m`` leaves out
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(tests).parts[0] in MATRICES and item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.matrix)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,4 +1,4 @@
-"""Objects of other libraries that graphs are built of, and who turns them into ours.
+"""Objects of other libraries that graphs are built of, and the modules that adapt them.
 
 A library's front door registers its classes, each with the name of the module that adapts objects
 of it. Nothing is imported before an object of such a class is met.
@@ -22,10 +22,10 @@ class Adapter(Protocol):
         """Return an action for ``add_node``. ``ray_options``: by tool, for a node of tools."""
 
     def as_graph(self, value: Any) -> Any:
-        """Return the compiled graph of ours that an object is read as, None if it is no graph."""
+        """Return an object as a distgraph compiled graph; None if it is no graph."""
 
     def as_channel(self, value: Any, typ: Any, where: str) -> Any:
-        """Return the channel of ours for a channel, or the class of one, of the library's.
+        """Return the distgraph channel for a channel, or a channel class, of the library.
 
         Args:
             value: What stands in an annotation ``Annotated[typ, value]``.
@@ -62,6 +62,6 @@ def adapter_of(value: Any) -> Adapter | None:
 
 
 def as_node(value: Any, ray_options: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
-    """Return the action that a node of ours runs for an object; any other object as it is."""
+    """Return the action that a node runs for an object; any other object as it is."""
     adapter = adapter_of(value)
     return value if adapter is None else adapter.as_node(value, ray_options or {})

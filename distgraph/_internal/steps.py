@@ -69,7 +69,7 @@ async def afollow(steps: Steps[T], *given: Any) -> T:
 def walk(steps: Generator[Any, Any, Any]) -> Generator[Any, None, None]:
     """Carry out steps by blocking calls, and yield what they yield beside what they wait for.
 
-    Whoever leaves the iterator ends them.
+    Closing the iterator ends them.
     """
     __tracebackhide__ = True
     try:

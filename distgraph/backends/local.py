@@ -162,10 +162,10 @@ class LocalStream:
         """Guards the log. Nothing else is ever waited for while it is held."""
         self._waiter = Waiter(self.changed, loop)
         self.notify = self._waiter.wake
-        """Wakes whoever waits for the log. The lock is held."""
+        """Wakes the threads that wait for the log. The lock is held."""
         self._events = Reassembler(run_id)
         self._congested = False
-        """Whether the driver was told that the log is over its limit."""
+        """Whether the driver knows that the log is over its limit."""
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked:
         with self.changed:
@@ -279,7 +279,7 @@ class LocalWorkers:
             self._pool.lend(change)
 
     def hand_out(self) -> None:
-        """Tell code what became of its calls, without a lock: it may go on right here."""
+        """Deliver the outcomes of calls, without a lock: the caller may continue in this thread."""
         try:
             while self._returns:
                 group, result = self._returns.popleft()
@@ -360,8 +360,8 @@ class LocalWorkers:
 class LocalRun:
     """One run in this process, and its consumer's handle.
 
-    The driver has no thread of its own. Whoever has news puts it into the inbox, and drives the run
-    unless another thread does so already, which then takes that news as well.
+    The driver has no thread of its own. A thread with news puts it into the inbox and drives
+    the run, unless another thread drives the run already; that thread then takes the news as well.
     """
 
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -417,7 +417,7 @@ class LocalRun:
     def call(self, call: TaskCall | DroppedCall) -> None:
         """Take a call that the code of an attempt made, or has cancelled.
 
-        What became of calls is handed out later: the code that calls holds a lock.
+        Outcomes of calls are delivered later, because the calling code holds a lock.
         """
         self._inbox.append(TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call))
         self._drive()
@@ -482,7 +482,7 @@ class LocalRun:
             self.join(_GRACE)  # what is saved can be seen once the caller has left
 
     async def aclose(self) -> None:
-        """As ``close``, and wait for the coroutines that are told of it, and for what is saved."""
+        """Like ``close``; then wait for cancelled coroutines and for checkpoints in progress."""
         if self.end():
             while (await self.aread())[-1].mode != END_MODE:
                 pass

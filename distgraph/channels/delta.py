@@ -24,7 +24,7 @@ class DeltaSnapshot(NamedTuple):
 
 
 def unwrapped(stored: Any) -> Any:
-    """Return the value of a snapshot, ours or LangGraph's; anything else as it is."""
+    """Return the value of a snapshot of either library; any other object unchanged."""
     cls = type(stored)
     if cls is DeltaSnapshot or cls.__name__ == "_DeltaSnapshot":
         return stored.value

@@ -188,7 +188,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def wait_for_idle(seconds: float) -> None:
-    """Wait until no thread is at work, for ``seconds`` at most."""
+    """Wait until no thread runs work, for ``seconds`` at most."""
     until = time.monotonic() + seconds
     while _at_work and time.monotonic() < until:
         time.sleep(0.01)

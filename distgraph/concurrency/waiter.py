@@ -10,8 +10,8 @@ from contextlib import suppress
 class Waiter:
     """Where one consumer waits.
 
-    The consumer checks under the lock whether there is anything for it, and parks if not. Whoever
-    changes something does so under the same lock, and wakes the consumer before releasing it.
+    The consumer checks under the lock whether there is anything for it, and parks if not. A thread
+    changes something under the same lock, and wakes the consumer before releasing it.
 
     Args:
         changed: The condition whose lock guards what the consumer waits for.
@@ -43,7 +43,7 @@ class Waiter:
         return self._event
 
     def wake(self) -> None:
-        """Wake the consumer, and whoever else waits for the condition. The lock is held."""
+        """Wake the consumer and all others that wait for the condition. The lock is held."""
         self._changed.notify_all()
         if self._parked:
             assert self._loop is not None and self._event is not None

@@ -14,7 +14,7 @@ __all__ = ("cache_policy_of", "calls_of", "identity_of", "namespace_of")
 
 
 def cache_policy_of(given: Any) -> CachePolicy | None:
-    """Return the policy that was given, ours for one of LangGraph's.
+    """Return the given policy as a distgraph policy.
 
     Raises:
         TypeError: It is none.

@@ -210,7 +210,7 @@ class CancelTask:
 
 @dataclass(frozen=True, slots=True)
 class ReturnCall:
-    """Tell an attempt that is on a worker what became of a call of its code."""
+    """Send an attempt on a worker the outcome of a call of its code."""
 
     result: CallResult
 

@@ -1,7 +1,7 @@
 """An exception on its way between processes, as plain data.
 
 ``serde.exceptions`` takes an exception apart into this form and puts it together again. The fields
-are text and bytes: whoever carries a ``ShippedError`` needs none of the classes in it.
+are text and bytes: a process that carries a ``ShippedError`` needs none of its classes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ Levels = Sequence[Sequence["RetryPolicy"]]
 def policies_of(given: Any) -> tuple[RetryPolicy, ...]:
     """Return the policies that ``retry_policy`` was given: None, one, or several of them.
 
-    LangGraph's own become ours.
+    LangGraph's policies become distgraph's.
 
     Raises:
         TypeError: It is none of these, or a ``retry_on`` can name no exception.
@@ -50,7 +50,7 @@ def _policy(given: Any) -> RetryPolicy:
 
 
 def _both(named: Any) -> tuple[Any, ...]:
-    """Return an exception class, and for one of LangGraph's own also ours of that name."""
+    """Return an exception class; for a class of LangGraph, also distgraph's of that name."""
     if getattr(named, "__module__", "") != "langgraph.errors":
         return (named,)
     own = getattr(errors, named.__name__, None)

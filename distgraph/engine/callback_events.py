@@ -1,4 +1,4 @@
-"""What callbacks are told of the runs that the driver itself carries out.
+"""Callback events for the runs that the driver itself executes.
 
 A node's run is reported by the worker that runs the node. A node that is a graph, or whose work is
 split, runs nowhere as a whole: the driver begins and ends its run, and that of the graph in it.
@@ -27,7 +27,7 @@ class CallbackEvents:
         self._info = options.shared.callbacks
 
     def node_began(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
-        """Tell of a node that is a graph, or whose work is split."""
+        """Report the start of a node that is a graph, or whose work is split."""
         if self._info is None:
             return []
         task.run_id = self._id(task.id, task.attempt, graph.restarts)
@@ -35,17 +35,17 @@ class CallbackEvents:
         return self._begin(graph, task, task.run_id, graph.run_id, task.name, tags, value)
 
     def node_ended(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
-        """Tell what such a node returned."""
+        """Report the result of such a node."""
         return self._end(graph, task, "on_chain_end", value)
 
     def node_failed(
         self, graph: GraphRun, task: Task, error: ShippedError | BaseException
     ) -> list[Emit]:
-        """Tell of what such a node ended with in place of a result: a failure, a question."""
+        """Report the failure or interrupt that ended such a node."""
         return self._end(graph, task, "on_chain_error", _shipped(error))
 
     def graph_began(self, graph: GraphRun, value: Any) -> list[Emit]:
-        """Tell of a graph inside a node."""
+        """Report the start of a graph inside a node."""
         if self._info is None or graph.parent is None:
             return []
         task = graph.parent[1]
@@ -56,19 +56,19 @@ class CallbackEvents:
         )
 
     def graph_ended(self, graph: GraphRun, value: Any) -> list[Emit]:
-        """Tell of the output of such a graph."""
+        """Report the output of such a graph."""
         return self._end(graph, graph, "on_chain_end", value)
 
     def graph_failed(self, graph: GraphRun, error: ShippedError | BaseException) -> list[Emit]:
-        """Tell of what such a graph ended with in place of an output."""
+        """Report the error that ended such a graph."""
         return self._end(graph, graph, "on_chain_error", _shipped(error))
 
     def resumed(self, graph: GraphRun) -> list[Emit]:
-        """Tell of a graph that goes on from a checkpoint."""
+        """Report a graph that continues from a checkpoint."""
         return self._of_graph(graph, "on_resume", "pending", {})
 
     def interrupted(self, graph: GraphRun, status: str) -> list[Emit]:
-        """Tell of the root graph's stop: for questions, or at a breakpoint."""
+        """Report the root graph's stop: an interrupt or a breakpoint."""
         return self._of_graph(
             graph, "on_interrupt", status, {"interrupts": tuple(graph.interrupts)}
         )

@@ -1,7 +1,7 @@
 """What a checkpoint saver keeps of one graph, and reading it back: LangGraph's layout, version 4.
 
-Here are plain data and pure functions. The saver's own types, its clock and its serializer are the
-business of whoever carries out the instructions (``backends/saving.py``).
+Here are plain data and pure functions. The types, clock and serializer of
+the saver belong to the code that executes the instructions (``driver/saving.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from distgraph.contract.spec import Write
 VERSION = 4
 
 CONTROL = frozenset({k.ERROR, k.ERROR_SOURCE, k.INTERRUPT, k.RESUME})
-"""Pending writes that tell what became of a task. Any other one means that it finished."""
+"""Pending writes with the status of a task. Any other one means that the task finished."""
 
 SPECIAL = frozenset({*CONTROL, k.SCHEDULED})
 """Writes that savers keep in a fixed slot per task: the last one of a kind wins."""
@@ -29,7 +29,7 @@ SPECIAL = frozenset({*CONTROL, k.SCHEDULED})
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """What the pending writes of a step tell of one of its tasks."""
+    """The status of one task, from the pending writes of its superstep."""
 
     output: tuple[Write, ...] = ()
     """Empty unless the task finished."""
@@ -46,7 +46,7 @@ class TaskStatus:
 
 
 def statuses(pending: Iterable[PendingWrite]) -> dict[str, TaskStatus]:
-    """Return what pending writes tell, by task id. Those of the input belong to no task."""
+    """Return the status in the pending writes by task id. Those of the input belong to no task."""
     output: dict[str, list[Write]] = {}
     found: dict[str, dict[str, Any]] = {}
     for task_id, channel, value in pending:

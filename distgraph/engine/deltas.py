@@ -82,7 +82,7 @@ def with_message_ids(channels: Channels, writes: list[Write]) -> None:
 def touched(names: frozenset[str], pending: Pending) -> set[str]:
     """Return the channels that pending writes go to.
 
-    Nothing tells which of a checkpoint's children took them: another one has to hold a snapshot.
+    The child of a checkpoint that took them is unknown, so another child has to hold a snapshot.
     """
     return {channel for _, channel, _ in pending if channel in names}
 

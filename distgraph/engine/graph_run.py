@@ -31,7 +31,7 @@ class Phase(Enum):
     STARTING = "starting"
     """The tasks of a superstep are being started, or looked up in a cache."""
     RUNNING = "running"
-    """Tasks of a superstep are at work."""
+    """Tasks of a superstep are running."""
     SAVING = "saving"
     """The superstep has ended, and the next waits until its checkpoint is durable."""
     ENDED = "ended"
@@ -64,7 +64,7 @@ class GraphRun:
     failure: ShippedError | BaseException | None = None
     """The error with which the graph fails once the other tasks of the superstep have ended."""
     run_id: str | None = None
-    """Id of its run, as callbacks are told of it; None: that of the root graph, or nobody hears."""
+    """Id of its run for callbacks; None for the root graph, and if there are no callbacks."""
 
     @property
     def ended(self) -> bool:

@@ -84,7 +84,7 @@ class Task:
     call: TaskCall | None = None
     """The call that started the task, if another task's code called it."""
     run_id: str | None = None
-    """Id of its run, as callbacks are told of it, where the driver begins and ends that."""
+    """Id of its run for callbacks, if the driver begins and ends that run."""
     returned: Any = None
     """What it returned, where the driver ends its run."""
     handed: bool = False

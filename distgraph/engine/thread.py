@@ -1,4 +1,4 @@
-"""How one graph of a run goes on from its thread, and what its tasks are told of the thread.
+"""How one graph of a run continues from its thread, and what its tasks receive from the thread.
 
 Every graph of a run has a ``GraphThread`` beside its ``Superstep``, with or without a saver. The
 rules of resuming, of time travel and of forks are LangGraph's: each engine continues a thread of

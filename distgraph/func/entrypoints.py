@@ -82,7 +82,7 @@ class entrypoint:
         Raises:
             NotImplementedError: The function is a generator.
             ValueError: It cannot be called with one argument, or an option is invalid.
-            UnsupportedError: An option that cannot be honoured.
+            UnsupportedError: An option is not supported.
         """
         name = checked_name(name_of(func), "Entrypoint")
         what = f"Entrypoint `{name}`"

@@ -33,7 +33,7 @@ class Final(Generic[R, S]):
 
 
 def is_final(cls: Any) -> bool:
-    """Return whether a class is ``entrypoint.final``: ours, or LangGraph's."""
+    """Return whether a class is ``entrypoint.final`` of either library."""
     theirs = getattr(loaded("langgraph.func", "entrypoint"), "final", None)
     return cls is not None and cls in (Final, theirs)
 

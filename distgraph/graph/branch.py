@@ -141,7 +141,7 @@ class BranchWriter:
         return self._writes(result)
 
     def _told(self, context: Any) -> dict[str, Any]:
-        """Return the config whose callbacks are to be told; a ``Runnable`` tells them itself."""
+        """Return the config whose callbacks receive the run; a ``Runnable`` calls them itself."""
         return {} if isinstance(self.path, RunnableNode) else getattr(context, "config", {})
 
     def _run_name(self) -> str:

@@ -62,7 +62,7 @@ class NodeDefaults:
 def node_policies(
     retry_policy: Any, cache_policy: Any, timeout: Any
 ) -> tuple[tuple[RetryPolicy, ...] | None, CachePolicy | None, TimeoutPolicy | None]:
-    """Return policies as they were given, checked; ours for LangGraph's.
+    """Return the given policies, checked, as distgraph policies.
 
     Raises:
         TypeError: One is of another type.

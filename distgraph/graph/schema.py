@@ -123,7 +123,7 @@ def _channel(key: str, annotation: Any, schema: Any) -> BaseChannel:
 
 
 def _declared(annotation: Any, where: str) -> BaseChannel | None:
-    """Return the channel that stands in an annotation, ours for another library's."""
+    """Return the channel of an annotation as a distgraph channel."""
     for item in getattr(annotation, "__metadata__", ()):
         typ = _unqualified(annotation.__origin__)
         if isinstance(item, DeltaChannel):

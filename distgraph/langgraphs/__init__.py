@@ -1,1 +1,1 @@
-"""Graphs that LangGraph compiled, and LangGraph's own calls inside nodes of ours."""
+"""Graphs that LangGraph compiled, and LangGraph's own calls inside distgraph nodes."""

@@ -1,4 +1,4 @@
-"""LangGraph's objects as nodes and inner graphs of ours, for ``distgraph._internal.adapters``."""
+"""LangGraph's objects as nodes and subgraphs, for ``distgraph._internal.adapters``."""
 
 from __future__ import annotations
 

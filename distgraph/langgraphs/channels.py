@@ -25,7 +25,7 @@ __all__ = ("ForeignChannel", "ForeignDeltaChannel", "annotated_channel", "transl
 def translate_channels(
     channels: Mapping[str, Any], where: str
 ) -> tuple[dict[str, BaseChannel], dict[str, ManagedKind]]:
-    """Split a compiled graph's channels into ours and the kinds of managed values.
+    """Split a compiled graph's channels into distgraph channels and kinds of managed values.
 
     Raises:
         UnsupportedError: One is neither a channel nor a managed value that the engine knows.

@@ -1,4 +1,4 @@
-"""A LangGraph graph as a compiled graph of ours."""
+"""A LangGraph graph as a distgraph compiled graph."""
 
 from __future__ import annotations
 

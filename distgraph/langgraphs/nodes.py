@@ -1,4 +1,4 @@
-"""A compiled LangGraph graph as ours: its nodes, triggers, writers and channels, one by one."""
+"""The translation of a compiled LangGraph graph: nodes, triggers, writers and channels."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def _breakpoints(nodes: Any) -> tuple[str, ...] | Literal["*"]:
 
 
 def _mapper(mapper: Any) -> Any:
-    """Return ours for LangGraph's: the driver has it too, and need not load LangGraph for it."""
+    """Return distgraph's mapper for LangGraph's, so that the driver need not load LangGraph."""
     if (
         isinstance(mapper, partial)
         and getattr(mapper.func, "__name__", "") == "_coerce_state"

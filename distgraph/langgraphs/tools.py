@@ -108,7 +108,7 @@ def is_tool_node(runnable: Any) -> bool:
 
 
 class SharedToolNode(Runnable[Any, Any]):
-    """LangGraph's ``ToolNode`` as a node of a graph of ours: each tool call is a task of its own.
+    """LangGraph's ``ToolNode`` as a distgraph node: each tool call is a task of its own.
 
     Args:
         node: A ``ToolNode`` for which ``is_tool_node`` holds.

@@ -1,7 +1,8 @@
 """A node's writers: read for what they say about the graph, so that the driver needs none of them.
 
-Where a node has no conditional edge its writers are plain rules, and ours of the same meaning do
-what they do, also on the driver. Where it has one, LangGraph's own run on a worker.
+The writers of a node without a conditional edge are plain rules; distgraph writers with the same
+rules replace them, also on the driver. With a conditional edge, LangGraph's writers run on a
+worker.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _RULES = frozenset({"_get_root", "_get_updates", "_control_branch"})
 
 
 def own_writers(graph: Any, name: str) -> tuple[Writer, ...] | None:
-    """Return writers of ours that do what the node's do; None where it has a conditional edge."""
+    """Return distgraph writers with the node's rules; None if it has a conditional edge."""
     write, entry_class = private("ChannelWrite"), private("ChannelWriteEntry")
     passthrough = private("PASSTHROUGH")
     builder = getattr(graph, "builder", None)

@@ -1,6 +1,6 @@
 """Savers whose serializer may load more classes than the serializer of the user's saver.
 
-LangGraph derives such a saver for each graph when it is told to load msgpack strictly.
+LangGraph derives such a saver for each graph if msgpack is loaded strictly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Calling a saver, store or cache by the face that it has: its methods, or their async forms.
 
-Some exist in async form only, and some belong to one event loop. Whoever calls here is a plain
-thread that waits; no wait for a loop is without an end.
+Some exist in async form only, and some belong to one event loop. A caller here is a plain
+thread that waits; every wait for a loop has a limit.
 """
 
 from __future__ import annotations

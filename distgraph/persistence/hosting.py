@@ -1,6 +1,6 @@
 """A server that gives other processes of the machine access to objects of this process.
 
-What exists in one process only stays there: the host calls it for whoever has its address and key.
+What exists in one process only stays there: the host calls it for clients with its address and key.
 It is a thread that no exit waits for, and starts when the first object is held.
 """
 

@@ -1,7 +1,7 @@
 """Deciding where a saver, store or cache lives.
 
-What is a file is opened by the driver, which runs on the machine of whoever compiled the graph.
-What is a server is opened by whoever needs it. Everything else (in memory, or of a class that is
+The driver opens a file, because it runs on the machine of the caller. Each process that needs a
+server connects to the server. Everything else (in memory, or of a class that is
 not known here) is one object in the process of its owner, and is called there.
 """
 

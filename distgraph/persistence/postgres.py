@@ -1,4 +1,4 @@
-"""Savers and stores in PostgreSQL: opened by whoever needs them, from connection parameters."""
+"""Savers and stores in PostgreSQL: each process connects with the connection parameters."""
 
 from __future__ import annotations
 

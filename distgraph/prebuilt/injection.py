@@ -15,7 +15,7 @@ from distgraph.prebuilt.markers import ToolRuntime
 __all__ = ("Injected", "inject", "injected_args")
 
 _HOMES = ("distgraph.prebuilt.markers", "langgraph.prebuilt.tool_node")
-"""Modules of the annotations: LangGraph's own work in our tools as ours do."""
+"""Modules of the annotations: LangGraph's work like distgraph's."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class ToolSplit:
         those.
 
         Raises:
-            ValueError: They contradict what a tool has, or cannot be honoured for it.
+            ValueError: They contradict what a tool has, or are not supported for it.
         """
         how = {
             name: replace(own, ray_options={**ray_options, **own.ray_options})

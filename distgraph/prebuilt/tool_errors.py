@@ -73,14 +73,14 @@ class ToolInvocationError(ToolException):
 
 
 def on_invocation_errors(e: Exception) -> str:
-    """Tell the model of arguments that do not fit; raise any other error."""
+    """Return the text for the model if arguments do not fit; raise any other error."""
     if isinstance(e, ToolInvocationError):
         return e.message
     raise e
 
 
 def model_errors(error: ValidationError, injected: Injected | None) -> list[dict[str, Any]]:
-    """Return those validation errors that the model can mend, less what the run has filled in."""
+    """Return the validation errors that the model can fix: not those of injected arguments."""
     filled = frozenset[str]() if injected is None else injected.names
     mine: list[dict[str, Any]] = []
     for found in error.errors():

@@ -94,7 +94,7 @@ def _is_own_default(http: Any) -> bool:
 
 
 def is_sdk(cls: type) -> bool:
-    """Tell whether a class is part of the base that these SDKs share."""
+    """Return whether a class is part of the base that these SDKs share."""
     return cls.__module__.endswith("._base_client")
 
 
@@ -157,7 +157,7 @@ def _connection_options(pool: Any) -> dict[str, Any]:
 
 
 def _verifies(client: Any, context: Any) -> bool:
-    """Tell whether certificates are verified; refuse certificates other than the default ones.
+    """Return whether certificates are verified; refuse certificates other than the default ones.
 
     A client certificate cannot be seen from here: such a client fails to connect on the worker.
     """

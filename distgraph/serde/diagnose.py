@@ -114,7 +114,7 @@ class _Search:
         return Culprit(path, obj, why)
 
     def _is_refused(self, obj: Any) -> bool:
-        """Tell whether a rule refuses the object for itself, whatever it holds."""
+        """Return whether a rule refuses the object for itself, whatever it holds."""
         rule = reducers.find(type(obj), data=self._data)
         try:
             return rule is not None and rule(obj) is None
@@ -134,7 +134,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def _is_hidden(obj: Any, within: bool) -> bool:
-    """Tell whether what ``obj`` holds is held under a name of a framework's."""
+    """Return whether ``obj`` holds its content under a name of a framework."""
     if isinstance(obj, _CONTAINERS):
         return within
     if _title(obj):

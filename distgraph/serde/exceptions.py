@@ -3,7 +3,7 @@
 ``capture_error`` takes an exception where it was raised; ``rebuild_error`` returns it where it is
 caught. Within one process that is the very object. Between processes it is taken apart when it is
 pickled, and put together as an instance of the caller's own class. What crosses is text and bytes,
-so that whoever carries it needs none of the classes.
+so a process that carries it needs none of the classes.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def _natives(exc: BaseException) -> dict[str, Any]:
 
 
 def _is_native(exc: BaseException, name: str) -> bool:
-    """Tell whether ``name`` is an attribute of a built-in base that is set."""
+    """Return whether ``name`` is an attribute of a built-in base that is set."""
     owner = _owner(type(exc), name)
     if owner is None or owner.__module__ != "builtins" or name in vars(exc):
         return False

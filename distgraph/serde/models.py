@@ -40,7 +40,7 @@ class _Probe(CodePickler):
 
 
 def _travels(value: Any) -> bool:
-    """Tell whether a field's value pickles, apart from the models nested in it."""
+    """Return whether a field's value pickles, apart from the models nested in it."""
     if type(value) in _PLAIN:
         return True
     try:

@@ -101,7 +101,7 @@ def _send_unimportable(obj: Any) -> None:
 
 
 def _is_importable(name: str, module: ModuleType) -> bool:
-    """Tell whether an import of the name finds the file that the module was loaded from."""
+    """Return whether an import of the name finds the file that the module was loaded from."""
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
     if not isinstance(origin, str) or not origin.endswith(".py"):
         return True
@@ -308,7 +308,7 @@ def loads(blob: bytes | bytearray | memoryview | references.Parcel) -> Any:
 
 
 def _plain_is_right(pieces: list[bytes]) -> bool:
-    """Tell whether no class or function was written by name that has to go by value."""
+    """Return whether no class or function was written by name that has to go by value."""
     for piece in pieces:
         if len(piece) <= _LONGEST_FRAME:
             if _OF_MAIN in piece:
@@ -321,7 +321,7 @@ def _plain_is_right(pieces: list[bytes]) -> bool:
 
 
 def by_value(obj: Any) -> bool:
-    """Tell whether a function or class travels by value: its module is not the receiver's."""
+    """Return whether a function or class travels by value: its module is not the receiver's."""
     if not isinstance(obj, (FunctionType, type)):
         return False
     _send_unimportable(obj)
@@ -329,7 +329,7 @@ def by_value(obj: Any) -> bool:
 
 
 def named_by_module(obj: Any) -> bool:
-    """Tell whether the receiver finds ``obj`` under its name in a module that it can import."""
+    """Return whether the receiver finds ``obj`` under its name in a module that it can import."""
     found = _cp._lookup_module_and_qualname(obj)
     return found is not None and not _cp._is_registered_pickle_by_value(found[0])
 

@@ -1,9 +1,9 @@
 """References to objects that live elsewhere, such as those in Ray's object store.
 
 A pickle cannot hold one: the system that counts such references must see each of them travel. They
-are taken out of a pickle and put beside it, in a ``ReferringBlob``. Whoever passes that on through
-the system's own calls keeps the objects alive. This module knows of no system: the Ray backend
-registers its classes.
+are taken out of a pickle and put beside it, in a ``ReferringBlob``. A process that passes it on
+through the system's own calls keeps the objects alive. This module knows of no system: the Ray
+backend registers its classes.
 """
 
 from __future__ import annotations

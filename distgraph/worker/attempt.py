@@ -301,7 +301,7 @@ class _Ending(NamedTuple):
 
 
 def _failure(error: BaseException, node: LocatedNode, request: AttemptRequest) -> _Ending:
-    """Return what an outcome tells of a failure; retry policies are asked here, of the original."""
+    """Return the failure part of an outcome; retry policies see the original exception here."""
     verdicts: tuple[int | None, ...] = ()
     if isinstance(error, Exception):
         try:
@@ -436,7 +436,7 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
 
 
 class _Understood:
-    """Turns an interrupt, or a command to the parent, that LangGraph's code raised into ours."""
+    """Converts an interrupt, or a command to the parent, that LangGraph's code raised."""
 
     def __enter__(self) -> None:
         pass
@@ -451,7 +451,7 @@ _understood = _Understood()
 
 
 class NodeRun:
-    """A node's run, as callbacks are told of it.
+    """A node's run, as callbacks receive it.
 
     Attributes:
         manager: LangChain's run manager, None where nobody listens.
@@ -471,7 +471,7 @@ class NodeRun:
 def _reported(
     node: LocatedNode, task: TaskContext, value: Any, *, goes_on: bool = False
 ) -> Iterator[NodeRun]:
-    """Tell the callbacks, if there are any, of the node as a run of its own.
+    """Report the node to the callbacks, if there are any, as a run of its own.
 
     What the node calls with a config of its own making inherits tags and metadata from that run.
     ``goes_on``: the run was begun elsewhere, and ends elsewhere.

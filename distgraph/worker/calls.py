@@ -38,7 +38,7 @@ class Function(Protocol):
         """Call it; the result is awaited if it is awaitable."""
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments by name, as callbacks are told of them."""
+        """Return the arguments by name, as callbacks receive them."""
 
     def shipped(self) -> tuple[bytes, str]:
         """Return its pickle, and a hash of that."""
@@ -65,7 +65,7 @@ class CallPort(Protocol):
         """Return the function in a form that can be sent, and a key that identifies it."""
 
     def send(self, call: TaskCall | DroppedCall) -> None:
-        """Tell the driver of a call, or that it was cancelled, without waiting for anything."""
+        """Report a call, or its cancellation, to the driver without waiting."""
 
     def flush(self) -> None:
         """Hand out results that are there already. Called without a lock, after ``send``."""
@@ -148,7 +148,7 @@ class Calls:
         return future
 
     def _left(self, seq: int, future: Any) -> None:
-        """Tell the driver of a call whose future its caller has cancelled."""
+        """Report a call to the driver whose future its caller has cancelled."""
         if future.cancelled() and self._drop(seq) is not None:
             request = self._request
             self._port.send(DroppedCall(request.task_id, request.attempt, seq))
@@ -265,7 +265,7 @@ class _Body:
         return self._function()(args, kwargs, context)
 
     def told(self, input: Any) -> dict[str, Any]:
-        """Return what callbacks are told of the arguments."""
+        """Return the arguments as callbacks receive them."""
         return self._function().arguments(*input)
 
     def _function(self) -> Function:

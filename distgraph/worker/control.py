@@ -30,7 +30,7 @@ class AttemptControl(RunControl):
         self.asked_here = reason
 
     def close(self) -> None:
-        """Hear of no more requests: the attempt has ended."""
+        """Unsubscribe from requests: the attempt has ended."""
         self._unsubscribe()
 
     def request_drain(self, reason: str = "shutdown") -> None:

@@ -46,7 +46,7 @@ class Decorated:
         return value
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments by name, as callbacks are told of them."""
+        """Return the arguments by name, as callbacks receive them."""
         try:
             signature = inspect.signature(self.func)
             bound = signature.bind_partial(*args, **kwargs)

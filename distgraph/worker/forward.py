@@ -59,7 +59,7 @@ def forwarding_handler(emit: Callable[[Event], None]) -> Any:
 
 
 def beating_handler(beat: Callable[[], None]) -> Any:
-    """Return a handler that makes the same call for whatever it hears."""
+    """Return a handler that makes the same call for every event."""
     return _beating_class()(beat)
 
 
@@ -135,9 +135,9 @@ def _path_run(
 
 
 def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any) -> None:
-    """Have tracers told what ``process`` makes of a value, when they are told of the value next.
+    """Replace a value for tracers by the result of ``process``, when they receive the value next.
 
-    Where it raises they are told of the value itself.
+    If ``process`` raises, tracers receive the value itself.
     """
     if process is None:
         return
@@ -189,7 +189,7 @@ def forward(
 
 
 def hears(name: str) -> Callable[..., None]:
-    """Return a method of a stand-in: what it hears is for ``self.told`` to decide on."""
+    """Return a method of a stand-in; ``self.told`` decides what it forwards."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
         self.told.heard(name, args, kwargs)
@@ -226,7 +226,7 @@ def _handler_class() -> type[Any]:
             self._emit = emit
             self.recorded: Any = MISSING
             self.runs: set[UUID] = set()
-            """Runs whose start it has heard of, and whose end it has not."""
+            """Runs whose start has arrived, and whose end has not."""
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:

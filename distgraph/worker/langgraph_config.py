@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ("offer", "reading")
 
 _FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
-"""Modes in which a LangGraph graph that a node invokes tells the graph around it; custom writes
-and tokens reach it by the writer and the callbacks."""
+"""Modes of a LangGraph graph inside a node that the surrounding graph streams; custom events and
+tokens arrive through the writer and the callbacks."""
 
 
 @dataclass(slots=True)
@@ -169,7 +169,7 @@ def _pushed(task: TaskContext) -> list[Any]:
 
 @lru_cache(maxsize=1)
 def _pushed_class(base: type[Any]) -> type[Any]:
-    """Return the class by which ``push_message`` knows where messages go. It hears nothing else."""
+    """Return the class that directs messages of ``push_message``; it receives nothing else."""
 
     class PushedMessages(base):  # type: ignore[misc]
         ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True

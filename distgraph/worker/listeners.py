@@ -1,10 +1,10 @@
 """The caller's callback handlers, on the worker: what stands for them there.
 
-One handler forwards what is heard of everything inside the run. Beside it each handler has a
+One handler forwards all events inside the run. Beside it each handler has a
 stand-in, which says no word of that: by it LangChain, and instrumentations of LangChain, see that
 the handler is there already, and add none of their own. Where a run inside inherits nothing,
 LangChain still gives it the handlers that context variables hold: those stand-ins forward what they
-hear.
+receive.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _place(inherits: bool, at: int) -> ContextVar[Any]:
 
 
 class _Told:
-    """What a stand-in hears that the one which forwards for all does not."""
+    """The events that only one stand-in receives."""
 
     def __init__(self, listener: Listener, whole: Any, emit: Callable[[Event], None]) -> None:
         self.listener = listener
@@ -102,7 +102,7 @@ class _Told:
         self._runs: set[UUID] = set()
 
     def heard(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Forward what the handler alone is told."""
+        """Forward the events that the handler alone receives."""
         run_id: Any = kwargs.get("run_id")
         covered = self.listener.inherited and run_id in self._whole.runs
         if name.endswith("_start") and not covered:

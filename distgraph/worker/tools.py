@@ -29,7 +29,7 @@ delta_writer: ContextVar[Callable[[Any], None] | None] = ContextVar(
 """Emits a part of the output of the tool call that this code runs in."""
 
 _PAUSES = frozenset({"GraphInterrupt", "GraphDrained"})
-"""Exceptions, ours and LangGraph's, after which a call is made again: it has not failed."""
+"""Exceptions of both libraries after which a call runs again: it has not failed."""
 
 
 def tool_handler(emit: Emit, *, ns: tuple[str, ...], subgraphs: bool) -> Any:
@@ -47,7 +47,7 @@ def tool_handler(emit: Emit, *, ns: tuple[str, ...], subgraphs: bool) -> Any:
 
 
 def _writers() -> list[ContextVar[Any]]:
-    """Return where ``emit_output_delta`` of ours, and of LangGraph's, looks for its writer."""
+    """Return where ``emit_output_delta`` of either library looks for its writer."""
     theirs = private_if_loaded("_tool_call_writer")
     return [delta_writer] if theirs is None else [delta_writer, theirs]
 

@@ -1,6 +1,6 @@
 """LangSmith's traces of what runs on workers.
 
-The caller's tracer is told of all LangChain runs, as any handler is. Here are the two things beyond
+The caller's tracer receives all LangChain runs, like any handler. Here are the two things beyond
 that. Functions with ``@traceable``, and LangChain runs inside of them, look for the trace that they
 are a part of in this process: a stand-in for the tracer shows them one. And they report their runs
 to a client themselves: a stand-in for the client forwards that to the caller's, which alone knows

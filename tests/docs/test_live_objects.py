@@ -9,7 +9,7 @@ import pytest
 from distgraph.serde import live
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "what-travels.md"
-MADE_ANEW, _, REFUSED = PAGE.read_text(encoding="utf-8").partition("**Refused**")
+MADE_ANEW, _, REFUSED = PAGE.read_text(encoding="utf-8").partition("## Refused")
 
 
 @pytest.mark.parametrize("name", sorted({kind.public for kind in live.ONE_PER_PROCESS.values()}))

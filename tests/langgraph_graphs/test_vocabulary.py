@@ -513,7 +513,7 @@ def test_it_does_in_our_graph_what_it_does_in_langgraphs(made: Program) -> None:
 def test_the_page_of_coverage_lists_these_names() -> None:
     docs = Path(__file__).parents[2] / "docs"
     page = (docs / "reference" / "langgraph-coverage.md").read_text(encoding="utf-8")
-    section = page.split("## LangGraph's names in a graph of ours")[1].split("\n## ")[0]
+    section = page.split("## LangGraph's names in a distgraph graph")[1].split("\n## ")[0]
     listed = set(re.findall(r"`([^`]+)`", section))
     tested = {name for names in PROGRAMS for name in names if not name.startswith("a ")}
     assert tested - listed == set()

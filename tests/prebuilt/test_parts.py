@@ -166,7 +166,7 @@ class TestOptions:
         ({"add": {"max_concurrency": 0}}, "max_concurrency must be at least 1"),
         ({"add": {"concurrency": 2}}, "is for a class"),
         ({"add": {"placement": "async"}}, "needs an `async def` node"),
-        ({"add": {"placement": "thread", "num_cpus": 2}}, "cannot be honoured"),
+        ({"add": {"placement": "thread", "num_cpus": 2}}, "cannot be combined with it"),
         ({"aadd": {"placement": "thread"}}, "is for sync nodes"),
     )
 

@@ -116,5 +116,5 @@ def test_what_cannot_be_a_pool_is_refused_when_it_is_added():
     for size in (0, (2, 1), "many", True, (1, 2, 3)):
         with pytest.raises(ValueError, match=r"Node `d`: .*a number from 1, or \(fewest, most\)"):
             builder.add_node("d", Scaler, ray_options={"concurrency": size})
-    with pytest.raises(ValueError, match="'placement' cannot be honoured"):
+    with pytest.raises(ValueError, match="'placement' is not supported"):
         builder.add_node("e", Scaler, ray_options={"concurrency": 1, "placement": "task"})
