@@ -11,9 +11,7 @@ import contextvars
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
-from typing import Any, Generic
-
-from typing_extensions import TypeVar, Unpack
+from typing import Any, Literal
 
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.keys import INTERRUPT
@@ -27,25 +25,33 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.interop import either
-from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
-from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
+from distgraph.invocation.prepare import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
+from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
-from distgraph.types import Command, GraphOutput
-
-ContextT = TypeVar("ContextT", default=Any)
-InputT = TypeVar("InputT", default=Any)
+from distgraph.types import GraphOutput
 
 
-class RunMethods(Generic[ContextT, InputT]):
+class RunMethods:
     """The methods of a compiled graph that run it."""
 
     def stream(
         self,
-        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        input: Any,
         config: Mapping[str, Any] | None = None,
-        **options: Unpack[RunArguments[ContextT]],
+        *,
+        context: Any = None,
+        stream_mode: str | Sequence[str] | None = None,
+        print_mode: str | Sequence[str] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Literal["*"] | Sequence[str] | None = None,
+        interrupt_after: Literal["*"] | Sequence[str] | None = None,
+        durability: str | None = None,
+        control: RunControl | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Version = "v1",
     ) -> Iterator[Any]:
         """Run the graph and yield its stream.
 
@@ -76,58 +82,71 @@ class RunMethods(Generic[ContextT, InputT]):
             Exception: A node's own exception, with node, step and host as notes.
             RunError: The run ended for a reason that is not the user's code.
         """
-        check_arguments("stream", options)
-        call = self._prepare(input, config, options)
+        call = self._prepare(
+            input,
+            config,
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            subgraphs=subgraphs,
+            debug=debug,
+            version=version,
+        )
         return RunStream(call, partial(self._steps, is_async=False))
 
     def astream(
-        self,
-        input: InputT | Mapping[str, Any] | Command[Any] | None,
-        config: Mapping[str, Any] | None = None,
-        **options: Unpack[RunArguments[ContextT]],
+        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
     ) -> AsyncIterator[Any]:
         """Async variant of ``stream``."""
-        check_arguments("astream", options)
-        call = self._prepare(input, config, options)
+        call = self._prepare(input, config, **options)
         return AsyncRunStream(call, partial(self._steps, is_async=True))
 
     def invoke(
         self,
-        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        input: Any,
         config: Mapping[str, Any] | None = None,
-        **options: Unpack[RunArguments[ContextT]],
+        *,
+        stream_mode: str | Sequence[str] = "values",
+        version: Version = "v1",
+        **options: Any,
     ) -> Any:
         """Run the graph and return its output, or a list of chunks for another ``stream_mode``.
 
-        Takes what ``stream`` takes; the default of ``stream_mode`` is "values". With
-        ``version="v2"`` the output is a ``GraphOutput``.
+        Takes what ``stream`` takes. With ``version="v2"`` the output is a ``GraphOutput``.
         """
-        check_arguments("invoke", options)
+        options.update(stream_mode=stream_mode, version=version)
         return follow(self._output(input, config, options, is_async=False))
 
     async def ainvoke(
         self,
-        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        input: Any,
         config: Mapping[str, Any] | None = None,
-        **options: Unpack[RunArguments[ContextT]],
+        *,
+        stream_mode: str | Sequence[str] = "values",
+        version: Version = "v1",
+        **options: Any,
     ) -> Any:
         """Async variant of ``invoke``."""
-        check_arguments("ainvoke", options)
+        options.update(stream_mode=stream_mode, version=version)
         return await afollow(self._output(input, config, options, is_async=True))
 
     def batch(
         self,
-        inputs: Sequence[InputT | Mapping[str, Any] | Command[Any] | None],
+        inputs: Sequence[Any],
         config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         return_exceptions: bool = False,
-        **options: Unpack[RunArguments[ContextT]],
+        **options: Any,
     ) -> list[Any]:
         """Run the graph on each input concurrently, and return the outputs in order of the inputs.
 
         ``config["max_concurrency"]`` limits the number of concurrent runs.
         """
-        check_arguments("batch", options)
         configs = _configs(config, len(inputs))
         if not inputs:
             return []
@@ -154,14 +173,13 @@ class RunMethods(Generic[ContextT, InputT]):
 
     async def abatch(
         self,
-        inputs: Sequence[InputT | Mapping[str, Any] | Command[Any] | None],
+        inputs: Sequence[Any],
         config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         return_exceptions: bool = False,
-        **options: Unpack[RunArguments[ContextT]],
+        **options: Any,
     ) -> list[Any]:
         """Async variant of ``batch``."""
-        check_arguments("abatch", options)
         configs = _configs(config, len(inputs))
         room = asyncio.Semaphore(_batch_width(configs))
 
@@ -174,14 +192,8 @@ class RunMethods(Generic[ContextT, InputT]):
 
     # --- one body for all of them ---------------------------------------------------------------
 
-    def _prepare(
-        self,
-        input: Any,
-        config: Mapping[str, Any] | None,
-        arguments: RunArguments[Any],
-        **internal: Any,
-    ) -> Invocation:
-        return prepare(self, input, config, arguments, **internal)
+    def _prepare(self, input: Any, config: Mapping[str, Any] | None, **options: Any) -> Invocation:
+        return prepare(self, input, config, **options)
 
     def _steps(
         self,
@@ -251,15 +263,15 @@ class RunMethods(Generic[ContextT, InputT]):
         self,
         input: Any,
         config: Mapping[str, Any] | None,
-        options: RunArguments[Any],
+        options: dict[str, Any],
         *,
         is_async: bool,
     ) -> Steps[Any]:
         """Run the graph to its end, and return what ``invoke`` does."""
-        for_output = options.get("stream_mode", "values") == "values"
+        for_output = options["stream_mode"] == "values"
         if for_output:
-            options = {**options, "stream_mode": ()}
-        call = self._prepare(input, config, options, want_output=for_output)
+            options["stream_mode"] = ()
+        call = self._prepare(input, config, want_output=for_output, **options)
         chunks: list[Any] = []
         end = yield from self._steps(call, is_async=is_async, kept=chunks)
         if not for_output:
@@ -274,17 +286,6 @@ class RunMethods(Generic[ContextT, InputT]):
             base = value if isinstance(value, dict) else {}
             return {**base, INTERRUPT: list(interrupts)}
         return value
-
-
-for _method in (
-    RunMethods.stream,
-    RunMethods.astream,
-    RunMethods.invoke,
-    RunMethods.ainvoke,
-    RunMethods.batch,
-    RunMethods.abatch,
-):
-    show_arguments(_method)
 
 
 def _chunk(call: Invocation, event: StreamEvent) -> Any:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 
@@ -107,7 +107,7 @@ def combine(state: State) -> State:
     return {"findings": findings}
 
 
-def build_graph(model: BaseChatModel, backend: Literal["ray", "local"] | None = None) -> Any:
+def build_graph(model: BaseChatModel, backend: str | None = None) -> Any:
     """Build and compile the graph; ``model`` writes the report."""
 
     def write(state: State) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from distgraph.contract.spec import GraphProgram, GraphSpec
     from distgraph.serde.program import ProgramBlob
 
-__all__ = ("END_MODE", "Backend", "BackendName", "RunHandle", "RunPlan", "saver_config")
-
-
-BackendName = Literal["ray", "local"]
-"""Names of the backends: a Ray cluster, or the caller's process."""
+__all__ = ("END_MODE", "Backend", "RunHandle", "RunPlan", "saver_config")
 
 
 class PlannedGraph(Protocol):

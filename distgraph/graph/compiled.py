@@ -57,7 +57,7 @@ class _Setting:
 
 
 class CompiledStateGraph(
-    RunMethods[ContextT, InputT],
+    RunMethods,
     StateMethods,
     Inspection,
     RunnableMethods,

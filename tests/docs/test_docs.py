@@ -85,6 +85,7 @@ def test_links_lead_to_files_and_headings_of_this_repository(page: str) -> None:
         elif heading and target.suffix == ".md":
             titles = _HEADING.findall(target.read_text(encoding="utf-8"))
             anchors = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+            anchors |= set(re.findall(r'<a id="(\w+)">', target.read_text(encoding="utf-8")))
             if heading not in anchors:
                 broken.append(link)
     assert broken == []
@@ -138,6 +139,25 @@ def test_a_test_file_that_shows_what_is_covered_exists() -> None:
 def test_every_error_is_on_the_page_of_errors() -> None:
     classes = re.findall(r"^class (\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
     assert [name for name in classes if f"`{name}`" not in _text("docs/errors.md")] == []
+
+
+def test_errors_that_end_a_call_have_an_anchor_to_link_to() -> None:
+    classes = re.findall(r"^class (\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
+    # bases, data classes, and what is not public have no row of their own
+    without = {
+        "DistgraphError",
+        "EmptyChannelError",
+        "ErrorCode",
+        "GraphBubbleUp",
+        "NodeError",
+        "NodeInterrupt",
+        "Truncated",
+        "Unsent",
+    }
+    page = _text("docs/errors.md")
+    anchors = re.findall(r'<a id="(\w+)"></a>', page)
+    assert len(anchors) == len(set(anchors))
+    assert [n for n in classes if n not in without and n.lower() not in anchors] == []
 
 
 def test_every_setting_is_on_the_page_of_settings() -> None:
