@@ -172,7 +172,8 @@ class AttemptOutcome:
     duration: float = 0.0
     """Seconds."""
     cpu: float = 0.0
-    """CPU seconds of the thread that ran the attempt; 0 on an event loop, which attempts share."""
+    """CPU seconds: of the process, where no other attempt ran in it meanwhile, else of the thread.
+    0 on an event loop that attempts share."""
     stack: str = ""
     """Python stacks of an attempt that its process did not end at its limit of time."""
     lost: bool = False

@@ -70,7 +70,7 @@ class AttemptEnded:
     """None: not known, because no worker returned an outcome."""
     duration: float = 0.0
     cpu: float = 0.0
-    """CPU seconds of its thread; 0 for coroutines."""
+    """As in ``AttemptOutcome``."""
     error: str = ""
     """Class and message of the exception that ended the attempt; "" if there is none."""
 

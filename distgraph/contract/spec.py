@@ -70,9 +70,11 @@ class Split(Protocol):
 
     A node's action returns its split from a method ``distgraph_split() -> Split``, and runs a part
     in ``distgraph_part(input, state, context)``: ``state`` is None unless the part reads the state,
-    ``context`` is the attempt's ``TaskContext``, an awaitable result is awaited. Two methods are
-    optional: ``sent_parts(value)`` returns the parts for the argument of a ``Send``, and
-    ``under(ray_options, node)`` returns the split for a node with these ``ray_options``.
+    ``context`` is the attempt's ``TaskContext``, an awaitable result is awaited. Three methods are
+    optional: ``sent_parts(value)`` returns the parts for the argument of a ``Send``,
+    ``under(ray_options, node)`` returns the split for a node with these ``ray_options``, and
+    ``name_sent(value)`` names the work of a node that runs as a whole for the argument of a
+    ``Send``, for views of a run.
     """
 
     def parts(self, value: Any) -> Sequence[Part] | None:

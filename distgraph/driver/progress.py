@@ -40,7 +40,7 @@ class ProgressWriter:
             request.task_id,
             request.attempt,
             (*request.graph_path, request.node),
-            start.key,
+            start.key or _name_sent(start),
             request.kind,
             request.step,
             self._write.time(),
@@ -82,6 +82,13 @@ class ProgressWriter:
     def _emit(self, start: StartTask, event: Any) -> None:
         request = start.request
         self._write.emit(Emit(request.ns, request.step, PROGRESS_MODE, event))
+
+
+def _name_sent(start: StartTask) -> str:
+    request = start.request
+    name = getattr(start.node.split, "name_sent", None)
+    sent = request.kind == "node" and request.reads is None
+    return name(request.input) if sent and name is not None else ""
 
 
 def _resources(start: StartTask) -> Mapping[str, float]:

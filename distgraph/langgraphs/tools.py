@@ -160,6 +160,10 @@ class NodeToolSplit:
         """Return a part for each tool call in the argument of a ``Send``, or None."""
         return self._placed(self.tools.sent_parts(value))
 
+    def name_sent(self, value: Any) -> str:
+        """Return the name of the tool that the argument of a ``Send`` calls."""
+        return self.tools.name_sent(value)
+
     def _placed(self, parts: Sequence[Part] | None) -> Sequence[Part] | None:
         if not parts or parts[0].input.kind == "list":
             return None

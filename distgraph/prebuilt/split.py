@@ -57,6 +57,16 @@ class ToolSplit:
         """
         return self._parts(value, sent=True)
 
+    def name_sent(self, value: Any) -> str:
+        """Return the name of the tool that the argument of a ``Send`` calls, "" for several."""
+        from distgraph.prebuilt.tool_calls import find_calls
+
+        try:
+            calls = find_calls(value, self.messages_key).calls
+        except ValueError:
+            return ""
+        return str(calls[0]["name"]) if len(calls) == 1 else ""
+
     def _parts(self, value: Any, *, sent: bool) -> Sequence[Part] | None:
         from distgraph.prebuilt.tool_calls import find_calls
 

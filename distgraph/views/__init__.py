@@ -1,6 +1,6 @@
 """Watching a run: a live view (``progress``) and a timeline (``timeline``)."""
 
-from distgraph.views.model import Attempt, NodeRow, Snapshot, WorkerRow
+from distgraph.views.model import Attempt, NodeRow, Ran, Snapshot, WorkerRow
 from distgraph.views.timelines import Timeline
 from distgraph.views.watch import AsyncProgress, Progress, View, progress, timeline
 
@@ -9,6 +9,7 @@ __all__ = (
     "Attempt",
     "NodeRow",
     "Progress",
+    "Ran",
     "Snapshot",
     "Timeline",
     "View",

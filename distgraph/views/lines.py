@@ -54,8 +54,8 @@ def summary(end: Snapshot) -> Iterator[str]:
 
 def worker_line(worker: WorkerRow) -> str:
     """Return what a process ran, as text."""
-    ran = ", ".join(f"{label} ×{number}" for label, number in worker.ran) or "nothing to its end"
-    return f"process {worker.pid} on {worker.host}: {ran}, {worker.busy:.1f} s"
+    ran = [f"{label} ×{number} in {seconds:.1f} s" for label, number, seconds in worker.ran]
+    return f"process {worker.pid} on {worker.host}: {', '.join(ran) or 'nothing to its end'}"
 
 
 def _counts(row: NodeRow) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ never starts before it was queued, and never ends before it started.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -54,7 +54,7 @@ class Attempt:
     started_at: float | None = None
     ended_at: float | None = None
     cpu: float = 0.0
-    """CPU seconds of its thread, once it has ended; 0 for coroutines."""
+    """CPU seconds, once it has ended; 0 for coroutines that share a process."""
     status: str = "queued"
     """``queued``, ``running``, or how the attempt ended."""
     error: str = ""
@@ -91,13 +91,21 @@ class NodeRow(NamedTuple):
     failed: int
     retries: int
     rate: float | None
-    """Tasks a second, None before the first has ended."""
+    """Tasks that ended in a second of ``seconds``, None before the first has ended."""
     eta: float | None
     """Seconds until the known tasks have ended, None if none is left or no rate is known."""
     seconds: float
-    """Time from the first start to the last end, or to now."""
+    """Time in which at least one attempt ran."""
     reason: str
     """What the waiting tasks wait for; "" if none waits."""
+
+
+class Ran(NamedTuple):
+    """Attempts of one node or tool that have ended."""
+
+    label: str
+    number: int
+    seconds: float
 
 
 class WorkerRow(NamedTuple):
@@ -107,8 +115,8 @@ class WorkerRow(NamedTuple):
     pid: int
     running: tuple[str, ...]
     """Labels of the attempts that run now."""
-    ran: tuple[tuple[str, int], ...]
-    """Label and number of the attempts that have ended, by label."""
+    ran: tuple[Ran, ...]
+    """The attempts that have ended, by label."""
     busy: float
     """Seconds that attempts ran, those that run now included."""
     cpu: float
@@ -302,15 +310,9 @@ class RunModel:
         done = len(ends) - failed + cached
         total = len(last) + cached
         waiting = total - done - failed - running
-        starts = [a.started_at for a in attempts if a.started_at is not None]
-        latest = max((a.ended_at or 0.0 for a in ends), default=0.0)
         open_tasks = running + waiting
-        seconds = 0.0
-        if starts:
-            seconds = (now if open_tasks else latest) - min(starts)
-        finished = len(ends)
-        spell = (now if running else latest) - min(starts) if starts and finished else 0.0
-        rate = finished / spell if spell > 0 else None
+        seconds = _covered(attempts, now)
+        rate = len(ends) / seconds if ends and seconds > 0 else None
         state: NodeState = (
             "running" if running else "waiting" if waiting else "failed" if failed else "done"
         )
@@ -326,7 +328,7 @@ class RunModel:
             retries=sum(1 for e in self.retries if e.task_id in last),
             rate=rate,
             eta=open_tasks / rate if rate and open_tasks else None,
-            seconds=max(0.0, seconds),
+            seconds=seconds,
             reason=_reason(last.values(), running) if waiting and self.ended_at is None else "",
         )
 
@@ -355,6 +357,16 @@ class RunModel:
         return tuple(waits)
 
 
+def _covered(attempts: Sequence[Attempt], now: float) -> float:
+    """Return the seconds in which at least one of the attempts ran."""
+    total, reached = 0.0, 0.0
+    spans = [(a.started_at, a.ended_at or now) for a in attempts if a.started_at is not None]
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
 def _reason(attempts: Any, running: int) -> str:
     """Return what the attempts that wait are waiting for."""
     queued = [a for a in attempts if a.status == "queued"]
@@ -378,9 +390,14 @@ def _workers(attempts: Sequence[Attempt], now: float) -> tuple[WorkerRow, ...]:
             by_process.setdefault((attempt.host, attempt.pid), []).append(attempt)
     rows = []
     for (host, pid), own in sorted(by_process.items()):
-        ran = Counter(a.label for a in own if a.ended_at is not None)
+        ended = [a for a in own if a.ended_at is not None]
+        number = Counter(a.label for a in ended)
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for attempt in ended:
+            seconds[attempt.label] += attempt.seconds(now)
         running = tuple(a.label for a in own if a.ended_at is None)
         busy = sum(a.seconds(now) for a in own)
         cpu = sum(a.cpu for a in own)
-        rows.append(WorkerRow(host, pid, running, tuple(sorted(ran.items())), busy, cpu))
+        ran = tuple(Ran(label, number[label], seconds[label]) for label in sorted(number))
+        rows.append(WorkerRow(host, pid, running, ran, busy, cpu))
     return tuple(rows)

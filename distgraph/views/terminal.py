@@ -63,7 +63,7 @@ def processes(workers: Sequence[WorkerRow]) -> Table:
     """Return a row for each process."""
     table = Table.grid(padding=(0, 1))
     for worker in workers[:MOST_WORKERS]:
-        ran = ", ".join(f"{label} ×{number}" for label, number in worker.ran)
+        ran = ", ".join(f"{label} ×{number}" for label, number, _ in worker.ran)
         running = ", ".join(worker.running)
         table.add_row(
             Text(f"{worker.host}/{worker.pid}", style="cyan"),

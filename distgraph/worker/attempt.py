@@ -37,6 +37,7 @@ from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
+from distgraph.worker.cpu_time import CpuTime
 from distgraph.worker.deadline import Clock, main_thread, run_abandonably, run_interruptibly
 from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.interrupts import interrupts_of
@@ -213,7 +214,7 @@ async def _attempt(
     on_loop: bool = False,
 ) -> AttemptOutcome:
     started_at, began = time.time(), time.perf_counter()
-    cpu_before = time.thread_time()
+    cpu = CpuTime()
     ending: _Ending
     seen: frozenset[str] = frozenset()
     task: TaskContext | None = None
@@ -265,7 +266,7 @@ async def _attempt(
         pid=os.getpid(),
         started_at=started_at,
         duration=time.perf_counter() - began,
-        cpu=0.0 if on_loop else time.thread_time() - cpu_before,
+        cpu=cpu.end(on_loop=on_loop),
         drain=control.asked_here,
         null_resume_taken=_null_resume_taken(task, request),
         ignored=() if task is None else tuple(task.ignored),

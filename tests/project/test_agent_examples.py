@@ -14,8 +14,6 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from tests.support.openai_server import Answer, Call, OpenAIServer
-
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NOTICE = "[Offline model: a stand-in that follows rules and quotes what its tools returned.]"
@@ -59,68 +57,6 @@ def _in_order(lines: list[str], *expected: str) -> None:
     for line in expected:
         assert line in lines[position:], f"{line!r} is missing:\n" + "\n".join(lines)
         position = lines.index(line, position) + 1
-
-
-# --- an agent with tools that compute -----------------------------------------------------------
-
-ASKED = "How many primes are below 1000 and below 2000? Frequent words of module heapq?"
-CALLS = [
-    'call count_primes {"limit": 1000}',
-    'call count_primes {"limit": 2000}',
-    'call word_statistics {"module": "heapq"}',
-]
-
-
-def _check_agent_tools(lines: list[str]) -> None:
-    _in_order(lines, f"model: offline-agent {BUILT_IN}", f"question: {ASKED}", *CALLS)
-    for limit in (1000, 2000):
-        progress = [line.split(" in ")[0] for line in lines if f"count_primes({limit}): " in line]
-        marks = [f"count_primes({limit}): {percent} %" for percent in (25, 50, 75, 100)]
-        assert progress[:4] == marks, "each call's progress, in order"
-    results = [line for line in lines if line.startswith("result of ")]
-    words = r"\d+ words of 4 letters or more; the most frequent: (\w+ \d+, ){2}\w+ \d+"
-    assert len(results) == 3
-    assert {"result of count_primes: 168 primes", "result of count_primes: 303 primes"} < {*results}
-    answer = lines[lines.index(NOTICE) + 1 :][:3]
-    assert answer[:2] == ["- count_primes(1000): 168 primes", "- count_primes(2000): 303 primes"]
-    assert re.fullmatch(rf"- word_statistics\(heapq\): {words}", answer[2])
-
-
-def test_the_agent_with_tools_on_the_local_backend() -> None:
-    lines = _run("agent_tools", ASKED)
-    _check_agent_tools(lines)
-    caller, ran = _who(lines)
-    assert ran == {caller: {"count_primes": 2, "word_statistics": 1}}
-
-
-@pytest.mark.ray
-def test_the_agent_with_tools_on_ray_calls_them_in_other_processes() -> None:
-    lines = _run("agent_tools", ASKED, backend="ray")
-    _check_agent_tools(lines)
-    caller, ran = _who(lines)
-    assert caller not in ran
-    counts = [count for process in ran.values() for count in process.values()]
-    assert sum(counts) == 3
-
-
-def test_the_agent_with_tools_and_a_hosted_model() -> None:
-    calls = (Call("count_primes", {"limit": 100}), Call("word_statistics", {"module": "heapq"}))
-    replies = [Answer(calls=calls, order="taking turns"), "There are 25 of them."]
-    with OpenAIServer(replies) as server:
-        lines = _run(
-            "agent_tools",
-            "What is there?",
-            OPENAI_BASE_URL=server.base_url,
-            OPENAI_API_KEY="",
-            OPENAI_MODEL="hosted",
-        )
-    _in_order(lines, f"model: hosted at {server.base_url}", "question: What is there?")
-    assert "result of count_primes: 25 primes" in lines
-    assert "There are 25 of them." in lines
-    assert NOTICE not in lines
-    assert [request["model"] for request in server.requests] == ["hosted", "hosted"]
-    offered = [tool["function"]["name"] for tool in server.requests[0]["tools"]]
-    assert offered == ["count_primes", "word_statistics"]
 
 
 # --- map-reduce over documents ------------------------------------------------------------------
@@ -358,9 +294,9 @@ def test_the_stand_in_says_when_no_rule_fits(offline: Any) -> None:
 
 
 def test_every_program_is_tested_here_or_with_the_streams() -> None:
-    helpers = {"codestats", "extractive", "findings", "langgraph_app", "offline_agent"}
-    helpers |= {"reportview", "whoran"}
+    helpers = {"codestats", "extractive", "langgraph_app", "offline_agent"}
+    helpers |= {"document_tools", "whoran"}
     programs = {path.stem for path in EXAMPLES.glob("*.py")} - helpers
-    here = {"agent_tools", "distribute_langgraph", "gpu_placement", "map_reduce", "supervisor"}
-    elsewhere = {"approval", "report", "review_workflow"}
+    here = {"distribute_langgraph", "gpu_placement", "map_reduce", "supervisor"}
+    elsewhere = {"agent", "approval", "review_workflow"}
     assert {name for name in programs if not name.startswith("stream_")} == here | elsewhere

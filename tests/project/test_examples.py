@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,94 +112,6 @@ def test_a_small_example_prints_what_it_is_about(name: str) -> None:
         found = done.stdout.find(expected, position)
         assert found >= 0, f"{expected!r} is missing after character {position}:\n{done.stdout}"
         position = found + len(expected)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    source = tmp_path / "source"
-    source.mkdir()
-    for number, name in enumerate(("alpha", "beta", "gamma")):
-        body = "\n".join(f"    total += {number} + {i} if x else {i}" for i in range(40))
-        (source / f"{name}.py").write_text(
-            f'"""{name}."""\n\n\ndef {name}(x):\n    total = 0\n{body}\n    return total\n'
-        )
-    (source / "notes.md").write_text("# Notes\n\nSome words about the modules, in no language.\n")
-    return source
-
-
-def _report(folder: Path, out: Path, backend: str) -> tuple[str, dict[str, object]]:
-    done = _run("report", "--folder", str(folder), "--json", str(out), backend=backend)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(out.read_text())
-
-
-def _check_report(printed: str, result: dict[str, object]) -> None:
-    findings = result["findings"]
-    assert isinstance(findings, dict)
-    assert findings["files"] == 4
-    assert findings["functions"] == 3
-    assert findings["complex_functions"] == 3
-    assert {(d["one"], d["two"]) for d in findings["duplicates"]} == {
-        ("alpha.py", "beta.py"),
-        ("alpha.py", "gamma.py"),
-        ("beta.py", "gamma.py"),
-    }
-    report = result["report"]
-    assert isinstance(report, str)
-    assert report.startswith("[Extractive model: every sentence below is copied")
-    assert (
-        "Of 3 functions, 3 have a cyclomatic complexity of 15 or more (100.0%)."
-        in findings["facts"]
-    )
-    assert "Function alpha in alpha.py line 4 has a complexity of 41 over 43 lines." in report
-    assert report in printed, "the tokens, joined, are the report"
-    for name in ("alpha.py", "beta.py", "gamma.py", "notes.md"):
-        assert len(re.findall(rf"analyse \d/4 {name}: \d+ ms in process \d+ on ", printed)) == 1
-    assert "analyse 4/4 " in printed
-    assert "Who ran what" in printed
-
-
-def test_the_report_on_the_local_backend(folder: Path, tmp_path: Path) -> None:
-    _check_report(*_report(folder, tmp_path / "out.json", "local"))
-
-
-@pytest.mark.ray
-def test_the_report_on_ray_runs_in_other_processes(folder: Path, tmp_path: Path) -> None:
-    printed, result = _report(folder, tmp_path / "out.json", "ray")
-    _check_report(printed, result)
-    caller = re.search(r"the caller is process (\d+) on", printed)
-    assert caller
-    workers = set(re.findall(r"analyse \d/4 \S+: \d+ ms in process (\d+) on", printed))
-    assert workers and caller.group(1) not in workers
-
-
-def test_the_report_says_when_no_file_matches(tmp_path: Path) -> None:
-    done = _run("report", "--folder", str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "No text files match" in done.stderr
-
-
-@pytest.mark.parametrize("backend", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_an_interrupted_report_ends_with_130_and_no_traceback(backend: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "report.py"), "--max-files", "200"],
-        cwd=ROOT,
-        env=_environment(backend),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            if "analyse 1/" in line:
-                process.send_signal(signal.SIGINT)
-                break
-        process.stdout.read()
-        errors = process.stderr.read()
-    assert process.returncode == 130, errors
-    assert "Interrupted: the run was cancelled." in errors
-    assert "Traceback" not in errors
 
 
 def test_a_question_is_answered_by_another_process(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def test_the_lines_of_a_run() -> None:
         "[   2.0 s] work: 0 of 3 done, 1 running, 2 waiting for a free CPU",
         "[   4.5 s] work: retries in 0.5 s after ValueError: no",
         "[   7.0 s] work: 3 of 3 done in 4.5 s, 1 retry",
-        "[   7.0 s] process 7 on a: plan ×1, work ×3, 5.0 s",
-        "[   7.0 s] process 8 on b: work ×1, 1.0 s",
+        "[   7.0 s] process 7 on a: plan ×1 in 1.5 s, work ×3 in 3.5 s",
+        "[   7.0 s] process 8 on b: work ×1 in 1.0 s",
         "[   7.0 s] done in 7.0 s, 4 tasks, 2 processes on 2 machines, 1 retry, 1 token, "
         "6.0 s of work",
     ]

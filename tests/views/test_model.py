@@ -77,7 +77,7 @@ def test_processes_have_what_runs_what_ran_and_for_how_long() -> None:
     )
     now = run.snapshot(104.0)
     assert now.workers == (
-        WorkerRow("a", 7, ("other",), (("work", 1),), 3.0, 1.5),
+        WorkerRow("a", 7, ("other",), (("work", 1, 2.0),), 3.0, 1.5),
         WorkerRow("a", 8, ("work",), (), 3.0, 0.0),
     )
     assert (now.machines, now.work, now.cpu) == (1, 6.0, 1.5)
@@ -208,3 +208,16 @@ def test_nodes_stand_behind_all_that_lead_to_them() -> None:
 def test_parallel_nodes_share_a_rank_and_nodes_without_edges_are_in_the_first() -> None:
     edges = [("__start__", "a"), ("__start__", "b"), ("a", "z"), ("b", "z")]
     assert ranks(["a", "b", "z", "alone"], edges) == (("a", "b", "alone"), ("z",))
+
+
+def test_the_seconds_of_a_node_are_those_in_which_it_ran() -> None:
+    run = model(
+        *(queued(task, 100.0) for task in "abc"),
+        started("a", 100.0),
+        ended("a", 100.0, 2.0),
+        started("b", 101.0, pid=8),
+        ended("b", 101.0, 2.0, pid=8),
+        started("c", 110.0),
+    )
+    (row,) = run.snapshot(111.0).nodes
+    assert (row.seconds, row.rate, row.eta) == (4.0, 0.5, 2.0)

@@ -264,3 +264,28 @@ def test_a_stream_of_a_node_inside_a_watched_run_keeps_its_chunks() -> None:
     chunks = list(run)
     assert chunks[-1] == ((), {"outer": {"lengths": [1]}})
     assert [row.label for row in run.snapshot().nodes] == ["outer"]
+
+
+def test_calls_of_tools_are_shown_by_the_names_of_the_tools() -> None:
+    agents = pytest.importorskip("langchain.agents", reason="langchain is not installed")
+    fakes = pytest.importorskip("langchain_core.language_models.fake_chat_models")
+    messages = pytest.importorskip("langchain_core.messages")
+
+    class Model(fakes.GenericFakeChatModel):  # type: ignore[misc, name-defined]
+        def bind_tools(self, tools: Any, **options: Any) -> Any:
+            return self
+
+    def look(at: str) -> str:
+        """Look."""
+        return at
+
+    calls = [
+        {"name": "look", "args": {"at": at}, "id": at, "type": "tool_call"} for at in ("x", "y")
+    ]
+    said = [messages.AIMessage("", tool_calls=calls), messages.AIMessage("Seen.")]
+    agent = agents.create_agent(Model(messages=iter(said)), [look])
+    graph = distgraph.distribute(agent, backend="local")
+    run = distgraph.progress(graph.stream({"messages": [("user", "look")]}), view="none")
+    assert len(list(run)) == 4
+    rows = [(row.label, row.node, row.total, row.done) for row in run.snapshot().nodes]
+    assert rows == [("model", "model", 2, 2), ("tools/look", "tools", 2, 2)]

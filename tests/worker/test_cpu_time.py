@@ -1,0 +1,45 @@
+"""CPU time of attempts that run alone in their process, and of those that do not."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from distgraph.worker.cpu_time import CpuTime
+
+
+def _burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_alone_the_threads_that_the_code_starts_count() -> None:
+    cpu = CpuTime()
+    thread = threading.Thread(target=_burn, args=(0.1,))
+    thread.start()
+    thread.join()
+    assert cpu.end(on_loop=True) >= 0.1
+
+
+def test_beside_another_attempt_only_the_own_thread_counts() -> None:
+    first = CpuTime()
+    second = CpuTime()
+    thread = threading.Thread(target=_burn, args=(0.1,))
+    thread.start()
+    thread.join()
+    assert 0.0 <= second.end(on_loop=False) < 0.1
+    assert 0.0 <= first.end(on_loop=False) < 0.1
+
+
+def test_on_an_event_loop_beside_another_attempt_nothing_is_known() -> None:
+    first, second = CpuTime(), CpuTime()
+    _burn(0.01)
+    assert (second.end(on_loop=True), first.end(on_loop=True)) == (0.0, 0.0)
+
+
+def test_after_others_have_ended_an_attempt_is_alone_again() -> None:
+    CpuTime().end(on_loop=False)
+    cpu = CpuTime()
+    _burn(0.02)
+    assert cpu.end(on_loop=True) >= 0.02
