@@ -15,7 +15,7 @@ import ray
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
-from actors.executors import Executors
+from actors.executors import Executors, ThreadExecutors
 from actors.heartbeats import HeartbeatServer
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
@@ -57,13 +57,16 @@ class Graph(NamedTuple):
 class SuperstepDriver:
     """The driver actor of one session."""
 
-    def __init__(self, session: str, pool_idle: float, ticket: Ticket) -> None:
+    def __init__(self, session: str, pool_idle: float, thread_idle: float, ticket: Ticket) -> None:
         self._storage = DriverStorage(ticket)
         self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
         self._durations = Durations()
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
-        self._shared = SharedWorkers(session, Executors(), pools, reaper, heartbeats)
+        threads = ThreadExecutors(thread_idle)
+        self._shared = SharedWorkers(
+            session, Executors(), threads, pools, reaper, heartbeats
+        )
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
@@ -169,6 +172,7 @@ class SuperstepDriver:
                 "runs": len(self._runs),
                 "graphs": len(self._graphs),
                 "executors": self._shared.executors.count,
+                "thread_executors": self._shared.threads.count,
                 "pool_workers": self._shared.pools.count,
                 "cancelling": self._shared.reaper.count,
                 "stubborn": self._shared.reaper.stubborn,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.cluster import alive_nodes
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
+from distgraph.concurrency.timers import timers
 from distgraph.serde.pickling import dumps_parcel, loads
 
 _CROWDED = 64
@@ -24,6 +26,9 @@ _CROWDED = 64
 
 _NODES_FOR = 5.0
 """Seconds for which the list of machines is trusted."""
+
+_LOOK = 2.0
+"""Seconds between two looks at the threads that are idle."""
 
 Done = Callable[["bytes | None", "BaseException | None"], None]
 """Takes a packed outcome, or why there is none, or neither: it was cancelled."""
@@ -33,7 +38,11 @@ class Executor:
     """One executor process, from the driver's view."""
 
     def __init__(
-        self, node: str | None, lost: Callable[[Executor], None], *, pinned: bool = False
+        self,
+        node: str | None,
+        lost: Callable[[Executor], object] = lambda executor: None,
+        *,
+        pinned: bool = False,
     ) -> None:
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
         self._handle: Any = AsyncExecutorActor.options(
@@ -44,6 +53,10 @@ class Executor:
         self._lock = threading.Lock()
         self._jobs: dict[str, Done] = {}
         self._listening = False
+        self.is_lost = False
+        """Whether the process is known to be gone."""
+        if pinned:  # nothing may be on its way to one that dies between two runs
+            self._handle.watch.remote().future().add_done_callback(self._watched)
 
     @property
     def load(self) -> int:
@@ -87,10 +100,14 @@ class Executor:
         packed = dumps_parcel(list(results))
         persistent(lambda: self._handle.deliver.remote(packed))
 
+    def drop(self, run_id: str) -> None:
+        """Let go of the values of a run that stayed in the process, finalizers included."""
+        self._handle.drop_pinned.remote(run_id)
+
     def end(self) -> None:
         """End the process: what it keeps is let go of, finalizers included."""
         handle = self._handle
-        handle.drop_pinned.remote().future().add_done_callback(
+        handle.drop_pinned.remote(None).future().add_done_callback(
             lambda _: handle.__ray_terminate__.remote()
         )
 
@@ -116,6 +133,8 @@ class Executor:
     def _refused(self, names: list[str], future: Any) -> None:
         error = future.exception()
         if error is not None:
+            if isinstance(error, RayActorError):
+                self._note_loss()
             with self._lock:
                 known = [self._jobs.pop(name, None) for name in names]
             for done in known:
@@ -124,12 +143,20 @@ class Executor:
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, RayActorError):
-            self._lost(self)
+            self._note_loss()
         with self._lock:
             jobs, self._jobs = self._jobs, {}
             self._listening = False
         for done in jobs.values():
             done(None, error)
+
+    def _watched(self, future: Any) -> None:
+        if isinstance(future.exception(), RayActorError):
+            self._note_loss()
+
+    def _note_loss(self) -> None:
+        self.is_lost = True
+        self._lost(self)
 
 
 class Executors:
@@ -169,3 +196,78 @@ class Executors:
             self._nodes_until = now + _NODES_FOR
         taken = {e.node for e in self._all}
         return next((n for n in self._nodes if n not in taken), None)
+
+
+@dataclass
+class _Thread:
+    executor: Executor
+    runs: set[str] = field(default_factory=set)
+    idle_since: float = 0.0
+
+
+class ThreadExecutors:
+    """One executor for each thread whose nodes are pinned to it, across the runs of a session.
+
+    Args:
+        idle: Seconds without a run after which a thread's process is ended.
+        start: Starts a process.
+    """
+
+    def __init__(
+        self, idle: float, start: Callable[[], Executor] = lambda: Executor(None, pinned=True)
+    ) -> None:
+        self._idle = idle
+        self._start = start
+        self._lock = threading.Lock()
+        self._threads: dict[str, _Thread] = {}
+        self._looking = False
+
+    @property
+    def count(self) -> int:
+        """Executors that exist."""
+        return len(self._threads)
+
+    def join(self, thread: str, run_id: str) -> Executor:
+        """Return the thread's executor for a run; another one if its process is gone."""
+        with self._lock:
+            found = self._threads.get(thread)
+            if found is None or found.executor.is_lost:
+                runs = set() if found is None else found.runs
+                found = self._threads[thread] = _Thread(self._start(), runs)
+            found.runs.add(run_id)
+            return found.executor
+
+    def leave(self, thread: str, run_id: str) -> None:
+        """Tell that a run which had joined is over: values that it left in its state go."""
+        with self._lock:
+            found = self._threads.get(thread)
+            if found is None:
+                return
+            found.runs.discard(run_id)
+            found.idle_since = time.monotonic()
+            if not self._looking:
+                self._looking = True
+                timers().after(min(self._idle, _LOOK), self._look)
+        found.executor.drop(run_id)
+
+    def _look(self) -> None:
+        """End what is idle, and look again while there are threads."""
+        self.release()
+        with self._lock:
+            self._looking = bool(self._threads)
+            if self._looking:
+                timers().after(min(self._idle, _LOOK), self._look)
+
+    def release(self) -> None:
+        """End the processes of threads that have been idle for long enough."""
+        until = time.monotonic() - self._idle
+        with self._lock:
+            idle = [
+                thread
+                for thread, found in self._threads.items()
+                if not found.runs and (found.idle_since <= until or found.executor.is_lost)
+            ]
+            ended = [self._threads.pop(thread) for thread in idle]
+        for found in ended:
+            if not found.executor.is_lost:
+                found.executor.end()

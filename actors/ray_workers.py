@@ -12,7 +12,7 @@ import ray
 
 from actors import cluster
 from actors.calls import Results, pack_result
-from actors.executors import Done, Executor, Executors
+from actors.executors import Done, Executor, Executors, ThreadExecutors
 from actors.failures import typed
 from actors.heartbeats import HeartbeatServer
 from actors.pools import Pools
@@ -41,6 +41,7 @@ class SharedWorkers(NamedTuple):
 
     session: str
     executors: Executors
+    threads: ThreadExecutors
     pools: Pools
     reaper: Reaper
     heartbeats: HeartbeatServer
@@ -67,7 +68,7 @@ class _Sent:
 class _Packet:
     kind: placement.Kind
     groups: list[Group] = field(default_factory=list)
-    affinity: bool = False
+    affinity: placement.Affinity | None = None
     attempts: list[tuple[bytes, dict[str, bytes | int]]] = field(default_factory=list)
     snapshots: list[Any] = field(default_factory=list)
 
@@ -80,6 +81,7 @@ class RayWorkers:
         run_id: Names the run.
         program: Hash of the graph's program.
         info: Pickled ``RunInfo``.
+        thread: Names the saved thread of the run; None: the run is a thread of its own.
         post: Takes a ``Reply``, from any thread.
     """
 
@@ -89,18 +91,21 @@ class RayWorkers:
         run_id: str,
         program: str,
         info: bytes,
+        thread: str | None,
         post: Callable[[Reply], None],
     ) -> None:
         self._shared = shared
         self._run_id = run_id
         self._program = program
         self._info = info
+        self._thread = run_id if thread is None else thread
         self._post = post
         self._packer = StatePacker(_put)
         self._placements: dict[Hashable, placement.Placement] = {}
         self._functions: dict[Hashable, Any] = {}
         self._sent: dict[Group, _Sent] = {}
         self._pinned: Executor | None = None
+        self._joined = False
         self.results = Results()
         """Results of calls, for attempts that request them."""
 
@@ -173,6 +178,8 @@ class RayWorkers:
         if self._pinned is not None:
             self._pinned.end()
             self._pinned = None
+        if self._joined:
+            self._shared.threads.leave(self._thread, self._run_id)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -233,7 +240,7 @@ class RayWorkers:
         self._sent[group] = _Sent(cancel)
 
     def _to_executor(self, packet: _Packet, packed: bytes) -> None:
-        executor = self._own() if packet.affinity else self._shared.executors.pick()
+        executor = self._executor(packet.affinity)
         jobs: list[tuple[str, Done]] = []
         for group in packet.groups:
             name = self._name(group.ids[0])
@@ -241,10 +248,15 @@ class RayWorkers:
             jobs.append((name, self._replies(group)))
         executor.submit(jobs, packed, packet.snapshots, packet.kind == "thread")
 
-    def _own(self) -> Executor:
-        """Return the executor of the run's pinned nodes. Its death is theirs: state is lost."""
-        if self._pinned is None:
-            self._pinned = Executor(None, lambda executor: None, pinned=True)
+    def _executor(self, affinity: placement.Affinity | None) -> Executor:
+        """Return an executor. Values in a pinned one die with it; the next attempt gets another."""
+        if affinity is None:
+            return self._shared.executors.pick()
+        if affinity == "thread":
+            self._joined = True
+            return self._shared.threads.join(self._thread, self._run_id)
+        if self._pinned is None or self._pinned.is_lost:
+            self._pinned = Executor(None, pinned=True)
         return self._pinned
 
     def _name(self, attempt: AttemptId) -> str:

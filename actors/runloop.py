@@ -154,7 +154,15 @@ class RunLoop:
         self._inbox: queue.SimpleQueue[_News] = queue.SimpleQueue()
         post, run_id = self._inbox.put, start.options.shared.run_id
         self._heartbeats = shared.heartbeats
-        self._workers = RayWorkers(shared, run_id, start.program, start.packed_info, post)
+        thread = start.options.shared.configurable.get("thread_id")
+        self._workers = RayWorkers(
+            shared,
+            run_id,
+            start.program,
+            start.packed_info,
+            None if thread is None else str(thread),
+            post,
+        )
         self._events = BrokerPlane(broker, run_id, start.caller, post)
         self._saver: SaverThread | None = None
 

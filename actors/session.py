@@ -83,7 +83,12 @@ class Session:
         ).remote(_limits())
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
-        ).remote(self.id, float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")), host().ticket)
+        ).remote(
+            self.id,
+            float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
+            float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
+            host().ticket,
+        )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         start_worker(near)
         self._watch: Any = None

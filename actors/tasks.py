@@ -12,7 +12,7 @@ from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.worker.heartbeat import LoopLag
-from distgraph.worker.pinned import drop_all
+from distgraph.worker.pinned import drop
 
 EXECUTOR_CALLS = 100_000
 """Attempts that may wait in one executor at the same time."""
@@ -53,6 +53,7 @@ class AsyncExecutor:
         their graph to be loaded."""
         self._ended: list[tuple[str, bytes | None, BaseException | None]] = []
         self._news = asyncio.Event()
+        self._ending = asyncio.Event()
 
     async def submit(
         self, names: list[str], packed: bytes, thread: bool, *snapshots: bytes
@@ -74,9 +75,16 @@ class AsyncExecutor:
         if task.cancelled():
             self._report(name)
 
-    async def drop_pinned(self) -> None:
-        """Let go of the values that stayed in this process."""
-        await asyncio.to_thread(drop_all)
+    async def drop_pinned(self, run_id: str | None) -> None:
+        """Let go of the values that a run, or all runs, left in this process."""
+        await asyncio.to_thread(drop, run_id)
+        if run_id is None:
+            self._ending.set()
+
+    async def watch(self) -> None:
+        """Wait for the end of this process: whoever waits for this call is notified of its
+        death."""
+        await self._ending.wait()
 
     async def collect(self) -> Any:
         """Wait for outcomes, and return those there are: ``[(name, packed outcome, error)]``."""

@@ -203,7 +203,7 @@ class WorkerProcess:
                 )
                 if alone and outcome.status in ("cancelled", "timeout"):
                     kill([pid for pid in descendants(os.getpid()) if pid not in before])
-            return pack(outcome, request, program)
+            return pack(outcome, request, program, run.shared.run_id)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
@@ -266,7 +266,8 @@ class WorkerProcess:
                 calls,
                 limited=partial(heartbeat.limit, name),
             )
-            return pack(await throttled(steps, stream), request, opened.program)
+            outcome = await throttled(steps, stream)
+            return pack(outcome, request, opened.program, opened.run.shared.run_id)
         except BaseException:
             stream.cancel()
             raise
@@ -331,7 +332,9 @@ def process() -> WorkerProcess:
     return WorkerProcess()
 
 
-def pack(outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram) -> bytes:
+def pack(
+    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram, run_id: str
+) -> bytes:
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
         try:
@@ -340,7 +343,7 @@ def pack(outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram
             if not process().pinned:
                 raise
             channels = locate(program, request).graph.spec.channels
-            packed = dumps_data(pinned(outcome, request, channels))
+            packed = dumps_data(pinned(outcome, request, channels, run_id))
         if isinstance(packed, ReferringBlob) and request.standing is not None:
             refused = _saved_reference(outcome, request, program)
             if refused is not None:

@@ -12,7 +12,9 @@ from typing_extensions import TypedDict
 from distgraph._internal.mistakes import nearest
 
 __all__ = (
+    "AFFINITIES",
     "PLACEMENTS",
+    "Affinity",
     "Kind",
     "Placement",
     "RayOptions",
@@ -23,6 +25,10 @@ __all__ = (
 
 Kind = Literal["task", "async", "thread", "pool"]
 PLACEMENTS: tuple[Kind, ...] = ("task", "async", "thread")
+
+Affinity = Literal["run", "thread"]
+AFFINITIES: tuple[Affinity, ...] = ("run", "thread")
+"""The attempts that share one process: those of a run, or of all runs with one ``thread_id``."""
 
 _RESERVING = ("num_cpus", "num_gpus", "memory", "resources", "accelerator_type")
 """Options that reserve something for an attempt: a machine's shared executor cannot."""
@@ -54,7 +60,7 @@ class RayOptions(TypedDict, total=False):
     """A Ray task, a coroutine of the machine's executor, or a thread of that executor."""
     concurrency: int | tuple[int, int | None] | None
     """For a class: the number of workers that construct it, or the fewest and the most."""
-    affinity: Literal["run"] | None
+    affinity: Affinity | None
     """``"run"``: one process for all such nodes of a run."""
 
 
@@ -86,8 +92,8 @@ class Placement:
     options: Mapping[str, Any] = field(default_factory=dict)
     size: tuple[int, int | None] | None = None
     """Fewest and most workers of a pool; None for as many as the cluster has CPUs."""
-    affinity: bool = False
-    """Whether all such attempts of a run share one executor that no other run uses."""
+    affinity: Affinity | None = None
+    """The attempts that share one executor, which no others use; None: any executor will do."""
 
 
 def _number(node: str, key: str, value: Any) -> None:
@@ -141,9 +147,10 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"{', '.join(map(repr, PLACEMENTS))}, got {placement!r}."
             f"{nearest(placement, PLACEMENTS)}"
         )
-    if options.get("affinity") not in (None, "run"):
+    if options.get("affinity") not in (None, *AFFINITIES):
         raise ValueError(
-            f"Node `{node}`: ray_options['affinity'] must be 'run', got {options['affinity']!r}"
+            f"Node `{node}`: ray_options['affinity'] must be 'run' or 'thread', got "
+            f"{options['affinity']!r}"
         )
     if options.get("concurrency") is not None:
         options["concurrency"] = _pool_size(options["concurrency"], node)
@@ -177,13 +184,14 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         ValueError: Options that contradict each other, or are unknown.
     """
     options = validate(ray_options, node)
-    if options.pop("affinity", None) is not None:
+    affinity: Affinity | None = options.pop("affinity", None)
+    if affinity is not None:
         if options:
             raise ValueError(
-                f"Node `{node}`: with 'affinity' the attempts of a run share one process, so "
-                f"{', '.join(sorted(options))} cannot be combined with it. Drop one of them"
+                f"Node `{node}`: with 'affinity' the attempts of a {affinity} share one process, "
+                f"so {', '.join(sorted(options))} cannot be combined with it. Drop one of them"
             )
-        return Placement("async" if is_async else "thread", affinity=True)
+        return Placement("async" if is_async else "thread", affinity=affinity)
     size = options.pop("concurrency", None)
     if size is not None:
         # a worker that waits for work would hold its CPU all the same, and starve other nodes

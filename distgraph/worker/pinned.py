@@ -1,11 +1,13 @@
 """Values that stay in the process of a pinned worker: the state holds a handle of each.
 
-Nodes with ``ray_options={"affinity": "run"}`` share one process for a run. What such a node returns
-and cannot be pickled stays there; in that process the handle becomes the value again.
+Nodes with ``ray_options={"affinity": "run"}`` share one process for a run, those with ``"thread"``
+one for all runs of a thread. What such a node returns and cannot be pickled stays there until the
+end of the run; in that process the handle becomes the value again.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,10 +20,10 @@ from distgraph.contract.spec import Write
 from distgraph.errors import SerializationError
 from distgraph.serde import pickling
 
-__all__ = ("Pinned", "drop_all", "pinned")
+__all__ = ("Pinned", "drop", "pinned")
 
-_kept: dict[str, Any] = {}
-_ids: dict[int, str] = {}
+_kept: dict[str, dict[str, Any]] = {}
+"""The values by the run that keeps them, then by id."""
 
 
 class Pinned:
@@ -32,18 +34,20 @@ class Pinned:
         kind: Qualified name of the value's class.
         node: The node that returned it.
         key: The state key.
+        pid: The process that has or had it.
     """
 
-    __slots__ = ("id", "key", "kind", "node")
+    __slots__ = ("id", "key", "kind", "node", "pid")
 
-    def __init__(self, id: str, kind: str, node: str, key: str) -> None:
+    def __init__(self, id: str, kind: str, node: str, key: str, pid: int) -> None:
         self.id = id
         self.kind = kind
         self.node = node
         self.key = key
+        self.pid = pid
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        return _arrive, (self.id, self.kind, self.node, self.key)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str, str, str, int]]:
+        return _arrive, (self.id, self.kind, self.node, self.key, self.pid)
 
     def __repr__(self) -> str:
         return f"<{self.kind} of state key {self.key!r}, in the pinned worker of its run>"
@@ -53,28 +57,38 @@ class Pinned:
             raise AttributeError(name)
         raise SerializationError(
             f"state key {self.key!r} holds a {self.kind} that node {self.node!r} returned. It "
-            f"exists in the pinned worker of its run only (process {os.getpid()} is another). "
-            "Give the node or tool that uses it ray_options={'affinity': 'run'} as well"
+            f"exists until the end of its run, in process {self.pid} only, and process "
+            f"{os.getpid()} is another. Give the node or tool that uses it the same "
+            f"ray_options={{'affinity': ...}} as node {self.node!r}. If it has that affinity, then "
+            f"process {self.pid} has died: let a node return another {self.kind}"
         )
 
 
-def _arrive(id: str, kind: str, node: str, key: str) -> Any:
-    return _kept[id] if id in _kept else Pinned(id, kind, node, key)
+def _arrive(id: str, kind: str, node: str, key: str, pid: int) -> Any:
+    for values in list(_kept.values()):
+        if id in values:
+            return values[id]
+    return Pinned(id, kind, node, key, pid)
 
 
 def pinned(
-    outcome: AttemptOutcome, request: AttemptRequest, channels: Mapping[str, Any]
+    outcome: AttemptOutcome, request: AttemptRequest, channels: Mapping[str, Any], run_id: str
 ) -> AttemptOutcome:
     """Return an outcome with a handle for each value written that cannot leave this process.
+
+    The values are kept until ``drop(run_id)``.
 
     Raises:
         SerializationError: One of them would be saved in a checkpoint.
     """
-    handled = (_handled(write, request, channels) for write in outcome.writes)
+    kept = _kept.setdefault(run_id, {})
+    handled = (_handled(write, request, channels, kept) for write in outcome.writes)
     return replace(outcome, writes=tuple(handled))
 
 
-def _handled(write: Write, request: AttemptRequest, channels: Mapping[str, Any]) -> Write:
+def _handled(
+    write: Write, request: AttemptRequest, channels: Mapping[str, Any], kept: dict[str, Any]
+) -> Write:
     channel, value = write
     why = pickling.reason(value)
     if not why:
@@ -85,15 +99,19 @@ def _handled(write: Write, request: AttemptRequest, channels: Mapping[str, Any])
             "thread is saved by a checkpointer, which cannot hold it. Annotate the key with "
             "UntrackedValue"
         )
-    name = _ids.get(id(value))
-    if name is None or _kept.get(name) is not value:
-        name = _ids[id(value)] = uuid.uuid4().hex
-        _kept[name] = value
+    name = next((name for name, known in kept.items() if known is value), None)
+    if name is None:
+        name = uuid.uuid4().hex
+        kept[name] = value
     cls = type(value)
-    return channel, Pinned(name, f"{cls.__module__}.{cls.__qualname__}", request.node, channel)
+    kind = f"{cls.__module__}.{cls.__qualname__}"
+    return channel, Pinned(name, kind, request.node, channel, os.getpid())
 
 
-def drop_all() -> None:
-    """Let go of all values, so that their finalizers run."""
-    _kept.clear()
-    _ids.clear()
+def drop(run_id: str | None) -> None:
+    """Let go of the values of a run, or of all runs, so that their finalizers run."""
+    if run_id is None:
+        _kept.clear()
+    else:
+        _kept.pop(run_id, None)
+    gc.collect()  # frames of attempts that have ended may refer to them in circles
