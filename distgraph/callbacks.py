@@ -22,7 +22,7 @@ from distgraph.contract.callbacks import CallbackInfo, HandlerCall, Listener
 from distgraph.contract.failure import ShippedError
 from distgraph.errors import MissingExtraError, RunCancelled
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.worker.forward import IGNORED_BY, NODE_TAG
+from distgraph.worker.forward import IGNORED_BY, is_of_task
 from distgraph.worker.tracing import tell_client
 
 if TYPE_CHECKING:
@@ -246,8 +246,7 @@ class CallerCallbacks:
         """Show the result of a node as what it streams."""
         run_id: Any = kwargs.get("run_id")
         if name == "on_chain_start":
-            # by its tag: what metadata says of the position can be written by users
-            if any(tag.startswith(NODE_TAG) for tag in kwargs.get("tags") or ()):
+            if is_of_task(kwargs.get("name"), kwargs.get("tags"), kwargs.get("metadata") or {}):
                 self._nodes.add(run_id)
         elif name == "on_chain_end" and run_id in self._nodes:
             for handler in self._taps:

@@ -61,7 +61,7 @@ class RayOptions(TypedDict, total=False):
     concurrency: int | tuple[int, int | None] | None
     """For a class: the number of workers that construct it, or the fewest and the most."""
     affinity: Affinity | None
-    """``"run"``: one process for all such nodes of a run."""
+    """``"run"``: one process for all such nodes of a run. ``"thread"``: of all runs of a thread."""
 
 
 class ToolOptions(RayOptions, total=False):

@@ -69,7 +69,7 @@ from distgraph.engine.failures import (
     timed_out,
 )
 from distgraph.engine.graph_run import GraphRun, Phase, attempt_of
-from distgraph.engine.outputs import read_values, touches
+from distgraph.engine.outputs import touches
 from distgraph.engine.parts import Parts, PartStart, divide
 from distgraph.engine.story import Recording, Story, Transition
 from distgraph.engine.stream_events import StreamEvents
@@ -894,8 +894,8 @@ class Machine:
             self._out += self._stream.stopped(graph)
         if not self._options.has_parent:
             self._out += self._callbacks.interrupted(graph, status)
-        output = read_values(graph.superstep.channels, graph.output_keys)
-        self._finish(Finish("interrupted", output, interrupts=tuple(graph.interrupts)))
+        # what was streamed last: a run that has written no output channel has none
+        self._finish(Finish("interrupted", graph.output, interrupts=tuple(graph.interrupts)))
 
     def _stop_drained(self, graph: GraphRun, reason: str) -> None:
         """The run was asked to stop: this graph stops here, then the graphs around it."""

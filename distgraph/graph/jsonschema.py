@@ -28,10 +28,8 @@ def json_schema(blueprint: Blueprint, schema: Any, title: str) -> dict[str, Any]
     """
     made: dict[str, Any]
     read = blueprint.schemas[schema]
-    if read.is_root or is_typeddict(schema) or hasattr(schema, "model_json_schema"):
+    if not read.is_root and (is_typeddict(schema) or hasattr(schema, "model_json_schema")):
         made = _pydantic().TypeAdapter(schema).json_schema()
-        if read.is_root:
-            made.setdefault("title", title)
         return made
     made = schema_model(blueprint, schema, title).model_json_schema()
     return made
@@ -48,7 +46,7 @@ def schema_model(blueprint: Blueprint, schema: Any, title: str) -> Any:
         return schema
     read = blueprint.schemas[schema]
     if read.is_root:
-        return root_model(schema, title)
+        return root_model(schema, title, optional=True)  # as in LangGraph
     fields: dict[str, Any] = {
         key: (channel.typ, _default(schema, key, channel.typ))
         for key, channel in read.channels.items()
@@ -56,13 +54,17 @@ def schema_model(blueprint: Blueprint, schema: Any, title: str) -> Any:
     return pydantic.create_model(title, **fields)
 
 
-def root_model(value: Any, title: str) -> Any:
-    """Return a pydantic model of a single value.
+def root_model(value: Any, title: str, *, optional: bool = False) -> Any:
+    """Return a pydantic model of a single value, None by default where it is optional.
 
     Raises:
         MissingExtraError: pydantic is not installed.
     """
-    return type(title, (_pydantic().RootModel[value],), {"__module__": __name__})
+    root_model_class = _pydantic().RootModel
+    if not optional:
+        return type(title, (root_model_class[value],), {"__module__": __name__})
+    own = {"__module__": __name__, "__annotations__": {"root": value}, "root": None}
+    return type(title, (root_model_class,), own)
 
 
 def context_json_schema(schema: Any) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from distgraph._internal import keys as k
-from distgraph._internal.ids import path_key
+from distgraph._internal.ids import new_run_id, path_key
 from distgraph._internal.mistakes import nearest
 from distgraph._internal.steps import Steps
 from distgraph.constants import END
@@ -246,7 +246,7 @@ class _Update:
             metadata={**self.config["metadata"], "langgraph_checkpoint_ns": graph.ns},
         )
         shared = SharedRunOptions(
-            run_id=str(uuid.uuid4()),
+            run_id=str(new_run_id()),
             stream=StreamRequest(frozenset()),
             configurable=self.config["configurable"],
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
+from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
 from distgraph._internal.mistakes import nearest
 from distgraph.backends import resolve
@@ -21,7 +22,7 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
-from distgraph.langgraphs.vocabulary import is_private_key
+from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
 from distgraph.runtime import RunControl
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
@@ -97,6 +98,11 @@ def prepare(
         inherited = {**inherited, "configurable": {}}
     merged = merge_configs(inherited, graph.config, config)
     run_id = _run_id(merged.get("run_id"))
+    slot = None if around is not None else merged["configurable"].get(RUNTIME)
+    if slot is not None:  # a server hands context and store over in LangGraph's place for them
+        context = getattr(slot, "context", None) if context is None else context
+        if getattr(slot, "store", None) is not None and slot.store is not graph.store:
+            graph = graph.copy({"store": slot.store})
     name = merged.get("run_name") or graph.name
     callbacks = CallerCallbacks({**merged, "metadata": task_metadata(merged)}, name, run_id)
     ns = run_namespace(config) if ns is None else ns
@@ -189,7 +195,7 @@ def _request(
 
 def _run_id(given: Any) -> uuid.UUID:
     if given is None:
-        return uuid.uuid4()
+        return new_run_id()
     try:
         return given if isinstance(given, uuid.UUID) else uuid.UUID(str(given))
     except ValueError:

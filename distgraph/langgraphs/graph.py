@@ -63,7 +63,7 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         drawn = self.origin.get_graph(xray=xray)
         return DrawableGraph(
             {
-                key: DrawableNode(key, dict(node.metadata or {}))
+                key: DrawableNode(key, dict(node.metadata or {}), _kind(node.data))
                 for key, node in drawn.nodes.items()
             },
             [
@@ -132,6 +132,16 @@ def as_read(graph: Any) -> DistributedGraph | None:
 
 def _with_config(made: DistributedGraph) -> DistributedGraph:
     return made.with_config(made.origin.config) if made.origin.config else made
+
+
+def _kind(drawn: Any) -> tuple[str, ...] | None:
+    """Return module and class of what a drawn node runs, None where it runs nothing."""
+    if drawn is None or isinstance(drawn, type):  # __end__, or a schema
+        return None
+    if hasattr(drawn, "lc_id"):
+        return tuple(drawn.lc_id())
+    cls = type(drawn)
+    return (*cls.__module__.split("."), cls.__name__)
 
 
 def _blueprint(origin: Any) -> Blueprint:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from distgraph._internal.keys import PUSH
 from distgraph._internal.missing import MISSING
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.callbacks import CallbackInfo, HandlerCall
@@ -51,6 +52,19 @@ IGNORED_BY = {
 
 NODE_TAG = "graph:step:"
 """Begins a tag that LangChain's runs of nodes have, followed by the number of the superstep."""
+
+CALL_TAG = "seq:step:1"
+"""A tag that LangChain's runs of called tasks have, and others."""
+
+
+def is_of_task(name: Any, tags: Sequence[str] | None, metadata: Mapping[str, Any]) -> bool:
+    """Whether a run of LangChain's is that of a node or of a called task."""
+    # nodes by their tag: what metadata says of the position can be written by users
+    if any(tag.startswith(NODE_TAG) for tag in tags or ()):
+        return True
+    path = metadata.get("langgraph_path") or ()
+    called = len(path) == 4 and path[0] == PUSH and path[3] is True
+    return called and CALL_TAG in (tags or ()) and name == metadata.get("langgraph_node")
 
 
 def forwarding_handler(emit: Callable[[Event], None]) -> Any:
@@ -101,7 +115,8 @@ def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -
         inheritable_metadata=metadata,
     )
     manager.handlers = list(handlers)
-    manager.tags = [*info.tags, f"{NODE_TAG}{request.step}"]
+    own = f"{NODE_TAG}{request.step}" if request.called is None else CALL_TAG
+    manager.tags = [*info.tags, own]
     manager.metadata = dict(metadata)
     return manager
 

@@ -23,7 +23,7 @@ from distgraph._internal.keys import NS_SEP, PUSH
 from distgraph._internal.loaded import loaded
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
-from distgraph.worker.forward import NODE_TAG
+from distgraph.worker.forward import is_of_task
 
 __all__ = ("graph_namespace", "make_handler", "other_messages", "streaming_base")
 
@@ -225,7 +225,7 @@ def _handler_class() -> type[Any]:
                 return
             ns = graph_namespace(shown)
             inside = ns is not None and len(ns) > len(self._ns) and self._subgraphs
-            is_node = any(tag.startswith(NODE_TAG) for tag in tags or ())
+            is_node = is_of_task(kwargs.get("name"), tags, shown)
             if ns is not None and (inside or (ns == self._ns and not is_node)):
                 self._nodes[run_id] = (ns, shown)
                 self.seen.update(message_ids(inputs))

@@ -31,7 +31,7 @@ CLASSES = {
     ),
     "langgraph.graph.state.CompiledStateGraph": "distgraph.graph.compiled.CompiledStateGraph",
 }
-"""Classes that upstream's snapshots of a graph as JSON name, part by part, and ours."""
+"""Classes that upstream's tests and snapshots of a graph as JSON name, part by part, and ours."""
 
 
 class Resolver(Protocol):
@@ -146,11 +146,11 @@ def _replace(lines: list[bytes], node: ast.stmt, text: str) -> None:
         lines[index] = b""
 
 
-# --- snapshots -----------------------------------------------------------------------------------
+# --- graphs as JSON ------------------------------------------------------------------------------
 
 
-def rewrite_snapshot(text: str) -> str:
-    """Return a file of snapshots with our classes' names in the place of upstream's."""
+def with_our_classes(text: str) -> str:
+    """Return a file of tests or snapshots with our classes' names in graphs as JSON."""
     for theirs, ours in CLASSES.items():
         text = _parts_pattern(theirs).sub(_parts_template(ours), text)
     return text

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.conformance.rewrite import Resolver, rewrite, rewrite_snapshot
+from tests.conformance.rewrite import Resolver, rewrite, with_our_classes
 
 VERSION = "1.2.22"
 """The release whose tests are the judge."""
@@ -66,10 +66,10 @@ def copy_tests(archive: Path, folder: Path, resolver: Resolver) -> Path:
     (folder / top).rmdir()
     for path in sorted((folder / "tests").rglob("*.py")):
         source = path.read_text(encoding="utf-8")
-        path.write_text(rewrite(source, resolver), encoding="utf-8")
+        path.write_text(with_our_classes(rewrite(source, resolver)), encoding="utf-8")
     for path in sorted((folder / "tests").rglob("*.ambr")):
         snapshots = path.read_text(encoding="utf-8")
-        path.write_text(rewrite_snapshot(snapshots), encoding="utf-8")
+        path.write_text(with_our_classes(snapshots), encoding="utf-8")
     shutil.copyfile(_PLUGIN, folder / "conformance_plugin.py")
     (folder / "pytest.ini").write_text("[pytest]\n")
     return folder

@@ -232,7 +232,6 @@ def test_the_shell_of_an_agent_that_is_interrupted_is_as_in_langgraph(backend):
         for _ in range(2):
             answer = Command(resume={"decisions": [{"type": "approve"}]})
             messages = graph.invoke(answer, thread("shell"))["messages"]
-        messages = graph.invoke({"messages": [("human", "again")]}, thread("shell"))["messages"]
         return [m.content for m in messages if m.type == "tool"]
 
     def agent() -> Any:
@@ -242,9 +241,8 @@ def test_the_shell_of_an_agent_that_is_interrupted_is_as_in_langgraph(backend):
         )
 
     expected = told(agent())
-    for affinity in (None, THREAD):
-        options = {"shell": affinity} if affinity else None
-        assert told(distribute(agent(), ray_options=options, backend=backend)) == expected
+    assert expected == ["1\n", "1\n"]  # no checkpoint holds the shell
+    assert told(distribute(agent(), backend=backend)) == expected
 
 
 def test_only_what_shares_live_state_is_pinned():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import judge, run, upstream
-from tests.conformance.rewrite import counterpart, installed, rewrite, rewrite_snapshot
+from tests.conformance.rewrite import counterpart, installed, rewrite, with_our_classes
 
 OURS = {
     "distgraph.graph": {"END", "StateGraph"},
@@ -90,11 +90,11 @@ def test_names_are_looked_up_in_the_installed_distgraph() -> None:
 
 def test_snapshots_name_our_classes() -> None:
     pieces = '["langgraph",\n  "_internal",\n  "_runnable",\n  "RunnableCallable"\n]'
-    assert rewrite_snapshot(pieces) == (
+    assert with_our_classes(pieces) == (
         '["distgraph",\n  "worker",\n  "user_functions",\n  "FunctionNode"\n]'
     )
     pieces = "['langgraph',\n 'graph',\n 'state',\n 'CompiledStateGraph']"
-    assert rewrite_snapshot(pieces) == (
+    assert with_our_classes(pieces) == (
         "['distgraph',\n 'graph',\n 'compiled',\n 'CompiledStateGraph']"
     )
 

@@ -55,7 +55,7 @@ class Normaliser:
                 ]
             )
         if isinstance(value, (set, frozenset)):
-            return {"__set__": sorted(map(repr, value))}
+            return {"__set__": sorted(repr(self(v)) for v in sorted(value, key=repr))}
         if isinstance(value, BaseException):
             return self.error(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
