@@ -64,9 +64,7 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
-        self._shared = SharedWorkers(
-            session, Executors(), threads, pools, reaper, heartbeats
-        )
+        self._shared = SharedWorkers(session, Executors(), threads, pools, reaper, heartbeats)
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}

@@ -62,7 +62,7 @@ def is_of_task(name: Any, tags: Sequence[str] | None, metadata: Mapping[str, Any
     # nodes by their tag: what metadata says of the position can be written by users
     if any(tag.startswith(NODE_TAG) for tag in tags or ()):
         return True
-    path = metadata.get("langgraph_path") or ()
+    path: Any = metadata.get("langgraph_path") or ()
     called = len(path) == 4 and path[0] == PUSH and path[3] is True
     return called and CALL_TAG in (tags or ()) and name == metadata.get("langgraph_node")
 
@@ -167,13 +167,29 @@ def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any
 
 
 def portable(value: Any) -> Any:
-    """Return what travels in place of a value: itself, a shipped exception, or its ``repr``."""
+    """Return what travels in place of a value: itself, a shipped exception, or its ``repr``.
+
+    Messages without an id are copied: the state gives them one later, and handlers are told
+    before.
+    """
     if isinstance(value, BaseException):
         return capture_error(value)
+    value = _as_now(value)
     try:
         dumps_data(value)
     except SerializationError:
         return repr(value)
+    return value
+
+
+def _as_now(value: Any) -> Any:
+    """Return a value with copies of the messages in it that have no id yet."""
+    if type(value) is dict:
+        return {key: _as_now(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_as_now, value))
+    if getattr(value, "id", "") is None and hasattr(value, "model_copy"):
+        return value.model_copy()
     return value
 
 

@@ -215,6 +215,7 @@ def test_json_schemas_of_input_and_output() -> None:
     )
     root = StateGraph(Annotated[list, operator.add]).add_node("a", node).add_edge(START, "a")
     assert root.compile(name="g").get_output_jsonschema() == {
+        "default": None,
         "items": {},
         "title": "g_output",
         "type": "array",
