@@ -1,4 +1,4 @@
-"""CPU time of attempts, as far as it can be told apart from that of other work in the process."""
+"""CPU time of attempts, as far as other work in the process can be separated from it."""
 
 from __future__ import annotations
 
