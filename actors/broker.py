@@ -49,6 +49,11 @@ class StreamBroker:
         ops = loads(packed) if packed else ()
         return self._host.drive(run_id, caller, batch_no, ops)
 
+    @ray.method(concurrency_group="drive")
+    def fence(self, run_id: str, task_id: str, attempt: int) -> int:
+        """Accept no more events of a lost attempt. Return how many are in the stream."""
+        return self._host.fence(run_id, task_id, attempt)
+
     @ray.method(concurrency_group="control")
     def terminate(self, caller: str, run_ids: list[str], blob: bytes) -> None:
         """End runs without their driver, which is lost."""

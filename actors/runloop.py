@@ -33,7 +33,14 @@ from distgraph.driver.batching import Durations
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.operations import OperationWriter, end_blob
-from distgraph.driver.ports import Acked, AttemptOverdue, BackendFailed, DriverEvent, Relieved
+from distgraph.driver.ports import (
+    Acked,
+    AttemptOverdue,
+    BackendFailed,
+    DriverEvent,
+    Fenced,
+    Relieved,
+)
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
@@ -94,6 +101,19 @@ class BrokerPlane:
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
         self._send(batch_no, dumps_parcel(ops)).add_done_callback(self._answered)
+
+    def fence(self, attempt_id: AttemptId) -> int | None:
+        fence, run_id = self._broker.fence, self._run_id
+
+        def answered(sent: Future[int]) -> None:
+            error = sent.exception()
+            if error is not None:
+                self._post(BackendFailed(error))
+            else:
+                self._post(Fenced(attempt_id, sent.result()))
+
+        persistent(lambda: fence.remote(run_id, *attempt_id)).add_done_callback(answered)
+        return None
 
     def terminate(self, error: BaseException) -> None:
         blob = end_blob("error", error=error)

@@ -265,6 +265,10 @@ class BrokerLost(RunError):
     """The stream broker is gone, and the undelivered part of the stream with it."""
 
 
+class BufferFull(RunError):
+    """Attempts with ``on_lost_attempt="buffer"`` hold more events than the broker has room for."""
+
+
 class RunCancelled(RunError):
     """The run was cancelled."""
 

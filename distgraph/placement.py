@@ -10,6 +10,8 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from distgraph._internal.mistakes import nearest
+from distgraph.losses import LOSS_OPTIONS, checked_losses
+from distgraph.types import OnLostAttempt
 
 __all__ = (
     "AFFINITIES",
@@ -38,7 +40,7 @@ _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 
 
 class RayOptions(TypedDict, total=False):
-    """What one attempt of a node needs: keys of Ray's ``remote``, and three of distgraph's."""
+    """What one attempt of a node needs: keys of Ray's ``remote``, and five of distgraph's."""
 
     num_cpus: float | None
     """CPUs to reserve. Default: 1 for a plain function, none for ``async def`` and classes."""
@@ -62,6 +64,10 @@ class RayOptions(TypedDict, total=False):
     """For a class: the number of workers that construct it, or the fewest and the most."""
     affinity: Affinity | None
     """``"run"``: one process for all such nodes of a run. ``"thread"``: of all runs of a thread."""
+    max_attempts: int | None
+    """Attempts in all where attempts are lost with their process; default: that of the run."""
+    on_lost_attempt: OnLostAttempt | None
+    """What follows if a lost attempt had events in the stream; default: that of the run."""
 
 
 class ToolOptions(RayOptions, total=False):
@@ -73,7 +79,7 @@ class ToolOptions(RayOptions, total=False):
     """Calls of the tool that run at a time."""
 
 
-_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity")
+_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity", *LOSS_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             )
         if key in ("num_cpus", "num_gpus", "memory"):
             _number(node, key, value)
+    checked_losses(options, f"Node `{node}`: ray_options")
     resources = options.get("resources")
     if resources is not None:
         if not isinstance(resources, Mapping):
@@ -184,6 +191,8 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         ValueError: Options that contradict each other, or are unknown.
     """
     options = validate(ray_options, node)
+    for key in LOSS_OPTIONS:  # they are the driver's
+        options.pop(key, None)
     affinity: Affinity | None = options.pop("affinity", None)
     if affinity is not None:
         if options:

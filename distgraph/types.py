@@ -48,6 +48,31 @@ STREAM_MODES: tuple[str, ...] = get_args(StreamMode)
 Durability = Literal["sync", "async", "exit"]
 """When a checkpoint is saved: before the next step, beside it, or at the end of the run."""
 
+OnLostAttempt = Literal["raise", "reset", "buffer"]
+"""What follows when an attempt is lost of which events were delivered already: the error
+``WorkerDied``; an ``AttemptReset`` in the stream, and another attempt; or no event is delivered
+before its attempt has succeeded, so that another attempt always can follow."""
+
+
+class AttemptReset(NamedTuple):
+    """A chunk of the stream: an attempt was lost with its process, and what it had emitted is void.
+
+    It precedes everything of the next attempt. It comes with ``on_lost_attempt="reset"`` only: bare
+    with one stream mode, as ``("reset", AttemptReset(...))`` with a list of modes, and with type
+    ``reset`` in version "v2".
+    """
+
+    node: str
+    task_id: str
+    step: int
+    attempt: int
+    """Number of the attempt whose events are void, from 1."""
+    events: int
+    """Events of the attempt that the stream contains."""
+    error: str
+    """Why the attempt was lost."""
+
+
 Checkpointer = Any
 """Values for ``compile(checkpointer=)``: a saver, True, False or None."""
 

@@ -20,6 +20,8 @@ _KEYS = frozenset(
         "run_id",
         "recursion_limit",
         "max_concurrency",
+        "max_attempts",
+        "on_lost_attempt",
         "configurable",
     }
 )

@@ -34,7 +34,7 @@ from distgraph.contract.events import (
     TaskCalled,
     Woken,
 )
-from distgraph.contract.stream import END_MODE, Event, Op, Segment, StreamEvent
+from distgraph.contract.stream import END_MODE, AttemptId, Event, Op, Segment, StreamEvent
 from distgraph.driver.caching import Caches, caches_of
 from distgraph.driver.operations import OperationWriter, end_event
 from distgraph.driver.ports import (
@@ -173,6 +173,10 @@ class LocalStream:
             self.notify()
             self._congested = self.log.over_limit
             return _CONGESTED if self._congested else _ACKED
+
+    def fence(self, attempt_id: AttemptId) -> int:
+        with self.changed:
+            return self.log.fence(*attempt_id)
 
     def terminate(self, error: BaseException) -> None:
         with self.changed:

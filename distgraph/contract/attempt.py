@@ -12,6 +12,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import AttemptId, Segment, StreamRequest
 from distgraph.contract.surroundings import Surroundings
+from distgraph.losses import LossPolicy
 
 if TYPE_CHECKING:
     from distgraph.runtime import RunControl
@@ -88,6 +89,8 @@ class AttemptRequest:
     tries: int = 1
     """Number of the attempt within the node's retries, from 1; the node's runtime info shows the
     number. ``attempt`` also counts attempts before a retry of a surrounding subgraph."""
+    losses: int = 0
+    """Attempts before this one that were lost with their process, within the same try."""
     first_attempt_at: float | None = None
     """When the task's first attempt started, in seconds since the epoch. None: this is it."""
     failed: NodeFailure | None = None
@@ -176,6 +179,10 @@ class AttemptOutcome:
     0 on an event loop that attempts share."""
     stack: str = ""
     """Python stacks of an attempt that its process did not end at its limit of time."""
+    again: bool = False
+    """Whether the attempt was lost with its process, and another one follows at once."""
+    void: int | None = None
+    """Events of a lost attempt that are in the stream and void; None where no event tells of it."""
     lost: bool = False
     """Whether the driver made the outcome: the attempt's process is gone, or it never began."""
     ignored: tuple[str, ...] = ()
@@ -200,6 +207,8 @@ class SharedRunOptions:
     tags: tuple[str, ...] = ()
     configurable: Mapping[str, Any] = field(default_factory=dict)
     """The caller's, without the keys that belong to the task around the run."""
+    losses: LossPolicy = field(default_factory=LossPolicy)
+    """What follows when attempts are lost, unless a node's own options say otherwise."""
     callbacks: CallbackInfo | None = None
     """Set if the caller's callback handlers receive events of the run."""
 

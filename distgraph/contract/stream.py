@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 DRIVER = ""
 """The task id under which the driver publishes its own events."""
 
+RESET_MODE = "reset"
+"""Stream mode of ``AttemptReset``. Callers cannot request this mode."""
+
 CALLBACK_MODE = "callbacks"
 """Stream mode of calls to the caller's LangChain callbacks. Callers cannot request this mode."""
 
@@ -115,6 +118,8 @@ class Admit(NamedTuple):
     task_id: str
     attempt: int
     step: int
+    buffer: bool = False
+    """Whether the events are held until the attempt is committed."""
 
     @property
     def attempt_id(self) -> AttemptId:

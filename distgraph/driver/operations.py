@@ -17,6 +17,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import (
     DRIVER,
     END_MODE,
+    RESET_MODE,
     Admit,
     AttemptId,
     Commit,
@@ -82,7 +83,7 @@ class OperationWriter:
             self._publish()
             self._step = emit.step
         payload = _portable(emit.payload)
-        if emit.mode in self._modes:
+        if emit.mode in self._modes or emit.mode == RESET_MODE:
             self._events.append(Event(emit.ns, emit.mode, payload))
         if emit.debug_type is not None and "debug" in self._modes:
             wrapped = {
@@ -93,10 +94,11 @@ class OperationWriter:
             }
             self._events.append(Event(emit.ns, "debug", wrapped))
 
-    def admit(self, attempt: AttemptId, step: int) -> None:
-        """Let the events of an attempt that was sent into the stream."""
+    def admit(self, attempt: AttemptId, step: int, *, buffer: bool = False) -> None:
+        """Let the events of an attempt that was sent into the stream; with ``buffer`` at its
+        commit."""
         self._publish()
-        self._ops.append(Admit(*attempt, step))
+        self._ops.append(Admit(*attempt, step, buffer))
 
     def commit(self, outcome: AttemptOutcome) -> None:
         """Let everything that follows wait for the events of an attempt that has ended."""

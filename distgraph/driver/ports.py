@@ -22,6 +22,7 @@ __all__ = (
     "BackendFailed",
     "DriverEvent",
     "EventPlane",
+    "Fenced",
     "Group",
     "GroupEnded",
     "Relieved",
@@ -67,6 +68,15 @@ class AttemptOverdue:
 
 
 @dataclass(frozen=True, slots=True)
+class Fenced:
+    """The log accepts no more events of a lost attempt."""
+
+    attempt_id: AttemptId
+    arrived: int
+    """Events of the attempt that are in the stream."""
+
+
+@dataclass(frozen=True, slots=True)
 class Acked:
     """A batch of operations has arrived. ``congested``: the log is over its limit."""
 
@@ -85,7 +95,7 @@ class BackendFailed:
     error: BaseException
 
 
-DriverEvent = InputEvent | GroupEnded | AttemptOverdue | Acked | Relieved | BackendFailed
+DriverEvent = InputEvent | GroupEnded | AttemptOverdue | Fenced | Acked | Relieved | BackendFailed
 
 
 # --- what a backend supplies --------------------------------------------------------------------
@@ -122,6 +132,12 @@ class EventPlane(Protocol):
 
         Return the acknowledgement, or None if the acknowledgement follows as an event. After an
         acknowledgement that reports a congested log, ``Relieved`` follows once the log has room.
+        """
+
+    def fence(self, attempt_id: AttemptId) -> int | None:
+        """Accept no more events of a lost attempt.
+
+        Return how many of its events are in the stream, or None if ``Fenced`` follows.
         """
 
     def terminate(self, error: BaseException) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distgraph._internal.ids import NewCheckpointId
@@ -48,6 +48,7 @@ from distgraph.contract.events import (
     Wake,
     Woken,
 )
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import AttemptId, Op
 from distgraph.driver.batching import Batcher, Durations
@@ -58,6 +59,7 @@ from distgraph.driver.ports import (
     BackendFailed,
     DriverEvent,
     EventPlane,
+    Fenced,
     Group,
     GroupEnded,
     Relieved,
@@ -67,7 +69,8 @@ from distgraph.driver.ports import (
 from distgraph.driver.progress import ProgressWriter
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
-from distgraph.errors import RunError
+from distgraph.errors import RunError, WorkerDied
+from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
 from distgraph.worker.deadline import shortest
 
@@ -89,10 +92,13 @@ class _Attempt:
     """An attempt that is not cancelled."""
 
     start: StartTask
+    losses: LossPolicy
     group: Group | None = None
     """The group with which the attempt was sent; None before the attempt is sent."""
     admitted: bool = False
     """Whether the attempt is admitted in the log."""
+    lost: ShippedError | None = None
+    """Why the attempt is lost, while the log is asked for its events."""
 
 
 class RunDriver:
@@ -140,6 +146,7 @@ class RunDriver:
             new_checkpoint_id=new_checkpoint_id if options.thread.saves else None,
             next_version=next_version,
         )
+        self._losses = options.shared.losses
         self._workers = workers
         self._events = events
         self._write = operations
@@ -253,12 +260,35 @@ class RunDriver:
                 f"node {request.node!r}, step {request.step}: the backend returned no outcome of "
                 f"attempt {request.attempt}. This is a bug of the backend"
             )
-        self._ended(_cut_off(start, error=capture_error(error)))
+        shipped = capture_error(error)
+        attempt = self._attempts[request.attempt_id]
+        more = request.losses + 1 < attempt.losses.max_attempts
+        if not (isinstance(error, WorkerDied) and more):
+            self._ended(_cut_off(start, error=shipped))
+            return
+        if not attempt.admitted or attempt.losses.on_lost_attempt == "buffer":
+            self._ended(_cut_off(start, error=shipped, again=True))
+            return
+        attempt.lost = shipped
+        arrived = self._events.fence(request.attempt_id)
+        if arrived is not None:
+            self._fenced(Fenced(request.attempt_id, arrived))
+
+    def _fenced(self, event: Fenced) -> None:
+        """Decide what follows a lost attempt, by what of it is in the stream."""
+        attempt = self._attempts.get(event.attempt_id)
+        if attempt is None or attempt.lost is None:  # it was cancelled meanwhile
+            return
+        resets = attempt.losses.on_lost_attempt == "reset"
+        void = event.arrived if resets and event.arrived else None
+        again = resets or not event.arrived
+        outcome = _cut_off(attempt.start, error=attempt.lost, again=again, void=void)
+        self._ended(outcome)
 
     def _overdue(self, event: AttemptOverdue) -> None:
         """End an attempt that did not end at its limit of time, whatever its process does."""
         attempt = self._attempts.get(event.attempt_id)
-        if attempt is None or attempt.group is None:
+        if attempt is None or attempt.group is None or attempt.lost is not None:
             return
         group = attempt.group
         self._ended(_cut_off(attempt.start, status="timeout", stack=event.stack))
@@ -341,7 +371,11 @@ class RunDriver:
 
     def _start(self, start: StartTask) -> None:
         request = start.request
-        self._attempts[request.attempt_id] = _Attempt(start)
+        losses = self._losses.of(start.ray_options)
+        if losses.on_lost_attempt == "reset":
+            numbered = {**request.metadata, "attempt": request.attempt}
+            start = replace(start, request=replace(request, metadata=numbered))
+        self._attempts[request.attempt_id] = _Attempt(start, losses)
         self._progress.queued(start)
         node = (self._program, request.graph_path, request.node, request.kind, start.key)
         bound = None if start.part is None else start.part.max_concurrency
@@ -354,6 +388,8 @@ class RunDriver:
         if attempt.admitted:
             self._write.fence(cancel.attempt_id)
         self._progress.cancelled(attempt.start, cancel.attempt_id)
+        if attempt.lost is not None:  # its group has come back
+            return
         if attempt.group is None:
             self._batcher.discard(attempt.start)
         elif not self._wanted(attempt.group) and self._workers.cancel(attempt.group):
@@ -441,7 +477,8 @@ class RunDriver:
                 attempt.group = group
                 if self._write.streams:
                     attempt.admitted = True
-                    self._write.admit(attempt_id, start.request.step)
+                    buffer = attempt.losses.on_lost_attempt == "buffer"
+                    self._write.admit(attempt_id, start.request.step, buffer=buffer)
 
     def _refuse(self, group: Group, error: Exception) -> None:
         """Fail an attempt whose input cannot be sent."""
@@ -484,6 +521,7 @@ class RunDriver:
 _HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
     GroupEnded: RunDriver._group_ended,
     AttemptOverdue: RunDriver._overdue,
+    Fenced: RunDriver._fenced,
     TaskCalled: RunDriver._task_called,
     CallDropped: RunDriver._call_dropped,
     Synced: RunDriver._synced,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = (
     "FailedAttempt",
     "RetryVerdict",
+    "after_loss",
     "failure_of",
     "is_rejected_resume",
     "next_attempt",
@@ -166,10 +167,18 @@ def retried(failed: FailedAttempt) -> StartTask:
         request,
         attempt=request.attempt + 1,
         tries=request.tries + 1,
+        losses=0,
         first_attempt_at=request.first_attempt_at or outcome.started_at or None,
         standing=standing,
     )
     return replace(failed.start, request=following)
+
+
+def after_loss(start: StartTask, outcome: AttemptOutcome) -> StartTask:
+    """Return the instruction for the attempt that follows one that was lost with its process."""
+    following = retried(FailedAttempt(start, outcome))
+    request = replace(following.request, tries=start.request.tries, losses=start.request.losses + 1)
+    return replace(following, request=request)
 
 
 def _cancelled_itself(task: Task) -> NodeCancelledError:

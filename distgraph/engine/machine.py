@@ -45,6 +45,7 @@ from distgraph.contract.events import (
     Remember,
     RunOptions,
     RunStarted,
+    StartTask,
     StorageFailed,
     Sync,
     Synced,
@@ -62,6 +63,7 @@ from distgraph.engine.checkpoints import CONTROL, increment
 from distgraph.engine.error_handlers import handler_of, handlers_of
 from distgraph.engine.failures import (
     FailedAttempt,
+    after_loss,
     failure_of,
     is_rejected_resume,
     next_attempt,
@@ -591,6 +593,11 @@ class Machine:
         if outcome.null_resume_taken:
             for around in graph.lineage():
                 around.thread.null_resume_taken()
+        if outcome.again:
+            self._start_again(graph, task, start, outcome)
+            return
+        if self._options.shared.losses.of(start.ray_options).on_lost_attempt == "reset":
+            task.metadata = {**task.metadata, "attempt": outcome.attempt}
         failure = failure_of(task, start, outcome)
         if failure is not None:
             self._fail(graph, failure, task, FailedAttempt(start, outcome))
@@ -599,6 +606,15 @@ class Machine:
         else:
             self._ON_OUTCOME[outcome.status](self, graph, task, outcome)
         self._after_task(graph)
+
+    def _start_again(
+        self, graph: GraphRun, task: Task, start: StartTask, outcome: AttemptOutcome
+    ) -> None:
+        """Another attempt follows one that was lost with its process: the same try of the node."""
+        if outcome.void is not None:
+            self._out += self._stream.reset(graph, task, outcome)
+        self._story.note(task.name, task.id, "lost", "again")
+        self._out.append(self._attempts.start(graph, task, after_loss(start, outcome), self._drain))
 
     def _node_succeeded(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> None:
         task.handed, task.messages = task.handed or outcome.handed, outcome.messages

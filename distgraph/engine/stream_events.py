@@ -8,8 +8,10 @@ from typing import Any
 
 from distgraph._internal.chat_messages import whole_messages
 from distgraph._internal.keys import INTERRUPT
+from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import Emit, RunOptions
 from distgraph.contract.progress import PROGRESS_MODE, RetryScheduled, TaskCached
+from distgraph.contract.stream import RESET_MODE
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.outputs import (
@@ -23,6 +25,7 @@ from distgraph.engine.outputs import (
 )
 from distgraph.engine.superstep import Task
 from distgraph.engine.thread import GraphThread
+from distgraph.types import AttemptReset
 
 
 class StreamEvents:
@@ -84,6 +87,14 @@ class StreamEvents:
         keys = graph.superstep.spec.stream_channels
         payload = task_result_payload(task.id, task.name, task.writes, keys, error, task.interrupts)
         return [self._emit(graph, "tasks", payload, "task_result")]
+
+    def reset(self, graph: GraphRun, task: Task, outcome: AttemptOutcome) -> list[Emit]:
+        """Mode ``reset``: an attempt was lost, and its events in the stream are void."""
+        error = outcome.error
+        why = "" if error is None else error.message
+        step, void = graph.superstep.step, outcome.void or 0
+        payload = AttemptReset(task.name, outcome.task_id, step, outcome.attempt, void, why)
+        return [self._emit(graph, RESET_MODE, payload)]
 
     def interrupted(self, graph: GraphRun, task: Task) -> list[Emit]:
         """The interrupts of a task."""

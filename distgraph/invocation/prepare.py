@@ -19,10 +19,12 @@ from distgraph.constants import START
 from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.progress import PROGRESS_MODE
+from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
+from distgraph.losses import LossPolicy, checked_losses, default_losses
 from distgraph.runtime import RunControl
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
@@ -129,8 +131,10 @@ def prepare(
         max_concurrency=merged.get("max_concurrency"),
         tags=tuple(merged["tags"]),
         configurable=_public(merged["configurable"]),
+        losses=_losses(merged),
         callbacks=callbacks.info,
     )
+    stream = replace(stream, numbered=_resets(shared.losses, graph.program))
     options = RunOptions(
         shared,
         output_keys=_output_keys(output_keys, spec),
@@ -191,6 +195,22 @@ def _request(
     if calls_back:
         modes |= {CALLBACK_MODE}
     return StreamRequest(modes, subgraphs, events)
+
+
+def _losses(config: Mapping[str, Any]) -> LossPolicy:
+    checked_losses(config, "config")
+    return default_losses().of(config)
+
+
+def _resets(losses: LossPolicy, program: GraphProgram) -> bool:
+    """Whether a lost attempt of some node may leave void events in the stream."""
+    if losses.on_lost_attempt == "reset":
+        return True
+    if any(
+        losses.of(n.ray_options).on_lost_attempt == "reset" for n in program.spec.nodes.values()
+    ):
+        return True
+    return any(_resets(losses, child) for child in program.subgraphs.values())
 
 
 def _run_id(given: Any) -> uuid.UUID:

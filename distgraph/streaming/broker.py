@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from distgraph.contract.stream import Blob, Delivery, Op, Segment
-from distgraph.errors import InvalidTransition, RunError, Truncated, WorkerDied
+from distgraph.errors import BufferFull, InvalidTransition, RunError, Truncated, WorkerDied
 from distgraph.streaming.log import Gate, LogStatistics, RunLog
 from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
 
@@ -174,7 +174,7 @@ class Broker:
         try:
             for segment in segments:
                 run.log.publish(segment)
-        except InvalidTransition as error:
+        except (InvalidTransition, BufferFull) as error:
             run.log.terminate(self._end(error), incomplete=True)
         return self._after_input(run, now)
 
@@ -193,9 +193,14 @@ class Broker:
         if batch_no:
             try:
                 run.log.drive(batch_no, ops)
-            except InvalidTransition as error:
+            except (InvalidTransition, BufferFull) as error:
                 run.log.terminate(self._end(error), incomplete=True)
         return self._after_input(run, now)
+
+    def fence(self, run_id: str, task_id: str, attempt: int) -> int:
+        """Accept no more events of a lost attempt. Return how many are in the stream."""
+        run = self._open_run(run_id)
+        return 0 if run is None else run.log.fence(task_id, attempt)
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """End runs of ``caller`` without their driver, which is lost or does not respond."""

@@ -41,6 +41,11 @@ class BrokerHost:
             self._wake()
             return pause
 
+    def fence(self, run_id: str, task_id: str, attempt: int) -> int:
+        """See ``Broker.fence``."""
+        with self._lock:
+            return self._broker.fence(run_id, task_id, attempt)
+
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """See ``Broker.terminate``."""
         with self._lock:

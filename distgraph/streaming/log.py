@@ -25,7 +25,7 @@ from distgraph.contract.stream import (
     Publish,
     Segment,
 )
-from distgraph.errors import InvalidTransition
+from distgraph.errors import BufferFull, InvalidTransition
 from distgraph.streaming.entries import SEGMENT_OVERHEAD, Entries, size_of
 
 __all__ = (
@@ -43,6 +43,9 @@ __all__ = (
 
 _CLOSED_KEPT = 65_536
 
+BUFFER = 64 << 20
+"""Bytes of attempts whose events are held until they are committed."""
+
 
 class LogStatistics(NamedTuple):
     """A snapshot of a ``RunLog``. Bytes are those of blobs plus ``SEGMENT_OVERHEAD`` a segment."""
@@ -58,6 +61,8 @@ class LogStatistics(NamedTuple):
     held_events: int
     """Events that wait for an ``Admit``, for an earlier segment, or for a gate."""
     held_bytes: int
+    buffered_bytes: int
+    """Held until their attempts are committed."""
     retained_bytes: int
     """Consumed, and kept for a consumer that comes back."""
     ignored_events: int
@@ -83,12 +88,14 @@ class Gate(NamedTuple):
 
 
 class _Attempt:
-    __slots__ = ("admitted", "fenced", "held", "next")
+    __slots__ = ("admitted", "buffered", "fenced", "held", "next")
 
     def __init__(self) -> None:
         self.next = 1
         self.held: dict[int, Segment] = {}
         self.admitted = False
+        self.buffered = False
+        """Whether events are held until the attempt is committed."""
         self.fenced = False
 
 
@@ -123,6 +130,8 @@ class RunLog:
         self._closed: dict[tuple[str, int], None] = {}
         self._held_bytes = 0
         self._held_events = 0
+        self._buffered_bytes = 0
+        """Held for attempts that are buffered: nobody waits for room that their end makes."""
 
         self._next_batch = 1
         self._batches: dict[int, Sequence[Op]] = {}
@@ -181,6 +190,19 @@ class RunLog:
             for op in batch:
                 self._receive(op)
         self._advance()
+
+    def fence(self, task_id: str, attempt: int) -> int:
+        """Accept no more events of an attempt, which is lost. Return how many are in the stream.
+
+        Events that were held are dropped. The driver's ``Fence`` follows.
+        """
+        key = (task_id, attempt)
+        if self._ended or key in self._closed:
+            return 0
+        known = self._attempts.setdefault(key, _Attempt())
+        known.fenced = True
+        self._drop_held(known)
+        return known.next - 1
 
     def terminate(self, blob: Blob, *, incomplete: bool = False) -> bool:
         """End the stream now, without the driver, which is lost or does not respond.
@@ -298,6 +320,7 @@ class RunLog:
             unread_bytes=self._entries.unread_bytes,
             held_events=self._held_events,
             held_bytes=self._held_bytes,
+            buffered_bytes=self._buffered_bytes,
             retained_bytes=self._entries.retained_bytes,
             ignored_events=self._ignored_events,
             ignored_batches=self._ignored_batches,
@@ -348,8 +371,15 @@ class RunLog:
             raise InvalidTransition(f"attempt {op.attempt} of task {op.task_id} is admitted twice")
         if attempt is None:
             attempt = self._attempts[key] = _Attempt()
-        attempt.admitted = True
         self._step = op.step
+        if op.buffer:
+            attempt.buffered = True
+            for segment in attempt.held.values():
+                self._held_bytes -= size_of(segment)
+                self._held_events -= segment.count
+                self._buffered_bytes += size_of(segment)
+            return
+        attempt.admitted = True
         self._release(attempt)
 
     def _commit(self, op: Commit) -> bool:
@@ -360,10 +390,14 @@ class RunLog:
             self._count_held(op, -1)
             self._ignored_events += sum(segment.count for segment in op.tail)
             return True
-        if attempt is None or not attempt.admitted:
+        if attempt is None or not (attempt.admitted or attempt.buffered):
             raise InvalidTransition(
                 f"attempt {op.attempt} of task {op.task_id} is committed but was never admitted"
             )
+        if attempt.buffered and not attempt.fenced:
+            attempt.admitted = True
+            self._release(attempt)
+            attempt.buffered = False
         if not self._tail_placed:
             self._tail_placed = True
             self._count_held(op, -1)
@@ -387,7 +421,7 @@ class RunLog:
         self._ended = True
         self._ignored_events += self._held_events
         self._ignored_batches += len(self._batches)
-        self._held_bytes = self._held_events = 0
+        self._held_bytes = self._held_events = self._buffered_bytes = 0
         self._attempts.clear()
         self._closed.clear()
         self._batches.clear()
@@ -419,14 +453,26 @@ class RunLog:
             self._ignored_events += count
             return False
         held[first] = segment
+        if attempt.buffered:
+            self._buffered_bytes += size_of(segment)
+            if self._buffered_bytes > BUFFER:
+                raise BufferFull(
+                    f"attempts of this run hold more than {BUFFER >> 20} MiB of events until they "
+                    'succeed, which is what on_lost_attempt="buffer" asks for: choose "reset" for '
+                    "nodes that emit so much"
+                )
+            return False
         self._held_bytes += size_of(segment)
         self._held_events += count
         return False
 
     def _release(self, attempt: _Attempt) -> None:
         while (segment := attempt.held.pop(attempt.next, None)) is not None:
-            self._held_bytes -= size_of(segment)
-            self._held_events -= segment.count
+            if attempt.buffered:
+                self._buffered_bytes -= size_of(segment)
+            else:
+                self._held_bytes -= size_of(segment)
+                self._held_events -= segment.count
             self._entries.append(segment)
             attempt.next += segment.count
 
@@ -434,13 +480,20 @@ class RunLog:
         """Forget an attempt but for its name, by which what still comes of it is recognized."""
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
-            for segment in attempt.held.values():
-                self._held_bytes -= size_of(segment)
-                self._held_events -= segment.count
-                self._ignored_events += segment.count
+            self._drop_held(attempt)
         self._closed[key] = None
         if len(self._closed) > _CLOSED_KEPT:
             del self._closed[next(iter(self._closed))]
+
+    def _drop_held(self, attempt: _Attempt) -> None:
+        for segment in attempt.held.values():
+            if attempt.buffered:
+                self._buffered_bytes -= size_of(segment)
+            else:
+                self._held_bytes -= size_of(segment)
+                self._held_events -= segment.count
+            self._ignored_events += segment.count
+        attempt.held.clear()
 
     def _count_held(self, op: Op, sign: int) -> None:
         segments: tuple[Segment, ...] = ()

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.mistakes import nearest
 from distgraph.constants import START
-from distgraph.contract.stream import StreamRequest
+from distgraph.contract.stream import DRIVER, RESET_MODE, StreamRequest
 from distgraph.types import STREAM_MODES
 
 __all__ = ("SKIP", "StreamOptions")
@@ -36,6 +36,10 @@ SKIP: Final = Skip.SKIP
 
 
 class _Projected(Protocol):
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
     @property
     def ns(self) -> tuple[str, ...]: ...
     @property
@@ -56,6 +60,8 @@ class StreamOptions:
     """Whether chunks contain their mode: true if the modes were given as a list."""
     print_modes: tuple[str, ...] = ()
     version: Literal["v1", "v2"] = "v1"
+    numbered: bool = False
+    """Whether chunks of version "v2" contain the number of their attempt."""
     output_mapper: Mapper | None = None
     state_mapper: Mapper | None = None
 
@@ -122,10 +128,15 @@ class StreamOptions:
         if mode in self.print_modes:
             self._print(ns, mode, payload)
         shows_events = self.request.message_events
-        if mode not in self.yielded or (shows_events and _is_of_a_tool(mode, payload)):
+        if mode == RESET_MODE:
+            pass
+        elif mode not in self.yielded or (shows_events and _is_of_a_tool(mode, payload)):
             return SKIP
         if self.version == "v2":
-            return self._part(ns, mode, payload, is_root=ns == root)
+            part = self._part(ns, mode, payload, is_root=ns == root)
+            if self.numbered and event.task_id != DRIVER:
+                part["attempt"] = event.attempt
+            return part
         if subgraphs:
             return (ns, mode, payload) if self.tagged else (ns, payload)
         return (mode, payload) if self.tagged else payload

@@ -37,6 +37,9 @@ class FakeBackend:
     """Whether a group's code is told of its cancel."""
     batched: bool = False
     batches_sent: list[list[Op]] = field(default_factory=list)
+    fenced: list[AttemptId] = field(default_factory=list)
+    arrived: int | None = 0
+    """Events that the log has of an attempt that is fenced; None where it answers later."""
     acks: bool = True
     """Whether batches of operations are answered at once."""
     terminated: BaseException | None = None
@@ -65,6 +68,10 @@ class FakeBackend:
         self.batches_sent.append(list(ops))
         assert batch_no == len(self.batches_sent)
         return Acked() if self.acks else None
+
+    def fence(self, attempt_id: AttemptId) -> int | None:
+        self.fenced.append(attempt_id)
+        return self.arrived
 
     def terminate(self, error: BaseException) -> None:
         self.terminated = error

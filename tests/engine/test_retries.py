@@ -157,6 +157,7 @@ def test_a_sibling_that_fails_ends_the_waiting() -> None:
 def test_the_death_of_a_worker_is_judged_by_the_driver_and_its_stream_is_fenced() -> None:
     play = FakeRun(one(lambda state: {"items": ["ok"]}, retry_policy=policy()))
     play.start({})
+    play.backend.arrived = 1
     start = play.of("n")
     play.lose(start, WorkerDied("the process is gone"))
     (key,) = play.backend.wakes

@@ -24,7 +24,13 @@ LAZY_LINES: set[tuple[str, str]] = {
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph._internal", "distgraph.concurrency", "distgraph.langgraphs.vocabulary"),
-    ("distgraph.constants", "distgraph.types", "distgraph.managed", "distgraph.placement"),
+    (
+        "distgraph.constants",
+        "distgraph.types",
+        "distgraph.managed",
+        "distgraph.losses",
+        "distgraph.placement",
+    ),
     ("distgraph.errors",),
     ("distgraph.wire",),
     ("distgraph.runtime", "distgraph.config", "distgraph.interop"),
