@@ -11,7 +11,8 @@ from tests.support.engines import Engine
 
 
 @pytest.fixture
-def on_ray(ray_session: Any) -> Engine:
-    """distgraph on the session's Ray, with all of its CPUs free."""
+def on_ray(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """distgraph on the session's Ray, with all of its CPUs free. Lost attempts are errors."""
+    monkeypatch.setenv("DISTGRAPH_MAX_ATTEMPTS", "1")
     wait_for_free_cpus()
     return Engine("ray")

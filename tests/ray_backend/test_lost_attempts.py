@@ -13,6 +13,11 @@ from tests.support.graphs import Items
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
 
 
+@pytest.fixture(autouse=True)
+def by_default(on_ray, monkeypatch):
+    monkeypatch.delenv("DISTGRAPH_MAX_ATTEMPTS")
+
+
 def dies_once(folder, emits):
     """A node whose first process is killed behind ``emits`` events that have arrived."""
     first = str(folder / "first")
