@@ -14,6 +14,8 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError
 
+from distgraph import status
+
 remote: Any = ray.remote
 """``ray.remote``, which also takes ``concurrency_groups`` and gives a class ``options``."""
 
@@ -91,6 +93,19 @@ def cpus() -> int:
     """Return the CPUs of the cluster, at least 1."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return max(1, int(resources.get("CPU", 1)))
+
+
+def machines() -> list[dict[str, float]]:
+    """Return the total resources of each machine of the cluster that is alive."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [dict(node.get("Resources", {})) for node in nodes if node["Alive"]]
+
+
+def cluster_size() -> str:
+    """Return the size of the cluster in words."""
+    all_of_them = machines()
+    total = {key: sum(m.get(key, 0) for m in all_of_them) for key in ("CPU", "GPU")}
+    return status.cluster_size(len(all_of_them), total["CPU"], total["GPU"])
 
 
 def node_address() -> str:

@@ -9,12 +9,14 @@ import socket
 import sys
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
-from actors.cluster import cpus
-from distgraph import __version__
+from actors.cluster import cluster_size, cpus
+from distgraph import __version__, status
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedClusterError
 
@@ -28,20 +30,27 @@ def ensure_ray() -> None:
     """Initialize Ray if it is not initialized, and refuse a cluster that cannot execute runs.
 
     An initialized Ray is used as it is. Otherwise ``RAY_ADDRESS`` names the cluster; without it a
-    local Ray is started, and said so once in the log.
+    local Ray is started, and said so once: in the log and as a status line.
 
     Raises:
-        UnsupportedClusterError: This process is connected by Ray Client, or there is no cluster at
-            ``RAY_ADDRESS``.
+        UnsupportedClusterError: This process is connected by Ray Client, there is no cluster at
+            ``RAY_ADDRESS``, or the cluster refuses the token of this process.
     """
-    _refuse_client()
-    if ray.is_initialized():
-        return
-    address = os.environ.get("RAY_ADDRESS")
+    try:
+        _refuse_client()
+        if not ray.is_initialized():
+            _start_or_join(os.environ.get("RAY_ADDRESS"))
+    finally:
+        status.ended("ray", None)
+
+
+def _start_or_join(address: str | None) -> None:
     if address and address.startswith("ray://"):
         raise _client_error(f"RAY_ADDRESS={address}")
+    status.started("ray", f"joining {address}" if address else "starting a local Ray")
     if address:
         _knock(address)
+        _show_token(address)
     options: dict[str, Any] = {"logging_level": logging.ERROR}
     if address:
         options["address"] = address
@@ -49,6 +58,8 @@ def ensure_ray() -> None:
         options |= {"address": "local", "include_dashboard": False}
     try:
         _init(options)
+    except AuthenticationError as error:
+        raise _token_refused(address or "local", error) from error
     except (ConnectionError, ValueError) as error:
         if not address:
             raise
@@ -61,8 +72,11 @@ def ensure_ray() -> None:
             "versions of Python and Ray here and on every node"
         ) from error
     if address:
-        logger.info("connected to the Ray cluster at %s", address)
+        size = cluster_size()
+        status.ended("ray", f"joined {address}: {size}")
+        logger.info("connected to the Ray cluster at %s: %s", address, size)
     else:
+        status.ended("ray", f"started a local Ray ({status.counted(cpus(), 'CPU')})")
         logger.info(
             "started a local Ray with %d CPUs; call ray.init(...) before the first run, or set "
             "RAY_ADDRESS, to run on a cluster",
@@ -103,6 +117,55 @@ def _knock(address: str) -> None:
         socket.create_connection((found[1], int(found[2])), _REACH).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from error
+
+
+def _show_token(address: str) -> None:
+    """Ask the head whether it accepts the token of this process; ``ray.init`` retries for 24 s.
+
+    Raises:
+        UnsupportedClusterError: It does not, or there is no token though ``RAY_AUTH_MODE`` asks
+            for one.
+    """
+    if os.environ.get("RAY_AUTH_MODE") == "token" and not _has_token():
+        raise _token_refused(address, "this process has no token")
+    if re.fullmatch(r"\[?([^\[\]/]+?)\]?:(\d+)", address) is None:
+        return
+    answered: Future[None] = Future()
+
+    def ask() -> None:
+        try:
+            from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+            GcsClient(address=address)
+        except BaseException as error:
+            answered.set_exception(error)
+        else:
+            answered.set_result(None)
+
+    daemon(ask, "distgraph-token").start()
+    try:
+        answered.result(_REACH)
+    except AuthenticationError as error:
+        raise _token_refused(
+            address, str(error).split(". ")[0].removeprefix("RPC error: ")
+        ) from error
+    except Exception:  # whatever else is wrong, ray.init says
+        return
+
+
+def _has_token() -> bool:
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return Path(path).is_file()
+
+
+def _token_refused(address: str, why: object) -> UnsupportedClusterError:
+    return UnsupportedClusterError(
+        f"the Ray cluster at {address} refuses the authentication token of this process ({why}). "
+        "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of the "
+        "cluster (`ray get-auth-token` on its head shows it)"
+    )
 
 
 def _no_cluster(address: str, why: Exception) -> UnsupportedClusterError:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distgraph.prebuilt import tools_condition as tools_condition
     from distgraph.runtime import RunControl, Runtime, get_runtime
     from distgraph.serde.pickling import register_serializer
+    from distgraph.status import show_status
     from distgraph.types import (
         CachePolicy,
         Command,
@@ -76,6 +77,7 @@ _HOMES = {
     "get_stream_writer": "distgraph.config",
     "entrypoint": "distgraph.func",
     "task": "distgraph.func",
+    "show_status": "distgraph.status",
     "distribute": "distgraph.langgraphs.distribute",
     "register_serializer": "distgraph.serde.pickling",
     "progress": "distgraph.views",
@@ -126,6 +128,7 @@ __all__ = (
     "interrupt",
     "progress",
     "register_serializer",
+    "show_status",
     "task",
     "timeline",
 )

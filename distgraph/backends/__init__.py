@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from distgraph import status
 from distgraph._internal.mistakes import nearest
 
 if TYPE_CHECKING:
@@ -25,9 +27,20 @@ def resolve(backend: str | Backend | None) -> Backend:
     name = backend_name(backend)
     if not isinstance(name, str):
         return name
+    if name == "ray":
+        _tell_start()
     module = import_module("distgraph.backends.local" if name == "local" else "actors.backend")
     found: Backend = module.backend()
     return found
+
+
+def _tell_start() -> None:
+    """Show that Ray starts, or is joined, before the import of Ray, which takes a second."""
+    ray = sys.modules.get("ray")
+    if ray is not None and getattr(ray, "is_initialized", bool)():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    status.started("ray", f"joining {address}" if address else "starting a local Ray")
 
 
 def backend_name(backend: str | Backend | None) -> str | Backend:

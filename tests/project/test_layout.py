@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.managed",
         "distgraph.losses",
         "distgraph.placement",
+        "distgraph.status",
     ),
     ("distgraph.errors",),
     ("distgraph.wire",),

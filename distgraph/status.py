@@ -1,0 +1,137 @@
+"""Status lines: one short line on the terminal or in the notebook where a program waits.
+
+They appear where standard error is a terminal, or in a notebook. ``show_status(False)`` or
+``DISTGRAPH_STATUS=off`` silences them; ``show_status(True)`` or ``on`` shows them elsewhere too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+__all__ = ("Step", "ended", "note", "show_status", "started")
+
+ENV = "DISTGRAPH_STATUS"
+
+_OFF = ("off", "0", "false", "no")
+_ON = ("on", "1", "true", "yes")
+_lock = threading.Lock()
+_wanted: bool | None = None
+_steps: dict[str, Step] = {}
+_noted: set[str] = set()
+
+
+def show_status(on: bool | None) -> None:
+    """Show status lines always (True), never (False), or on terminals and in notebooks (None)."""
+    global _wanted
+    _wanted = on
+
+
+def _is_shown() -> bool:
+    if _wanted is not None:
+        return _wanted
+    said = os.environ.get(ENV, "").lower()
+    if said in _OFF or said in _ON:
+        return said in _ON
+    return _is_terminal() or _is_notebook()
+
+
+def _is_terminal() -> bool:
+    return bool(sys.stderr is not None and sys.stderr.isatty())
+
+
+def _is_notebook() -> bool:
+    console = sys.modules.get("IPython")
+    shell = console.get_ipython() if console is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class Step:
+    """Something that takes a while: a line when it starts, completed when it ends."""
+
+    def __init__(self, text: str) -> None:
+        self._started = time.monotonic()
+        self._is_rewritten = _is_terminal()
+        _write(f"{text} …", end="" if self._is_rewritten else "\n")
+
+    def end(self, text: str | None) -> None:
+        """Show the result, with the seconds it took; without a text, only end the line."""
+        if text is None:
+            if self._is_rewritten:
+                _write("", prefix="")
+            return
+        seconds = time.monotonic() - self._started
+        start = "\r\033[K" if self._is_rewritten else ""
+        _write(f"{text} … {seconds:.1f} s", start=start)
+
+
+def started(name: str, text: str) -> Step:
+    """Return the step of that name; show its line unless it has started already."""
+    with _lock:
+        step = _steps.get(name)
+        if step is None:
+            step = _steps[name] = Step(text)
+        return step
+
+
+def ended(name: str, text: str | None) -> None:
+    """End the step of that name, if it has started."""
+    with _lock:
+        step = _steps.pop(name, None)
+    if step is not None:
+        step.end(text)
+
+
+def note(text: str) -> None:
+    """Show a line, once in a process."""
+    with _lock:
+        if text in _noted:
+            return
+        _noted.add(text)
+    _write(text)
+
+
+def _write(text: str, *, prefix: str = "distgraph: ", start: str = "", end: str = "\n") -> None:
+    if not _is_shown() or sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{start}{prefix}{text}{end}")
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody is there any more
+        pass
+
+
+# --- what the lines say -------------------------------------------------------------------------
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun: ``2 CPUs``, ``1 machine``."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
+def cluster_size(machines: int, cpus: float, gpus: float) -> str:
+    """Return the size of a cluster in words."""
+    parts = [counted(machines, "machine"), counted(cpus, "CPU")]
+    return ", ".join([*parts, counted(gpus, "GPU")] if gpus else parts)
+
+
+def lacking(demand: dict[str, float], machines: Sequence[dict[str, float]]) -> str | None:
+    """Return what of a demand no machine has in words, None if one has all of it.
+
+    Args:
+        demand: Amounts by resource, as Ray names them.
+        machines: The total amounts of each machine.
+    """
+    asked = {name: amount for name, amount in demand.items() if amount > 0}
+    if any(all(m.get(name, 0) >= amount for name, amount in asked.items()) for m in machines):
+        return None
+    for name, amount in asked.items():
+        most = max((machine.get(name, 0) for machine in machines), default=0)
+        if most < amount:
+            has = f"no machine has more than {most:g}" if most else "no machine has one"
+            return f"{name} {amount:g}: {has}"
+    together = ", ".join(f"{name} {amount:g}" for name, amount in asked.items())
+    return f"{together}: no machine has all of it"
