@@ -24,7 +24,7 @@ def create_agent(
     Takes what ``langchain.agents.create_agent`` takes (``model``, ``tools``, ``system_prompt``,
     ``middleware``, ``response_format``, ``state_schema``, ``context_schema``, ``checkpointer``,
     ``store``, ``cache``, ``interrupt_before``, ``interrupt_after``, ``debug``, ``name``,
-    ``transformers``), which builds it. Its nodes are ``model``, ``tools`` and
+    ``transformers``); that function builds the graph. Its nodes are ``model``, ``tools`` and
     ``<middleware>.before_agent`` … ``after_agent``; each runs as a task of its own, and so does
     each tool call.
 

@@ -126,7 +126,7 @@ class CallerCallbacks:
         for handler in (*self._inherited, *(h for h in self._own if id(h) not in known)):
             inherited = id(handler) in known
             if not inherited and id(handler) not in hooked:
-                continue  # it is told of the graph alone
+                continue  # it receives the graph only
             listeners.append(
                 Listener(
                     len(self._listeners),
@@ -211,9 +211,9 @@ class CallerCallbacks:
             audience = [self._listeners[call.listener]]
         else:
             audience = self._own if root else self._inherited
-        for handlers, told in _told(audience, call, args):
+        for handlers, arguments in _addressed(audience, call, args):
             if handlers:
-                due.append((handlers, call.name, told, call.kwargs))
+                due.append((handlers, call.name, arguments, call.kwargs))
         return due
 
     def _unended(
@@ -283,7 +283,7 @@ def _is_tracing() -> bool:
     return bool(enabled and enabled())
 
 
-def _told(
+def _addressed(
     handlers: list[Any], call: HandlerCall, args: tuple[Any, ...]
 ) -> list[tuple[list[Any], tuple[Any, ...]]]:
     """Return handlers with their arguments; a node's ``trace_policy`` changes those of tracers."""

@@ -183,11 +183,11 @@ def either(error: BaseException) -> BaseException:
     cls = _shared_classes().get(type(error))
     if cls is None:
         return error
-    told = cls.__new__(cls, *error.args)  # its __init__ may take other arguments
-    told.args = error.args
-    told.__dict__.update(error.__dict__)
-    told.__cause__ = error.__cause__
-    return told.with_traceback(error.__traceback__)
+    converted = cls.__new__(cls, *error.args)  # its __init__ may take other arguments
+    converted.args = error.args
+    converted.__dict__.update(error.__dict__)
+    converted.__cause__ = error.__cause__
+    return converted.with_traceback(error.__traceback__)
 
 
 @contextmanager
@@ -196,7 +196,7 @@ def caught_as_either() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = either(error)
-        if told is error:
+        converted = either(error)
+        if converted is error:
             raise
-        raise told from error.__cause__
+        raise converted from error.__cause__

@@ -206,26 +206,26 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         # a worker that waits for work would hold its CPU all the same, and starve other nodes
         options.setdefault("num_cpus", 0)
         return Placement("pool", options, size)
-    asked: Kind | None = options.pop("placement", None)
-    if asked in ("async", "thread"):
+    requested: Kind | None = options.pop("placement", None)
+    if requested in ("async", "thread"):
         if options:
             raise ValueError(
-                f"Node `{node}`: placement {asked!r} runs in an executor that is shared, so "
+                f"Node `{node}`: placement {requested!r} runs in an executor that is shared, so "
                 f"{', '.join(sorted(options))} cannot be combined with it. Drop them, or use "
                 "placement 'task'"
             )
-        if asked == "async" and not is_async:
+        if requested == "async" and not is_async:
             raise ValueError(
                 f"Node `{node}`: placement 'async' needs an `async def` node. Use 'thread' for a "
                 "sync node that mostly waits"
             )
-        if asked == "thread" and is_async:
+        if requested == "thread" and is_async:
             raise ValueError(
                 f"Node `{node}`: placement 'thread' is for sync nodes; this one is `async def` "
                 "and runs on the asynchronous executor already"
             )
-        return Placement(asked)
-    if asked is None and is_async and not options:
+        return Placement(requested)
+    if requested is None and is_async and not options:
         return Placement("async")
     options.setdefault("num_cpus", 1)
     return Placement("task", options)

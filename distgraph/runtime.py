@@ -60,7 +60,7 @@ def server_info(configurable: Mapping[str, Any]) -> ServerInfo | None:
 
 
 class RunControl:
-    """Lets a run stop between two supersteps, to go on later. One serves one run.
+    """Stops a run between two supersteps; the run can continue later. One object serves one run.
 
     Pass it as ``control=`` to ``stream``, ``invoke`` or their async forms, and call
     ``request_drain`` from any thread, or from a node through ``Runtime.control``.
@@ -95,7 +95,7 @@ class RunControl:
 
     @property
     def drain_reason(self) -> str | None:
-        """Why, None where it was not."""
+        """The reason of the drain request; None without a request."""
         return self._reason
 
     def listen(self, tell: Callable[[str], object]) -> Callable[[], None]:
@@ -154,7 +154,7 @@ def _no_heartbeat() -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime(Generic[ContextT]):
-    """Run-scoped context, store, stream writer and where the node stands."""
+    """Run-scoped context, store, stream writer, and the position of the node."""
 
     context: ContextT = field(default=None)  # type: ignore[assignment]
     store: Any = None
@@ -172,11 +172,11 @@ class Runtime(Generic[ContextT]):
 
     @property
     def drain_reason(self) -> str | None:
-        """Why, None where it was not."""
+        """The reason of the drain request; None without a request."""
         return None if self.control is None else self.control.drain_reason
 
     def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
-        """Return a runtime with what ``other`` has, and the rest from this one."""
+        """Return a runtime with the values of ``other``, and this one's where it has none."""
         given = {f.name: getattr(other, f.name) for f in fields(self)}
         given = {n: v for n, v in given.items() if v or (n == "previous" and v is not None)}
         for name, unset in (("stream_writer", _write_nothing), ("heartbeat", _no_heartbeat)):
@@ -192,7 +192,7 @@ class Runtime(Generic[ContextT]):
         """Return the runtime with some fields of ``execution_info`` replaced.
 
         Raises:
-            RuntimeError: It has none: it is not that of a node.
+            RuntimeError: The runtime has none, because it is not the runtime of a node.
         """
         if self.execution_info is None:
             raise RuntimeError("this Runtime has no execution_info: it is not that of a node")

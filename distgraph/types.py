@@ -142,7 +142,7 @@ class RetryPolicy(NamedTuple):
         max_attempts: Maximum number of attempts, including the first.
         jitter: Whether a random time of up to one second is added.
         retry_on: Exception classes, or a function of the exception. Default: lost connections,
-            HTTP 5xx, the death of a worker, and what is none of Python's common errors.
+            HTTP 5xx, the death of a worker, and exceptions other than Python's common ones.
     """
 
     initial_interval: float = 0.5
@@ -183,7 +183,7 @@ class TracePolicy:
 
 
 def omit_payload(value: Any) -> dict[str, Any]:
-    """Return nothing of a value: for the fields of ``TracePolicy``."""
+    """Return an empty dict: a function for the fields of ``TracePolicy``."""
     return {}
 
 

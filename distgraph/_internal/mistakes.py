@@ -11,7 +11,7 @@ _KEPT = 1024
 _MISSPELT = 0.8
 """Likeness of two names from which one is taken for a misspelling of the other."""
 _logger = logging.getLogger("distgraph")
-_told: dict[str, None] = {}
+_logged: dict[str, None] = {}
 
 
 def nearest(name: object, known: Iterable[str], likeness: float = 0.5) -> str:
@@ -37,8 +37,8 @@ def nearest_key(given: Iterable[object], known: Iterable[str]) -> str:
 def warn_once(messages: Iterable[str]) -> None:
     """Log each message as a warning, once in a process."""
     for message in messages:
-        if message not in _told:
-            if len(_told) >= _KEPT:
-                _told.clear()
-            _told[message] = None
+        if message not in _logged:
+            if len(_logged) >= _KEPT:
+                _logged.clear()
+            _logged[message] = None
             _logger.warning(message)

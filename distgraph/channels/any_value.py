@@ -11,7 +11,7 @@ __all__ = ("AnyValue",)
 
 
 class AnyValue(BaseChannel[Value, Value, Value]):
-    """Holds one of the values of the last superstep, and is emptied by one that writes none."""
+    """Holds one of the values of the last superstep; empty after a superstep without writes."""
 
     __slots__ = ()
 

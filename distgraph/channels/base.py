@@ -86,7 +86,7 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
         return new
 
     def from_checkpoint(self, checkpoint: Checkpoint | Any) -> Self:
-        """Return a channel like this one in the state of ``checkpoint``; MISSING: an empty one."""
+        """Return a channel of this kind with the state of ``checkpoint``; empty for MISSING."""
         new = self._empty()
         new._clear()
         if checkpoint is not MISSING:
@@ -94,7 +94,7 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
         return new
 
     def from_writes(self, stored: Checkpoint | Any, writes: Sequence[Update]) -> Self:
-        """Return a channel like this one in the state of a checkpoint and the writes since."""
+        """Return a channel of this kind with the state of a checkpoint and later writes."""
         new = self.from_checkpoint(stored)
         for write in writes:  # of many supersteps: each may have an Overwrite
             new.update([write])
@@ -105,11 +105,11 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
         return write
 
     def snapshot_due(self, updates: int) -> bool:
-        """Return whether a checkpoint has to hold the value, after this many updates without."""
+        """Return whether the next checkpoint must hold the value, after so many without it."""
         return False
 
     def checkpoint(self) -> Checkpoint | Any:
-        """Return what ``from_checkpoint`` needs, MISSING when the channel is empty."""
+        """Return the argument of ``from_checkpoint``; MISSING if the channel is empty."""
         return self.value
 
     def get(self) -> Value:
@@ -130,18 +130,18 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
     def update(self, values: Sequence[Update]) -> bool:
         """Apply the writes of one superstep, in order; return whether anything changed.
 
-        Called with no values at the end of a superstep in which nobody wrote.
+        ``values`` is empty at the end of a superstep without writes to the channel.
 
         Raises:
             InvalidUpdateError: These writes together break the channel's rule.
         """
 
     def consume(self) -> bool:
-        """Take note that a node that it triggers has run; return whether that changed it."""
+        """Record that a node of this channel has run; return whether the channel changed."""
         return False
 
     def finish(self) -> bool:
-        """Take note that the run is about to end; return whether that made a value available."""
+        """Record that the run is about to end; return whether a value became available."""
         return False
 
     def __eq__(self, other: object) -> bool:

@@ -34,13 +34,13 @@ def unwrapped(stored: Any) -> Any:
 class DeltaChannel(BaseChannel[Value, Any, Any]):
     """Folds the writes of a superstep into the value at once, and is saved as these writes.
 
-    A checkpoint of it is small, however long the value has become. Reading one back goes along the
-    checkpoints before it, to the last snapshot, and replays what was written since. In beta, as
-    LangGraph's, whose layout it is saved in.
+    A checkpoint is small, however long the value is. Reading a checkpoint goes back to the last
+    snapshot and replays the later writes. The channel is in beta, as in LangGraph, and has
+    LangGraph's layout.
 
     Args:
-        reducer: ``(current, [write, ...]) -> new``. It must not matter how the writes are cut into
-            batches: ``reducer(reducer(s, a), b) == reducer(s, a + b)``.
+        reducer: ``(current, [write, ...]) -> new``. The result must not depend on how the
+            writes are divided: ``reducer(reducer(s, a), b) == reducer(s, a + b)``.
         typ: Type of the value, which ``typ()`` makes empty. Within ``Annotated[T, ...]`` it is T.
         snapshot_frequency: Save the whole value after this many updates; at least 1.
 
@@ -98,7 +98,7 @@ class DeltaChannel(BaseChannel[Value, Any, Any]):
         return MISSING
 
     def with_ids(self, write: Any) -> Any:
-        """Return a write whose messages have ids: they are made again from it at each reading."""
+        """Return a write whose messages have ids, because each reading builds them again."""
         of_messages = getattr(self.reducer, "__name__", "") == "_messages_delta_reducer"
         return with_ids(write, messages_only=of_messages)
 

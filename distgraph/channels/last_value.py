@@ -31,7 +31,7 @@ class LastValue(BaseChannel[Value, Value, Value]):
 
 
 class LastValueAfterFinish(BaseChannel[Value, Value, "tuple[Value, bool]"]):
-    """Holds the last value written and shows it only once the rest of the run has ended.
+    """Holds the last value written, and shows it when the rest of the run has ended.
 
     It triggers a deferred node. The value is gone once a node has consumed it.
     """

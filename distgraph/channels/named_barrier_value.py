@@ -73,7 +73,7 @@ class NamedBarrierValue(BaseChannel[Value, Value, Any]):
 
 
 class NamedBarrierValueAfterFinish(NamedBarrierValue[Value]):
-    """The same, and it opens only once the rest of the run has ended: joins for deferred nodes."""
+    """A ``NamedBarrierValue`` that opens when the rest of the run has ended, for deferred nodes."""
 
     __slots__ = ("finished",)
     _state: ClassVar[tuple[str, ...]] = ("seen", "finished")

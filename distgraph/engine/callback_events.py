@@ -96,29 +96,29 @@ class CallbackEvents:
             "metadata": {"ls_integration": "langgraph", **info.metadata, **task.metadata},
             "name": name,
         }
-        return self._tell(graph, HandlerCall("on_chain_start", (None, value), kwargs))
+        return self._emit_call(graph, HandlerCall("on_chain_start", (None, value), kwargs))
 
     def _end(self, graph: GraphRun, of: GraphRun | Task, name: str, value: Any) -> list[Emit]:
         run_id, of.run_id = of.run_id, None
         if self._info is None or run_id is None:
             return []
-        return self._tell(graph, HandlerCall(name, (value,), {"run_id": UUID(run_id)}))
+        return self._emit_call(graph, HandlerCall(name, (value,), {"run_id": UUID(run_id)}))
 
     def _of_graph(
         self, graph: GraphRun, name: str, status: str, more: dict[str, Any]
     ) -> list[Emit]:
         if self._info is None or not self._info.lifecycle:
             return []
-        told = {
+        fields = {
             "run_id": UUID(graph.run_id or self._info.run_id),
             "status": status,
             "checkpoint_id": graph.superstep.checkpoint_id,
             "checkpoint_ns": graph.ns,
             **more,
         }
-        return self._tell(graph, HandlerCall(name, (), told))
+        return self._emit_call(graph, HandlerCall(name, (), fields))
 
-    def _tell(self, graph: GraphRun, call: HandlerCall) -> list[Emit]:
+    def _emit_call(self, graph: GraphRun, call: HandlerCall) -> list[Emit]:
         return [Emit(graph.ns, graph.superstep.step, CALLBACK_MODE, call)]
 
 

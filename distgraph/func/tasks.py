@@ -101,7 +101,7 @@ class TaskFunction(Generic[P, T]):
         return cast("TaskFuture[T]", call_task(here, callee, args, kwargs))
 
     def clear_cache(self, cache: Any) -> None:
-        """Drop what a cache has of this task's results."""
+        """Delete this task's results from a cache."""
         if self.cache is not None:
             cache.clear((calls_of(identity_of(self.func)),))
 
@@ -165,7 +165,7 @@ def task(
 
     A task is called in an entrypoint, in a node, or in another task. The call returns a future at
     once, and the function runs as a task of its own: on Ray wherever there is room. With a
-    checkpointer, a call that has finished is not run again when the run goes on from there; calls
+    checkpointer, a call that has finished is not run again when the run continues; calls
     are known by the order in which code makes them, so this order must not depend on anything that
     differs between runs. Parameters named ``config``, ``writer``, ``store``, ``runtime`` and
     ``previous`` that the call leaves out are filled in.

@@ -125,7 +125,7 @@ class BranchWriter:
             InvalidUpdateError: It returned a ``Send`` to the end.
         """
         state = self._input(value, read)
-        with path_run(self._told(context), self._run_name, state) as report:
+        with path_run(self._callback_config(context), self._run_name, state) as report:
             result = self.path(state, context)
             if report is not None:
                 report(result)
@@ -133,14 +133,14 @@ class BranchWriter:
 
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         state = self._input(value, read)
-        with path_run(self._told(context), self._run_name, state) as report:
+        with path_run(self._callback_config(context), self._run_name, state) as report:
             result = self.path(state, context)
             result = await result if self.is_async else result
             if report is not None:
                 report(result)
         return self._writes(result)
 
-    def _told(self, context: Any) -> dict[str, Any]:
+    def _callback_config(self, context: Any) -> dict[str, Any]:
         """Return the config whose callbacks receive the run; a ``Runnable`` calls them itself."""
         return {} if isinstance(self.path, RunnableNode) else getattr(context, "config", {})
 

@@ -149,8 +149,8 @@ class CompiledStateGraph(
     def step_timeout(self) -> float | None:
         """Seconds that a superstep may take before the run fails with ``TimeoutError``, or None.
 
-        A new value counts for runs that start later, and for graphs that are compiled later with
-        this one as a node.
+        A new value applies to runs that start later, and to graphs that are compiled later with
+        this graph as a node.
 
         Raises:
             ValueError: The value is no number of seconds.
@@ -173,7 +173,7 @@ class CompiledStateGraph(
                 ``stream_mode``, ``step_timeout`` and ``config``, those that differ.
 
         Raises:
-            ValueError: Something else is to differ: compile its builder again.
+            ValueError: ``update`` has another key: compile the builder again.
         """
         update = dict(update or {})
         unknown = sorted(update.keys() - _SETTINGS)
@@ -192,7 +192,7 @@ class CompiledStateGraph(
         return new
 
     def with_config(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> Self:
-        """Return a copy whose runs start from this config; what a run is given goes on top."""
+        """Return a copy with default values for the config of its runs."""
         bound = copy.copy(self)
         bound.config = merge_configs(merge_configs(self.config, config), kwargs)
         return bound
@@ -275,7 +275,7 @@ class CompiledStateGraph(
         self._inner = None
 
     def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """Forget the cached results of these nodes, of all by default.
+        """Delete the cached results of these nodes; by default, of all nodes.
 
         Raises:
             ValueError: The graph was compiled without a cache.

@@ -81,11 +81,11 @@ def state_of(
             states[task.id] = yield from state_at(below, nested=True)
     if loose := loose_writes(saved):
         graph.apply_null_writes(loose)
-    told = statuses(saved.pending)
+    read = statuses(saved.pending)
     if live:
-        finish(graph, told)
+        finish(graph, read)
     keys, parent = graph.spec.stream_channels, found.parent_config
-    shown = tuple(_shown(t, told.get(t.id), states.get(t.id), keys, live) for t in tasks)
+    shown = tuple(_shown(t, read.get(t.id), states.get(t.id), keys, live) for t in tasks)
     return StateSnapshot(
         values=read_values(graph.channels, keys),
         next=tuple(task.name for task in tasks if not task.writes),
@@ -104,8 +104,8 @@ def saved_with_histories(place: Place, found: Any) -> Steps[Saved]:
     names = to_replay(replayable(place.graph.spec.channels), found.checkpoint)
     histories: dict[str, History] = {}
     if names:
-        told = yield from ask("get_delta_channel_history", config=found.config, channels=names)
-        histories = histories_from(told)
+        read = yield from ask("get_delta_channel_history", config=found.config, channels=names)
+        histories = histories_from(read)
     return saved_from(found, histories=histories)
 
 
@@ -137,10 +137,10 @@ def loose_writes(saved: Saved) -> list[tuple[str, Any]]:
     return [(channel, v) for task, channel, v in saved.pending if task == k.NULL_TASK_ID]
 
 
-def finish(graph: Superstep, told: Mapping[str, TaskStatus]) -> None:
+def finish(graph: Superstep, read: Mapping[str, TaskStatus]) -> None:
     """Apply what the finished tasks of the step have written."""
     for task in graph.tasks.values():
-        task.writes = list(told.get(task.id, TaskStatus()).output)
+        task.writes = list(read.get(task.id, TaskStatus()).output)
     done = [t for t in graph.tasks.values() if t.writes]
     if done:
         graph.apply([TaskWrites(t.path[:3], t.name, t.writes, t.triggers) for t in done])

@@ -51,7 +51,7 @@ Interrupts = Sequence[str] | Literal["*"] | None
 
 
 class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
-    """Builds a graph; ``compile`` makes what runs.
+    """A builder of a graph; ``compile`` returns the graph that runs.
 
     Every node reads the state and returns an update of it. A key that is annotated with a reducer
     ``(current, update) -> new`` takes several updates in one superstep, another key takes one.
@@ -153,7 +153,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """Add a node.
 
         Args:
-            node: The node's name, or its action, which then gives the name.
+            node: The node's name; or its action, whose name is then the node's name.
             action: A function, callable object, LangChain ``Runnable`` or compiled graph. It takes
                 the state; parameters named ``config``, ``writer``, ``store`` and ``runtime`` are
                 filled in. A class, or a ``functools.partial`` of one, is constructed once per
@@ -336,7 +336,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         return self.add_edge(key, END)
 
     def validate(self, interrupt: Sequence[str] | None = None) -> Self:
-        """Check that edges, branches and breakpoints lead from and to what exists.
+        """Check that edges, branches and breakpoints name existing nodes.
 
         Raises:
             ValueError: One does not, or the graph has no entry point.
@@ -358,20 +358,20 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         backend: Any = None,
         transformers: Transformers | None = None,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
-        """Check the graph and make what runs.
+        """Check the graph and return a graph that runs.
 
         Args:
             checkpointer: A saver of ``langgraph-checkpoint``: every run then needs a
-                ``thread_id``. For a subgraph: None goes on from its interrupts by its parent's
-                saver, True keeps one history for all calls, False saves nothing.
-            cache: Where results of nodes with a ``cache_policy`` are kept: a ``BaseCache`` of
+                ``thread_id``. For a subgraph: None continues after interrupts with its
+                parent's saver, True keeps one history for all calls, False saves nothing.
+            cache: The cache for results of nodes with a ``cache_policy``: a ``BaseCache`` of
                 ``langgraph-checkpoint``. Each graph has its own; subgraphs inherit none.
             store: What nodes receive as ``store``: one object, wherever they run.
             interrupt_before: Nodes to stop before, or "*" for all.
             interrupt_after: Nodes to stop after, or "*" for all.
             debug: Print the stream of every run.
             name: Name of the graph, in streams and as a node of another graph.
-            backend: What runs it: "ray", "local", or a backend. Default: that of the session.
+            backend: "ray", "local", or a backend object. Default: the session's backend.
             transformers: Stream transformers for ``stream_events(version="v3")``: classes of
                 ``langgraph.stream``, or functions that take a namespace and return one.
 

@@ -51,8 +51,8 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     if config is None:
         config = {}
     configurable = dict(config.get("configurable") or {})
-    lent = configurable.pop(CHECKPOINTER, None)  # of the graph around it
-    saver = _saver(graph, lent, configurable)
+    surrounding = configurable.pop(CHECKPOINTER, None)  # of the graph around it
+    saver = _saver(graph, surrounding, configurable)
     if configurable.get("thread_id") is None:
         bound = (graph.config or {}).get("configurable") or {}
         configurable["thread_id"] = bound.get("thread_id")
@@ -64,7 +64,7 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
         )
     given = {**config, "configurable": configurable}
     ns = configurable.get("checkpoint_ns") or ""
-    if ns and lent is None:
+    if ns and surrounding is None:
         name = namespace_of_names(ns)
         inner = next((g for _, g in graph.get_subgraphs(namespace=name, recurse=True)), None)
         if inner is not None:
@@ -78,11 +78,15 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
     return at(graph, saver, given)
 
 
-def _saver(graph: Any, lent: Any, configurable: Mapping[str, Any]) -> Any:
+def _saver(graph: Any, surrounding: Any, configurable: Mapping[str, Any]) -> Any:
     saver = None
     if graph.checkpointer is not False:
         parent = active_task() if TASK_ID in configurable else None
-        saver = lent if lent is not None else getattr(getattr(parent, "run", None), "saver", None)
+        saver = (
+            surrounding
+            if surrounding is not None
+            else getattr(getattr(parent, "run", None), "saver", None)
+        )
         if saver is None and graph.checkpointer is True:
             raise RuntimeError(
                 f"graph {graph.name!r}: checkpointer=True cannot be used for root graphs; its "

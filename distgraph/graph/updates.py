@@ -125,9 +125,9 @@ class _Update:
             if loose := loose_writes(self.saved):
                 graph.apply_null_writes(loose)
             written |= graph.updated
-            told = statuses(self.saved.pending)
+            known = statuses(self.saved.pending)
             for task in graph.tasks.values():
-                task.writes = list(told[task.id].output) if task.id in told else []
+                task.writes = list(known[task.id].output) if task.id in known else []
             graph.finish_step()
             written |= graph.updated or set()
         return (yield from self._save("update", self.step + 1, written, clock=self.step))

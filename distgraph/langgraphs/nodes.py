@@ -98,20 +98,20 @@ def translate(
     programs: dict[str, NodeProgram] = {}
     children: dict[str, GraphProgram] = {}
     for key, node in graph.nodes.items():
-        told = f"Node `{key}`{within}"
+        label = f"Node `{key}`{within}"
         if _is_graph(node.bound):
             if options.of(prefix + key):
                 raise ValueError(
-                    f"{told} is a graph: give ray_options to its own nodes, by "
+                    f"{label} is a graph: give ray_options to its own nodes, by "
                     f"'{prefix}{key}:<node>'"
                 )
-            refuse_config(told, node.bound.config or {})
+            refuse_config(label, node.bound.config or {})
             if isinstance(node.bound, NestableGraph):  # it was built with our StateGraph
                 child = node.bound.program
             else:
                 child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
             children[key] = labelled(child, (node.bound.config or {}).get("metadata"))
-        made = _node(graph, key, node, keys, children.get(key), options, prefix, told)
+        made = _node(graph, key, node, keys, children.get(key), options, prefix, label)
         nodes[key], programs[key] = made
     triggers: dict[str, list[str]] = {}
     for key, spec in nodes.items():

@@ -251,8 +251,8 @@ def _is_another_user(connection: Connection) -> bool:
     with suppress(OSError), _socket_of(connection) as own:
         if own.family == socket.AF_UNIX:
             size = struct.calcsize("3i")
-            told = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-            return struct.unpack("3i", told)[1] not in (os.getuid(), 0)
+            credentials = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            return struct.unpack("3i", credentials)[1] not in (os.getuid(), 0)
     return False
 
 

@@ -138,7 +138,7 @@ def check(resource: Any, role: Role, backend: Any) -> None:
         return  # LangGraph takes any object for a store: it travels as data
     if found != role:
         raise TypeError(
-            f"Invalid {role} provided: it must be {_REMEDIES[role]}, got {_told(resource)}"
+            f"Invalid {role} provided: it must be {_REMEDIES[role]}, got {_class_name(resource)}"
         )
     if getattr(backend, "name", backend) != "local":
         place(resource)
@@ -148,7 +148,7 @@ def _is_unopened(resource: Any) -> bool:
     return faces.type_name(resource).endswith("GeneratorContextManager")
 
 
-def _told(resource: Any) -> str:
+def _class_name(resource: Any) -> str:
     name = faces.type_name(resource)
     if hasattr(resource, "__enter__") and name == "_GeneratorContextManager":
         return (
@@ -176,7 +176,9 @@ def place(resource: Any) -> Placed:
         return already
     role = role_of(resource)
     if role is None:
-        raise TypeError(f"{_told(resource)} is no checkpoint saver, store or cache of LangGraph")
+        raise TypeError(
+            f"{_class_name(resource)} is no checkpoint saver, store or cache of LangGraph"
+        )
     name = faces.type_name(resource)
     traits = _traits(resource, role)
     module = _KNOWN.get(_names(type(resource))[0])

@@ -82,10 +82,10 @@ def _file_of_async(connection: Any, name: str) -> str | None:
     inner = getattr(connection, "_connection", None)
     if inner is None:  # not connected yet
         return None
-    asked = _Answer()
+    reply = _Answer()
     try:
-        connection._tx.put_nowait((asked, lambda: _file_of(inner)))
-        return asked.result(_ANSWER)  # type: ignore[no-any-return]
+        connection._tx.put_nowait((reply, lambda: _file_of(inner)))
+        return reply.result(_ANSWER)  # type: ignore[no-any-return]
     except (AttributeError, FutureTimeout, TimeoutError):
         return None
 

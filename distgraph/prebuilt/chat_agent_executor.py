@@ -100,8 +100,8 @@ class _Agent:
         response = await chain.ainvoke(given, config)
         response.name = self.name
         if self._out_of_steps(state, response):
-            told = "Sorry, need more steps to process this request."
-            response = AIMessage(id=response.id, content=told)
+            sorry = "Sorry, need more steps to process this request."
+            response = AIMessage(id=response.id, content=sorry)
         return {"messages": [response]}
 
     def _out_of_steps(self, state: Any, response: BaseMessage) -> bool:

@@ -46,8 +46,8 @@ def made_tool(tool: Any, options: Mapping[str, Any] | None = None) -> BaseTool:
     if cls is None:
         return create_tool(tool)  # type: ignore[no-any-return]
     name = tool_name(tool)
-    asked = (options or {}).get("concurrency")
-    size = placement.validate({"concurrency": asked or (1, None)}, name)["concurrency"]
+    requested = (options or {}).get("concurrency")
+    size = placement.validate({"concurrency": requested or (1, None)}, name)["concurrency"]
     pooled = Pooled(tool, size[1], f"Tool `{name}`")
     function = _function(pooled, cls, name)
     text = inspect.getdoc(cls.__call__) if "__call__" in vars(cls) else None

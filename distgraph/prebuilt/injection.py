@@ -148,12 +148,14 @@ def _from_state(
     if isinstance(state, list):
         wanted = list(injected.state.values())
         if wanted != [messages_key] and wanted[0] is not None:
-            told = (
+            message = (
                 f"Invalid input to ToolNode. Tool {call['name']} requires graph state dict as "
                 "input."
             )
             named = ", ".join(key for key in wanted if key)
-            raise ValueError(f"{told} State should contain fields {named}." if named else told)
+            raise ValueError(
+                f"{message} State should contain fields {named}." if named else message
+            )
         state = {messages_key: state}
     values: dict[str, Any] = {}
     for name, key in injected.state.items():

@@ -167,7 +167,7 @@ class ToolNode(Runnable[Any, Any]):
         return combined(outputs, found.kind, self._messages_key)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Answer the tool calls in ``input``, all at once. A call over its timeout is cancelled."""
+        """Run the tool calls in ``input`` concurrently. A call over its timeout is cancelled."""
         found, runtimes = self._prepared(input, config, kwargs)
         turns = _turns(self._how, asyncio.BoundedSemaphore)
 
@@ -283,10 +283,10 @@ class ToolNode(Runnable[Any, Any]):
         except Exception as error:
             if is_bubble(error):
                 raise
-            told = handled(error, self._handle_tool_errors, by_type=False)
-            if told is None:
+            text = handled(error, self._handle_tool_errors, by_type=False)
+            if text is None:
                 raise
-            return error_message(request.tool_call, told)
+            return error_message(request.tool_call, text)
 
     async def _wrapped(self, request: ToolCallRequest, kind: Kind, face: Face) -> Any:
         def execute(request: ToolCallRequest) -> Any:
@@ -323,10 +323,10 @@ class ToolNode(Runnable[Any, Any]):
         except Exception as error:
             if is_bubble(error):
                 raise
-            told = handled(error, self._handle_tool_errors)
-            if told is None:
+            text = handled(error, self._handle_tool_errors)
+            if text is None:
                 raise
-            return error_message(call, told)
+            return error_message(call, text)
 
     async def _invoke(
         self,
@@ -394,7 +394,7 @@ def _read_state(config: Mapping[str, Any]) -> Any:
 
 
 def tools_condition(state: Any, messages_key: str = "messages") -> Literal["tools", "__end__"]:
-    """Return where to go on from a model: "tools" if its message has tool calls, else the end.
+    """Return the node after a model: "tools" if its message has tool calls, else ``END``.
 
     Args:
         state: A state with messages, or a list of messages.

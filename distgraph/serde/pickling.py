@@ -146,8 +146,8 @@ def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
     """
     if not names:
         return blob
-    told = pickle.dumps(list(names), PROTOCOL)
-    return b"".join((blob, told, len(told).to_bytes(8, "little"), _NAMED))
+    pickled_names = pickle.dumps(list(names), PROTOCOL)
+    return b"".join((blob, pickled_names, len(pickled_names).to_bytes(8, "little"), _NAMED))
 
 
 def content_hash(blob: bytes) -> str:

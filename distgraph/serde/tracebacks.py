@@ -101,8 +101,8 @@ def _keep_source(frame: Frame) -> None:
         return
     known: Any = linecache.cache.get(frame.filename)
     lines = list(known[2]) if known is not None and len(known) == 4 else []
-    told = frame.source.splitlines(keepends=True)
-    lines += ["\n"] * (frame.line - 1 + len(told) - len(lines))
-    lines[frame.line - 1 : frame.line - 1 + len(told)] = told
+    source = frame.source.splitlines(keepends=True)
+    lines += ["\n"] * (frame.line - 1 + len(source) - len(lines))
+    lines[frame.line - 1 : frame.line - 1 + len(source)] = source
     # without a time of change the entry stays, though there is no such file
     linecache.cache[frame.filename] = (sum(map(len, lines)), None, lines, frame.filename)

@@ -61,12 +61,12 @@ class _Call:
         self._id = call_id
         self._tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
 
-    def tell(self, event: str, **told: Any) -> None:
-        payload = {"event": event, "tool_call_id": self._id, **told}
+    def emit(self, event: str, **fields: Any) -> None:
+        payload = {"event": event, "tool_call_id": self._id, **fields}
         try:
             self._emit(self._ns, payload)
         except SerializationError:  # what a tool takes and returns need not travel by itself
-            shown = {key: portable(value) for key, value in told.items()}
+            shown = {key: portable(value) for key, value in fields.items()}
             self._emit(self._ns, {**payload, **shown})
 
     def begin(self, name: str, inputs: Mapping[str, Any] | None) -> None:
@@ -77,10 +77,10 @@ class _Call:
             )
 
         self._tokens = [(var, var.set(write)) for var in _writers()]
-        told = {} if inputs is None else {"input": inputs}
-        self.tell("tool-started", tool_name=name, **told)
+        fields = {} if inputs is None else {"input": inputs}
+        self.emit("tool-started", tool_name=name, **fields)
 
-    def end(self, event: str | None, **told: Any) -> None:
+    def end(self, event: str | None, **fields: Any) -> None:
         for var, token in self._tokens:
             try:
                 var.reset(token)
@@ -88,7 +88,7 @@ class _Call:
                 pass
         if event is not None:
             try:
-                self.tell(event, **told)
+                self.emit(event, **fields)
             except asyncio.CancelledError:  # the run is over, and so is the call
                 pass
 
@@ -147,7 +147,7 @@ def _handler_class() -> type[Any]:
             call = self._calls.pop(run_id, None)
             if call is None:
                 return
-            # one that was interrupted by its time limit is told of by its answer
+            # one that was interrupted by its time limit has its answer instead
             ended = not isinstance(error, KeyboardInterrupt)
             paused = any(cls.__name__ in _PAUSES for cls in type(error).__mro__)
             call.end("tool-error" if ended and not paused else None, message=str(error))

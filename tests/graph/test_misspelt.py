@@ -106,7 +106,7 @@ def test_what_langgraph_ignores_is_a_warning_that_names_what_was_meant(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mistakes, "_told", {})
+    monkeypatch.setattr(mistakes, "_logged", {})
     with caplog.at_level(logging.WARNING, logger="distgraph"):
         call()
     assert caplog.messages == [told]
@@ -115,7 +115,7 @@ def test_what_langgraph_ignores_is_a_warning_that_names_what_was_meant(
 def test_a_key_of_the_user_s_own_is_no_misspelling(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mistakes, "_told", {})
+    monkeypatch.setattr(mistakes, "_logged", {})
     with caplog.at_level(logging.WARNING, logger="distgraph"):
         graph().invoke({}, {"user_id": "7", "thread_id": "1", "model": "small"})
     assert caplog.messages == []
