@@ -9,18 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors import session
+from actors import session, started
+from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
-from distgraph.contract.stream import Delivery, StreamEvent
+from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.stream import StreamEvent
 from distgraph.errors import RunError
-from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.receiver import Inbox
+from distgraph.serde.pickling import dumps_code
+from distgraph.streaming.reader import Reader
 from distgraph.streaming.transport import ReaderKey
 from distgraph.worker.surroundings import capture
-
-_ACK_BYTES = 512 << 10
-_ACK_EVENTS = 2_000
-"""Events consumed but not acknowledged; above either limit, the caller acknowledges at once."""
 
 
 class RayBackend:
@@ -44,6 +42,27 @@ class RayBackend:
         plan = replace(plan, info=replace(plan.info, surroundings=capture()))
         return RayRun(plan, asyncio.get_running_loop() if is_async else None)
 
+    def launch(
+        self,
+        plan: RunPlan,
+        terms: RunTerms,
+        face: Any,
+        *,
+        detached: bool,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> RayStarted:
+        """Start a run that no reader owns, in this process's session or one that outlives it."""
+        plan = replace(plan, info=replace(plan.info, surroundings=capture()))
+        return session.launch(plan, replace(terms, face=dumps_code(face)), detached=detached)
+
+    def find(self, run_id: str) -> RayStarted | None:
+        """Return a started run of any session of the cluster."""
+        return started.find(run_id, session.sessions())
+
+    def started(self) -> list[RunState]:
+        """Return the states of the started runs of all sessions of the cluster."""
+        return started.started(session.sessions())
+
 
 _BACKEND = RayBackend()
 
@@ -54,19 +73,16 @@ def backend() -> RayBackend:
 
 
 class RayRun:
-    """One run on the cluster, as seen by its consumer."""
+    """One run on the cluster, as seen by the process that started it and reads it."""
 
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
         self._run_id = plan.options.shared.run_id
-        self._inbox = Inbox(ReaderKey(self._run_id), loop)
-        self._events = Reassembler(self._run_id)
-        self._bytes = 0
-        self._acked = 0
         self._left = False
         self._ended = False
         """Whether the driver has ended the run."""
         self._session = session.current()
-        self._session.start(plan, self._inbox)
+        self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), loop)
+        self._session.start(plan, self._reader.inbox)
         control = self._control = plan.info.control
         self._unsubscribe = (
             None if control is None else control.listen(partial(self._session.drain, self._run_id))
@@ -74,14 +90,10 @@ class RayRun:
         """Ends the subscription to requests to drain."""
 
     def read(self) -> Sequence[StreamEvent]:
-        self._acknowledge()
-        while not (deliveries := self._inbox.take()):
-            self._session.receiver.wait(self._inbox)
-        return self._feed(deliveries)
+        return self._seen(self._reader.read())
 
     async def aread(self) -> Sequence[StreamEvent]:
-        self._acknowledge()
-        return self._feed(await self._inbox.aget())
+        return self._seen(await self._reader.aread())
 
     def close(self) -> None:
         if not self._left:
@@ -98,10 +110,8 @@ class RayRun:
                     await self.aread()
         self.close()
 
-    def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
-        self._bytes += sum(len(d.segment.blob) for d in deliveries)
-        events = self._events.feed(deliveries)
-        if self._events.ended:
+    def _seen(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        if self._reader.ended:
             self._take_end(events[-1].payload)
         return events
 
@@ -112,13 +122,3 @@ class RayRun:
             self._unsubscribe()
             if not self._control.drain_requested:  # a node requested the drain, on a worker
                 self._control.request_drain(drain)
-
-    def _acknowledge(self) -> None:
-        """Everything that was handed out before has been consumed."""
-        position = self._events.position
-        if position == self._acked:
-            return
-        at_once = self._bytes > _ACK_BYTES or position - self._acked > _ACK_EVENTS
-        self._session.receiver.consumed(self._inbox.reader, position, at_once=at_once)
-        if at_once:
-            self._bytes, self._acked = 0, position

@@ -5,16 +5,21 @@ The rules are in ``distgraph.streaming.broker``; the lock is in ``broker_host``.
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import remote
+from actors.cluster import NAMESPACE, driver_name, remote
 from actors.reaper import cancel_tasks
 from distgraph import __version__
+from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob
+from distgraph.errors import DriverLost
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
@@ -31,10 +36,76 @@ def _end(error: BaseException) -> Blob:
 
 
 class StreamBroker:
-    """The broker actor of one session. Methods exchange packed bytes where packing saves time."""
+    """The broker actor of one session. Methods exchange packed bytes where packing saves time.
 
-    def __init__(self, limits: Limits) -> None:
-        self._host = BrokerHost(Broker(limits, _end))
+    Args:
+        limits: What is held.
+        session: Id of the session.
+        idle: Seconds without a run after which a session that nobody owns ends; None for a session
+            that ends with its owner.
+    """
+
+    def __init__(self, limits: Limits, session: str = "", idle: float | None = None) -> None:
+        self._session = session
+        self._driver: Any = None
+        self._host = BrokerHost(
+            Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
+        )
+
+    # --- started runs ---------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="control")
+    def announce(self, run_id: str, terms: RunTerms) -> None:
+        """Open the log of a run that no reader owns."""
+        self._host.announce(run_id, terms)
+        if self._driver is None:  # who starts runs may be gone when their driver dies
+            self._driver = ray.get_actor(driver_name(self._session), NAMESPACE)
+            self._driver.watch.remote().future().add_done_callback(self._driver_lost)
+
+    @ray.method(concurrency_group="control")
+    def withdraw(self, run_id: str) -> None:
+        """Forget a run that could not be started."""
+        self._host.withdraw(run_id)
+
+    @ray.method(concurrency_group="control")
+    def describe(self, run_id: str) -> RunState | None:
+        """Return a snapshot of a started run; None for an unknown one."""
+        return self._host.describe(run_id)
+
+    @ray.method(concurrency_group="control")
+    def describe_all(self) -> list[RunState]:
+        """Return a snapshot of each started run."""
+        return self._host.describe_all()
+
+    @ray.method(concurrency_group="control")
+    def face(self, run_id: str) -> bytes | None:
+        """Return how a started run's events become chunks, pickled."""
+        return self._host.face(run_id)
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Never return: who waits for this call is notified of the broker's death."""
+        threading.Event().wait()
+
+    def _cancel(self, run_ids: list[str]) -> None:
+        """End runs that are over their time to live."""
+        if self._driver is not None:
+            self._driver.cancel.remote(run_ids)
+
+    def _driver_lost(self, future: Any) -> None:
+        self._driver = None
+        error = DriverLost(
+            "the superstep driver died, and with it the state of its runs "
+            f"({type(future.exception()).__name__}); start the run again"
+        )
+        going_on = [s.run_id for s in self._host.describe_all() if s.status in ONGOING]
+        self._host.terminate("", going_on, _end(error))
+
+    def _leave(self) -> None:
+        """End a session that nobody uses."""
+        with suppress(ValueError, RayError):
+            ray.kill(ray.get_actor(driver_name(self._session), NAMESPACE))
+        ray.kill(ray.get_runtime_context().current_actor)
 
     # --- for workers and the driver -------------------------------------------------------------
 
@@ -74,9 +145,11 @@ class StreamBroker:
         return dumps_parcel(found) if found else b""
 
     @ray.method(concurrency_group="control")
-    def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
+    def open(
+        self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
+    ) -> int:
         """Open a further reader of a run."""
-        self._host.open(caller, reader, after_seq)
+        return self._host.open(caller, reader, after_seq, only_end)
 
     @ray.method(concurrency_group="control")
     def acknowledge(self, caller: str, reader: ReaderKey, seq: int) -> None:
@@ -87,6 +160,11 @@ class StreamBroker:
     def leave(self, caller: str, readers: list[ReaderKey]) -> None:
         """Close readers. The run of a first reader is closed with it."""
         self._host.leave(caller, readers)
+
+    @ray.method(concurrency_group="control")
+    def leave_all(self, caller: str) -> None:
+        """Close all readers of a calling process that ends."""
+        self._host.leave_all(caller)
 
     # --- for monitoring -------------------------------------------------------------------------
 
@@ -104,6 +182,13 @@ class StreamBroker:
 StreamBrokerActor: Any = remote(
     num_cpus=0,
     max_restarts=0,
-    concurrency_groups={"publish": 1, "drive": 1, "fetch": CALLERS, "control": 4, "cancel": 1},
+    concurrency_groups={
+        "publish": 1,
+        "drive": 1,
+        "fetch": CALLERS,
+        "control": 4,
+        "cancel": 1,
+        "watch": 1,
+    },
 )(StreamBroker)
 """The broker as a Ray actor: threads by concern, so that none waits for another."""

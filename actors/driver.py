@@ -57,9 +57,18 @@ class Graph(NamedTuple):
 class SuperstepDriver:
     """The driver actor of one session."""
 
-    def __init__(self, session: str, pool_idle: float, thread_idle: float, ticket: Ticket) -> None:
+    def __init__(
+        self,
+        session: str,
+        pool_idle: float,
+        thread_idle: float,
+        ticket: Ticket,
+        detached: bool = False,
+    ) -> None:
         self._storage = DriverStorage(ticket)
         self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
+        if detached:  # no owner ends this process when the broker is gone
+            self._broker.watch.remote().future().add_done_callback(_end_process)
         self._durations = Durations()
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
@@ -197,6 +206,10 @@ class SuperstepDriver:
         """Drop a run that has ended."""
         with self._changed:
             self._runs.pop(run_id, None)
+
+
+def _end_process(broker_lost: Any) -> None:
+    ray.kill(ray.get_runtime_context().current_actor)
 
 
 SuperstepDriverActor: Any = remote(

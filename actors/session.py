@@ -8,22 +8,27 @@ import os
 import threading
 import uuid
 from collections import OrderedDict
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
+from actors import started
 from actors.broker import StreamBrokerActor
 from actors.cluster import NAMESPACE, broker_name, driver_name, get
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
+from actors.started import RayStarted
 from actors.transport_ray import RayReads
 from actors.warm import start_worker
 from distgraph.backends.base import RunPlan
+from distgraph.contract.started import RunTerms
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob
 from distgraph.errors import (
@@ -36,10 +41,12 @@ from distgraph.errors import (
 )
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
+from distgraph.persistence.leaving import refuse_to_leave
+from distgraph.serde import references
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
-from distgraph.serde.references import ReferringBlob, parcel
-from distgraph.streaming.broker import Limits
+from distgraph.serde.references import Parcel, ReferringBlob, parcel
+from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey, Reads
 
@@ -52,23 +59,16 @@ _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
 
 
-def _limits() -> Limits:
-    """Return the broker's limits from the environment."""
-
-    def limit(name: str, default: int) -> int:
-        return int(os.environ.get(f"DISTGRAPH_STREAM_{name}", default))
-
-    return Limits(
-        max_bytes=limit("BYTES", Limits.max_bytes),
-        max_events=limit("EVENTS", Limits.max_events),
-        retain_bytes=limit("RETAINED_BYTES", Limits.retain_bytes),
-    )
-
-
 class Session:
-    """Driver, broker, and what receives their events. One a process, made when needed."""
+    """Driver, broker, and what receives their events. One a process, made when needed.
 
-    def __init__(self) -> None:
+    Args:
+        detached: Whether driver and broker outlive this process, until they have been idle for a
+            while. A process has such a session besides its own once it starts a detached run.
+    """
+
+    def __init__(self, detached: bool = False) -> None:
+        self.is_detached = detached
         self.id = uuid.uuid4().hex[:12]
         self.job = ray.get_runtime_context().get_job_id()
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
@@ -78,16 +78,21 @@ class Session:
         # on the caller's own machine: what is lost with another one is never the run itself
         here = ray.get_runtime_context().get_node_id()
         near = NodeAffinitySchedulingStrategy(here, soft=False)
-        self.broker: Any = StreamBrokerActor.options(
-            name=broker_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
-        ).remote(_limits())
+        options = {"namespace": NAMESPACE, "scheduling_strategy": near}
+        if detached:
+            options["lifetime"] = "detached"
+        idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
+        self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
+            limits_from_environment(), self.id, idle
+        )
         self.driver: Any = SuperstepDriverActor.options(
-            name=driver_name(self.id), namespace=NAMESPACE, scheduling_strategy=near
+            name=driver_name(self.id), **options
         ).remote(
             self.id,
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
             float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
             host().ticket,
+            detached,
         )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         start_worker(near)
@@ -124,12 +129,46 @@ class Session:
             UnsupportedError: The saver cannot be used any more.
         """
         blob, digest = plan.graph.blob.get()
-        packed = self._packed(plan, digest)
+        packed = _packed(plan, digest, self.caller)
         self.wait_until_up()
         run_id = plan.options.shared.run_id
         if self.failure is not None:
             raise self.failure
         self.receiver.open(inbox)
+        self._send(plan, blob, digest, packed).add_done_callback(
+            lambda future: self._refused(run_id, future)
+        )
+
+    def launch(
+        self, plan: RunPlan, terms: RunTerms, blob: bytes, digest: str, packed: Any
+    ) -> RayStarted:
+        """Start a run that no reader owns.
+
+        Raises:
+            RunError: A run of that id is known already; or the session is lost.
+        """
+        run_id = plan.options.shared.run_id
+        self.wait_until_up()
+        if self.failure is not None:
+            raise self.failure
+        try:
+            get(self.broker.announce.remote(run_id, terms), _START)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayActorError as error:
+            self.failure = lost = BrokerLost(
+                f"run {run_id} was not started: the stream broker is gone"
+            )
+            raise lost from error
+        self._send(plan, blob, digest, packed).add_done_callback(
+            lambda future: self._not_started(run_id, future)
+        )
+        if plan.info.control is not None:
+            plan.info.control.listen(partial(self.drain, run_id))
+        return RayStarted(self, run_id)
+
+    def _send(self, plan: RunPlan, blob: bytes, digest: str, packed: Any) -> Future[None]:
+        """Send a run to the driver, and its graph where the driver may not have it."""
         with self._lock:
             if digest not in self._registered:
                 self.driver.register.remote(
@@ -139,46 +178,8 @@ class Session:
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
                 self._registered.popitem(last=False)
-        started = self.driver.start.remote(packed)
-        started.future().add_done_callback(lambda future: self._refused(run_id, future))
-
-    def _packed(self, plan: RunPlan, digest: str) -> Any:
-        info, options, parts = plan.info, plan.options, {}
-        for name, value in (
-            ("input", plan.input),
-            ("context", info.context),
-            (
-                "config",
-                {"configurable": options.shared.configurable, "metadata": options.metadata},
-            ),
-        ):
-            try:
-                parts[name] = dumps_data(value, name=name)
-            except SerializationError as error:
-                raise SerializationError(
-                    f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: "
-                    f"{error}"
-                ) from error
-        if info.saver is not None and isinstance(parts["input"], ReferringBlob):
-            raise SerializationError(
-                f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
-                "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "
-                "object. Pass the value itself or the path of a file, or run without a checkpointer"
-            )
-        caches = caches_of(plan.graph.program)
-        if info.saver is not None:
-            place(info.saver)  # raises if the connection was closed meanwhile
-        saves = info.saver is not None or bool(caches)
-        start = StartRun(
-            caller=self.caller,
-            program=digest,
-            options=options,
-            packed_info=dumps_data(info),
-            packed_input=parts["input"],
-            packed_storage=dumps_data((info.saver, caches)) if saves else None,
-            drain=None if info.control is None else info.control.drain_reason,
-        )
-        return parcel(dumps_data(tuple(start)))
+        sent: Future[None] = self.driver.start.remote(packed).future()
+        return sent
 
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep."""
@@ -217,6 +218,10 @@ class Session:
         runs = [reader.run_id for reader in self.receiver.readers]
         waits = bool(runs) or self.receiver.is_fetching
         self.receiver.stop(error)
+        if self.is_detached:
+            if lost is None and ray.is_initialized():
+                started.stop_fetching(self.broker, self.caller, self.receiver)
+            return
         if lost is not None or not waits or not ray.is_initialized():
             return
         with suppress(RayError):
@@ -238,13 +243,15 @@ class Session:
     # --- what is lost ---------------------------------------------------------------------------
 
     def _refused(self, run_id: str, future: Any) -> None:
-        error = future.exception()
-        if isinstance(error, RayActorError):
-            error = DriverLost(f"the superstep driver died before it had started run {run_id}")
-        elif error is not None:
-            error = RunError(f"the driver could not start run {run_id}: {error}")
+        error = _why_not_started(run_id, future)
         if error is not None:
             self.receiver.fail(ReaderKey(run_id), error)
+
+    def _not_started(self, run_id: str, future: Any) -> None:
+        error = _why_not_started(run_id, future)
+        if error is not None and ray.is_initialized():
+            with suppress(RayError):
+                self.broker.terminate.remote("", [run_id], end_blob("error", error=error))
 
     def _driver_lost(self, future: Any) -> None:
         """End the driver's runs, after the events that the driver had already sent to the
@@ -256,6 +263,8 @@ class Session:
             f"({type(future.exception()).__name__}); start the run again"
         )
         self.failure = error
+        if self.is_detached:  # its broker has seen it too
+            return
         runs = [reader.run_id for reader in self.receiver.readers]
         with suppress(RayError):  # the broker may be lost as well: its own reader tells
             self.broker.terminate.remote(self.caller, runs, end_blob("error", error=error))
@@ -267,15 +276,98 @@ class Session:
                 self.driver.cancel.remote([reader.run_id for reader in self.receiver.readers])
 
 
+def _packed(plan: RunPlan, digest: str, caller: str) -> Any:
+    info, options, parts = plan.info, plan.options, {}
+    for name, value in (
+        ("input", plan.input),
+        ("context", info.context),
+        (
+            "config",
+            {"configurable": options.shared.configurable, "metadata": options.metadata},
+        ),
+    ):
+        try:
+            parts[name] = dumps_data(value, name=name)
+        except SerializationError as error:
+            raise SerializationError(
+                f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: {error}"
+            ) from error
+    if info.saver is not None and isinstance(parts["input"], ReferringBlob):
+        raise SerializationError(
+            f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
+            "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "
+            "object. Pass the value itself or the path of a file, or run without a checkpointer"
+        )
+    caches = caches_of(plan.graph.program)
+    if info.saver is not None:
+        place(info.saver)  # raises if the connection was closed meanwhile
+    saves = info.saver is not None or bool(caches)
+    start = StartRun(
+        caller=caller,
+        program=digest,
+        options=options,
+        packed_info=dumps_data(info),
+        packed_input=parts["input"],
+        packed_storage=dumps_data((info.saver, caches)) if saves else None,
+        drain=None if info.control is None else info.control.drain_reason,
+    )
+    return parcel(dumps_data(tuple(start)))
+
+
+def _why_not_started(run_id: str, future: Any) -> RunError | None:
+    error = future.exception()
+    if isinstance(error, RayActorError):
+        return DriverLost(f"the superstep driver died before it had started run {run_id}")
+    return error and RunError(f"the driver could not start run {run_id}: {error}")
+
+
 _lock = threading.Lock()
 _session: Session | None = None
+_detached: Session | None = None
 
 
 @atexit.register
 def _close() -> None:
     """Before Ray's own exit handler: no thread of ours may call Ray from here on."""
-    if _session is not None:
-        _session.shut()
+    started.shut()
+    for session in sessions():
+        session.shut()
+
+
+def sessions() -> list[Session]:
+    """Return the sessions of this process that can be used."""
+    return [s for s in (_session, _detached) if s is not None and s.alive()]
+
+
+def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
+    """Start a run that no reader owns; ``detached`` for one that outlives this process.
+
+    Raises:
+        SerializationError: The graph, the input or the context cannot travel.
+        UnsupportedError: The saver cannot be used any more, or a detached run needs what ends with
+            this process.
+        RunError: A run of that id is known already; or the session is lost.
+    """
+    with references.staying() as staying:
+        blob, digest = plan.graph.blob.get()
+        packed = _packed(plan, digest, "")
+    if not detached:
+        return current().launch(plan, terms, blob, digest, packed)
+    referring = any(isinstance(b, (ReferringBlob, Parcel)) for b in (blob, packed))
+    refuse_to_leave(plan.graph.name, [*plan.graph.blob.staying, *staying], referring)
+    try:
+        return _current_detached().launch(plan, terms, blob, digest, packed)
+    except BrokerLost:  # it has ended, having been idle for long
+        return _current_detached().launch(plan, terms, blob, digest, packed)
+
+
+def _current_detached() -> Session:
+    global _detached
+    with _lock:
+        if _detached is None or not _detached.alive():
+            ensure_ray()
+            _detached = Session(detached=True)
+        return _detached
 
 
 def current() -> Session:

@@ -65,9 +65,12 @@ class RayReads:
                     raise _lost(error) from error
             time.sleep(AGAIN)
 
-    def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
+    def open(
+        self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
+    ) -> int:
         try:
-            get(self._broker.open.remote(caller, reader, after_seq))
+            after: int = get(self._broker.open.remote(caller, reader, after_seq, only_end))
+            return after
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:

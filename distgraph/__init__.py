@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distgraph.prebuilt import ToolRuntime as ToolRuntime
     from distgraph.prebuilt import create_react_agent as create_react_agent
     from distgraph.prebuilt import tools_condition as tools_condition
+    from distgraph.runs import Retention, RunHandle, attach
     from distgraph.runtime import RunControl, Runtime, get_runtime
     from distgraph.serde.pickling import register_serializer
     from distgraph.status import show_status
@@ -70,6 +71,9 @@ _HOMES = {
     "RayOptions": "distgraph.placement",
     "ToolOptions": "distgraph.placement",
     "RunControl": "distgraph.runtime",
+    "Retention": "distgraph.runs",
+    "RunHandle": "distgraph.runs",
+    "attach": "distgraph.runs",
     "Runtime": "distgraph.runtime",
     "get_runtime": "distgraph.runtime",
     "get_config": "distgraph.config",
@@ -107,8 +111,10 @@ __all__ = (
     "MessagesState",
     "Overwrite",
     "RayOptions",
+    "Retention",
     "RetryPolicy",
     "RunControl",
+    "RunHandle",
     "Runtime",
     "Send",
     "StateGraph",
@@ -119,6 +125,7 @@ __all__ = (
     "ToolOptions",
     "__version__",
     "add_messages",
+    "attach",
     "distribute",
     "entrypoint",
     "get_config",

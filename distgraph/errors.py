@@ -325,8 +325,25 @@ class Unsent:
         )
 
 
+class RunNotFound(RunError):
+    """No run of that id is known: it never was, or the time for which it was kept is over."""
+
+
 class Truncated(DistgraphError):
-    """The requested part of the stream is no longer retained."""
+    """The requested part of the stream is no longer kept.
+
+    Attributes:
+        after: Number of the event after which events were requested.
+        oldest: Number of the oldest event that is kept. ``events(after=oldest - 1)`` reads on.
+    """
+
+    def __init__(self, message: str, after: int = 0, oldest: int = 0) -> None:
+        super().__init__(message, after, oldest)
+        self.after = after
+        self.oldest = oldest
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class UnsupportedClusterError(DistgraphError, RuntimeError):

@@ -14,26 +14,21 @@ from functools import partial
 from typing import Any, Literal
 
 from distgraph._internal.chat_messages import message_id
-from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import Left, Steps, Wait, afollow, follow
 from distgraph.backends.base import END_MODE
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.contract.callbacks import HandlerCall
-from distgraph.contract.failure import ShippedError
 from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
-from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
-from distgraph.interop import either
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, Version, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
+from distgraph.runs import StartMethods
 from distgraph.runtime import RunControl
-from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.modes import SKIP
-from distgraph.types import GraphOutput
 
 
-class RunMethods:
+class RunMethods(StartMethods):
     """The methods of a compiled graph that run it."""
 
     def stream(
@@ -215,6 +210,7 @@ class RunMethods:
 
         yield told(callbacks.started(call.plan.input))
         handle = None
+        face = call.face
         try:
             if not call.backend.ready():
                 connect = call.backend.connect
@@ -227,7 +223,7 @@ class RunMethods:
                         watch(event)
                     if event.mode == END_MODE:
                         warn_once(event.payload.get("ignored", ()))
-                        failure = _failure(call, event.payload)
+                        failure = face.failure(event.payload)
                         if failure is not None:
                             raise failure
                         yield told(callbacks.ended(event.payload["value"]))
@@ -276,16 +272,7 @@ class RunMethods:
         end = yield from self._steps(call, is_async=is_async, kept=chunks)
         if not for_output:
             return chunks
-        value, interrupts = end["value"], tuple(end["interrupts"])
-        if call.stream.version == "v2":
-            mapper = getattr(self, "output_mapper", None)
-            if mapper is not None and isinstance(value, dict):
-                value = mapper(value)
-            return GraphOutput(value, interrupts)
-        if end["status"] == "interrupted" and interrupts:
-            base = value if isinstance(value, dict) else {}
-            return {**base, INTERRUPT: list(interrupts)}
-        return value
+        return call.face.output(end)
 
 
 def _chunk(call: Invocation, event: StreamEvent) -> Any:
@@ -302,32 +289,7 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
             around.emit(Event(event.ns, event.mode, event.payload))
             if event.mode == "messages" and (seen := message_id(event.payload[0])) is not None:
                 around.streamed.add(seen)
-    if event.mode in ("tasks", "debug"):
-        event = event._replace(payload=_with_exceptions(event.payload))
-    return call.stream.project(event, call.plan.options.ns)
-
-
-def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return a ``tasks`` or ``debug`` payload with the node's own exception in it again."""
-    if isinstance(payload.get("payload"), dict):
-        return {**payload, "payload": _with_exceptions(payload["payload"])}
-    error = payload.get("error")
-    return (
-        {**payload, "error": rebuild_error(error)} if isinstance(error, ShippedError) else payload
-    )
-
-
-def _failure(call: Invocation, end: Mapping[str, Any]) -> BaseException | None:
-    """Return the exception of a run that failed, was interrupted, cancelled or drained; else
-    None."""
-    status = end["status"]
-    if status == "error":
-        return either(rebuild_error(end["error"]))
-    if status == "cancelled":
-        return RunCancelled(f"run {call.plan.options.shared.run_id} was cancelled")
-    if status == "interrupted" and call.parent is not None:  # the node around it asks
-        return GraphInterrupt(tuple(end["interrupts"]))
-    return ParentCommand(end["value"]) if status == "command" else None
+    return call.face.chunk(event)
 
 
 def _configs(

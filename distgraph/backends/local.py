@@ -20,6 +20,7 @@ from functools import cache, partial
 from typing import Any
 
 from distgraph.backends.base import RunPlan, saver_config
+from distgraph.backends.started import KeptStream, LocalStarted, encode_kept, started_runs
 from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
@@ -34,6 +35,7 @@ from distgraph.contract.events import (
     TaskCalled,
     Woken,
 )
+from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, AttemptId, Event, Op, Segment, StreamEvent
 from distgraph.driver.caching import Caches, caches_of
 from distgraph.driver.operations import OperationWriter, end_event
@@ -48,7 +50,7 @@ from distgraph.driver.ports import (
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
-from distgraph.errors import RunCancelled
+from distgraph.errors import RunCancelled, UnsupportedError
 from distgraph.persistence.port import SaverPort
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import RunLog
@@ -74,6 +76,47 @@ class LocalBackend:
     def start(self, plan: RunPlan, *, is_async: bool) -> LocalRun:
         """Start a run."""
         return LocalRun(plan, asyncio.get_running_loop() if is_async else None)
+
+    def launch(
+        self,
+        plan: RunPlan,
+        terms: RunTerms,
+        face: Any,
+        *,
+        detached: bool,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> LocalStarted:
+        """Start a run that no reader owns, in this process."""
+        if detached:
+            raise UnsupportedError(
+                f"graph {plan.graph.name!r}: detached=True needs a process that outlives this one, "
+                "and the local backend runs in this process. Leave detached out, or use "
+                "backend='ray'"
+            )
+        run_id = plan.options.shared.run_id
+        runs = started_runs()
+        runs.host.announce(run_id, terms)
+        runs.faces[run_id] = face
+        if loop is not None:
+            runs.loops[run_id] = loop
+        try:
+            run = LocalRun(plan, loop, KeptStream(runs.host, run_id))
+        except BaseException:
+            runs.host.withdraw(run_id)
+            raise
+        if not run.finished:
+            runs.cancels[run_id] = run.end
+        if run.finished:  # meanwhile
+            runs.ended(run_id)
+        return LocalStarted(runs, run_id)
+
+    def find(self, run_id: str) -> LocalStarted | None:
+        """Return a started run of this process."""
+        return started_runs().find(run_id)
+
+    def started(self) -> list[RunState]:
+        """Return the states of the started runs of this process."""
+        return started_runs().host.describe_all()
 
 
 _BACKEND = LocalBackend()
@@ -117,16 +160,15 @@ class _Stream:
     def emit(self, event: Event) -> None:
         stream, request = self._run.stream, self._request
         with stream.changed:
-            while self._may_wait and stream.log.over_limit and not self._refused:
-                stream.changed.wait()
+            while self._may_wait and stream.over_limit and not self._refused:
+                stream.wait_for_room()
             if self._refused:
                 raise RunCancelled(
                     f"node {request.node!r} emitted in mode {event.mode!r} after its attempt had "
                     "ended or its run was cancelled"
                 )
             self._count += 1
-            stream.log.publish(Segment(*self._id, request.step, self._count, 1, [event]))
-            stream.notify()
+            stream.publish(Segment(*self._id, request.step, self._count, 1, [event]))
 
     @property
     def _refused(self) -> bool:
@@ -166,6 +208,20 @@ class LocalStream:
         self._events = Reassembler(run_id)
         self._congested = False
         """Whether the driver knows that the log is over its limit."""
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether emitters must wait for room. The lock is held."""
+        return self.log.over_limit
+
+    def wait_for_room(self) -> None:
+        """Wait until there may be room. The lock is held, and free meanwhile."""
+        self.changed.wait()
+
+    def publish(self, segment: Segment) -> None:
+        """Take an attempt's events. The lock is held."""
+        self.log.publish(segment)
+        self.notify()
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked:
         with self.changed:
@@ -368,13 +424,24 @@ class LocalRun:
     the run, unless another thread drives the run already; that thread then takes the news as well.
     """
 
-    def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        loop: asyncio.AbstractEventLoop | None,
+        kept: KeptStream | None = None,
+    ) -> None:
         self._loop = loop
+        self._run_id = plan.options.shared.run_id
+        self._kept = kept
+        """The stream of a run that no reader owns."""
         self._inbox: deque[DriverEvent] = deque()
         self._driving = threading.Lock()
         self._driver_thread: int | None = None
         self._saver: SaverThread | None = None
-        self.stream = LocalStream(plan.options.shared.run_id, loop)
+        self._owned = LocalStream(self._run_id, loop)
+        self.stream: LocalStream | KeptStream = self._owned if kept is None else kept
+        if kept is not None:
+            kept.post = self._post_elsewhere
         self.workers = LocalWorkers(self, plan, loop)
         saver = plan.info.saver
         port = None if saver is None else SaverPort(saver, loop)
@@ -394,7 +461,7 @@ class LocalRun:
             events=self.stream,
             operations=OperationWriter(
                 plan.options.shared.stream.modes,
-                encode=lambda events: events,
+                encode=(lambda events: events) if kept is None else encode_kept,
                 want_output=plan.options.want_output,
             ),
             store=self._saver,
@@ -455,22 +522,33 @@ class LocalRun:
             self._unsubscribe()
             self._unsubscribe = None
         self.workers.close()
+        if self._kept is not None:
+            _open.discard(self)
+            started_runs().ended(self._run_id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended."""
+        return self._driver.finished
+
+    def _post_elsewhere(self, event: DriverEvent) -> None:
+        """As ``post``, in a thread of its own: the caller's serves every run."""
+        daemon(partial(self.post, event), "distgraph-woken").start()
 
     def _later(self, seconds: float, event: Woken) -> Callable[[], None]:
         # the timers serve every run: a thread of this run takes over
-        take_over = daemon(partial(self.post, event), "distgraph-woken").start
-        return timers().after(seconds, take_over)
+        return timers().after(seconds, partial(self._post_elsewhere, event))
 
     # --- the consumer's side --------------------------------------------------------------------
 
     def read(self) -> Sequence[StreamEvent]:
-        events, relieved = self.stream.read()
+        events, relieved = self._owned.read()
         if relieved:
             self.post(Relieved())
         return events
 
     async def aread(self) -> Sequence[StreamEvent]:
-        events, relieved = await self.stream.aread()
+        events, relieved = await self._owned.aread()
         if relieved:
             self.post(Relieved())
         return events

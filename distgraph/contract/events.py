@@ -50,6 +50,8 @@ class RunOptions:
 
     shared: SharedRunOptions
     output_keys: tuple[str, ...] | str | None = None
+    result_keys: tuple[str, ...] | str | None = None
+    """State keys of the output in the terminal event; None for ``output_keys``."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """The caller's own metadata: every task's metadata starts from it."""
     ns: tuple[str, ...] = ()

@@ -173,6 +173,8 @@ class Finish(NamedTuple):
     """The terminal event, one of mode ``END_MODE``."""
     force: bool = False
     """Open all gates: what is missing then stays missing. The driver's own events stay."""
+    status: str = "done"
+    """Status in the terminal event, which the log does not read."""
 
 
 Op = Admit | Publish | Commit | Fence | Finish

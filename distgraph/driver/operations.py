@@ -122,7 +122,7 @@ class OperationWriter:
         value = finish.value if self._want_output or finish.status == "command" else None
         event = end_event(finish.status, value, finish.error, finish.interrupts, drain=drain)
         event.payload["ignored"] = ignored
-        self._ops.append(Finish(self._encode([event]), finish.status == "cancelled"))
+        self._ops.append(Finish(self._encode([event]), finish.status == "cancelled", finish.status))
 
     def take(self) -> list[Op]:
         """Return the operations written since the last call."""

@@ -56,6 +56,10 @@ class GraphRun:
     interrupt_after: tuple[str, ...] | Literal["*"] = ()
     phase: Phase = Phase.LOADING
     output: Any = None
+    result_keys: tuple[str, ...] | str | None = None
+    """State keys of the run's output; None for ``output_keys``."""
+    result: Any = None
+    """The output by ``result_keys``, if given."""
     open: int = 0
     """Tasks of the superstep that have not ended."""
     interrupts: list[Any] = field(default_factory=list)

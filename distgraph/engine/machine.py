@@ -307,6 +307,8 @@ class Machine:
             spec.interrupt_before,
             spec.interrupt_after,
         )
+        if parent is None:
+            graph.result_keys = options.result_keys
         if parent is None and options.interrupt_before is not None:
             graph.interrupt_before = options.interrupt_before
         if parent is None and options.interrupt_after is not None:
@@ -852,7 +854,9 @@ class Machine:
     def _complete(self, graph: GraphRun) -> None:
         """No task is left: the graph's output is the result of the task around it."""
         if graph.parent is None:
-            self._finish(Finish("done", graph.output))
+            self._finish(
+                Finish("done", graph.output if graph.result_keys is None else graph.result)
+            )
             return
         self._end(graph, failed=False)
         self._out += self._callbacks.graph_ended(graph, graph.output)
@@ -911,7 +915,8 @@ class Machine:
         if not self._options.has_parent:
             self._out += self._callbacks.interrupted(graph, status)
         # what was streamed last: a run that has written no output channel has none
-        self._finish(Finish("interrupted", graph.output, interrupts=tuple(graph.interrupts)))
+        output = graph.output if graph.result_keys is None else graph.result
+        self._finish(Finish("interrupted", output, interrupts=tuple(graph.interrupts)))
 
     def _stop_drained(self, graph: GraphRun, reason: str) -> None:
         """The run was asked to stop: this graph stops here, then the graphs around it."""

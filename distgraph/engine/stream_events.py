@@ -118,6 +118,8 @@ class StreamEvents:
         ``resumed``: the graph goes on from a checkpoint; the state is that of the step before.
         """
         graph.output = read_values(graph.superstep.channels, graph.output_keys)
+        if graph.result_keys is not None:
+            graph.result = read_values(graph.superstep.channels, graph.result_keys)
         if not self._wants(graph, "values"):
             return []
         step = graph.superstep.step - 1 if resumed else None

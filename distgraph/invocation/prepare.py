@@ -22,6 +22,7 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
+from distgraph.invocation.face import RunFace
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
 from distgraph.losses import LossPolicy, checked_losses, default_losses
@@ -50,6 +51,7 @@ class Invocation:
     around: TaskContext | None
     """The same, also where the run has a thread of its own."""
     callbacks: CallerCallbacks
+    face: RunFace
 
 
 def prepare(
@@ -69,6 +71,7 @@ def prepare(
     debug: bool | None = None,
     version: Version = "v1",
     want_output: bool = False,
+    want_result: bool = False,
     message_events: bool = False,
     ns: tuple[str, ...] | None = None,
 ) -> Invocation:
@@ -77,7 +80,8 @@ def prepare(
     Takes what ``RunMethods.stream`` takes, and raises what it raises.
 
     Args:
-        want_output: Whether the terminal event carries the output.
+        want_output: Whether the terminal event carries the output, and modes show what it has.
+        want_result: Whether the terminal event carries the output, beside what modes show.
         message_events: Whether mode ``messages`` shows the events of chat models.
         ns: What ``run_namespace`` returned for this call, None to ask it.
     """
@@ -122,6 +126,7 @@ def prepare(
     heard = callbacks.info is not None
     request = _request(stream.request, around, parent, calls_back=heard)
     spec = graph.spec
+    result_keys = spec.output_channels if want_result and output_keys is None else None
     if output_keys is None:
         output_keys = spec.output_channels if want_output else spec.stream_channels
     shared = SharedRunOptions(
@@ -138,6 +143,7 @@ def prepare(
     options = RunOptions(
         shared,
         output_keys=_output_keys(output_keys, spec),
+        result_keys=None if result_keys is None else _output_keys(result_keys, spec),
         metadata=_of_tasks(task_metadata(merged)),
         ns=ns,
         has_parent=parent is not None,
@@ -145,7 +151,7 @@ def prepare(
         interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
         thread=thread_options(saver, merged["configurable"], durability, parent),
         # callbacks are told of the output, whatever is streamed
-        want_output=want_output or callbacks.hears,
+        want_output=want_output or want_result or callbacks.hears,
     )
     info = RunInfo(
         shared,
@@ -159,7 +165,14 @@ def prepare(
     plan = RunPlan(graph, input, options, info)
     # inside a node the graph runs in the node's own process: no worker waits for a child
     backend = resolve(graph.backend if around is None else "local")
-    return Invocation(plan, backend, stream, parent, around, callbacks)
+    face = RunFace(
+        run_id=str(run_id),
+        stream=stream,
+        ns=ns,
+        is_in_node=parent is not None,
+        output_mapper=getattr(graph, "output_mapper", None),
+    )
+    return Invocation(plan, backend, stream, parent, around, callbacks, face)
 
 
 def watched(call: Invocation) -> Invocation:

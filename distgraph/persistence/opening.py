@@ -15,7 +15,7 @@ from distgraph.persistence import faces, hosting
 from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.placing import Placed, place, role_of
 from distgraph.persistence.reach import Reach
-from distgraph.serde import reducers
+from distgraph.serde import reducers, references
 from distgraph.serde.pickling import loads
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ def reduce_resource(resource: Any) -> Any:
     """
     if _provider is not None or role_of(resource) is None:
         return NotImplemented
-    return arrive, (place(resource),)
+    placed = place(resource)
+    if placed.kind == "caller":
+        references.note_staying(f"{placed.role} {placed.label}")
+    return arrive, (placed,)
 
 
 def reduce_serializer(serializer: Any) -> Any:

@@ -50,11 +50,11 @@ class _RecordingPickler(pickling.CodePickler):
         return reduced
 
 
-def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
+def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]]:
     with io.BytesIO() as file:
         pickler = _RecordingPickler(file)
         try:
-            with references.collected() as found:
+            with references.collected() as found, references.staying() as staying:
                 pickler.dump(program)
         except Exception as exc:
             raise _blame(program, pickling.describe(exc), pickling.reason) from exc
@@ -62,7 +62,7 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType]]:
     if found:
         blob = references.ReferringBlob(blob, found)
     _check_readable(program, blob)
-    return blob, pickler.functions
+    return blob, pickler.functions, staying
 
 
 _readable: OrderedDict[str, None] = OrderedDict()
@@ -129,6 +129,8 @@ class ProgramBlob:
 
     def __init__(self, program: GraphProgram) -> None:
         self._program = program
+        self.staying: tuple[str, ...] = ()
+        """Names of the savers, stores and the like that stay in this process, as of ``get``."""
         self._lock = threading.Lock()
         self._current: tuple[bytes, str] | None = None
         self._globals: list[_Binding] = []
@@ -144,8 +146,9 @@ class ProgramBlob:
         with self._lock:
             if self._current is None or not self._fresh():
                 self._current = None
-                blob, functions = _pickle(self._program)
+                blob, functions, staying = _pickle(self._program)
                 self._watch(functions)
+                self.staying = tuple(staying)
                 self._current = blob, pickling.content_hash(blob)
             return self._current
 

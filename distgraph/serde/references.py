@@ -14,7 +14,7 @@ from typing import Any
 
 from distgraph.errors import SerializationError
 
-__all__ = ("Parcel", "ReferringBlob", "collected", "parcel", "reading")
+__all__ = ("Parcel", "ReferringBlob", "collected", "note_staying", "parcel", "reading", "staying")
 
 
 class ReferringBlob(bytes):
@@ -49,6 +49,8 @@ def parcel(blob: bytes) -> Any:
 class _Current(threading.local):
     found: list[Any] | None = None
     """References in what is written just now."""
+    staying: list[str] | None = None
+    """Names of objects that stay in this process, in what is written just now."""
     given: Sequence[Any] = ()
     """References for what is read just now."""
 
@@ -65,6 +67,24 @@ class collected:
 
     def __exit__(self, *exc_info: object) -> None:
         _current.found = self._around
+
+
+class staying:
+    """Collects the names of objects that stay in this process, in what is written while it is
+    entered: what is written holds the way to them only."""
+
+    def __enter__(self) -> list[str]:
+        self._around, _current.staying = _current.staying, []
+        return _current.staying
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.staying = self._around
+
+
+def note_staying(name: str) -> None:
+    """Note an object that stays in this process."""
+    if _current.staying is not None:
+        _current.staying.append(name)
 
 
 class reading:

@@ -13,8 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from distgraph.contract.started import ENDS, RunState, RunTerms
 from distgraph.contract.stream import Blob, Delivery, Op, Segment
-from distgraph.errors import BufferFull, InvalidTransition, RunError, Truncated, WorkerDied
+from distgraph.errors import (
+    BufferFull,
+    InvalidTransition,
+    RunError,
+    RunNotFound,
+    Truncated,
+    WorkerDied,
+)
 from distgraph.streaming.log import Gate, LogStatistics, RunLog
 from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
 
@@ -34,6 +42,9 @@ LOOK = 1.0
 
 _CLOSED_KEPT = 4096
 
+_CALLER_KEPT = 600.0
+"""Seconds for which a caller without readers is remembered after its last request."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -47,6 +58,8 @@ class Limits:
     """Consumed bytes of a run that are kept for a reader that comes back."""
     retain_events: int = 100_000
     """Consumed events of a run that are kept for a reader that comes back."""
+    started_bytes: int = 1 << 30
+    """Bytes of all started runs. Beyond, the runs that ended first are forgotten."""
     window: int = WINDOW
     gate: float = GATE
 
@@ -68,12 +81,20 @@ class _Reader:
     """One reader's cursor."""
 
     def __init__(
-        self, key: ReaderKey, caller: _Caller, run: _Run, after_seq: int, lease: float | None
+        self,
+        key: ReaderKey,
+        caller: _Caller,
+        run: _Run,
+        after_seq: int,
+        lease: float | None,
+        only_end: bool = False,
     ) -> None:
         self.key = key
         self.caller = caller
         self.run = run
         self.lease = lease
+        self.only_end = only_end
+        """Whether the reader gets the terminal event only. The run waits for no such reader."""
         self.sent = self.reached = self.consumed = after_seq
         self.unconsumed: deque[tuple[int, int]] = deque()
         """(last seq, bytes) of each delivered response that the reader has not consumed."""
@@ -111,6 +132,16 @@ class _Reader:
         """Whether the run waits for the reader."""
         return self.lease is None or now <= self.caller.seen + self.lease
 
+    @property
+    def next_after(self) -> int | None:
+        """``seq`` after which the reader goes on; None if nothing is there for the reader."""
+        log = self.run.log
+        if log.last_seq <= self.sent:
+            return None
+        if self.only_end:
+            return log.last_seq - 1 if log.ended else None
+        return self.sent
+
 
 class _Run:
     """One run's log and readers."""
@@ -118,6 +149,8 @@ class _Run:
     def __init__(self, run_id: str, log: RunLog) -> None:
         self.run_id = run_id
         self.log = log
+        self.started: _Started | None = None
+        """Set for a run that no reader owns."""
         self.owner: _Reader | None = None
         self.readers: list[_Reader] = []
         self.leased = 0
@@ -127,6 +160,22 @@ class _Run:
         self.gate: Gate | None = None
         """The gate that the log waited at when it was last looked at, and since when."""
         self.gate_since = 0.0
+
+
+@dataclass
+class _Started:
+    """What a started run has besides its log."""
+
+    terms: RunTerms
+    since: float
+    """When the run was announced."""
+    is_driven: bool = False
+    """Whether the driver has sent a batch."""
+    ended_at: float | None = None
+    is_overdue: bool = False
+    """Whether the run was reported as one that is over its time to live."""
+    marks: deque[tuple[int, float]] = field(default_factory=deque)
+    """Events up to a ``seq`` had entered at a time: by these, events age."""
 
 
 @dataclass(eq=False)
@@ -161,6 +210,12 @@ class Broker:
         self._callers: dict[str, _Caller] = {}
         self._closing: dict[str, _Run] = {}
         """Runs that their owners have left and that others still read."""
+        self._started: dict[str, _Run] = {}
+        """Runs that no reader owns, in the order of their announcements."""
+        self._forgotten: list[str] = []
+        """Started runs that were forgotten since ``take_forgotten``."""
+        self._started_until = float("-inf")
+        """When the last started run was forgotten or announced."""
         self._woken: set[str] = set()
 
     # --- what comes in --------------------------------------------------------------------------
@@ -190,6 +245,8 @@ class Broker:
         if run is None:
             return 0.0
         self._own(run, caller)
+        if run.started is not None:
+            run.started.is_driven = True
         if batch_no:
             try:
                 run.log.drive(batch_no, ops)
@@ -209,7 +266,7 @@ class Broker:
             if run is not None:
                 self._own(run, caller)
                 run.log.terminate(blob)
-                self._wake(run)
+                self._after_input(run, None)
 
     def close(self, run_ids: Iterable[str]) -> None:
         """Close runs that their owners have left. Events that arrive later are dropped.
@@ -236,45 +293,175 @@ class Broker:
         while len(self._gone) > _CLOSED_KEPT:
             self._gone.popitem(last=False)
 
+    # --- started runs ---------------------------------------------------------------------------
+
+    def announce(self, run_id: str, terms: RunTerms, now: float) -> None:
+        """Open the log of a run that no reader owns, before its driver is told of it.
+
+        Raises:
+            RunError: A run of that id is known already.
+        """
+        if run_id in self._runs:
+            raise RunError(
+                f"config['run_id']: run {run_id} is known already; leave run_id out, or choose "
+                "another"
+            )
+        self._gone.pop(run_id, None)
+        limits, kept = self._limits, terms.retention
+        log = RunLog(
+            max_bytes=limits.max_bytes,
+            max_events=limits.max_events,
+            retain_bytes=kept.bytes,
+            retain_events=kept.events,
+            keep_end=True,
+        )
+        run = self._runs[run_id] = self._started[run_id] = _Run(run_id, log)
+        run.started = _Started(terms, now)
+        self._started_until = now
+
+    def withdraw(self, run_id: str, now: float) -> None:
+        """Forget a started run, because the run could not be started."""
+        run = self._started.get(run_id)
+        if run is not None:
+            self._expire(run, now)
+
+    def describe(self, run_id: str) -> RunState | None:
+        """Return a snapshot of a started run; None if the broker does not know the run."""
+        run = self._started.get(run_id)
+        return None if run is None else _state(run)
+
+    def face(self, run_id: str) -> bytes | None:
+        """Return how a started run's events become chunks, pickled; None for an unknown run."""
+        run = self._started.get(run_id)
+        return None if run is None or run.started is None else run.started.terms.face
+
+    def describe_all(self) -> list[RunState]:
+        """Return a snapshot of each started run, in the order of the starts."""
+        return list(map(_state, self._started.values()))
+
+    def sweep(self, now: float) -> list[str]:
+        """Drop what is older than started runs keep, and look at gates that nobody looks at.
+
+        Return the runs that are over their time to live; each is returned once.
+        """
+        overdue = []
+        for run in list(self._started.values()):
+            started = run.started
+            assert started is not None
+            self._check_gate(run, now)
+            self._settle(run, now)
+            if started.ended_at is not None:
+                if now > started.ended_at + started.terms.retention.seconds:
+                    self._expire(run, now)
+            elif _is_over(started, now):
+                started.is_overdue = True
+                overdue.append(run.run_id)
+        self._bound_started(now)
+        self._sweep(now)
+        for name, caller in list(self._callers.items()):
+            if not caller.readers and now > caller.seen + _CALLER_KEPT:
+                del self._callers[name]
+        return overdue
+
+    def take_forgotten(self) -> list[str]:
+        """Return the started runs that were forgotten since the last call."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
+    def idle_since(self) -> float | None:
+        """Return when the last started run was forgotten; None while there is one."""
+        return None if self._runs else self._started_until
+
+    def _bound_started(self, now: float) -> None:
+        """Forget the started runs that ended first, while all together hold too much."""
+        total = sum(run.log.kept_bytes for run in self._started.values())
+        if total <= self._limits.started_bytes:
+            return
+        ended = [run for run in self._started.values() if run.log.ended]
+        ended.sort(key=lambda run: (run.started and run.started.ended_at) or 0.0)
+        for run in ended:
+            total -= run.log.kept_bytes
+            self._expire(run, now)
+            if total <= self._limits.started_bytes:
+                return
+
+    def _expire(self, run: _Run, now: float) -> None:
+        """Forget a started run. Readers that are not at its end get ``Truncated``."""
+        run.closed = True
+        run.log.hold_from(run.log.last_seq)
+        run.log.drop(run.log.last_seq, end=True)
+        self._gone[run.run_id] = None
+        self._runs.pop(run.run_id, None)
+        self._started.pop(run.run_id, None)
+        self._forgotten.append(run.run_id)
+        self._started_until = now
+        self._wake(run)
+
+    def _age(self, run: _Run, started: _Started, now: float) -> None:
+        """Drop the events of a started run that are too old."""
+        marks, last = started.marks, run.log.last_seq
+        if started.ended_at is None and run.log.ended:
+            started.ended_at = now
+        if last and (not marks or (last > marks[-1][0] and now >= marks[-1][1] + LOOK)):
+            marks.append((last, now))
+        while marks and now > marks[0][1] + started.terms.retention.seconds:
+            run.log.drop(marks.popleft()[0])
+
     # --- readers --------------------------------------------------------------------------------
 
     def open(
         self,
         caller: str,
         key: ReaderKey,
-        after_seq: int,
+        after_seq: int | None,
         now: float,
         *,
         lease: float | None = None,
-    ) -> None:
-        """Open another reader of a run, which begins after ``after_seq``.
+        only_end: bool = False,
+    ) -> int:
+        """Open another reader of a run, which begins after ``after_seq``. Return that number.
 
         Args:
             caller: Name of the reading process.
             key: Key of the reader; unique within the process.
-            after_seq: ``seq`` of the last event that the reader knows, 0 for none.
+            after_seq: ``seq`` of the last event that the reader knows, 0 for none. None for the
+                last event that the log has. A number that no event has yet is waited for.
             now: The time.
             lease: Seconds without a fetch after which the run no longer waits for the reader. A
-                reader that comes back later goes on, or gets ``Truncated``. None for no limit.
+                reader that comes back later goes on, or gets ``Truncated``. None for no limit; the
+                terms of a started run have their own.
+            only_end: Whether the reader gets the terminal event only.
 
         Raises:
             RunError: The broker does not know the run.
             Truncated: The broker no longer holds what follows ``after_seq``.
-            InvalidTransition: ``after_seq`` lies beyond the end, or the key is in use.
+            ValueError: The run has ended before ``after_seq``.
+            InvalidTransition: The key is in use.
         """
         run = self._runs.get(key.run_id)
         if run is None:
-            raise RunError(
+            raise RunNotFound(
                 f"run {key.run_id} cannot be read: it has not started, or all of its readers have "
-                "left"
+                "left, or the time for which it was kept is over"
             )
         reader_of = self._caller(caller)
         if key in reader_of.readers:
             raise InvalidTransition(f"reader {key} of {caller} is open already")
-        run.log.read(after_seq, 1)
+        last = run.log.last_seq
+        if only_end:
+            after_seq = 0
+        elif after_seq is None:
+            after_seq = last
+        elif after_seq > last and run.log.ended:
+            raise ValueError(_beyond(run, after_seq))
+        elif after_seq <= last:
+            run.log.read(after_seq, 1)
         reader_of.seen = max(reader_of.seen, now)
-        self._add(_Reader(key, reader_of, run, after_seq, lease))
+        if run.started is not None:
+            lease = run.started.terms.lease
+        self._add(_Reader(key, reader_of, run, after_seq, lease, only_end))
         self._settle(run, now)
+        return after_seq
 
     def leave(self, caller: str, keys: Iterable[ReaderKey], now: float) -> None:
         """Close readers. The owner's own reader closes its run."""
@@ -354,11 +541,16 @@ class Broker:
         failed: list[_Reader] = []
         window = self._limits.window
         for key, reader in caller.readers.items():
-            room = window - reader.in_flight
-            if room <= 0 or reader.run.log.last_seq == reader.sent:
+            log = reader.run.log
+            room, after = window - reader.in_flight, reader.next_after
+            if log.ended and reader.sent > log.last_seq:
+                found.append(Fetched(key, [], RunError(_beyond(reader.run, reader.sent))))
+                failed.append(reader)
+                continue
+            if room <= 0 or after is None:
                 continue
             try:
-                deliveries = reader.run.log.read(reader.sent, room)
+                deliveries = log.read(after, room)
             except Truncated as error:
                 found.append(Fetched(key, [], error))
                 failed.append(reader)
@@ -412,7 +604,7 @@ class Broker:
         return run
 
     def _own(self, run: _Run, caller: str) -> None:
-        if run.owner is None:
+        if run.owner is None and run.started is None:
             run.owner = _Reader(ReaderKey(run.run_id), self._caller(caller), run, 0, None)
             self._add(run.owner)
 
@@ -443,9 +635,9 @@ class Broker:
         self._runs.pop(run.run_id, None)
         self._closing.pop(run.run_id, None)
 
-    def _after_input(self, run: _Run, now: float) -> float:
+    def _after_input(self, run: _Run, now: float | None) -> float:
         self._wake(run)
-        if run.leased:
+        if now is not None and (run.leased or run.started is not None):
             self._settle(run, now)
         return PAUSE if run.log.over_limit else 0.0
 
@@ -455,13 +647,22 @@ class Broker:
 
     def _settle(self, run: _Run, now: float | None) -> None:
         """Let the log keep what the slowest live reader has not consumed, and no more."""
-        readers = run.readers
-        if len(readers) == 1 and not (run.leased or run.closed):
-            run.log.ack(readers[0].consumed)
+        readers, started = run.readers, run.started
+        if len(readers) == 1 and not (run.leased or run.closed or started):
+            run.log.ack(min(readers[0].consumed, run.log.last_seq))
             return
-        live = [r.consumed for r in readers if now is None or r.is_live(now)]
-        slowest = min(live) if live else run.log.last_seq
+        waits = started is None or started.terms.slow_reader == "wait"
+        live = [
+            r.consumed
+            for r in (readers if waits else ())
+            if not r.only_end and (now is None or r.is_live(now))
+        ]
+        slowest = min((*live, run.log.last_seq))
         run.log.hold_from(slowest)
+        if started is not None:
+            if now is not None:
+                self._age(run, started, now)
+            return
         if run.closed and slowest == run.log.last_seq:
             for reader in list(readers):
                 self._remove(reader)
@@ -486,3 +687,23 @@ class Broker:
             )
             run.log.terminate(self._end(error), incomplete=True)
             self._wake(run)
+
+
+def _beyond(run: _Run, after: int) -> str:
+    return (
+        f"after={after}: run {run.run_id} has ended, and its last event has number "
+        f"{run.log.last_seq}"
+    )
+
+
+def _is_over(started: _Started, now: float) -> bool:
+    """Whether a run that has not ended is over its time to live, and was not reported as such."""
+    limit = started.terms.time_to_live
+    return limit is not None and not started.is_overdue and now > started.since + limit
+
+
+def _state(run: _Run) -> RunState:
+    assert run.started is not None
+    log = run.log
+    status = ENDS[log.status] if log.ended else "running" if run.started.is_driven else "pending"
+    return RunState(run.run_id, status, log.last_seq, log.oldest, run.started.terms.record)

@@ -17,13 +17,15 @@ class Reassembler:
     Args:
         run_id: Id of the run, for its events.
         after_seq: ``seq`` of the last event that was consumed before, 0 for none. The first
-            delivery may begin before it: what is known of it is skipped.
+            delivery may begin before it: what is known of it is skipped. None for a reader that
+            begins wherever its first delivery does.
     """
 
-    def __init__(self, run_id: str, after_seq: int = 0) -> None:
+    def __init__(self, run_id: str, after_seq: int | None = 0) -> None:
         self._run_id = run_id
-        self._position = after_seq
-        self._resumed = after_seq > 0
+        self._position = after_seq or 0
+        self._resumed = after_seq is None or after_seq > 0
+        self._anywhere = after_seq is None
         self._ended = False
 
     @property
@@ -65,9 +67,10 @@ class Reassembler:
     def _skipped(self, seq: int, count: int) -> int:
         expected = self._position + 1
         resumed, self._resumed = self._resumed, False
+        anywhere, self._anywhere = self._anywhere, False
         if self._ended:
             raise self._broken(f"seq {seq} follows the end at {self._position}")
-        if seq == expected:
+        if seq == expected or anywhere:
             return 0
         if resumed and seq < expected < seq + count:
             return expected - seq

@@ -29,9 +29,13 @@ class Entries:
     Args:
         retain_bytes: Consumed bytes that are kept for a reader that comes back.
         retain_events: Consumed events that are kept for it.
+        keep_end: Whether the terminal event is kept in any case.
     """
 
-    def __init__(self, retain_bytes: int, retain_events: int = sys.maxsize) -> None:
+    def __init__(
+        self, retain_bytes: int, retain_events: int = sys.maxsize, *, keep_end: bool = False
+    ) -> None:
+        self._keep_end = keep_end
         self._retain_bytes = retain_bytes
         self._retain_events = retain_events
         # One a segment. [:_head] are dropped, [_head:_unread] consumed but retained.
@@ -56,6 +60,11 @@ class Entries:
         """Slots in memory: bounded by what is unread and retained, and a constant."""
         return len(self._entries)
 
+    @property
+    def oldest(self) -> int:
+        """``seq`` of the oldest event that is kept; ``last + 1`` if there is none."""
+        return self._starts[self._head] if self._head < len(self._starts) else self.last + 1
+
     def append(self, segment: Segment, end: bool = False) -> None:
         """Give a segment the next seqs."""
         seq = self.last + 1
@@ -72,11 +81,14 @@ class Entries:
                     f"read after seq {after_seq}, but the log ends at {self.last}"
                 )
             return []
-        oldest = self._starts[self._head] if self._head < len(self._starts) else self.last + 1
+        oldest = self.oldest
         if after_seq + 1 < oldest:
             raise Truncated(
-                f"events after seq {after_seq} were asked for, but the oldest one retained is "
-                f"{oldest}: raise the log's retain_bytes, or read from there"
+                f"events after seq {after_seq} were asked for, but the oldest one that is kept is "
+                f"{oldest}: read on with events(after={oldest - 1}), or keep more of the run with "
+                "start(..., retention=Retention(...))",
+                after_seq,
+                oldest,
             )
         start = bisect_right(self._starts, after_seq + 1, self._head) - 1
         stop, size = start + 1, size_of(self._entries[start].segment)
@@ -103,13 +115,35 @@ class Entries:
             self.unread_bytes -= size
             self.retained_bytes += size
             self._unread += 1
-        while self._head < self._unread and (
+        while self._may_drop() and (
             self.retained_bytes > self._retain_bytes
             or self.acked - self._starts[self._head] >= self._retain_events
         ):
-            self.retained_bytes -= size_of(entries[self._head].segment)
-            entries[self._head] = _GONE
-            self._head += 1
+            self._drop_oldest()
+        self._compact()
+
+    def drop(self, seq: int, *, end: bool = False) -> None:
+        """Drop consumed events up to ``seq``, and the terminal event only with ``end``."""
+        while self._may_drop(end) and self._last_of(self._head) <= seq:
+            self._drop_oldest()
+        self._compact()
+
+    def _may_drop(self, end: bool = False) -> bool:
+        """Whether the oldest entry is consumed. A log that is kept keeps its terminal event."""
+        keeps_end = self._keep_end and not end
+        return self._head < self._unread and not (keeps_end and self._entries[self._head].end)
+
+    def _last_of(self, index: int) -> int:
+        delivery = self._entries[index]
+        return delivery.seq + delivery.segment.count - 1
+
+    def _drop_oldest(self) -> None:
+        self.retained_bytes -= size_of(self._entries[self._head].segment)
+        self._entries[self._head] = _GONE
+        self._head += 1
+
+    def _compact(self) -> None:
+        entries = self._entries
         if self._head >= _COMPACT_FROM and self._head * 2 >= len(entries):
             del entries[: self._head]
             del self._starts[: self._head]
@@ -129,5 +163,4 @@ class Entries:
             self.retained_bytes -= size
             self._unread -= 1
         if seq < self.acked:
-            oldest = self._starts[self._head] if self._head < len(entries) else self.last + 1
-            self.acked = min(self.acked, max(seq, oldest - 1))
+            self.acked = min(self.acked, max(seq, self.oldest - 1))

@@ -110,6 +110,7 @@ class RunLog:
         max_events: The same in events.
         retain_bytes: Consumed bytes that are kept for a reader that comes back.
         retain_events: The same in events.
+        keep_end: Whether the terminal event is kept in any case.
     """
 
     def __init__(
@@ -119,12 +120,15 @@ class RunLog:
         max_events: int = 100_000,
         retain_bytes: int = 1 << 20,
         retain_events: int = sys.maxsize,
+        keep_end: bool = False,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_events = max_events
 
-        self._entries = Entries(retain_bytes, retain_events)
+        self._entries = Entries(retain_bytes, retain_events, keep_end=keep_end)
         self._ended = False
+        self.status = ""
+        """Status in the terminal event; "" before it has entered."""
 
         self._attempts: dict[tuple[str, int], _Attempt] = {}
         self._closed: dict[tuple[str, int], None] = {}
@@ -263,6 +267,20 @@ class RunLog:
         else:
             self._entries.ack(seq)
 
+    def drop(self, seq: int, *, end: bool = False) -> None:
+        """Drop consumed events up to ``seq``, and the terminal event only with ``end``."""
+        self._entries.drop(seq, end=end)
+
+    @property
+    def oldest(self) -> int:
+        """``seq`` of the oldest event that is kept; ``last_seq + 1`` if there is none."""
+        return self._entries.oldest
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes in the log, consumed or not."""
+        return self._entries.unread_bytes + self._entries.retained_bytes + self._held_bytes
+
     @property
     def last_seq(self) -> int:
         """``seq`` of the last event that has entered; 0 if none has."""
@@ -358,7 +376,10 @@ class RunLog:
             elif isinstance(op, Fence):
                 self._close((op.task_id, op.attempt))
             elif isinstance(op, Finish):
-                self._end(op.blob if self._end_instead is None else self._end_instead)
+                if self._end_instead is None:
+                    self._end(op.blob, op.status)
+                else:
+                    self._end(self._end_instead)
                 return
             else:
                 raise InvalidTransition(f"not an op of a driver: {op!r}")
@@ -415,7 +436,8 @@ class RunLog:
         self._close(key)
         return True
 
-    def _end(self, blob: Blob) -> None:
+    def _end(self, blob: Blob, status: str = "error") -> None:
+        self.status = status
         segment = Segment(DRIVER, 1, self._step, self._driver_events + 1, 1, blob)
         self._entries.append(segment, end=True)
         self._ended = True

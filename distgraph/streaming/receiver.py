@@ -73,11 +73,11 @@ class Inbox:
         with self._lock:
             return self._take()
 
-    def wait(self) -> None:
-        """Wait until there is something to take, or ``kick`` was called."""
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until there is something to take, or ``kick`` was called, or ``timeout`` seconds."""
         with self._lock:
             if not self._items and self._failure is None and not self._kicked:
-                self._waiter.wait()
+                self._waiter.wait(timeout)
             self._kicked = False
 
     def kick(self) -> None:
@@ -167,6 +167,16 @@ class Receiver:
             self._inboxes[inbox.reader] = inbox
             self._changed.notify_all()
 
+    def begin(self, reader: ReaderKey, after_seq: int | None, *, only_end: bool) -> int:
+        """Open a further reader at the broker, whose inbox is open; see ``Reads.open``."""
+        return self._reads.open(self._caller, reader, after_seq, only_end)
+
+    def leave(self, reader: ReaderKey) -> None:
+        """Forget a reader, and close it at the broker."""
+        self.close(reader)
+        if self._stopped is None:
+            self._reads.leave(self._caller, [reader])
+
     def close(self, reader: ReaderKey) -> None:
         """Forget a reader."""
         with self._lock:
@@ -211,8 +221,11 @@ class Receiver:
 
     # --- fetching -------------------------------------------------------------------------------
 
-    def wait(self, inbox: Inbox) -> None:
-        """Wait, in a reader's thread, until something may have come for ``inbox``."""
+    def wait(self, inbox: Inbox, timeout: float | None = None) -> None:
+        """Wait, in a reader's thread, until something may have come for ``inbox``.
+
+        For ``timeout`` seconds at most, and a round trip.
+        """
         me = threading.get_ident()
         try:
             with self._lock:
@@ -223,9 +236,9 @@ class Receiver:
                     else:  # an interrupted thread may have woken nobody
                         self._changed.notify_all()
             if self._leader == me:
-                self._fetch()
+                self._fetch(WAIT if timeout is None else max(0.0, min(WAIT, timeout)))
             else:
-                inbox.wait()
+                inbox.wait(timeout)
         finally:
             if self._leader == me:
                 self._step_down()
@@ -267,7 +280,7 @@ class Receiver:
             finally:
                 self._step_down()
 
-    def _fetch(self) -> bool:
+    def _fetch(self, seconds: float = WAIT) -> bool:
         """Send one request and distribute the response. Return False after the last request."""
         if self._stopped is not None:
             self.stop(self._stopped)  # also readers that came later
@@ -275,7 +288,7 @@ class Receiver:
         with self._lock:
             self._number += 1
             consumed = tuple(self._consumed.items())
-            request = Fetch(self._caller, self._number, self._received, consumed, WAIT)
+            request = Fetch(self._caller, self._number, self._received, consumed, seconds)
         try:
             answer = self._reads.fetch(request)
         except BrokerLost as error:

@@ -102,12 +102,28 @@ class Reads(Protocol):
                 under the next number.
         """
 
-    def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
+    def open(
+        self,
+        caller: str,
+        reader: ReaderKey,
+        after_seq: int | None,
+        only_end: bool = False,
+    ) -> int:
         """Open another reader, which begins after ``after_seq``, besides the run's first reader.
+
+        Return the number after which the reader begins.
+
+        Args:
+            caller: Name of the calling process.
+            reader: Key of the reader, unique within the process.
+            after_seq: Number of the last event that the reader knows; None for the last one there
+                is, to read what comes from now on.
+            only_end: Whether the reader gets the terminal event only.
 
         Raises:
             Truncated: The broker no longer holds what follows ``after_seq``.
-            RunError: The broker does not know the run.
+            ValueError: The run has ended before ``after_seq``.
+            RunNotFound: The broker does not know the run.
             BrokerLost: The broker cannot be reached.
         """
 

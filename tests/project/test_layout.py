@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.persistence",),
     ("distgraph.driver",),
     ("distgraph.backends",),
-    ("distgraph.callbacks", "distgraph.invocation", "distgraph.run"),
+    ("distgraph.callbacks", "distgraph.invocation", "distgraph.run", "distgraph.runs"),
     ("distgraph.event_streams", "distgraph.views"),
     ("distgraph.graph",),
     ("distgraph.func",),

@@ -364,7 +364,7 @@ def test_what_is_retained_can_be_read_from_and_nothing_before_it(
     rig.fetch()
     rig.ack(OWNER, FIRST, 10)
     if oldest > 1:
-        with pytest.raises(Truncated, match=f"oldest one retained is {oldest}"):
+        with pytest.raises(Truncated, match=f"oldest one that is kept is {oldest}"):
             rig.open(after=oldest - 2)
     rig.open(after=oldest - 1)
     rig.write(11)
@@ -384,10 +384,28 @@ def test_what_a_reader_that_joined_has_to_read_is_not_dropped_meanwhile() -> Non
     assert rig.numbers(OTHER, SECOND) == [*range(1, 30)]
 
 
-def test_a_reader_beyond_the_end_is_refused(rig: Rig) -> None:
+def test_a_reader_waits_for_the_number_after_which_it_begins(rig: Rig) -> None:
     rig.drive(Admit("t", 1, 1))
-    with pytest.raises(InvalidTransition, match="read after seq 5, but the log ends at 0"):
+    rig.open(after=2)
+    rig.write(1, 2)
+    assert rig.numbers(OTHER, SECOND) == []
+    rig.write(3)
+    assert rig.numbers(OTHER, SECOND) == [3]
+
+
+def test_a_reader_that_begins_beyond_the_end_of_a_run_is_refused(rig: Rig) -> None:
+    rig.drive(Finish(end_blob("done", error=ValueError())))
+    with pytest.raises(ValueError, match="after=5: run run has ended, and its last event .* 1"):
         rig.open(after=5)
+
+
+def test_a_run_that_ends_before_a_reader_begins_is_an_error_of_the_reader(rig: Rig) -> None:
+    rig.drive(Admit("t", 1, 1))
+    rig.open(after=5)
+    rig.drive(Commit("t", 1, 0), Finish(end_blob("done", error=ValueError())))
+    (found,) = rig.fetch(OTHER)
+    assert isinstance(found.error, RunError)
+    assert "after=5" in str(found.error)
 
 
 @pytest.mark.parametrize("left", [True, False])

@@ -236,7 +236,7 @@ def test_what_is_consumed_stays_for_reconnects_up_to_the_retained_bytes() -> Non
     log.ack(4)
     assert [d.seq for d in log.read(2)] == [3, 4, 5]
     assert log.statistics().retained_bytes == 2 * size
-    with pytest.raises(Truncated, match="after seq 1 .* oldest one retained is 3"):
+    with pytest.raises(Truncated, match="after seq 1 .* oldest one that is kept is 3"):
         log.read(1)
 
 

@@ -143,10 +143,10 @@ def test_the_last_reader_goes_on_when_the_others_leave_between_two_requests(
             between.set()
             left.wait(20)
 
-    def note_and_wait(self: Inbox) -> None:
+    def note_and_wait(self: Inbox, timeout: float | None = None) -> None:
         if self is stays.inbox:
             waiting.release()
-        wait(self)
+        wait(self, timeout)
 
     stays, leaves = Reader(receiver, "stays"), Reader(receiver, "leaves")
     for run in ("stays", "leaves"):

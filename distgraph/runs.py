@@ -1,0 +1,546 @@
+"""Started runs: runs that go on whoever reads them, and that other processes find by their id."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from distgraph._internal.mistakes import warn_once
+from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
+from distgraph.backends import resolve
+from distgraph.backends.base import END_MODE, EventReader, StartedRun
+from distgraph.concurrency.threads import daemon
+from distgraph.contract.callbacks import HandlerCall
+from distgraph.contract.started import (
+    Retention,
+    RunRecord,
+    RunState,
+    RunStatus,
+    RunTerms,
+    SlowReader,
+)
+from distgraph.contract.stream import CALLBACK_MODE
+from distgraph.errors import RunError, RunNotFound, Truncated, UnsupportedError
+from distgraph.invocation.face import RunFace
+from distgraph.invocation.prepare import Invocation, Version, prepare
+from distgraph.runtime import RunControl
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.streaming.limits import retention_from_environment
+from distgraph.streaming.modes import SKIP
+
+__all__ = (
+    "NumberedChunk",
+    "Retention",
+    "RunHandle",
+    "RunInfo",
+    "RunStatus",
+    "SlowReader",
+    "StartMethods",
+    "attach",
+    "list_runs",
+)
+
+logger = logging.getLogger("distgraph")
+
+
+class NumberedChunk(NamedTuple):
+    """A chunk of a run's stream, and its number."""
+
+    seq: int
+    """Number of the chunk within the run. Numbers increase, and are the same for every reader; some
+    are left out, where an event of the run makes no chunk."""
+    chunk: Any
+    """What ``stream`` yields for the options that the run was started with."""
+
+
+class RunInfo(NamedTuple):
+    """What is known of a started run without reading it."""
+
+    run_id: str
+    status: RunStatus
+    graph: str
+    """Name of the graph."""
+    thread_id: str | None
+    started_at: float
+    """Seconds since the epoch."""
+    host: str
+    """Host of the process that started the run."""
+    pid: int
+    """Process that started the run."""
+    detached: bool
+    last: int
+    """Number of the last event; 0 without events."""
+    oldest: int
+    """Number of the oldest event that is kept."""
+
+
+class RunHandle:
+    """A run that ``start`` or ``attach`` returned. Any thread may use it; it can be pickled.
+
+    The run goes on whether it is read or not. Leaving an iterator, an exception in a reader and
+    Ctrl-C do not end the run: ``cancel`` does.
+    """
+
+    def __init__(self, run: StartedRun, *, follower: Future[None] | None = None) -> None:
+        self._run = run
+        self._follower = follower
+        self._known_face: RunFace | None = None
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, by which ``attach`` finds the run from other processes."""
+        return self._run.run_id
+
+    @property
+    def status(self) -> RunStatus:
+        """The present status of the run. Asks the stream broker, which takes about 1 ms.
+
+        Raises:
+            RunNotFound: The run is no longer kept.
+            RunError: The run is lost.
+        """
+        return self._run.describe().status
+
+    async def astatus(self) -> RunStatus:
+        """Async variant of ``status``."""
+        return (await asyncio.to_thread(self._run.describe)).status
+
+    @property
+    def info(self) -> RunInfo:
+        """What is known of the run without reading it. Raises what ``status`` raises."""
+        return _info(self._run.describe())
+
+    def cancel(self, *, wait: bool = False) -> None:
+        """End the run; with ``wait``, return once it has ended. A run that has ended stays so.
+
+        Its status is "cancelled" then, and its readers get ``RunCancelled``.
+        """
+        self._run.cancel()
+        if wait:
+            follow(self._end(None, None))
+
+    async def acancel(self, *, wait: bool = False) -> None:
+        """Async variant of ``cancel``."""
+        await asyncio.to_thread(self._run.cancel)
+        if wait:
+            await afollow(self._end(asyncio.get_running_loop(), None))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the end of the run, and return what ``invoke`` returns.
+
+        Raises:
+            TimeoutError: The run has not ended within ``timeout`` seconds; it goes on.
+            Exception: What ``invoke`` raises: a node's own exception, ``RunCancelled``, ….
+            RunNotFound: The run is no longer kept.
+            RunError: The run is lost.
+        """
+        return follow(self._result(None, timeout))
+
+    async def aresult(self, timeout: float | None = None) -> Any:
+        """Async variant of ``result``."""
+        return await afollow(self._result(asyncio.get_running_loop(), timeout))
+
+    def events(self, after: int | None = 0) -> Iterator[NumberedChunk]:
+        """Yield the run's chunks with their numbers, those that follow number ``after``.
+
+        Every reader, in whatever process, gets the same chunks in the same order. The iterator ends
+        with the run, and raises the exception of a run that failed.
+
+        Args:
+            after: Number of the last chunk that is known; 0 for all, None for what comes from now
+                on, which is when the first chunk is requested.
+
+        Raises:
+            TypeError, ValueError: ``after`` is no number, or the run has ended before it.
+            Truncated: What follows ``after`` is no longer kept; ``oldest`` is the first that is.
+            RunNotFound: The run is no longer kept.
+            Exception: What ``stream`` raises at the end of a run that failed.
+        """
+        return walk(self._chunks(None, _checked_after(after)))
+
+    def aevents(self, after: int | None = 0) -> AsyncIterator[NumberedChunk]:
+        """Async variant of ``events``."""
+        return awalk(self._chunks(asyncio.get_running_loop(), _checked_after(after)))
+
+    def __repr__(self) -> str:
+        return f"RunHandle({self.run_id!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return attach, (self.run_id,)
+
+    # --- one body for both forms ----------------------------------------------------------------
+
+    def _face(self) -> RunFace:
+        if self._known_face is None:
+            self._known_face = self._run.face()
+        return cast(RunFace, self._known_face)
+
+    def _open(
+        self, loop: asyncio.AbstractEventLoop | None, after: int | None, *, only_end: bool = False
+    ) -> Wait:
+        def opened() -> tuple[RunFace, EventReader]:
+            return self._face(), self._run.open(after, only_end=only_end, loop=loop)
+
+        return Wait(opened, partial(asyncio.to_thread, opened))
+
+    def _chunks(
+        self, loop: asyncio.AbstractEventLoop | None, after: int | None
+    ) -> Generator[Any, Any, None]:
+        face, reader = yield self._open(loop, after)
+        events = Wait(reader.read, reader.aread)
+        try:
+            while True:
+                for event in (yield events):
+                    if event.mode == END_MODE:
+                        _raise_failure(face, event.payload)
+                        return
+                    chunk = SKIP if event.mode == CALLBACK_MODE else face.chunk(event)
+                    if chunk is not SKIP:
+                        yield NumberedChunk(event.seq, chunk)
+        finally:
+            reader.close()
+
+    def _end(
+        self, loop: asyncio.AbstractEventLoop | None, timeout: float | None
+    ) -> Steps[tuple[RunFace, Mapping[str, Any]]]:
+        """Wait for the end of the run, and for the callbacks of the process that started it."""
+        until = None if timeout is None else time.monotonic() + timeout
+
+        def left() -> float | None:
+            return None if until is None else max(0.0, until - time.monotonic())
+
+        face, reader = yield self._open(loop, 0, only_end=True)
+        try:
+            events = yield Wait(
+                lambda: reader.read(left()), lambda: asyncio.wait_for(reader.aread(), left())
+            )
+            if self._follower is not None:
+                follower = self._follower
+                yield Wait(
+                    lambda: wait([follower], left()),
+                    lambda: asyncio.wait([asyncio.wrap_future(follower)], timeout=left()),
+                )
+        except (TimeoutError, asyncio.TimeoutError):
+            raise TimeoutError(
+                f"run {self.run_id} has not ended within {timeout:g} s; it goes on"
+            ) from None
+        finally:
+            reader.close()
+        return face, events[-1].payload
+
+    def _result(self, loop: asyncio.AbstractEventLoop | None, timeout: float | None) -> Steps[Any]:
+        face, end = yield from self._end(loop, timeout)
+        _raise_failure(face, end)
+        return face.output(end)
+
+
+class StartMethods:
+    """The methods of a compiled graph that start a run which no reader owns."""
+
+    def start(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None = None,
+        *,
+        detached: bool = False,
+        retention: Retention | None = None,
+        slow_reader: SlowReader = "truncate",
+        time_to_live: float | None = None,
+        context: Any = None,
+        stream_mode: str | Sequence[str] | None = None,
+        print_mode: str | Sequence[str] = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: Literal["*"] | Sequence[str] | None = None,
+        interrupt_after: Literal["*"] | Sequence[str] | None = None,
+        durability: str | None = None,
+        control: RunControl | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Version = "v1",
+    ) -> RunHandle:
+        """Start a run, and return its handle at once. The run goes on whether it is read or not.
+
+        Args:
+            input: As for ``stream``; so are all arguments that are not described here.
+            config: As for ``stream``. ``run_id`` names the run for ``attach``.
+            detached: Whether the run outlives this process (Ray only).
+            retention: How much of the stream is kept for readers. Default: the settings
+                ``DISTGRAPH_STREAM_KEPT_EVENTS``, ``_BYTES`` and ``_SECONDS``.
+            slow_reader: "truncate": the run never waits for readers; one that is further behind
+                than what is kept gets ``Truncated``. "wait": the run pauses while an open reader is
+                behind by more than the limits of a stream.
+            time_to_live: Seconds after which the run is cancelled if it has not ended. Default:
+                none, or 24 hours for a detached run.
+            context, stream_mode, print_mode, output_keys: See ``stream``.
+            interrupt_before, interrupt_after, durability, control: See ``stream``.
+            subgraphs, debug, version: See ``stream``.
+
+        Raises:
+            ValueError, TypeError: An argument is invalid.
+            UnsupportedError: The run cannot be detached, or the call is made inside a node.
+            RunError: A run with the ``run_id`` of the config is known already.
+        """
+        call, terms = _plan(
+            self,
+            input,
+            config,
+            detached=detached,
+            retention=retention,
+            slow_reader=slow_reader,
+            time_to_live=time_to_live,
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            subgraphs=subgraphs,
+            debug=debug,
+            version=version,
+        )
+        _tell(call, call.callbacks.started(call.plan.input))
+        return _launch(call, terms, detached, None)
+
+    async def astart(
+        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> RunHandle:
+        """Async variant of ``start``. On the local backend, async nodes run on this event loop."""
+        detached = bool(options.get("detached"))
+        call, terms = _plan(self, input, config, **options)
+        await call.callbacks.acall(call.callbacks.started(call.plan.input))
+        loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(_launch, call, terms, detached, loop)
+
+
+def attach(run_id: str, *, backend: str | None = None) -> RunHandle:
+    """Return the handle of a started run by its id: of this process, or of the Ray cluster.
+
+    Args:
+        run_id: ``RunHandle.run_id`` of a run that ``start`` started, in whatever process of the
+            cluster.
+        backend: "local" for the runs of this process only. Default: these first, then those of the
+            Ray cluster that this process is connected to or ``RAY_ADDRESS`` names.
+
+    Raises:
+        RunNotFound: No run of that id is known; the message says where was looked.
+        SerializationError: The run streams classes that this process cannot import.
+    """
+    run_id = str(run_id)
+    local = import_module("distgraph.backends.local").backend()
+    found = local.find(run_id)
+    chosen = resolve(backend)
+    if found is None and chosen.name != "local":
+        found = chosen.find(run_id)
+    if found is None:
+        where = "in this process" if chosen.name == "local" else "in the Ray cluster"
+        raise RunNotFound(
+            f"no run {run_id} is known {where}: it was not started by start(...), or it ended "
+            "longer ago than its retention, or its driver and broker are gone"
+        )
+    return RunHandle(found)
+
+
+def list_runs(*, backend: str | None = None) -> list[RunInfo]:
+    """Return the started runs that are known, in the order of their starts; ``backend`` as in
+    ``attach``."""
+    states = list(import_module("distgraph.backends.local").backend().started())
+    chosen = resolve(backend)
+    if chosen.name != "local":
+        states += chosen.started()
+    return sorted(map(_info, states), key=lambda info: info.started_at)
+
+
+# --- starting ------------------------------------------------------------------------------------
+
+_DAY = 86_400.0
+
+
+def _plan(
+    graph: Any,
+    input: Any,
+    config: Mapping[str, Any] | None,
+    *,
+    detached: bool = False,
+    retention: Retention | None = None,
+    slow_reader: SlowReader = "truncate",
+    time_to_live: float | None = None,
+    **options: Any,
+) -> tuple[Invocation, RunTerms]:
+    """Check the arguments of ``start``."""
+    if retention is not None and not isinstance(retention, Retention):
+        raise TypeError(
+            f"retention must be a distgraph.runs.Retention, got {type(retention).__name__}"
+        )
+    if slow_reader not in get_args(SlowReader):
+        raise ValueError(
+            f"slow_reader={slow_reader!r}: choose from {', '.join(map(repr, get_args(SlowReader)))}"
+        )
+    if time_to_live is not None and not time_to_live > 0:
+        raise ValueError(f"time_to_live must be a number of seconds above 0, got {time_to_live!r}")
+    call = prepare(graph, input, config, want_result=True, **options)
+    if call.around is not None:
+        raise UnsupportedError(
+            f"graph {graph.name!r}: start() inside a node, whose process ends no later than the "
+            "run around it. Call invoke() or stream() there, or start the run from outside of nodes"
+        )
+    thread_id = call.plan.options.shared.configurable.get("thread_id")
+    record = RunRecord(
+        graph=graph.name,
+        thread_id=None if thread_id is None else str(thread_id),
+        started_at=time.time(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        detached=detached,
+    )
+    if time_to_live is None and detached:
+        time_to_live = _DAY
+    terms = RunTerms(
+        retention=retention or retention_from_environment(),
+        slow_reader=slow_reader,
+        time_to_live=time_to_live,
+        record=dumps_data(record),
+    )
+    return call, terms
+
+
+def _launch(
+    call: Invocation,
+    terms: RunTerms,
+    detached: bool,
+    loop: asyncio.AbstractEventLoop | None,
+) -> RunHandle:
+    # printed once, not by every reader
+    face = replace(call.face, stream=replace(call.stream, print_modes=()))
+    try:
+        if not (detached or call.backend.ready()):
+            call.backend.connect()
+        run = call.backend.launch(call.plan, terms, face, detached=detached, loop=loop)
+    except BaseException as error:
+        _tell(call, call.callbacks.failed(error))
+        raise
+    callbacks = call.callbacks
+    if callbacks.info is None and not callbacks.hears and not call.stream.print_modes:
+        return RunHandle(run)
+    return RunHandle(run, follower=_follow(call, call.face, run, loop))
+
+
+# --- callbacks and printing: in the process that started the run ----------------------------------
+
+
+def _tell(call: Invocation, news: HandlerCall) -> None:
+    call.callbacks.call(news)
+
+
+def _follow(
+    call: Invocation, face: RunFace, run: StartedRun, loop: asyncio.AbstractEventLoop | None
+) -> Future[None]:
+    """Read a run for the callbacks of its config and for ``print_mode``. Return the end of it."""
+    done: Future[None] = Future()
+
+    def settle() -> None:
+        try:
+            follow(_followed(call, face, run, None))
+        except BaseException as error:
+            _log_follower(run, error)
+        finally:
+            done.set_result(None)
+
+    async def asettle() -> None:
+        try:
+            await afollow(_followed(call, face, run, loop))
+        except BaseException as error:
+            _log_follower(run, error)
+        finally:
+            done.set_result(None)
+
+    if loop is None:
+        daemon(settle, f"distgraph-follow-{run.run_id[:8]}").start()
+    else:
+        asyncio.run_coroutine_threadsafe(asettle(), loop)
+    return done
+
+
+def _followed(
+    call: Invocation, face: RunFace, run: StartedRun, loop: asyncio.AbstractEventLoop | None
+) -> Steps[None]:
+    callbacks = call.callbacks
+
+    def told(news: HandlerCall) -> Wait:
+        return Wait(partial(callbacks.call, news), partial(callbacks.acall, news))
+
+    opened = partial(run.open, 0, loop=loop)
+    reader = yield Wait(opened, partial(asyncio.to_thread, opened))
+    events = Wait(reader.read, reader.aread)
+    try:
+        while True:
+            for event in (yield events):
+                if event.mode == END_MODE:
+                    failure = face.failure(event.payload)
+                    value = event.payload["value"]
+                    yield told(
+                        callbacks.ended(value) if failure is None else callbacks.failed(failure)
+                    )
+                    return
+                if event.mode == CALLBACK_MODE:
+                    yield told(event.payload)
+                else:
+                    face.chunk(event)  # prints
+    except (RunError, Truncated) as error:
+        yield told(callbacks.failed(error))
+        raise
+    finally:
+        reader.close()
+
+
+def _log_follower(run: StartedRun, error: BaseException) -> None:
+    logger.warning(
+        "the callbacks and print_mode of run %s get no further news: %s: %s",
+        run.run_id,
+        type(error).__name__,
+        error,
+    )
+
+
+# --- small pieces ---------------------------------------------------------------------------------
+
+
+def _raise_failure(face: RunFace, end: Mapping[str, Any]) -> None:
+    warn_once(end.get("ignored", ()))
+    failure = face.failure(end)
+    if failure is not None:
+        raise failure
+
+
+def _checked_after(after: int | None) -> int | None:
+    if after is not None and (isinstance(after, bool) or not isinstance(after, int)):
+        raise TypeError(f"after is the number of a chunk or None, got {type(after).__name__}")
+    if after is not None and after < 0:
+        raise ValueError(f"after={after}: chunks are numbered from 1, and 0 stands for all")
+    return after
+
+
+def _info(state: RunState) -> RunInfo:
+    record: RunRecord = loads(state.record)
+    return RunInfo(
+        state.run_id,
+        state.status,
+        record.graph,
+        record.thread_id,
+        record.started_at,
+        record.host,
+        record.pid,
+        record.detached,
+        state.last,
+        state.oldest,
+    )

@@ -1,0 +1,113 @@
+"""One reader of a run's stream in a calling process: its inbox, its place, its acknowledgements."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from distgraph.contract.stream import Delivery, StreamEvent
+from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.receiver import Inbox, Receiver
+from distgraph.streaming.transport import ReaderKey
+
+__all__ = ("Reader",)
+
+_ACK_BYTES = 512 << 10
+_ACK_EVENTS = 2_000
+"""Events consumed but not acknowledged; above either limit, the reader acknowledges at once."""
+
+
+class Reader:
+    """Reads the events of one run.
+
+    Args:
+        receiver: What fetches for all readers of the process.
+        key: Key of the reader.
+        loop: The event loop of a reader that awaits, None for one that blocks.
+        after: ``seq`` of the last event that is known; None to begin with whatever comes first.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        key: ReaderKey,
+        loop: asyncio.AbstractEventLoop | None,
+        after: int | None = 0,
+    ) -> None:
+        self.inbox = Inbox(key, loop)
+        self._receiver = receiver
+        self._events = Reassembler(key.run_id, after)
+        self._bytes = 0
+        self._acked = after or 0
+        self._left = False
+
+    @classmethod
+    def open(
+        cls,
+        receiver: Receiver,
+        key: ReaderKey,
+        loop: asyncio.AbstractEventLoop | None,
+        after: int | None,
+        *,
+        only_end: bool = False,
+    ) -> Reader:
+        """Open a further reader of a run, which begins after ``after``; see ``Reads.open``."""
+        reader = cls(receiver, key, loop, None)
+        receiver.open(reader.inbox)
+        try:
+            begin = receiver.begin(key, after, only_end=only_end)
+        except BaseException:
+            receiver.close(key)
+            raise
+        if not only_end:
+            reader._events = Reassembler(key.run_id, begin)
+            reader._acked = begin
+        return reader
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event was returned."""
+        return self._events.ended
+
+    def read(self, timeout: float | None = None) -> Sequence[StreamEvent]:
+        """Wait for events and return them. The last one of the run has mode ``END_MODE``.
+
+        Raises:
+            TimeoutError: No event came within ``timeout`` seconds.
+            Truncated: The next events are no longer kept.
+            RunError: The run or its stream is lost.
+        """
+        self._acknowledge()
+        until = None if timeout is None else time.monotonic() + timeout
+        while not (deliveries := self.inbox.take()):
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"no event within {timeout:g} s")
+            self._receiver.wait(self.inbox, left)
+        return self._feed(deliveries)
+
+    async def aread(self) -> Sequence[StreamEvent]:
+        """As ``read``, without blocking the event loop."""
+        self._acknowledge()
+        return self._feed(await self.inbox.aget())
+
+    def close(self) -> None:
+        """Leave. Again, it does nothing."""
+        if not self._left:
+            self._left = True
+            self._receiver.leave(self.inbox.reader)
+
+    def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
+        self._bytes += sum(len(delivery.segment.blob) for delivery in deliveries)
+        return self._events.feed(deliveries)
+
+    def _acknowledge(self) -> None:
+        """Everything that was handed out before has been consumed."""
+        position = self._events.position
+        if position == self._acked:
+            return
+        at_once = self._bytes > _ACK_BYTES or position - self._acked > _ACK_EVENTS
+        self._receiver.consumed(self.inbox.reader, position, at_once=at_once)
+        if at_once:
+            self._bytes, self._acked = 0, position
