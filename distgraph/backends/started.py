@@ -16,7 +16,7 @@ from typing import Any
 
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunState
-from distgraph.contract.stream import Blob, Event, Op, Segment
+from distgraph.contract.stream import AttemptId, Blob, Event, Op, Segment
 from distgraph.driver.operations import end_event
 from distgraph.driver.ports import Acked, DriverEvent, Relieved
 from distgraph.errors import RunNotFound
@@ -88,6 +88,9 @@ class KeptStream:
             self._asking = True
             timers().after(PAUSE, self._ask)
         return Acked(congested)
+
+    def fence(self, attempt_id: AttemptId) -> int:
+        return self._host.fence(self._run_id, *attempt_id)
 
     def terminate(self, error: BaseException) -> None:
         self._host.terminate("", [self._run_id], [end_event("error", error=error)])
