@@ -24,8 +24,8 @@ from distgraph.persistence.faces import call
 from distgraph.persistence.hosting import HostClient, Ticket, answer, read_answer
 from distgraph.persistence.opening import open_resource, set_reach
 from distgraph.persistence.placing import Placed
-from distgraph.persistence.reach import Reach
-from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
+from distgraph.persistence.reach import Reach, pack_arguments
+from distgraph.serde.pickling import dumps_parcel, loads
 
 _POLL = 0.02
 """Seconds between two polls of a response: a cancellation is noticed only between polls."""
@@ -94,7 +94,7 @@ class DriverReach(Reach):
                 self._driver = ray.get_actor(driver_name(self._session), NAMESPACE)
             except ValueError as error:
                 raise _driver_lost(placed) from error
-        arguments = dumps_data((tuple(args), dict(kwargs)))
+        arguments = pack_arguments(placed.label, method, args, kwargs)
         packed = dumps_parcel((placed, method, arguments))
         # not `ray.get`, which would give the CPU of the node that waits to another task
         return persistent(lambda: self._driver.storage.remote(packed))

@@ -39,6 +39,7 @@ from distgraph.worker.deadline import main_thread
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
+from distgraph.worker.unsent import unsent_error
 
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
@@ -343,7 +344,11 @@ def pack(
             if not process().pinned:
                 raise
             channels = locate(program, request).graph.spec.channels
-            packed = dumps_data(pinned(outcome, request, channels, run_id))
+            try:
+                outcome = pinned(outcome, request, channels, run_id)
+            except SerializationError as refused:
+                return _failed(outcome, refused)
+            packed = dumps_data(outcome)
         if isinstance(packed, ReferringBlob) and request.standing is not None:
             refused = _saved_reference(outcome, request, program)
             if refused is not None:
@@ -352,12 +357,7 @@ def pack(
             release_error(outcome.error)  # what its frames hold, such as memory of a GPU
         return packed
     except Exception as error:
-        names = ", ".join(sorted({repr(c) for c, _ in outcome.writes if not _travels(_)}))
-        error.args = (
-            f"what node {request.node!r} returned (step {request.step}, keys {names or 'unknown'}) "
-            f"cannot be sent back: {error}. Return plain data, or register_serializer(...) for it",
-        )
-        return _failed(outcome, error)
+        return _failed(outcome, unsent_error(outcome, request, error))
 
 
 def _failed(outcome: AttemptOutcome, error: Exception) -> bytes:
@@ -395,14 +395,6 @@ def _saved_reference(
                 "checkpointer"
             )
     return None
-
-
-def _travels(value: Any) -> bool:
-    try:
-        dumps_data(value)
-    except Exception:
-        return False
-    return True
 
 
 class _OnSharedLoop:

@@ -31,7 +31,7 @@ from distgraph.concurrency.threads import daemon
 from distgraph.errors import RunError
 from distgraph.persistence import faces
 from distgraph.persistence.allowlists import allowing
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 
@@ -294,7 +294,7 @@ class HostClient(Reach):
     def __call__(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        packed = dumps_data((tuple(args), dict(kwargs)))
+        packed = pack_arguments(placed.label, method, args, kwargs)
         return read_answer(self.forward(placed, method, packed), placed.label)
 
     def forward(self, placed: Placed, method: str, packed: bytes) -> bytes:

@@ -7,11 +7,47 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph.concurrency.threads import in_thread
+from distgraph.errors import SerializationError
+from distgraph.serde.pickling import dumps_data
 
 if TYPE_CHECKING:
     from distgraph.persistence.placing import Placed
 
-__all__ = ("Reach",)
+__all__ = ("Reach", "pack_arguments")
+
+
+_PARAMETERS = {
+    "put": ("namespace", "key", "value"),
+    "batch": ("ops",),
+    "put_writes": ("config", "writes", "task_id"),
+    "set": ("pairs",),
+}
+"""Parameters by which users know the arguments of calls, by method."""
+
+
+def pack_arguments(
+    label: str, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bytes:
+    """Pickle the arguments of a call.
+
+    Raises:
+        SerializationError: Names the method, the argument and the path to what cannot be pickled.
+    """
+    try:
+        return dumps_data((tuple(args), dict(kwargs)))
+    except SerializationError as error:
+        own = method.removeprefix("a") if method[1:] in _PARAMETERS else method
+        names = _PARAMETERS.get(own, ())
+        named = [(names[i] if i < len(names) else f"args[{i}]", arg) for i, arg in enumerate(args)]
+        for name, value in (*named, *kwargs.items()):
+            try:
+                dumps_data(value, name=name)
+            except SerializationError as found:
+                raise SerializationError(
+                    f"{label}, which is in another process: an argument of {method}() cannot be "
+                    f"sent there: {found}"
+                ) from error
+        raise
 
 
 class Reach(ABC):

@@ -169,8 +169,7 @@ def record(handlers: list[Any], process: Callable[[Any], Any] | None, value: Any
 def portable(value: Any) -> Any:
     """Return what travels in place of a value: itself, a shipped exception, or its ``repr``.
 
-    Messages without an id are copied: the state gives them one later, and handlers are told
-    before.
+    Messages without an id are copied: the state gives them an id later, after handlers were called.
     """
     if isinstance(value, BaseException):
         return capture_error(value)

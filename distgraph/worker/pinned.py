@@ -95,9 +95,9 @@ def _handled(
         return write
     if request.standing is not None and not isinstance(channels.get(channel), UntrackedValue):
         raise SerializationError(
-            f"the value of {channel!r} stays in the pinned worker of its run ({why}), and the "
-            "thread is saved by a checkpointer, which cannot hold it. Annotate the key with "
-            "UntrackedValue"
+            f"node {request.node!r}, step {request.step}: the value of {channel!r} stays in the "
+            f"pinned worker of its run ({why}), and the thread is saved by a checkpointer, which "
+            "cannot hold it. Annotate the key with UntrackedValue"
         )
     name = next((name for name, known in kept.items() if known is value), None)
     if name is None:

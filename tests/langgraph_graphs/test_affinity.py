@@ -92,7 +92,7 @@ def keep(state: State) -> dict[str, Any]:
 def test_a_value_that_stays_cannot_be_saved(ray_session, tmp_path):
     graph = chain((keep, RUN), backend="ray", checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "t"}}
-    told = r"keys 'kept'\).*the value of 'kept' stays.*Annotate the key with UntrackedValue"
+    told = r"node 'keep0', step 1: the value of 'kept' stays.*Annotate the key with UntrackedValue"
     with pytest.raises(SerializationError, match=told):
         graph.invoke({"file": str(tmp_path / "ended")}, thread)
 
