@@ -346,8 +346,8 @@ def pack(
             channels = locate(program, request).graph.spec.channels
             try:
                 outcome = pinned(outcome, request, channels, run_id)
-            except SerializationError as refused:
-                return _failed(outcome, refused)
+            except SerializationError as stays:
+                return _failed(outcome, stays)
             packed = dumps_data(outcome)
         if isinstance(packed, ReferringBlob) and request.standing is not None:
             refused = _saved_reference(outcome, request, program)
