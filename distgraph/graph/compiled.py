@@ -305,6 +305,10 @@ class CompiledStateGraph(
             )
         return [namespace_of(specs[name]) for name in nodes or specs if name in specs]
 
+    def _repr_mimebundle_(self, **wanted: Any) -> dict[str, str]:
+        """Return what a notebook shows: the picture of the graph, and its ``repr``."""
+        return {**self.get_graph()._repr_mimebundle_(), "text/plain": repr(self)}
+
     def __repr__(self) -> str:
         nodes = ", ".join(self.spec.nodes)
         return f"{type(self).__name__}(name={self.name!r}, nodes=[{nodes}])"

@@ -164,6 +164,12 @@ class DrawableGraph:
     def __str__(self) -> str:
         return self.draw_ascii()
 
+    def _repr_mimebundle_(self, **wanted: Any) -> dict[str, str]:
+        """Return what a notebook shows: the picture, and the text where it shows no pictures."""
+        from distgraph.graph.picture import picture
+
+        return {"image/svg+xml": picture(self), "text/plain": self.draw_ascii()}
+
 
 def drawable(
     blueprint: Blueprint, spec: GraphSpec, insides: Mapping[str, DrawableGraph]

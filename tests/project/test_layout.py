@@ -19,8 +19,9 @@ LIBRARY = ROOT / "distgraph"
 
 LAZY_LINES: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors"),
+    ("distgraph/__main__.py", "actors"),
 }
-"""The one place where the library names the Ray backend: inside a function, when it is chosen."""
+"""Where the library names the Ray backend: inside a function, when it is chosen or looked at."""
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph._internal", "distgraph.concurrency", "distgraph.langgraphs.vocabulary"),
@@ -60,6 +61,7 @@ the table decides."""
 
 UPWARD: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors.backend"),  # the default backend, when it is chosen
+    ("distgraph/__main__.py", "actors.doctor"),  # the command line, when it looks at a cluster
 }
 """Imports from a higher floor that are left."""
 
