@@ -182,7 +182,7 @@ class AttemptOutcome:
     again: bool = False
     """Whether the attempt was lost with its process, and another one follows at once."""
     void: int | None = None
-    """Events of a lost attempt that are in the stream and void; None where no event tells of it."""
+    """Events of a lost attempt that are in the stream and void; None if no event reports them."""
     lost: bool = False
     """Whether the driver made the outcome: the attempt's process is gone, or it never began."""
     ignored: tuple[str, ...] = ()
