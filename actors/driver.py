@@ -73,7 +73,9 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
-        self._shared = SharedWorkers(session, Executors(), threads, pools, reaper, heartbeats)
+        self._shared = SharedWorkers(
+            session, Executors(heartbeats), threads, pools, reaper, heartbeats
+        )
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
@@ -182,6 +184,7 @@ class SuperstepDriver:
                 "thread_executors": self._shared.threads.count,
                 "pool_workers": self._shared.pools.count,
                 "cancelling": self._shared.reaper.count,
+                "retired": self._shared.executors.retired,
                 "stubborn": self._shared.reaper.stubborn,
                 "silent": self._shared.heartbeats.silences(),
                 "threads": threading.active_count(),

@@ -6,20 +6,34 @@ question is always outstanding per executor, which is also how its death is noti
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster import alive_nodes
+from actors.heartbeats import HeartbeatServer
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from distgraph.concurrency.timers import timers
+from distgraph.driver.retiring import Retirement
+from distgraph.errors import WorkerDied
 from distgraph.serde.pickling import dumps_parcel, loads
+
+logger = logging.getLogger("distgraph")
+
+_LOOK = 1.0
+"""Seconds between two looks at the state of executors."""
+
+_END = 10.0
+"""Seconds for finalizers of an executor that is not needed any more."""
 
 _CROWDED = 64
 """Attempts in one executor from which another machine gets one too."""
@@ -43,11 +57,18 @@ class Executor:
         lost: Callable[[Executor], object] = lambda executor: None,
         *,
         pinned: bool = False,
+        heartbeats: HeartbeatServer | None = None,
     ) -> None:
+        self.id = uuid.uuid4().hex
+        self.retirement = Retirement()
+        self._heartbeats = heartbeats
+        self._cancelled: dict[str, float] = {}
+        self._arriving: dict[str, None] = {}
+        """Attempts that the process has not taken yet."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
         self._handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
-        ).remote(pinned)
+        ).remote(pinned, self.id)
         self.node = node
         self._lost = lost
         self._lock = threading.Lock()
@@ -81,6 +102,7 @@ class Executor:
         names = [name for name, _ in jobs]
         with self._lock:
             self._jobs.update(jobs)
+            self._arriving.update(dict.fromkeys(names))
             listen = not self._listening
             self._listening = True
         sent = self._handle.submit.remote(names, packed, thread, *snapshots)
@@ -92,8 +114,43 @@ class Executor:
         """End attempts; of those that have no outcome then, ``Done`` is called with nothing."""
         with self._lock:
             known = [name for name in names if name in self._jobs]
+            self._cancelled.update(dict.fromkeys(known, time.monotonic()))
         if known:
             self._handle.cancel.remote(known)
+
+    def look(self) -> bool:
+        """Retire or end the process if that is due. Return whether it gets new attempts."""
+        if self._heartbeats is None:
+            return True
+        health = self._heartbeats.health(self.id)
+        with self._lock:
+            cancelled = {n: since for n, since in self._cancelled.items() if n in self._jobs}
+            self._cancelled = cancelled
+            running = len(self._jobs)
+        verdict = self.retirement.look(health, cancelled, running, time.monotonic())
+        if verdict.retire:
+            stack = f"\n{health.stack}" if health.stack else ""
+            logger.warning(
+                "an executor gets no more attempts, because %s; new attempts go to another one%s",
+                verdict.retire,
+                stack,
+            )
+            self._move_arriving()
+        if verdict.end:
+            ray.kill(self._handle)
+            self._fail(WorkerDied(f"the executor was ended, because {self.retirement.why}"))
+        return not self.retirement.why
+
+    def _move_arriving(self) -> None:
+        """Give up attempts that the process has not taken: they run elsewhere."""
+        with self._lock:
+            names = [name for name in self._arriving if name in self._jobs]
+            self._arriving.clear()
+            moved = [self._jobs.pop(name) for name in names]
+        if names:
+            self._handle.cancel.remote(names)
+        for done in moved:
+            done(None, WorkerDied("an executor that is blocked did not take the attempt"))
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""
@@ -107,6 +164,7 @@ class Executor:
     def end(self) -> None:
         """End the process: what it keeps is let go of, finalizers included."""
         handle = self._handle
+        timers().after(_END, lambda: ray.kill(handle))
         handle.drop_pinned.remote(None).future().add_done_callback(
             lambda _: handle.__ray_terminate__.remote()
         )
@@ -132,6 +190,9 @@ class Executor:
 
     def _refused(self, names: list[str], future: Any) -> None:
         error = future.exception()
+        with self._lock:
+            for name in names:
+                self._arriving.pop(name, None)
         if error is not None:
             if isinstance(error, RayActorError):
                 self._note_loss()
@@ -142,7 +203,7 @@ class Executor:
                     done(None, error)
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, RayActorError):
+        if isinstance(error, (RayActorError, WorkerDied)):
             self._note_loss()
         with self._lock:
             jobs, self._jobs = self._jobs, {}
@@ -162,7 +223,10 @@ class Executor:
 class Executors:
     """At most one executor a machine; a further machine joins when the others are crowded."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeats: HeartbeatServer | None = None) -> None:
+        self._heartbeats = heartbeats
+        self._looking = False
+        self._retired: list[Executor] = []
         self._lock = threading.Lock()
         self._all: list[Executor] = []
         self._nodes: list[str] = []
@@ -180,14 +244,39 @@ class Executors:
             if least is None or least.load >= _CROWDED:
                 free = self._free_node()
                 if least is None or free is not None:
-                    least = Executor(free, self._forget)
+                    least = Executor(free, self._forget, heartbeats=self._heartbeats)
                     self._all.append(least)
+            if not self._looking and self._heartbeats is not None:
+                self._looking = True
+                timers().after(_LOOK, self._look)
             return least
+
+    @property
+    def retired(self) -> list[str]:
+        """Why executors that have not ended get no more attempts."""
+        return [executor.retirement.why for executor in self._retired]
+
+    def _look(self) -> None:
+        """Retire executors whose code blocks them, and end those that have nothing to do."""
+        with self._lock:
+            executors = [*self._all, *self._retired]
+        for executor in executors:
+            if not executor.look():
+                with self._lock:
+                    if executor in self._all:
+                        self._all.remove(executor)
+                        if not executor.is_lost:
+                            self._retired.append(executor)
+        with self._lock:
+            self._looking = bool(self._all or self._retired)
+            if self._looking:
+                timers().after(_LOOK, self._look)
 
     def _forget(self, executor: Executor) -> None:
         with self._lock:
-            if executor in self._all:
-                self._all.remove(executor)
+            for known in (self._all, self._retired):
+                if executor in known:
+                    known.remove(executor)
 
     def _free_node(self) -> str | None:
         now = time.monotonic()

@@ -24,6 +24,8 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
     """Return the error that the caller sees for an attempt whose result Ray could not deliver."""
     request = start.request
     where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
+    if isinstance(error, WorkerDied):
+        return WorkerDied(f"{where}: {error}")
     unfit = did_not_start(error, f"{where}: ")
     if unfit is not None:
         return unfit

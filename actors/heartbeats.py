@@ -15,7 +15,7 @@ from typing import Any
 from actors.cluster import node_address
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.heartbeats import HeartbeatAddress, decode, encode
-from distgraph.driver.heartbeats import Heartbeats, Overdue, Process
+from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
 
 __all__ = ("HeartbeatServer",)
 
@@ -87,6 +87,11 @@ class HeartbeatServer:
         with self._lock:
             found = self._known.of(name)
         return None if found is None else found[1]
+
+    def health(self, identity: str) -> Health:
+        """Return the state of a shared process."""
+        with self._lock:
+            return self._known.health(identity, time.monotonic())
 
     def settle(self, name: str) -> None:
         """Note that a group of attempts that was to end has ended."""

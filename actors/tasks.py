@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from actors.cluster import remote
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.worker.deadline import left_behind
 from distgraph.worker.heartbeat import LoopLag
 from distgraph.worker.pinned import drop
 
@@ -43,7 +46,8 @@ run_attempts_task: Any = remote(max_retries=0, num_cpus=1)(run_attempts)
 class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
-    def __init__(self, pinned: bool = False) -> None:
+    def __init__(self, pinned: bool = False, identity: str = "") -> None:
+        process().identity = identity
         process().pinned = pinned
         process().role = "executor"
         self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
@@ -72,6 +76,7 @@ class AsyncExecutor:
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         # not within the attempt: one that is cancelled before its first step never gets there
         self._running.pop(name, None)
+        left_behind.discard(task)
         if task.cancelled():
             self._report(name)
 
@@ -118,7 +123,9 @@ class AsyncExecutor:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_AGAIN if number else _CLEANUP)
         for name in names:
-            if name in self._running:  # nobody waits for it any longer
+            task = self._running.get(name)
+            if task is not None:  # nobody waits for it any longer
+                left_behind.add(task)
                 self._report(name)
 
     def _report(
@@ -134,9 +141,8 @@ class AsyncExecutor:
         error: BaseException | None = None
         try:
             if thread:
-                loop = asyncio.get_running_loop()
                 run = partial(process().run_attempt, name=name, lend=self._threads.lend)
-                outcome = await loop.run_in_executor(self._threads, run, packet, at, snapshots)
+                outcome = await self._in_thread(partial(run, packet, at, snapshots))
             else:
                 outcome = await process().await_attempt(packet, at, snapshots, name)
         except asyncio.CancelledError:
@@ -144,6 +150,25 @@ class AsyncExecutor:
         except Exception as failure:
             error = failure
         self._report(name, outcome, error)
+
+    async def _in_thread(self, call: Callable[[], bytes]) -> bytes:
+        """Make a call in a thread. One that is cancelled is left behind, and noted."""
+        over = threading.Event()
+
+        def run() -> bytes:
+            try:
+                return call()
+            finally:
+                over.set()
+                left_behind.discard(over)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except asyncio.CancelledError:
+            left_behind.add(over)
+            if over.is_set():
+                left_behind.discard(over)
+            raise
 
 
 class PoolWorker:

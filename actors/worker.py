@@ -67,6 +67,8 @@ class WorkerProcess:
         """Whether values that nodes return may stay in this process."""
         self.lag: Callable[[], tuple[float, str]] | None = None
         """Seconds for which the loop of an executor has not run, and the stack of its thread."""
+        self.identity = ""
+        """Name of this process in heartbeats."""
         self.role = "task"
         """What this process is in heartbeats."""
         self._heartbeats: dict[HeartbeatAddress, Heartbeat] = {}
@@ -156,6 +158,7 @@ class WorkerProcess:
                     self.role,
                     self._end_group,
                     always=self.role != "task",
+                    identity=self.identity,
                     place=ray.get_runtime_context().get_node_id(),
                     lag=lambda: (0.0, "") if self.lag is None else self.lag(),
                 )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from distgraph.contract.heartbeats import SILENT, decode
 
-__all__ = ("OVERDUE", "Heartbeats", "Overdue", "Process", "Silence")
+__all__ = ("OVERDUE", "Health", "Heartbeats", "Overdue", "Process", "Silence")
 
 OVERDUE = 2.0
 """Seconds behind its limit of time, after which an attempt is ended from outside of its process.
@@ -43,7 +43,10 @@ class Process:
     """Ray's id of its machine."""
     heard: float
     beat: float
+    identity: str = ""
     lag: float = 0.0
+    behind: int = 0
+    """Attempts that nobody waits for, and whose code has not ended for a while."""
     running: dict[str, float] = field(default_factory=dict)
     """Groups of attempts, and when each began."""
     due: dict[str, float] = field(default_factory=dict)
@@ -63,6 +66,16 @@ class Overdue(NamedTuple):
     name: str
     stack: str
     """The Python stacks of its process, "" where they are not known."""
+
+
+class Health(NamedTuple):
+    """The state of a shared process."""
+
+    stuck: float = 0.0
+    """Seconds for which its code, or its event loop, has not run; 0 where it is not known."""
+    behind: int = 0
+    """Attempts that nobody waits for, and whose code has not ended for a while."""
+    stack: str = ""
 
 
 class Silence(NamedTuple):
@@ -106,6 +119,7 @@ class Heartbeats:
             place=str(message.get("place", "")),
             heard=now,
             beat=now,
+            identity=str(message.get("identity", "")),
         )
 
     def line(self, connection: Hashable, line: bytes, now: float) -> None:
@@ -121,6 +135,7 @@ class Heartbeats:
             process.stack = f"{kept}{text}\n"[:_STACK]
             return
         process.beat, process.lag = now, float(message.get("lag", process.lag))
+        process.behind = int(message.get("behind", process.behind))
         if process.lag < SILENT:
             process.stack, process.reported = "", False
         elif "stack" in message:
@@ -143,6 +158,13 @@ class Heartbeats:
     def of(self, name: str) -> tuple[Hashable, Process] | None:
         """Return the process that runs a group of attempts and its connection, if it is known."""
         return next(((c, p) for c, p in self._processes.items() if name in p.running), None)
+
+    def health(self, identity: str, now: float) -> Health:
+        """Return the state of a process by its name."""
+        for process in self._processes.values():
+            if process.identity == identity:
+                return Health(max(now - process.beat, process.lag), process.behind, process.stack)
+        return Health()
 
     def overdue(self, now: float) -> Sequence[Overdue]:
         """Return attempts that are behind their limits; each is returned once."""

@@ -201,6 +201,30 @@ def run_interruptibly(call: Callable[[], T], clock: Clock) -> tuple[T | None, bo
     return main_thread.run(watched)
 
 
+class LeftBehind:
+    """Code of attempts that nobody waits for any longer, and that has not ended. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._since: dict[object, float] = {}
+
+    def add(self, code: object) -> None:
+        """Note that code was left behind."""
+        self._since[code] = time.monotonic()
+
+    def discard(self, code: object) -> None:
+        """Note that code has ended."""
+        self._since.pop(code, None)
+
+    def count(self, seconds: float) -> int:
+        """Return how much code was left behind at least so many seconds ago."""
+        before = time.monotonic() - seconds
+        return sum(since <= before for since in list(self._since.values()))
+
+
+left_behind = LeftBehind()
+"""The code that was left behind in this process."""
+
+
 def run_abandonably(call: Callable[[], T], clock: Clock, late: Callable[[], object]) -> T | None:
     """Run ``call`` in a thread of its own and return its result, None where it takes longer.
 
@@ -210,11 +234,23 @@ def run_abandonably(call: Callable[[], T], clock: Clock, late: Callable[[], obje
 
     box: list[T] = []
     context = contextvars.copy_context()
-    worker = daemon(lambda: box.append(context.run(call)), "distgraph-deadline")
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            box.append(context.run(call))
+        finally:
+            over.set()
+            left_behind.discard(over)
+
+    worker = daemon(run, "distgraph-deadline")
     worker.start()
     while worker.is_alive() and (left := clock.left()) > 0:
         worker.join(left)
     if worker.is_alive():
+        left_behind.add(over)
+        if over.is_set():
+            left_behind.discard(over)
         late()
         return None
     return box[0]

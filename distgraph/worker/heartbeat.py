@@ -22,6 +22,7 @@ from typing import Protocol
 
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.heartbeats import BEAT, SILENT, HeartbeatAddress, decode, encode
+from distgraph.worker.deadline import left_behind
 
 __all__ = ("Heartbeat", "Limited", "LoopLag")
 
@@ -32,6 +33,9 @@ _CONNECT = 2.0
 
 _SEND = 1.0
 """Seconds for which a send may block: a driver that is stopped does not stop its workers."""
+
+_BEHIND = 5.0
+"""Seconds after which code that was left behind is reported."""
 
 _AGAIN = 10.0
 """Seconds between two tries to connect."""
@@ -77,6 +81,7 @@ class Heartbeat:
         cancel: Called with the name of a group of attempts that is to end.
         always: Send heartbeats also while nothing runs.
         place: Names the machine for the driver.
+        identity: Names the process for the driver.
         lag: Returns the seconds for which the event loop of the process has not run, and the stack
             of its thread.
     """
@@ -89,6 +94,7 @@ class Heartbeat:
         *,
         always: bool = False,
         place: str = "",
+        identity: str = "",
         lag: Callable[[], tuple[float, str]] | None = None,
     ) -> None:
         self._address = address
@@ -96,6 +102,7 @@ class Heartbeat:
         self._cancel = cancel
         self._always = always
         self._place = place
+        self._who = identity
         self._lag = lag
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -161,7 +168,7 @@ class Heartbeat:
                 left = {name: clock.peek() for name, clock in self._limited.items()}
                 lag, stack = (0.0, "") if self._lag is None else self._lag()
                 stacks = {"stack": stack} if stack else {}
-                self._tell(beat=left, lag=lag, **stacks)
+                self._tell(beat=left, lag=lag, behind=left_behind.count(_BEHIND), **stacks)
                 self._arm(force=True)
             time.sleep(BEAT)
 
@@ -210,7 +217,14 @@ class Heartbeat:
             made.settimeout(_SEND)
             host_name, pid = socket.gethostname(), os.getpid()
             made.sendall(
-                encode(hello=key, role=self._role, host=host_name, pid=pid, place=self._place)
+                encode(
+                    hello=key,
+                    role=self._role,
+                    host=host_name,
+                    pid=pid,
+                    place=self._place,
+                    identity=self._who,
+                )
             )
             for name in self._running:
                 made.sendall(encode(begin=name))
