@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,9 +14,10 @@ from typing import Any
 from actors import session, started
 from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.started import RunState, RunTerms
-from distgraph.contract.stream import StreamEvent
-from distgraph.errors import RunError
+from distgraph.contract.stream import END_MODE, StreamEvent
+from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.serde.pickling import dumps_code
 from distgraph.streaming.reader import Reader
 from distgraph.streaming.transport import ReaderKey
@@ -64,6 +67,11 @@ class RayBackend:
         return started.started(session.sessions())
 
 
+logger = logging.getLogger("distgraph")
+
+_FRESH = 2.0
+"""Seconds after the start of a run for which a session that is lost may have been so before."""
+
 _BACKEND = RayBackend()
 
 
@@ -78,22 +86,68 @@ class RayRun:
     def __init__(self, plan: RunPlan, loop: asyncio.AbstractEventLoop | None) -> None:
         self._run_id = plan.options.shared.run_id
         self._left = False
+        self._repeated = False
         self._ended = False
         """Whether the driver has ended the run."""
-        self._session = session.current()
-        self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), loop)
-        self._session.start(plan, self._reader.inbox)
+        self._plan, self._loop = plan, loop
+        self._begin()
         control = self._control = plan.info.control
         self._unsubscribe = (
             None if control is None else control.listen(partial(self._session.drain, self._run_id))
         )
         """Ends the subscription to requests to drain."""
 
+    def _begin(self) -> None:
+        self._session = session.current()
+        self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), self._loop)
+        self._began = time.monotonic()
+        self._session.start(self._plan, self._reader.inbox)
+
     def read(self) -> Sequence[StreamEvent]:
-        return self._seen(self._reader.read())
+        while True:
+            try:
+                events = self._reader.read()
+            except (DriverLost, BrokerLost):
+                if not self._may_begin_again():
+                    raise
+            else:
+                if not self._was_lost(events) or not self._may_begin_again():
+                    return self._seen(events)
+            self._begin_again()
 
     async def aread(self) -> Sequence[StreamEvent]:
-        return self._seen(await self._reader.aread())
+        while True:
+            try:
+                events = await self._reader.aread()
+            except (DriverLost, BrokerLost):
+                if not self._may_begin_again():
+                    raise
+            else:
+                if not self._was_lost(events) or not self._may_begin_again():
+                    return self._seen(events)
+            await asyncio.to_thread(self._begin_again)
+
+    def _was_lost(self, events: Sequence[StreamEvent]) -> bool:
+        """Whether all that was read is that the driver is lost."""
+        if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
+            return False
+        error = events[0].payload.get("error")
+        name = error.type_name if isinstance(error, ShippedError) else ""
+        return name.rpartition(".")[2] in ("DriverLost", "BrokerLost")
+
+    def _may_begin_again(self) -> bool:
+        """Whether the run was sent to a session that had died before, and nothing came of it.
+
+        What is saved might have been saved twice: such a run fails.
+        """
+        fresh = time.monotonic() < self._began + _FRESH
+        return fresh and not self._repeated and self._plan.info.saver is None and not self._left
+
+    def _begin_again(self) -> None:
+        self._repeated = True
+        self._session.failure = self._session.failure or DriverLost("it died between two runs")
+        logger.info("the session had died between two runs; the run starts in a new one")
+        self._begin()
 
     def close(self) -> None:
         if not self._left:

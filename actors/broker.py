@@ -188,7 +188,7 @@ StreamBrokerActor: Any = remote(
         "fetch": CALLERS,
         "control": 4,
         "cancel": 1,
-        "watch": 1,
+        "watch": 2,
     },
 )(StreamBroker)
 """The broker as a Ray actor: threads by concern, so that none waits for another."""

@@ -23,6 +23,7 @@ from actors.heartbeats import HeartbeatServer
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from distgraph.concurrency.timers import timers
+from distgraph.driver.ports import NotTaken
 from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -76,8 +77,8 @@ class Executor:
         self._listening = False
         self.is_lost = False
         """Whether the process is known to be gone."""
-        if pinned:  # nothing may be on its way to one that dies between two runs
-            self._handle.watch.remote().future().add_done_callback(self._watched)
+        # nothing may be on its way to one that dies between two runs
+        self._handle.watch.remote().future().add_done_callback(self._watched)
 
     @property
     def load(self) -> int:
@@ -150,7 +151,7 @@ class Executor:
         if names:
             self._handle.cancel.remote(names)
         for done in moved:
-            done(None, WorkerDied("an executor that is blocked did not take the attempt"))
+            done(None, NotTaken("an executor that is blocked did not take the attempt"))
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""

@@ -25,7 +25,7 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
     request = start.request
     where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
     if isinstance(error, WorkerDied):
-        return WorkerDied(f"{where}: {error}")
+        return type(error)(f"{where}: {error}")
     unfit = did_not_start(error, f"{where}: ")
     if unfit is not None:
         return unfit

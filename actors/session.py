@@ -118,6 +118,7 @@ class Session:
             if self._watch is None:
                 self._watch = self.driver.watch.remote()
                 self._watch.future().add_done_callback(self._driver_lost)
+                self.broker.watch.remote().future().add_done_callback(self._broker_died)
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -268,6 +269,12 @@ class Session:
         runs = [reader.run_id for reader in self.receiver.readers]
         with suppress(RayError):  # the broker may be lost as well: its own reader tells
             self.broker.terminate.remote(self.caller, runs, end_blob("error", error=error))
+
+    def _broker_died(self, future: Any) -> None:
+        """Note the broker's death also while nothing is read: the next run gets another one."""
+        if self.failure is None and ray.is_initialized():
+            why = type(future.exception()).__name__
+            self._broker_lost(BrokerLost(f"the stream broker died ({why}); start the run again"))
 
     def _broker_lost(self, error: BrokerLost) -> None:
         self.failure = self.failure or error

@@ -15,6 +15,7 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import InputEvent, StartTask, Storage
 from distgraph.contract.stream import AttemptId, Op
+from distgraph.errors import WorkerDied
 
 __all__ = (
     "Acked",
@@ -25,6 +26,7 @@ __all__ = (
     "Fenced",
     "Group",
     "GroupEnded",
+    "NotTaken",
     "Relieved",
     "Store",
     "Workers",
@@ -44,6 +46,10 @@ class Group:
         """By the driver's clock, in seconds."""
         self.calls: set[tuple[AttemptId, int]] = set()
         """Calls of its attempts' code that have no result yet."""
+
+
+class NotTaken(WorkerDied):
+    """An attempt was lost before its process took it: none of its code has run."""
 
 
 # --- events, besides those of the engine --------------------------------------------------------

@@ -1,4 +1,4 @@
-"""When a shared process gets no more attempts, and when it is ended. Pure; the clock is an argument.
+"""When a shared process gets no more attempts, and when it is ended. Pure: it has no clock.
 
 One process serves many attempts. Code that blocks it, or that goes on after its run was left, is no
 reason to end attempts of other runs: the process is retired first. New attempts go to another one,

@@ -62,6 +62,7 @@ from distgraph.driver.ports import (
     Fenced,
     Group,
     GroupEnded,
+    NotTaken,
     Relieved,
     Store,
     Workers,
@@ -251,7 +252,8 @@ class RunDriver:
         """Let the engine know of an attempt that never came back."""
         request = start.request
         limit = shortest(request)
-        if limit is not None and self._clock() - sent >= limit:
+        began = not isinstance(error, NotTaken)
+        if began and limit is not None and self._clock() - sent >= limit:
             # it resisted its limit of time, and went with its process
             self._ended(_cut_off(start, status="timeout"))
             return

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from distgraph.contract.events import Woken
 from distgraph.contract.stream import Admit, Commit, Delivery, Fence, Segment
-from distgraph.driver.ports import Fenced, GroupEnded
-from distgraph.errors import BufferFull, WorkerDied
+from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded, NotTaken
+from distgraph.errors import BufferFull, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
 from distgraph.losses import LossPolicy, checked_losses, default_losses
 from distgraph.streaming import log as logs
@@ -97,6 +97,16 @@ def test_events_in_the_stream_make_a_loss_an_error_by_default():
     assert play.finished.status == "error"
 
 
+def test_an_attempt_that_no_process_took_did_not_take_too_long():
+    play = lossy(timeout=1.0)
+    play.backend.time = 100.0
+    play.lose(play.of("n"), NotTaken("blocked"))
+    assert play.of("n").request.attempt == 2
+    play.backend.time = 200.0
+    play.lose(play.of("n"), DEAD)  # its process ended at its limit
+    assert isinstance(play.finished.error, NodeTimeoutError)
+
+
 def test_a_reset_precedes_everything_of_the_next_attempt():
     play = lossy(losses=LossPolicy(on_lost_attempt="reset"))
     play.backend.arrived = 2
@@ -160,6 +170,25 @@ def test_runs_without_a_stream_ask_nothing():
     play.lose(play.of("n"), DEAD)
     assert play.backend.fenced == []
     assert play.of("n").request.attempt == 2
+
+
+def test_an_overdue_attempt_fails_at_once_and_its_process_is_ended():
+    play = lossy(timeout=1.0)
+    start = play.of("n")
+    (group,) = play.backend.in_flight
+    told = play.post(AttemptOverdue(start.request.attempt_id, "line 7"))
+    assert told.cancelled == [group]
+    error = play.finished.error
+    assert isinstance(error, NodeTimeoutError)
+    assert "line 7" in "".join(error.__notes__)
+
+
+def test_a_policy_tries_again_after_an_overdue_attempt():
+    play = lossy(timeout=1.0, retry_policy=RetryPolicy(initial_interval=1, jitter=False))
+    play.post(AttemptOverdue(play.of("n").request.attempt_id))
+    (key,) = play.backend.wakes
+    play.post(Woken(key))
+    assert play.of("n").request.tries == 2
 
 
 # --- the options ----------------------------------------------------------------------------------
