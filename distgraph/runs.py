@@ -1,4 +1,4 @@
-"""Started runs: runs that go on whoever reads them, and that other processes find by their id."""
+"""Started runs: they continue with or without readers, and other processes find them by id."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class KeptStream:
         self._run_id = run_id
         self._over_limit = False
         self._asking = False
-        """Whether the driver waits to be told that there is room."""
+        """Whether the driver waits for a notification that there is room."""
 
     @property
     def over_limit(self) -> bool:

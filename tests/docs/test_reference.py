@@ -23,6 +23,7 @@ MODULES = {
     "distgraph.func": "func",
     "distgraph.graph": "graph",
     "distgraph.prebuilt": "prebuilt",
+    "distgraph.runs": "runs",
     "distgraph.runtime": "runtime",
     "distgraph.types": "types",
 }
