@@ -55,11 +55,14 @@ def read_folder(folder: Path, glob: str, most: int) -> dict[str, str]:
 
 
 def question_about(documents: Sequence[str]) -> str:
-    """Return the default question: statistics of all, the outline of some, a few searches."""
+    """Return the default question: statistics of all, a few searches, the outline of some.
+
+    The long calls come first, so that none of them is left for the end.
+    """
     topics = ", ".join(f"“{topic}”" for topic in TOPICS)
     return (
-        f"Where do the documents tell of {topics}? What do {' and '.join(documents[:3])} define? "
-        f"What are the statistics of {', '.join(documents)}?"
+        f"What are the statistics of {', '.join(documents)}? Where do the documents tell of "
+        f"{topics}? What do {' and '.join(documents[:3])} define?"
     )
 
 

@@ -29,17 +29,17 @@ STATISTICS = (
 
 REPORT = f"""\
 [Offline model: a stand-in that follows rules and quotes what its tools returned.]
+- statistics(alpha.py): {STATISTICS.format("alpha", "gamma")}
+- statistics(gamma.py): {STATISTICS.format("gamma", "alpha")}
+- statistics(beta.py): {STATISTICS.format("beta", "alpha")}
+- statistics(notes.md): 4 lines with 5 words; 2.3 bits a word; the most frequent: notes, words, \
+about. Nearest document: alpha.py, 0% in common.
 - search(timeout and retry): alpha.py line 1; gamma.py line 1; beta.py line 1
 - search(compression of archives): notes.md line 1
 - search(parsing of dates): no passage fits
 - outline(alpha.py): alpha: Handle the timeout of alpha
 - outline(gamma.py): gamma: Handle the timeout of gamma
 - outline(beta.py): beta: Handle the timeout of beta
-- statistics(alpha.py): {STATISTICS.format("alpha", "gamma")}
-- statistics(gamma.py): {STATISTICS.format("gamma", "alpha")}
-- statistics(beta.py): {STATISTICS.format("beta", "alpha")}
-- statistics(notes.md): 4 lines with 5 words; 2.3 bits a word; the most frequent: notes, words, \
-about. Nearest document: alpha.py, 0% in common.
 """
 """The largest documents come first."""
 
