@@ -14,6 +14,7 @@ PAGES = (
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _RAY = re.compile(r"^<!--\s*ray\s*-->$")
+_LOCAL = re.compile(r"^<!--\s*local:\s*(.*?)\s*-->$")
 _SKIP = re.compile(r"^<!--\s*skip:\s*(.*?)\s*-->$")
 
 
@@ -27,6 +28,8 @@ class Block:
     code: str
     ray: bool
     """Marked ``<!-- ray -->``: runs on Ray instead of the local backend."""
+    local: str | None
+    """The reason, where it is marked ``<!-- local: reason -->``: runs on the local backend only."""
     skip: str | None
     """The reason, where it is marked ``<!-- skip: reason -->``."""
     output: str | None
@@ -55,13 +58,14 @@ def blocks(page: str) -> list[Block]:
         body = "\n".join(lines[start:index]) + "\n"
         language = fence.group(1)
         if language == "python":
-            skip = _SKIP.match(marker)
+            skip, local = _SKIP.match(marker), _LOCAL.match(marker)
             found.append(
                 Block(
                     page=page,
                     line=start + 1,
                     code=body,
                     ray=bool(_RAY.match(marker)),
+                    local=local.group(1) if local else None,
                     skip=skip.group(1) if skip else None,
                     output=None,
                 )

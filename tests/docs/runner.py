@@ -1,6 +1,7 @@
-"""Runs the blocks of one page in a process of its own: ``runner.py BLOCKS.json OUT.json``.
+"""Runs the blocks of pages in a process of their own: ``runner.py BLOCKS.json OUT.json``.
 
-The blocks share the namespace of ``__main__``, in which a reader would run them.
+The blocks of a page share the namespace of ``__main__``, in which a reader would run them. Pages on
+Ray share one Ray and one session.
 """
 
 from __future__ import annotations
@@ -12,15 +13,30 @@ import os
 import sys
 import traceback
 import types
+from typing import Any
 
 
 def run(source: str, target: str) -> None:
-    """Execute ``[{page, line, code, ray}]`` and write ``[{printed, error}]``, up to an error."""
+    """Execute ``[[{page, line, code, ray}]]``, a list for each page, and write ``[[{printed,
+    error}]]``: the blocks of a page up to an error, after each page."""
     with open(source, encoding="utf-8") as file:
-        blocks = json.load(file)
+        pages = json.load(file)
+    if any(block["ray"] for blocks in pages for block in blocks):
+        import ray  # a Ray whose workers' output does not mix with what the pages print
+
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    written = []
+    for blocks in pages:
+        written.append(run_page(blocks))
+        with open(target, "w", encoding="utf-8") as file:
+            json.dump(written, file)
+
+
+def run_page(blocks: list[dict[str, Any]]) -> list[dict[str, str | None]]:
+    """Execute the blocks of a page, and return what they print, up to an error."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    results = []
+    results: list[dict[str, str | None]] = []
     for block in blocks:
         os.environ["DISTGRAPH_BACKEND"] = "ray" if block["ray"] else "local"
         printed = io.StringIO()
@@ -35,8 +51,7 @@ def run(source: str, target: str) -> None:
         results.append({"printed": printed.getvalue(), "error": error})
         if error:
             break
-    with open(target, "w", encoding="utf-8") as file:
-        json.dump(results, file)
+    return results
 
 
 if __name__ == "__main__":

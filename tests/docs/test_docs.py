@@ -16,7 +16,7 @@ from distgraph import placement
 from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
 
 WITH_CODE = [page for page in PAGES if any(b.skip is None and not b.ray for b in blocks(page))]
-WITH_RAY = [page for page in PAGES if any(b.ray for b in blocks(page))]
+WITH_RAY = [page for page in PAGES if any(not b.skip and not b.local for b in blocks(page))]
 SKIPPED_AT_MOST = 6
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img[^>]*\ssrc=\"([^\"]+)\"")
@@ -24,11 +24,19 @@ _TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)")
 _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 
 
-def _run(chosen: list[Block], folder: Path) -> None:
+Results = list[dict[str, str]]
+
+
+def _execute(
+    pages: list[list[Block]], folder: Path, *, on_ray: bool = False
+) -> tuple[list[Results], str]:
+    """Return what the blocks of each page print, and what the process wrote to stderr."""
     source, target = folder / "blocks.json", folder / "results.json"
-    source.write_text(
-        json.dumps([{k: getattr(b, k) for k in ("page", "line", "code", "ray")} for b in chosen])
-    )
+    made = [
+        [{"page": b.page, "line": b.line, "code": b.code, "ray": on_ray or b.ray} for b in page]
+        for page in pages
+    ]
+    source.write_text(json.dumps(made))
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")},
         "PYTHONPATH": str(ROOT),
@@ -43,10 +51,13 @@ def _run(chosen: list[Block], folder: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    results = json.loads(target.read_text())
+    return json.loads(target.read_text()), done.stderr
+
+
+def _check(chosen: list[Block], results: Results, stderr: str) -> None:
     for block, result in zip(chosen, results, strict=False):
         place = f"{block.page}:{block.line}"
-        assert result["error"] is None, f"{place}\n{result['error']}\n{done.stderr[-4000:]}"
+        assert result["error"] is None, f"{place}\n{result['error']}\n{stderr[-4000:]}"
         if block.output is not None:
             assert matches(block.output, result["printed"]), (
                 f"{place} shows\n{block.output}\nbut this was printed:\n{result['printed']}"
@@ -56,13 +67,31 @@ def _run(chosen: list[Block], folder: Path) -> None:
 
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: str, tmp_path: Path) -> None:
-    _run([b for b in blocks(page) if b.skip is None and not b.ray], tmp_path)
+    chosen = [b for b in blocks(page) if b.skip is None and not b.ray]
+    results, stderr = _execute([chosen], tmp_path)
+    _check(chosen, results[0], stderr)
+
+
+def _for_ray(page: str) -> list[Block]:
+    return [b for b in blocks(page) if b.skip is None and b.local is None]
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Results], str]:
+    """What the blocks of every page print on one Ray."""
+    folder = tmp_path_factory.mktemp("pages")
+    results, stderr = _execute([_for_ray(page) for page in WITH_RAY], folder, on_ray=True)
+    return dict(zip(WITH_RAY, results, strict=True)), stderr
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", WITH_RAY)
-def test_the_blocks_marked_ray_run_on_ray(page: str, tmp_path: Path) -> None:
-    _run([b for b in blocks(page) if b.skip is None], tmp_path)
+def test_the_blocks_of_a_page_run_on_ray_and_print_the_same(
+    page: str, on_ray: tuple[dict[str, Results], str]
+) -> None:
+    results, stderr = on_ray
+    _check(_for_ray(page), results[page], stderr)
 
 
 def test_few_blocks_are_skipped_and_each_says_why() -> None:
