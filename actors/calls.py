@@ -34,6 +34,9 @@ PARK = 0.5
 _GLANCE = 0.001
 """Seconds between a result's arrival in this process and its future."""
 
+on_waiting: Callable[[bool], object] | None = None
+"""Told in a process that runs Ray tasks when their code begins to wait for results, and ends to."""
+
 Key = tuple[str, int]
 """Task id and attempt."""
 
@@ -87,7 +90,7 @@ class AttemptCalls:
             raise SerializationError(
                 f"task {name!r}, called by node {self._request.node!r}, cannot be sent: {told}"
             ) from error
-        driver, run_id = _driver(self._session), self._run_id
+        driver, run_id = driver_of(self._session), self._run_id
         persistent(lambda: driver.call.remote(run_id, packed))
 
     def flush(self) -> None:
@@ -96,7 +99,11 @@ class AttemptCalls:
     def waiting(self, change: int) -> None:
         if self._lend is not None:
             self._lend(change)
-        if change > 0 and not self._pushed:
+        if self._pushed:
+            return
+        if on_waiting is not None:
+            on_waiting(change > 0)
+        if change > 0:
             daemon(self._ask, "distgraph-results").start()
 
     def future(self) -> Future[Any]:
@@ -107,7 +114,7 @@ class AttemptCalls:
     def _ask(self) -> None:
         """Ask for results until none is missing. One thread at a time."""
         with self._asking, suppress(RayError):
-            driver, request = _driver(self._session), self._request
+            driver, request = driver_of(self._session), self._request
             while not self.calls.settled:
                 self._question = driver.results.remote(
                     self._run_id, (request.task_id, request.attempt), self.calls.taken
@@ -150,7 +157,8 @@ class _Blocking(Future[Any]):
 _drivers: dict[str, Any] = {}
 
 
-def _driver(session: str) -> Any:
+def driver_of(session: str) -> Any:
+    """Return the handle of a session's driver."""
     handle = _drivers.get(session)
     if handle is None:
         handle = _drivers[session] = ray.get_actor(driver_name(session), NAMESPACE)

@@ -17,6 +17,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors, ThreadExecutors
 from actors.heartbeats import HeartbeatServer
+from actors.leases import LeaseHost
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
@@ -63,6 +64,7 @@ class SuperstepDriver:
         pool_idle: float,
         thread_idle: float,
         ticket: Ticket,
+        leases: bool = False,
         detached: bool = False,
     ) -> None:
         self._storage = DriverStorage(ticket)
@@ -73,8 +75,9 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
+        host = LeaseHost(session, reaper.kill, heartbeats) if leases else None
         self._shared = SharedWorkers(
-            session, Executors(heartbeats), threads, pools, reaper, heartbeats
+            session, Executors(heartbeats), threads, pools, reaper, heartbeats, host
         )
         self._changed = threading.Condition()
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
@@ -102,6 +105,18 @@ class SuperstepDriver:
         """Return a graph's program, and where the caller's own modules lie."""
         graph = self._graph(digest)
         return graph.program, graph.paths
+
+    @ray.method(concurrency_group="packets")
+    def packet(self, number: int) -> tuple[Any, list[Any]]:
+        """Return a group of attempts that holds references, for the lease that serves it."""
+        assert self._shared.leases is not None
+        return self._shared.leases.packet(number)
+
+    @ray.method(concurrency_group="packets")
+    def take_outcomes(self, number: int, packed: Any) -> None:
+        """Accept outcomes that hold references, from the lease that served the group."""
+        assert self._shared.leases is not None
+        self._shared.leases.take_outcomes(number, packed)
 
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
@@ -175,9 +190,12 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="control")
     def statistics(self) -> dict[str, Any]:
-        """Return the numbers of runs, graphs, executors and cancelled tasks, and who is silent."""
+        """Return the numbers of runs, graphs, executors and cancelled tasks, all leases, and who is
+        silent."""
+        leases = self._shared.leases
         with self._changed:
             return {
+                "leases": [] if leases is None else leases.statistics(),
                 "runs": len(self._runs),
                 "graphs": len(self._graphs),
                 "executors": self._shared.executors.count,
@@ -221,6 +239,7 @@ SuperstepDriverActor: Any = remote(
     concurrency_groups={
         "runs": 1,
         "programs": 4,
+        "packets": 4,
         "watch": CALLERS,
         "control": 2,
         "storage": STORAGE_CALLS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ray.exceptions as rx
 
 from actors.connect import did_not_start
+from actors.leases import GroupFailed
 from distgraph.contract.events import StartTask
 from distgraph.errors import RunCancelled, RunError, WorkerDied
 
@@ -26,6 +27,8 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
     where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
     if isinstance(error, WorkerDied):
         return type(error)(f"{where}: {error}")
+    if isinstance(error, GroupFailed) and error.__cause__ is not None:
+        return error.__cause__
     unfit = did_not_start(error, f"{where}: ")
     if unfit is not None:
         return unfit

@@ -38,6 +38,8 @@ class HeartbeatServer:
     """Receives heartbeats of a session's worker processes, and asks for the end of attempts."""
 
     def __init__(self) -> None:
+        self.describe: Callable[[str], str] = str
+        """Says what runs under a name."""
         self._key = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._known = Heartbeats()
@@ -101,7 +103,9 @@ class HeartbeatServer:
     def silences(self) -> list[str]:
         """Return who is silent, since when and where."""
         with self._lock:
-            return [str(silence) for silence in self._known.silences(time.monotonic())]
+            return [
+                silence.text(self.describe) for silence in self._known.silences(time.monotonic())
+            ]
 
     # --- the thread -----------------------------------------------------------------------------
 
@@ -184,4 +188,4 @@ class HeartbeatServer:
             if tell is not None:
                 tell(attempt)
         for silence in silences:
-            logger.warning("%s", silence)
+            logger.warning("%s", silence.text(self.describe))

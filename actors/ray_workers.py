@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-import ray
-
 from actors import cluster
 from actors.calls import Results, pack_result
 from actors.executors import Done, Executor, Executors, ThreadExecutors
 from actors.failures import typed
 from actors.heartbeats import HeartbeatServer
+from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.pools import Pools
 from actors.reaper import Reaper
 from actors.tasks import run_attempts_task
@@ -26,7 +25,6 @@ from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
 from distgraph.driver.ports import Group, GroupEnded
 from distgraph.serde.pickling import dumps_parcel, loads
-from distgraph.serde.references import parcel
 from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
 
@@ -45,6 +43,8 @@ class SharedWorkers(NamedTuple):
     pools: Pools
     reaper: Reaper
     heartbeats: HeartbeatServer
+    leases: LeaseHost | None
+    """None: each group is a Ray task of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,12 @@ class _Packet:
     groups: list[Group] = field(default_factory=list)
     affinity: placement.Affinity | None = None
     attempts: list[tuple[bytes, dict[str, bytes | int]]] = field(default_factory=list)
-    snapshots: list[Any] = field(default_factory=list)
+    values: list[LargeValue] = field(default_factory=list)
+    """Large values of the state."""
+
+    def references(self) -> list[Any]:
+        """Return references to the large values, in Ray's object store."""
+        return [value.reference() for value in self.values]
 
 
 class RayWorkers:
@@ -100,9 +105,10 @@ class RayWorkers:
         self._info = info
         self._thread = run_id if thread is None else thread
         self._post = post
-        self._packer = StatePacker(_put)
+        self._packer = StatePacker(LargeValue)
         self._placements: dict[Hashable, placement.Placement] = {}
         self._functions: dict[Hashable, Any] = {}
+        self._needs: dict[Hashable, tuple[Needs, str]] = {}
         self._sent: dict[Group, _Sent] = {}
         self._pinned: Executor | None = None
         self._joined = False
@@ -126,7 +132,7 @@ class RayWorkers:
             packet = packets.setdefault(key, _Packet(kind, affinity=affinity))
             try:
                 packet.attempts += [
-                    self._packer.pack(s.request, s.versions, packet.snapshots) for s in group.starts
+                    self._packer.pack(s.request, s.versions, packet.values) for s in group.starts
                 ]
             except Exception as error:
                 refused[group] = error
@@ -173,7 +179,7 @@ class RayWorkers:
     def close(self) -> None:
         """Release the objects in the object store, and complete pending requests for results."""
         self._sent.clear()
-        self._packer = StatePacker(_put)
+        self._packer = StatePacker(LargeValue)
         self.results.close()
         if self._pinned is not None:
             self._pinned.end()
@@ -199,18 +205,42 @@ class RayWorkers:
         address = self._shared.heartbeats.address
         packed = dumps_parcel(tuple(Packet(*header, packet.attempts, address, names)))
         if packet.kind == "task":
-            self._to_task(packet.groups[0], packed, packet.snapshots)
+            group = packet.groups[0]
+            if self._shared.leases is not None and self._placement(group.starts[0]).lease:
+                self._to_lease(self._shared.leases, group, packed, packet.values)
+            else:
+                self._to_task(group, packed, packet.references())
         elif packet.kind == "pool":
-            self._to_pool(packet.groups[0], packed, packet.snapshots)
+            self._to_pool(packet.groups[0], packed, packet.references())
         else:
             self._to_executor(packet, packed)
+
+    def _to_lease(
+        self, leases: LeaseHost, group: Group, packed: Any, values: list[LargeValue]
+    ) -> None:
+        known = self._needs.get(group.node)
+        if known is None:
+            start = group.starts[0]
+            known = needs_of(self._placement(start).options), _label(start)
+            self._needs[group.node] = known
+        leased = LeasedGroup(
+            known[0],
+            self._name(group.ids[0]),
+            self._run_id,
+            known[1],
+            packed,
+            values,
+            self._replies(group),
+        )
+        self._sent[group] = _Sent(partial(leases.cancel, leased))
+        leases.submit(leased)
 
     def _to_task(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
         start = group.starts[0]
         function = self._functions.get(group.node)
         if function is None:
-            name = f"{start.node.name}.{start.key}" if start.key else start.node.name
-            function = run_attempts_task.options(name=name, **self._placement(start).options)
+            options = self._placement(start).options
+            function = run_attempts_task.options(name=_label(start), **options)
             self._functions[group.node] = function
         ref = function.remote(packed, *snapshots)
         label = f"node {start.node.name!r} of run {self._run_id}"
@@ -246,7 +276,7 @@ class RayWorkers:
             name = self._name(group.ids[0])
             self._sent[group] = _Sent(partial(executor.cancel, [name]), executor)
             jobs.append((name, self._replies(group)))
-        executor.submit(jobs, packed, packet.snapshots, packet.kind == "thread")
+        executor.submit(jobs, packed, packet.references(), packet.kind == "thread")
 
     def _executor(self, affinity: placement.Affinity | None) -> Executor:
         """Return an executor. Values in a pinned one die with it; the next attempt gets another."""
@@ -271,5 +301,5 @@ class RayWorkers:
         self._post(Reply(group, None if error is not None else future.result(), error))
 
 
-def _put(blob: bytes) -> Any:
-    return ray.put(parcel(blob))
+def _label(start: StartTask) -> str:
+    return f"{start.node.name}.{start.key}" if start.key else start.node.name

@@ -104,6 +104,23 @@ class Reaper:
         ref.future().add_done_callback(lambda future: self._pending.pop(ref, None))
         timers().after(GRACE if ask() else QUEUED, lambda: self._kill(ref))
 
+    def kill(
+        self,
+        ref: Any,
+        label: str = "a task",
+        process: Callable[[], Process | None] = lambda: None,
+    ) -> None:
+        """Kill the process of a task, which was asked to end or waits for a process.
+
+        Args:
+            ref: The task.
+            label: Names the task in messages.
+            process: Returns the process that runs the task, None while it is not known.
+        """
+        self._pending[ref] = _Ending(label, time.monotonic() - GRACE, lambda: False, process)
+        ref.future().add_done_callback(lambda future: self._pending.pop(ref, None))
+        self._kill(ref)
+
     def _kill(self, ref: Any) -> None:
         """Kill the task's process, and again while the task has not ended."""
         ending = self._pending.get(ref)

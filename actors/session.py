@@ -92,6 +92,7 @@ class Session:
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
             float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
             host().ticket,
+            os.environ.get("DISTGRAPH_LEASES", "0") != "0",
             detached,
         )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]

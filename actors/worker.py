@@ -34,7 +34,7 @@ from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
-from distgraph.worker.children import descendants, kill
+from distgraph.worker.children import descendants, kill, now_since_boot, started_since
 from distgraph.worker.deadline import main_thread
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.packing import Packet, unpack_request
@@ -71,6 +71,8 @@ class WorkerProcess:
         """Name of this process in heartbeats."""
         self.role = "task"
         """What this process is in heartbeats."""
+        self.leased = False
+        """Whether a lease reports what runs here, instead of each group."""
         self._heartbeats: dict[HeartbeatAddress, Heartbeat] = {}
         self._group = ""
         """Name of the group of attempts that the main thread runs."""
@@ -132,9 +134,10 @@ class WorkerProcess:
         """
         packet = _open(packed)
         (name,) = packet.names
-        heartbeat = self.heartbeat(packet)
+        heartbeat = self.heartbeat(packet.heartbeats)
         self._group = name
-        heartbeat.begin(name)
+        if not self.leased:
+            heartbeat.begin(name)
         outcomes: list[bytes] = []
         try:
             opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
@@ -144,19 +147,19 @@ class WorkerProcess:
                 outcomes.append(self.run_attempt(opened, at, snapshots))
         finally:
             self._group = ""
-            heartbeat.end(name)
+            if not self.leased:
+                heartbeat.end(name)
         return dumps_parcel(outcomes)
 
-    def heartbeat(self, packet: Packet) -> Heartbeat:
-        """Return the heartbeat of this process for the session of a packet."""
-        address = packet.heartbeats
+    def heartbeat(self, address: HeartbeatAddress) -> Heartbeat:
+        """Return the heartbeat of this process for a session."""
         with self._lock:
             known = self._heartbeats.get(address)
             if known is None:
                 known = self._heartbeats[address] = Heartbeat(
                     address,
                     self.role,
-                    self._end_group,
+                    self.end_group,
                     always=self.role != "task",
                     identity=self.identity,
                     place=ray.get_runtime_context().get_node_id(),
@@ -164,7 +167,7 @@ class WorkerProcess:
                 )
             return known
 
-    def _end_group(self, name: str) -> None:
+    def end_group(self, name: str) -> None:
         """Interrupt a group of attempts that the main thread runs. Any thread may call this."""
         self._unwanted = name
         main_thread.interrupt(lambda: self._group == name)
@@ -191,7 +194,7 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
-        heartbeat, called = self.heartbeat(opened.packet), name or opened.packet.names[0]
+        heartbeat, called = self.heartbeat(opened.packet.heartbeats), name or opened.packet.names[0]
         limited = partial(heartbeat.limit, called)
         way = self._way(opened, request, name, lend)
         calls = way.calls
@@ -201,12 +204,12 @@ class WorkerProcess:
                 outcome = self._on_loop(steps, way)
             else:
                 alone = threading.current_thread() is threading.main_thread()
-                before = descendants(os.getpid()) if alone else []
+                begin = now_since_boot() if alone else 0.0
                 outcome = run_sync(
                     program, request, run, stream, calls, alone=alone, limited=limited
                 )
                 if alone and outcome.status in ("cancelled", "timeout"):
-                    kill([pid for pid in descendants(os.getpid()) if pid not in before])
+                    kill(started_since(descendants(os.getpid()), begin))
             return pack(outcome, request, program, run.shared.run_id)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
@@ -249,7 +252,7 @@ class WorkerProcess:
     async def open(self, packed: bytes) -> OpenPacket:
         """Open a packet on the loop of an executor."""
         packet = _open(packed)
-        await in_thread(self.heartbeat(packet).start)
+        await in_thread(self.heartbeat(packet.heartbeats).start)
         return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
     async def await_attempt(
@@ -260,7 +263,7 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         calls = self._way(opened, request, name).calls
-        heartbeat = self.heartbeat(opened.packet)
+        heartbeat = self.heartbeat(opened.packet.heartbeats)
         try:
             steps = run_async(
                 opened.program,
@@ -292,6 +295,8 @@ class WorkerProcess:
         future = asyncio.run_coroutine_threadsafe(steps, self.loop)
         try:
             while True:
+                if self._group and self._unwanted == self._group:
+                    raise KeyboardInterrupt
                 if not way.calls.settled:
                     way.block(lambda: future.done() or way.calls.settled, None)
                 try:

@@ -40,7 +40,7 @@ _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 
 
 class RayOptions(TypedDict, total=False):
-    """What one attempt of a node needs: keys of Ray's ``remote``, and five of distgraph's."""
+    """What one attempt of a node needs: keys of Ray's ``remote``, and six of distgraph's."""
 
     num_cpus: float | None
     """CPUs to reserve. Default: 1 for a plain function, none for ``async def`` and classes."""
@@ -68,6 +68,8 @@ class RayOptions(TypedDict, total=False):
     """Attempts in all where attempts are lost with their process; default: that of the run."""
     on_lost_attempt: OnLostAttempt | None
     """What follows if a lost attempt had events in the stream; default: that of the run."""
+    lease: bool | None
+    """``False``: each attempt is a Ray task of its own, also where workers are leased."""
 
 
 class ToolOptions(RayOptions, total=False):
@@ -79,7 +81,15 @@ class ToolOptions(RayOptions, total=False):
     """Calls of the tool that run at a time."""
 
 
-_ALLOWED = (*_RESERVING, *_TARGETING, "placement", "concurrency", "affinity", *LOSS_OPTIONS)
+_ALLOWED = (
+    *_RESERVING,
+    *_TARGETING,
+    "placement",
+    "concurrency",
+    "affinity",
+    *LOSS_OPTIONS,
+    "lease",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,8 @@ class Placement:
     """Fewest and most workers of a pool; None for as many as the cluster has CPUs."""
     affinity: Affinity | None = None
     """The attempts that share one executor, which no others use; None: any executor will do."""
+    lease: bool = True
+    """Whether the task may serve other attempts with the same options after this one."""
 
 
 def _number(node: str, key: str, value: Any) -> None:
@@ -159,6 +171,10 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
             f"Node `{node}`: ray_options['affinity'] must be 'run' or 'thread', got "
             f"{options['affinity']!r}"
         )
+    if not isinstance(options.get("lease", True), bool):
+        raise ValueError(
+            f"Node `{node}`: ray_options['lease'] must be True or False, got {options['lease']!r}"
+        )
     if options.get("concurrency") is not None:
         options["concurrency"] = _pool_size(options["concurrency"], node)
         if placement is not None:
@@ -203,6 +219,11 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         return Placement("async" if is_async else "thread", affinity=affinity)
     size = options.pop("concurrency", None)
     if size is not None:
+        if "lease" in options:
+            raise ValueError(
+                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'lease' cannot be "
+                "honoured. Drop one of them"
+            )
         # a worker that waits for work would hold its CPU all the same, and starve other nodes
         options.setdefault("num_cpus", 0)
         return Placement("pool", options, size)
@@ -227,5 +248,6 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
         return Placement(requested)
     if requested is None and is_async and not options:
         return Placement("async")
+    lease = options.pop("lease", True)
     options.setdefault("num_cpus", 1)
-    return Placement("task", options)
+    return Placement("task", options, lease=lease)

@@ -7,7 +7,7 @@ hangs or the network is cut.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -88,7 +88,12 @@ class Silence(NamedTuple):
     """Whether it lives, and its code does not let Python run."""
 
     def __str__(self) -> str:
-        where, runs = self.process.name, ", ".join(self.process.running) or "nothing"
+        return self.text(str)
+
+    def text(self, describe: Callable[[str], str]) -> str:
+        """Return the silence as text. ``describe``: says what runs under a name."""
+        where = self.process.name
+        runs = ", ".join(map(describe, self.process.running)) or "nothing"
         why = (
             "its code holds the interpreter lock or blocks the event loop"
             if self.blocked

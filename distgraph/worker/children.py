@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 
-__all__ = ("descendants", "kill", "kill_tree")
+__all__ = ("descendants", "kill", "kill_tree", "now_since_boot", "started_since")
 
 
 def descendants(pid: int) -> list[int]:
@@ -15,6 +16,29 @@ def descendants(pid: int) -> list[int]:
     for child in _children(pid):
         found += [child, *descendants(child)]
     return found
+
+
+def now_since_boot() -> float:
+    """Return the seconds since the machine was started; 0.0 where that is not known."""
+    clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if clock is None else time.clock_gettime(clock)
+
+
+def started_since(pids: list[int], begin: float) -> list[int]:
+    """Return the processes that were started at or after a time, as ``now_since_boot`` returns it.
+
+    The system keeps hundredths of a second.
+    """
+    ticks = int(begin * os.sysconf("SC_CLK_TCK"))
+    return [pid for pid in pids if (started := _started(pid)) is not None and started >= ticks]
+
+
+def _started(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rsplit(b")", 1)[1].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def kill(pids: list[int]) -> None:

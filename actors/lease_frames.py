@@ -1,0 +1,96 @@
+"""What driver and leased worker say to each other."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from distgraph.contract.heartbeats import HeartbeatAddress
+from distgraph.wire import Address, Frame
+from distgraph.wire.frames import Bytes
+
+__all__ = (
+    "BYE",
+    "CANCEL",
+    "GROUP",
+    "OPENED",
+    "OUTCOMES",
+    "WAITS",
+    "GroupHead",
+    "Opened",
+    "OutcomesHead",
+)
+
+GROUP, BYE, CANCEL = 16, 17, 18
+"""Driver to worker: a group to serve; the end of the lease; a group to interrupt."""
+
+OPENED, OUTCOMES, WAITS = 16, 17, 18
+"""Worker to driver: who serves the lease; what came of a group; whether its code only waits for
+results of calls."""
+
+
+class LeaseTicket(NamedTuple):
+    """What a lease needs to connect. It travels through Ray only."""
+
+    address: Address
+    secret: bytes
+    session: str
+    version: str
+    """Of distgraph in the driver's process."""
+    heartbeats: HeartbeatAddress
+
+
+def lease_name(number: int) -> str:
+    """Return the name of a lease in heartbeats."""
+    return f"lease {number}"
+
+
+class Opened(NamedTuple):
+    """The process that serves a lease."""
+
+    lease: int
+    pid: int
+    host: str
+    node: str
+    """Ray's id of the machine."""
+
+
+class GroupHead(NamedTuple):
+    """A group of attempts. The packet and new large values follow as parts of the frame."""
+
+    number: int
+    name: str
+    """Name of the group, for cancels and time limits."""
+    label: str
+    """Name of the node, for the title of the process."""
+    values: Sequence[int]
+    """Numbers of the large values that the packet refers to, by position."""
+    new: Sequence[int]
+    """Those that follow."""
+    by_ray: bool = False
+    """Whether the packet holds references, and is to be fetched through Ray."""
+
+
+class OutcomesHead(NamedTuple):
+    """What came of a group. The packed outcomes follow, or a pickled error."""
+
+    number: int
+    how: str
+    """``done``: the outcomes follow. ``ray``: they were sent through Ray, as they hold references.
+    ``failed``: the error follows. ``dropped``: the group was cancelled."""
+
+
+def head(value: Any) -> bytes:
+    """Return the first part of a frame."""
+    return pickle.dumps(tuple(value), 5)
+
+
+def read_head(frame: Frame) -> Any:
+    """Read the first part of a frame. Only of processes that have shown the secret."""
+    return pickle.loads(frame.parts[0])
+
+
+def rest(frame: Frame) -> Sequence[Bytes]:
+    """Return the other parts of a frame."""
+    return frame.parts[1:]

@@ -1,0 +1,177 @@
+"""A Ray task that keeps its resources, and serves groups of attempts one after the other.
+
+Attempts run on the main thread, as in a Ray task of their own: so signals, time limits and code
+that must be there work as they do. The thread of the wire receives what comes meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+from actors import calls
+from actors.calls import driver_of
+from actors.cluster import remote
+from actors.lease_frames import (
+    BYE,
+    CANCEL,
+    GROUP,
+    OPENED,
+    OUTCOMES,
+    WAITS,
+    GroupHead,
+    LeaseTicket,
+    Opened,
+    OutcomesHead,
+    head,
+    lease_name,
+    read_head,
+    rest,
+)
+from actors.worker import process
+from distgraph import __version__
+from distgraph.contract.heartbeats import HeartbeatAddress
+from distgraph.errors import UnsupportedClusterError
+from distgraph.serde.exceptions import capture_error
+from distgraph.serde.pickling import dumps_data
+from distgraph.serde.references import Parcel
+from distgraph.wire import Connection, ConnectionClosed, Frame, connect
+from distgraph.worker.attempt import HOST
+from distgraph.worker.held import HeldValues
+
+__all__ = ("serve_lease_task",)
+
+
+class LeaseServer:
+    """Serves one lease."""
+
+    def __init__(self, ticket: LeaseTicket, lease: int) -> None:
+        self._ticket = ticket
+        self._lease = lease
+        self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._held: HeldValues[bytes] = HeldValues()
+        self._running = ""
+        """Name of the group that runs."""
+        self._title = ""
+        self._connection: Connection | None = None
+
+    def serve(self) -> None:
+        """Serve groups until the driver says that the lease ends, or is gone."""
+        connection = self._connection = connect(
+            self._ticket.address,
+            self._ticket.secret,
+            "lease",
+            name=f"the worker process {os.getpid()} on {HOST}",
+            to="the superstep driver",
+            on_frame=self._receive,
+            on_closed=self._closed,
+        )
+        calls.on_waiting = self._waits
+        node = ray.get_runtime_context().get_node_id()
+        opened = Opened(self._lease, os.getpid(), HOST, node)
+        connection.send(OPENED, head(opened), interruptible=False)
+        heartbeat = process().heartbeat(HeartbeatAddress(*self._ticket.heartbeats))
+        process().leased = True
+        heartbeat.begin(lease_name(self._lease))
+        try:
+            while (frame := self._inbox.get()) is not None:
+                self._serve_group(connection, frame)
+        except ConnectionClosed:
+            return
+        finally:
+            process().leased = False
+            calls.on_waiting = None
+            heartbeat.end(lease_name(self._lease))
+            connection.close()
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def _receive(self, connection: Connection, frame: Frame) -> None:
+        if frame.kind == GROUP:
+            self._inbox.put(frame)
+        elif frame.kind == CANCEL:
+            process().end_group(read_head(frame)[0])
+        elif frame.kind == BYE:
+            self._inbox.put(None)
+
+    def _closed(self, connection: Connection, error: BaseException | None) -> None:
+        """The driver is gone: what still runs is for nobody."""
+        self._inbox.put(None)
+        process().end_group(self._running)
+
+    # --- on the main thread ---------------------------------------------------------------------
+
+    def _serve_group(self, connection: Connection, frame: Frame) -> None:
+        group = GroupHead(*read_head(frame))
+        self._show(group.label)
+        how = "dropped"
+        parts: tuple[Any, ...] = ()
+        self._running = group.name
+        try:
+            packed, snapshots = self._opened(group, rest(frame))
+            del frame
+            parts = (process().run_batch(packed, snapshots),)
+            how = "done"
+        except KeyboardInterrupt:  # it was cancelled where no attempt could take it
+            pass
+        except Exception as error:
+            how, parts = "failed", (dumps_data(capture_error(error)),)
+        self._running = ""
+        if parts and isinstance(parts[0], Parcel):
+            driver = driver_of(self._ticket.session)
+            # not `ray.get`, which would give this lease's CPU to another task
+            driver.take_outcomes.remote(group.number, parts[0]).future().result()
+            how, parts = "ray", ()
+        outcome = OutcomesHead(group.number, how)
+        connection.send(OUTCOMES, head(outcome), *parts, interruptible=False)
+
+    def _waits(self, waits: bool) -> None:
+        """Tell the driver that the code of the group waits for other groups, or no longer."""
+        if self._connection is not None:
+            with suppress(ConnectionClosed):
+                self._connection.send(WAITS, head((waits,)))
+
+    def _opened(self, group: GroupHead, parts: Sequence[Any]) -> tuple[Any, Sequence[bytes]]:
+        """Return the packet of a group, and the large values that it refers to."""
+        if group.by_ray:
+            driver = driver_of(self._ticket.session)
+            packed, references = driver.packet.remote(group.number).future().result()
+            return packed, [ray.get(reference) for reference in references]
+        new = {
+            number: (bytes(part), len(part))
+            for number, part in zip(group.new, parts[1:], strict=True)
+        }
+        return parts[0], self._held.use(group.values, new)
+
+    def _show(self, label: str) -> None:
+        """Show in the title of this process what it runs, as Ray does for a task."""
+        if label != self._title:
+            self._title = label
+            with suppress(Exception):  # private to Ray
+                raylet: Any = ray._raylet
+                raylet.setproctitle(f"ray::{label}")
+
+
+def serve_lease(ticket: LeaseTicket, lease: int) -> None:
+    """Serve a lease of the driver's.
+
+    Raises:
+        UnsupportedClusterError: This machine has another version of distgraph, or cannot reach the
+            driver.
+    """
+    ticket = LeaseTicket(*ticket)
+    if ticket.version != __version__:
+        raise UnsupportedClusterError(
+            f"host {HOST} has distgraph {__version__}, the run was started with "
+            f"{ticket.version}: install the same version on every node"
+        )
+    LeaseServer(ticket, lease).serve()
+
+
+serve_lease_task: Any = remote(max_retries=0, num_cpus=1)(serve_lease)
+"""``serve_lease`` as a Ray task."""

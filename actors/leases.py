@@ -1,0 +1,478 @@
+"""The worker leases of a session: Ray tasks that serve one group of attempts after the other.
+
+The rules are in ``distgraph.driver.leases``. Here, they meet Ray, which grants leases, and the
+wire, by which groups and outcomes travel.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, WorkerCrashedError
+
+from actors import cluster
+from actors.heartbeats import HeartbeatServer
+from actors.lease_frames import (
+    BYE,
+    CANCEL,
+    GROUP,
+    OPENED,
+    OUTCOMES,
+    WAITS,
+    GroupHead,
+    LeaseTicket,
+    Opened,
+    OutcomesHead,
+    head,
+    lease_name,
+    read_head,
+    rest,
+)
+from actors.lease_worker import serve_lease_task
+from distgraph import __version__
+from distgraph.concurrency.threads import DaemonExecutor
+from distgraph.concurrency.timers import timers
+from distgraph.driver import leases as rules
+from distgraph.driver.heartbeats import Process
+from distgraph.driver.leases import (
+    Drop,
+    End,
+    Fail,
+    Give,
+    Interrupt,
+    Leases,
+    Request,
+    Withdraw,
+)
+from distgraph.serde.exceptions import rebuild_error
+from distgraph.serde.pickling import loads
+from distgraph.serde.references import Parcel, parcel
+from distgraph.wire import Connection, ConnectionClosed, Frame, Listener, new_secret
+from distgraph.worker.held import KEPT_BYTES, HeldValues
+
+__all__ = ("GroupFailed", "LargeValue", "LeaseHost", "LeasedGroup", "Needs", "needs_of")
+
+_KILL = 1.0
+"""Seconds that a cancelled group may go on before its process is killed."""
+
+_REASON = 3.0
+"""Seconds that Ray has to say why a process is gone, after its connection has ended."""
+
+_numbers = itertools.count(1)
+
+
+class GroupFailed(Exception):
+    """A worker could not run a group at all. ``__cause__`` says why."""
+
+
+class LargeValue:
+    """A large value of a run's state, which travels to each worker once."""
+
+    def __init__(self, blob: bytes) -> None:
+        self.number = next(_numbers)
+        self._blob: bytes | None = blob
+        self._reference: Any = None
+
+    @property
+    def blob(self) -> bytes | None:
+        """The bytes, if they may travel over the wire."""
+        blob = self._blob
+        fits = blob is not None and type(blob) is bytes and len(blob) <= KEPT_BYTES
+        return blob if fits else None
+
+    def reference(self) -> Any:
+        """Return a reference to the value in Ray's object store."""
+        if self._reference is None:
+            assert self._blob is not None
+            self._reference = ray.put(parcel(self._blob))
+            self._blob = None
+        return self._reference
+
+
+class Needs(NamedTuple):
+    """What a lease has to have."""
+
+    key: bytes
+    options: Mapping[str, Any]
+
+
+def needs_of(options: Mapping[str, Any]) -> Needs:
+    """Return the needs that options of ``ray.remote`` name. Equal options have an equal key."""
+    try:
+        key = pickle.dumps(_ordered(options))
+    except Exception:  # an option that is not plain: leases for these options alone
+        key = b"%d" % id(options)
+    return Needs(key, options)
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [(key, _ordered(value[key])) for key in sorted(value)]
+    return value
+
+
+@dataclass(eq=False, slots=True)
+class LeasedGroup:
+    """A group of attempts that a lease serves."""
+
+    needs: Needs
+    name: str
+    """Name of the group, for cancels and time limits."""
+    owner: str
+    """The run."""
+    label: str
+    packed: Any
+    """The packet: bytes, or a ``Parcel`` if it holds references."""
+    values: Sequence[LargeValue]
+    done: Callable[[Any, BaseException | None], None]
+    """Takes the packed outcomes, or why there are none, or neither: it was cancelled."""
+    number: int = field(default_factory=lambda: next(_numbers))
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A lease, from the driver's view."""
+
+    number: int
+    label: str
+    ref: Any = None
+    """Of the Ray task, once Ray was asked."""
+    unwanted: bool = False
+    """Whether the task is to be cancelled once Ray was asked."""
+    connection: Connection | None = None
+    opened: Opened | None = None
+    held: HeldValues[None] = field(default_factory=HeldValues)
+
+
+class LeaseHost:
+    """Hands groups to leases, and takes their outcomes.
+
+    Args:
+        session: Of the driver.
+        kill: Kills the process of a Ray task, and repeats that until the task has ended. Takes
+            the task, how messages name it, and what returns its process.
+        heartbeats: Of worker processes.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        kill: Callable[[Any, str, Callable[[], Process | None]], object],
+        heartbeats: HeartbeatServer,
+    ) -> None:
+        self._heartbeats = heartbeats
+        heartbeats.describe = self._describe
+        self._kill = kill
+        self._lock = threading.Lock()
+        self._rules: Leases[LeasedGroup] = Leases()
+        self._workers: dict[int, _Worker] = {}
+        self._needs: dict[Hashable, tuple[Needs, str]] = {}
+        self._served: dict[int, tuple[int, LeasedGroup]] = {}
+        """Groups that were sent, by number, each with its lease."""
+        self._parcels: dict[int, Any] = {}
+        """Outcomes that came through Ray, by the number of the group."""
+        self._tick_at: float | None = None
+        self._calls = DaemonExecutor(2, thread_name_prefix="distgraph-leases")
+        secret = new_secret()
+        self._listener = Listener(
+            cluster.node_address(),
+            secret,
+            on_open=lambda connection: None,
+            on_frame=self._receive,
+            on_closed=self._closed,
+        )
+        self._ticket = LeaseTicket(
+            self._listener.address, secret, session, __version__, heartbeats.address
+        )
+
+    # --- for runs -------------------------------------------------------------------------------
+
+    def submit(self, group: LeasedGroup) -> None:
+        """Serve a group. Its ``done`` is called once."""
+        needs, cpus = group.needs, cluster.known_cpus()
+        room = max(1, int(cpus / max(needs.options.get("num_cpus") or 0.0, 0.125)))
+        with self._lock:
+            self._needs.setdefault(needs.key, (needs, group.label))
+            self._rules.most = max(8, 2 * cpus)
+            now = time.monotonic()
+            actions = self._rules.submit(needs.key, group.owner, group, now, room)
+        self._do(actions)
+
+    def cancel(self, group: LeasedGroup) -> None:
+        """End a group, if it has not ended."""
+        with self._lock:
+            now = time.monotonic()
+            actions = self._rules.cancel(group.needs.key, group.owner, group, now)
+        self._do(actions)
+
+    def _describe(self, name: str) -> str:
+        """Say what runs under a name of the heartbeats."""
+        for worker in list(self._workers.values()):
+            if name == lease_name(worker.number):
+                return f"{name} of node {worker.label!r}"
+        return name
+
+    def _kill_worker(self, worker: _Worker) -> None:
+        name = lease_name(worker.number)
+        process = partial(self._heartbeats.process, name)
+        self._kill(worker.ref, f"{name} of node {worker.label!r}", process)
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """Return what each lease does: node, process, machine, groups served, and since when."""
+        now = time.monotonic()
+        with self._lock:
+            phases = list(self._rules.phases())
+            workers = dict(self._workers)
+        shown = []
+        for number, phase, since, served in phases:
+            worker = workers.get(number)
+            opened = None if worker is None else worker.opened
+            shown.append(
+                {
+                    "lease": number,
+                    "phase": phase.value,
+                    "seconds": now - since,
+                    "served": served,
+                    "node": "" if worker is None else worker.label,
+                    "pid": None if opened is None else opened.pid,
+                    "host": None if opened is None else opened.host,
+                    "node_id": None if opened is None else opened.node,
+                }
+            )
+        return shown
+
+    # --- for workers, through Ray ---------------------------------------------------------------
+
+    def packet(self, number: int) -> tuple[Any, list[Any]]:
+        """Return the packet of a group, and references to its large values."""
+        _, group = self._served[number]
+        return group.packed, [value.reference() for value in group.values]
+
+    def take_outcomes(self, number: int, packed: Any) -> None:
+        """Accept outcomes that hold references. The frame that reports them follows."""
+        if number in self._served:
+            self._parcels[number] = packed
+
+    # --- actions --------------------------------------------------------------------------------
+
+    def _do(self, actions: Sequence[rules.Action[LeasedGroup]]) -> None:
+        for action in actions:
+            _DO[type(action)](self, action)
+        self._tick_later()
+
+    def _request(self, action: Request) -> None:
+        if self._listener.loop.is_current:  # Ray may wait; the wire must not
+            self._calls.spawn(partial(self._ask, action))
+        else:
+            self._ask(action)
+
+    def _ask(self, action: Request) -> None:
+        needs, label = self._needs[action.needs]
+        worker = self._workers[action.number] = _Worker(action.number, label)
+        try:
+            task = serve_lease_task.options(name=label, **needs.options)
+            ref = task.remote(tuple(self._ticket), action.number)
+        except Exception as error:
+            self._not_granted(action.number, error)
+            return
+        with self._lock:
+            worker.ref = ref
+            unwanted = worker.unwanted
+        ref.future().add_done_callback(partial(self._task_ended, worker))
+        if unwanted:
+            self._kill_worker(worker)
+
+    def _withdraw(self, action: Withdraw) -> None:
+        worker = self._workers.get(action.number)
+        if worker is None:
+            return
+        with self._lock:
+            worker.unwanted = True
+            asked = worker.ref is not None
+        if asked:
+            self._kill_worker(worker)
+
+    def _give(self, action: Give[LeasedGroup]) -> None:
+        worker, group = self._workers[action.number], action.job
+        self._served[group.number] = action.number, group
+        worker.label = group.label
+        connection = worker.connection
+        assert connection is not None
+        blobs = [value.blob for value in group.values]
+        by_ray = isinstance(group.packed, Parcel) or None in blobs
+        try:
+            if by_ray:
+                told = GroupHead(group.number, group.name, group.label, (), (), True)
+                connection.send(GROUP, head(told), wait=False)
+                return
+            numbers = [value.number for value in group.values]
+            sizes = {n: (None, len(b or b"")) for n, b in zip(numbers, blobs, strict=True)}
+            new = worker.held.missing(numbers)
+            worker.held.use(numbers, {n: sizes[n] for n in new})
+            parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
+            told = GroupHead(group.number, group.name, group.label, numbers, new)
+            connection.send(GROUP, head(told), group.packed, *parts, wait=False)
+        except ConnectionClosed:
+            return  # ``_closed`` reports the group
+
+    def _end(self, action: End) -> None:
+        worker = self._workers.get(action.number)
+        if worker is not None and worker.connection is not None:
+            try:
+                worker.connection.send(BYE, b"", wait=False)
+            except ConnectionClosed:
+                return
+
+    def _interrupt(self, action: Interrupt[LeasedGroup]) -> None:
+        worker, name = self._workers.get(action.number), action.job.name
+        if worker is None or worker.connection is None:
+            return
+        try:
+            worker.connection.send(CANCEL, head((name,)), wait=False)
+        except ConnectionClosed:
+            return
+        timers().after(_KILL, partial(self._kill_if_serving, worker, action.job))
+
+    def _kill_if_serving(self, worker: _Worker, group: LeasedGroup) -> None:
+        with self._lock:
+            serving = self._rules.doom(group) is not None
+        if serving:
+            self._kill_worker(worker)
+
+    def _drop(self, action: Drop[LeasedGroup]) -> None:
+        action.job.done(None, None)
+
+    def _fail(self, action: Fail[LeasedGroup], error: BaseException | None = None) -> None:
+        self._served.pop(action.job.number, None)
+        action.job.done(None, error or WorkerCrashedError())
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def _receive(self, connection: Connection, frame: Frame) -> None:
+        """Take a frame, on the thread of the wire."""
+        if frame.kind == OUTCOMES:
+            self._take(connection.tag, OutcomesHead(*read_head(frame)), rest(frame))
+        elif frame.kind == WAITS:
+            with self._lock:
+                (waits,) = read_head(frame)
+                actions = self._rules.lend(connection.tag.number, waits, time.monotonic())
+            self._do(actions)
+        elif frame.kind == OPENED:
+            opened = Opened(*read_head(frame))
+            worker = self._workers.get(opened.lease)
+            if worker is None:  # it has been withdrawn
+                connection.send(BYE, b"", wait=False)
+                return
+            connection.tag = worker
+            worker.connection, worker.opened = connection, opened
+            with self._lock:
+                actions = self._rules.opened(opened.lease, time.monotonic())
+            self._do(actions)
+
+    def _take(self, worker: _Worker, outcome: OutcomesHead, parts: Sequence[Any]) -> None:
+        found = self._served.pop(outcome.number, None)
+        packed = self._parcels.pop(outcome.number, None)
+        with self._lock:
+            actions = self._rules.done(worker.number, time.monotonic())
+        self._do(actions)  # first: what waits is sent before the outcomes are looked at
+        if found is None:
+            return
+        _, group = found
+        error: BaseException | None = None
+        if outcome.how == "done":
+            packed = parts[0]
+        elif outcome.how == "failed":
+            error = GroupFailed()
+            error.__cause__ = rebuild_error(loads(parts[0]))
+        group.done(packed, error)
+
+    def _closed(self, connection: Connection, error: BaseException | None) -> None:
+        """A connection has ended: Ray says why, if its process is gone."""
+        worker: _Worker | None = connection.tag
+        if worker is None:
+            return
+        worker.connection = None
+        timers().after(_REASON, lambda: self._lost(worker, None))
+        # the task's own end is reported by ``_task_ended``, mostly at once
+
+    def _task_ended(self, worker: _Worker, ended: Future[Any]) -> None:
+        """The Ray task of a lease has ended. Called by a thread of Ray's."""
+        error = ended.exception()
+        if worker.opened is None and error is not None and not _is_death(error):
+            self._not_granted(worker.number, error)
+        else:
+            self._lost(worker, error)
+
+    def _lost(self, worker: _Worker, error: BaseException | None) -> None:
+        with self._lock:
+            if self._workers.pop(worker.number, None) is None:
+                return
+            actions = self._rules.lost(worker.number, time.monotonic())
+        connection = worker.connection
+        if connection is not None:
+            connection.close()
+        self._do_failing(actions, error)
+
+    def _not_granted(self, number: int, error: BaseException) -> None:
+        with self._lock:
+            self._workers.pop(number, None)
+            actions = self._rules.failed(number, time.monotonic())
+        self._do_failing(actions, error)
+
+    def _do_failing(
+        self, actions: Sequence[rules.Action[LeasedGroup]], error: BaseException | None
+    ) -> None:
+        for action in actions:
+            if isinstance(action, Fail):
+                self._fail(action, error)
+            else:
+                _DO[type(action)](self, action)
+        self._tick_later()
+
+    # --- time -----------------------------------------------------------------------------------
+
+    def _tick_later(self) -> None:
+        with self._lock:
+            deadline = self._rules.deadline()
+            if deadline is None or (self._tick_at is not None and self._tick_at <= deadline):
+                return
+            self._tick_at = deadline
+        timers().at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._tick_at = None
+            actions = self._rules.tick(time.monotonic())
+        self._do(actions)
+
+
+def _is_death(error: BaseException) -> bool:
+    """Whether a task ended by no fault of its own: asked for again, it may well be granted."""
+    return isinstance(error, RayError) and type(error).__name__ in (
+        "WorkerCrashedError",
+        "NodeDiedError",
+        "LocalRayletDiedError",
+        "OutOfMemoryError",
+        "TaskCancelledError",
+    )
+
+
+_DO: dict[type, Callable[[LeaseHost, Any], None]] = {
+    Request: LeaseHost._request,
+    Withdraw: LeaseHost._withdraw,
+    Give: LeaseHost._give,
+    End: LeaseHost._end,
+    Interrupt: LeaseHost._interrupt,
+    Drop: LeaseHost._drop,
+    Fail: LeaseHost._fail,
+}
+"""The method that carries out each type of action."""

@@ -1,0 +1,382 @@
+"""Which lease serves which group, when leases are requested, and when they end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distgraph.driver import leases as rules
+from distgraph.driver.leases import (
+    DEATHS,
+    IDLE,
+    PATIENCE,
+    SURPLUS,
+    TENURE,
+    UNSERVED,
+    Drop,
+    End,
+    Fail,
+    Give,
+    Interrupt,
+    Leases,
+    Phase,
+    Request,
+    Withdraw,
+)
+
+
+@dataclass(eq=False)
+class Job:
+    name: str
+
+
+def kinds(actions):
+    return [type(action).__name__ for action in actions]
+
+
+def served_by(leases, needs="n", now=0.0):
+    """A lease that has served one group and is idle."""
+    (request,) = leases.submit(needs, "run", Job("first"), now)
+    leases.opened(request.number, now)
+    leases.done(request.number, now)
+    return request.number
+
+
+def test_a_group_without_a_lease_requests_one_and_is_served_by_it():
+    leases, job = Leases(), Job("a")
+    assert leases.submit("n", "run", job, 0.0) == [Request(1, "n")]
+    assert leases.opened(1, 0.1) == [Give(1, job)]
+    assert leases.done(1, 0.2) == []
+
+
+def test_an_idle_lease_takes_the_next_group_at_once():
+    leases, job = Leases(), Job("b")
+    number = served_by(leases)
+    assert leases.submit("n", "run", job, 0.05) == [Give(number, job)]
+
+
+def test_a_lease_serves_only_its_own_needs():
+    leases = Leases()
+    served_by(leases)
+    assert leases.submit("other", "run", Job("b"), 0.001) == [Request(2, "other")]
+
+
+def test_free_leases_pull_what_waits():
+    leases, jobs = Leases(), [Job(str(n)) for n in range(6)]
+    for job in jobs:
+        leases.submit("n", "run", job, 0.0, room=2)
+    gave = [action for number in (1, 2) for action in leases.opened(number, 0.0)]
+    for _ in range(4):
+        gave += leases.done(2, 0.1)  # a fast machine
+    assert [(action.number, action.job) for action in gave] == [
+        (1, jobs[0]),
+        *((2, job) for job in jobs[1:]),
+    ]
+
+
+def test_no_more_requests_than_groups_that_wait_and_than_there_is_room_for():
+    leases = Leases()
+    requests = [leases.submit("n", "run", Job(str(n)), 0.0, room=3) for n in range(5)]
+    assert [len(actions) for actions in requests] == [1, 1, 1, 0, 0]
+    assert kinds(leases.opened(1, 0.0)) == ["Give"]
+
+
+def test_more_leases_are_requested_for_groups_that_wait_long_up_to_the_limit():
+    leases = Leases(most=3)
+    for n in range(9):
+        leases.submit("n", "run", Job(str(n)), 0.0)
+    leases.opened(1, 0.01)
+    assert leases.deadline() == pytest.approx(0.01 + PATIENCE)
+    assert kinds(leases.tick(0.01 + PATIENCE)) == ["Request"] * 3
+
+
+def test_a_lease_whose_code_waits_for_other_groups_makes_room_for_another():
+    leases, job = Leases(), Job("called")
+    leases.submit("n", "run", Job("calls"), 0.0)
+    leases.opened(1, 0.0)
+    assert leases.submit("n", "run", job, 0.0) == []
+    assert leases.lend(1, True, 0.0) == [Request(2, "n")]
+    assert leases.opened(2, 0.0) == [Give(2, job)]
+    assert leases.lend(1, False, 0.0) == []
+
+
+def test_a_lease_that_comes_too_late_ends_where_another_is_idle():
+    leases = Leases()
+    for name in "ab":
+        leases.submit("n", "run", Job(name), 0.0, room=2)
+    leases.opened(1, 0.0)
+    leases.done(1, 0.0)
+    leases.done(1, 0.0)
+    assert leases.opened(2, 0.01) == [End(2)]
+    assert leases.submit("n", "run", Job("c"), 0.02) == [Give(1, leases._leases[1].job)]
+
+
+def test_an_idle_lease_ends_after_its_time_and_not_before():
+    leases = Leases()
+    number = served_by(leases)
+    assert leases.deadline() == IDLE
+    assert leases.tick(IDLE * 0.99) == []
+    assert leases.tick(IDLE) == [End(number)]
+    assert leases.deadline() is None
+    assert leases.submit("n", "run", Job("b"), IDLE) == [Request(2, "n")]
+
+
+def test_an_idle_lease_makes_room_for_a_request_of_other_needs_that_is_not_granted():
+    leases = Leases()
+    number = served_by(leases)
+    leases.submit("other", "run", Job("b"), 0.01)
+    assert leases.deadline() == pytest.approx(0.01 + UNSERVED)
+    assert leases.tick(0.01 + UNSERVED / 2) == []
+    assert leases.tick(0.0101 + UNSERVED) == [End(number)]
+
+
+def test_a_busy_lease_ends_behind_its_group_when_its_tenure_is_over():
+    leases, jobs = Leases(), [Job(str(n)) for n in range(3)]
+    for job in jobs:
+        leases.submit("n", "run", job, 0.0)
+    leases.opened(1, 0.0)
+    assert leases.done(1, TENURE / 2) == [Give(1, jobs[1])]
+    assert leases.done(1, TENURE) == [End(1), Request(2, "n")]
+    assert leases.opened(2, TENURE) == [Give(2, jobs[2])]
+
+
+def test_the_tenure_is_short_while_other_needs_are_not_granted():
+    leases = Leases()
+    for name in "ab":
+        leases.submit("n", "run", Job(name), 0.0)
+    leases.opened(1, 0.0)
+    leases.submit("other", "run", Job("c"), 0.0)
+    assert kinds(leases.done(1, rules.SHORT_TENURE)) == ["End", "Request"]
+
+
+def test_a_lease_that_outlives_its_tenure_alone_goes_on():
+    leases = Leases()
+    number = served_by(leases)
+    leases.submit("n", "run", Job("b"), 0.05)
+    assert leases.done(number, 10 * TENURE) == []
+    assert kinds(leases.submit("n", "run", Job("c"), 10 * TENURE)) == ["Give"]
+
+
+def test_requests_in_excess_are_withdrawn_after_a_while():
+    leases, jobs = Leases(), [Job(str(n)) for n in range(3)]
+    for job in jobs:
+        leases.submit("n", "run", job, 0.0, room=3)
+    leases.opened(1, 0.0)
+    leases.done(1, 0.01)
+    leases.done(1, 0.02)
+    leases.done(1, 0.03)
+    assert leases.tick(0.03 + IDLE) == [End(1)]
+    assert leases.deadline() == pytest.approx(0.01 + SURPLUS)
+    assert leases.tick(0.01 + SURPLUS) == [Withdraw(3), Withdraw(2)]
+    assert leases.opened(2, 2.0) == [End(2)]  # it was granted meanwhile
+    assert leases.lost(3, 2.0) == []
+
+
+def test_a_waiting_group_that_is_cancelled_is_dropped():
+    leases, job = Leases(), Job("a")
+    leases.submit("n", "run", job, 0.0)
+    assert leases.cancel("n", "run", job, 0.0) == [Drop(job)]
+    assert leases.tick(SURPLUS) == [Withdraw(1)]
+    assert leases.cancel("n", "run", job, 0.0) == []
+
+
+def test_a_group_that_is_served_is_interrupted():
+    leases, job = Leases(), Job("a")
+    leases.submit("n", "run", job, 0.0)
+    leases.opened(1, 0.0)
+    assert leases.cancel("n", "run", job, 0.0) == [Interrupt(1, job)]
+    leases.done(1, 0.1)
+    assert leases.cancel("n", "run", job, 0.2) == []
+
+
+def test_a_lease_whose_process_is_to_be_killed_gets_no_other_group():
+    leases, jobs = Leases(), [Job("a"), Job("b")]
+    for job in jobs:
+        leases.submit("n", "run", job, 0.0)
+    leases.opened(1, 0.0)
+    assert leases.doom(jobs[0]) == 1
+    assert leases.done(1, 0.1) == [End(1), Request(2, "n")]
+    assert leases.doom(jobs[0]) is None
+    assert leases.opened(2, 0.1) == [Give(2, jobs[1])]
+
+
+def test_a_lease_that_dies_takes_the_group_that_it_serves_with_it():
+    leases, job, other = Leases(), Job("a"), Job("b")
+    leases.submit("n", "run", job, 0.0)
+    leases.opened(1, 0.0)
+    leases.submit("n", "run", other, 0.0)
+    assert leases.lost(1, 0.1) == [Fail(job), Request(2, "n")]
+    assert leases.opened(2, 0.1) == [Give(2, other)]
+
+
+def test_an_idle_lease_that_dies_fails_nothing():
+    leases = Leases()
+    number = served_by(leases)
+    assert leases.lost(number, 0.01) == []
+    assert leases.submit("n", "run", Job("b"), 0.02) == [Request(2, "n")]
+
+
+def test_a_request_that_dies_is_repeated_and_fails_a_group_when_it_happens_again_and_again():
+    leases, job = Leases(), Job("a")
+    leases.submit("n", "run", job, 0.0)
+    for number in range(1, DEATHS + 1):
+        assert leases.lost(number, 0.0) == [Request(number + 1, "n")]
+    assert leases.lost(DEATHS + 1, 0.0) == [Fail(job)]
+
+
+def test_deaths_count_anew_once_a_lease_was_granted():
+    leases = Leases()
+    leases.submit("n", "run", Job("a"), 0.0)
+    for number in range(1, DEATHS + 1):
+        leases.lost(number, 0.0)
+    leases.opened(DEATHS + 1, 0.0)
+    leases.submit("n", "run", Job("b"), 0.0, room=2)
+    assert kinds(leases.lost(DEATHS + 2, 0.0)) == ["Request"]
+
+
+def test_a_request_that_cannot_be_granted_fails_one_group():
+    leases, jobs = Leases(), [Job("a"), Job("b")]
+    for job in jobs:
+        leases.submit("n", "run", job, 0.0)
+    assert leases.failed(1, 0.0) == [Fail(jobs[0]), Request(2, "n")]
+    assert leases.failed(2, 0.0) == [Fail(jobs[1])]
+
+
+def test_runs_are_served_in_turn():
+    leases = Leases()
+    for n in range(3):
+        leases.submit("n", "long", Job(f"long {n}"), 0.0)
+    leases.submit("n", "short", Job("short"), 0.0)
+    names = [action.job.name for action in leases.opened(1, 0.0)]
+    for _ in range(3):
+        names += [action.job.name for action in leases.done(1, 0.0)]
+    assert names == ["long 0", "short", "long 1", "long 2"]
+
+
+# --- any order -----------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """A cluster and its leases: what was requested, what each lease does, what came of groups."""
+
+    data: st.DataObject
+    now: float = 0.0
+    leases: Leases[Job] = field(default_factory=lambda: Leases(most=4))
+    requested: set[int] = field(default_factory=set)
+    running: dict[int, Job | None] = field(default_factory=dict)
+    ending: set[int] = field(default_factory=set)
+    jobs: list[tuple[str, str, Job]] = field(default_factory=list)
+    ends: dict[Job, list[str]] = field(default_factory=dict)
+    cancelled: set[Job] = field(default_factory=set)
+    lawful: bool = True
+
+    def do(self, actions):
+        for action in actions:
+            if isinstance(action, Request):
+                assert action.number not in self.requested | self.running.keys()
+                self.requested.add(action.number)
+            elif isinstance(action, Withdraw):
+                assert action.number in self.requested
+            elif isinstance(action, Give):
+                assert self.running[action.number] is None
+                assert action.number not in self.ending, "a group meets a lease that ends"
+                self.running[action.number] = action.job
+            elif isinstance(action, End):
+                assert self.running[action.number] is None
+                self.ending.add(action.number)
+            elif isinstance(action, Interrupt):
+                assert self.running[action.number] is action.job
+                assert action.job in self.cancelled
+            else:
+                self.ended(action.job, kinds([action])[0])
+        self.leases.validate()
+
+    def ended(self, job, how):
+        self.ends.setdefault(job, []).append(how)
+
+    def step(self):
+        pick = lambda values: self.data.draw(st.sampled_from(sorted(values)))  # noqa: E731
+        busy = {n for n, job in self.running.items() if job is not None}
+        what = ["submit", "pass"]
+        what += ["grant", "die requested", "refuse"] * bool(self.requested)
+        what += ["lend"] * bool(busy)
+        what += ["finish"] * 3 * bool(busy) + ["die"] * bool(self.running)
+        what += ["cancel"] * bool(self.jobs)
+        chosen = self.data.draw(st.sampled_from(what))
+        if chosen == "submit":
+            needs, owner = pick("xy"), pick("rs")
+            job = Job(str(len(self.jobs)))
+            self.jobs.append((needs, owner, job))
+            room = self.data.draw(st.integers(1, 3))
+            self.do(self.leases.submit(needs, owner, job, self.now, room))
+        elif chosen == "pass":
+            self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0]))
+            self.do(self.leases.tick(self.now))
+        elif chosen == "cancel":
+            needs, owner, job = self.data.draw(st.sampled_from(self.jobs))
+            self.cancelled.add(job)
+            self.do(self.leases.cancel(needs, owner, job, self.now))
+        elif chosen == "lend":
+            lent = self.data.draw(st.booleans())
+            self.do(self.leases.lend(pick(busy), lent, self.now))
+        else:
+            self.happen(chosen, pick(busy if chosen == "finish" else self.those(chosen)))
+
+    def those(self, chosen):
+        return set(self.running) if chosen == "die" else self.requested
+
+    def happen(self, chosen, number):
+        if chosen == "grant":
+            self.requested.discard(number)
+            self.running[number] = None
+            self.do(self.leases.opened(number, self.now))
+        elif chosen == "finish":
+            self.ended(self.running[number], "done")
+            self.running[number] = None
+            self.do(self.leases.done(number, self.now))
+        elif chosen == "refuse":
+            self.requested.discard(number)
+            self.do(self.leases.failed(number, self.now))
+        else:
+            self.requested.discard(number)
+            self.running.pop(number, None)
+            self.ending.discard(number)
+            self.do(self.leases.lost(number, self.now))
+
+    def settle(self):
+        """From here on all is well: everything that waits is served, and all leases end."""
+        for _ in range(1000):
+            busy = [n for n, job in self.running.items() if job is not None]
+            if busy:
+                self.happen("finish", busy[0])
+            elif self.requested:
+                self.happen("grant", min(self.requested))
+            else:
+                break
+        self.now += 10.0
+        self.do(self.leases.tick(self.now))
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_in_any_order_each_group_ends_once_and_no_lease_is_left(data):
+    world = World(data)
+    for _ in range(data.draw(st.integers(1, 40))):
+        world.step()
+    world.settle()
+    for _, _, job in world.jobs:
+        assert len(world.ends.get(job, ())) == 1, (job, world.ends.get(job))
+    assert world.ending == world.running.keys(), "a lease does not end"
+    assert list(world.leases.phases()) == []
+    assert world.leases.waiting == 0
+
+
+def test_the_phases_of_leases_are_shown():
+    leases = Leases()
+    served_by(leases)
+    leases.submit("n", "run", Job("b"), 0.5)
+    assert list(leases.phases()) == [(1, Phase.BUSY, 0.5, 1)]

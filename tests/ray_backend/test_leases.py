@@ -1,0 +1,257 @@
+"""Workers keep their resources for the next attempt, and give them back soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+
+from distgraph.errors import WorkerDied
+from distgraph.types import Send, TimeoutPolicy
+from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
+from tests.support.graphs import Items
+
+from .test_several_nodes import ROOT, report_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leased(ray_session):
+    """A session with leases."""
+    from actors import session
+
+    session.end()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTGRAPH_LEASES", "1")
+        yield
+        session.end()
+
+
+def pid(state):
+    return {"items": [os.getpid()]}
+
+
+def chain(ns, *nodes, **options):
+    builder = ns.StateGraph(Items)
+    names = [f"n{number}" for number in range(len(nodes))]
+    for name, node in zip(names, nodes, strict=True):
+        builder.add_node(name, node, ray_options=options or None)
+    builder.add_edge(ns.START, names[0])
+    for one, next_one in pairwise(names):
+        builder.add_edge(one, next_one)
+    return ns.compile(builder)
+
+
+def leases():
+    import ray
+
+    from actors import session
+
+    return ray.get(session.current().driver.statistics.remote())["leases"]
+
+
+def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
+    graph = chain(on_ray, *[pid] * 6)
+    graph.invoke({"items": []})
+    served = graph.invoke({"items": []})["items"]
+    assert len(set(served)) == 1
+
+
+def test_the_statistics_show_what_each_lease_serves(on_ray):
+    def node(state, writer):
+        writer(os.getpid())
+        time.sleep(1.0)
+
+    stream = chain(on_ray, pid, node).stream({"items": []}, stream_mode="custom")
+    process = next(stream)
+    (lease,) = [lease for lease in leases() if lease["pid"] == process]
+    assert (lease["node"], lease["phase"]) == ("n1", "busy")
+    assert lease["node_id"]
+    list(stream)
+
+
+def test_the_title_of_the_process_names_the_node_that_it_runs(on_ray):
+    def title(state):
+        with open("/proc/self/cmdline") as file:
+            return {"items": [file.read().strip("\0").split("\0")[0]]}
+
+    assert chain(on_ray, title, title).invoke({"items": []}) == {"items": ["ray::n0", "ray::n1"]}
+
+
+def test_an_idle_session_holds_no_cpu(on_ray):
+    graph = chain(on_ray, pid)
+    graph.invoke({"items": []})
+    begin = time.perf_counter()
+    eventually(lambda: leases() == [], "every lease has ended", 5)
+    print(f"leases ended after {time.perf_counter() - begin:.2f} s")
+    wait_for_free_cpus()
+
+
+def test_another_job_gets_all_cpus_while_the_session_is_idle(on_ray, ray_session):
+    program = (
+        "import ray, sys\n"
+        "ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
+        "task = ray.remote(num_cpus=2)(lambda: 'all')\n"
+        "print(ray.get(task.remote(), timeout=30))\n"
+    )
+    graph = chain(on_ray, pid, pid)
+    graph.invoke({"items": []})
+    address = ray_session.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", program, address],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.stdout.strip().endswith("all"), done.stderr
+    assert len(graph.invoke({"items": []})["items"]) == 2
+
+
+def test_nodes_with_other_needs_do_not_wait_for_an_idle_lease(on_ray):
+    builder = on_ray.StateGraph(Items).add_node("one", pid)
+    builder.add_node("both", pid, ray_options={"num_cpus": 2})
+    builder.add_node("again", pid)
+    builder.add_edge(on_ray.START, "one").add_edge("one", "both").add_edge("both", "again")
+    graph = on_ray.compile(builder)
+    assert len(graph.invoke({"items": []})["items"]) == 3
+
+
+def test_a_worker_that_dies_while_it_is_idle_fails_no_run(on_ray):
+    graph = chain(on_ray, pid)
+    (victim,) = graph.invoke({"items": []})["items"]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: victim not in [lease["pid"] for lease in leases()], "its end is known")
+    (other,) = graph.invoke({"items": []})["items"]
+    assert other != victim
+
+
+def two_processes(ns, folder):
+    """Let both CPUs have a process that serves leases."""
+
+    def meets(state):
+        (folder / str(os.getpid())).touch()
+        eventually(lambda: len(list(folder.iterdir())) == 2, "the other runs too", 30)
+        return {"items": []}
+
+    builder = ns.StateGraph(Items)
+    for name in ("left", "right"):
+        builder.add_node(name, meets).add_edge(ns.START, name)
+    ns.compile(builder).invoke({"items": []})
+
+
+def test_slow_and_fast_attempts_of_one_step_share_the_workers(on_ray, tmp_path):
+    def work(state):
+        time.sleep(0.6 if state["i"] == 0 else 0.01)
+        return {"items": [(state["i"], os.getpid())]}
+
+    builder = on_ray.StateGraph(Items).add_node("work", work)
+    builder.add_conditional_edges(
+        on_ray.START, lambda s: [Send("work", {"i": i}) for i in range(13)], ["work"]
+    )
+    graph = on_ray.compile(builder)
+    two_processes(on_ray, tmp_path)
+    placed = dict(graph.invoke({"items": []})["items"])
+    slow = placed.pop(0)
+    assert sum(process == slow for process in placed.values()) <= 3
+
+
+def test_equal_sends_are_spread_evenly_over_three_machines():
+    report = report_of("balance.py")
+    print(f"12 times 0.2 s on three machines: {report['seconds']:.2f} s, {report['placed']}")
+    assert report["placed"] == [4, 4, 4]
+
+
+def test_a_lease_can_be_refused_for_a_node(on_ray):
+    graph = chain(on_ray, pid, pid, lease=False)
+    eventually(lambda: leases() == [], "leases of other tests have ended", 5)
+    assert len(graph.invoke({"items": []})["items"]) == 2
+    assert leases() == []
+
+
+# --- with and without leases ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["1", "0"], ids=["leases", "tasks"])
+def setting(request, leased):
+    """A session with leases, and one with a Ray task for each group."""
+    from actors import session
+
+    session.end()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTGRAPH_LEASES", request.param)
+        session.current()
+        yield request.param == "1"
+        session.end()
+
+
+def test_the_stream_is_the_same(setting, on_ray):
+    def talks(state, writer):
+        for number in range(3):
+            writer(number)
+        return {"items": ["t"]}
+
+    graph = chain(on_ray, talks, lambda state: {"items": ["u"]})
+    assert list(graph.stream({"items": []}, stream_mode=["custom", "updates"])) == [
+        *(("custom", number) for number in range(3)),
+        ("updates", {"n0": {"items": ["t"]}}),
+        ("updates", {"n1": {"items": ["u"]}}),
+    ]
+    assert bool(leases()) == setting
+
+
+def test_a_death_is_the_same_error(setting, on_ray):
+    def dies(state):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerDied, match="node 'n0', step 1, attempt 1: the process or machine"):
+        chain(on_ray, dies).invoke({"items": []})
+    assert chain(on_ray, lambda state: {"items": ["on"]}).invoke({"items": []}) == {"items": ["on"]}
+
+
+def test_a_left_run_interrupts_its_node(setting, on_ray, tmp_path):
+    told = str(tmp_path / "told")
+
+    def node(state, writer):
+        writer("started")
+        try:
+            time.sleep(40)
+        finally:
+            open(told, "w").close()
+
+    stream = chain(on_ray, node).stream({"items": []}, stream_mode="custom")
+    assert next(stream) == "started"
+    eventually(lambda: free_cpus() < all_cpus(), "the node holds a CPU")
+    stream.close()
+    eventually(lambda: os.path.exists(told), "the node was interrupted")
+    wait_for_free_cpus()
+
+
+def test_a_limit_of_time_is_kept(setting, on_ray):
+    from distgraph.errors import NodeTimeoutError
+
+    builder = on_ray.StateGraph(Items)
+    builder.add_node("slow", lambda s: time.sleep(40), timeout=TimeoutPolicy(run_timeout=0.3))
+    graph = on_ray.compile(builder.add_edge(on_ray.START, "slow"))
+    with pytest.raises(NodeTimeoutError):
+        graph.invoke({"items": []})
+
+
+def test_large_values_and_references_travel(setting, on_ray, ray_session):
+    ray = ray_session
+
+    def make(state):
+        return {"items": [b"x" * 300_000, ray.put(b"y" * 300_000)]}
+
+    def read(state):
+        large, reference = state["items"]
+        return {"items": [len(large), ray.get(reference)[:1]]}
+
+    found = chain(on_ray, make, read, lambda s: {"items": [len(s["items"])]}).invoke({"items": []})
+    assert found["items"][2:] == [300_000, b"y", 4]
