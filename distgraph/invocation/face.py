@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.interop import either
-from distgraph.serde.exceptions import rebuild_error
+from distgraph.invocation.environment import missing_variable, note_of_missing
+from distgraph.serde.exceptions import add_notes, rebuild_error
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import GraphOutput
 
@@ -28,6 +30,8 @@ class RunFace:
     """Namespace of the run's root graph."""
     is_in_node: bool = False
     """Whether the run is a part of a node's."""
+    is_remote: bool = False
+    """Whether nodes run in other processes, which have an environment of their own."""
     output_mapper: Callable[[Any], Any] | None = None
     """Version "v2": turns an output that is a dict into the output schema's class."""
 
@@ -45,7 +49,11 @@ class RunFace:
         None."""
         status = end["status"]
         if status == "error":
-            return either(rebuild_error(end["error"]))
+            error = either(rebuild_error(end["error"]))
+            name = missing_variable(error, os.environ) if self.is_remote else None
+            if name is not None:
+                add_notes(error, (note_of_missing(name),))
+            return error
         if status == "cancelled":
             return RunCancelled(f"run {self.run_id} was cancelled")
         if status == "interrupted" and self.is_in_node:  # the node around it asks

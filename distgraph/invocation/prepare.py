@@ -170,6 +170,7 @@ def prepare(
         stream=stream,
         ns=ns,
         is_in_node=parent is not None,
+        is_remote=getattr(backend, "name", "") == "ray",
         output_mapper=getattr(graph, "output_mapper", None),
     )
     return Invocation(plan, backend, stream, parent, around, callbacks, face)

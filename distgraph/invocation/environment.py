@@ -1,0 +1,54 @@
+"""Recognizes the failure of a node that lacks an environment variable of the caller's process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+__all__ = ("missing_variable", "note_of_missing")
+
+_NAME = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
+_SAYS = re.compile(r"\benv(?:ironment)?\b|field required", re.IGNORECASE)
+_FIELD = re.compile(r"^(\w+)\n\s+Field required", re.MULTILINE)
+"""How pydantic reports a setting that is missing."""
+
+
+def missing_variable(error: BaseException, environ: Mapping[str, str]) -> str | None:
+    """Return the variable that an error says is missing and ``environ``, the caller's, has.
+
+    Looks at the error and its causes: ``KeyError`` of ``os.environ[...]``, the messages of clients
+    that name the variable, and pydantic's report of a required setting.
+    """
+    for exc in _chain(error):
+        if isinstance(exc, KeyError) and exc.args and isinstance(exc.args[0], str):
+            key: str = exc.args[0]
+            if _NAME.fullmatch(key) and key in environ:
+                return key
+            continue
+        text = str(exc)
+        if not _SAYS.search(text):
+            continue
+        named = [*_NAME.findall(text), *(name.upper() for name in _FIELD.findall(text))]
+        found = next((name for name in named if name in environ), None)
+        if found is not None:
+            return found
+    return None
+
+
+def note_of_missing(name: str) -> str:
+    """Return the note for an error; it does not contain the variable's value."""
+    return (
+        f"The environment variable {name} is set in this process and was missing where the node "
+        "ran: environment variables do not travel to workers. Ship it with "
+        f'ray.init(runtime_env={{"env_vars": {{"{name}": os.environ["{name}"]}}}}) before the '
+        'first run, or with ray_options={"runtime_env": {"env_vars": {...}}} of the node'
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
