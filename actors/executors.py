@@ -163,7 +163,7 @@ class Executor:
         self._handle.drop_pinned.remote(run_id)
 
     def end(self) -> None:
-        """End the process: what it keeps is let go of, finalizers included."""
+        """End the process: its values are released, and their finalizers run."""
         handle = self._handle
         timers().after(_END, lambda: ray.kill(handle))
         handle.drop_pinned.remote(None).future().add_done_callback(
@@ -328,7 +328,7 @@ class ThreadExecutors:
             return found.executor
 
     def leave(self, thread: str, run_id: str) -> None:
-        """Tell that a run which had joined is over: values that it left in its state go."""
+        """Report the end of a run that had joined; the values in its state are released."""
         with self._lock:
             found = self._threads.get(thread)
             if found is None:

@@ -1,4 +1,4 @@
-"""Ray's own failures as typed errors of ours, naming node, step and remedy."""
+"""Ray's own failures as distgraph's typed errors, with node, step and remedy."""
 
 from __future__ import annotations
 

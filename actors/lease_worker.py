@@ -131,7 +131,7 @@ class LeaseServer:
         connection.send(OUTCOMES, head(outcome), *parts, interruptible=False)
 
     def _waits(self, waits: bool) -> None:
-        """Tell the driver that the code of the group waits for other groups, or no longer."""
+        """Report to the driver whether the code of the group waits for other groups."""
         if self._connection is not None:
             with suppress(ConnectionClosed):
                 self._connection.send(WAITS, head((waits,)))

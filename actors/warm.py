@@ -22,7 +22,7 @@ _load_task: Any = remote(max_retries=0, num_cpus=0)(load)
 def start_worker(strategy: Any) -> None:
     """Let Ray start a worker process, and do not wait for it.
 
-    A failure is that of driver and broker too, which tell of it.
+    A failure here also occurs in driver and broker, which report it.
 
     Args:
         strategy: Where: a scheduling strategy of Ray.

@@ -221,8 +221,8 @@ def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "
     if size is not None:
         if "lease" in options:
             raise ValueError(
-                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'lease' cannot be "
-                "honoured. Drop one of them"
+                f"Node `{node}`: 'concurrency' makes a pool of workers, so 'lease' is not "
+                "supported. Drop one of them"
             )
         # a worker that waits for work would hold its CPU all the same, and starve other nodes
         options.setdefault("num_cpus", 0)

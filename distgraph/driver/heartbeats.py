@@ -30,7 +30,7 @@ class Process:
     Attributes:
         host, pid, role: Where it runs, and what it is: ``task``, ``executor`` or ``pool``.
         since: When something began to run there, by the driver's clock; None while it is idle.
-        heard: When anything was received from it.
+        heard: When the last message of the process arrived.
         beat: When its Python code last sent something.
         lag: Seconds for which its event loop had not run, at that time.
         stack: Its Python stacks as of the last dump, "" if it sent a heartbeat since.
@@ -157,7 +157,7 @@ class Heartbeats:
                 process.due[name] = now + float(left) + OVERDUE
 
     def gone(self, connection: Hashable) -> None:
-        """Forget a process whose connection has ended. Its death is told elsewhere."""
+        """Forget a process whose connection has ended. Its death is reported elsewhere."""
         self._processes.pop(connection, None)
 
     def of(self, name: str) -> tuple[Hashable, Process] | None:

@@ -2,8 +2,8 @@
 
 A worker lease is a task of the cluster that keeps its resources and serves groups of attempts with
 the same needs, one after the other. The cluster's scheduler grants leases; ``Leases`` decides when
-one is requested, what it serves, and when it ends. A lease ends only when it is told so, and is
-told so only while it serves nothing: no group can meet a lease that is about to end.
+one is requested, what it serves, and when it ends. A lease ends only on request, and the request is
+sent only while it serves nothing: no group can meet a lease that is about to end.
 
 - A free lease takes the group that has waited longest, in turn for each owner (a run). So a fast
   machine serves more groups than a slow one.
@@ -157,7 +157,7 @@ class Give(NamedTuple, Generic[J]):
 
 
 class End(NamedTuple):
-    """Tell a lease to end."""
+    """Request the end of a lease."""
 
     number: int
 

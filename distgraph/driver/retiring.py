@@ -45,7 +45,7 @@ class Retirement:
         """Return what follows.
 
         Args:
-            health: What heartbeats tell of the process.
+            health: The state of the process, from heartbeats.
             cancelled: Attempts that were cancelled and have not come back, and since when.
             running: Attempts that have not come back, the cancelled ones included.
             now: The time.

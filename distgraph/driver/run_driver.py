@@ -326,7 +326,7 @@ class RunDriver:
         self._feed(event)
 
     def _settle_call(self, attempt_id: AttemptId, seq: int) -> Group | None:
-        """Note that a call has its result. Return the group that made it, if it is at work."""
+        """Note that a call has its result. Return the group that made it, if it is running."""
         attempt = self._attempts.get(attempt_id)
         group = None if attempt is None else attempt.group
         if group is not None and (attempt_id, seq) in group.calls:

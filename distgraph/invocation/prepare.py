@@ -243,7 +243,7 @@ def _control(given: Any, around: TaskContext | None) -> RunControl | None:
     if not isinstance(given, RunControl):
         raise TypeError(
             f"control must be a distgraph.runtime.RunControl, got {type(given).__module__}."
-            f"{type(given).__name__}, whose requests nobody would hear of"
+            f"{type(given).__name__}, whose requests nobody would receive"
         )
     return given
 

@@ -1,7 +1,7 @@
 """Large values that a worker keeps, so that they are sent to it once. Pure.
 
 Sender and receiver of one connection each have a ``HeldValues`` and treat the same numbers in the
-same order: so the sender knows what the receiver has, without being told.
+same order: so the sender knows what the receiver has, without a message.
 """
 
 from __future__ import annotations
