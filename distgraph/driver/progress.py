@@ -72,6 +72,13 @@ class ProgressWriter:
         if self._on:
             self._emit(start, AttemptEnded(*attempt_id, "cancelled", self._write.time()))
 
+    def without_start(self, arrived: int) -> int:
+        """Return how many events of an attempt's own code are among its events in the stream.
+
+        In a run that a view watches, the first event of an attempt is its ``AttemptStarted``.
+        """
+        return max(0, arrived - 1) if self._on else arrived
+
     def stamped(self, emit: Emit) -> Emit:
         """Return an event of the engine, which has no clock, with the time."""
         payload = emit.payload

@@ -281,9 +281,10 @@ class RunDriver:
         attempt = self._attempts.get(event.attempt_id)
         if attempt is None or attempt.lost is None:  # it was cancelled meanwhile
             return
+        arrived = self._progress.without_start(event.arrived)
         resets = attempt.losses.on_lost_attempt == "reset"
-        void = event.arrived if resets and event.arrived else None
-        again = resets or not event.arrived
+        void = arrived if resets and arrived else None
+        again = resets or not arrived
         outcome = _cut_off(attempt.start, error=attempt.lost, again=again, void=void)
         self._ended(outcome)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, TypedDict
+
+import pytest
 
 from distgraph.contract.progress import (
     PROGRESS_MODE,
@@ -13,8 +16,9 @@ from distgraph.contract.progress import (
     RetryScheduled,
 )
 from distgraph.contract.stream import Publish
-from distgraph.errors import RunError
+from distgraph.errors import RunError, WorkerDied
 from distgraph.graph import START, StateGraph
+from distgraph.losses import LossPolicy
 from distgraph.types import RetryPolicy
 from tests.driver.fake import FakeRun, Told
 from tests.engine.play import attempt, options
@@ -96,3 +100,33 @@ def test_nothing_is_reported_where_nobody_watches() -> None:
     _, emitted = attempt(graph(), start.request, run.run)
     assert emitted == []
     assert reports(run.end(start)) == []
+
+
+@pytest.mark.parametrize(("arrived", "again"), [(0, True), (1, True), (2, False)])
+def test_the_report_of_its_start_does_not_count_as_an_event_of_a_lost_attempt(
+    arrived: int, again: bool
+) -> None:
+    watched = options(modes=WATCHED)
+    shared = replace(watched.shared, losses=LossPolicy())
+    run = FakeRun(graph(), replace(watched, shared=shared), now=lambda: NOW)
+    run.start({"x": 0})
+    run.backend.arrived = arrived
+    (start,) = run.backend.in_flight[0].starts
+    told = reports(run.lose(start, WorkerDied("gone")))
+    id, at = start.request.task_id, NOW.timestamp()
+    assert told[0] == AttemptEnded(id, 1, "lost", at, error="WorkerDied: gone")
+    assert [type(event) for event in told[1:]] == ([AttemptQueued] if again else [])
+    assert bool(run.backend.in_flight) is again
+
+
+def test_a_reset_counts_the_events_of_the_caller_only() -> None:
+    watched = options(modes=WATCHED)
+    losses = LossPolicy(on_lost_attempt="reset")
+    shared = replace(watched.shared, losses=losses)
+    run = FakeRun(graph(), replace(watched, shared=shared), now=lambda: NOW)
+    run.start({"x": 0})
+    run.backend.arrived = 3
+    (start,) = run.backend.in_flight[0].starts
+    ops = run.lose(start, WorkerDied("gone")).ops
+    events = [e for op in ops if isinstance(op, Publish) for e in op.segment.blob]
+    assert [e.payload.events for e in events if e.mode == "reset"] == [2]
