@@ -20,15 +20,15 @@ def missing_variable(error: BaseException, environ: Mapping[str, str]) -> str | 
     that name the variable, and pydantic's report of a required setting.
     """
     for exc in _chain(error):
-        if isinstance(exc, KeyError) and exc.args and isinstance(exc.args[0], str):
-            key: str = exc.args[0]
+        if isinstance(exc, KeyError):
+            key = str(exc.args[0]) if exc.args else ""
             if _NAME.fullmatch(key) and key in environ:
                 return key
             continue
         text = str(exc)
         if not _SAYS.search(text):
             continue
-        named = [*_NAME.findall(text), *(name.upper() for name in _FIELD.findall(text))]
+        named: list[str] = [*_NAME.findall(text), *(name.upper() for name in _FIELD.findall(text))]
         found = next((name for name in named if name in environ), None)
         if found is not None:
             return found
