@@ -209,11 +209,17 @@ class ParentCommand(GraphBubbleUp):
     """Carries a ``Command(graph=Command.PARENT)`` out of a subgraph.
 
     Callers meet it where the graph that they run has no parent.
+
+    Args:
+        command: The command.
+        has_arrived: Whether it has left the graph that it was given in: the code that gets the
+            error belongs to a node of the graph that it is addressed to.
     """
 
-    def __init__(self, command: Command[Any]) -> None:
+    def __init__(self, command: Command[Any], *, has_arrived: bool = False) -> None:
         super().__init__(command)
         self.command = command
+        self.has_arrived = has_arrived
 
     def __str__(self) -> str:
         return f"{self.command!r} is addressed to the parent graph, but this graph is no subgraph"

@@ -93,7 +93,9 @@ def own_bubble(error: BaseException) -> GraphBubbleUp | None:
         return None
     errors = sys.modules["langgraph.errors"]
     if isinstance(error, errors.ParentCommand):
-        return ParentCommand(own(error.args[0]))
+        command = error.args[0]
+        # its engine puts a namespace in the place of PARENT when the command leaves a graph
+        return ParentCommand(own(command), has_arrived=command.graph != Command.PARENT)
     if isinstance(error, errors.GraphInterrupt):
         found = error.args[0] if error.args else ()
         return GraphInterrupt(own(tuple(found)))

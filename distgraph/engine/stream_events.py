@@ -51,7 +51,7 @@ class StreamEvents:
                     _shown_input(graph, task),
                     task.triggers,
                     task.metadata,
-                    self._tags,
+                    (*self._tags, *task.node.tags),
                 ),
                 "task",
             )

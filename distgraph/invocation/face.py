@@ -58,7 +58,7 @@ class RunFace:
             return RunCancelled(f"run {self.run_id} was cancelled")
         if status == "interrupted" and self.is_in_node:  # the node around it asks
             return GraphInterrupt(tuple(end["interrupts"]))
-        return ParentCommand(end["value"]) if status == "command" else None
+        return ParentCommand(end["value"], has_arrived=True) if status == "command" else None
 
     def output(self, end: Mapping[str, Any]) -> Any:
         """Return what ``invoke`` returns for a run that did not fail."""

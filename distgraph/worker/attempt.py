@@ -387,7 +387,8 @@ async def _called(
             if failure is not None:
                 raise failure
     except ParentCommand as bubble:
-        if done or task.request.called is not None:  # the node's own, or its caller's
+        own_command = done or not bubble.has_arrived
+        if own_command or task.request.called is not None:  # the node's own, or its caller's
             raise
         # a graph that the node invoked itself addressed its parent: that is this node
         command = bubble.command

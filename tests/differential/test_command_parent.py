@@ -61,3 +61,22 @@ def test_two_levels_up_takes_two_commands(differ):
         return builder.add_edge(ns.START, "middle").add_edge("middle", "last")
 
     differ.stream(build, {"n": 0, "items": []}, stream_mode=["values", "updates"], subgraphs=True)
+
+
+def test_a_command_that_user_code_raises_leaves_one_graph(differ):
+    """As one that is returned: LangGraph's ``ParentCommand`` may be raised in its place."""
+    from langgraph.errors import ParentCommand
+    from langgraph.types import Command
+
+    def leave(state):
+        raise ParentCommand(
+            Command(graph=Command.PARENT, goto="after", update={"items": ["from child"]})
+        )
+
+    def build(ns):
+        child = ns.StateGraph(Numbers).add_node("leave", leave).add_edge(ns.START, "leave")
+        builder = ns.StateGraph(Numbers).add_node("child", child.compile())
+        return builder.add_node("after", adds("after")).add_edge(ns.START, "child")
+
+    given = {"n": 0, "items": []}
+    differ.stream(build, given, stream_mode=["values", "updates"], subgraphs=True)

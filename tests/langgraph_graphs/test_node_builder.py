@@ -110,3 +110,22 @@ def test_it_keeps_a_thread_with_questions_and_retries(backend: str) -> None:
         return asked, answered, graph.get_state(THREAD).values, graph.get_state(THREAD).next
 
     assert run(distgraph.distribute(build(), backend=backend)) == run(build())
+
+
+def test_tags_of_a_node_are_in_the_tasks():
+    node = NodeBuilder().subscribe_only("a").do(lambda x: x + 1).write_to("b").meta("tag", key="v")
+
+    def graph() -> Any:
+        return Pregel(
+            nodes={"n": node},
+            channels=whole(int, "a", "b"),
+            input_channels="a",
+            output_channels="b",
+        )
+
+    def first(graph: Any) -> Any:
+        return next(iter(graph.stream(1, {"tags": ["run"]}, stream_mode="tasks")))["metadata"]
+
+    ours = first(distgraph.distribute(graph(), backend="local"))
+    assert ours == first(graph())
+    assert ours["tags"] == ["run", "tag"]
