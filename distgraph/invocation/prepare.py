@@ -22,6 +22,7 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
+from distgraph.invocation.controls import adopted
 from distgraph.invocation.face import RunFace
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
@@ -241,6 +242,9 @@ def _control(given: Any, around: TaskContext | None) -> RunControl | None:
     if given is None:
         return RunControl() if around is None else around.runtime.control
     if not isinstance(given, RunControl):
+        theirs = adopted(given)
+        if theirs is not None:
+            return theirs
         raise TypeError(
             f"control must be a distgraph.runtime.RunControl, got {type(given).__module__}."
             f"{type(given).__name__}, whose requests nobody would receive"

@@ -29,6 +29,7 @@ CLASSES = {
     "langgraph._internal._runnable.RunnableCallable": (
         "distgraph.worker.user_functions.FunctionNode"
     ),
+    "langgraph.prebuilt.tool_node.ToolNode": "distgraph.prebuilt.tool_node.ToolNode",
     "langgraph.graph.state.CompiledStateGraph": "distgraph.graph.compiled.CompiledStateGraph",
 }
 """Classes that upstream's tests and snapshots of a graph as JSON name, part by part, and ours."""

@@ -170,7 +170,45 @@ def test_what_is_saved_and_streamed_is_what_langgraph_saves_and_streams(here, du
 
 
 def test_a_control_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match=r"distgraph.runtime.RunControl, got builtins.object"):
+        three().compile(backend="local").invoke({"log": []}, control=object())
+
+
+def test_langgraph_s_own_control_stops_a_run_and_hears_of_requests_of_nodes():
     from langgraph.runtime import RunControl as Theirs
 
-    with pytest.raises(TypeError, match=r"distgraph.runtime.RunControl, got langgraph.runtime"):
-        three().compile(backend="local").invoke({"log": []}, control=Theirs())
+    def first(state, runtime):
+        runtime.control.request_drain("by a node")
+        return {"log": ["first"]}
+
+    builder = StateGraph(Log).add_node("first", first).add_node("second", adds("second"))
+    graph = builder.add_edge(START, "first").add_edge("first", "second").compile(backend="local")
+    control, before = Theirs(), Theirs()
+    before.request_drain("before the run")
+    for given, reason in ((control, "by a node"), (before, "before the run")):
+        with pytest.raises(GraphDrained, match=reason):
+            graph.invoke({"log": []}, control=given)
+        assert given.drain_reason == reason
+        assert isinstance(given, Theirs)
+
+
+def test_a_request_by_langgraph_s_control_reaches_a_run_that_goes_on():
+    from langgraph.runtime import RunControl as Theirs
+
+    began, go, control = threading.Event(), threading.Event(), Theirs()
+
+    def first(state):
+        began.set()
+        assert go.wait(20)
+        return {"log": ["first"]}
+
+    def stop():
+        assert began.wait(20)
+        control.request_drain("enough")
+        go.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    with pytest.raises(GraphDrained, match="enough"):
+        three(first).compile(backend="local").invoke({"log": []}, control=control)
+    stopper.join()

@@ -1,0 +1,65 @@
+"""LangGraph's ``RunControl`` as the control of one of our runs."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Any
+from weakref import WeakSet
+
+from distgraph._internal.loaded import loaded
+from distgraph.runtime import RunControl
+
+__all__ = ("adopted",)
+
+_lock = threading.Lock()
+_adopted: dict[int, WeakSet[_Adopted]] = {}
+"""Ours by the ``id`` of LangGraph's, which each of ours keeps alive."""
+
+
+class _Adopted(RunControl):
+    """Hears of the requests of LangGraph's control, and passes requests of nodes on to it."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__()
+        self._theirs = theirs
+        self._reason = theirs.drain_reason
+
+    def __del__(self) -> None:
+        with _lock:
+            if not _adopted.get(id(self._theirs)):
+                _adopted.pop(id(self._theirs), None)
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        super().request_drain(reason)
+        if self._theirs.drain_reason != reason:
+            self._theirs.request_drain(reason)
+
+
+def adopted(control: Any) -> RunControl | None:
+    """Return a control of ours for one of LangGraph's, None for another object."""
+    cls: Any = loaded("langgraph.runtime", "RunControl")
+    if cls is None or not isinstance(control, cls):
+        return None
+    watching = _watching(cls)
+    with _lock:
+        if type(control) is cls:
+            control.__class__ = watching  # the class has slots and no hooks
+        ours = _Adopted(control)
+        _adopted.setdefault(id(control), WeakSet()).add(ours)
+    return ours
+
+
+@lru_cache(maxsize=1)
+def _watching(cls: Any) -> Any:
+    """Return LangGraph's class with a ``request_drain`` that our runs hear of."""
+
+    def request_drain(self: Any, reason: str = "shutdown") -> None:
+        cls.request_drain(self, reason)
+        with _lock:
+            known = list(_adopted.get(id(self), ()))
+        for ours in known:
+            if ours.drain_reason != reason:
+                ours.request_drain(reason)
+
+    return type(cls.__name__, (cls,), {"__slots__": (), "request_drain": request_drain})
