@@ -400,9 +400,12 @@ class LeaseHost:
         worker: _Worker | None = connection.tag
         if worker is None:
             return
-        worker.connection = None
-        timers().after(_REASON, lambda: self._lost(worker, None))
-        # the task's own end is reported by ``_task_ended``, mostly at once
+        with self._lock:
+            busy = self._rules.is_busy(worker.number)
+        if busy:  # ``_task_ended`` reports the reason, mostly at once
+            timers().after(_REASON, lambda: self._lost(worker, None))
+        else:
+            self._lost(worker, None)
 
     def _task_ended(self, worker: _Worker, ended: Future[Any]) -> None:
         """The Ray task of a lease has ended. Called by a thread of Ray's."""

@@ -246,6 +246,11 @@ class Leases(Generic[J]):
             self._leases[number].doomed = True
         return number
 
+    def is_busy(self, number: int) -> bool:
+        """Whether a lease serves a group."""
+        lease = self._leases.get(number)
+        return lease is not None and lease.phase is Phase.BUSY
+
     def _serves(self, job: J) -> int | None:
         found = self._serving.get(id(job))
         return None if found is None else found[0]

@@ -215,6 +215,7 @@ def test_a_lease_that_dies_takes_the_group_that_it_serves_with_it():
 def test_an_idle_lease_that_dies_fails_nothing():
     leases = Leases()
     number = served_by(leases)
+    assert not leases.is_busy(number)
     assert leases.lost(number, 0.01) == []
     assert leases.submit("n", "run", Job("b"), 0.02) == [Request(2, "n")]
 

@@ -127,7 +127,7 @@ def test_a_worker_that_dies_while_it_is_idle_fails_no_run(on_ray):
     graph = chain(on_ray, pid)
     (victim,) = graph.invoke({"items": []})["items"]
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: victim not in [lease["pid"] for lease in leases()], "its end is known")
+    eventually(lambda: victim not in [lease["pid"] for lease in leases()], "its end is known", 2)
     (other,) = graph.invoke({"items": []})["items"]
     assert other != victim
 
