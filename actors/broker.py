@@ -5,6 +5,7 @@ The rules are in ``distgraph.streaming.broker``; the lock is in ``broker_host``.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from typing import Any
@@ -172,6 +173,11 @@ class StreamBroker:
     def statistics(self) -> dict[str, LogStatistics]:
         """Return the statistics of each run's log."""
         return self._host.statistics()
+
+    @ray.method(concurrency_group="control")
+    def process(self) -> int:
+        """Return the id of this process: a sign of life."""
+        return os.getpid()
 
     @ray.method(concurrency_group="control")
     def ping(self) -> str:

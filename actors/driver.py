@@ -6,6 +6,7 @@ has a thread, which waits for outcomes and carries out what the engine makes of 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -23,6 +24,7 @@ from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
 from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
+from distgraph.concurrency.timers import timers
 from distgraph.contract.spec import GraphSpec
 from distgraph.driver.batching import Durations
 from distgraph.errors import RunError, SerializationError
@@ -38,6 +40,9 @@ GRAPHS = 256
 
 STORAGE_CALLS = 8
 """Calls of savers, stores and caches that workers may make at the same time."""
+
+_LOOK = 1.0
+"""Seconds between two looks at the reducers of runs."""
 
 RESULT_CALLS = 64
 """Maximum number of Ray tasks that wait for results of calls at the same time; others wait their
@@ -66,6 +71,7 @@ class SuperstepDriver:
         ticket: Ticket,
         leases: bool = False,
         detached: bool = False,
+        reducer_timeout: float = 300.0,
     ) -> None:
         self._storage = DriverStorage(ticket)
         self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
@@ -80,6 +86,9 @@ class SuperstepDriver:
             session, Executors(heartbeats), threads, pools, reaper, heartbeats, host
         )
         self._changed = threading.Condition()
+        self._reducer_timeout = reducer_timeout
+        self._looking = False
+        self._slow: list[str] = []
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
 
@@ -133,7 +142,20 @@ class SuperstepDriver:
         )
         with self._changed:
             self._runs[run_id] = loop
+            if not self._looking:
+                self._looking = True
+                timers().after(_LOOK, self._look)
         loop.begin()
+
+    def _look(self) -> None:
+        """Look for reducers that take too long, while runs go on."""
+        with self._changed:
+            loops = list(self._runs.values())
+            self._looking = bool(loops)
+        limit = self._reducer_timeout
+        self._slow = [where for loop in loops if (where := loop.look(limit)) is not None]
+        if loops:
+            timers().after(_LOOK, self._look)
 
     @ray.method(concurrency_group="runs")
     def drain(self, run_id: str, reason: str) -> None:
@@ -182,6 +204,11 @@ class SuperstepDriver:
         threading.Event().wait()
 
     @ray.method(concurrency_group="control")
+    def process(self) -> int:
+        """Return the id of this process: a sign of life."""
+        return os.getpid()
+
+    @ray.method(concurrency_group="control")
     def ping(self) -> str:
         """Return the version of distgraph here."""
         from distgraph import __version__
@@ -202,6 +229,7 @@ class SuperstepDriver:
                 "thread_executors": self._shared.threads.count,
                 "pool_workers": self._shared.pools.count,
                 "cancelling": self._shared.reaper.count,
+                "slow_reducers": self._slow,
                 "retired": self._shared.executors.retired,
                 "stubborn": self._shared.reaper.stubborn,
                 "silent": self._shared.heartbeats.silences(),

@@ -7,7 +7,7 @@ import ray.exceptions as rx
 from actors.connect import did_not_start
 from actors.leases import GroupFailed
 from distgraph.contract.events import StartTask
-from distgraph.errors import RunCancelled, RunError, WorkerDied
+from distgraph.errors import RunCancelled, RunError, SerializationError, WorkerDied
 
 _DEATHS = (
     rx.WorkerCrashedError,
@@ -51,6 +51,18 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
         if isinstance(cause, Exception):
             return cause
     return RunError(f"{where}: {type(error).__name__}: {error}")
+
+
+def unreadable(error: Exception, start: StartTask) -> SerializationError:
+    """Return the error for an outcome that the driver cannot unpickle."""
+    request = start.request
+    failed = SerializationError(
+        f"node {request.node!r}, step {request.step}, attempt {request.tries}: what it returned "
+        f"cannot be unpickled on the driver ({type(error).__name__}: {error}). The modules of its "
+        "classes must be importable in the caller's process and on the machine of the driver"
+    )
+    failed.__cause__ = error
+    return failed
 
 
 def _first_line(error: BaseException) -> str:

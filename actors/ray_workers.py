@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from actors import cluster
 from actors.calls import Results, pack_result
 from actors.executors import Done, Executor, Executors, ThreadExecutors
-from actors.failures import typed
+from actors.failures import typed, unreadable
 from actors.heartbeats import HeartbeatServer
 from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.pools import Pools
@@ -168,10 +168,18 @@ class RayWorkers:
         for attempt_id in group.ids:
             self.results.forget(attempt_id)
         outcomes: list[AttemptOutcome] = []
-        if reply.packed is not None:
-            found = loads(reply.packed)
-            outcomes = [loads(blob) for blob in found] if isinstance(found, list) else [found]
         lost: dict[AttemptId, BaseException] = {}
+        if reply.packed is not None:
+            starts = dict(zip(group.ids, group.starts, strict=True))
+            try:
+                found = loads(reply.packed)
+                for at, blob in enumerate(found if isinstance(found, list) else ()):
+                    starts = {group.ids[at]: group.starts[at]}
+                    outcomes.append(loads(blob))
+                if not isinstance(found, list):
+                    outcomes = [found]
+            except Exception as failure:
+                lost = {i: unreadable(failure, start) for i, start in starts.items()}
         if error is not None:
             lost = {i: typed(error, s) for i, s in zip(group.ids, group.starts, strict=True)}
         return GroupEnded(group, outcomes, lost)

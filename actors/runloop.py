@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from actors import cluster
 from actors.persistent import persistent
 from actors.ray_workers import RayWorkers, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
+from distgraph.concurrency.interrupting import Interrupted, interrupt, stack_of
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.calls import TaskCall
@@ -44,11 +46,20 @@ from distgraph.driver.ports import (
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
+from distgraph.errors import RunError
 from distgraph.persistence import SaverPort, place
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.streaming.codec import encode_events
 
-__all__ = ("RunLoop", "StartRun")
+__all__ = ("LEFT", "SLOW", "RunLoop", "StartRun")
+
+logger = logging.getLogger("distgraph")
+
+SLOW = 5.0
+"""Seconds after which a reducer that runs is reported."""
+
+LEFT = 1.0
+"""Seconds that a reducer of a cancelled run may go on."""
 
 
 class StartRun(NamedTuple):
@@ -95,6 +106,8 @@ class BrokerPlane:
         self._run_id = run_id
         self._caller = caller
         self._post = post
+        self.why: RunError | None = None
+        """Why the run's thread was interrupted."""
         self._asking = threading.Lock()
         """Held from the response that the log is over its limit until the response that the log has
         room."""
@@ -116,6 +129,8 @@ class BrokerPlane:
         return None
 
     def terminate(self, error: BaseException) -> None:
+        if isinstance(error, Interrupted) and self.why is not None:
+            error = self.why
         blob = end_blob("error", error=error)
         self._broker.terminate.remote(self._caller, [self._run_id], blob)
 
@@ -185,6 +200,11 @@ class RunLoop:
         )
         self._events = BrokerPlane(broker, run_id, start.caller, post)
         self._saver: SaverThread | None = None
+        self._thread: int | None = None
+        self._busy: float | None = None
+        """Since when the thread handles events, None while it waits for some."""
+        self._left: float | None = None
+        self._reported: float | None = None
 
     @property
     def program(self) -> str:
@@ -197,9 +217,38 @@ class RunLoop:
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
+        self._left = time.monotonic()
         if self._saver is not None:
             self._saver.ending()
         self._inbox.put(CancelRequested())
+
+    def look(self, limit: float) -> str | None:
+        """Interrupt a reducer that takes too long. Return where one is that takes long.
+
+        Args:
+            limit: Seconds that reducers may take between two events of the run.
+        """
+        since, thread = self._busy, self._thread
+        if since is None or thread is None:
+            return None
+        now = time.monotonic()
+        seconds = now - since
+        run_id = self._start.options.shared.run_id
+        left = self._left is not None and now > max(self._left, since) + LEFT
+        if left or seconds > limit:
+            what = "the run was cancelled" if left else f"reducers may take {limit:g} s"
+            self._events.why = RunError(
+                f"run {run_id}: a reducer was ended after {seconds:.0f} s, because {what} (setting "
+                f"DISTGRAPH_REDUCER_TIMEOUT):\n{stack_of(thread)}"
+            )
+            interrupt(thread)
+        if seconds < SLOW:
+            return None
+        where = f"run {run_id}: a reducer has run for {seconds:.0f} s\n{stack_of(thread)}"
+        if self._reported != since:
+            self._reported = since
+            logger.warning("%s", where)
+        return where
 
     def call(self, packed: bytes) -> None:
         """Accept a call that the code of an attempt made. Thread-safe."""
@@ -217,6 +266,7 @@ class RunLoop:
 
     def _main(self) -> None:
         run_id = self._start.options.shared.run_id
+        self._thread = threading.get_ident()
         self._heartbeats.watch(run_id, self._overdue)
         try:
             self._run()
@@ -274,7 +324,10 @@ class RunLoop:
             driver.run([DrainRequested(start.drain)])
         driver.run([RunStarted(loads(start.packed_input))])
         while not driver.finished:
-            driver.run(self._news(driver))
+            try:
+                driver.run(self._news(driver))
+            finally:
+                self._busy = None
 
     def _news(self, driver: RunDriver) -> Iterator[DriverEvent]:
         """Wait for something to happen, or for the driver's deadline. What has come in meanwhile
@@ -282,7 +335,9 @@ class RunLoop:
         deadline = driver.deadline
         wait = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            yield self._opened(self._inbox.get(timeout=wait))
+            first = self._inbox.get(timeout=wait)
+            self._busy = time.monotonic()
+            yield self._opened(first)
             while not driver.finished:
                 yield self._opened(self._inbox.get_nowait())
         except queue.Empty:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
+import socket
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -28,6 +31,7 @@ from actors.started import RayStarted
 from actors.transport_ray import RayReads
 from actors.warm import start_worker
 from distgraph.backends.base import RunPlan
+from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob
@@ -55,8 +59,60 @@ logger = logging.getLogger("distgraph")
 _LEAVE = 1.0
 """Seconds that a process which exits waits for threads that fetch events."""
 
+_PING = 1.0
+"""Seconds between two looks at driver and broker."""
+
+_REPORT = 5.0
+"""Seconds after which a silence of driver or broker is logged."""
+
 _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
+
+
+class _Watched:
+    """An actor of the session that is asked for signs of life."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._asked: float | None = None
+        self._pid: int | None = None
+        self._reported = False
+
+    def silent(self) -> float:
+        """Ask, if no question is open; return for how long one has been."""
+        now = time.monotonic()
+        if self._asked is not None:
+            return now - self._asked
+        self._asked, self._reported = now, False
+        self._handle.process.remote().future().add_done_callback(self._answered)
+        return 0.0
+
+    def _answered(self, future: Any) -> None:
+        if future.exception() is None:
+            self._pid = future.result()
+            self._asked = None
+
+    def report(self, name: str, seconds: float, bound: float) -> None:
+        """Log a silence, once."""
+        if not self._reported:
+            self._reported = True
+            logger.warning(
+                "the %s (process %s on %s) has not reacted for %.0f s: it is stopped, or a reducer "
+                "holds the interpreter lock. It is ended after %.0f s",
+                name,
+                self._pid,
+                socket.gethostname(),
+                seconds,
+                bound,
+            )
+
+    def end(self) -> None:
+        """Kill the process, which is on this machine."""
+        with suppress(OSError):
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGKILL)
+        with suppress(RayError):
+            ray.kill(self._handle)
 
 
 class Session:
@@ -94,10 +150,17 @@ class Session:
             host().ticket,
             os.environ.get("DISTGRAPH_LEASES", "0") != "0",
             detached,
+            float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
         )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         start_worker(near)
         self._watch: Any = None
+        self._ended_for_silence = ""
+        self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
+        self._actors = {
+            "superstep driver": _Watched(self.driver),
+            "stream broker": _Watched(self.broker),
+        }
         self._reads: Reads = RayReads(self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
 
@@ -120,6 +183,25 @@ class Session:
                 self._watch = self.driver.watch.remote()
                 self._watch.future().add_done_callback(self._driver_lost)
                 self.broker.watch.remote().future().add_done_callback(self._broker_died)
+                timers().after(_PING, self._look)
+
+    # --- silence --------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Ask driver and broker for a sign of life, and end one that gives none for too long."""
+        if self.failure is not None or not ray.is_initialized():
+            return
+        for name, actor in self._actors.items():
+            seconds = actor.silent()
+            if seconds >= self._silence:
+                self._ended_for_silence = (
+                    f"; it was ended after {seconds:.0f} s without a sign of life: its process was "
+                    "stopped, or a reducer held the interpreter lock"
+                )
+                actor.end()
+            elif seconds >= _REPORT:
+                actor.report(name, seconds, self._silence)
+        timers().after(_PING, self._look)
 
     # --- runs -----------------------------------------------------------------------------------
 
@@ -262,7 +344,7 @@ class Session:
             return
         error = DriverLost(
             "the superstep driver died, and with it the state of its runs "
-            f"({type(future.exception()).__name__}); start the run again"
+            f"({type(future.exception()).__name__}){self._ended_for_silence}; start the run again"
         )
         self.failure = error
         if self.is_detached:  # its broker has seen it too
@@ -275,7 +357,11 @@ class Session:
         """Note the broker's death also while nothing is read: the next run gets another one."""
         if self.failure is None and ray.is_initialized():
             why = type(future.exception()).__name__
-            self._broker_lost(BrokerLost(f"the stream broker died ({why}); start the run again"))
+            self._broker_lost(
+                BrokerLost(
+                    f"the stream broker died ({why}){self._ended_for_silence}; start the run again"
+                )
+            )
 
     def _broker_lost(self, error: BrokerLost) -> None:
         self.failure = self.failure or error

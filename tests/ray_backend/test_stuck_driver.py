@@ -1,0 +1,112 @@
+"""Endless reducers, and drivers and brokers that are stopped, end within a bound."""
+
+import operator
+import os
+import signal
+import time
+from typing import Annotated, TypedDict
+
+import pytest
+
+from distgraph.errors import BrokerLost, DriverLost, RunError
+from tests.ray_backend.test_stuck import hold_the_lock
+from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
+from tests.support.graphs import Items, adds
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+
+BOUND = 30.0
+
+
+@pytest.fixture
+def own_session(on_ray, monkeypatch):
+    """A session of its own, with short bounds."""
+    from actors import session
+
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
+    monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "3")
+    session.end()
+    yield on_ray
+    session.end()
+
+
+def endless(a, b):
+    while b:
+        pass
+    return a + b
+
+
+def endless_in_c(a, b):
+    if b:
+        hold_the_lock()
+    return a + b
+
+
+class Endless(TypedDict):
+    items: Annotated[list, endless]
+
+
+class EndlessInC(TypedDict):
+    items: Annotated[list, endless_in_c]
+
+
+class Plain(TypedDict):
+    items: Annotated[list, operator.add]
+
+
+def one(ns, state, node=lambda state: {"items": ["n"]}):
+    return ns.compile(ns.StateGraph(state).add_node("n", node).add_edge(ns.START, "n"))
+
+
+def test_an_endless_reducer_is_ended_and_named(own_session):
+    begin = time.perf_counter()
+    with pytest.raises(RunError, match="a reducer was ended") as caught:
+        one(own_session, Endless).invoke({"items": []})
+    assert "in endless" in str(caught.value)
+    assert time.perf_counter() - begin < BOUND
+    assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
+
+
+def test_a_run_with_an_endless_reducer_can_be_left(own_session, monkeypatch):
+    from actors import session
+
+    monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "300")
+    session.end()
+    stream = one(own_session, Endless, adds("n", 1)).stream({"items": []}, stream_mode="custom")
+    next(stream)
+    driver = session.current().driver
+    time.sleep(0.5)  # until the reducer runs: nothing tells of that
+    stream.close()
+    import ray
+
+    eventually(lambda: ray.get(driver.statistics.remote())["runs"] == 0, "the run ended", BOUND)
+
+
+def test_a_reducer_that_holds_the_lock_costs_its_session_only(own_session):
+    with pytest.raises(DriverLost, match="without a sign of life"):
+        one(own_session, EndlessInC).invoke({"items": []})
+    assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("actor", "error"), [("SuperstepDriver", DriverLost), ("StreamBroker", BrokerLost)]
+)
+def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, actor, error):
+    def node(state, writer):
+        writer("started")
+        time.sleep(60)
+
+    graph = own_session.StateGraph(Items).add_node("n", node).add_edge(own_session.START, "n")
+    stream = own_session.compile(graph).stream({"items": []}, stream_mode="custom")
+    assert next(stream) == "started"
+    time.sleep(2.5)  # the actor has given a sign of life
+    (pid,) = pids_of_actors(actor)
+    os.kill(pid, signal.SIGSTOP)
+    begin = time.perf_counter()
+    with pytest.raises(error):
+        for _ in stream:
+            pass
+    print(f"{actor}: known after {time.perf_counter() - begin:.1f} s")
+    assert time.perf_counter() - begin < BOUND
+    wait_for_free_cpus(20)
+    assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
