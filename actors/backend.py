@@ -87,6 +87,8 @@ class RayRun:
         self._run_id = plan.options.shared.run_id
         self._left = False
         self._repeated = False
+        self._delivered = False
+        """Whether anything of the run was read."""
         self._ended = False
         """Whether the driver has ended the run."""
         self._plan, self._loop = plan, loop
@@ -140,7 +142,7 @@ class RayRun:
 
         What is saved might have been saved twice: such a run fails.
         """
-        fresh = time.monotonic() < self._began + _FRESH
+        fresh = time.monotonic() < self._began + _FRESH and not self._delivered
         return fresh and not self._repeated and self._plan.info.saver is None and not self._left
 
     def _begin_again(self) -> None:
@@ -165,6 +167,7 @@ class RayRun:
         self.close()
 
     def _seen(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        self._delivered = self._delivered or bool(events)
         if self._reader.ended:
             self._take_end(events[-1].payload)
         return events
