@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors import started
 from actors.broker import StreamBrokerActor
+from actors.capacity import check_capacity
 from actors.cluster import NAMESPACE, broker_name, driver_name, get
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
@@ -215,6 +216,7 @@ class Session:
         blob, digest = plan.graph.blob.get()
         packed = _packed(plan, digest, self.caller)
         self.wait_until_up()
+        check_capacity(plan.graph.spec)
         run_id = plan.options.shared.run_id
         if self.failure is not None:
             raise self.failure

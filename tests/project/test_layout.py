@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.runtime", "distgraph.config", "distgraph.interop"),
     ("distgraph.channels",),
     ("distgraph.contract",),
+    ("distgraph.capacity",),
     ("distgraph.serde",),
     ("distgraph.streaming",),
     ("distgraph.engine",),
