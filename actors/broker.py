@@ -1,6 +1,7 @@
-"""The stream broker as a Ray actor: unpacks calls, and has threads by concern.
+"""The stream broker as a Ray actor.
 
-The rules are in ``distgraph.streaming.broker``; the lock is in ``broker_host``.
+The rules are in ``distgraph.streaming.broker``, the lock is in ``broker_host``, and the sockets, on
+which events come and go, are in ``transport_wire``. Ray's calls are for what is rare.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ import ray
 from ray.exceptions import RayError
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import NAMESPACE, driver_name, remote
+from actors.cluster import NAMESPACE, driver_name, node_address, remote
 from actors.reaper import cancel_tasks
 from distgraph import __version__
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob
 from distgraph.errors import DriverLost
-from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.pickling import loads
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.log import LogStatistics
-from distgraph.streaming.transport import Fetch, ReaderKey
-
-CALLERS = 64
-"""Caller processes that can wait for events at the same time."""
+from distgraph.streaming.transport import ReaderKey
+from distgraph.streaming.transport_wire import BrokerServer
+from distgraph.wire import Address
 
 
 def _end(error: BaseException) -> Blob:
@@ -52,6 +52,12 @@ class StreamBroker:
         self._host = BrokerHost(
             Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
         )
+        self._server = BrokerServer(self._host, node_address())
+
+    @ray.method(concurrency_group="control")
+    def address(self) -> tuple[Address, bytes]:
+        """Return where the broker is reached, and the secret."""
+        return self._server.address, self._server.secret
 
     # --- started runs ---------------------------------------------------------------------------
 
@@ -112,19 +118,13 @@ class StreamBroker:
 
     @ray.method(concurrency_group="publish")
     def publish(self, run_id: str, packed: bytes) -> float:
-        """Accept segments from a worker. Return a pause in seconds, or ``GONE``."""
+        """Accept segments that hold references. Return a pause in seconds, or ``GONE``."""
         return self._host.publish(run_id, loads(packed))
 
     @ray.method(concurrency_group="drive")
     def drive(self, run_id: str, caller: str, batch_no: int, packed: bytes) -> float:
-        """Accept a batch of the driver's operations. Return a pause in seconds; 0.0 to continue."""
-        ops = loads(packed) if packed else ()
-        return self._host.drive(run_id, caller, batch_no, ops)
-
-    @ray.method(concurrency_group="drive")
-    def fence(self, run_id: str, task_id: str, attempt: int) -> int:
-        """Accept no more events of a lost attempt. Return how many are in the stream."""
-        return self._host.fence(run_id, task_id, attempt)
+        """Accept a batch that holds references. Return a pause in seconds; 0.0 to continue."""
+        return self._host.drive(run_id, caller, batch_no, loads(packed))
 
     @ray.method(concurrency_group="control")
     def terminate(self, caller: str, run_ids: list[str], blob: bytes) -> None:
@@ -138,12 +138,10 @@ class StreamBroker:
 
     # --- for readers ----------------------------------------------------------------------------
 
-    @ray.method(concurrency_group="fetch")
-    def fetch(self, request: Fetch) -> Any:
-        """Wait for events of the caller's readers. Return the pickled response; b"" without
-        events."""
-        found = self._host.fetch(request)
-        return dumps_parcel(found) if found else b""
+    @ray.method(concurrency_group="control")
+    def collect(self, number: int) -> Any:
+        """Return the references of events that a caller was sent."""
+        return self._server.collect(number)
 
     @ray.method(concurrency_group="control")
     def open(
@@ -151,11 +149,6 @@ class StreamBroker:
     ) -> int:
         """Open a further reader of a run."""
         return self._host.open(caller, reader, after_seq, only_end)
-
-    @ray.method(concurrency_group="control")
-    def acknowledge(self, caller: str, reader: ReaderKey, seq: int) -> None:
-        """Note that a reader has consumed up to ``seq``: room for more."""
-        self._host.acknowledge(caller, reader, seq)
 
     @ray.method(concurrency_group="control")
     def leave(self, caller: str, readers: list[ReaderKey]) -> None:
@@ -191,7 +184,6 @@ StreamBrokerActor: Any = remote(
     concurrency_groups={
         "publish": 1,
         "drive": 1,
-        "fetch": CALLERS,
         "control": 4,
         "cancel": 1,
         "watch": 2,

@@ -19,11 +19,13 @@ from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors, ThreadExecutors
 from actors.heartbeats import HeartbeatServer
 from actors.leases import LeaseHost
+from actors.persistent import persistent
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
 from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
+from actors.transport_ray import locate
 from distgraph.concurrency.timers import timers
 from distgraph.contract.spec import GraphSpec
 from distgraph.driver.batching import Durations
@@ -31,6 +33,7 @@ from distgraph.errors import RunError, SerializationError
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
 from distgraph.serde.program import extend_path
+from distgraph.streaming.transport_wire import WireDrives
 
 CALLERS = 64
 """Caller processes that can watch a driver at the same time."""
@@ -74,9 +77,12 @@ class SuperstepDriver:
         reducer_timeout: float = 300.0,
     ) -> None:
         self._storage = DriverStorage(ticket)
-        self._broker: Any = ray.get_actor(broker_name(session), NAMESPACE)
+        broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
-            self._broker.watch.remote().future().add_done_callback(_end_process)
+            broker.watch.remote().future().add_done_callback(_end_process)
+        self._drives = WireDrives(
+            partial(locate, session), lambda *batch: persistent(lambda: broker.drive.remote(*batch))
+        )
         self._durations = Durations()
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
@@ -136,7 +142,8 @@ class SuperstepDriver:
             start,
             lambda: self._graph(start.program).spec,
             self._shared,
-            self._broker,
+            self._drives,
+            self._broker.terminate.remote,
             self._durations,
             partial(self._forget, run_id),
         )

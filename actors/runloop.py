@@ -6,14 +6,12 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from actors import cluster
-from actors.persistent import persistent
 from actors.ray_workers import RayWorkers, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
 from distgraph.concurrency.interrupting import Interrupted, interrupt, stack_of
@@ -30,25 +28,19 @@ from distgraph.contract.events import (
     Woken,
 )
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import AttemptId, Op
+from distgraph.contract.stream import AttemptId
 from distgraph.driver.batching import Durations
+from distgraph.driver.broker_plane import BrokerPlane, Drives
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.operations import OperationWriter, end_blob
-from distgraph.driver.ports import (
-    Acked,
-    AttemptOverdue,
-    BackendFailed,
-    DriverEvent,
-    Fenced,
-    Relieved,
-)
+from distgraph.driver.ports import AttemptOverdue, DriverEvent
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
 from distgraph.errors import RunError
 from distgraph.persistence import SaverPort, place
-from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
 
 __all__ = ("LEFT", "SLOW", "RunLoop", "StartRun")
@@ -89,78 +81,6 @@ class _PackedCall:
 _News = DriverEvent | Reply | _PackedCall
 
 
-class BrokerPlane:
-    """The connection of a run to its log in the broker.
-
-    Args:
-        broker: Handle of the broker.
-        run_id: Id of the run.
-        caller: Name of the process that reads the run.
-        post: Accepts the broker's responses, from any thread.
-    """
-
-    def __init__(
-        self, broker: Any, run_id: str, caller: str, post: Callable[[DriverEvent], None]
-    ) -> None:
-        self._broker = broker
-        self._run_id = run_id
-        self._caller = caller
-        self._post = post
-        self.why: RunError | None = None
-        """Why the run's thread was interrupted."""
-        self._asking = threading.Lock()
-        """Held from the response that the log is over its limit until the response that the log has
-        room."""
-
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
-        self._send(batch_no, dumps_parcel(ops)).add_done_callback(self._answered)
-
-    def fence(self, attempt_id: AttemptId) -> int | None:
-        fence, run_id = self._broker.fence, self._run_id
-
-        def answered(sent: Future[int]) -> None:
-            error = sent.exception()
-            if error is not None:
-                self._post(BackendFailed(error))
-            else:
-                self._post(Fenced(attempt_id, sent.result()))
-
-        persistent(lambda: fence.remote(run_id, *attempt_id)).add_done_callback(answered)
-        return None
-
-    def terminate(self, error: BaseException) -> None:
-        if isinstance(error, Interrupted) and self.why is not None:
-            error = self.why
-        blob = end_blob("error", error=error)
-        self._broker.terminate.remote(self._caller, [self._run_id], blob)
-
-    def _send(self, batch_no: int, packed: bytes) -> Future[float]:
-        drive = self._broker.drive
-        return persistent(lambda: drive.remote(self._run_id, self._caller, batch_no, packed))
-
-    def _answered(self, sent: Future[float]) -> None:
-        error = sent.exception()
-        if error is not None:
-            self._post(BackendFailed(error))
-            return
-        pause = sent.result()
-        self._post(Acked(congested=pause > 0))
-        if pause > 0 and self._asking.acquire(blocking=False):
-            timers().after(pause, self._ask)
-
-    def _ask(self) -> None:
-        """Ask whether the log has room."""
-        self._send(0, b"").add_done_callback(self._answered_again)
-
-    def _answered_again(self, sent: Future[float]) -> None:
-        error = sent.exception()
-        if error is None and sent.result() > 0:
-            timers().after(sent.result(), self._ask)
-            return
-        self._asking.release()
-        self._post(Relieved() if error is None else BackendFailed(error))
-
-
 class RunLoop:
     """A run's thread. Whatever happens elsewhere reaches it through its inbox.
 
@@ -168,7 +88,8 @@ class RunLoop:
         start: The run.
         spec: Returns its graph, for which it may have to wait.
         shared: What the runs of the session share.
-        broker: Handle of the broker.
+        drives: The way to the broker.
+        terminate: Ends the stream of a run by another way: (caller, run ids, terminal event).
         durations: What attempts of each node take.
         ended: Called at the end of the thread.
     """
@@ -178,7 +99,8 @@ class RunLoop:
         start: StartRun,
         spec: Callable[[], GraphSpec],
         shared: SharedWorkers,
-        broker: Any,
+        drives: Drives,
+        terminate: Callable[[str, list[str], bytes], object],
         durations: Durations,
         ended: Callable[[], None],
     ) -> None:
@@ -198,7 +120,15 @@ class RunLoop:
             None if thread is None else str(thread),
             post,
         )
-        self._events = BrokerPlane(broker, run_id, start.caller, post)
+
+        def end(error: BaseException) -> None:
+            if isinstance(error, Interrupted) and self._why is not None:
+                error = self._why
+            terminate(start.caller, [run_id], end_blob("error", error=error))
+
+        self._events = BrokerPlane(drives, run_id, start.caller, post, end)
+        self._why: RunError | None = None
+        """Why the run's thread was interrupted."""
         self._saver: SaverThread | None = None
         self._thread: int | None = None
         self._busy: float | None = None
@@ -237,7 +167,7 @@ class RunLoop:
         left = self._left is not None and now > max(self._left, since) + LEFT
         if left or seconds > limit:
             what = "the run was cancelled" if left else f"reducers may take {limit:g} s"
-            self._events.why = RunError(
+            self._why = RunError(
                 f"run {run_id}: a reducer was ended after {seconds:.0f} s, because {what} (setting "
                 f"DISTGRAPH_REDUCER_TIMEOUT):\n{stack_of(thread)}"
             )

@@ -53,12 +53,9 @@ from distgraph.serde.program import user_paths
 from distgraph.serde.references import Parcel, ReferringBlob, parcel
 from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import ReaderKey, Reads
+from distgraph.streaming.transport import ReaderKey
 
 logger = logging.getLogger("distgraph")
-
-_LEAVE = 1.0
-"""Seconds that a process which exits waits for threads that fetch events."""
 
 _PING = 1.0
 """Seconds between two looks at driver and broker."""
@@ -162,7 +159,7 @@ class Session:
             "superstep driver": _Watched(self.driver),
             "stream broker": _Watched(self.broker),
         }
-        self._reads: Reads = RayReads(self.broker)
+        self._reads = RayReads(self.id, self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
 
     def wait_until_up(self) -> None:
@@ -288,39 +285,32 @@ class Session:
 
     def alive(self) -> bool:
         """Whether the session can start new runs."""
-        return (
-            self.failure is None
-            and ray.is_initialized()
-            and ray.get_runtime_context().get_job_id() == self.job
-        )
+        return self.failure is None and self._is_connected()
+
+    def _is_connected(self) -> bool:
+        """Whether this process is still in the Ray job that the session belongs to."""
+        return ray.is_initialized() and ray.get_runtime_context().get_job_id() == self.job
 
     def shut(self) -> None:
-        """End all activity and make no further call, because the process is exiting.
-
-        A request for events is answered: no thread is to be within Ray when that shuts down.
-        """
+        """End all activity and make no further call, because the process is exiting."""
         lost = self.failure
         error = self.failure = lost or RunError("the process is exiting")
         runs = [reader.run_id for reader in self.receiver.readers]
-        waits = bool(runs) or self.receiver.is_fetching
         self.receiver.stop(error)
-        if self.is_detached:
-            if lost is None and ray.is_initialized():
-                started.stop_fetching(self.broker, self.caller, self.receiver)
-            return
-        if lost is not None or not waits or not ray.is_initialized():
+        self._reads.close()
+        if lost is not None or not ray.is_initialized():
             return
         with suppress(RayError):
-            self.driver.cancel.remote(runs)
-            # one more than there are: the end of any run is an answer
-            blob = end_blob("error", error=error)
-            self.broker.terminate.remote(self.caller, [*runs, f"{self.id}-exit"], blob)
-        self.receiver.wait_until_idle(_LEAVE)
+            if self.is_detached:
+                self.broker.leave_all.remote(self.caller)
+            elif runs:
+                self.driver.cancel.remote(runs)
 
     def end(self) -> None:
         """End what goes on, and the actors; what they started goes with them."""
         self.failure = self.failure or RunCancelled("the session was ended by end_session()")
         self.receiver.stop(self.failure)
+        self._reads.close()
         if ray.is_initialized():
             for actor in (self.driver, self.broker):
                 with suppress(RayError):
@@ -367,7 +357,7 @@ class Session:
 
     def _broker_lost(self, error: BrokerLost) -> None:
         self.failure = self.failure or error
-        if ray.is_initialized():
+        if self._is_connected():
             with suppress(RayError):
                 self.driver.cancel.remote([reader.run_id for reader in self.receiver.readers])
 

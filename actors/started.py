@@ -26,15 +26,12 @@ from distgraph.errors import BrokerLost, RunError, RunNotFound, SerializationErr
 from distgraph.serde.pickling import loads
 from distgraph.streaming.reader import Reader
 from distgraph.streaming.receiver import Receiver
-from distgraph.streaming.transport import Fetch, ReaderKey
+from distgraph.streaming.transport import ReaderKey
 
 __all__ = ("Link", "RayStarted", "find", "started")
 
 _ANSWER = 10.0
 """Seconds for the brokers of a cluster to say which runs they know."""
-
-_LEAVE = 1.0
-"""Seconds that a process which exits waits for threads that fetch events."""
 
 _numbers = itertools.count(1)
 
@@ -119,7 +116,8 @@ class AttachedSession:
         self.job = ray.get_runtime_context().get_job_id()
         self._caller = f"{self.job}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._failure: BaseException | None = None
-        self.receiver = Receiver(RayReads(broker), self._caller, self._lost)
+        self._reads = RayReads(session, broker)
+        self.receiver = Receiver(self._reads, self._caller, self._lost)
 
     @property
     def is_alive(self) -> bool:
@@ -134,20 +132,13 @@ class AttachedSession:
         """Read no more, because the process is exiting."""
         lost, self._failure = self._failure, RunError("the process is exiting")
         self.receiver.stop(self._failure)
+        self._reads.close()
         if lost is None and ray.is_initialized():
-            stop_fetching(self.broker, self._caller, self.receiver)
+            with suppress(RayError):
+                self.broker.leave_all.remote(self._caller)
 
     def _lost(self, error: BrokerLost) -> None:
         self._failure = error
-
-
-def stop_fetching(broker: Any, caller: str, receiver: Receiver) -> None:
-    """Let no thread of a receiver be within Ray, which shuts down. The broker forgets it."""
-    with suppress(RayError):
-        if receiver.is_fetching:  # a newer request is the answer to all older ones
-            broker.fetch.remote(Fetch(caller, 1 << 60))
-        broker.leave_all.remote(caller)
-    receiver.wait_until_idle(_LEAVE)
 
 
 _lock = threading.Lock()

@@ -1,8 +1,10 @@
-"""The transport by Ray: each put and each fetch is a call of the broker's actor."""
+"""The way to a session's broker: Ray tells where it is, sockets carry the events.
+
+What holds references of Ray goes by calls of the broker's actor: Ray has to see them travel.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -11,59 +13,65 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.cluster import NAMESPACE, broker_name, get
-from actors.persistent import AGAIN, PATIENCE, is_passing, persistent
-from distgraph.contract.stream import Segment
+from actors.persistent import persistent
 from distgraph.errors import BrokerLost
-from distgraph.serde.pickling import dumps_parcel, loads
-from distgraph.streaming.transport import Fetch, Fetched, ReaderKey, RunKey
+from distgraph.serde.references import Parcel
+from distgraph.streaming.transport import ReaderKey, RunKey
+from distgraph.streaming.transport_wire import WireReads
+from distgraph.wire import Address
+
+__all__ = ("RayReads", "locate", "publish_referring")
 
 
-class RayPuts:
-    """Implements ``Puts`` for all sessions whose attempts this worker process runs."""
-
-    def __init__(self) -> None:
-        self._brokers: dict[str, Any] = {}
-
-    def put(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
-        broker = self._broker(run.session)
-        packed = dumps_parcel(segments)
-        return persistent(lambda: broker.publish.remote(run.run_id, packed))
-
-    def _broker(self, session: str) -> Any:
-        broker = self._brokers.get(session)
-        if broker is None:
-            try:
-                broker = ray.get_actor(broker_name(session), NAMESPACE)
-            except (ValueError, RayError) as error:  # no actor has that name any more
-                raise _lost(error) from error
-            self._brokers[session] = broker
-        return broker
+_get_actor: Any = getattr(ray.get_actor, "__wrapped__", ray.get_actor)
+"""``ray.get_actor``, which quietly starts another Ray where there is none any more; this one
+fails."""
 
 
-class RayReads:
+def _broker(session: str) -> Any:
+    try:
+        return _get_actor(broker_name(session), NAMESPACE)
+    except Exception as error:  # no actor has that name any more, or Ray was shut down
+        raise _lost(error) from error
+
+
+def locate(session: str) -> tuple[Address, bytes]:
+    """Return where the broker of a session is reached, and the secret.
+
+    Raises:
+        BrokerLost: It has died.
+    """
+    if not ray.is_initialized():
+        raise BrokerLost("this process has left the Ray cluster, and with it the stream broker")
+    try:
+        found: tuple[Address, bytes] = persistent(_broker(session).address.remote).result()
+    except RayError as error:
+        raise _lost(error) from error
+    return found
+
+
+_brokers: dict[str, Any] = {}
+
+
+def publish_referring(run: RunKey, packed: Parcel) -> Future[float]:
+    """Send segments that hold references to the broker of a session."""
+    broker = _brokers.get(run.session)
+    if broker is None:
+        broker = _brokers[run.session] = _broker(run.session)
+    return persistent(lambda: broker.publish.remote(run.run_id, packed))
+
+
+class RayReads(WireReads):
     """Implements ``Reads`` for one session.
 
     Args:
+        session: Id of the session.
         broker: Handle of the session's ``StreamBroker``.
     """
 
-    def __init__(self, broker: Any) -> None:
+    def __init__(self, session: str, broker: Any) -> None:
+        super().__init__(lambda: locate(session), lambda number: get(broker.collect.remote(number)))
         self._broker = broker
-
-    def fetch(self, request: Fetch) -> Sequence[Fetched]:
-        until: float | None = None
-        while True:
-            try:
-                packed = get(self._broker.fetch.remote(request))
-                return loads(packed) if packed else ()
-            except Exception as error:
-                running = ray.is_initialized()
-                if running and not isinstance(error, RayError):  # of the calling thread's own code
-                    raise
-                until = until or time.monotonic() + PATIENCE
-                if not (running and is_passing(error) and time.monotonic() < until):
-                    raise _lost(error) from error
-            time.sleep(AGAIN)
 
     def open(
         self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
@@ -75,9 +83,6 @@ class RayReads:
             raise error.cause from None
         except RayError as error:
             raise _lost(error) from error
-
-    def acknowledge(self, caller: str, reader: ReaderKey, seq: int) -> None:
-        self._broker.acknowledge.remote(caller, reader, seq)
 
     def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
         self._broker.leave.remote(caller, list(readers))

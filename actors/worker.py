@@ -17,7 +17,8 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
 from actors.calls import AttemptCalls
 from actors.cluster import NAMESPACE, driver_name
-from actors.transport_ray import RayPuts
+from actors.transport_ray import locate as locate_broker
+from actors.transport_ray import publish_referring
 from distgraph import __version__
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
@@ -32,6 +33,7 @@ from distgraph.serde.program import extend_path, load_program
 from distgraph.serde.references import ReferringBlob
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
+from distgraph.streaming.transport_wire import WirePuts
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, started_since
@@ -62,7 +64,7 @@ class WorkerProcess:
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
-        self.publisher = Publisher(RayPuts())
+        self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
         self.pinned = False
         """Whether values that nodes return may stay in this process."""
         self.lag: Callable[[], tuple[float, str]] | None = None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import machine, report
+from benchmarks import chart, machine, report
 from benchmarks.harness import CaseResult, Plan, Tell, measure
 
 if TYPE_CHECKING:
@@ -30,10 +30,15 @@ MODULES = {
     "tools": "tools",
     "large": "large_state",
     "durable": "durable",
+    "runs": "runs",
+    "shapes": "shapes",
 }
 """Name of a family → its module, in the order of the report."""
 
 REPEAT, REPEAT_QUICK = 7, 2
+
+_DOCS = Path(__file__).parents[1] / "docs"
+PAGE, CHART = _DOCS / "project" / "benchmarks.md", _DOCS / "images" / "benchmarks.svg"
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -41,7 +46,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Measure distgraph on Ray beside LangGraph in process and raw Ray.",
     )
-    parser.add_argument("--quick", action="store_true", help="little work: does everything run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="less work: a few minutes for everything"
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -55,7 +62,14 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--page", type=Path, metavar="PATH", help="put the tables into a page that has markers"
     )
-    return parser.parse_args(given)
+    parser.add_argument("--chart", type=Path, metavar="PATH", help="draw the chart, an SVG")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="--page and --chart for the documentation"
+    )
+    found = parser.parse_args(given)
+    if found.write_docs:
+        found.page, found.chart = found.page or PAGE, found.chart or CHART
+    return found
 
 
 @contextmanager
@@ -124,8 +138,12 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.markdown:
         arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
         arguments.markdown.write_text(text, encoding="utf-8")
+    if arguments.chart:
+        arguments.chart.parent.mkdir(parents=True, exist_ok=True)
+        arguments.chart.write_text(chart.as_svg(results), encoding="utf-8")
     if arguments.page:
-        page = report.into_page(arguments.page.read_text(encoding="utf-8"), text)
+        glance = "\n".join(chart.sentences(results))
+        page = report.into_page(arguments.page.read_text(encoding="utf-8"), text, glance)
         arguments.page.write_text(page, encoding="utf-8")
     return int(any(result.failures for found in results.values() for result in found))
 

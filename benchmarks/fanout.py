@@ -70,7 +70,7 @@ def _case(count: int, times: int) -> Case:
     }
     once[RAY] = raw
     contenders = tuple(
-        Contender(name, partial(rate, one_run, count, times), partial(rate, one_run, count, 3))
+        Contender(name, partial(rate, one_run, count, times), partial(rate, one_run, count, 1))
         for name, one_run in once.items()
     )
     return Case(f"{count:,}", (RATE,), contenders)
@@ -84,9 +84,8 @@ def cases(plan: Plan) -> Sequence[Case]:
         64: plan.pick(10, 2),
         256: plan.pick(5, 1),
     }
-    return tuple(
-        _case(count, repeated.get(count, plan.pick(3, 1))) for count in (1, 8, 64, 256, 1000)
-    )
+    counts = (1, 8, 64, 256, 1_000, 10_000)
+    return tuple(_case(count, repeated.get(count, plan.pick(3, 1))) for count in counts)
 
 
 FAMILY = Family(

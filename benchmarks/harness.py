@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks import usage
+from benchmarks.usage import Usage
+
 OURS = "ours"
 LANGGRAPH = "langgraph"
 RAY = "ray"
@@ -29,6 +32,10 @@ TITLES = {
     ASYNCIO: "asyncio",
 }
 """How contenders are called in tables, in the order of their columns."""
+
+
+IN_PROCESS = frozenset({LANGGRAPH, LOCAL, ASYNCIO})
+"""Contenders of which this process is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ class CaseResult:
     case: Case
     samples: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """(contender, metric) → one value a repetition."""
+    usage: dict[str, list[Usage]] = field(default_factory=dict)
+    """Contender → CPU and memory, one a repetition."""
     failures: dict[str, str] = field(default_factory=dict)
     """Contender → why it was given up."""
 
@@ -182,10 +191,12 @@ def _measure_one(result: CaseResult, contender: Contender) -> None:
         if contender.warm is not None:
             contender.warm()
         gc.collect()
-        values = contender.run()
+        values, used = usage.measured(contender.run, alone=contender.name in IN_PROCESS)
     except Exception as error:
         result.failures[contender.name] = f"{type(error).__name__}: {error}"
         return
+    if used is not None:
+        result.usage.setdefault(contender.name, []).append(used)
     for name, value in values.items():
         if name not in known:
             raise KeyError(f"case {result.case.name!r} has no metric {name!r}")

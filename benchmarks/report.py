@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import LANGGRAPH, OURS, RAY, TITLES, CaseResult, Family, Metric, Summary
 from benchmarks.marks import MARKS, Mark
+from benchmarks.usage import Usage
 
 FORMAT = 1
 """Version of the JSON's layout."""
@@ -14,6 +16,7 @@ FORMAT = 1
 Results = Mapping[str, Sequence[CaseResult]]
 
 _START, _END = "<!-- results -->", "<!-- end of results -->"
+_TOP_START, _TOP_END = "<!-- at a glance -->", "<!-- end of at a glance -->"
 
 
 def as_json(
@@ -49,6 +52,10 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "name": result.case.name,
         "failures": dict(result.failures),
         "metrics": [_metric(result, metric) for metric in result.case.metrics],
+        "usage": {
+            name: {"cpu_s": _median(found, "cpu"), "memory_mb": _median(found, "memory")}
+            for name, found in result.usage.items()
+        },
     }
 
 
@@ -120,14 +127,30 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
             row = [result.case.name, f"{metric.name}, {metric.unit}"]
             row += [_cell(result, name, metric) for name in columns]
             row += [_ratio(result, metric, name) for name in ratios]
+            first = metric is result.case.metrics[0]
+            row += [_used(result, columns, what) if first else "" for what in ("cpu", "memory")]
             rows.append(row)
     heads = [TITLES[name] for name in columns]
     heads += [f"distgraph ÷ {TITLES[name]}" for name in ratios]
+    heads += ["CPU, s", "memory, MB"]
     lines = table(["case", "", *heads], rows)
     for result in results:
         for name, reason in result.failures.items():
             lines += ["", f"{result.case.name}: {TITLES[name]} failed ({reason})"]
     return lines
+
+
+def _median(found: Sequence[Usage], what: str) -> float:
+    return statistics.median(getattr(used, what) for used in found)
+
+
+def _used(result: CaseResult, columns: Sequence[str], what: str) -> str:
+    """Return what each contender used, in the order of the columns."""
+    shown = [
+        number(_median(result.usage[name], what)) if result.usage.get(name) else "–"
+        for name in columns
+    ]
+    return " · ".join(shown) if result.usage else ""
 
 
 def _cell(result: CaseResult, contender: str, metric: Metric) -> str:
@@ -170,14 +193,20 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
 
-def into_page(page: str, report: str) -> str:
-    """Put a report between the markers of a page of the documentation.
+def into_page(page: str, report: str, glance: str = "") -> str:
+    """Put a report between the markers of a page, and what is seen at a glance above it.
 
     Raises:
         ValueError: The page has no markers.
     """
-    before, start, rest = page.partition(_START)
-    _, end, after = rest.partition(_END)
+    if glance:
+        page = _between(page, _TOP_START, _TOP_END, glance)
+    return _between(page, _START, _END, report)
+
+
+def _between(page: str, begin: str, stop: str, text: str) -> str:
+    before, start, rest = page.partition(begin)
+    _, end, after = rest.partition(stop)
     if not start or not end:
-        raise ValueError(f"the page has no {_START} … {_END} to put the results between")
-    return f"{before}{_START}\n\n{report.strip()}\n\n{_END}{after}"
+        raise ValueError(f"the page has no {begin} … {stop} to put the results between")
+    return f"{before}{begin}\n\n{text.strip()}\n\n{stop}{after}"

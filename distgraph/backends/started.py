@@ -27,6 +27,7 @@ from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.reader import Reader
 from distgraph.streaming.receiver import Receiver
 from distgraph.streaming.transport import ReaderKey
+from distgraph.streaming.transport_local import LocalReads
 
 __all__ = ("KeptStream", "LocalStarted", "StartedRuns", "encode_kept", "started_runs")
 
@@ -146,7 +147,7 @@ class StartedRuns:
         self.host = BrokerHost(
             Broker(limits_from_environment(), _end), overdue=self.cancel, forgotten=self._forget
         )
-        self.receiver = Receiver(self.host, "local", lambda error: None)
+        self.receiver = Receiver(LocalReads(self.host), "local", lambda error: None)
         self.next_reader = itertools.count(1).__next__
         self.faces: dict[str, Any] = {}
         self.cancels: dict[str, Callable[[], object]] = {}

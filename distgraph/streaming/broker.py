@@ -24,7 +24,7 @@ from distgraph.errors import (
     WorkerDied,
 )
 from distgraph.streaming.log import Gate, LogStatistics, RunLog
-from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
+from distgraph.streaming.transport import GONE, Fetched, ReaderKey
 
 __all__ = ("GATE", "LOOK", "PAUSE", "WINDOW", "Broker", "Limits", "ReaderStatistics")
 
@@ -184,12 +184,10 @@ class _Caller:
 
     name: str
     readers: dict[ReaderKey, _Reader] = field(default_factory=dict)
-    fetch: int = 0
-    """Number of the newest request."""
-    turn: int = 0
-    """Number of requests so far, repeats included. Only the last request gets a response."""
-    answers: list[tuple[int, dict[_Reader, int]]] = field(default_factory=list)
-    """Answers that may not have arrived: the request's number, and where each reader was before."""
+    pushed: int = 0
+    """Number of the last push."""
+    pushes: deque[tuple[int, dict[_Reader, int]]] = field(default_factory=deque)
+    """Pushes that may not have arrived: the number, and where each reader was before."""
     seen: float = float("-inf")
     looked: float = float("-inf")
 
@@ -427,7 +425,7 @@ class Broker:
             after_seq: ``seq`` of the last event that the reader knows, 0 for none. None for the
                 last event that the log has. A number that no event has yet is waited for.
             now: The time.
-            lease: Seconds without a fetch after which the run no longer waits for the reader. A
+            lease: Seconds of silence after which the run no longer waits for the reader. A
                 reader that comes back later goes on, or gets ``Truncated``. None for no limit; the
                 terms of a started run have their own.
             only_end: Whether the reader gets the terminal event only.
@@ -483,54 +481,47 @@ class Broker:
             self.leave(caller, list(known.readers), now)
             self._callers.pop(caller, None)
 
-    def acknowledge(self, caller: str, key: ReaderKey, seq: int, now: float) -> None:
-        """Note that a reader has consumed everything up to ``seq``.
+    def listen(self, caller: str, received: int, now: float) -> None:
+        """Begin to push to a caller, or begin again on another connection.
+
+        What was pushed after number ``received`` is handed out again.
+        """
+        known = self._caller(caller)
+        for number, before in reversed(known.pushes):
+            if number > received:
+                for reader, sent in before.items():
+                    reader.hand_out_again(sent)
+        known.pushes.clear()
+        self._saw(known, now)
+        self._woken.add(caller)
+
+    def consumed(
+        self,
+        caller: str,
+        received: int,
+        positions: Iterable[tuple[ReaderKey, int]],
+        now: float,
+    ) -> None:
+        """Note which pushes have arrived, and up to where readers have consumed.
 
         Raises:
-            InvalidTransition: ``seq`` was never handed out to the reader.
+            InvalidTransition: A ``seq`` was never handed out to its reader.
         """
         known = self._callers.get(caller)
-        reader = None if known is None else known.readers.get(key)
-        if reader is None:
+        if known is None:
             return
-        if reader.consume(seq):
-            self._settle(reader.run, now)
-            self._woken.add(caller)  # its window has room
+        while known.pushes and known.pushes[0][0] <= received:
+            known.pushes.popleft()
+        self._saw(known, now)
+        for key, seq in positions:
+            reader = known.readers.get(key)
+            if reader is not None and reader.consume(seq):
+                self._settle(reader.run, now)
+                self._woken.add(caller)  # its window has room
 
-    def begin_fetch(self, request: Fetch, now: float) -> int | None:
-        """Begin a request: cancel older requests of the caller, and set back the cursors of lost
-        responses.
-
-        Return the turn for ``take``; None if a newer request arrived earlier.
-        """
-        caller = self._caller(request.caller)
-        back_after = now - caller.seen
-        caller.seen = now
-        if request.number < caller.fetch:
-            return None
-        caller.fetch = request.number
-        caller.turn += 1
-        if caller.answers:
-            for number, before in reversed(caller.answers):
-                if number > request.received:
-                    for reader, sent in before.items():
-                        reader.hand_out_again(sent)
-            caller.answers.clear()
-        for key, seq in request.consumed:
-            moved = caller.readers.get(key)
-            if moved is not None and moved.consume(seq):
-                self._settle(moved.run, now)
-        for leased in caller.readers.values():
-            if leased.lease is not None and back_after > leased.lease:  # the run waits for it again
-                self._settle(leased.run, now)
-        self._woken.add(request.caller)
-        return caller.turn
-
-    def take(self, name: str, turn: int, now: float) -> list[Fetched] | None:
-        """Hand out what readers of a caller may get now; None where a newer request has begun."""
+    def take(self, name: str, now: float) -> list[Fetched]:
+        """Hand out what readers of a caller may get now. ``number_of`` names the push."""
         caller = self._caller(name)
-        if turn != caller.turn:
-            return None
         if now >= caller.looked + LOOK:
             caller.looked = now
             for reader in caller.readers.values():
@@ -561,9 +552,14 @@ class Broker:
         for reader in failed:
             self._remove(reader)
             self._settle(reader.run, now)
-        if before:
-            caller.answers.append((caller.fetch, before))
+        if found:
+            caller.pushed += 1
+            caller.pushes.append((caller.pushed, before))
         return found
+
+    def number_of(self, name: str) -> int:
+        """Return the number of the last push to a caller."""
+        return self._caller(name).pushed
 
     # --- what is known --------------------------------------------------------------------------
 
@@ -614,6 +610,13 @@ class Broker:
             caller = self._callers[name] = _Caller(name)
         return caller
 
+    def _saw(self, caller: _Caller, now: float) -> None:
+        """Note that a caller lives. A run waits again for a reader that comes back."""
+        back_after, caller.seen = now - caller.seen, now
+        for reader in caller.readers.values():
+            if reader.lease is not None and back_after > reader.lease:
+                self._settle(reader.run, now)
+
     def _add(self, reader: _Reader) -> None:
         reader.caller.readers[reader.key] = reader
         reader.run.readers.append(reader)
@@ -624,7 +627,7 @@ class Broker:
         run, caller = reader.run, reader.caller
         if caller.readers.pop(reader.key, None) is None:
             return
-        for _, before in caller.answers:
+        for _, before in caller.pushes:
             before.pop(reader, None)
         run.readers.remove(reader)
         run.leased -= reader.lease is not None

@@ -1,4 +1,4 @@
-"""A broker with its lock: calls from many threads, and requests that wait for events."""
+"""A broker with its lock: calls from many threads, and pushes to those that listen."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import Blob, Op, Segment
 from distgraph.streaming.broker import LOOK, Broker
 from distgraph.streaming.log import LogStatistics
-from distgraph.streaming.transport import Fetch, Fetched, ReaderKey
+from distgraph.streaming.transport import Fetched, ReaderKey
+
+Outlet = Callable[[int, list[Fetched]], object]
+"""Takes a push and its number; must not wait, and not call the broker."""
 
 
 class BrokerHost:
-    """The broker of one session. Only ``fetch`` waits, and only for events of its own caller.
+    """The broker of one session. No call waits.
 
     Args:
         broker: The rules. Nothing else may use it.
@@ -45,8 +48,9 @@ class BrokerHost:
         self._begun = clock()
         self._is_sweeping = False
         self._lock = threading.RLock()  # the garbage collector may close a stream at any moment
-        self._ready: dict[str, threading.Condition] = {}
-        """Wakes the requests of a caller."""
+        self._outlets: dict[str, Outlet] = {}
+        """Where what comes for the readers of a caller goes."""
+        self._looking = False
         if idle_after is not None:
             self._sweep_later()
 
@@ -75,26 +79,36 @@ class BrokerHost:
             self._broker.terminate(caller, run_ids, blob)
             self._wake()
 
-    def fetch(self, request: Fetch) -> list[Fetched]:
-        """Wait until readers of the caller have events, and return them.
-
-        The result is empty after ``request.wait`` seconds, or after a newer request.
-        """
-        deadline = self._clock() + request.wait
+    def listen(
+        self,
+        caller: str,
+        received: int,
+        positions: Iterable[tuple[ReaderKey, int]],
+        outlet: Outlet,
+    ) -> None:
+        """Push to ``outlet`` what comes for a caller; see ``Broker.listen``. One outlet at once."""
         with self._lock:
-            broker, caller = self._broker, request.caller
-            ready = self._ready.get(caller)
-            if ready is None:
-                ready = self._ready[caller] = threading.Condition(self._lock)
-            turn = broker.begin_fetch(request, self._clock())
+            self._outlets[caller] = outlet
+            self._broker.listen(caller, received, self._clock())
+            self._broker.consumed(caller, received, positions, self._clock())
             self._wake()
-            while turn is not None:
-                found = broker.take(caller, turn, now := self._clock())
-                self._wake()
-                if found or found is None or now >= deadline:
-                    return found or []
-                ready.wait(min(deadline - now, LOOK))
-            return []
+            if not self._looking:
+                self._looking = True
+                timers().after(LOOK, self._look)
+
+    def unlisten(self, caller: str, outlet: Outlet) -> None:
+        """Push nothing more to an outlet, whose connection has ended."""
+        with self._lock:
+            if self._outlets.get(caller) == outlet:
+                del self._outlets[caller]
+
+    def consumed(
+        self, caller: str, received: int, positions: Iterable[tuple[ReaderKey, int]]
+    ) -> None:
+        """See ``Broker.consumed``."""
+        with self._lock:
+            self._broker.consumed(caller, received, positions, self._clock())
+            self._wake()
 
     def announce(self, run_id: str, terms: RunTerms) -> None:
         """See ``Broker.announce``."""
@@ -139,12 +153,6 @@ class BrokerHost:
             self._wake()
             return after
 
-    def acknowledge(self, caller: str, reader: ReaderKey, seq: int) -> None:
-        """See ``Broker.acknowledge``."""
-        with self._lock:
-            self._broker.acknowledge(caller, reader, seq, self._clock())
-            self._wake()
-
     def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
         """See ``Broker.leave``."""
         with self._lock:
@@ -155,7 +163,7 @@ class BrokerHost:
         """See ``Broker.leave_all``."""
         with self._lock:
             self._broker.leave_all(caller, self._clock())
-            self._ready.pop(caller, None)
+            self._outlets.pop(caller, None)
             self._wake()
 
     def statistics(self) -> dict[str, LogStatistics]:
@@ -189,8 +197,25 @@ class BrokerHost:
             self._idle()
 
     def _wake(self) -> None:
-        """Wake the requests that can be completed now. The caller holds the lock."""
-        for caller in self._broker.take_woken():
-            ready = self._ready.get(caller)
-            if ready is not None:
-                ready.notify_all()
+        """Push what can be pushed now. The caller holds the lock."""
+        while woken := self._broker.take_woken():
+            for caller in woken:
+                self._push(caller)
+
+    def _push(self, caller: str) -> None:
+        outlet = self._outlets.get(caller)
+        if outlet is not None:
+            found = self._broker.take(caller, self._clock())
+            if found:
+                outlet(self._broker.number_of(caller), found)
+
+    def _look(self) -> None:
+        """See what only time changes: those that listen are there, and events may be lost."""
+        with self._lock:
+            for caller in list(self._outlets):
+                self._broker.consumed(caller, 0, (), self._clock())
+                self._push(caller)
+            self._wake()
+            self._looking = bool(self._outlets)
+            if self._looking:
+                timers().after(LOOK, self._look)

@@ -1,29 +1,26 @@
-"""The reader side of a calling process: fetches the events of all its runs and distributes them.
+"""The reader side of a calling process: takes the events of all its runs and distributes them.
 
-One request serves all readers of a process. A single synchronous reader sends the request itself,
-so that no other thread is in the path of its events. With several readers, or async readers, a
-thread of the receiver sends the request.
-
-An exception can end ``wait`` at any moment: Ctrl-C, or an exception of the program's signal
-handlers. No event is lost: the next request has a higher number, cancels the abandoned request, and
-names the last response that arrived complete. The broker sends later events again, and an inbox
-drops the events that it already has.
+The broker pushes, on whatever thread the transport has. A reader waits at its inbox only, so that
+an exception can end ``wait`` at any moment: Ctrl-C, or an exception of the program's signal
+handlers. No event is lost. Where a connection was lost, the broker pushes events again, and an
+inbox drops the events that it already has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 
-from distgraph.concurrency.threads import daemon
+from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.stream import Delivery
-from distgraph.errors import BrokerLost, RunError
-from distgraph.streaming.transport import Fetch, ReaderKey, Reads
+from distgraph.errors import BrokerLost
+from distgraph.streaming.transport import Fetched, ReaderKey, Reads
 
-WAIT = 5.0
-"""Seconds that one request may wait for events."""
+REPORT = 0.02
+"""Least seconds between two reports of what readers have consumed, unless publishers may wait."""
 
 # Locks are entered as such, never as a Condition: that runs Python code which a signal can
 # interrupt with the lock held. They are reentrant: a stream that is left may be closed by the
@@ -42,10 +39,12 @@ class Inbox:
         self.reader = reader
         self._lock = threading.RLock()
         self._waiter = Waiter(threading.Condition(self._lock), loop)
+        """Where a coroutine waits."""
+        self._wakes: list[Callable[[], None]] = []
+        """Each wakes a thread that waits."""
         self._items: list[Delivery] = []
         self._taken = 0
         self._failure: BaseException | None = None
-        self._kicked = False
 
     @property
     def is_sync(self) -> bool:
@@ -59,14 +58,14 @@ class Inbox:
             if deliveries[0].seq <= known:
                 deliveries = [d for d in deliveries if d.seq + d.segment.count - 1 > known]
             self._items.extend(deliveries)
-            self._waiter.wake()
+            self._wake()
 
     def fail(self, error: BaseException) -> None:
         """Make taking raise ``error`` once everything that came before was taken."""
         with self._lock:
             if self._failure is None:
                 self._failure = error
-            self._waiter.wake()
+            self._wake()
 
     def take(self) -> list[Delivery]:
         """Take all deliveries; once none are left, raise the error given to ``fail``."""
@@ -74,16 +73,21 @@ class Inbox:
             return self._take()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until there is something to take, or ``kick`` was called, or ``timeout`` seconds."""
+        """Wait until there is something to take, for ``timeout`` seconds at most."""
+        waiter = threading.Lock()
+        waiter.acquire()
         with self._lock:
-            if not self._items and self._failure is None and not self._kicked:
-                self._waiter.wait(timeout)
-            self._kicked = False
+            if self._items or self._failure is not None:
+                return
+            self._wakes.append(waiter.release)
+        waiter.acquire(timeout=-1 if timeout is None else timeout)
 
-    def kick(self) -> None:
-        """Wake a thread that waits, though there may be nothing to take."""
-        with self._lock:
-            self._kicked = True
+    def _wake(self) -> None:
+        """Wake whoever waits. The caller holds the lock."""
+        wakes, self._wakes = self._wakes, []
+        for wake in wakes:
+            wake()
+        if not self._waiter.is_sync:
             self._waiter.wake()
 
     async def aget(self) -> list[Delivery]:
@@ -110,7 +114,7 @@ def _last(deliveries: Sequence[Delivery]) -> int:
 
 
 class Receiver:
-    """All readers of a calling process.
+    """All readers of a calling process. Implements ``Sink``.
 
     Args:
         reads: The transport.
@@ -126,31 +130,26 @@ class Receiver:
     ) -> None:
         self._reads = reads
         self._caller = caller
-        self._lost = lost
+        self._on_lost = lost
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
         self._inboxes: dict[ReaderKey, Inbox] = {}
         self._consumed: dict[ReaderKey, int] = {}
-        """Positions that the next request reports, by reader."""
-        self._number = 0
-        """Number of the last request."""
+        """Positions that the next report holds, by reader."""
+        self._positions: dict[ReaderKey, int] = {}
+        """All positions, by reader: a report can be lost with its connection."""
+        self._reported = float("-inf")
+        """When the last report was sent."""
+        self._due = float("-inf")
+        """Until when a timer sends a report."""
         self._received = 0
-        """Number of the last request whose response was processed."""
-        self._leader: int | None = None
-        """Thread that sends requests."""
         self._stopped: BaseException | None = None
-        daemon(self._listen, "distgraph-stream").start()
+        reads.listen(caller, self)
 
     @property
     def readers(self) -> list[ReaderKey]:
         """The open readers."""
         with self._lock:
             return list(self._inboxes)
-
-    @property
-    def is_fetching(self) -> bool:
-        """Whether a thread of the receiver sends requests."""
-        return self._leader is not None
 
     def open(self, inbox: Inbox) -> None:
         """Hand out to ``inbox`` what comes for its reader.
@@ -163,9 +162,7 @@ class Receiver:
                 raise self._stopped
             if inbox.reader in self._inboxes:
                 raise ValueError(f"config['run_id']: run {inbox.reader.run_id} is still going on")
-            self._disown()
             self._inboxes[inbox.reader] = inbox
-            self._changed.notify_all()
 
     def begin(self, reader: ReaderKey, after_seq: int | None, *, only_end: bool) -> int:
         """Open a further reader at the broker, whose inbox is open; see ``Reads.open``."""
@@ -180,21 +177,36 @@ class Receiver:
     def close(self, reader: ReaderKey) -> None:
         """Forget a reader."""
         with self._lock:
-            self._disown()
             self._inboxes.pop(reader, None)
             self._consumed.pop(reader, None)
-            self._changed.notify_all()
-            others = list(self._inboxes.values())
-        for inbox in others:  # the only one left sends the requests itself
-            inbox.kick()
+            self._positions.pop(reader, None)
+
+    def wait(self, inbox: Inbox, timeout: float | None = None) -> None:
+        """Wait, in a reader's thread, until there is something for ``inbox``.
+
+        For ``timeout`` seconds at most.
+        """
+        inbox.wait(timeout)
 
     def consumed(self, reader: ReaderKey, seq: int, *, at_once: bool) -> None:
         """Note that a reader has consumed up to ``seq``; ``at_once`` where publishers may wait."""
-        if at_once:
-            self._reads.acknowledge(self._caller, reader, seq)
-        else:
-            with self._lock:
-                self._consumed[reader] = seq
+        self._consumed[reader] = self._positions[reader] = seq
+        now = time.monotonic()
+        if at_once or now >= self._reported + REPORT:
+            self._report()
+        elif now >= self._due:
+            timers().after(REPORT, self._report)
+            self._due = now + REPORT
+
+    def _report(self) -> None:
+        self._reported = time.monotonic()
+        with self._lock:
+            positions = list(self._consumed.items())
+        self._reads.consumed(self._caller, self._received, positions)
+        with self._lock:
+            for reader, seq in positions:
+                if self._consumed.get(reader) == seq:
+                    del self._consumed[reader]
 
     def fail(self, reader: ReaderKey, error: BaseException) -> None:
         """End one reader with an error."""
@@ -203,112 +215,41 @@ class Receiver:
             inbox.fail(error)
 
     def stop(self, error: BaseException) -> None:
-        """End all readers with an error, and send no more requests."""
+        """End all readers with an error, and take nothing more."""
         with self._lock:
             self._stopped = self._stopped or error
-            self._changed.notify_all()
             inboxes = list(self._inboxes.values())
         for inbox in inboxes:
             inbox.fail(self._stopped)
 
-    def wait_until_idle(self, seconds: float) -> None:
-        """Wait until no thread sends requests, for ``seconds`` at most."""
-        if self._lock.acquire(timeout=seconds):
-            try:
-                self._changed.wait_for(lambda: self._leader is None, seconds)
-            finally:
-                self._lock.release()
+    # --- what the broker pushes -----------------------------------------------------------------
 
-    # --- fetching -------------------------------------------------------------------------------
+    @property
+    def received(self) -> int:
+        """Number of the last push that was taken."""
+        return self._received
 
-    def wait(self, inbox: Inbox, timeout: float | None = None) -> None:
-        """Wait, in a reader's thread, until something may have come for ``inbox``.
-
-        For ``timeout`` seconds at most, and a round trip.
-        """
-        me = threading.get_ident()
-        try:
-            with self._lock:
-                self._disown()
-                if self._leader is None:
-                    if self._is_alone():
-                        self._leader = me
-                    else:  # an interrupted thread may have woken nobody
-                        self._changed.notify_all()
-            if self._leader == me:
-                self._fetch(WAIT if timeout is None else max(0.0, min(WAIT, timeout)))
-            else:
-                inbox.wait(timeout)
-        finally:
-            if self._leader == me:
-                self._step_down()
-
-    def _is_alone(self) -> bool:
-        """Whether the only reader is a thread. The caller holds the lock."""
-        return len(self._inboxes) == 1 and next(iter(self._inboxes.values())).is_sync
-
-    def _disown(self) -> None:
-        """Release this thread's role as the fetching thread, after an exception ended ``wait``."""
-        if self._leader == threading.get_ident():
-            self._leader = None
-
-    def _step_down(self) -> None:
+    @property
+    def positions(self) -> list[tuple[ReaderKey, int]]:
+        """Positions of all readers."""
         with self._lock:
-            self._leader = None
-            self._changed.notify_all()
-            inboxes = list(self._inboxes.values())
-        for inbox in inboxes:
-            inbox.kick()
+            return list(self._positions.items())
 
-    def _listen(self) -> None:
-        """Body of the thread that fetches for several readers, or for async ones."""
-        while True:
-            with self._lock:
-                while not self._inboxes or self._leader is not None or self._is_alone():
-                    if self._stopped is not None:
-                        return
-                    self._changed.wait()
-                self._leader = threading.get_ident()
-            try:
-                if not self._fetch():
-                    return
-            except SystemExit:  # how Ray ends a thread that waits when it is shut down
-                return
-            except BaseException as error:
-                self.stop(RunError(f"events cannot be fetched: {type(error).__name__}: {error}"))
-                raise
-            finally:
-                self._step_down()
-
-    def _fetch(self, seconds: float = WAIT) -> bool:
-        """Send one request and distribute the response. Return False after the last request."""
-        if self._stopped is not None:
-            self.stop(self._stopped)  # also readers that came later
-            return False
-        with self._lock:
-            self._number += 1
-            consumed = tuple(self._consumed.items())
-            request = Fetch(self._caller, self._number, self._received, consumed, seconds)
-        try:
-            answer = self._reads.fetch(request)
-        except BrokerLost as error:
-            was_stopped = self._stopped is not None
-            self.stop(error)
-            if not was_stopped:
-                self._lost(error)
-            return False
-        for reader, deliveries, error_of_reader in answer:
+    def take(self, number: int, found: Sequence[Fetched]) -> None:
+        """Distribute a push."""
+        for reader, deliveries, error in found:
             inbox = self._inboxes.get(reader)
             if inbox is None:
                 continue
             if deliveries:
                 inbox.put(deliveries)
-            if error_of_reader is not None:
-                inbox.fail(error_of_reader)
-        self._received = max(self._received, request.number)
-        if consumed:
-            with self._lock:
-                for reader, seq in consumed:
-                    if self._consumed.get(reader) == seq:
-                        del self._consumed[reader]
-        return True
+            if error is not None:
+                inbox.fail(error)
+        self._received = max(self._received, number)
+
+    def lost(self, error: BrokerLost) -> None:
+        """End all readers: the broker cannot be reached any more."""
+        was_stopped = self._stopped is not None
+        self.stop(error)
+        if not was_stopped:
+            self._on_lost(error)

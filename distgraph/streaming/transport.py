@@ -1,7 +1,7 @@
 """The transport interface of the event plane, between publishers, broker and readers.
 
 The publisher in a worker knows ``Puts``; the receiver in a calling process knows ``Reads``. Each
-transport implements both: ``actors/transport_ray.py`` by calls of the broker's actor,
+transport implements both: ``streaming/transport_wire.py`` over sockets,
 ``streaming/transport_local.py`` within one process. A further transport is one new file.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from distgraph.contract.stream import Delivery, Segment
-from distgraph.errors import DistgraphError
+from distgraph.errors import BrokerLost, DistgraphError
 
-__all__ = ("GONE", "Ack", "Fetch", "Fetched", "Puts", "ReaderKey", "Reads", "RunKey")
+__all__ = ("GONE", "Ack", "Fetched", "Puts", "ReaderKey", "Reads", "RunKey", "Sink")
 
 GONE = -1.0
 """The pause that means that no reader is left; the publisher drops the run's events."""
@@ -38,24 +38,8 @@ class ReaderKey(NamedTuple):
     """0 for the first reader of the process that started the run. The driver opens it."""
 
 
-class Fetch(NamedTuple):
-    """A request for the events of all readers of a calling process."""
-
-    caller: str
-    """Name of the calling process."""
-    number: int
-    """Number of this request, from 1. A request cancels all requests with lower numbers."""
-    received: int = 0
-    """Number of the last request whose response arrived complete; 0 for none. The broker sends
-    again the content of later responses."""
-    consumed: tuple[tuple[ReaderKey, int], ...] = ()
-    """Readers that have moved, and the ``seq`` up to which each has consumed."""
-    wait: float = 0.0
-    """Maximum seconds to wait for events; after that the response is empty."""
-
-
 class Fetched(NamedTuple):
-    """The part of a ``Fetch`` response for one reader."""
+    """What one reader gets with one push of the broker."""
 
     reader: ReaderKey
     deliveries: list[Delivery]
@@ -90,17 +74,40 @@ class Puts(Protocol):
         """
 
 
+class Sink(Protocol):
+    """Where a calling process takes what is pushed. Any thread may call it; it does not wait."""
+
+    @property
+    def received(self) -> int:
+        """Number of the last push that arrived, 0 for none."""
+
+    @property
+    def positions(self) -> Sequence[tuple[ReaderKey, int]]:
+        """The ``seq`` up to which each reader has consumed."""
+
+    def take(self, number: int, found: Sequence[Fetched]) -> None:
+        """Take a push."""
+
+    def lost(self, error: BrokerLost) -> None:
+        """Learn that nothing more comes: the broker cannot be reached any more."""
+
+
 class Reads(Protocol):
     """A calling process's way to the broker. Every method may be called from any thread."""
 
-    def fetch(self, request: Fetch) -> Sequence[Fetched]:
-        """Wait for events, and return them.
+    def listen(self, caller: str, sink: Sink) -> None:
+        """Push to ``sink`` what comes for the readers of the process, from now on.
 
-        Raises:
-            BrokerLost: The broker cannot be reached. Every other exception was raised by the code
-                of the calling thread, such as a signal handler: the request may be sent again
-                under the next number.
+        Each push has a number. Where a connection was lost, the broker pushes again what it pushed
+        after ``sink.received``, and learns ``sink.positions``. The broker pushes as much as each
+        reader's window has room for.
         """
+
+    def consumed(
+        self, caller: str, received: int, positions: Sequence[tuple[ReaderKey, int]]
+    ) -> None:
+        """Report the number of the last push that arrived, and the ``seq`` up to which readers have
+        consumed. Does not wait."""
 
     def open(
         self,
@@ -126,9 +133,6 @@ class Reads(Protocol):
             RunNotFound: The broker does not know the run.
             BrokerLost: The broker cannot be reached.
         """
-
-    def acknowledge(self, caller: str, reader: ReaderKey, seq: int) -> None:
-        """Report that a reader has consumed everything up to ``seq``. Does not wait."""
 
     def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
         """Close readers. Does not wait."""

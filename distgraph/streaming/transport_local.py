@@ -1,4 +1,4 @@
-"""The transport within one process. ``BrokerHost`` itself is its ``Reads``."""
+"""The transport within one process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from distgraph.contract.stream import Segment
 from distgraph.errors import BrokerLost
 from distgraph.streaming.broker_host import BrokerHost
-from distgraph.streaming.transport import RunKey
+from distgraph.streaming.transport import RunKey, Sink
 
 
 class LocalPuts:
@@ -25,3 +25,20 @@ class LocalPuts:
         if broker is None:
             raise BrokerLost(f"session {run.session} has no stream broker")
         return broker.publish(run.run_id, segments)
+
+
+class LocalReads:
+    """Implements ``Reads``.
+
+    Args:
+        broker: The broker of the session.
+    """
+
+    def __init__(self, broker: BrokerHost) -> None:
+        self._broker = broker
+        self.open = broker.open
+        self.consumed = broker.consumed
+        self.leave = broker.leave
+
+    def listen(self, caller: str, sink: Sink) -> None:
+        self._broker.listen(caller, sink.received, sink.positions, sink.take)

@@ -6,12 +6,14 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report
+from benchmarks import chart, report
 from benchmarks.__main__ import MODULES
 from benchmarks.harness import (
     LANGGRAPH,
@@ -29,6 +31,7 @@ from benchmarks.harness import (
     turns,
 )
 from benchmarks.marks import MARKS, Mark
+from benchmarks.usage import Usage, measured
 
 ROOT = Path(__file__).parents[2]
 WALL = Metric("wall", "ms")
@@ -53,6 +56,17 @@ def _values(name: str, *values: float) -> Contender:
         return {"wall": left.pop(0)}
 
     return Contender(name, run)
+
+
+FIRST, RATE = Metric("first event", "ms"), Metric("rate", "tasks/s", better="more")
+
+
+def _first(name: str, value: float) -> Contender:
+    return Contender(name, lambda: {FIRST.name: value})
+
+
+def _rate(name: str, value: float) -> Contender:
+    return Contender(name, lambda: {RATE.name: value})
 
 
 def _family(case: Case) -> Family:
@@ -178,12 +192,14 @@ def test_the_table_shows_medians_quartiles_and_ratios() -> None:
             _values(RAY, 2.0, 2.0, 2.0),
         ),
     )
-    text = report.as_markdown(
-        [_family(case)], {"first": measure([case], 3)}, MACHINE, repetitions=3
-    )
+    [result] = measure([case], 3)
+    used = {OURS: Usage(1.0, 100.0), LANGGRAPH: Usage(2.0, 200.0), RAY: Usage(3.0, 300.0)}
+    result.usage = {name: [one] for name, one in used.items()}
+    text = report.as_markdown([_family(case)], {"first": [result]}, MACHINE, repetitions=3)
     assert text.splitlines()[-2:] == [
-        "| :-- | :-- | --: | --: | --: | --: | --: |",
-        "| warm | wall, ms | 6 (5–7) | 2 (1.5–2) | 2 (2–2) | 4× | 3× |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |",
+        "| warm | wall, ms | 6 (5–7) | 2 (1.5–2) | 2 (2–2) | 4× | 3× | 1 · 2 · 3 "
+        "| 100 · 200 · 300 |",
     ]
     assert "on 2 cores, 8.0 GB, Linux x86_64, Python 3.11.0" in text
     assert "repetitions 3" in text
@@ -194,7 +210,9 @@ def test_the_table_names_what_failed_and_why() -> None:
         raise RuntimeError("no")
 
     case = Case("warm", (WALL,), (Contender(OURS, broken), _values(RAY, 1.0)))
-    text = report.as_markdown([_family(case)], {"first": measure([case], 1)}, MACHINE)
+    [result] = measure([case], 1)
+    result.usage.clear()
+    text = report.as_markdown([_family(case)], {"first": [result]}, MACHINE)
     assert "| warm | wall, ms | failed | 1 |  |" in text
     assert "warm: distgraph failed (RuntimeError: no)" in text
 
@@ -238,6 +256,47 @@ def test_results_replace_what_a_page_has_between_its_markers() -> None:
     once = report.into_page(page, "new\n")
     assert once == "a\n<!-- results -->\n\nnew\n\n<!-- end of results -->\nb\n"
     assert report.into_page(once, "new\n") == once
+
+
+def test_what_is_seen_at_a_glance_has_markers_of_its_own() -> None:
+    page = (
+        "<!-- at a glance --><!-- end of at a glance -->\n<!-- results --><!-- end of results -->"
+    )
+    assert report.into_page(page, "tables", "lines").splitlines() == [
+        *("<!-- at a glance -->", "", "lines", "", "<!-- end of at a glance -->"),
+        *("<!-- results -->", "", "tables", "", "<!-- end of results -->"),
+    ]
+
+
+def test_a_bar_is_the_time_of_a_case_as_a_multiple_of_langgraphs() -> None:
+    first = Case("warm", (FIRST,), (_first(OURS, 8.0), _first(LANGGRAPH, 2.0)))
+    rate = Case("8", (RATE,), (_rate(OURS, 40.0), _rate(LANGGRAPH, 10.0)))
+    results = {"first": measure([first], 1), "fanout": measure([rate], 1)}
+    assert chart.bars(results) == [
+        ("8 trivial tasks in a step", 0.25),
+        ("first event of a run", 4.0),
+    ]
+    svg = ElementTree.fromstring(chart.as_svg(results))
+    texts = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[-4:] == ["8 trivial tasks in a step", "0.25×", "first event of a run", "4×"]
+    assert chart.sentences(results) == ["- The first event of a warm run comes after 8 ms."]
+
+
+def test_what_a_contender_uses_is_measured() -> None:
+    def work() -> int:
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+        return 1
+
+    result, used = measured(work, alone=True)
+    assert result == 1
+    if sys.platform == "linux":
+        assert used is not None
+        assert 0.08 <= used.cpu < 1.0
+        assert 1.0 < used.memory < 10_000
+    else:
+        assert used is None
 
 
 def test_a_page_without_markers_is_refused() -> None:

@@ -63,11 +63,11 @@ def test_what_a_signal_handler_of_the_caller_raises_cancels_the_run(on_ray, limi
     assert again.invoke({"items": []}) == {"items": ["n"]}
 
 
-def test_a_request_that_was_sent_and_forgotten_takes_no_event_of_the_next_run(on_ray, monkeypatch):
-    """As when Ctrl-C falls between the sending of the request and the waiting for its answer."""
-    from actors import transport_ray
+def test_a_reader_that_was_interrupted_takes_no_event_of_the_next_run(on_ray, monkeypatch):
+    """As when Ctrl-C falls between the start of a run and the waiting for its events."""
+    from distgraph.streaming.receiver import Inbox
 
-    def sent_and_interrupted(ref, timeout=None):
+    def interrupted(self, timeout=None):
         raise KeyboardInterrupt
 
     def node(state, writer):
@@ -78,7 +78,7 @@ def test_a_request_that_was_sent_and_forgotten_takes_no_event_of_the_next_run(on
     assert list(graph.stream({"items": []}, stream_mode="custom")) == [*range(20)]
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(transport_ray, "get", sent_and_interrupted)
+            patch.setattr(Inbox, "wait", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 next(graph.stream({"items": []}, stream_mode="custom"))
         assert list(graph.stream({"items": []}, stream_mode="custom")) == [*range(20)]

@@ -23,7 +23,7 @@ from distgraph.errors import InvalidTransition, RunError, Truncated
 from distgraph.streaming.broker import GATE, LOOK, PAUSE, Broker, Limits
 from distgraph.streaming.codec import decode_events, encode_events
 from distgraph.streaming.log import SEGMENT_OVERHEAD
-from distgraph.streaming.transport import GONE, Fetch, Fetched, ReaderKey
+from distgraph.streaming.transport import GONE, Fetched, ReaderKey
 
 RUN, OWNER, OTHER = "run", "owner", "other"
 FIRST, SECOND = ReaderKey(RUN), ReaderKey(RUN, 1)
@@ -38,13 +38,12 @@ def segment(number: int, payload: object, task: str = "t") -> Segment:
 
 
 class Rig:
-    """A broker, a clock, and callers that number their requests."""
+    """A broker, a clock, and callers."""
 
     def __init__(self, **limits: Any) -> None:
         limits = {"max_bytes": 4_000, "max_events": 1_000, "retain_bytes": 0, **limits}
         self.now = 100.0
         self.broker = Broker(Limits(**limits), lambda e: end_blob("error", error=e, orphan=True))
-        self._numbers: dict[str, int] = {}
         self._batches: dict[str, int] = {}
 
     def drive(self, *ops: Op, run: str = RUN) -> float:
@@ -62,16 +61,18 @@ class Rig:
         self.broker.open(OTHER, SECOND, after, self.now, lease=lease)
 
     def ack(self, caller: str, reader: ReaderKey, seq: int) -> None:
-        self.broker.acknowledge(caller, reader, seq, self.now)
+        self.broker.consumed(caller, 0, [(reader, seq)], self.now)
 
     def fetch(
-        self, caller: str = OWNER, received: int | None = None, **request: Any
+        self, caller: str = OWNER, consumed: Sequence[tuple[ReaderKey, int]] = ()
     ) -> list[Fetched]:
-        number = request.pop("number", self._numbers.get(caller, 0) + 1)
-        self._numbers[caller] = max(number, self._numbers.get(caller, 0))
-        got = number - 1 if received is None else received
-        turn = self.broker.begin_fetch(Fetch(caller, number, got, **request), self.now)
-        return [] if turn is None else self.broker.take(caller, turn, self.now) or []
+        """What is pushed, to a caller whose earlier pushes have arrived."""
+        self.broker.consumed(caller, self.broker.number_of(caller), consumed, self.now)
+        return self.broker.take(caller, self.now)
+
+    def listen(self, received: int) -> None:
+        """The owner is back on another connection."""
+        self.broker.listen(OWNER, received, self.now)
 
     def events(self, caller: str = OWNER, reader: ReaderKey = FIRST, **request: Any) -> list[Event]:
         return _events(self.fetch(caller, **request), reader)
@@ -196,64 +197,51 @@ def test_only_what_was_handed_out_can_be_acknowledged(rig: Rig) -> None:
         rig.ack(OWNER, FIRST, 2)
 
 
-# --- requests -------------------------------------------------------------------------------------
+# --- pushes that were lost ------------------------------------------------------------------------
 
 
-def test_a_newer_request_cancels_an_older_one_that_waits(rig: Rig) -> None:
-    rig.drive(Admit("t", 1, 1))
-    old = rig.broker.begin_fetch(Fetch(OWNER, 1), rig.now)
-    new = rig.broker.begin_fetch(Fetch(OWNER, 2), rig.now)
-    rig.write(1)
-    assert old is not None and rig.broker.take(OWNER, old, rig.now) is None
-    assert new is not None
-    assert [f.reader for f in rig.broker.take(OWNER, new, rig.now) or ()] == [FIRST]
-
-
-def test_a_request_that_arrives_behind_a_newer_one_gets_nothing(rig: Rig) -> None:
-    rig.drive(Admit("t", 1, 1))
-    rig.write(1)
-    assert rig.fetch(number=2, received=0) != []
-    rig.write(2)
-    assert rig.broker.begin_fetch(Fetch(OWNER, 1), rig.now) is None
-    assert rig.numbers(number=3, received=2) == [2]
-
-
-def test_what_a_lost_answer_held_is_handed_out_again_for_all_runs(rig: Rig) -> None:
+def test_what_a_lost_push_held_is_handed_out_again_for_all_runs(rig: Rig) -> None:
     for run in (RUN, "second"):
         rig.drive(Admit("t", 1, 1), run=run)
         rig.publish(segment(1, run), run=run)
-    assert len(rig.fetch(number=1)) == 2
+    assert len(rig.fetch()) == 2
     rig.write(2)
-    found = rig.fetch(number=2, received=0)
+    rig.listen(received=0)
+    found = rig.broker.take(OWNER, rig.now)
     assert [e.payload for e in _events(found, ReaderKey("second"))] == ["second"]
     assert [e.payload for e in _events(found, FIRST)] == [RUN, (2, b"")]
-    assert rig.fetch(number=3, received=2) == []
+    assert rig.fetch() == []
 
 
-def test_several_lost_answers_are_handed_out_again(rig: Rig) -> None:
+def test_of_several_pushes_those_that_were_lost_are_handed_out_again(rig: Rig) -> None:
     rig.drive(Admit("t", 1, 1))
     for number in (1, 2, 3):
         rig.write(number)
-        rig.fetch(number=number, received=min(number - 1, 1))
-    assert rig.numbers(number=4, received=1) == [2, 3]
+        rig.broker.take(OWNER, rig.now)
+        assert rig.broker.number_of(OWNER) == number
+    rig.listen(received=1)
+    assert rig.numbers() == [2, 3]
+    assert rig.broker.number_of(OWNER) == 4
 
 
-def test_a_repeated_request_is_answered_with_what_its_lost_answer_held(rig: Rig) -> None:
-    rig.drive(Admit("t", 1, 1))
-    rig.write(1)
-    assert rig.numbers(number=1) == [1]
-    assert rig.numbers(number=1, received=0) == [1]
-
-
-def test_what_was_consumed_of_an_answer_that_arrived_in_part_is_not_handed_out_again(
-    rig: Rig,
-) -> None:
+def test_what_was_consumed_of_a_push_is_not_handed_out_again(rig: Rig) -> None:
     rig.drive(Admit("t", 1, 1))
     rig.write(1, 2)
-    assert rig.numbers(number=1) == [1, 2]
+    assert rig.numbers() == [1, 2]
     rig.ack(OWNER, FIRST, 2)
     rig.write(3)
-    assert rig.numbers(number=2, received=0) == [3]
+    rig.listen(received=0)
+    assert rig.numbers() == [3]
+
+
+def test_pushes_that_have_arrived_are_forgotten(rig: Rig) -> None:
+    rig.drive(Admit("t", 1, 1))
+    for number in (1, 2, 3):
+        rig.write(number)
+        rig.broker.take(OWNER, rig.now)
+    rig.broker.consumed(OWNER, 2, (), rig.now)
+    rig.listen(received=0)  # as of a process that has forgotten what it has
+    assert rig.numbers() == [3]
 
 
 # --- several readers ------------------------------------------------------------------------------
@@ -270,7 +258,7 @@ def test_two_readers_of_a_run_have_positions_of_their_own(rig: Rig) -> None:
     assert [(r.caller, r.sent) for r in rig.broker.readers(RUN)] == [(OWNER, 3), (OTHER, 3)]
 
 
-def test_two_readers_in_one_process_are_answered_by_one_request(rig: Rig) -> None:
+def test_two_readers_in_one_process_share_a_push(rig: Rig) -> None:
     rig.drive(Admit("t", 1, 1))
     rig.broker.open(OWNER, SECOND, 0, rig.now)
     rig.write(1)

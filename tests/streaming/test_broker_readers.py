@@ -12,7 +12,7 @@ from distgraph.errors import Truncated
 from distgraph.streaming.broker import PAUSE, Broker, Limits
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import SEGMENT_OVERHEAD
-from distgraph.streaming.transport import Fetch, Fetched, ReaderKey
+from distgraph.streaming.transport import Fetched, ReaderKey
 
 from .support import END_BLOB, segment
 
@@ -24,13 +24,12 @@ LEASE = 5.0
 
 @dataclass
 class Reader:
-    """A process with one reader, which loses answers and is interrupted now and then."""
+    """A process with one reader, which loses its connection now and then."""
 
     broker: Broker
     caller: str
     key: ReaderKey
     leased: bool = False
-    number: int = 0
     received: int = 0
     seen: list[object] = field(default_factory=list)
     truncated: bool = False
@@ -47,16 +46,14 @@ class Reader:
     def fetch(self, now: float, *, lose: bool, report: bool) -> None:
         position = self.events.position
         news = report and position > self._reported
-        self.number += 1
-        request = Fetch(
-            self.caller, self.number, self.received, ((self.key, position),) if news else ()
-        )
-        turn = self.broker.begin_fetch(request, now)
-        assert turn is not None
-        found = self.broker.take(self.caller, turn, now) or []
-        if not lose:
-            self._reported = max(self._reported, position if news else 0)
-            self.received = self.number
+        moved = ((self.key, position),) if news else ()
+        self.broker.consumed(self.caller, self.received, moved, now)
+        self._reported = max(self._reported, position if news else 0)
+        found = self.broker.take(self.caller, now)
+        if lose:
+            self.broker.listen(self.caller, self.received, now)
+        else:
+            self.received = self.broker.number_of(self.caller)
             self._take(found)
 
     def _take(self, found: list[Fetched]) -> None:

@@ -14,7 +14,7 @@ from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.publisher import Publisher
 from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey
-from distgraph.streaming.transport_local import LocalPuts
+from distgraph.streaming.transport_local import LocalPuts, LocalReads
 
 from .support import END_BLOB, RUN
 
@@ -55,7 +55,7 @@ def test_several_readers_in_several_processes_see_what_several_workers_write() -
         if number:
             host.open(caller, key, 0)
         readers.append((f"{caller} {number}", caller, key))
-    receivers = {c: Receiver(host, c, lambda error: None) for c in (CALLER, "other")}
+    receivers = {c: Receiver(LocalReads(host), c, lambda error: None) for c in (CALLER, "other")}
 
     def read_all(name: str, caller: str, key: ReaderKey) -> None:
         found[name] = read(receivers[caller], key)
@@ -99,7 +99,7 @@ def test_writers_of_a_session_without_a_broker_are_told() -> None:
 def test_the_reader_of_a_lost_driver_gets_an_end() -> None:
     host = BrokerHost(Broker(Limits(), lambda error: END_BLOB))
     host.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)])
-    receiver = Receiver(host, CALLER, lambda error: None)
+    receiver = Receiver(LocalReads(host), CALLER, lambda error: None)
     inbox, events = Inbox(ReaderKey(RUN.run_id), None), Reassembler(RUN.run_id)
     receiver.open(inbox)
     threading.Timer(0.01, host.terminate, (CALLER, [RUN.run_id], END_BLOB)).start()

@@ -1,11 +1,12 @@
-"""The reading half of a process: who fetches, and that nothing is lost when that is cut short."""
+"""The reading half of a process, and that nothing is lost when waiting is cut short."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -16,8 +17,9 @@ from distgraph.streaming import receiver as receiver_module
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import Fetch, Fetched, ReaderKey
+from distgraph.streaming.receiver import REPORT, Inbox, Receiver
+from distgraph.streaming.transport import Fetched, ReaderKey, Sink
+from distgraph.streaming.transport_local import LocalReads
 
 from . import interrupts
 from .interrupts import InterruptAt, SoftTimeLimit
@@ -27,33 +29,35 @@ CALLER = "caller"
 FILES = {m.__file__ for m in (receiver_module, waiter_module, threading, interrupts)}
 
 
-class Reads(BrokerHost):
-    """A broker in this process; a test may do something in the middle of a fetch."""
+class Reads(LocalReads):
+    """A broker in this process; a test may do something in the middle of a report."""
 
     def __init__(self) -> None:
-        super().__init__(Broker(Limits(), lambda error: END_BLOB))
-        self.before: Callable[[], object] = lambda: None
-        self.after: Callable[[], object] = lambda: None
-        self.fetching: list[str] = []
+        self.host = BrokerHost(Broker(Limits(), lambda error: END_BLOB))
+        super().__init__(self.host)
+        self.reports: list[list[tuple[ReaderKey, int]]] = []
+        self.consumed = self.note
+        self.sink: Sink | None = None
 
-    def fetch(self, request: Fetch) -> list[Fetched]:
+    def listen(self, caller: str, sink: Sink) -> None:
+        self.sink = sink
+        super().listen(caller, sink)
+
+    def note(self, caller: str, received: int, positions: Sequence[tuple[ReaderKey, int]]) -> None:
         interrupts.point()
         with interrupts.untraced():
-            self.fetching.append(threading.current_thread().name)
-            self.before()
-            found = super().fetch(request)
-            self.after()
+            self.reports.append(list(positions))
+            self.host.consumed(caller, received, positions)
         interrupts.point()
-        return found
 
     def begin(self, run: str) -> None:
-        self.drive(run, CALLER, 1, [Admit("t", 1, 1)])
+        self.host.drive(run, CALLER, 1, [Admit("t", 1, 1)])
 
     def write(self, run: str, *numbers: int) -> None:
-        self.publish(run, [segment("t", n) for n in numbers])
+        self.host.publish(run, [segment("t", n) for n in numbers])
 
     def finish(self, run: str, events: int) -> None:
-        self.drive(run, CALLER, 2, [Commit("t", 1, events), Finish(END_BLOB)])
+        self.host.drive(run, CALLER, 2, [Commit("t", 1, events), Finish(END_BLOB)])
 
 
 class Reader:
@@ -98,23 +102,22 @@ def receiver(reads: Reads) -> Iterator[Receiver]:
     assert lost == []
 
 
-def test_the_only_reader_fetches_by_itself(reads: Reads, receiver: Receiver) -> None:
-    reads.begin("run")
-    reads.write("run", 1, 2)
-    assert Reader(receiver, "run").read() == [1, 2]
-    assert reads.fetching == [threading.current_thread().name]
-
-
-def test_one_thread_fetches_for_several_readers(reads: Reads, receiver: Receiver) -> None:
+def test_readers_get_what_is_pushed_for_them(reads: Reads, receiver: Receiver) -> None:
     a, b = Reader(receiver, "a"), Reader(receiver, "b")
-    for run in ("a", "b"):
+    for run, count in (("a", 1), ("b", 2)):
         reads.begin(run)
-        reads.write(run, 1)
-    assert [a.read(), b.read()] == [[1], [1]]
-    assert set(reads.fetching) == {"distgraph-stream"}
+        reads.write(run, *range(1, count + 1))
+    assert [a.read(), b.read()] == [[1], [1, 2]]
 
 
-def test_a_thread_fetches_for_a_reader_on_an_event_loop(reads: Reads, receiver: Receiver) -> None:
+def test_a_thread_waits_until_something_is_pushed(reads: Reads, receiver: Receiver) -> None:
+    reader = Reader(receiver, "run")
+    reads.begin("run")
+    threading.Timer(0.01, reads.write, ("run", 1)).start()
+    assert reader.read() == [1]
+
+
+def test_a_reader_on_an_event_loop_waits_without_blocking(reads: Reads, receiver: Receiver) -> None:
     async def main() -> list[int]:
         reader = Reader(receiver, "run", asyncio.get_running_loop())
         reads.begin("run")
@@ -122,55 +125,35 @@ def test_a_thread_fetches_for_a_reader_on_an_event_loop(reads: Reads, receiver: 
         return await reader.aread()
 
     assert asyncio.run(main()) == [1]
-    assert set(reads.fetching) == {"distgraph-stream"}
 
 
-def test_the_last_reader_goes_on_when_the_others_leave_between_two_requests(
-    reads: Reads, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+def test_what_is_pushed_again_reaches_the_reader_once(reads: Reads, receiver: Receiver) -> None:
+    reader = Reader(receiver, "run")
+    reads.begin("run")
+    reads.write("run", 1, 2)
+    assert reader.read() == [1, 2]
+    reads.host.listen(CALLER, 0, (), receiver.take)  # another connection, and nothing was reported
+    reads.write("run", 3)
+    reads.finish("run", 3)
+    assert reader.rest() == [3]
+
+
+def test_positions_are_reported_at_once_after_a_pause_and_then_together(
+    reads: Reads, receiver: Receiver
 ) -> None:
-    """The thread that fetches for several stops when one is left, whose reader waits by then."""
-    armed, between, left = threading.Event(), threading.Event(), threading.Event()
-    waiting = threading.Semaphore(0)
-    step_down, wait = Receiver._step_down, Inbox.wait
-
-    def step_down_and_pause(self: Receiver) -> None:
-        pause = armed.is_set() and threading.current_thread().name == "distgraph-stream"
-        while pause and waiting.acquire(blocking=False):
-            pass
-        step_down(self)
-        if pause:
-            armed.clear()
-            between.set()
-            left.wait(20)
-
-    def note_and_wait(self: Inbox, timeout: float | None = None) -> None:
-        if self is stays.inbox:
-            waiting.release()
-        wait(self, timeout)
-
-    stays, leaves = Reader(receiver, "stays"), Reader(receiver, "leaves")
-    for run in ("stays", "leaves"):
-        reads.begin(run)
-        reads.write(run, 1)
-    assert [stays.read(), leaves.read()] == [[1], [1]]
-    monkeypatch.setattr(Receiver, "_step_down", step_down_and_pause)
-    monkeypatch.setattr(Inbox, "wait", note_and_wait)
-    rest: list[int] = []
-    thread = threading.Thread(target=lambda: rest.extend(stays.rest()), daemon=True)
-    thread.start()
-    assert waiting.acquire(timeout=10)
-    armed.set()
-    reads.write("leaves", 2)
-    assert leaves.read() == [2]
-    assert between.wait(10)
-    # the reader that stays was woken, and has gone back to wait: there still are two
-    assert waiting.acquire(timeout=10)
-    receiver.close(ReaderKey("leaves"))
-    left.set()
-    reads.write("stays", 2)
-    reads.finish("stays", 2)
-    thread.join(10)
-    assert rest == [2]
+    key = ReaderKey("run")
+    Reader(receiver, "run")
+    reads.begin("run")
+    reads.write("run", *range(1, 6))
+    for seq in range(1, 6):
+        receiver.consumed(key, seq, at_once=False)
+    assert reads.reports == [[(key, 1)]]
+    until = time.monotonic() + 10
+    while len(reads.reports) < 2 and time.monotonic() < until:
+        time.sleep(REPORT / 10)
+    assert reads.reports[1:] == [[(key, 5)]]
+    receiver.consumed(key, 5, at_once=True)
+    assert reads.reports[2:] == [[(key, 5)]]
 
 
 # --- cut short ------------------------------------------------------------------------------------
@@ -180,145 +163,86 @@ def test_the_last_reader_goes_on_when_the_others_leave_between_two_requests(
 def test_no_point_of_wait_loses_or_repeats_an_event_when_interrupted(
     error: type[BaseException],
 ) -> None:
-    """Also none of another run that begins meanwhile, and whose events the same answer holds."""
     points = 0
     while True:
         interrupt = InterruptAt(points + 1, error, FILES)
         reads = Reads()
         receiver = Receiver(reads, CALLER, lambda lost: None)
-        interrupted = Reader(receiver, "a")
-        others: list[Reader] = []
-
-        def other_begins(
-            reads: Reads = reads, receiver: Receiver = receiver, others: list[Reader] = others
-        ) -> None:
-            if not others:
-                thread = threading.Thread(target=lambda: others.append(Reader(receiver, "b")))
-                thread.start()
-                thread.join()
-                reads.begin("b")
-                reads.write("b", 1, 2)
-
-        reads.before = other_begins
-        reads.begin("a")
-        reads.write("a", 1, 2)
+        interrupted, other = Reader(receiver, "a"), Reader(receiver, "b")
+        for run in ("a", "b"):
+            reads.begin(run)
+        timer = threading.Timer(0.005, reads.write, ("a", 1, 2))
+        timer.start()
         interrupt.begin()
         try:
             receiver.wait(interrupted.inbox)
+            receiver.consumed(ReaderKey("b"), 0, at_once=True)
         except error:
             pass
         finally:
             sys.settrace(None)
-        other_begins()
+        timer.join()
+        reads.write("b", 1, 2)
         for run in ("a", "b"):
             reads.write(run, 3)
             reads.finish(run, 3)
         assert interrupted.rest() == [1, 2, 3], interrupt.where
-        assert others[0].rest() == [1, 2, 3], interrupt.where
+        assert other.rest() == [1, 2, 3], interrupt.where
         receiver.stop(RunError("the test is over"))
         if interrupt.left > 0:
             break
         points += 1
-    assert points > 50
+    assert points > 20
 
 
-def test_after_two_interrupts_at_once_other_readers_are_not_held_up(
+def test_a_report_that_was_cut_short_is_made_again(
     reads: Reads, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: Receiver) -> None:
-        raise KeyboardInterrupt
-
-    reader = Reader(receiver, "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(Receiver, "_step_down", interrupted)
-        patch.setattr(reads, "before", interrupted.__get__(receiver))
-        with pytest.raises(KeyboardInterrupt):
-            receiver.wait(reader.inbox)
-    receiver.close(ReaderKey("run"))
-
-    async def main() -> list[int]:
-        following = Reader(receiver, "following", asyncio.get_running_loop())
-        reads.begin("following")
-        reads.write("following", 1)
-        return await asyncio.wait_for(following.aread(), 10)
-
-    assert asyncio.run(main()) == [1]
-
-
-def test_the_exception_of_a_signal_handler_is_no_lost_broker(
-    reads: Reads, receiver: Receiver
-) -> None:
-    def struck() -> None:
-        reads.after = lambda: None
+    def struck(*report: object) -> None:
         raise SoftTimeLimit
 
-    reader = Reader(receiver, "run")
-    reads.after = struck
+    key = ReaderKey("run")
+    Reader(receiver, "run")
     reads.begin("run")
     reads.write("run", 1)
-    with pytest.raises(SoftTimeLimit):
-        reader.read()
-    assert reader.read() == [1]
-
-
-def test_a_request_that_was_left_is_answered_at_once_by_the_next(
-    reads: Reads, receiver: Receiver
-) -> None:
-    """Not after its time: it would take a thread of the broker's until then."""
-    reads.begin("run")
-    orphan = threading.Thread(target=BrokerHost.fetch, args=(reads, Fetch(CALLER, 1, wait=60.0)))
-    orphan.start()
-    reads.write("run", 1)
-    orphan.join(10)
-    assert not orphan.is_alive()
-    orphan = threading.Thread(target=BrokerHost.fetch, args=(reads, Fetch(CALLER, 2, wait=60.0)))
-    orphan.start()
-    reads.fetch(Fetch(CALLER, 3))
-    orphan.join(10)
-    assert not orphan.is_alive()
+    with monkeypatch.context() as patch:
+        patch.setattr(reads, "consumed", struck)
+        with pytest.raises(SoftTimeLimit):
+            receiver.consumed(key, 1, at_once=True)
+    receiver.consumed(key, 1, at_once=True)
+    assert reads.reports == [[(key, 1)]]
 
 
 # --- lost -----------------------------------------------------------------------------------------
 
 
-class Lost(Reads):
-    """A broker that fails."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    def fetch(self, request: Fetch) -> list[Fetched]:
-        raise self.error
-
-
 def test_all_readers_learn_that_the_broker_is_lost_and_the_session_once() -> None:
     told: list[BrokerLost] = []
-    receiver = Receiver(Lost(error := BrokerLost("gone")), CALLER, told.append)
+    receiver = Receiver(Reads(), CALLER, told.append)
     a, b = Reader(receiver, "a"), Reader(receiver, "b")
+    error = BrokerLost("gone")
+    receiver.lost(error)
+    receiver.lost(error)
     for reader in (a, b):
         with pytest.raises(BrokerLost, match="gone"):
             reader.read()
     assert told == [error]
 
 
-def test_a_fault_of_the_fetching_thread_reaches_the_readers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda args: None)
-    receiver = Receiver(Lost(ZeroDivisionError("a bug")), CALLER, lambda error: None)
-    a, b = Reader(receiver, "a"), Reader(receiver, "b")
-    for reader in (a, b):
-        with pytest.raises(RunError, match="events cannot be fetched: ZeroDivisionError: a bug"):
-            reader.read()
+def test_what_came_before_the_broker_was_lost_is_read(reads: Reads) -> None:
+    receiver = Receiver(reads, CALLER, lambda error: None)
+    reader = Reader(receiver, "run")
+    reads.begin("run")
+    reads.write("run", 1)
+    receiver.lost(BrokerLost("gone"))
+    assert reader.read() == [1]
+    with pytest.raises(BrokerLost, match="gone"):
+        reader.read()
 
 
 @pytest.mark.parametrize("readers", [1, 2])
 def test_readers_get_the_reason_for_which_the_session_ends(readers: int) -> None:
-    reads = Reads()
-    receiver = Receiver(reads, CALLER, lambda error: None)
-    waiting = threading.Semaphore(0)
-    reads.before = waiting.release
+    receiver = Receiver(Reads(), CALLER, lambda error: None)
     raised: list[str] = []
 
     def read(reader: Reader) -> None:
@@ -332,22 +256,15 @@ def test_readers_get_the_reason_for_which_the_session_ends(readers: int) -> None
     ]
     for thread in threads:
         thread.start()
-    assert waiting.acquire(timeout=10)
     receiver.stop(RunError("the session was ended"))
-    reads.terminate(CALLER, ["any"], END_BLOB)  # as the broker's death does, it ends the fetch
     for thread in threads:
         thread.join(10)
     assert raised == ["the session was ended"] * readers
 
 
-def test_a_reader_that_the_broker_has_closed_gets_its_error(
-    reads: Reads, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def truncated(request: Fetch) -> Sequence[Fetched]:
-        return [Fetched(ReaderKey("run"), [], Truncated("too late"))]
-
+def test_a_reader_that_the_broker_has_closed_gets_its_error(receiver: Receiver) -> None:
     reader = Reader(receiver, "run")
-    monkeypatch.setattr(reads, "fetch", truncated)
+    receiver.take(1, [Fetched(ReaderKey("run"), [], Truncated("too late"))])
     with pytest.raises(Truncated, match="too late"):
         reader.read()
 

@@ -15,7 +15,7 @@ from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.broker import GATE, PAUSE, Broker, Limits
 from distgraph.streaming.codec import decode_events, encode_events
 from distgraph.streaming.log import SEGMENT_OVERHEAD
-from distgraph.streaming.transport import Fetch, ReaderKey
+from distgraph.streaming.transport import ReaderKey
 
 RUN = "run"
 A, B = ReaderKey(RUN, 1), ReaderKey(RUN, 2)
@@ -33,7 +33,6 @@ class Rig:
     def __init__(self, limits: Limits | None = None, **terms: Any) -> None:
         self.now = 100.0
         self.broker = Broker(limits or Limits(), lambda e: end_blob("error", error=e, orphan=True))
-        self._requests: dict[str, int] = {}
         self._batches: dict[str, int] = {}
         self.announce(**terms)
         self.drive(Admit("t", 1, 1))
@@ -56,11 +55,9 @@ class Rig:
 
     def read(self, caller: str, *consumed: tuple[ReaderKey, int]) -> list[object]:
         """Return what a caller's readers get: numbers, "end", or an error."""
-        number = self._requests[caller] = self._requests.get(caller, 0) + 1
-        turn = self.broker.begin_fetch(Fetch(caller, number, number - 1, consumed), self.now)
-        assert turn is not None
+        self.broker.consumed(caller, self.broker.number_of(caller), consumed, self.now)
         got: list[object] = []
-        for _, deliveries, error in self.broker.take(caller, turn, self.now) or []:
+        for _, deliveries, error in self.broker.take(caller, self.now):
             for delivery in deliveries:
                 got += map(_shown, decode_events(delivery.segment))
             got += [error] if error is not None else []

@@ -1,0 +1,92 @@
+"""The event plane of a run whose log is in a broker: batches, their answers, and congestion."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from distgraph.concurrency.timers import timers
+from distgraph.contract.stream import AttemptId, Op
+from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Fenced, Relieved
+
+__all__ = ("BrokerPlane", "Drives")
+
+
+class Drives(Protocol):
+    """A driver's way to the broker."""
+
+    def drive(self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op]) -> Future[float]:
+        """Send batch ``batch_no``, or with 0 only ask; the result is a pause in seconds."""
+
+    def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
+        """Cut off an attempt at once; the result is the number of its events that have arrived."""
+
+
+class BrokerPlane:
+    """Implements ``EventPlane``.
+
+    Args:
+        drives: The way to the broker.
+        run_id: Id of the run.
+        caller: Name of the process that reads the run.
+        post: Accepts the broker's responses, from any thread.
+        terminate: Ends the stream without the engine.
+    """
+
+    def __init__(
+        self,
+        drives: Drives,
+        run_id: str,
+        caller: str,
+        post: Callable[[DriverEvent], None],
+        terminate: Callable[[BaseException], None],
+    ) -> None:
+        self._drives = drives
+        self._run_id = run_id
+        self._caller = caller
+        self._post = post
+        self.terminate = terminate
+        self._asking = threading.Lock()
+        """Held from the response that the log is over its limit until the response that the log has
+        room."""
+
+    def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
+        self._send(batch_no, ops).add_done_callback(self._answered)
+
+    def fence(self, attempt_id: AttemptId) -> int | None:
+        def answered(sent: Future[int]) -> None:
+            error = sent.exception()
+            if error is not None:
+                self._post(BackendFailed(error))
+            else:
+                self._post(Fenced(attempt_id, sent.result()))
+
+        self._drives.fence(self._run_id, attempt_id).add_done_callback(answered)
+        return None
+
+    def _send(self, batch_no: int, ops: Sequence[Op]) -> Future[float]:
+        return self._drives.drive(self._run_id, self._caller, batch_no, ops)
+
+    def _answered(self, sent: Future[float]) -> None:
+        error = sent.exception()
+        if error is not None:
+            self._post(BackendFailed(error))
+            return
+        pause = sent.result()
+        self._post(Acked(congested=pause > 0))
+        if pause > 0 and self._asking.acquire(blocking=False):
+            timers().after(pause, self._ask)
+
+    def _ask(self) -> None:
+        """Ask whether the log has room."""
+        self._send(0, ()).add_done_callback(self._answered_again)
+
+    def _answered_again(self, sent: Future[float]) -> None:
+        error = sent.exception()
+        if error is None and sent.result() > 0:
+            timers().after(sent.result(), self._ask)
+            return
+        self._asking.release()
+        self._post(Relieved() if error is None else BackendFailed(error))

@@ -1,0 +1,272 @@
+"""The transport over sockets: workers, driver and callers connect to the broker's process."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Any
+
+from distgraph.contract.stream import AttemptId, Op, Segment
+from distgraph.errors import BrokerLost
+from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.references import Parcel
+from distgraph.streaming.broker_host import BrokerHost
+from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
+from distgraph.wire import Address, Connection, ConnectionClosed, Frame, Listener, new_secret
+from distgraph.wire.frames import Bytes
+from distgraph.wire.link import ANSWER, Link, Locate, answer
+
+__all__ = ("BrokerServer", "WireDrives", "WirePuts", "WireReads")
+
+_PUT, _DRIVE, _FENCE, _LISTEN, _EVENTS, _CONSUMED = range(ANSWER + 1, ANSWER + 7)
+
+_PAUSE = struct.Struct("!d")
+_ORDER = struct.Struct("!Q")
+
+_BROKER = "the stream broker"
+
+
+def _unpacked(layout: struct.Struct, request: Future[Bytes]) -> Future[Any]:
+    """Return the number that the broker answers with."""
+    number: Future[Any] = Future()
+
+    def settle(found: Future[Bytes]) -> None:
+        error = found.exception()
+        if error is None:
+            number.set_result(layout.unpack(found.result())[0])
+        else:
+            number.set_exception(error)
+
+    request.add_done_callback(settle)
+    return number
+
+
+# --- in a worker --------------------------------------------------------------------------------
+
+
+class WirePuts:
+    """Implements ``Puts`` for all sessions whose attempts this worker process runs.
+
+    Args:
+        locate: Finds the broker of a session.
+        refer: Sends segments that hold references, by the system that counts them.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[str], tuple[Address, bytes]],
+        refer: Callable[[RunKey, Parcel], Future[float]],
+    ) -> None:
+        self._locate = locate
+        self._refer = refer
+        self._links: dict[str, Link] = {}
+
+    def put(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
+        packed = dumps_parcel(segments)
+        if isinstance(packed, Parcel):
+            return self._refer(run, packed)
+        link = self._links.get(run.session)
+        if link is None:
+            link = Link(partial(self._locate, run.session), "worker", _BROKER)
+            link = self._links.setdefault(run.session, link)
+        return _unpacked(_PAUSE, link.request(_PUT, run.run_id.encode(), packed))
+
+
+# --- in a driver --------------------------------------------------------------------------------
+
+
+class WireDrives:
+    """Sends the batches of a driver's operations.
+
+    Args:
+        locate: Finds the broker.
+        refer: Sends batches that hold references, by the system that counts them.
+    """
+
+    def __init__(
+        self, locate: Locate, refer: Callable[[str, str, int, Parcel], Future[float]]
+    ) -> None:
+        self._link = Link(locate, "driver", _BROKER)
+        self._refer = refer
+
+    def drive(self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op]) -> Future[float]:
+        """Send a batch; the result is a pause in seconds, 0.0 to continue."""
+        packed = dumps_parcel(ops)
+        if isinstance(packed, Parcel):
+            return self._refer(run_id, caller, batch_no, packed)
+        head = (run_id.encode(), caller.encode(), _ORDER.pack(batch_no))
+        return _unpacked(_PAUSE, self._link.request(_DRIVE, *head, packed))
+
+    def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
+        """Cut off an attempt; the result is the number of its events that have arrived."""
+        task, attempt = attempt_id.task_id.encode(), _ORDER.pack(attempt_id.attempt)
+        return _unpacked(_ORDER, self._link.request(_FENCE, run_id.encode(), task, attempt))
+
+
+# --- in a calling process -----------------------------------------------------------------------
+
+
+class WireReads:
+    """What comes for the readers of a calling process: pushed by the broker, within each reader's
+    window.
+
+    Args:
+        locate: Finds the broker.
+        collect: Fetches the references of events under a number, and may wait.
+    """
+
+    def __init__(self, locate: Locate, collect: Callable[[int], Sequence[Any]]) -> None:
+        self._locate = locate
+        self._collect = collect
+        self._link: Link | None = None
+
+    def listen(self, caller: str, sink: Sink) -> None:
+        """See ``Reads.listen``."""
+
+        def begin(connection: Connection) -> None:
+            said = _report(sink.received, sink.positions)
+            connection.send(_LISTEN, caller.encode(), said, wait=False)
+
+        def lost(error: BaseException) -> None:
+            sink.lost(error if isinstance(error, BrokerLost) else _unreachable(error))
+
+        self._link = Link(
+            self._locate,
+            "caller",
+            _BROKER,
+            on_open=begin,
+            on_frame=partial(self._take, sink),
+            on_lost=lost,
+        )
+
+    def consumed(
+        self, caller: str, received: int, positions: Sequence[tuple[ReaderKey, int]]
+    ) -> None:
+        """See ``Reads.consumed``."""
+        if self._link is not None:
+            self._link.tell(_CONSUMED, caller.encode(), _report(received, positions))
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._link is not None:
+            self._link.close()
+
+    def _take(self, sink: Sink, frame: Frame) -> None:
+        number, packed, *kept = frame.parts
+        try:
+            if kept:
+                references = self._collect(_ORDER.unpack(kept[0])[0])
+                found = loads(Parcel(bytes(packed), references))
+            else:
+                found = loads(packed)
+        except Exception as error:
+            sink.lost(_unreachable(error))
+            return
+        sink.take(_ORDER.unpack(number)[0], found)
+
+
+def _unreachable(error: BaseException) -> BrokerLost:
+    lost = BrokerLost(f"events of the stream broker cannot be had: {error}")
+    lost.__cause__ = error
+    return lost
+
+
+# --- in the broker ------------------------------------------------------------------------------
+
+
+class BrokerServer:
+    """Serves a broker's connections, on the one thread that all of them share.
+
+    Args:
+        host: The broker.
+        address: Address of this machine by which the others reach it.
+    """
+
+    def __init__(self, host: BrokerHost, address: str) -> None:
+        self._host = host
+        self._numbers = count(1)
+        self._kept: dict[int, tuple[Connection, Sequence[Any]]] = {}
+        """References in events on their way to a caller."""
+        self._outlets: dict[Connection, Callable[[int, list[Fetched]], None]] = {}
+        self._lock = threading.Lock()
+        self.secret = new_secret()
+        self._listener = Listener(
+            address,
+            self.secret,
+            on_open=lambda connection: None,
+            on_frame=self._on_frame,
+            on_closed=self._on_closed,
+        )
+
+    @property
+    def address(self) -> Address:
+        """Where the broker is reached."""
+        return self._listener.address
+
+    def collect(self, number: int) -> Sequence[Any]:
+        """Return the references of events that were sent under a number, once."""
+        with self._lock:
+            return self._kept.pop(number, (None, ()))[1]
+
+    def _on_frame(self, connection: Connection, frame: Frame) -> None:
+        parts = frame.parts
+        if frame.kind == _PUT:
+            pause = self._host.publish(_text(parts[1]), loads(parts[2]))
+            answer(connection, frame, _PAUSE.pack(pause))
+        elif frame.kind == _DRIVE:
+            (batch_no,) = _ORDER.unpack(parts[3])
+            ops = loads(parts[4])
+            pause = self._host.drive(_text(parts[1]), _text(parts[2]), batch_no, ops)
+            answer(connection, frame, _PAUSE.pack(pause))
+        elif frame.kind == _FENCE:
+            (attempt,) = _ORDER.unpack(parts[3])
+            arrived = self._host.fence(_text(parts[1]), _text(parts[2]), attempt)
+            answer(connection, frame, _ORDER.pack(arrived))
+        elif frame.kind == _CONSUMED:
+            self._host.consumed(_text(parts[0]), *_read_report(parts[1]))
+        elif frame.kind == _LISTEN:
+            caller = connection.tag = _text(parts[0])
+            received, positions = _read_report(parts[1])
+            outlet = self._outlets[connection] = partial(self._deliver, connection)
+            self._host.listen(caller, received, positions, outlet)
+
+    def _on_closed(self, connection: Connection, error: BaseException | None) -> None:
+        outlet = self._outlets.pop(connection, None)
+        if outlet is not None:
+            self._host.unlisten(connection.tag, outlet)
+            with self._lock:
+                mine = [n for n, (whose, _) in self._kept.items() if whose is connection]
+                for number in mine:  # they are sent again, under another number
+                    del self._kept[number]
+
+    def _deliver(self, connection: Connection, number: int, found: list[Fetched]) -> None:
+        packed = dumps_parcel(found)
+        parts: list[Bytes] = [_ORDER.pack(number)]
+        if isinstance(packed, Parcel):
+            kept = next(self._numbers)
+            with self._lock:
+                self._kept[kept] = connection, packed.references
+            parts += [packed.blob, _ORDER.pack(kept)]
+        else:
+            parts.append(packed)
+        with suppress(ConnectionClosed):  # what did not arrive is handed out again
+            connection.send(_EVENTS, *parts, wait=False)
+
+
+def _report(received: int, positions: Sequence[tuple[ReaderKey, int]]) -> bytes:
+    return pickle.dumps((received, [(*key, seq) for key, seq in positions]), 5)
+
+
+def _read_report(part: Bytes) -> tuple[int, list[tuple[ReaderKey, int]]]:
+    received, positions = pickle.loads(part)
+    return received, [(ReaderKey(run_id, number), seq) for run_id, number, seq in positions]
+
+
+def _text(part: Bytes) -> str:
+    return str(part, "utf-8")

@@ -1,0 +1,193 @@
+"""Requests to a listener, repeated on another connection where the first one was lost."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import NamedTuple
+
+from distgraph.concurrency.threads import daemon
+from distgraph.wire.connection import Connection, ConnectionClosed
+from distgraph.wire.dialing import PATIENCE, Address, connect
+from distgraph.wire.frames import FIRST_FREE, Bytes, Frame
+from distgraph.wire.loop import loop
+
+__all__ = ("ANSWER", "Link", "answer")
+
+ANSWER = FIRST_FREE
+"""Kind of the frames that answer a request: the request's number, and the answer."""
+
+_NUMBER = struct.Struct("!Q")
+
+_AGAIN = 0.05
+"""Seconds after which a connection that has ended is followed by another."""
+
+Locate = Callable[[], tuple[Address, bytes]]
+"""Returns the listener's address and secret; may wait. Raises where there is no listener any
+more."""
+
+
+class _Request(NamedTuple):
+    kind: int
+    parts: tuple[Bytes, ...]
+    answer: Future[Bytes]
+
+
+class Link:
+    """The way of this process to one listener.
+
+    Requests arrive in their order. A request whose connection ended before its answer came is sent
+    again, so that it may be carried out twice. Nothing here waits: all work is done on the thread
+    of the connections, and connecting on one of its own.
+
+    Args:
+        locate: Finds the listener, for each connection anew.
+        role: What connections are for.
+        to: Names the listener in messages.
+        on_open: Called with each connection, before any request is sent on it. The link of whoever
+            has this stays connected; without it a link connects for requests only.
+        on_frame: Takes frames that answer nothing.
+        on_lost: Called once, with the error of ``locate`` or of connecting. All requests fail with
+            it then.
+        patience: Seconds for which a connection is tried.
+    """
+
+    def __init__(
+        self,
+        locate: Locate,
+        role: str,
+        to: str,
+        *,
+        on_open: Callable[[Connection], object] | None = None,
+        on_frame: Callable[[Frame], object] = lambda frame: None,
+        on_lost: Callable[[BaseException], object] = lambda error: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._locate = locate
+        self._role = role
+        self._to = to
+        self._on_open = on_open
+        self._on_push = on_frame
+        self._on_lost = on_lost
+        self._patience = patience
+        self._loop = loop()
+        # for the loop's thread only
+        self._waiting: dict[int, _Request] = {}
+        self._number = 0
+        self._connection: Connection | None = None
+        self._dialing = False
+        self._failure: BaseException | None = None
+        self._closed = False
+        if on_open is not None:
+            self._loop.soon(self._connect)
+
+    def request(self, kind: int, *parts: Bytes) -> Future[Bytes]:
+        """Send a request. Any thread may call this."""
+        answer: Future[Bytes] = Future()
+        self._loop.soon(partial(self._request, _Request(kind, parts, answer)))
+        return answer
+
+    def tell(self, kind: int, *parts: Bytes) -> None:
+        """Send a frame that has no answer, and is not repeated. Any thread may call this."""
+        self._loop.soon(partial(self._tell, kind, parts))
+
+    def close(self) -> None:
+        """End the connection, and open no other."""
+        self._loop.soon(self._close)
+
+    # --- on the loop's thread -------------------------------------------------------------------
+
+    def _request(self, request: _Request) -> None:
+        if self._failure is not None:
+            request.answer.set_exception(self._failure)
+            return
+        self._number += 1
+        self._waiting[self._number] = request
+        if self._connection is None:
+            self._connect()
+        else:
+            self._send(self._number, request)
+
+    def _send(self, number: int, request: _Request) -> None:
+        self._tell(request.kind, (_NUMBER.pack(number), *request.parts))
+
+    def _tell(self, kind: int, parts: tuple[Bytes, ...]) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.send(kind, *parts, wait=False)
+            except ConnectionClosed:  # what is not answered is sent again
+                pass
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connect(self) -> None:
+        if not (self._dialing or self._connection or self._failure or self._closed):
+            self._dialing = True
+            daemon(self._dial, "distgraph-dial").start()
+
+    def _dial(self) -> None:
+        """Body of the thread that connects."""
+        try:
+            address, secret = self._locate()
+            made = connect(
+                address,
+                secret,
+                self._role,
+                on_frame=self._on_frame,
+                on_closed=self._ended,
+                to=self._to,
+                patience=self._patience,
+            )
+        except BaseException as error:
+            self._loop.soon(partial(self._fail, error))
+            return
+        self._loop.soon(partial(self._connected, made))
+
+    def _connected(self, made: Connection) -> None:
+        self._dialing = False
+        if self._closed:
+            made.close()
+            return
+        self._connection = made
+        if made.closed:
+            self._ended(made, None)
+            return
+        if self._on_open is not None:
+            self._on_open(made)
+        for number, request in self._waiting.items():
+            self._send(number, request)
+
+    def _on_frame(self, connection: Connection, frame: Frame) -> None:
+        if frame.kind != ANSWER:
+            self._on_push(frame)
+            return
+        (number,) = _NUMBER.unpack(frame.parts[0])
+        request = self._waiting.pop(number, None)
+        if request is not None:
+            request.answer.set_result(frame.parts[1])
+
+    def _ended(self, connection: Connection, error: BaseException | None) -> None:
+        if connection is self._connection:
+            self._connection = None
+            if self._waiting or self._on_open is not None:
+                self._loop.after(_AGAIN, self._connect)
+
+    def _fail(self, error: BaseException) -> None:
+        self._dialing = False
+        if self._closed:
+            return
+        self._failure = error
+        waiting, self._waiting = self._waiting, {}
+        for request in waiting.values():
+            request.answer.set_exception(error)
+        self._on_lost(error)
+
+
+def answer(connection: Connection, frame: Frame, said: Bytes) -> None:
+    """Answer the request that a frame holds. The request is in the parts behind the first."""
+    connection.send(ANSWER, frame.parts[0], said, wait=False)

@@ -1,0 +1,291 @@
+"""The transport over sockets, on the loopback address: its contract, and connections that break."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import pytest
+
+from distgraph.contract.stream import Admit, Commit, Event, Finish
+from distgraph.driver.broker_plane import BrokerPlane
+from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Relieved
+from distgraph.errors import BrokerLost, RunCancelled
+from distgraph.serde import reducers
+from distgraph.serde.pickling import loads
+from distgraph.serde.references import Parcel
+from distgraph.streaming.broker import Broker, Limits
+from distgraph.streaming.broker_host import BrokerHost
+from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.publisher import Publisher
+from distgraph.streaming.receiver import Inbox, Receiver
+from distgraph.streaming.transport import ReaderKey, RunKey
+from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
+from distgraph.wire import Address, Connection
+from distgraph.wire.link import Link
+
+from .support import END_BLOB, RUN
+from .test_event_plane import read
+
+CALLER, EVENTS, SECONDS = "caller", 3_000, 30.0
+
+
+class Plane:
+    """A broker behind a socket, and what connects to it."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.host = BrokerHost(Broker(Limits(**limits), lambda error: END_BLOB))
+        self.server = BrokerServer(self.host, "127.0.0.1")
+        self.lost = False
+        self.located = 0
+        self.told: list[BrokerLost] = []
+
+    def locate(self, session: str = "") -> tuple[Address, bytes]:
+        self.located += 1
+        if self.lost:
+            raise BrokerLost("the broker died")
+        return self.server.address, self.server.secret
+
+    def publisher(self) -> Publisher:
+        return Publisher(WirePuts(self.locate, self.publish_referring))
+
+    def publish_referring(self, run: RunKey, packed: Parcel) -> Future[float]:
+        answer: Future[float] = Future()
+        answer.set_result(self.host.publish(run.run_id, loads(packed)))
+        return answer
+
+    def drives(self) -> WireDrives:
+        return WireDrives(self.locate, lambda *batch: pytest.fail("no references here"))
+
+    def reads(self) -> WireReads:
+        reads = _Reads(self.locate, self.server.collect)
+        reads.host = self.host
+        return reads
+
+    def receiver(self, caller: str = CALLER) -> Receiver:
+        return Receiver(self.reads(), caller, self.told.append)
+
+
+class _Reads(WireReads):
+    host: BrokerHost
+
+    def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
+        self.host.open(caller, reader, after_seq)
+
+    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
+        self.host.leave(caller, readers)
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """All connections that links have made."""
+    made: list[Connection] = []
+    connected = Link._connected
+
+    def note(self: Link, connection: Connection) -> None:
+        made.append(connection)
+        connected(self, connection)
+
+    monkeypatch.setattr(Link, "_connected", note)
+    return made
+
+
+def cut(connection: Connection) -> None:
+    """End a connection as a network does."""
+    try:
+        connection._sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has ended
+        pass
+
+
+def write(publisher: Publisher, task: str, count: int, after: Callable[[int], None]) -> Commit:
+    stream = publisher.open(RUN, task, 1, 1)
+    for i in range(1, count + 1):
+        stream.emit(Event((), "custom", i))
+        after(i)
+    return Commit(task, 1, *stream.close())
+
+
+def in_thread(call: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_until(done: Callable[[], bool]) -> bool:
+    until = time.monotonic() + SECONDS
+    while not done() and time.monotonic() < until:
+        time.sleep(0.002)
+    return done()
+
+
+def numbers_of(seen: list[tuple[int, str, int]], task: str) -> list[int]:
+    return [number for _, of, number in seen if of == task]
+
+
+def test_events_of_several_workers_come_in_order_and_once() -> None:
+    plane = Plane(max_events=500, window=20_000)
+    drives, tasks = plane.drives(), ("a", "b")
+    assert drives.drive(RUN.run_id, CALLER, 1, [Admit(t, 1, 1) for t in tasks]).result(SECONDS) == 0
+    receiver, seen = plane.receiver(), []
+    reader = in_thread(lambda: seen.extend(read(receiver, ReaderKey(RUN.run_id))))
+    commits: dict[str, Commit] = {}
+
+    def work(task: str) -> None:
+        commits[task] = write(plane.publisher(), task, EVENTS, lambda i: None)
+
+    workers = [in_thread(partial(work, task)) for task in tasks]
+    for worker in workers:
+        worker.join(SECONDS)
+    drives.drive(RUN.run_id, CALLER, 2, [*commits.values(), Finish(END_BLOB)]).result(SECONDS)
+    reader.join(SECONDS)
+    assert [seq for seq, _, _ in seen] == [*range(1, len(tasks) * EVENTS + 2)]
+    for task in tasks:
+        assert numbers_of(seen, task) == [*range(1, EVENTS + 1)]
+    receiver.stop(RunCancelled("the test is over"))
+
+
+def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connection]) -> None:
+    plane = Plane(max_events=500, window=20_000)
+    drives = plane.drives()
+    drives.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)]).result(SECONDS)
+    receiver, seen = plane.receiver(), []
+    reader = in_thread(lambda: seen.extend(read(receiver, ReaderKey(RUN.run_id))))
+
+    def break_some(i: int) -> None:
+        if i % 500 == 0:
+            before = len(connections)
+            for connection in list(connections):
+                cut(connection)
+            assert wait_until(lambda: len(connections) > before)
+
+    commit = write(plane.publisher(), "a", EVENTS, break_some)
+    ended = drives.drive(RUN.run_id, CALLER, 2, [commit, Finish(END_BLOB)])
+    for connection in list(connections):
+        cut(connection)
+    ended.result(SECONDS)
+    reader.join(SECONDS)
+    assert numbers_of(seen, "a") == [*range(1, EVENTS + 1)]
+    assert len(connections) > EVENTS // 500
+    receiver.stop(RunCancelled("the test is over"))
+
+
+def test_a_broker_that_died_ends_readers_writers_and_the_driver(
+    connections: list[Connection],
+) -> None:
+    plane = Plane()
+    posted: list[DriverEvent] = []
+    failed = threading.Event()
+
+    def post(event: DriverEvent) -> None:
+        posted.append(event)
+        if isinstance(event, BackendFailed):
+            failed.set()
+
+    driver = BrokerPlane(plane.drives(), RUN.run_id, CALLER, post, lambda error: None)
+    driver.drive(1, [Admit("a", 1, 1)])
+    receiver = plane.receiver()
+    stream = plane.publisher().open(RUN, "a", 1, 1)
+    stream.emit(Event((), "custom", 1))
+    seen = read_some(receiver, 1)
+    assert seen == [1]
+    plane.lost = True
+    for connection in connections:
+        cut(connection)
+    with pytest.raises(BrokerLost, match="the broker died"):
+        read_some(receiver, 1)
+    assert [str(error) for error in plane.told] == ["the broker died"]
+    with pytest.raises(BrokerLost, match="can no longer be sent.*the broker died"):
+        for i in range(10_000_000):
+            stream.emit(Event((), "custom", i))
+    driver.drive(2, [])
+    assert failed.wait(SECONDS)
+    assert posted[0] == Acked(congested=False)
+
+
+def read_some(receiver: Receiver, count: int) -> list[int]:
+    inbox, events = Inbox(ReaderKey(RUN.run_id), None), Reassembler(RUN.run_id)
+    receiver.open(inbox)
+    seen: list[int] = []
+    try:
+        while len(seen) < count:
+            while not (deliveries := inbox.take()):
+                receiver.wait(inbox)
+            seen += [event.pub_seq for event in events.feed(deliveries)]
+    finally:
+        receiver.close(inbox.reader)
+    return seen
+
+
+def test_a_broker_that_cannot_be_reached_is_named_with_the_remedy() -> None:
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        link = Link(lambda: (address, b"secret"), "worker", "the stream broker", patience=0.1)
+        with pytest.raises(Exception, match=rf"cannot reach the stream broker at {address}.*PORTS"):
+            link.request(17, b"").result(SECONDS)
+
+
+def test_a_driver_learns_when_the_log_has_room_again() -> None:
+    plane = Plane(max_events=10, window=1 << 20)
+    posted: list[DriverEvent] = []
+    relieved = threading.Event()
+
+    def post(event: DriverEvent) -> None:
+        posted.append(event)
+        if isinstance(event, Relieved):
+            relieved.set()
+
+    plane.host.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)])
+    commit = write(Publisher(_Straight(plane.host)), "a", 20, lambda i: None)
+    driver = BrokerPlane(plane.drives(), RUN.run_id, CALLER, post, lambda error: None)
+    driver.drive(2, [commit])
+    receiver = plane.receiver()
+    assert len(read_some(receiver, 20)) == 20
+    assert not relieved.is_set()
+    receiver.consumed(ReaderKey(RUN.run_id), 20, at_once=True)
+    assert relieved.wait(SECONDS)
+    assert posted == [Acked(congested=True), Relieved()]
+    receiver.stop(RunCancelled("the test is over"))
+
+
+class _Straight:
+    """Puts everything at once, whatever the limits."""
+
+    def __init__(self, host: BrokerHost) -> None:
+        self._host = host
+
+    def put(self, run: RunKey, segments: Any) -> float:
+        self._host.publish(run.run_id, segments)
+        return 0.0
+
+
+class Kept:
+    """What only lives while somebody counts it."""
+
+
+@pytest.fixture
+def counted() -> Iterator[None]:
+    reducers.register_reference(Kept)
+    yield
+    reducers.dispatch_table().pop(Kept, None)
+
+
+def test_references_in_events_travel_beside_the_socket(counted: None) -> None:
+    plane, kept = Plane(), Kept()
+    plane.host.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)])
+    stream = plane.publisher().open(RUN, "a", 1, 1)
+    stream.emit(Event((), "custom", {"kept": kept}))
+    receiver = plane.receiver()
+    inbox, events = Inbox(ReaderKey(RUN.run_id), None), Reassembler(RUN.run_id)
+    receiver.open(inbox)
+    while not (deliveries := inbox.take()):
+        receiver.wait(inbox)
+    (event,) = events.feed(deliveries)
+    assert event.payload["kept"] is kept
+    receiver.stop(RunCancelled("the test is over"))
