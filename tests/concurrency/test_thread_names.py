@@ -58,7 +58,7 @@ def _names() -> set[str]:
 def _table() -> set[str]:
     page = (ROOT / "docs/project/design.md").read_text(encoding="utf-8")
     section = page.split("\n## Threads\n")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `(distgraph-[a-z]+)` \|", section, re.MULTILINE))
+    return set(re.findall(r"^\| `(distgraph-[a-z-]+)` \|", section, re.MULTILINE))
 
 
 def test_every_thread_is_in_the_table() -> None:
