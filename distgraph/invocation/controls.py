@@ -1,4 +1,4 @@
-"""LangGraph's ``RunControl`` as the control of one of our runs."""
+"""LangGraph's ``RunControl`` as the control of a distgraph run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ("adopted",)
 
 _lock = threading.Lock()
 _adopted: dict[int, WeakSet[_Adopted]] = {}
-"""Ours by the ``id`` of LangGraph's, which each of ours keeps alive."""
+"""Controls by the ``id`` of LangGraph's control, which each of them keeps alive."""
 
 
 class _Adopted(RunControl):
-    """Hears of the requests of LangGraph's control, and passes requests of nodes on to it."""
+    """Receives the requests of LangGraph's control, and passes requests of nodes on to it."""
 
     def __init__(self, theirs: Any) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Adopted(RunControl):
 
 
 def adopted(control: Any) -> RunControl | None:
-    """Return a control of ours for one of LangGraph's, None for another object."""
+    """Return a distgraph control for one of LangGraph's, None for another object."""
     cls: Any = loaded("langgraph.runtime", "RunControl")
     if cls is None or not isinstance(control, cls):
         return None
@@ -52,7 +52,7 @@ def adopted(control: Any) -> RunControl | None:
 
 @lru_cache(maxsize=1)
 def _watching(cls: Any) -> Any:
-    """Return LangGraph's class with a ``request_drain`` that our runs hear of."""
+    """Return LangGraph's class with a ``request_drain`` that distgraph runs receive."""
 
     def request_drain(self: Any, reason: str = "shutdown") -> None:
         cls.request_drain(self, reason)
