@@ -88,9 +88,10 @@ def _empty(size: str) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _process_pool(obj: Any) -> tuple[Any, ...]:
-    workers, context, initializer, arguments, tasks = _attributes(
-        "_max_workers", "_mp_context", "_initializer", "_initargs", "_max_tasks_per_child"
+    workers, context, initializer, arguments = _attributes(
+        "_max_workers", "_mp_context", "_initializer", "_initargs"
     )(obj)
+    tasks = getattr(obj, "_max_tasks_per_child", None)  # from Python 3.11 on
     return workers, context.get_start_method(allow_none=True), initializer, arguments, tasks
 
 

@@ -265,11 +265,28 @@ def _reduce_without_asking(obj: Any) -> Any:
     Before an object has its state, pickle asks it for ``__setstate__``; a ``__getattr__`` that
     reads an attribute of its own then calls itself without end.
     """
-    reduced = obj.__reduce_ex__(4)
+    if sys.version_info < (3, 11) and not hasattr(type(obj), "__getstate__"):
+        # the ordinary way asks `__getattr__` for `__getstate__`
+        reduced: Any = copyreg.__newobj__, (type(obj),), _state(obj)  # type: ignore[attr-defined]
+    else:
+        reduced = obj.__reduce_ex__(4)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
         return reduced
     items = (*reduced[3:5], None, None)[:2]
     return (*reduced[:3], *items, _set_state)
+
+
+def _state(obj: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    slots = {}
+    for name in copyreg._slotnames(type(obj)):  # type: ignore[attr-defined]
+        try:
+            slots[name] = object.__getattribute__(obj, name)
+        except AttributeError:  # it is not set
+            continue
+    try:
+        return object.__getattribute__(obj, "__dict__"), slots
+    except AttributeError:
+        return {}, slots
 
 
 def _set_state(obj: Any, state: Any) -> None:

@@ -269,7 +269,8 @@ def test_a_command_to_the_parent_is_an_outcome_of_its_own() -> None:
 
 
 def test_a_command_to_the_parent_of_a_graph_inside_the_node_is_for_the_node_s_own_graph() -> None:
-    bubble = ParentCommand(Command(graph=Command.PARENT, update={"n": 1}, goto="next"))
+    command = Command(graph=Command.PARENT, update={"n": 1}, goto="next")
+    bubble = ParentCommand(command, has_arrived=True)
     outcome = Attempts(raises(bubble)).run()
     assert outcome.status == "ok"
     assert outcome.writes == (("n", 1), ("branch:to:next", None))
