@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.steps import awalk, walk
 from distgraph.errors import MissingExtraError
+from distgraph.invocation.arguments import check_arguments
 from distgraph.invocation.prepare import Invocation, run_namespace
 from distgraph.langgraphs.vocabulary import private
 
@@ -130,14 +131,7 @@ def _prepared(
     modes: dict[str, None] = {}
     for transformer in mux._transformers:
         modes.update(dict.fromkeys(getattr(transformer, "required_stream_modes", ())))
-    call = graph._prepare(
-        input,
-        config,
-        **options,
-        stream_mode=list(modes),
-        subgraphs=True,
-        version="v2",
-        message_events=True,
-        ns=ns,
-    )
+    arguments = {**options, "stream_mode": list(modes), "subgraphs": True, "version": "v2"}
+    check_arguments("stream_events", arguments)
+    call = graph._prepare(input, config, arguments, message_events=True, ns=ns)
     return mux, call

@@ -11,7 +11,9 @@ import contextvars
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Generic
+
+from typing_extensions import TypeVar, Unpack
 
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.mistakes import warn_once
@@ -21,32 +23,25 @@ from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
-from distgraph.invocation.prepare import BY_CALLBACK, Invocation, Version, prepare
+from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
+from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
 from distgraph.runs import StartMethods
-from distgraph.runtime import RunControl
 from distgraph.streaming.modes import SKIP
+from distgraph.types import Command
+
+ContextT = TypeVar("ContextT", default=Any)
+InputT = TypeVar("InputT", default=Any)
 
 
-class RunMethods(StartMethods):
+class RunMethods(StartMethods, Generic[ContextT, InputT]):
     """The methods of a compiled graph that run it."""
 
     def stream(
         self,
-        input: Any,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
-        *,
-        context: Any = None,
-        stream_mode: str | Sequence[str] | None = None,
-        print_mode: str | Sequence[str] = (),
-        output_keys: str | Sequence[str] | None = None,
-        interrupt_before: Literal["*"] | Sequence[str] | None = None,
-        interrupt_after: Literal["*"] | Sequence[str] | None = None,
-        durability: str | None = None,
-        control: RunControl | None = None,
-        subgraphs: bool = False,
-        debug: bool | None = None,
-        version: Version = "v1",
+        **options: Unpack[RunArguments[ContextT]],
     ) -> Iterator[Any]:
         """Run the graph and yield its stream.
 
@@ -77,71 +72,58 @@ class RunMethods(StartMethods):
             Exception: A node's own exception, with node, step and host as notes.
             RunError: The run ended for a reason that is not the user's code.
         """
-        call = self._prepare(
-            input,
-            config,
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            subgraphs=subgraphs,
-            debug=debug,
-            version=version,
-        )
+        check_arguments("stream", options)
+        call = self._prepare(input, config, options)
         return RunStream(call, partial(self._steps, is_async=False))
 
     def astream(
-        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: Mapping[str, Any] | None = None,
+        **options: Unpack[RunArguments[ContextT]],
     ) -> AsyncIterator[Any]:
         """Async variant of ``stream``."""
-        call = self._prepare(input, config, **options)
+        check_arguments("astream", options)
+        call = self._prepare(input, config, options)
         return AsyncRunStream(call, partial(self._steps, is_async=True))
 
     def invoke(
         self,
-        input: Any,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
-        *,
-        stream_mode: str | Sequence[str] = "values",
-        version: Version = "v1",
-        **options: Any,
+        **options: Unpack[RunArguments[ContextT]],
     ) -> Any:
         """Run the graph and return its output, or a list of chunks for another ``stream_mode``.
 
-        Takes what ``stream`` takes. With ``version="v2"`` the output is a ``GraphOutput``.
+        Takes what ``stream`` takes; the default of ``stream_mode`` is "values". With
+        ``version="v2"`` the output is a ``GraphOutput``.
         """
-        options.update(stream_mode=stream_mode, version=version)
+        check_arguments("invoke", options)
         return follow(self._output(input, config, options, is_async=False))
 
     async def ainvoke(
         self,
-        input: Any,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
-        *,
-        stream_mode: str | Sequence[str] = "values",
-        version: Version = "v1",
-        **options: Any,
+        **options: Unpack[RunArguments[ContextT]],
     ) -> Any:
         """Async variant of ``invoke``."""
-        options.update(stream_mode=stream_mode, version=version)
+        check_arguments("ainvoke", options)
         return await afollow(self._output(input, config, options, is_async=True))
 
     def batch(
         self,
-        inputs: Sequence[Any],
+        inputs: Sequence[InputT | Mapping[str, Any] | Command[Any] | None],
         config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         return_exceptions: bool = False,
-        **options: Any,
+        **options: Unpack[RunArguments[ContextT]],
     ) -> list[Any]:
         """Run the graph on each input concurrently, and return the outputs in order of the inputs.
 
         ``config["max_concurrency"]`` limits the number of concurrent runs.
         """
+        check_arguments("batch", options)
         configs = _configs(config, len(inputs))
         if not inputs:
             return []
@@ -168,13 +150,14 @@ class RunMethods(StartMethods):
 
     async def abatch(
         self,
-        inputs: Sequence[Any],
+        inputs: Sequence[InputT | Mapping[str, Any] | Command[Any] | None],
         config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         return_exceptions: bool = False,
-        **options: Any,
+        **options: Unpack[RunArguments[ContextT]],
     ) -> list[Any]:
         """Async variant of ``batch``."""
+        check_arguments("abatch", options)
         configs = _configs(config, len(inputs))
         room = asyncio.Semaphore(_batch_width(configs))
 
@@ -187,8 +170,14 @@ class RunMethods(StartMethods):
 
     # --- one body for all of them ---------------------------------------------------------------
 
-    def _prepare(self, input: Any, config: Mapping[str, Any] | None, **options: Any) -> Invocation:
-        return prepare(self, input, config, **options)
+    def _prepare(
+        self,
+        input: Any,
+        config: Mapping[str, Any] | None,
+        arguments: RunArguments[Any],
+        **internal: Any,
+    ) -> Invocation:
+        return prepare(self, input, config, arguments, **internal)
 
     def _steps(
         self,
@@ -259,20 +248,31 @@ class RunMethods(StartMethods):
         self,
         input: Any,
         config: Mapping[str, Any] | None,
-        options: dict[str, Any],
+        options: RunArguments[Any],
         *,
         is_async: bool,
     ) -> Steps[Any]:
         """Run the graph to its end, and return what ``invoke`` does."""
-        for_output = options["stream_mode"] == "values"
+        for_output = options.get("stream_mode", "values") == "values"
         if for_output:
-            options["stream_mode"] = ()
-        call = self._prepare(input, config, want_output=for_output, **options)
+            options = {**options, "stream_mode": ()}
+        call = self._prepare(input, config, options, want_output=for_output)
         chunks: list[Any] = []
         end = yield from self._steps(call, is_async=is_async, kept=chunks)
         if not for_output:
             return chunks
         return call.face.output(end)
+
+
+for _method in (
+    RunMethods.stream,
+    RunMethods.astream,
+    RunMethods.invoke,
+    RunMethods.ainvoke,
+    RunMethods.batch,
+    RunMethods.abatch,
+):
+    show_arguments(_method)
 
 
 def _chunk(call: Invocation, event: StreamEvent) -> Any:

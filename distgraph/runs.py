@@ -30,8 +30,9 @@ from distgraph.contract.started import (
 )
 from distgraph.contract.stream import CALLBACK_MODE
 from distgraph.errors import RunError, RunNotFound, Truncated, UnsupportedError
+from distgraph.invocation.arguments import RunArguments, Version, check_arguments
 from distgraph.invocation.face import RunFace
-from distgraph.invocation.prepare import Invocation, Version, prepare
+from distgraph.invocation.prepare import Invocation, prepare
 from distgraph.runtime import RunControl
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.streaming.limits import retention_from_environment
@@ -388,7 +389,9 @@ def _plan(
         )
     if time_to_live is not None and not time_to_live > 0:
         raise ValueError(f"time_to_live must be a number of seconds above 0, got {time_to_live!r}")
-    call = prepare(graph, input, config, want_result=True, **options)
+    check_arguments("start", options)
+    arguments = cast("RunArguments[Any]", options)
+    call = prepare(graph, input, config, arguments, want_result=True)
     if call.around is not None:
         raise UnsupportedError(
             f"graph {graph.name!r}: start() inside a node, whose process ends no later than the "

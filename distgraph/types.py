@@ -7,13 +7,16 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from distgraph._internal.current import current_task
 from distgraph._internal.ids import interrupt_id
 from distgraph._internal.keys import INTERRUPT, ROOT
 from distgraph._internal.policies import default_cache_key, default_retry_on
 from distgraph._internal.schema_objects import object_updates
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
 __all__ = (
     "All",
@@ -73,7 +76,10 @@ class AttemptReset(NamedTuple):
     """Why the attempt was lost."""
 
 
-Checkpointer = Any
+if TYPE_CHECKING:
+    Checkpointer = BaseCheckpointSaver[Any] | bool | None
+else:
+    Checkpointer = Any
 """Values for ``compile(checkpointer=)``: a saver, True, False or None."""
 
 StreamWriter = Callable[[Any], None]

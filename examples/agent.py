@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import distgraph
 
@@ -100,7 +100,7 @@ def run_by_langgraph(agent: Any, asked: dict[str, Any]) -> tuple[float, str]:
 
 
 def run_by_distgraph(
-    agent: Any, asked: dict[str, Any], backend: str | None
+    agent: Any, asked: dict[str, Any], backend: Literal["ray", "local"] | None
 ) -> tuple[float, Progress[Any]]:
     """Run the same agent on workers, and show the run; return the seconds and the run."""
     begin = time.perf_counter()

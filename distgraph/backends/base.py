@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 __all__ = (
     "END_MODE",
     "Backend",
+    "BackendName",
     "EventReader",
     "OwnedRun",
     "RunPlan",
     "StartedRun",
     "saver_config",
 )
+
+BackendName = Literal["ray", "local"]
+"""Names of the backends: a Ray cluster, or the caller's process."""
 
 
 class PlannedGraph(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from distgraph import placement
 from distgraph._internal.keys import PREVIOUS, TASKS
@@ -19,9 +19,15 @@ from distgraph.func.compiled import Workflow
 from distgraph.func.writes import Final, FinalWriter, WorkflowBody, is_final
 from distgraph.graph.spec import check_resources
 from distgraph.placement import RayOptions
-from distgraph.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy
+from distgraph.types import CachePolicy, Checkpointer, RetryPolicy, Send, TimeoutPolicy
 from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
 from distgraph.worker.user_functions import INJECTED
+
+if TYPE_CHECKING:
+    from langgraph.cache.base import BaseCache
+    from langgraph.store.base import BaseStore
+
+    from distgraph.backends.base import Backend, BackendName
 
 __all__ = ("entrypoint",)
 
@@ -53,16 +59,16 @@ class entrypoint:
 
     def __init__(
         self,
-        checkpointer: Any = None,
-        store: Any = None,
-        cache: Any = None,
+        checkpointer: Checkpointer = None,
+        store: BaseStore | None = None,
+        cache: BaseCache[Any] | None = None,
         context_schema: type[Any] | None = None,
         cache_policy: CachePolicy | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         *,
         ray_options: RayOptions | None = None,
-        backend: Any = None,
+        backend: BackendName | Backend | None = None,
     ) -> None:
         self.checkpointer = checkpointer
         self.store = store

@@ -57,7 +57,7 @@ class _Setting:
 
 
 class CompiledStateGraph(
-    RunMethods,
+    RunMethods[ContextT, InputT],
     StateMethods,
     Inspection,
     RunnableMethods,

@@ -40,7 +40,14 @@ from distgraph.worker.pooled import Pooled, factory_of
 from distgraph.worker.user_functions import FunctionNode, RunnableNode, bind
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from langgraph.cache.base import BaseCache
+    from langgraph.store.base import BaseStore
     from typing_extensions import Self
+
+    from distgraph.backends.base import Backend, BackendName
+    from distgraph.types import CachePolicy, Checkpointer, RetryPolicy, TimeoutPolicy, TracePolicy
 
 __all__ = ("StateGraph",)
 
@@ -107,10 +114,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
     def set_node_defaults(
         self,
         *,
-        retry_policy: Any = None,
-        cache_policy: Any = None,
-        error_handler: Any = None,
-        timeout: Any = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
     ) -> Self:
         """Set policies for every node that has none of its own, whenever it is added.
 
@@ -141,13 +148,13 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         *,
         defer: bool = False,
         metadata: Mapping[str, Any] | None = None,
-        input_schema: Any = None,
-        retry_policy: Any = None,
-        cache_policy: Any = None,
-        error_handler: Any = None,
+        input_schema: type[Any] | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy | None = None,
+        error_handler: Callable[..., Any] | None = None,
         destinations: Mapping[str, str] | Sequence[str] | None = None,
-        timeout: Any = None,
-        trace_policy: Any = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
         ray_options: RayOptions | None = None,
     ) -> Self:
         """Add a node.
@@ -347,15 +354,15 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     def compile(
         self,
-        checkpointer: Any = None,
+        checkpointer: Checkpointer = None,
         *,
-        cache: Any = None,
-        store: Any = None,
+        cache: BaseCache[Any] | None = None,
+        store: BaseStore | None = None,
         interrupt_before: Interrupts = None,
         interrupt_after: Interrupts = None,
         debug: bool = False,
         name: str | None = None,
-        backend: Any = None,
+        backend: BackendName | Backend | None = None,
         transformers: Transformers | None = None,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Check the graph and return a graph that runs.

@@ -22,6 +22,7 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
+from distgraph.invocation.arguments import RunArguments
 from distgraph.invocation.controls import adopted
 from distgraph.invocation.face import RunFace
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
@@ -32,9 +33,7 @@ from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task, base_config
 
-__all__ = ("BY_CALLBACK", "Invocation", "Version", "prepare", "run_namespace", "watched")
-
-Version = Literal["v1", "v2"]
+__all__ = ("BY_CALLBACK", "Invocation", "prepare", "run_namespace", "watched")
 
 BY_CALLBACK = frozenset({"messages", "tools"})
 """Modes that reach the run around a graph by the callbacks, whichever thread the graph is on."""
@@ -59,18 +58,8 @@ def prepare(
     graph: Any,
     input: Any,
     config: Mapping[str, Any] | None,
+    arguments: RunArguments[Any],
     *,
-    context: Any = None,
-    stream_mode: str | Sequence[str] | None = None,
-    print_mode: str | Sequence[str] = (),
-    output_keys: str | Sequence[str] | None = None,
-    interrupt_before: Literal["*"] | Sequence[str] | None = None,
-    interrupt_after: Literal["*"] | Sequence[str] | None = None,
-    durability: str | None = None,
-    control: RunControl | None = None,
-    subgraphs: bool = False,
-    debug: bool | None = None,
-    version: Version = "v1",
     want_output: bool = False,
     want_result: bool = False,
     message_events: bool = False,
@@ -78,7 +67,7 @@ def prepare(
 ) -> Invocation:
     """Check a call, and complete it by what the node around it and the graph's config say.
 
-    Takes what ``RunMethods.stream`` takes, and raises what it raises.
+    Raises what ``RunMethods.stream`` raises.
 
     Args:
         want_output: Whether the terminal event carries the output, and modes show what it has.
@@ -86,6 +75,9 @@ def prepare(
         message_events: Whether mode ``messages`` shows the events of chat models.
         ns: What ``run_namespace`` returned for this call, None to ask it.
     """
+    context, output_keys = arguments.get("context"), arguments.get("output_keys")
+    durability = arguments.get("durability")
+    debug = arguments.get("debug")
     input = own(input)
     around = active_task()
     parent = None if around is not None and has_own_thread(config) else around
@@ -114,12 +106,12 @@ def prepare(
     callbacks = CallerCallbacks({**merged, "metadata": task_metadata(merged)}, name, run_id)
     ns = run_namespace(config) if ns is None else ns
     stream = StreamOptions.parse(
-        stream_mode,
+        arguments.get("stream_mode"),
         default="values" if parent is not None and _is_of_a_node(config) else graph.stream_mode,
-        subgraphs=subgraphs,
-        version=version,
+        subgraphs=arguments.get("subgraphs", False),
+        version=arguments.get("version", "v1"),
         debug=graph.debug if debug is None else debug,
-        print_mode=print_mode,
+        print_mode=arguments.get("print_mode", ()),
         output_mapper=graph.state_mapper if output_keys is None else None,
         state_mapper=graph.state_mapper,
         message_events=message_events,
@@ -148,8 +140,8 @@ def prepare(
         metadata=_of_tasks(task_metadata(merged)),
         ns=ns,
         has_parent=parent is not None,
-        interrupt_before=_breakpoints(interrupt_before, spec, "interrupt_before"),
-        interrupt_after=_breakpoints(interrupt_after, spec, "interrupt_after"),
+        interrupt_before=_breakpoints(arguments, spec, "interrupt_before"),
+        interrupt_after=_breakpoints(arguments, spec, "interrupt_after"),
         thread=thread_options(saver, merged["configurable"], durability, parent),
         # callbacks are told of the output, whatever is streamed
         want_output=want_output or want_result or callbacks.hears,
@@ -161,7 +153,7 @@ def prepare(
         or (around is not None and around.run.capture)
         or callbacks.shows_tokens,
         saver=saver,
-        control=_control(control, around),
+        control=_control(arguments.get("control"), around),
     )
     plan = RunPlan(graph, input, options, info)
     # inside a node the graph runs in the node's own process: no worker waits for a child
@@ -275,8 +267,9 @@ def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
 
 
 def _breakpoints(
-    nodes: Literal["*"] | Sequence[str] | None, spec: Any, option: str
+    arguments: RunArguments[Any], spec: Any, option: Literal["interrupt_before", "interrupt_after"]
 ) -> tuple[str, ...] | Literal["*"] | None:
+    nodes = arguments.get(option)
     if nodes is None or nodes == "*":
         return nodes
     unknown = [name for name in nodes if name not in spec.nodes]

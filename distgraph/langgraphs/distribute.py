@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distgraph.backends import backend_name
 from distgraph.driver.caching import caches_of
@@ -13,6 +13,9 @@ from distgraph.langgraphs.versions import check_version
 from distgraph.placement import ToolOptions
 from distgraph.worker.context import active_task
 
+if TYPE_CHECKING:
+    from distgraph.backends.base import Backend, BackendName
+
 __all__ = ("distribute",)
 
 
@@ -20,7 +23,7 @@ def distribute(
     graph: Any,
     *,
     ray_options: Mapping[str, ToolOptions] | None = None,
-    backend: Any = None,
+    backend: BackendName | Backend | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return a distgraph graph that runs a graph compiled by LangGraph, without LangGraph's engine.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
 
 from langchain_core.language_models import LanguageModelLike
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
@@ -36,7 +36,12 @@ from distgraph.prebuilt.agent_state import (
 )
 from distgraph.prebuilt.class_tools import tool_name
 from distgraph.prebuilt.tool_node import ToolNode
-from distgraph.types import Send
+from distgraph.types import Checkpointer, Send
+
+if TYPE_CHECKING:
+    from langgraph.store.base import BaseStore
+
+    from distgraph.backends.base import Backend, BackendName
 
 __all__ = (
     "AgentState",
@@ -171,14 +176,14 @@ def create_react_agent(
     post_model_hook: Any = None,
     state_schema: Any = None,
     context_schema: type[Any] | None = None,
-    checkpointer: Any = None,
-    store: Any = None,
+    checkpointer: Checkpointer = None,
+    store: BaseStore | None = None,
     interrupt_before: list[str] | None = None,
     interrupt_after: list[str] | None = None,
     debug: bool = False,
     version: Literal["v1", "v2"] = "v2",
     name: str | None = None,
-    backend: Any = None,
+    backend: BackendName | Backend | None = None,
     ray_options: Mapping[str, ToolOptions] | None = None,
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Create a graph in which a model calls tools until a model message has no tool calls.

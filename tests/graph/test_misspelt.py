@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +67,22 @@ def test_an_error_names_what_was_probably_meant(call: str) -> None:
     misspell, meant = CALLS[call]
     with pytest.raises(Exception, match=rf"Did you mean '{meant}'\?"):
         misspell()
+
+
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+def test_a_misspelt_option_of_a_run_is_an_error_of_the_call(method: str) -> None:
+    call = getattr(graph(), method)
+    told = rf"^{method}\(\) got an unexpected .* 'stream_mod'\. Did you mean 'stream_mode'\?"
+    with pytest.raises(TypeError, match=told):
+        made = call([{}] if "batch" in method else {}, stream_mod="values")
+        if inspect.iscoroutine(made):
+            asyncio.run(made)
+
+
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+def test_the_signature_of_a_run_method_names_every_option_for_completion(method: str) -> None:
+    names = set(inspect.signature(getattr(graph(), method)).parameters)
+    assert {"config", "context", "stream_mode", "durability", "subgraphs", "version"} <= names
 
 
 def test_a_misspelt_namespace_of_a_subgraph_is_an_error_that_names_the_subgraph() -> None:
