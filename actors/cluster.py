@@ -54,6 +54,11 @@ def _is_of_the_program(signal_number: int) -> bool:
     return callable(handler) and handler is not signal.default_int_handler
 
 
+def job() -> str | None:
+    """Return the id of this process's connection to a Ray cluster; None without a connection."""
+    return ray.get_runtime_context().get_job_id() if ray.is_initialized() else None
+
+
 # --- actors of a session ------------------------------------------------------------------------
 
 NAMESPACE = "distgraph"

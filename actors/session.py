@@ -24,7 +24,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import started
 from actors.broker import StreamBrokerActor
 from actors.capacity import check_capacity
-from actors.cluster import NAMESPACE, broker_name, driver_name, get
+from actors.cluster import NAMESPACE, broker_name, driver_name, get, job
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
@@ -123,8 +123,10 @@ class Session:
 
     def __init__(self, detached: bool = False) -> None:
         self.is_detached = detached
+        self.has_launched = False
+        """Whether a run was started here that no reader owns."""
         self.id = uuid.uuid4().hex[:12]
-        self.job = ray.get_runtime_context().get_job_id()
+        self.job: str | None = job()
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
         self.failure: BaseException | None = None
         self._lock = threading.Lock()
@@ -232,6 +234,7 @@ class Session:
         """
         run_id = plan.options.shared.run_id
         self.wait_until_up()
+        self.has_launched = True
         if self.failure is not None:
             raise self.failure
         try:
@@ -289,7 +292,7 @@ class Session:
 
     def _is_connected(self) -> bool:
         """Whether this process is still in the Ray job that the session belongs to."""
-        return ray.is_initialized() and ray.get_runtime_context().get_job_id() == self.job
+        return job() == self.job
 
     def shut(self) -> None:
         """End all activity and make no further call, because the process is exiting."""
@@ -298,7 +301,7 @@ class Session:
         runs = [reader.run_id for reader in self.receiver.readers]
         self.receiver.stop(error)
         self._reads.close()
-        if lost is not None or not ray.is_initialized():
+        if lost is not None or not self._is_connected():
             return
         with suppress(RayError):
             if self.is_detached:
@@ -410,14 +413,17 @@ def _why_not_started(run_id: str, future: Any) -> RunError | None:
 _lock = threading.Lock()
 _session: Session | None = None
 _detached: Session | None = None
+_set_asides: list[Session] = []
+"""Sessions whose driver died, and whose broker still keeps streams of started runs."""
 
 
 @atexit.register
 def _close() -> None:
     """Before Ray's own exit handler: no thread of ours may call Ray from here on."""
     started.shut()
-    for session in sessions():
-        session.shut()
+    for session in (_session, _detached, *_set_asides):
+        if session is not None:
+            session.shut()
 
 
 def sessions() -> list[Session]:
@@ -463,9 +469,17 @@ def current() -> Session:
         if _session is None or not _session.alive():
             ensure_ray()
             if _session is not None and _session.failure is not None:
-                _session.end()
+                _set_aside(_session)
             _session = Session()
         return _session
+
+
+def _set_aside(session: Session) -> None:
+    """End a session that is lost. The broker stays where it keeps the streams of started runs."""
+    if session.has_launched and isinstance(session.failure, DriverLost):
+        _set_asides.append(session)
+    else:
+        session.end()
 
 
 def exists() -> bool:
@@ -484,3 +498,5 @@ def end() -> None:
         if _session is not None:
             _session.end()
             _session = None
+        while _set_asides:
+            _set_asides.pop().end()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from actors.cluster import NAMESPACE, broker_name, driver_name, get
+from actors.cluster import NAMESPACE, broker_name, driver_name, get, job
 from actors.connect import ensure_ray
 from actors.transport_ray import RayReads
 from distgraph.contract.started import RunState
@@ -40,6 +40,7 @@ class Link(Protocol):
     """A session, as a process that reads its runs reaches it."""
 
     id: str
+    job: str | None
     broker: Any
     driver: Any
     receiver: Receiver
@@ -74,7 +75,7 @@ class RayStarted:
             ) from error
 
     def cancel(self) -> None:
-        if self._link.driver is not None:
+        if self._link.driver is not None and job() == self._link.job:
             self._link.driver.cancel.remote([self.run_id])
 
     def open(
@@ -88,6 +89,11 @@ class RayStarted:
         return Reader.open(self._link.receiver, key, loop, after, only_end=only_end)
 
     def _ask(self, method: str) -> Any:
+        if job() != self._link.job:
+            raise BrokerLost(
+                f"run {self.run_id}: this process has left the Ray cluster (ray.shutdown() was "
+                "called): join the cluster again, and attach to the run"
+            )
         try:
             return get(getattr(self._link.broker, method).remote(self.run_id), _ANSWER)
         except GetTimeoutError as error:
@@ -113,7 +119,7 @@ class AttachedSession:
         self.driver: Any = None
         with suppress(ValueError, RayError):  # a driver that is lost: its runs have ended
             self.driver = ray.get_actor(driver_name(session), NAMESPACE)
-        self.job = ray.get_runtime_context().get_job_id()
+        self.job = job()
         self._caller = f"{self.job}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._failure: BaseException | None = None
         self._reads = RayReads(session, broker)
@@ -122,18 +128,14 @@ class AttachedSession:
     @property
     def is_alive(self) -> bool:
         """Whether runs of the session can be read."""
-        return (
-            self._failure is None
-            and ray.is_initialized()
-            and ray.get_runtime_context().get_job_id() == self.job
-        )
+        return self._failure is None and job() == self.job
 
     def shut(self) -> None:
         """Read no more, because the process is exiting."""
         lost, self._failure = self._failure, RunError("the process is exiting")
         self.receiver.stop(self._failure)
         self._reads.close()
-        if lost is None and ray.is_initialized():
+        if lost is None and job() == self.job:
             with suppress(RayError):
                 self.broker.leave_all.remote(self._caller)
 

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors import cluster
 from actors.cluster import NAMESPACE, broker_name, get
 from actors.persistent import persistent
 from distgraph.errors import BrokerLost
@@ -72,10 +73,12 @@ class RayReads(WireReads):
     def __init__(self, session: str, broker: Any) -> None:
         super().__init__(lambda: locate(session), lambda number: get(broker.collect.remote(number)))
         self._broker = broker
+        self._job = cluster.job()
 
     def open(
         self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
     ) -> int:
+        self._check_connected()
         try:
             after: int = get(self._broker.open.remote(caller, reader, after_seq, only_end))
             return after
@@ -85,7 +88,15 @@ class RayReads(WireReads):
             raise _lost(error) from error
 
     def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
-        self._broker.leave.remote(caller, list(readers))
+        if cluster.job() == self._job:
+            self._broker.leave.remote(caller, list(readers))
+
+    def _check_connected(self) -> None:
+        if cluster.job() != self._job:  # a call would start another Ray, or go to another one
+            raise BrokerLost(
+                "this process has left the Ray cluster of the run (ray.shutdown() was called): "
+                "join the cluster again, and attach to runs that go on"
+            )
 
 
 def _lost(cause: BaseException) -> BrokerLost:

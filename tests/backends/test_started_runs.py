@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -371,3 +372,65 @@ def test_a_local_run_needs_its_event_loop_and_says_so() -> None:
         assert await run.aresult(timeout=10) == {"items": ["a", "b"]}
 
     asyncio.run(main())
+
+
+@pytest.fixture
+def small_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Limits of 20 unread events for the started runs of this process."""
+    from distgraph.backends.started import started_runs
+
+    monkeypatch.setenv("DISTGRAPH_STREAM_EVENTS", "20")
+    started_runs.cache_clear()
+    yield
+    started_runs.cache_clear()
+
+
+@pytest.mark.usefixtures("small_stream")
+def test_with_wait_a_run_waits_for_a_slow_reader_and_nothing_is_lost() -> None:
+    from tests.support.engines import Engine
+
+    run = chain(Engine("local"), "a", "b", tokens=300).start(
+        {"items": []}, stream_mode=MODES, slow_reader="wait", retention=Retention(events=0)
+    )
+    reader = run.events()
+    seen = [next(reader)]
+    eventually(lambda: run.info.last >= 20, "the log is over its limit")
+    before = run.info.last
+    assert before < 300
+    assert run.status == "running"
+    seen += list(reader)
+    assert [chunk for _, chunk in seen] == chunks_of("a", "b", tokens=300)
+    assert run.result(timeout=20) == {"items": ["a", "b"]}
+
+
+@pytest.mark.usefixtures("small_stream")
+def test_with_wait_a_run_goes_on_once_its_slow_reader_leaves() -> None:
+    from tests.support.engines import Engine
+
+    run = chain(Engine("local"), "a", "b", "c", tokens=100).start(
+        {"items": []}, stream_mode=MODES, slow_reader="wait", retention=Retention(events=0)
+    )
+    reader = run.events()
+    next(reader)
+    reader.close()  # type: ignore[attr-defined]
+    assert run.result(timeout=20) == {"items": ["a", "b", "c"]}
+
+
+def test_graphs_of_langgraph_and_entrypoints_are_started_too() -> None:
+    from langgraph.graph import START, StateGraph
+
+    from distgraph import distribute, entrypoint
+
+    def node(state: Items) -> Any:
+        return {"items": ["theirs"]}
+
+    theirs = StateGraph(Items).add_node("n", node).add_edge(START, "n").compile()
+    run = distribute(theirs, backend="local").start({"items": []}, stream_mode="updates")
+    assert list(run.events()) == [(1, {"n": {"items": ["theirs"]}})]
+    assert run.result(timeout=20) == {"items": ["theirs"]}
+
+    @entrypoint(backend="local")
+    def double(number: int) -> int:
+        return 2 * number
+
+    assert double.start(21).result(timeout=20) == 42

@@ -57,10 +57,22 @@ def _detach(database: str) -> None:
 
 
 def _read(run_id: str, after: str) -> None:
-    from distgraph import attach
+    import ray
 
-    for item in attach(run_id).events(after=int(after)):
+    from distgraph import attach
+    from distgraph.errors import RunError
+
+    run = attach(run_id)
+    left_open = run.events(after=int(after))
+    next(left_open)
+    for item in run.events(after=int(after)):
         print(json.dumps(item), flush=True)
+    ray.shutdown()
+    try:
+        run.result()
+    except RunError as error:
+        left_open.close()  # type: ignore[attr-defined]
+        print(json.dumps([type(error).__name__, ray.is_initialized()]), flush=True)
 
 
 if __name__ == "__main__":

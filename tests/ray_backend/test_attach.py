@@ -57,6 +57,7 @@ def test_a_reader_elsewhere_is_killed_returns_and_sees_the_same(on_ray: Any, aft
     seen += lines(second)
     assert second.wait(30) == 0
     first.wait(10)
+    assert seen.pop() == ["BrokerLost", False]  # once it had left the cluster
     assert seen == [[number, number - 1] for number in range(after + 1, EVENTS + 1)]
     assert run.result(timeout=10) == {"items": [EVENTS]}
     assert [[seq, chunk] for seq, chunk in run.events(after=after)] == seen
@@ -121,6 +122,24 @@ def test_the_death_of_a_detached_driver_is_an_error_for_readers_elsewhere(
             read()
     assert run.status == "error"
     wait_for_free_cpus(20)
+
+
+def test_a_run_that_ended_is_read_after_the_death_of_its_driver(
+    on_ray: Any, ray_session: Any
+) -> None:
+    from actors import session
+
+    graph = counting(backend="ray")
+    run = graph.start({"items": []}, stream_mode="custom")
+    assert run.result(timeout=30) == {"items": [EVENTS]}
+    lost = session.current()
+    ray_session.kill(lost.driver)
+    eventually(lambda: not lost.alive(), "the death is known")
+    assert graph.start({"items": []}).result(timeout=60) == {"items": [EVENTS]}
+    expected = [(number, number - 1) for number in range(1, EVENTS + 1)]
+    assert list(run.events()) == expected
+    assert list(attach(run.run_id).events()) == expected
+    assert run.status == "success"
 
 
 def test_the_death_of_the_broker_is_a_typed_error_for_readers_and_handles(on_ray: Any) -> None:
