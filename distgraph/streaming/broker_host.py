@@ -17,6 +17,10 @@ Outlet = Callable[[int, list[Fetched]], object]
 """Takes a push and its number; must not wait, and not call the broker."""
 
 
+FIRST_RUN = 180.0
+"""Seconds in which the first run of a host that ends when idle may be announced."""
+
+
 class BrokerHost:
     """The broker of one session. No call waits.
 
@@ -186,7 +190,7 @@ class BrokerHost:
             self._wake()
             since = self._broker.idle_since()
             is_idle = since is not None and self._idle_after is not None
-            is_over = is_idle and now > max(since or 0.0, self._begun) + (self._idle_after or 0.0)
+            is_over = is_idle and now > self._idle_deadline(since or 0.0, self._idle_after or 0.0)
             if not is_over and (since is None or is_idle):
                 self._sweep_later()
         if overdue:
@@ -195,6 +199,12 @@ class BrokerHost:
             self._forgotten(forgotten)
         if is_over:
             self._idle()
+
+    def _idle_deadline(self, since: float, idle_after: float) -> float:
+        """Return when a host without runs since ``since`` ends; the first run gets more time."""
+        if since < self._begun:
+            return self._begun + max(idle_after, FIRST_RUN)
+        return since + idle_after
 
     def _wake(self) -> None:
         """Push what can be pushed now. The caller holds the lock."""
