@@ -234,6 +234,7 @@ class Session:
         """
         run_id = plan.options.shared.run_id
         self.wait_until_up()
+        check_capacity(plan.graph.spec)
         self.has_launched = True
         if self.failure is not None:
             raise self.failure

@@ -16,7 +16,6 @@ from distgraph.streaming.transport import Fetched, ReaderKey
 Outlet = Callable[[int, list[Fetched]], object]
 """Takes a push and its number; must not wait, and not call the broker."""
 
-
 FIRST_RUN = 180.0
 """Seconds in which the first run of a host that ends when idle may be announced."""
 
