@@ -267,13 +267,16 @@ def _reduce_without_asking(obj: Any) -> Any:
     """
     if sys.version_info < (3, 11) and not hasattr(type(obj), "__getstate__"):
         # the ordinary way asks `__getattr__` for `__getstate__`
-        reduced: Any = copyreg.__newobj__, (type(obj),), _state(obj)  # type: ignore[attr-defined]
+        items = list.__iter__(obj) if isinstance(obj, list) else None
+        pairs = iter(dict.items(obj)) if isinstance(obj, dict) else None
+        made = copyreg.__newobj__, (type(obj),)  # type: ignore[attr-defined]
+        reduced: Any = (*made, _state(obj), items, pairs)
     else:
         reduced = obj.__reduce_ex__(4)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
         return reduced
-    items = (*reduced[3:5], None, None)[:2]
-    return (*reduced[:3], *items, _set_state)
+    contents = (*reduced[3:5], None, None)[:2]
+    return (*reduced[:3], *contents, _set_state)
 
 
 def _state(obj: Any) -> tuple[dict[str, Any], dict[str, Any]]:
