@@ -265,14 +265,16 @@ def _reduce_without_asking(obj: Any) -> Any:
     Before an object has its state, pickle asks it for ``__setstate__``; a ``__getattr__`` that
     reads an attribute of its own then calls itself without end.
     """
-    if sys.version_info < (3, 11) and not hasattr(type(obj), "__getstate__"):
-        # the ordinary way asks `__getattr__` for `__getstate__`
+    try:
+        reduced: Any = obj.__reduce_ex__(4)
+    except Exception:
+        if sys.version_info >= (3, 11) or isinstance(obj, (tuple, str, bytes, int, float)):
+            raise
+        # Python 3.10 asks `__getattr__` for `__getstate__`
         items = list.__iter__(obj) if isinstance(obj, list) else None
         pairs = iter(dict.items(obj)) if isinstance(obj, dict) else None
         made = copyreg.__newobj__, (type(obj),)  # type: ignore[attr-defined]
-        reduced: Any = (*made, _state(obj), items, pairs)
-    else:
-        reduced = obj.__reduce_ex__(4)
+        reduced = (*made, _state(obj), items, pairs)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
         return reduced
     contents = (*reduced[3:5], None, None)[:2]
