@@ -231,6 +231,7 @@ class Session:
 
         Raises:
             RunError: A run of that id is known already; or the session is lost.
+            UnsupportedClusterError: No machine has what a node requests, and this is an error.
         """
         run_id = plan.options.shared.run_id
         self.wait_until_up()

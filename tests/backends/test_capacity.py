@@ -80,11 +80,12 @@ def test_it_is_an_error_on_request(on_cluster: Any, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("method", ["invoke", "start"])
 def test_a_run_on_ray_whose_node_no_machine_can_run_raises_on_request(
-    ray_session: Any, monkeypatch: pytest.MonkeyPatch
+    method: str, ray_session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTGRAPH_MISSING_RESOURCES", "raise")
     builder = StateGraph(Items).add_node("embed", len, ray_options={"resources": {"moon": 1}})
     compiled = builder.add_edge(START, "embed").compile(backend="ray")
     with pytest.raises(UnsupportedClusterError, match="waits for moon 1: no machine has one"):
-        compiled.invoke({"items": []})
+        getattr(compiled, method)({"items": []})
