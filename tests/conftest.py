@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TextIO
 
 import pytest
@@ -29,6 +30,12 @@ _kept: list[TextIO] = []
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
     Machine.validates = True  # its invariants, after every event of the runs in this process
+    with suppress(ImportError):  # not needed by the tests of LangGraph's oldest and newest versions
+        from hypothesis import settings
+
+        # an example may take its time on a busy machine
+        settings.register_profile("distgraph", deadline=None)
+        settings.load_profile("distgraph")
     config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
 
 
