@@ -16,6 +16,7 @@ from actors.cluster import node_address
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.heartbeats import HeartbeatAddress, decode, encode
 from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
+from distgraph.wire.listener import listening_socket
 
 __all__ = ("HeartbeatServer",)
 
@@ -48,7 +49,8 @@ class HeartbeatServer:
         self._ended: dict[str, None] = {}
         """Groups of attempts that are to end."""
         self._runs: dict[str, Callable[[Overdue], object]] = {}
-        self._listener = socket.create_server((node_address(), 0), backlog=512)
+        self._host = node_address()
+        self._listener = listening_socket(self._host)
         self._listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -57,8 +59,7 @@ class HeartbeatServer:
     @property
     def address(self) -> HeartbeatAddress:
         """Where worker processes connect."""
-        host, port = self._listener.getsockname()[:2]
-        return HeartbeatAddress(host, port, self._key)
+        return HeartbeatAddress(self._host, self._listener.getsockname()[1], self._key)
 
     def watch(self, run_id: str, overdue: Callable[[Overdue], object]) -> None:
         """Call ``overdue`` for attempts of a run that go on behind their limits."""

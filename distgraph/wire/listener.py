@@ -20,7 +20,7 @@ from distgraph.wire.greeting import GreetingError, Peer
 from distgraph.wire.loop import READ, WRITE, Loop, loop
 from distgraph.wire.security import tls_contexts
 
-__all__ = ("Listener", "OnOpen")
+__all__ = ("Listener", "OnOpen", "listening_socket")
 
 STRANGERS = 64
 """Connections at once that have not shown the secret yet."""
@@ -73,7 +73,7 @@ class Listener:
         self._auto_credit = auto_credit
         contexts = tls_contexts()
         self._tls = None if contexts is None else contexts[0]
-        self._sock = _bind(host)
+        self._sock = listening_socket(host)
         self._sock.setblocking(False)
         self.address = Address(host, self._sock.getsockname()[1])
         self._strangers: OrderedDict[_Stranger, None] = OrderedDict()
@@ -266,7 +266,15 @@ class _Stranger:
         self.sock.send(encode(GREETING, (message,))[0] + message)
 
 
-def _bind(host: str) -> socket.socket:
+def listening_socket(host: str) -> socket.socket:
+    """Return a socket that listens on a port of ``DISTGRAPH_PORTS``, or on any free port.
+
+    Args:
+        host: Address of this machine by which the others reach it.
+
+    Raises:
+        UnsupportedClusterError: There is no free port, or the address cannot be resolved.
+    """
     first, last = _ports()
     try:
         family, _, _, _, where = socket.getaddrinfo(
@@ -301,16 +309,16 @@ def _bind(host: str) -> socket.socket:
 
 
 def _ports() -> tuple[int, int]:
-    told = os.environ.get("DISTGRAPH_PORTS", "")
-    if not told:
+    setting = os.environ.get("DISTGRAPH_PORTS", "")
+    if not setting:
         return 0, 0
     try:
-        first, dash, last = told.partition("-")
+        first, dash, last = setting.partition("-")
         found = int(first), int(last if dash else first)
     except ValueError:
         found = 0, -1
     if not 0 < found[0] <= found[1] < 65536:
         raise UnsupportedClusterError(
-            f"DISTGRAPH_PORTS={told!r} is not a range of ports such as 20000-20100"
+            f"DISTGRAPH_PORTS={setting!r} is not a range of ports such as 20000-20100"
         )
     return found
