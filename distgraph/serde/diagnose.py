@@ -33,11 +33,15 @@ class Culprit:
         return self.place_in("")
 
     def place_in(self, root: str) -> str:
-        """The location in an object with a known name: ``config["configurable"]["db"]``."""
+        """The location in an object with a known name, as an expression where that is possible:
+        ``config["configurable"]["db"]``, ``input.resume["a"]``."""
         phrases = [root] if root else []
         heads = (root, "item [") if root else ("item [",)
         for phrase in self.path:
-            if phrase.startswith("[") and phrases and phrases[-1].startswith(heads):
+            name = phrase.removeprefix("attribute ").strip("'")
+            if root and phrases[-1].startswith(root) and phrase == f"attribute {name!r}":
+                phrases[-1] += f".{name}"
+            elif phrase.startswith("[") and phrases and phrases[-1].startswith(heads):
                 phrases[-1] += phrase
             else:
                 phrases.append(f"item {phrase}" if phrase.startswith("[") else phrase)

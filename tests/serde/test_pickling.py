@@ -354,7 +354,7 @@ def test_a_type_of_its_own_that_fails_gets_the_general_remedy() -> None:
         ({"configurable": {"inbox": socket.socket()}}, 'config["configurable"]["inbox"]'),
         ({"configurable": {"a": [1, {2: socket.socket()}]}}, 'config["configurable"]["a"][1][2]'),
         (socket.socket(), "config"),
-        (Command(update={"x": socket.socket()}), "item [\"x\"] of attribute 'update' of config"),
+        (Command(update={"x": socket.socket()}), 'config.update["x"]'),
     ],
     ids=["keys", "items", "itself", "command"],
 )
