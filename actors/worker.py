@@ -413,6 +413,7 @@ class _OnSharedLoop:
     def __init__(self, stream: AttemptStream) -> None:
         self._stream = stream
         self.close = stream.close
+        self.emitted = stream.emitted
 
     def emit(self, event: Event) -> None:
         self._stream.emit(event, wait=False)

@@ -174,7 +174,10 @@ class _Stream:
     def _refused(self) -> bool:
         return self._closed or self._id not in self._wanted
 
-    def close(self) -> tuple[int, Sequence[Segment]]:
+    def emitted(self) -> int:
+        return self._count
+
+    def close(self, *, unconfirmed: bool = False) -> tuple[int, Sequence[Segment]]:
         with self._run.stream.changed:
             self._closed = True
             return self._count, ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distgraph.contract.failure import ShippedError
-from distgraph.contract.stream import AttemptId
+from distgraph.contract.stream import AttemptId, Position
 
 if TYPE_CHECKING:
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -40,11 +40,19 @@ class TaskCall:
     """Identity of the function: the namespace of its cached results."""
     around: str | None = None
     """Callback run id of the caller."""
+    emitted: int = 0
+    """Events that the attempt had emitted when it made the call: they precede those of the
+    task."""
 
     @property
     def attempt_id(self) -> AttemptId:
         """The id of the attempt that makes the call."""
         return AttemptId(self.task_id, self.attempt)
+
+    @property
+    def position(self) -> Position | None:
+        """What the code had emitted; None without events."""
+        return Position(self.task_id, self.attempt, self.emitted) if self.emitted else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeSpec, PartOptions, Write
-from distgraph.contract.stream import AttemptId
+from distgraph.contract.stream import AttemptId, Position
 from distgraph.types import Durability
 
 CHECKPOINT_KEYS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
@@ -190,6 +190,8 @@ class StartTask:
     key: str = ""
     """Key of a part within its node; "" for the node itself."""
     part: PartOptions | None = None
+    after: Position | None = None
+    """What the stream has to contain before events of the attempt."""
 
     @property
     def ray_options(self) -> Mapping[str, Any]:

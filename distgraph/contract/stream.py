@@ -109,6 +109,15 @@ class StreamRequest:
 # --- operations on a run's log ------------------------------------------------------------------
 
 
+class Position(NamedTuple):
+    """A place in the events of one attempt."""
+
+    task_id: str
+    attempt: int
+    count: int  # type: ignore[assignment]
+    """Events of the attempt up to this place."""
+
+
 class Admit(NamedTuple):
     """Opens the stream for an attempt's events.
 
@@ -120,6 +129,9 @@ class Admit(NamedTuple):
     step: int
     buffer: bool = False
     """Whether the events are held until the attempt is committed."""
+    after: Position | None = None
+    """What code of another attempt had emitted when it started this one. A gate: later ops wait
+    until these events are in the log."""
 
     @property
     def attempt_id(self) -> AttemptId:

@@ -25,6 +25,7 @@ from distgraph.contract.stream import (
     Fence,
     Finish,
     Op,
+    Position,
     Publish,
     Segment,
 )
@@ -94,11 +95,24 @@ class OperationWriter:
             }
             self._events.append(Event(emit.ns, "debug", wrapped))
 
-    def admit(self, attempt: AttemptId, step: int, *, buffer: bool = False) -> None:
-        """Let the events of an attempt that was sent into the stream; with ``buffer`` at its
-        commit."""
+    def admit(
+        self,
+        attempt: AttemptId,
+        step: int,
+        *,
+        buffer: bool = False,
+        after: Position | None = None,
+    ) -> None:
+        """Let the events of an attempt that was sent into the stream.
+
+        Args:
+            attempt: The attempt.
+            step: Its superstep.
+            buffer: Whether the events enter at the attempt's commit.
+            after: Events of another attempt that enter first.
+        """
         self._publish()
-        self._ops.append(Admit(*attempt, step, buffer))
+        self._ops.append(Admit(*attempt, step, buffer, after))
 
     def commit(self, outcome: AttemptOutcome) -> None:
         """Let everything that follows wait for the events of an attempt that has ended."""

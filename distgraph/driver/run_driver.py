@@ -162,12 +162,18 @@ class RunDriver:
         self._attempts: dict[AttemptId, _Attempt] = {}
         """The attempts that are wanted: not ended, and not cancelled."""
         self._returns: list[tuple[Group, CallResult]] = []
+        self._returns_behind: list[tuple[Group, CallResult]] = []
+        """Results that wait for the events of their tasks: those of operations not sent yet."""
+        self._returns_of: deque[tuple[int, list[tuple[Group, CallResult]]]] = deque()
+        """The same, by the number of the batch with the task's commit."""
+        self._streamed = False
+        """Whether the attempt whose outcome is handled has emitted events."""
         self._wakes: dict[str, Callable[[], None]] = {}
         """Functions that cancel the pending ``Woken`` events, by key."""
         self._ops: list[Op] = []
         self._batches = 0
         self._in_flight = 0
-        """Batches that were not acknowledged."""
+        """Batches that were not acknowledged. They are acknowledged in their order."""
         self._congested = False
         self._held: deque[DriverEvent] = deque()
         """Events that wait for room in the log."""
@@ -310,7 +316,9 @@ class RunDriver:
             else:
                 self._write.commit(outcome)
         self._progress.ended(attempt.start, outcome)
+        self._streamed = attempt.admitted and outcome.published > 0
         self._feed(AttemptEnded(outcome))
+        self._streamed = False
 
     def _task_called(self, event: TaskCalled) -> None:
         call = event.call
@@ -359,6 +367,8 @@ class RunDriver:
 
     def _acked(self, event: Acked) -> None:
         self._in_flight -= 1
+        while self._returns_of and self._returns_of[0][0] <= self._batches - self._in_flight:
+            self._returns += self._returns_of.popleft()[1]
         self._congested = event.congested and not self.finished
 
     def _relieved(self, event: Relieved) -> None:
@@ -401,8 +411,9 @@ class RunDriver:
     def _return(self, instruction: ReturnCall) -> None:
         result = instruction.result
         group = self._settle_call(result.attempt_id, result.seq)
-        if group is not None:
-            self._returns.append((group, result))
+        if group is not None:  # what the caller emits next follows the events of the task
+            returns = self._returns_behind if self._streamed else self._returns
+            returns.append((group, result))
 
     def _ask(self, instruction: Storage) -> None:
         assert self._store is not None, "the engine asks, and there is neither saver nor cache"
@@ -441,17 +452,24 @@ class RunDriver:
         """
         if not (self._congested or self.finished):
             self._send()
-        if self._returns:
-            returns, self._returns = self._returns, []
-            self._workers.deliver(returns)
+        self._deliver()
         self._ops += self._write.take()
         if self._ops and (self._in_flight < BATCHES_IN_FLIGHT or self.finished):
             ops, self._ops = self._ops, []
             self._batches += 1
             self._in_flight += 1
+            if self._returns_behind:
+                self._returns_of.append((self._batches, self._returns_behind))
+                self._returns_behind = []
             answer = self._events.drive(self._batches, ops)
             if answer is not None:
                 self._acked(answer)
+                self._deliver()
+
+    def _deliver(self) -> None:
+        if self._returns:
+            returns, self._returns = self._returns, []
+            self._workers.deliver(returns)
 
     def _send(self) -> None:
         again = True
@@ -481,7 +499,8 @@ class RunDriver:
                 if self._write.streams:
                     attempt.admitted = True
                     buffer = attempt.losses.on_lost_attempt == "buffer"
-                    self._write.admit(attempt_id, start.request.step, buffer=buffer)
+                    step = start.request.step
+                    self._write.admit(attempt_id, step, buffer=buffer, after=start.after)
 
     def _refuse(self, group: Group, error: Exception) -> None:
         """Fail an attempt whose input cannot be sent."""

@@ -153,4 +153,6 @@ def attempt_of(
         called=called,
         around=task.run_id or graph.run_id,
     )
-    return StartTask(request, node, versions, "" if part is None else part.part.key, options)
+    key = "" if part is None else part.part.key
+    after = None if task.call is None else task.call.position
+    return StartTask(request, node, versions, key, options, after)

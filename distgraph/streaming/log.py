@@ -22,6 +22,7 @@ from distgraph.contract.stream import (
     Fence,
     Finish,
     Op,
+    Position,
     Publish,
     Segment,
 )
@@ -77,14 +78,15 @@ class LogStatistics(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """The ``Commit`` that ops wait at. If it does not move, events were lost with their worker."""
+    """The ``Commit`` or ``Admit`` that ops wait at. If it does not move, events were lost with
+    their worker."""
 
     task_id: str
     attempt: int
     arrived: int
     """Events of the attempt in the log."""
     published: int
-    """Events of the attempt that must be."""
+    """Events of the attempt that must be in the log."""
 
 
 class _Attempt:
@@ -140,7 +142,8 @@ class RunLog:
         self._next_batch = 1
         self._batches: dict[int, Sequence[Op]] = {}
         self._queue: deque[Op] = deque()
-        self._tail_placed = False
+        self._tails: set[tuple[str, int]] = set()
+        """Attempts whose tails have been placed, and whose commits have not."""
         self._forced = False
         self._end_instead: Blob | None = None
         self._step = 0
@@ -323,11 +326,14 @@ class RunLog:
     def gate(self) -> Gate | None:
         """The gate that the driver's ops wait at, if any."""
         op = self._queue[0] if self._queue else None
-        if not isinstance(op, Commit):
+        if isinstance(op, Commit):
+            task_id, number, count = op.task_id, op.attempt, op.published
+        elif isinstance(op, Admit) and op.after is not None:
+            task_id, number, count = op.after
+        else:
             return None
-        attempt = self._attempts.get((op.task_id, op.attempt))
-        arrived = attempt.next - 1 if attempt else 0
-        return Gate(op.task_id, op.attempt, arrived, op.published)
+        attempt = self._attempts.get((task_id, number))
+        return Gate(task_id, number, attempt.next - 1 if attempt else 0, count)
 
     def statistics(self) -> LogStatistics:
         """Return a snapshot for monitoring and tests."""
@@ -356,6 +362,13 @@ class RunLog:
             key = (op.task_id, op.attempt)
             if key not in self._closed:
                 self._attempts.setdefault(key, _Attempt()).fenced = True
+        elif isinstance(op, Commit) and op.tail:
+            # it holds events that an earlier Admit may wait for
+            key = (op.task_id, op.attempt)
+            if key not in self._closed:
+                attempt = self._attempts.setdefault(key, _Attempt())
+                if not attempt.fenced:
+                    self._place_tail(op, attempt)
         elif isinstance(op, Finish) and op.force:
             self._forced = True
 
@@ -369,6 +382,8 @@ class RunLog:
                 self._step = op.segment.step
                 self._driver_events += op.segment.count
             elif isinstance(op, Admit):
+                if op.after is not None and not self._has(op.after):
+                    return
                 self._admit(op)
             elif isinstance(op, Commit):
                 if not self._commit(op):
@@ -384,6 +399,17 @@ class RunLog:
             else:
                 raise InvalidTransition(f"not an op of a driver: {op!r}")
             queue.popleft()
+
+    def _has(self, position: Position) -> bool:
+        """Return whether the log has an attempt's events up to a place, or waits for none."""
+        attempt = self._attempts.get((position.task_id, position.attempt))
+        return (
+            attempt is None  # it has ended
+            or attempt.fenced
+            or attempt.buffered
+            or attempt.next > position.count
+            or self._forced
+        )
 
     def _admit(self, op: Admit) -> None:
         key = (op.task_id, op.attempt)
@@ -419,11 +445,8 @@ class RunLog:
             attempt.admitted = True
             self._release(attempt)
             attempt.buffered = False
-        if not self._tail_placed:
-            self._tail_placed = True
-            self._count_held(op, -1)
-            for segment in op.tail:
-                self._place(attempt, segment)
+        if key not in self._tails:
+            self._place_tail(op, attempt)
         arrived = attempt.next - 1
         if arrived < op.published and not attempt.fenced and not self._forced:
             return False
@@ -432,9 +455,15 @@ class RunLog:
                 f"attempt {op.attempt} of task {op.task_id} is committed with {op.published} "
                 f"events but has published {arrived}"
             )
-        self._tail_placed = False
+        self._tails.discard(key)
         self._close(key)
         return True
+
+    def _place_tail(self, op: Commit, attempt: _Attempt) -> None:
+        self._tails.add((op.task_id, op.attempt))
+        self._count_held(op, -1)
+        for segment in op.tail:
+            self._place(attempt, segment)
 
     def _end(self, blob: Blob, status: str = "error") -> None:
         self.status = status
@@ -448,6 +477,7 @@ class RunLog:
         self._closed.clear()
         self._batches.clear()
         self._queue.clear()
+        self._tails.clear()
 
     # --- attempts -------------------------------------------------------------------------------
 

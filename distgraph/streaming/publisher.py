@@ -397,11 +397,19 @@ class AttemptStream:
                 lane.waiting.append(partial(_wake_waiter, loop, waiter))
             await waiter
 
-    def close(self) -> tuple[int, tuple[Segment, ...]]:
+    def emitted(self) -> int:
+        """Return how many events were emitted."""
+        with self._lane.lock:
+            return self._sent + len(self._pending)
+
+    def close(self, *, unconfirmed: bool = False) -> tuple[int, tuple[Segment, ...]]:
         """End the stream without waiting; later events raise ``StreamClosed``.
 
         Return the number of emitted events, and the events that no put took: at most one segment,
         unless the broker was lost. A second call returns the same.
+
+        Args:
+            unconfirmed: Whether to return also what was sent and is not acknowledged yet.
         """
         return self._end(
             StreamClosed(
@@ -409,13 +417,16 @@ class AttemptStream:
                 "node starts must end before the node returns."
             ),
             discard=False,
+            unconfirmed=unconfirmed,
         )
 
     def cancel(self) -> None:
         """End the stream and discard what is unsent; emitters get ``RunCancelled``."""
         self._end(RunCancelled(f"{self._describe()} was cancelled"), discard=True)
 
-    def _end(self, refusal: RunError, discard: bool) -> tuple[int, tuple[Segment, ...]]:
+    def _end(
+        self, refusal: RunError, discard: bool, unconfirmed: bool = False
+    ) -> tuple[int, tuple[Segment, ...]]:
         lane = self._lane
         with lane.lock:
             if self._closed is not None:
@@ -427,7 +438,9 @@ class AttemptStream:
                 lane.bytes -= sum(map(len, pending)) + EVENT_OVERHEAD * len(pending)
                 lane.events -= len(pending)
             lane.dirty = [stream for stream in lane.dirty if stream is not self]
-            tail = [] if lane.error is None else [s for s in lane.unacked if self._owns(s)]
+            tail: list[Segment] = []
+            if unconfirmed or lane.error is not None:
+                tail = [segment for segment in lane.unacked if self._owns(segment)]
             if pending and not discard:
                 self._sent += len(pending)
                 blob = join_events(pending)

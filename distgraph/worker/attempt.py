@@ -59,8 +59,14 @@ class AttemptStream(Protocol):
     def emit(self, event: Event) -> None:
         """Publish one event, from any thread; may wait while the stream is full."""
 
-    def close(self) -> tuple[int, Sequence[Segment]]:
-        """Return how many events were emitted, and those not sent yet. Ends the stream."""
+    def emitted(self) -> int:
+        """Return how many events were emitted."""
+
+    def close(self, *, unconfirmed: bool = False) -> tuple[int, Sequence[Segment]]:
+        """Return how many events were emitted, and those not sent yet. Ends the stream.
+
+        ``unconfirmed``: return also those that were sent and may not have arrived.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,8 @@ async def _attempt(
         )
         langgraph_config.offer(task)
         task.calls = calls
+        if calls is not None:
+            calls.emitted = stream.emitted
         with surrounded(run.surroundings), entered(task), configured(callbacks.hooks):
             if clock is not None:
                 clock.start()
@@ -254,7 +262,8 @@ async def _attempt(
     if calls is not None:
         calls.close()
     control.close()
-    published, tail = stream.close()
+    # the code that called this task may go on as soon as it has the outcome
+    published, tail = stream.close(unconfirmed=request.called is not None)
     return AttemptOutcome(
         task_id=request.task_id,
         attempt=request.attempt,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,6 +91,8 @@ class Calls:
         """Number of calls sent to the driver."""
         self.taken = 0
         """Results that came back."""
+        self.emitted: Callable[[], int] = int
+        """Returns how many events the attempt has emitted."""
 
     @property
     def settled(self) -> bool:
@@ -137,6 +139,7 @@ class Calls:
                         cache=callee.cache,
                         identity=callee.identity,
                         around=around,
+                        emitted=self.emitted(),
                     )
                 )
             except BaseException:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import DroppedCall, TaskCall
 from distgraph.contract.events import (
     CallDropped,
@@ -16,7 +19,7 @@ from distgraph.contract.events import (
     ThreadOptions,
     Woken,
 )
-from distgraph.contract.stream import Commit, Finish, Publish
+from distgraph.contract.stream import Admit, Commit, Finish, Position, Publish
 from distgraph.driver.ports import Acked, GroupEnded, Relieved
 from distgraph.graph import START, StateGraph
 from distgraph.types import RetryPolicy, Send
@@ -159,6 +162,34 @@ def test_attempts_that_wait_to_be_batched_wait_for_room() -> None:
     assert len(backend.in_flight) == 1
     run.post(Relieved())
     assert run.waiting == []
+
+
+def test_a_called_task_is_admitted_behind_what_its_caller_had_emitted() -> None:
+    run = FakeRun(fan().compile(backend="local"))
+    run.start({"items": []})
+    caller = run.of("a").request.attempt_id
+    call = TaskCall(*caller, 0, 0, "called", ((), {}), adds, "key", emitted=3)
+    run.post(TaskCalled(call))
+    admits = [op for op in run.ops if isinstance(op, Admit)]
+    assert admits[-1].after == Position(*caller, 3)
+    assert [op.after for op in admits[:-1]] == [None] * (len(admits) - 1)
+
+
+@pytest.mark.parametrize("emitted", [0, 2])
+def test_the_result_of_a_call_follows_the_events_of_its_task(emitted: int) -> None:
+    run = FakeRun(fan().compile(backend="local"), backend=FakeBackend(acks=False))
+    run.start({"items": []})
+    run.post(Acked())
+    caller = run.of("a").request.attempt_id
+    run.post(TaskCalled(TaskCall(*caller, 0, 0, "called", ((), {}), adds, "key")))
+    run.post(Acked())
+    outcome = AttemptOutcome(
+        *run.of("called").request.attempt_id, "ok", published=emitted, host="h", pid=1
+    )
+    run.ended(outcome)
+    assert len(run.backend.delivered) == (not emitted)
+    run.post(Acked())
+    assert len(run.backend.delivered) == 1
 
 
 def test_an_attempt_that_waits_for_a_call_lends_its_slot() -> None:

@@ -59,7 +59,10 @@ class Recorder:
         assert not self.closed
         self.events.append(event)
 
-    def close(self) -> tuple[int, tuple[Segment, ...]]:
+    def emitted(self) -> int:
+        return len(self.events)
+
+    def close(self, *, unconfirmed: bool = False) -> tuple[int, tuple[Segment, ...]]:
         self.closed = True
         return len(self.events), ()
 

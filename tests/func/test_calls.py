@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from distgraph.config import get_stream_writer
 from distgraph.func import entrypoint, task
 from tests.func.support import returned
 
@@ -449,3 +450,22 @@ def test_leaving_the_stream_ends_the_tasks(ours, face, tmp_path):
         time.sleep(0.01)
     assert ended.exists()
     assert workflow.name == "LangGraph"
+
+
+def test_the_events_of_a_call_lie_between_those_of_its_caller(ours):
+    @task
+    def called(number):
+        get_stream_writer()(("called", number, b"x" * 2_000_000))
+
+    @entrypoint()
+    def workflow(calls):
+        writer = get_stream_writer()
+        for number in range(calls):
+            writer(("before", number, b"x" * 2_000_000))  # takes longer than the call
+            returned(called(number))
+            writer(("after", number, b""))
+
+    chunks = [chunk[:2] for chunk in workflow.stream(20, stream_mode="custom")]
+    assert chunks == [
+        (place, number) for number in range(20) for place in ("before", "called", "after")
+    ]

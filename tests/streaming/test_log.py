@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from distgraph.contract.stream import Admit, Commit, Event, Fence, Finish, Op, Publish
+from distgraph.contract.stream import Admit, Commit, Event, Fence, Finish, Op, Position, Publish
 from distgraph.errors import InvalidTransition, Truncated
 from distgraph.streaming.log import SEGMENT_OVERHEAD, Gate, RunLog
 
@@ -132,6 +132,53 @@ def test_a_fence_before_the_admission_leaves_nothing_held() -> None:
     assert log.statistics().held_events == 0
     log.publish(segment("a", 1))
     assert log.last_seq == 0
+
+
+def called(count: int) -> Admit:
+    """Admits attempt b, which code of attempt a has called behind its event ``count``."""
+    return Admit("b", 1, 1, after=Position("a", 1, count))
+
+
+def test_events_of_a_called_task_come_behind_those_that_its_caller_emitted_before() -> None:
+    log = RunLog()
+    log.drive(1, [Admit("a", 1, 1), called(2)])
+    log.publish(segment("b", 1))
+    log.publish(segment("a", 1))
+    assert log.gate == Gate("a", 1, 1, 2)
+    log.publish(segment("a", 2, 2))
+    assert pairs(log) == [("a", 1, 1), ("a", 1, 2), ("a", 1, 3), ("b", 1, 1)]
+    assert log.gate is None
+
+
+def test_the_tail_of_a_caller_that_has_ended_precedes_the_events_of_what_it_called() -> None:
+    log = RunLog()
+    log.publish(segment("b", 1))
+    log.drive(1, [Admit("a", 1, 1), called(2), Commit("a", 1, 2, (segment("a", 2),))])
+    assert pairs(log) == []
+    log.publish(segment("a", 1))
+    assert pairs(log) == [("a", 1, 1), ("a", 1, 2), ("b", 1, 1)]
+    statistics = log.statistics()
+    assert (statistics.held_bytes, statistics.held_events, statistics.waiting_ops) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "op", [Fence("a", 1), Finish(END_BLOB, force=True)], ids=["fence", "forced end"]
+)
+def test_a_caller_that_is_cut_off_delays_nothing(op: Op) -> None:
+    log = RunLog()
+    log.publish(segment("b", 1))
+    log.drive(1, [Admit("a", 1, 1), called(2)])
+    assert pairs(log) == []
+    log.drive(2, [op])
+    assert pairs(log)[0] == ("b", 1, 1)
+
+
+def test_a_caller_whose_events_are_held_until_it_succeeds_delays_nothing() -> None:
+    log = RunLog()
+    log.publish(segment("a", 1))
+    log.publish(segment("b", 1))
+    log.drive(1, [Admit("a", 1, 1, buffer=True), called(1)])
+    assert pairs(log) == [("b", 1, 1)]
 
 
 def test_the_terminal_event_comes_once_and_last() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from distgraph.worker import cpu_time
 from distgraph.worker.cpu_time import CpuTime
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts that other tests left behind in this process do not count."""
+    monkeypatch.setattr(cpu_time, "_running", 0)
 
 
 def _burn(seconds: float) -> None:
