@@ -6,6 +6,7 @@ import faulthandler
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
@@ -23,6 +24,9 @@ RAY_TIMEOUT = 60
 EXIT_TIMEOUT = 60
 """Seconds the process may take to end after the last test."""
 
+MATRICES = ("clients", "differential")
+"""Folders whose cases on Ray are marked ``matrix``; by default these cases run in process only."""
+
 _STDERR = pytest.StashKey[TextIO]()
 _kept: list[TextIO] = []
 
@@ -37,6 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.register_profile("distgraph", deadline=None)
         settings.load_profile("distgraph")
     config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects what ``-m`` leaves out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).parts[0] in MATRICES and item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.matrix)
 
 
 @pytest.hookimpl(trylast=True)
