@@ -20,12 +20,14 @@ def missing_variable(error: BaseException, environ: Mapping[str, str]) -> str | 
     that name the variable, and pydantic's report of a required setting.
     """
     for exc in _chain(error):
-        if isinstance(exc, KeyError):
-            key = str(exc.args[0]) if exc.args else ""
-            if _NAME.fullmatch(key) and key in environ:
-                return key
+        try:
+            text = str(exc.args[0]) if isinstance(exc, KeyError) and exc.args else str(exc)
+        except Exception:  # code of the user's class
             continue
-        text = str(exc)
+        if isinstance(exc, KeyError):
+            if _NAME.fullmatch(text) and text in environ:
+                return text
+            continue
         if not _SAYS.search(text):
             continue
         named: list[str] = [*_NAME.findall(text), *(name.upper() for name in _FIELD.findall(text))]
