@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.faults import BOUND, Figures, fault, graph, run_once
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_slow_and_fast_attempts_of_one_step_share_the_workers(on_ray, tmp_path):
     assert sum(process == slow for process in placed.values()) <= 3
 
 
-def test_equal_sends_are_spread_evenly_over_three_machines():
+@pytest.mark.faults
+def test_equal_sends_can_be_spread_evenly_over_three_machines():
     report = report_of("balance.py")
     print(f"12 times 0.2 s on three machines: {report['seconds']:.2f} s, {report['placed']}")
     assert report["placed"] == [4, 4, 4]

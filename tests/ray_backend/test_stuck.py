@@ -14,7 +14,7 @@ from distgraph.types import RetryPolicy
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(60)]
 
 BOUND = 8.0
 """Seconds for a cancelled node to free its CPU, the delay of Ray's own report included."""

@@ -13,7 +13,7 @@ from tests.ray_backend.test_stuck import hold_the_lock
 from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
 
 BOUND = 30.0
 
