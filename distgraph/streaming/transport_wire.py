@@ -75,7 +75,8 @@ class WirePuts:
         if link is None:
             link = Link(partial(self._locate, run.session), "worker", _BROKER)
             link = self._links.setdefault(run.session, link)
-        return _unpacked(_PAUSE, link.request(_PUT, run.run_id.encode(), packed))
+        answer = link.request(_PUT, run.run_id.encode(), packed, give_way=True)
+        return _unpacked(_PAUSE, answer)
 
 
 # --- in a driver --------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from distgraph.concurrency.threads import daemon
 from distgraph.wire.connection import Connection, ConnectionClosed
@@ -24,23 +25,31 @@ _NUMBER = struct.Struct("!Q")
 _AGAIN = 0.05
 """Seconds after which a connection that has ended is followed by another."""
 
+_GLANCE = 0.0005
+"""Seconds between two looks whether a request was sent."""
+
+_HAND_OVER = 0.25
+"""Most seconds that ``request`` waits for that: a connection is made meanwhile."""
+
 Locate = Callable[[], tuple[Address, bytes]]
 """Returns the listener's address and secret; may wait. Raises where there is no listener any
 more."""
 
 
-class _Request(NamedTuple):
+@dataclass(eq=False, slots=True)
+class _Request:
     kind: int
     parts: tuple[Bytes, ...]
     answer: Future[Bytes]
+    sent: bool = False
 
 
 class Link:
     """The way of this process to one listener.
 
     Requests arrive in their order. A request whose connection ended before its answer came is sent
-    again, so that it may be carried out twice. Nothing here waits: all work is done on the thread
-    of the connections, and connecting on one of its own.
+    again, so that it may be carried out twice. All work is done on the thread of the connections,
+    and connecting on one of its own.
 
     Args:
         locate: Finds the listener, for each connection anew.
@@ -83,11 +92,25 @@ class Link:
         if on_open is not None:
             self._loop.soon(self._connect)
 
-    def request(self, kind: int, *parts: Bytes) -> Future[Bytes]:
-        """Send a request. Any thread may call this."""
-        answer: Future[Bytes] = Future()
-        self._loop.soon(partial(self._request, _Request(kind, parts, answer)))
-        return answer
+    def request(self, kind: int, *parts: Bytes, give_way: bool = False) -> Future[Bytes]:
+        """Send a request. Any thread may call this.
+
+        Args:
+            kind: Kind of the frame.
+            parts: Its contents.
+            give_way: Whether to wait, for a quarter of a second at most, until the request is on
+                its way: what the calling code does next may keep the interpreter lock for long.
+        """
+        request = _Request(kind, parts, Future())
+        self._loop.soon(partial(self._request, request))
+        if give_way and not self._loop.is_current:
+            begun = time.monotonic()
+            while not (request.sent or request.answer.done()):
+                waited = time.monotonic() - begun
+                if waited > _HAND_OVER:
+                    break
+                time.sleep(0 if waited < _GLANCE else _GLANCE)
+        return request.answer
 
     def tell(self, kind: int, *parts: Bytes) -> None:
         """Send a frame that has no answer, and is not repeated. Any thread may call this."""
@@ -112,6 +135,7 @@ class Link:
 
     def _send(self, number: int, request: _Request) -> None:
         self._tell(request.kind, (_NUMBER.pack(number), *request.parts))
+        request.sent = True
 
     def _tell(self, kind: int, parts: tuple[Bytes, ...]) -> None:
         if self._connection is not None:

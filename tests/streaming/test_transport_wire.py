@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -148,6 +149,22 @@ def test_events_of_several_workers_come_in_order_and_once() -> None:
     for task in tasks:
         assert numbers_of(seen, task) == [*range(1, EVENTS + 1)]
     receiver.stop(RunCancelled("the test is over"))
+
+
+def test_an_event_is_on_its_way_when_its_writer_returns() -> None:
+    """What the node does next may keep the interpreter lock, from the first event on."""
+    plane = Plane()
+    puts = WirePuts(plane.locate, plane.publish_referring)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10.0)  # no other thread runs unless this one gives way
+    try:
+        Publisher(puts).open(RUN, "a", 1, 1).emit(Event((), "custom", 1))
+        (link,) = puts._links.values()
+        unsent = [request for request in link._waiting.values() if not request.sent]
+        assert unsent == []
+        assert link._number == 1
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connection]) -> None:
