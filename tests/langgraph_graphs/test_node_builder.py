@@ -124,8 +124,11 @@ def test_tags_of_a_node_are_in_the_tasks():
         )
 
     def first(graph: Any) -> Any:
-        return next(iter(graph.stream(1, {"tags": ["run"]}, stream_mode="tasks")))["metadata"]
+        return next(iter(graph.stream(1, {"tags": ["run"]}, stream_mode="tasks")))
 
+    reference = first(graph())
+    if "metadata" not in reference:
+        pytest.skip("tasks have no metadata in this version of LangGraph")
     ours = first(distgraph.distribute(graph(), backend="local"))
-    assert ours == first(graph())
-    assert ours["tags"] == ["run", "tag"]
+    assert ours["metadata"] == reference["metadata"]
+    assert ours["metadata"]["tags"] == ["run", "tag"]

@@ -208,8 +208,7 @@ def test_a_broker_that_died_ends_readers_writers_and_the_driver(
     driver.drive(1, [Admit("a", 1, 1)])
     receiver = plane.receiver()
     stream = plane.publisher().open(RUN, "a", 1, 1)
-    stream.emit(Event((), "custom", 1))
-    seen = read_some(receiver, 1)
+    seen = read_some(receiver, 1, lambda: stream.emit(Event((), "custom", 1)))
     assert seen == [1]
     plane.lost = True
     for connection in connections:
@@ -225,9 +224,12 @@ def test_a_broker_that_died_ends_readers_writers_and_the_driver(
     assert posted[0] == Acked(congested=False)
 
 
-def read_some(receiver: Receiver, count: int) -> list[int]:
+def read_some(
+    receiver: Receiver, count: int, opened: Callable[[], object] = lambda: None
+) -> list[int]:
     inbox, events = Inbox(ReaderKey(RUN.run_id), None), Reassembler(RUN.run_id)
     receiver.open(inbox)
+    opened()
     seen: list[int] = []
     try:
         while len(seen) < count:
