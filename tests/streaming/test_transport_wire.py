@@ -25,7 +25,7 @@ from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.publisher import Publisher
 from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import ReaderKey, RunKey
+from distgraph.streaming.transport import ReaderKey, RunKey, Sink
 from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
 from distgraph.wire import Address, Connection
 from distgraph.wire.link import Link
@@ -69,11 +69,29 @@ class Plane:
         return reads
 
     def receiver(self, caller: str = CALLER) -> Receiver:
-        return Receiver(self.reads(), caller, self.told.append)
+        return _Receiver(self.reads(), caller, self.told.append)
+
+
+class _Receiver(Receiver):
+    """Connects once its first reader is open: no event of a run comes earlier in a session."""
+
+    def open(self, inbox: Inbox) -> None:
+        super().open(inbox)
+        assert isinstance(self._reads, _Reads)
+        self._reads.begin()
 
 
 class _Reads(WireReads):
     host: BrokerHost
+    waiting: tuple[str, Sink] | None = None
+
+    def listen(self, caller: str, sink: Sink) -> None:
+        self.waiting = caller, sink
+
+    def begin(self) -> None:
+        if self.waiting is not None:
+            super().listen(*self.waiting)
+            self.waiting = None
 
     def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
         self.host.open(caller, reader, after_seq)
