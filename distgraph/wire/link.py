@@ -28,7 +28,7 @@ _AGAIN = 0.05
 _GLANCE = 0.0005
 """Seconds between two looks whether a request was sent."""
 
-_HAND_OVER = 0.25
+_HAND_OVER = 1.0
 """Most seconds that ``request`` waits for that: a connection is made meanwhile."""
 
 Locate = Callable[[], tuple[Address, bytes]]
@@ -98,7 +98,7 @@ class Link:
         Args:
             kind: Kind of the frame.
             parts: Its contents.
-            give_way: Whether to wait, for a quarter of a second at most, until the request is on
+            give_way: Whether to wait, for a second at most, until the request is on
                 its way: what the calling code does next may keep the interpreter lock for long.
         """
         request = _Request(kind, parts, Future())

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from concurrent.futures import thread as pools
@@ -142,6 +143,8 @@ def test_a_call_that_makes_the_next_one_keeps_to_the_threads_that_are_there():
 
     def call(left: int) -> None:
         threads.add(threading.current_thread())
+        while executor._alive > 1 and not executor._idle:  # the one before is about to end
+            time.sleep(0)
         if left:
             executor.spawn(partial(call, left - 1))
         else:
