@@ -1,8 +1,8 @@
 """Calls of tasks on a cluster: from the attempts' processes to the driver, and results back.
 
-A call is told to the driver and not waited for. Results are pushed to an executor, which is an
-actor. A process that runs plain Ray tasks cannot be reached: it asks the driver for them, and
-while the code waits there, Ray gives its CPU to other tasks.
+A call is reported to the driver; the process does not wait for it. Results are pushed to an
+executor, which is an actor. A process that runs plain Ray tasks cannot be reached: it asks the
+driver for them, and while the code waits there, Ray gives its CPU to other tasks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _GLANCE = 0.001
 """Seconds between a result's arrival in this process and its future."""
 
 on_waiting: Callable[[bool], object] | None = None
-"""Told in a process that runs Ray tasks when their code begins to wait for results, and ends to."""
+"""Called in a process that runs Ray tasks when their code starts or stops to wait for results."""
 
 Key = tuple[str, int]
 """Task id and attempt."""

@@ -1,4 +1,4 @@
-"""Tells a caller at once that a node requests what no machine of the cluster has."""
+"""Reports to a caller at once that a node requests what no machine of the cluster has."""
 
 from __future__ import annotations
 

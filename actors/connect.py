@@ -189,7 +189,7 @@ def _client_error(what: str) -> UnsupportedClusterError:
 
 
 def check_versions(found: dict[str, str]) -> None:
-    """Compare the versions of distgraph that the session's actors report with ours.
+    """Compare the versions of distgraph that the session's actors report with the version here.
 
     Raises:
         UnsupportedClusterError: One differs.

@@ -43,7 +43,7 @@ _AGAIN = (0.1, 0.2, 0.5, 1.0)
 _kill_tree: Any = remote(num_cpus=0, max_retries=0)(kill_tree)
 
 _REPORT = 10.0
-"""Seconds after which the log tells of a task that does not end, and then of each doubling."""
+"""Seconds after which the log reports a task that does not end, and then of each doubling."""
 
 
 @dataclass(slots=True)

@@ -421,7 +421,7 @@ _set_asides: list[Session] = []
 
 @atexit.register
 def _close() -> None:
-    """Before Ray's own exit handler: no thread of ours may call Ray from here on."""
+    """Before Ray's own exit handler: no thread of distgraph may call Ray from here on."""
     started.shut()
     for session in (_session, _detached, *_set_asides):
         if session is not None:

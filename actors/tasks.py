@@ -87,7 +87,7 @@ class AsyncExecutor:
             self._ending.set()
 
     async def watch(self) -> None:
-        """Wait for the end of this process: whoever waits for this call is notified of its
+        """Wait for the end of this process: callers that wait for this call are notified of its
         death."""
         await self._ending.wait()
 

@@ -294,7 +294,7 @@ class Broker:
     # --- started runs ---------------------------------------------------------------------------
 
     def announce(self, run_id: str, terms: RunTerms, now: float) -> None:
-        """Open the log of a run that no reader owns, before its driver is told of it.
+        """Open the log of a run that no reader owns, before its driver receives it.
 
         Raises:
             RunError: A run of that id is known already.

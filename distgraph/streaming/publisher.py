@@ -283,7 +283,7 @@ class Publisher:
 
     @staticmethod
     def _give_room(lane: _Lane) -> None:
-        """Wake whoever waits for room, to look again. The lane's lock is held."""
+        """Wake the threads that wait for room. The caller holds the lane's lock."""
         waiting, lane.waiting = lane.waiting, []
         for wake in waiting:
             wake()

@@ -83,7 +83,7 @@ class Inbox:
         waiter.acquire(timeout=-1 if timeout is None else timeout)
 
     def _wake(self) -> None:
-        """Wake whoever waits. The caller holds the lock."""
+        """Wake the waiting readers. The caller holds the lock."""
         wakes, self._wakes = self._wakes, []
         for wake in wakes:
             wake()

@@ -70,7 +70,7 @@ def check(message: bytes, secret: bytes, nonce: bytes) -> tuple[bytes, Peer]:
     """Check the answer to the challenge with ``nonce``. Return the welcome, and who it is.
 
     Raises:
-        GreetingError: The message is no answer, or whoever sent it does not know the secret.
+        GreetingError: The message is no answer, or its sender does not know the secret.
     """
     rest = _opened(message, _ANSWER)
     proof, body = rest[:_PROOF], rest[_PROOF:]
@@ -84,7 +84,7 @@ def check(message: bytes, secret: bytes, nonce: bytes) -> tuple[bytes, Peer]:
 
 
 def refusal(reason: str) -> bytes:
-    """Return the message that tells the other side why it is not accepted."""
+    """Return the message that reports to the other side why it is not accepted."""
     return _FIXED.pack(_MAGIC, VERSION, _REFUSED) + reason.encode()[:_LONGEST]
 
 

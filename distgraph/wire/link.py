@@ -55,8 +55,8 @@ class Link:
         locate: Finds the listener, for each connection anew.
         role: What connections are for.
         to: Names the listener in messages.
-        on_open: Called with each connection, before any request is sent on it. The link of whoever
-            has this stays connected; without it a link connects for requests only.
+        on_open: Called with each connection, before any request is sent on it. A link with this
+            function stays connected; a link without it connects for requests only.
         on_frame: Takes frames that answer nothing.
         on_lost: Called once, with the error of ``locate`` or of connecting. All requests fail with
             it then.

@@ -22,7 +22,7 @@ def new_secret() -> bytes:
 def tls_contexts(
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[ssl.SSLContext, ssl.SSLContext] | None:
-    """Return the contexts of a listener and of whoever connects. None where TLS is off.
+    """Return the TLS contexts of a listener and of a client. None where TLS is off.
 
     TLS is on where it is for Ray (``RAY_USE_TLS``), with Ray's certificate, key and authority. Both
     sides have to show a certificate of that authority. Names in certificates are not compared with

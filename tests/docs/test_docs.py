@@ -94,6 +94,12 @@ def test_the_blocks_of_a_page_run_on_ray_and_print_the_same(
     _check(_for_ray(page), results[page], stderr)
 
 
+def test_a_page_with_asyncio_run_says_what_to_write_in_a_notebook() -> None:
+    pages = [page for page in PAGES if any("asyncio.run(" in b.code for b in blocks(page))]
+    assert len(pages) >= 4
+    assert [page for page in pages if "In a notebook," not in _text(page)] == []
+
+
 def test_few_blocks_are_skipped_and_each_says_why() -> None:
     skipped = [b for page in PAGES for b in blocks(page) if b.skip is not None]
     assert all(len(b.skip or "") > 10 for b in skipped)
