@@ -171,7 +171,8 @@ def _token_refused(address: str, why: object) -> UnsupportedClusterError:
 def _no_cluster(address: str, why: Exception) -> UnsupportedClusterError:
     return UnsupportedClusterError(
         f"there is no Ray cluster at RAY_ADDRESS={address} ({why}). Start one there "
-        "(`ray start --head`), or unset RAY_ADDRESS to run on a local Ray that starts by itself"
+        "(`ray start --head`), or name the address of another one. Without RAY_ADDRESS, programs "
+        "run on a local Ray that starts by itself"
     )
 
 

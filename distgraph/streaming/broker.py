@@ -95,7 +95,7 @@ class _Reader:
         self.lease = lease
         self.only_end = only_end
         """Whether the reader gets the terminal event only. The run waits for no such reader."""
-        self.sent = self.reached = self.consumed = after_seq
+        self.opened = self.sent = self.reached = self.consumed = after_seq
         self.unconsumed: deque[tuple[int, int]] = deque()
         """(last seq, bytes) of each delivered response that the reader has not consumed."""
         self.in_flight = 0
@@ -423,7 +423,8 @@ class Broker:
             caller: Name of the reading process.
             key: Key of the reader; unique within the process.
             after_seq: ``seq`` of the last event that the reader knows, 0 for none. None for the
-                last event that the log has. A number that no event has yet is waited for.
+                last event that the log has. A number that no event has yet is waited for. Of a run
+                that has ended, the reader gets at least its end.
             now: The time.
             lease: Seconds of silence after which the run no longer waits for the reader. A
                 reader that comes back later goes on, or gets ``Truncated``. None for no limit; the
@@ -448,6 +449,8 @@ class Broker:
         last = run.log.last_seq
         if only_end:
             after_seq = 0
+        elif run.log.ended and after_seq in (None, last):
+            after_seq = last - 1  # the end is all that is left to see
         elif after_seq is None:
             after_seq = last
         elif after_seq > last and run.log.ended:
@@ -534,7 +537,7 @@ class Broker:
         for key, reader in caller.readers.items():
             log = reader.run.log
             room, after = window - reader.in_flight, reader.next_after
-            if log.ended and reader.sent > log.last_seq:
+            if log.ended and reader.sent == reader.opened >= log.last_seq:
                 found.append(Fetched(key, [], RunError(_beyond(reader.run, reader.sent))))
                 failed.append(reader)
                 continue

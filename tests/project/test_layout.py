@@ -19,7 +19,7 @@ LIBRARY = ROOT / "distgraph"
 
 LAZY_LINES: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors"),
-    ("distgraph/__main__.py", "actors"),
+    ("distgraph/cli/doctor.py", "actors"),
 }
 """Where the library names the Ray backend: inside a function, when it is chosen or looked at."""
 
@@ -53,6 +53,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.prebuilt",),
     ("distgraph.langgraphs",),
     ("distgraph.agents",),
+    ("distgraph.cli",),
     ("distgraph",),
     ("actors",),
 )
@@ -62,7 +63,7 @@ the table decides."""
 
 UPWARD: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors.backend"),  # the default backend, when it is chosen
-    ("distgraph/__main__.py", "actors.doctor"),  # the command line, when it looks at a cluster
+    ("distgraph/cli/doctor.py", "actors.doctor"),  # the command line, when it looks at a cluster
 }
 """Imports from a higher floor that are left."""
 

@@ -133,6 +133,25 @@ def test_every_reader_sees_the_same_events_from_where_it_begins() -> None:
     assert sorted(map(str, rig.read("two"))) == ["4", "4", "end", "end"]
 
 
+@pytest.mark.parametrize("after", [None, 3], ids=["from now on", "behind the end"])
+def test_a_reader_that_comes_after_the_end_gets_the_end(after: int | None) -> None:
+    rig = Rig()
+    rig.write(1, 2)
+    rig.end(2)
+    assert rig.open("late", A, after=after) == 2
+    assert rig.read("late") == ["end"]
+
+
+def test_a_reader_that_waits_for_more_than_the_run_has_gets_an_error() -> None:
+    rig = Rig()
+    rig.open("early", A, after=3)
+    rig.write(1, 2)
+    rig.end(2)
+    (error,) = rig.read("early")
+    assert isinstance(error, RunError)
+    assert "its last event has number 3" in str(error)
+
+
 def test_a_reader_that_leaves_does_not_end_the_run() -> None:
     rig = Rig()
     rig.open("one", A)

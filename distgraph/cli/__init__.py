@@ -1,0 +1,50 @@
+"""The command line: each command is a module of this package, and is named in ``COMMANDS``.
+
+A module has ``HELP``, ``add_arguments(parser)`` and ``run(options)``, which returns the exit code.
+Modules are cheap to import: what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from distgraph.cli import codes
+from distgraph.errors import DistgraphError, RunNotFound, UnsupportedClusterError
+
+__all__ = ("COMMANDS", "main")
+
+COMMANDS = ("doctor", "runs", "watch", "cancel")
+"""The commands, in the order in which help shows them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; see ``distgraph.cli.codes``."""
+    parser = argparse.ArgumentParser(
+        prog="distgraph",
+        description="Look at runs on a Ray cluster, and end them.",
+        epilog=codes.TEXT,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = import_module(f"distgraph.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except DistgraphError as error:
+        print(f"distgraph {options.command}: {error}", file=sys.stderr)
+        missing = isinstance(error, (RunNotFound, UnsupportedClusterError))
+        return codes.NOT_FOUND if missing else codes.FAILED
+    except KeyboardInterrupt:
+        return codes.INTERRUPTED
+    except BrokenPipeError:  # who read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return codes.INTERRUPTED
+    return code
