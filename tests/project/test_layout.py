@@ -53,6 +53,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("distgraph.prebuilt",),
     ("distgraph.langgraphs",),
     ("distgraph.agents",),
+    ("distgraph.serve",),
     ("distgraph.cli",),
     ("distgraph",),
     ("actors",),

@@ -1,0 +1,99 @@
+"""Serve the graphs of a langgraph.json to LangGraph's clients. ``--local`` needs no Ray."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from distgraph.cli import codes
+from distgraph.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from distgraph.serve.server import Settings
+
+__all__ = ("HELP", "add_arguments", "is_loopback", "run", "settings_of")
+
+HELP = "serve the graphs of a langgraph.json to LangGraph's clients"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``distgraph serve``."""
+    parser.add_argument(
+        "project",
+        nargs="?",
+        default="langgraph.json",
+        help="langgraph.json, or its folder (default: ./langgraph.json)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=2024, help="port to listen on; 0 for any")
+    parser.add_argument(
+        "--local", action="store_true", help="serve without Ray: uvicorn and the local backend"
+    )
+    parser.add_argument(
+        "--database",
+        default=None,
+        help="URI of a PostgreSQL database (default: DATABASE_URI, else SQLite files)",
+    )
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings of a command.
+
+    Raises:
+        ProjectError: The database is none of PostgreSQL's.
+    """
+    from distgraph.serve.errors import ProjectError
+    from distgraph.serve.server import Settings
+
+    database = options.database or os.environ.get("DATABASE_URI") or None
+    if database is not None and not database.startswith(("postgres://", "postgresql://")):
+        raise ProjectError(
+            "--database and DATABASE_URI name a PostgreSQL database, postgresql://…, "
+            f"got {database.partition(':')[0]}:…"
+        )
+    return Settings(
+        backend="local" if options.local else "ray", database=database, sole=options.local
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only processes of this machine reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted. Return the exit code: 1 where the project cannot be served.
+
+    Raises:
+        MissingExtraError: The extra ``serve`` is not installed.
+    """
+    try:
+        import uvicorn
+
+        from distgraph.serve.app import application
+        from distgraph.serve.errors import ProjectError
+        from distgraph.serve.project import read_project
+    except ImportError as error:
+        raise MissingExtraError(
+            f"distgraph serve needs {error.name}: pip install 'distgraph[serve]'"
+        ) from error
+    try:
+        project = read_project(options.project)
+        project.enter()  # its environment may name the database
+        settings = settings_of(options)
+        app = application(project, settings)
+    except ProjectError as error:
+        sys.stderr.write(f"distgraph serve: {error}\n")
+        return codes.FAILED
+    config = uvicorn.Config(app, host=options.host, port=options.port, timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else codes.FAILED

@@ -1,0 +1,101 @@
+"""The ASGI application: all endpoints, access, and the life of a server process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from distgraph.serve import event_protocol, meta
+from distgraph.serve.access import access_of
+from distgraph.serve.assistants import AssistantEndpoints
+from distgraph.serve.errors import (
+    RequestError,
+    on_failure,
+    on_http_error,
+    on_request_error,
+)
+from distgraph.serve.http import answer
+from distgraph.serve.project import Project, load_object
+from distgraph.serve.runs import RunEndpoints
+from distgraph.serve.server import Server, Settings, open_server
+from distgraph.serve.store import StoreEndpoints
+from distgraph.serve.threads import ThreadEndpoints
+
+__all__ = ("application",)
+
+
+def application(project: Project, settings: Settings | None = None) -> Starlette:
+    """Return the application of a project. Its lifespan opens and closes the server process.
+
+    Raises:
+        ProjectError: ``langgraph.json`` names what cannot be loaded.
+    """
+    settings = settings or Settings()
+    project.enter()
+    own = load_object(project, project.http.app, "http.app") if project.http.app else None
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if own is not None and hasattr(own, "router"):
+                await stack.enter_async_context(own.router.lifespan_context(own))
+            server = await open_server(project, settings)
+            app.state.server = server
+            routes = _routes(server)
+            if project.http.mount_prefix:
+                routes = [Mount(project.http.mount_prefix, routes=routes)]
+            app.router.routes[:] = [*routes, *([Mount("", app=own)] if own is not None else [])]
+            try:
+                yield
+            finally:
+                await server.close()
+
+    return Starlette(
+        lifespan=lifespan,
+        middleware=access_of(project).middleware(),
+        exception_handlers={
+            RequestError: on_request_error,
+            HTTPException: on_http_error,
+            Exception: on_failure,
+        },
+    )
+
+
+def _routes(server: Server) -> list[BaseRoute]:
+    groups: dict[str, list[BaseRoute]] = {
+        "meta": meta.routes(server),
+        "assistants": AssistantEndpoints(server).routes(),
+        "threads": [*event_protocol.routes(server), *ThreadEndpoints(server).routes()],
+        "runs": RunEndpoints(server).routes(),
+        "store": StoreEndpoints(server).routes(),
+        "crons": _crons(),
+    }
+    disabled = server.project.http.disabled
+    return [route for name, routes in groups.items() if name not in disabled for route in routes]
+
+
+def _crons() -> list[BaseRoute]:
+    async def none(request: Request) -> Response:
+        return answer([], headers={"x-pagination-total": "0"})
+
+    async def zero(request: Request) -> Response:
+        return answer(0)
+
+    async def missing(request: Request) -> Response:
+        raise RequestError(501, "crons are not supported: schedule runs by a scheduler of yours")
+
+    methods: list[Any] = ["GET", "POST", "PATCH", "DELETE"]
+    return [
+        Route("/runs/crons/search", none, methods=["POST"]),
+        Route("/runs/crons/count", zero, methods=["POST"]),
+        Route("/runs/crons", missing, methods=methods),
+        Route("/runs/crons/{cron_id}", missing, methods=methods),
+        Route("/threads/{thread_id}/runs/crons", missing, methods=["POST"]),
+    ]

@@ -1,0 +1,85 @@
+"""What clients do with checkpoints beside running graphs: delete those of a thread or a run, copy
+a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from distgraph.persistence import faces
+
+__all__ = ("Checkpoints",)
+
+
+class Checkpoints:
+    """The saver of all threads.
+
+    Args:
+        saver: A LangGraph checkpoint saver.
+    """
+
+    def __init__(self, saver: Any) -> None:
+        self.saver = saver
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints of a thread."""
+        await self._call("delete_thread", thread_id)
+
+    async def delete_run(self, thread_id: str, run_id: str) -> None:
+        """Delete the checkpoints that a run has saved.
+
+        The thread's other checkpoints are kept, in every namespace.
+        """
+        kept, dropped = [], False
+        for found in await self._all(thread_id):
+            if (found.metadata or {}).get("run_id") == run_id:
+                dropped = True
+            else:
+                kept.append(found)
+        if dropped:
+            await self.delete_thread(thread_id)
+            await self._put(thread_id, kept)
+
+    async def copy_thread(self, thread_id: str, target: str) -> None:
+        """Save all checkpoints of a thread, with their ids, for another thread."""
+        await self._put(target, await self._all(thread_id))
+
+    async def _all(self, thread_id: str) -> list[Any]:
+        """Return all checkpoints of a thread, oldest first."""
+
+        found: list[Any] = await self._call("list", {"configurable": {"thread_id": thread_id}})
+        return found[::-1]
+
+    async def _put(self, thread_id: str, found: list[Any]) -> None:
+        for saved in found:
+            configurable = saved.config["configurable"]
+            ns = configurable.get("checkpoint_ns", "")
+            parent = saved.parent_config or {"configurable": {}}
+            config = {
+                "configurable": {
+                    "thread_id": thread_id,
+                    "checkpoint_ns": ns,
+                    **(
+                        {"checkpoint_id": parent["configurable"]["checkpoint_id"]}
+                        if "checkpoint_id" in parent["configurable"]
+                        else {}
+                    ),
+                }
+            }
+            checkpoint = saved.checkpoint
+            metadata = saved.metadata
+            if isinstance(metadata, dict) and "thread_id" in metadata:
+                metadata = {**metadata, "thread_id": thread_id}
+            new = await self._call(
+                "put", config, checkpoint, metadata, checkpoint.get("channel_versions", {})
+            )
+            writes: dict[str, list[tuple[str, Any]]] = {}
+            for task_id, channel, value in saved.pending_writes or ():
+                writes.setdefault(task_id, []).append((channel, value))
+            for task_id, pairs in writes.items():
+                await self._call("put_writes", new, pairs, task_id)
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        call: Callable[..., Any] = faces.call
+        return await asyncio.to_thread(call, self.saver, method, arguments)

@@ -1,0 +1,261 @@
+"""Requests for runs: parsed, checked, and kept with their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from distgraph.serve.errors import RequestError
+from distgraph.types import Command, Send
+
+__all__ = ("CLIENT_MODES", "RunRequest", "engine_modes")
+
+CLIENT_MODES = (
+    "values",
+    "messages",
+    "messages-tuple",
+    "updates",
+    "events",
+    "debug",
+    "tasks",
+    "checkpoints",
+    "custom",
+    "tools",
+)
+"""Stream modes of LangGraph's clients, and ``tools``."""
+
+MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
+
+
+def engine_modes(client_modes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the stream modes of graphs that show what a client asked for."""
+    found: dict[str, None] = {}
+    for mode in client_modes:
+        if mode == "messages-tuple":
+            mode = "messages"
+        if mode != "events":
+            found[mode] = None
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A request for a run."""
+
+    assistant_id: str
+    input: Any = None
+    command: Mapping[str, Any] | None = None
+    stream_mode: tuple[str, ...] = ("values",)
+    """Modes as clients name them."""
+    more_modes: tuple[str, ...] = ()
+    """Further modes of graphs that the run's events show: the event protocol needs them."""
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
+    context: Any = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    """Of ``checkpoint_id``, ``checkpoint_ns`` and ``checkpoint_map``, those that were given."""
+    interrupt_before: Literal["*"] | tuple[str, ...] | None = None
+    interrupt_after: Literal["*"] | tuple[str, ...] | None = None
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    if_not_exists: Literal["reject", "create"] = "reject"
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    on_completion: Literal["delete", "keep"] = "delete"
+    after_seconds: float = 0.0
+    durability: Literal["sync", "async", "exit"] | None = None
+    webhook: str | None = None
+
+    @classmethod
+    def parse(cls, body: Any, *, more_modes: tuple[str, ...] = ()) -> RunRequest:
+        """Return the request that a body describes. Fields that are unknown are left out.
+
+        Raises:
+            RequestError: 422 or 400: a field is missing or wrong; the detail names it.
+        """
+        if not isinstance(body, dict):
+            raise RequestError(422, "the body must be a JSON object")
+        given = {key: value for key, value in body.items() if value is not None}
+        config = _object(given, "config")
+        configurable = _object(config, "configurable", "config.configurable")
+        if "context" in given and set(configurable) - _INTERNAL:
+            raise RequestError(
+                400,
+                "give the configuration as context or as config.configurable, not as both; "
+                "prefer context",
+            )
+        durability = _choice(given, "durability", ("sync", "async", "exit"), None)
+        if durability is None and "checkpoint_during" in given:
+            durability = "async" if given["checkpoint_during"] else "exit"
+        checkpoint = dict(_object(given, "checkpoint"))
+        if "checkpoint_id" in given:
+            checkpoint["checkpoint_id"] = given["checkpoint_id"]
+        command = _object(given, "command") if "command" in given else None
+        return cls(
+            assistant_id=_text(given, "assistant_id"),
+            input=given.get("input"),
+            command=command,
+            stream_mode=_modes(given.get("stream_mode", "values")),
+            more_modes=more_modes,
+            stream_subgraphs=bool(given.get("stream_subgraphs", False)),
+            stream_resumable=bool(given.get("stream_resumable", False)),
+            config=config,
+            context=given.get("context"),
+            metadata=_object(given, "metadata"),
+            checkpoint={k: v for k, v in checkpoint.items() if k in _CHECKPOINT and v is not None},
+            interrupt_before=_nodes(given, "interrupt_before"),
+            interrupt_after=_nodes(given, "interrupt_after"),
+            multitask_strategy=_choice(
+                given, "multitask_strategy", get_args(MultitaskStrategy), "enqueue"
+            ),
+            if_not_exists=_choice(given, "if_not_exists", ("reject", "create"), "reject"),
+            on_disconnect=_choice(given, "on_disconnect", ("cancel", "continue"), "continue"),
+            on_completion=_choice(given, "on_completion", ("delete", "keep"), "delete"),
+            after_seconds=_seconds(given, "after_seconds"),
+            durability=durability,
+            webhook=_webhook(given.get("webhook")),
+        )
+
+    def engine_modes(self) -> tuple[str, ...]:
+        """Return the modes with which the run is started. ``values`` is one of them."""
+        modes = ("values", *engine_modes(self.stream_mode), *self.more_modes)
+        return tuple(dict.fromkeys(modes))
+
+    def engine_input(self) -> Any:
+        """Return the input of the run: the client's, or its command.
+
+        Raises:
+            RequestError: 422: the command is wrong.
+        """
+        if self.command is None:
+            return self.input
+        unknown = self.command.keys() - {"resume", "update", "goto"}
+        if unknown:
+            raise RequestError(422, f"command has no {', '.join(sorted(unknown))}")
+        update = self.command.get("update")
+        if isinstance(update, list):
+            update = [tuple(pair) if isinstance(pair, list) else pair for pair in update]
+        goto = self.command.get("goto")
+        return Command(
+            resume=self.command.get("resume"),
+            update=update,
+            goto=[_send(g) for g in goto] if isinstance(goto, list) else _send(goto or ()),
+        )
+
+    def kwargs(self) -> dict[str, Any]:
+        """Return the request as JSON, as it is kept with the run."""
+        return {
+            "assistant_id": self.assistant_id,
+            "input": self.input,
+            "command": self.command,
+            "stream_mode": list(self.stream_mode),
+            "more_modes": list(self.more_modes),
+            "stream_subgraphs": self.stream_subgraphs,
+            "subgraphs": self.stream_subgraphs,
+            "stream_resumable": self.stream_resumable,
+            "resumable": self.stream_resumable,
+            "config": self.config,
+            "context": self.context,
+            "checkpoint": self.checkpoint,
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+            "multitask_strategy": self.multitask_strategy,
+            "on_disconnect": self.on_disconnect,
+            "on_completion": self.on_completion,
+            "after_seconds": self.after_seconds,
+            "durability": self.durability,
+            "webhook": self.webhook,
+        }
+
+    @classmethod
+    def of(cls, kwargs: Mapping[str, Any]) -> RunRequest:
+        """Return the request that was kept with a run."""
+        more = tuple(kwargs.get("more_modes") or ())
+        given = {key: value for key, value in kwargs.items() if value not in (None, (), {})}
+        return cls.parse(given, more_modes=more)
+
+
+_INTERNAL = frozenset(
+    {"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "assistant_id", "graph_id",
+     "run_id", "user_id"}
+)  # fmt: skip
+
+_CHECKPOINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+
+
+def _object(given: Mapping[str, Any], key: str, name: str | None = None) -> Mapping[str, Any]:
+    value = given.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RequestError(422, f"{name or key} must be an object, got {_shown(value)}")
+    return value
+
+
+def _text(given: Mapping[str, Any], key: str) -> str:
+    value = given.get(key)
+    if not isinstance(value, str) or not value:
+        raise RequestError(422, f"{key} is required: a string, got {_shown(value)}")
+    return value
+
+
+def _choice(given: Mapping[str, Any], key: str, choices: tuple[str, ...], default: Any) -> Any:
+    value = given.get(key, default)
+    if value is not None and value not in choices:
+        raise RequestError(422, f"{key} must be one of {', '.join(choices)}, got {_shown(value)}")
+    return value
+
+
+def _modes(given: Any) -> tuple[str, ...]:
+    modes = [given] if isinstance(given, str) else given
+    if not isinstance(modes, (list, tuple)):
+        raise RequestError(422, f"stream_mode must be a mode or a list, got {_shown(given)}")
+    for mode in modes:
+        if mode not in CLIENT_MODES:
+            raise RequestError(
+                422, f"stream_mode {_shown(mode)} is unknown: choose from {', '.join(CLIENT_MODES)}"
+            )
+    return tuple(dict.fromkeys(modes)) or ("values",)
+
+
+def _nodes(given: Mapping[str, Any], key: str) -> Literal["*"] | tuple[str, ...] | None:
+    value = given.get(key)
+    if value is None or value == []:
+        return None
+    if value == "*" or value == ["*"]:
+        return "*"
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(n, str) for n in value):
+        raise RequestError(422, f"{key} must be a list of nodes or '*', got {_shown(value)}")
+    return tuple(value)
+
+
+def _seconds(given: Mapping[str, Any], key: str) -> float:
+    value = given.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise RequestError(422, f"{key} must be a number of seconds from 0, got {_shown(value)}")
+    return float(value)
+
+
+def _webhook(given: Any) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str) or not given.startswith(("http://", "https://", "/")):
+        raise RequestError(
+            422, f"webhook must be an http or https URL, or a path of this server: {_shown(given)}"
+        )
+    return given
+
+
+def _send(given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    if "node" not in given:
+        raise RequestError(422, "command.goto must name nodes, or be {node, input}")
+    return Send(str(given["node"]), given.get("input"))
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:100]
