@@ -562,6 +562,8 @@ class Registry:
     async def _page(
         self, cls: type[T], table: str, page: Page, conditions: Sequence[Condition]
     ) -> tuple[list[T], int]:
+        where: str
+        given: list[Any]
         where, given = _where(conditions)
         order = "DESC" if page.descending else "ASC"
 
