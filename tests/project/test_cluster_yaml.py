@@ -1,4 +1,4 @@
-"""``cluster.yaml`` is what ``ray up`` accepts; the manifest for KubeRay has the same versions."""
+"""``cluster.yaml`` is what ``ray up`` accepts."""
 
 from __future__ import annotations
 
@@ -66,39 +66,3 @@ def test_what_a_user_must_decide_is_marked() -> None:
     for key in ("region:", "availability_zone:", "InstanceType: m6i.2xlarge", "max_workers: 8"):
         lines = [line for line in text.splitlines() if line.strip().startswith(key)]
         assert lines and all("FILL IN" in line for line in lines), key
-
-
-# --- the manifest for KubeRay on docs/deploy/kuberay.md ------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def job() -> dict[str, Any]:
-    page = (ROOT / "docs" / "deploy" / "kuberay.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    loaded = yaml.safe_load(block)
-    assert loaded["kind"] == "RayJob"
-    spec = loaded["spec"]
-    assert isinstance(spec, dict)
-    return spec
-
-
-def _groups(job: dict[str, Any]) -> list[dict[str, Any]]:
-    cluster = job["rayClusterSpec"]
-    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-
-
-def test_the_kuberay_page_has_the_versions_of_the_cluster_file(
-    config: dict[str, Any], job: dict[str, Any]
-) -> None:
-    version, python = config["docker"]["image"].partition(":")[2].split("-")
-    page = (ROOT / "docs" / "deploy" / "kuberay.md").read_text(encoding="utf-8")
-    assert f"FROM {config['docker']['image']}\n" in page
-    assert job["rayClusterSpec"]["rayVersion"] == version
-    images = {c["image"] for g in _groups(job) for c in g["template"]["spec"]["containers"]}
-    assert [image.partition(":")[2] for image in images] == [f"{version}-{python}"]
-
-
-def test_the_kuberay_head_runs_no_nodes_and_pods_have_limits(job: dict[str, Any]) -> None:
-    assert job["rayClusterSpec"]["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
-    containers = [c for g in _groups(job) for c in g["template"]["spec"]["containers"]]
-    assert all(c["resources"]["requests"] == c["resources"]["limits"] for c in containers)
