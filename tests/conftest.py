@@ -27,6 +27,19 @@ EXIT_TIMEOUT = 60
 MATRICES = ("clients", "differential")
 """Folders whose cases on Ray are marked ``matrix``; by default these cases run in process only."""
 
+PROGRAMS = (
+    "docs",
+    "durable/test_other_process.py",
+    "func/test_example.py",
+    "project",
+    "ray_backend/test_attach.py",
+    "ray_backend/test_first_run.py",
+    "ray_backend/test_versions.py",
+    "seeds/test_scripts.py",
+)
+"""Folders and files whose cases on Ray start a program with a Ray of its own, which takes 10 to 60
+seconds. They are marked ``programs``; by default they run in process only."""
+
 _STDERR = pytest.StashKey[TextIO]()
 _kept: list[TextIO] = []
 
@@ -47,8 +60,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).parts[0] in MATRICES and item.get_closest_marker("ray"):
+        if item.get_closest_marker("ray") is None:
+            continue
+        path = item.path.relative_to(tests)
+        if path.parts[0] in MATRICES:
             item.add_marker(pytest.mark.matrix)
+        if path.parts[0] in PROGRAMS or path.as_posix() in PROGRAMS:
+            item.add_marker(pytest.mark.programs)
 
 
 @pytest.hookimpl(trylast=True)

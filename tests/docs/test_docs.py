@@ -65,11 +65,25 @@ def _check(chosen: list[Block], results: Results, stderr: str) -> None:
     assert len(results) == len(chosen)
 
 
+def _for_local(page: str) -> list[Block]:
+    return [b for b in blocks(page) if b.skip is None and not b.ray]
+
+
+@pytest.fixture(scope="module")
+def locally(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Results], str]:
+    """What the blocks of every page print, in one process."""
+    folder = tmp_path_factory.mktemp("pages")
+    results, stderr = _execute([_for_local(page) for page in WITH_CODE], folder)
+    return dict(zip(WITH_CODE, results, strict=True)), stderr
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", WITH_CODE)
-def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: str, tmp_path: Path) -> None:
-    chosen = [b for b in blocks(page) if b.skip is None and not b.ray]
-    results, stderr = _execute([chosen], tmp_path)
-    _check(chosen, results[0], stderr)
+def test_the_blocks_of_a_page_run_and_print_what_it_shows(
+    page: str, locally: tuple[dict[str, Results], str]
+) -> None:
+    results, stderr = locally
+    _check(_for_local(page), results[page], stderr)
 
 
 def _for_ray(page: str) -> list[Block]:

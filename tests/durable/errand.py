@@ -49,7 +49,7 @@ def build(folder: Path) -> StateGraph:
     builder.add_node("last", last)
     builder.add_edge(START, "first")
     for name in NAMES:
-        builder.add_node(name, worker(name), ray_options={"num_cpus": 0.25})
+        builder.add_node(name, worker(name))
         builder.add_edge("first", name)
     builder.add_edge(list(NAMES), "last")
     return builder
@@ -66,7 +66,7 @@ def questions() -> StateGraph:
 
     builder = StateGraph(Log)
     for number in range(8):
-        builder.add_node(f"ask{number}", asker(f"ask{number}"), ray_options={"num_cpus": 0.1})
+        builder.add_node(f"ask{number}", asker(f"ask{number}"))
         builder.add_edge(START, f"ask{number}")
     return builder
 

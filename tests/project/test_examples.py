@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -103,15 +104,47 @@ def test_every_small_example_is_listed_here() -> None:
     assert sorted(SHOWN) == sorted(path.stem for path in EXAMPLES.glob("stream_*.py"))
 
 
-@pytest.mark.parametrize("name", sorted(SHOWN))
-def test_a_small_example_prints_what_it_is_about(name: str) -> None:
-    done = _run(name)
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each small example prints, run as ``__main__`` one after the other in one process."""
+    folder = tmp_path_factory.mktemp("examples")
+    source, target = folder / "blocks.json", folder / "results.json"
+    scripts = {name: (EXAMPLES / f"{name}.py").read_text(encoding="utf-8") for name in SHOWN}
+    source.write_text(
+        json.dumps(
+            [
+                [{"page": f"{name}.py", "line": 1, "code": code, "ray": False}]
+                for name, code in scripts.items()
+            ]
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "docs" / "runner.py"), str(source), str(target)],
+        cwd=ROOT,
+        env={**_environment("local"), "PYTHONPATH": os.pathsep.join((str(ROOT), str(EXAMPLES)))},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    position = 0
+    results = [page[0] for page in json.loads(target.read_text())]
+    assert [r["error"] for r in results if r["error"]] == []
+    return {name: result["printed"] for name, result in zip(SHOWN, results, strict=True)}
+
+
+@pytest.mark.parametrize("name", sorted(SHOWN))
+def test_a_small_example_prints_what_it_is_about(name: str, printed: dict[str, str]) -> None:
+    text, position = printed[name], 0
     for expected in SHOWN[name]:
-        found = done.stdout.find(expected, position)
-        assert found >= 0, f"{expected!r} is missing after character {position}:\n{done.stdout}"
+        found = text.find(expected, position)
+        assert found >= 0, f"{expected!r} is missing after character {position}:\n{text}"
         position = found + len(expected)
+
+
+def test_an_example_runs_as_a_script() -> None:
+    done = _run("stream_values")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == SHOWN["stream_values"]
 
 
 def test_a_question_is_answered_by_another_process(tmp_path: Path) -> None:
