@@ -172,7 +172,7 @@ class RunRequest:
     def of(cls, kwargs: Mapping[str, Any]) -> RunRequest:
         """Return the request that was kept with a run."""
         more = tuple(kwargs.get("more_modes") or ())
-        given = {key: value for key, value in kwargs.items() if value not in (None, (), {})}
+        given = {key: value for key, value in kwargs.items() if value is not None}
         return cls.parse(given, more_modes=more)
 
 
