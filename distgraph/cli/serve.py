@@ -6,12 +6,15 @@ import argparse
 import ipaddress
 import os
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distgraph.cli import codes
 from distgraph.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from distgraph.serve.project import Project
     from distgraph.serve.server import Settings
 
 __all__ = ("HELP", "add_arguments", "is_loopback", "run", "settings_of")
@@ -31,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=2024, help="port to listen on; 0 for any")
     parser.add_argument(
         "--local", action="store_true", help="serve without Ray: uvicorn and the local backend"
+    )
+    parser.add_argument(
+        "--replicas", type=int, default=1, help="processes that take requests (not with --local)"
     )
     parser.add_argument(
         "--database",
@@ -89,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         project = read_project(options.project)
         project.enter()  # its environment may name the database
         settings = settings_of(options)
+        if not options.local:
+            return _on_ray(project, settings, options)
         app = application(project, settings)
     except ProjectError as error:
         sys.stderr.write(f"distgraph serve: {error}\n")
@@ -97,3 +105,13 @@ def run(options: argparse.Namespace) -> int:
     server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else codes.FAILED
+
+
+def _on_ray(project: Project, settings: Settings, options: argparse.Namespace) -> int:
+    ray_serve = import_module("actors.serve")
+    file = Path(options.project).resolve()
+    replicas = ray_serve.ReplicaOptions(replicas=options.replicas)
+    code: int = ray_serve.serve_forever(
+        project, file, settings, replicas, host=options.host, port=options.port
+    )
+    return code

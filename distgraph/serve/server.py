@@ -114,6 +114,7 @@ async def open_server(project: Project, settings: Settings) -> Server:
         store=store,
         stack=stack,
     )
+    server.log.settle = runner.follow
     await registry.seen(runner.owner)
     server.serving = asyncio.ensure_future(runner.serve())
     return server

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from starlette.types import Receive, Scope, Send
 
 from distgraph.serve.encoding import as_json
+
+logger = logging.getLogger("distgraph")
 
 __all__ = ("HEARTBEAT", "PADDING", "StreamedResponse", "sse_event", "sse_headers")
 
@@ -119,8 +122,12 @@ class StreamedResponse:
 
 
 async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    """Wait until the client has left."""
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except Exception:  # Ray Serve cancels the task that would tell
+        logger.debug("the connection has ended", exc_info=True)
 
 
 class _Ready:

@@ -10,7 +10,7 @@ keeps; nothing is copied.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,11 @@ from distgraph.serve.watching import Changes
 
 __all__ = ("LogEntry", "LogTruncated", "RunBegan", "RunChunk", "RunEnded", "ThreadLog")
 
-_NOTED = 10.0
+_NOTED = 20.0
 """Seconds for the end of a run to be noted in the registry."""
+
+_OWNER = 2.0
+"""Seconds for the run's own server process to do so. A reader does it then."""
 
 
 class LogTruncated(Exception):
@@ -87,6 +90,8 @@ class ThreadLog:
         self._registry = registry
         self._handles = handles
         self._changes = changes
+        self.settle: Callable[[Run], Awaitable[None]] | None = None
+        """Notes the end of a run in the registry."""
 
     async def last(self, thread_id: str) -> int:
         """Return the number of the thread's newest event; 0 without events."""
@@ -213,14 +218,19 @@ class ThreadLog:
         None if the run was deleted.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + _NOTED
+        until = loop.time() + _OWNER
+        waits = self.settle is not None
         with self._changes.watch(run.thread_id) as watch:
             while True:
                 noted = await self._registry.run(run.run_id)
                 left = until - loop.time()
-                if noted is None or not noted.is_active or left <= 0:
+                if noted is None or not noted.is_active or (left <= 0 and not waits):
                     return noted
-                await watch.changed(left)
+                if left <= 0 and self.settle is not None:
+                    waits, until = False, loop.time() + _NOTED
+                    await self.settle(run)
+                else:
+                    await watch.changed(left)
 
     async def _forgotten(self, run: Run, known: int, strict: bool) -> AsyncIterator[LogEntry]:
         """What is left of a run whose events are no longer kept."""

@@ -1,0 +1,160 @@
+"""``distgraph serve`` on Ray Serve: stateless ingress replicas around the ASGI application.
+
+A replica does no work of graphs: runs are detached, their nodes are tasks of the cluster, and every
+replica reads every run from its broker. Streams go from the broker into the replica that has the
+request; no ``DeploymentHandle`` is between them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.connect import ensure_ray
+from distgraph.errors import MissingExtraError
+from distgraph.serve.errors import ProjectError
+from distgraph.serve.project import Project, read_project
+from distgraph.serve.server import Settings
+
+try:
+    from ray import serve
+except ImportError as error:
+    raise MissingExtraError(
+        "distgraph serve needs Ray Serve: pip install 'distgraph[serve]'"
+    ) from error
+
+__all__ = ("APPLICATION", "ReplicaOptions", "app", "deploy", "serve_forever")
+
+APPLICATION = "distgraph"
+"""Name of the Serve application."""
+
+_REQUESTS = 1000
+"""Requests, streams above all, that a replica has at once."""
+
+_ENDING = 5.0
+"""Seconds that a replica has to end; its streams are then cut, and clients reconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOptions:
+    """How many replicas there are."""
+
+    replicas: int = 1
+    autoscaling: dict[str, Any] | None = None
+    """``autoscaling_config`` of Ray Serve, in place of ``replicas``."""
+
+
+class _Ingress:
+    """One replica. Its event loop does JSON and sockets only."""
+
+    def __init__(self, project: str, settings: dict[str, Any]) -> None:
+        self._project = project
+        self._settings = Settings(**settings)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        from distgraph.serve.app import application
+
+        return application(read_project(self._project), self._settings)
+
+
+def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOptions) -> Any:
+    """Return the Serve application of a project.
+
+    Raises:
+        ProjectError: Files of SQLite cannot be shared by the machines of the cluster.
+    """
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    machines = {node["NodeManagerHostname"] for node in nodes if node["Alive"]}
+    if settings.database is None and len(machines) > 1:
+        raise ProjectError(
+            f"the cluster has {len(machines)} machines, which cannot share SQLite files: give "
+            "--database postgresql://… or set DATABASE_URI"
+        )
+    path = os.pathsep.join(
+        dict.fromkeys(
+            [
+                *map(str, (project.folder, *project.import_paths)),
+                *os.environ.get("PYTHONPATH", "").split(os.pathsep),
+            ]
+        )
+    ).strip(os.pathsep)
+    env = {name: os.environ.get(name, value) for name, value in project.env.items()}
+    scale: dict[str, Any] = (
+        {"autoscaling_config": options.autoscaling}
+        if options.autoscaling
+        else {"num_replicas": options.replicas}
+    )
+    ingress: Any = serve.ingress()(_Ingress)
+    deployment: Any = serve.deployment(
+        ingress,
+        name="ingress",
+        max_ongoing_requests=_REQUESTS,
+        graceful_shutdown_timeout_s=_ENDING,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options={
+            "num_cpus": 0,
+            "runtime_env": {"env_vars": {**env, "PYTHONPATH": path}},
+        },
+        **scale,
+    )
+    return deployment.bind(str(file), asdict(settings))
+
+
+def app(arguments: dict[str, Any]) -> Any:
+    """Return the Serve application, for ``import_path: actors.serve:app`` of a Serve config file.
+
+    Args:
+        arguments: ``project``: path of ``langgraph.json``; ``database``: URI of PostgreSQL, default
+            ``DATABASE_URI``; ``replicas``, or ``autoscaling``: an ``autoscaling_config``.
+
+    Raises:
+        ProjectError: An argument is unknown, or the project cannot be served.
+    """
+    unknown = arguments.keys() - {"project", "database", "replicas", "autoscaling"}
+    if unknown:
+        raise ProjectError(
+            f"args of actors.serve:app: {', '.join(sorted(unknown))} unknown; choose from project, "
+            "database, replicas, autoscaling"
+        )
+    file = Path(str(arguments.get("project", "langgraph.json"))).resolve()
+    project = read_project(file)
+    project.enter()
+    database = arguments.get("database") or os.environ.get("DATABASE_URI") or None
+    settings = Settings(backend="ray", database=database, sole=False)
+    options = ReplicaOptions(int(arguments.get("replicas", 1)), arguments.get("autoscaling"))
+    return deploy(project, file, settings, options)
+
+
+def serve_forever(
+    project: Project,
+    file: Path,
+    settings: Settings,
+    options: ReplicaOptions,
+    *,
+    host: str,
+    port: int,
+) -> int:
+    """Serve until SIGINT or SIGTERM; detached runs go on. Return the exit code.
+
+    Raises:
+        ProjectError: The project cannot be served.
+    """
+    ensure_ray()
+    application = deploy(project, file, settings, options)
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
+    sys.stderr.write(f"distgraph serve: {host}:{port}, {options.replicas} replicas\n")
+    ended = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: ended.set())
+    while not ended.wait(1.0):
+        pass
+    serve.delete(APPLICATION)
+    return 0
