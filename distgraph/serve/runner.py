@@ -222,6 +222,8 @@ class Runner:
         assistant = await self.registry.assistant(run.assistant_id)
         config = run_config(run, request, assistant)
         graph = await stack.enter_async_context(self.graphs.opened(run.graph_id, config))
+        if request.command is not None and request.command.get("resume") is not None:
+            await _check_question(graph, config)
         context = request.context
         if context is None and assistant is not None and assistant.context:
             context = assistant.context
@@ -409,6 +411,20 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class NothingToResume(Exception):
+    """A command answers a question, and the thread has none."""
+
+
+async def _check_question(graph: Graph, config: Mapping[str, Any]) -> None:
+    state = await graph.aget_state(config)
+    if not state.next:
+        thread_id = config["configurable"]["thread_id"]
+        raise NothingToResume(
+            f"command.resume: thread {thread_id} has no question that waits for an answer, and no "
+            "step that waits to be continued. Send input to start a run"
+        )
 
 
 async def state_columns(graph: Graph, thread_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -92,10 +93,10 @@ def test_mode_messages_shows_each_message_as_far_as_it_has_come(http: httpx.Clie
     assert whole[1]["content"] == "3"
     partial = [e.data[0]["content"] for e in found if e.event == "messages/partial"]
     assert partial[-1] == "The sum is 3"
-    assert all(later.startswith(earlier) for earlier, later in zip(partial, partial[1:]))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(partial))
     assert {e.data[0]["type"] for e in found if e.event == "messages/partial"} == {"ai"}
     described = [e.data for e in found if e.event == "messages/metadata"]
-    assert all(list(d.values())[0]["metadata"]["langgraph_node"] for d in described)
+    assert all(next(iter(d.values()))["metadata"]["langgraph_node"] for d in described)
 
 
 def test_metadata_of_messages_names_run_thread_graph_and_assistant(http: httpx.Client) -> None:
@@ -172,7 +173,9 @@ def test_batch_starts_runs_in_their_order(http: httpx.Client) -> None:
 
 
 def test_context_and_configurable_reach_the_graph(http: httpx.Client) -> None:
-    assert run(http, None, assistant_id="ours", input={"done": []}, context={"user": "ada"}).json()
+    assert run(
+        http, None, assistant_id="ours", input={"done": []}, context={"user": "ada"}
+    ).json() == {"done": ["hello ada"]}
     assert run(
         http,
         None,
@@ -370,8 +373,8 @@ def test_a_run_from_a_checkpoint_forks_and_does_not_start_anew(http: httpx.Clien
 
 def test_resume_on_a_thread_without_a_question_is_a_clear_error(http: httpx.Client) -> None:
     result = run(http, new_thread(http), assistant_id="ask", command={"resume": "x"}).json()
-    assert "__error__" in result
-    assert result["__error__"]["error"] != "TypeError"
+    assert result["__error__"]["error"] == "NothingToResume"
+    assert "no question" in result["__error__"]["message"]
 
 
 def test_command_goto_and_update(http: httpx.Client) -> None:
