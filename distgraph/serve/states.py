@@ -33,7 +33,7 @@ def shown_state(state: StateSnapshot) -> dict[str, Any]:
         "values": state.values,
         "next": list(state.next),
         "tasks": [_task(task) for task in state.tasks],
-        "metadata": state.metadata,
+        "metadata": {"thread_id": (checkpoint or {}).get("thread_id"), **(state.metadata or {})},
         "created_at": state.created_at,
         "checkpoint": checkpoint,
         "parent_checkpoint": parent,
@@ -50,7 +50,7 @@ def checkpoint_of(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     configurable = config.get("configurable") or {}
     names = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
     found = {name: configurable[name] for name in names if configurable.get(name) is not None}
-    return found or None
+    return {"checkpoint_ns": "", **found} if found else None
 
 
 def _task(task: PregelTask) -> dict[str, Any]:

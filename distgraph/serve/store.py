@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -152,13 +153,21 @@ def _key(given: Any) -> str:
     return given
 
 
+def _time(given: Any) -> str:
+    """Return a time of an item: ISO 8601, UTC. Some stores give it as text, without its zone."""
+    time = datetime.fromisoformat(given) if isinstance(given, str) else given
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=timezone.utc)
+    return str(time.isoformat())
+
+
 def _shown(item: Any, *, score: bool = False) -> dict[str, Any]:
     shown = {
         "namespace": list(item.namespace),
         "key": item.key,
         "value": item.value,
-        "created_at": item.created_at,
-        "updated_at": item.updated_at,
+        "created_at": _time(item.created_at),
+        "updated_at": _time(item.updated_at),
     }
     if score:
         shown["score"] = getattr(item, "score", None)

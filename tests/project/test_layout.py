@@ -20,6 +20,7 @@ LIBRARY = ROOT / "distgraph"
 LAZY_LINES: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors"),
     ("distgraph/cli/doctor.py", "actors"),
+    ("distgraph/cli/serve.py", "actors"),
 }
 """Where the library names the Ray backend: inside a function, when it is chosen or looked at."""
 
@@ -65,6 +66,7 @@ the table decides."""
 UPWARD: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors.backend"),  # the default backend, when it is chosen
     ("distgraph/cli/doctor.py", "actors.doctor"),  # the command line, when it looks at a cluster
+    ("distgraph/cli/serve.py", "actors.serve"),  # and when it serves from one
 }
 """Imports from a higher floor that are left."""
 
