@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError
 
+from actors import ray_messages
 from actors.cluster import cluster_size, cpus
 from distgraph import __version__, status
 from distgraph.concurrency.threads import daemon
@@ -42,6 +43,7 @@ def ensure_ray() -> None:
             _start_or_join(os.environ.get("RAY_ADDRESS"))
     finally:
         status.ended("ray", None)
+    ray_messages.shorten()
 
 
 def _start_or_join(address: str | None) -> None:

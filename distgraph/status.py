@@ -85,13 +85,16 @@ def ended(name: str, text: str | None) -> None:
         step.end(text)
 
 
-def note(text: str) -> None:
-    """Show a line, once in a process."""
+def note(text: str) -> bool:
+    """Show a line, once in a process. Returns whether status lines are shown."""
+    if not _is_shown():
+        return False
     with _lock:
         if text in _noted:
-            return
+            return True
         _noted.add(text)
     _write(text)
+    return True
 
 
 def _write(text: str, *, prefix: str = "distgraph: ", start: str = "", end: str = "\n") -> None:

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.managed",
         "distgraph.losses",
         "distgraph.placement",
+        "distgraph.ray_messages",
         "distgraph.status",
     ),
     ("distgraph.errors",),
