@@ -7,6 +7,7 @@ which events come and go, are in ``transport_wire``. Ray's calls are for what is
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from contextlib import suppress
 from typing import Any
@@ -16,12 +17,15 @@ from ray.exceptions import RayError
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, driver_name, node_address, remote
+from actors.metrics import export
 from actors.reaper import cancel_tasks
-from distgraph import __version__
+from distgraph import __version__, metrics
+from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob
 from distgraph.errors import DriverLost
+from distgraph.metrics import Meter
 from distgraph.serde.pickling import loads
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
@@ -44,15 +48,25 @@ class StreamBroker:
         session: Id of the session.
         idle: Seconds without a run after which a session that nobody owns ends; None for a session
             that ends with its owner.
+        metrics_every: Seconds between two exports of metrics; None for none.
     """
 
-    def __init__(self, limits: Limits, session: str = "", idle: float | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        session: str = "",
+        idle: float | None = None,
+        metrics_every: float | None = None,
+    ) -> None:
         self._session = session
         self._driver: Any = None
         self._host = BrokerHost(
             Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
         )
         self._server = BrokerServer(self._host, node_address())
+        meter = Meter()
+        meter.watch(self._host.present)
+        export(meter, metrics_every)
 
     @ray.method(concurrency_group="control")
     def address(self) -> tuple[Address, bytes]:
@@ -166,6 +180,21 @@ class StreamBroker:
     def statistics(self) -> dict[str, LogStatistics]:
         """Return the statistics of each run's log."""
         return self._host.statistics()
+
+    @ray.method(concurrency_group="control")
+    def load(self) -> BrokerLoad:
+        """Return what the broker holds now."""
+        present = {metric.name: int(value) for metric, value in self._host.present()}
+        return BrokerLoad(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            streams=present[metrics.STREAMS.name],
+            readers=present[metrics.READERS.name],
+            paused=present[metrics.PAUSED.name],
+            buffered=present[metrics.BUFFERED.name],
+            unread=present[metrics.UNREAD.name],
+            events=present[metrics.EVENTS.name],
+        )
 
     @ray.method(concurrency_group="control")
     def process(self) -> int:

@@ -7,6 +7,7 @@ has a thread, which waits for outcomes and carries out what the engine makes of 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections import OrderedDict
 from functools import partial
@@ -19,6 +20,7 @@ from actors.cluster import NAMESPACE, broker_name, remote
 from actors.executors import Executors, ThreadExecutors
 from actors.heartbeats import HeartbeatServer
 from actors.leases import LeaseHost
+from actors.metrics import export
 from actors.persistent import persistent
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
@@ -26,10 +28,14 @@ from actors.reaper import Reaper
 from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
+from distgraph import metrics
 from distgraph.concurrency.timers import timers
+from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
 from distgraph.driver.batching import Durations
+from distgraph.driver.metering import DriverMeter
 from distgraph.errors import RunError, SerializationError
+from distgraph.metrics import Meter
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
 from distgraph.serde.program import extend_path
@@ -75,6 +81,7 @@ class SuperstepDriver:
         leases: bool = False,
         detached: bool = False,
         reducer_timeout: float = 300.0,
+        metrics_every: float | None = None,
     ) -> None:
         self._storage = DriverStorage(ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
@@ -84,6 +91,8 @@ class SuperstepDriver:
             partial(locate, session), lambda *batch: persistent(lambda: broker.drive.remote(*batch))
         )
         self._durations = Durations()
+        self._meter = DriverMeter(Meter())
+        export(self._meter.meter, metrics_every)
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
@@ -145,6 +154,7 @@ class SuperstepDriver:
             self._drives,
             self._broker.terminate.remote,
             self._durations,
+            self._meter,
             partial(self._forget, run_id),
         )
         with self._changed:
@@ -242,6 +252,21 @@ class SuperstepDriver:
                 "silent": self._shared.heartbeats.silences(),
                 "threads": threading.active_count(),
             }
+
+    @ray.method(concurrency_group="control")
+    def load(self) -> DriverLoad:
+        """Return what the driver has to do now."""
+        present = {metric.name: int(value) for metric, value in self._meter.present()}
+        return DriverLoad(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            runs=present[metrics.RUNS.name],
+            queued=present[metrics.QUEUED.name],
+            sent=present[metrics.SENT.name],
+            executors=self._shared.executors.count + self._shared.threads.count,
+            pool_workers=self._shared.pools.count,
+            silent=tuple(map(str, self._shared.heartbeats.silences())),
+        )
 
     # --- for the threads of runs ----------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from distgraph.driver.batching import Durations
 from distgraph.driver.broker_plane import BrokerPlane, Drives
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
+from distgraph.driver.metering import DriverMeter, RunMeter
 from distgraph.driver.operations import OperationWriter, end_blob
 from distgraph.driver.ports import AttemptOverdue, DriverEvent
 from distgraph.driver.run_driver import RunDriver
@@ -91,6 +92,7 @@ class RunLoop:
         drives: The way to the broker.
         terminate: Ends the stream of a run by another way: (caller, run ids, terminal event).
         durations: What attempts of each node take.
+        meter: Counts for the metrics of the driver.
         ended: Called at the end of the thread.
     """
 
@@ -102,11 +104,13 @@ class RunLoop:
         drives: Drives,
         terminate: Callable[[str, list[str], bytes], object],
         durations: Durations,
+        meter: DriverMeter,
         ended: Callable[[], None],
     ) -> None:
         self._start = start
         self._spec = spec
         self._durations = durations
+        self._meter = meter
         self._ended = ended
         self._inbox: queue.SimpleQueue[_News] = queue.SimpleQueue()
         post, run_id = self._inbox.put, start.options.shared.run_id
@@ -214,8 +218,15 @@ class RunLoop:
         self._inbox.put(AttemptOverdue(AttemptId(task_id, int(number)), attempt.stack))
 
     def _run(self) -> None:
-        start = self._start
         spec = self._spec()
+        meter = self._meter.run(spec.name, time.time)
+        try:
+            self._drive(spec, meter)
+        finally:
+            meter.finish("error")  # unless it has ended
+
+    def _drive(self, spec: GraphSpec, meter: RunMeter) -> None:
+        start = self._start
         next_version: Callable[[Any], Any] = increment
         port, thread = None, None
         saver, caches = (None, {}) if start.packed_storage is None else loads(start.packed_storage)
@@ -249,6 +260,7 @@ class RunLoop:
             max_concurrency=start.options.shared.max_concurrency,
             next_version=next_version,
             new_checkpoint_id=new_checkpoint_id,
+            meter=meter,
         )
         if start.drain is not None:
             driver.run([DrainRequested(start.drain)])

@@ -44,6 +44,7 @@ from distgraph.errors import (
     SerializationError,
     UnsupportedClusterError,
 )
+from distgraph.metrics import interval_from_environment
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 from distgraph.persistence.leaving import refuse_to_leave
@@ -138,8 +139,9 @@ class Session:
         if detached:
             options["lifetime"] = "detached"
         idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
+        metrics_every = interval_from_environment()
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
-            limits_from_environment(), self.id, idle
+            limits_from_environment(), self.id, idle, metrics_every
         )
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), **options
@@ -151,6 +153,7 @@ class Session:
             os.environ.get("DISTGRAPH_LEASES", "0") != "0",
             detached,
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
+            metrics_every,
         )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         start_worker(near)

@@ -28,7 +28,7 @@ from distgraph.streaming.reader import Reader
 from distgraph.streaming.receiver import Receiver
 from distgraph.streaming.transport import ReaderKey
 
-__all__ = ("Link", "RayStarted", "find", "started")
+__all__ = ("Link", "RayStarted", "brokers", "connected", "find", "started")
 
 _ANSWER = 10.0
 """Seconds for the brokers of a cluster to say which runs they know."""
@@ -173,7 +173,7 @@ def find(run_id: str, own: Sequence[Link]) -> RayStarted | None:
             run = RayStarted(link, run_id)
             run.describe()
             return run
-    others = {name: broker for name, broker in _brokers() if name not in {x.id for x in own}}
+    others = {name: broker for name, broker in brokers() if name not in {x.id for x in own}}
     answers = _ask_all({session: b.describe.remote(run_id) for session, b in others.items()})
     for session, state in answers.items():
         if state is not None:
@@ -190,9 +190,9 @@ def started(own: Sequence[Link]) -> list[RunState]:
     """
     if not connected():
         return []
-    brokers = {session: broker.describe_all.remote() for session, broker in _brokers()}
-    answers = _ask_all(brokers)
-    _refuse_silence("not all runs are known", set(brokers) - set(answers))
+    asked = {session: broker.describe_all.remote() for session, broker in brokers()}
+    answers = _ask_all(asked)
+    _refuse_silence("not all runs are known", set(asked) - set(answers))
     return [state for states in answers.values() for state in states or ()]
 
 
@@ -204,7 +204,7 @@ def connected() -> bool:
     return ray.is_initialized()
 
 
-def _brokers() -> list[tuple[str, Any]]:
+def brokers() -> list[tuple[str, Any]]:
     """Return the sessions of the cluster, each with the handle of its broker."""
     prefix, found = broker_name(""), []
     for actor in ray.util.list_named_actors(all_namespaces=True):

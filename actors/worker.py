@@ -17,6 +17,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
 from actors.calls import AttemptCalls
 from actors.cluster import NAMESPACE, driver_name
+from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import __version__
@@ -27,6 +28,7 @@ from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError, UnsupportedClusterError
+from distgraph.metrics import Meter, interval_from_environment
 from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
@@ -65,6 +67,9 @@ class WorkerProcess:
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
+        meter = Meter()
+        meter.watch(self.publisher.present)
+        export(meter, interval_from_environment())
         self.pinned = False
         """Whether values that nodes return may stay in this process."""
         self.lag: Callable[[], tuple[float, str]] | None = None

@@ -17,7 +17,7 @@ from distgraph.errors import DistgraphError, RunNotFound, UnsupportedClusterErro
 
 __all__ = ("COMMANDS", "main")
 
-COMMANDS = ("serve", "doctor", "runs", "watch", "cancel")
+COMMANDS = ("serve", "doctor", "runs", "watch", "cancel", "top")
 """The commands, in the order in which help shows them."""
 
 

@@ -1,4 +1,4 @@
-"""The driver's reports about attempts, for views of a run's progress; only where one watches."""
+"""The driver's reports about attempts: to views of a run's progress, and to metrics."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from distgraph.contract.progress import (
     TaskCached,
 )
 from distgraph.contract.stream import AttemptId
+from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
 from distgraph.placement import resolve
 
@@ -25,14 +26,18 @@ _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 
 class ProgressWriter:
-    """Writes what becomes of attempts into the run's stream, in ``PROGRESS_MODE``."""
+    """Writes what becomes of attempts into the run's stream, in ``PROGRESS_MODE``, where a view
+    watches; and counts it, where metrics are exported."""
 
-    def __init__(self, operations: OperationWriter) -> None:
+    def __init__(self, operations: OperationWriter, meter: RunMeter | None = None) -> None:
         self._write = operations
+        self._meter = meter
         self._on = operations.wants(PROGRESS_MODE)
 
     def queued(self, start: StartTask) -> None:
         """Report an attempt that waits for a worker."""
+        if self._meter is not None:
+            self._meter.queued(start)
         if not self._on:
             return
         request = start.request
@@ -51,6 +56,8 @@ class ProgressWriter:
 
     def ended(self, start: StartTask, outcome: AttemptOutcome) -> None:
         """Report the outcome of an attempt."""
+        if self._meter is not None:
+            self._meter.ended(start, outcome)
         if not self._on:
             return
         event = AttemptEnded(
@@ -69,8 +76,20 @@ class ProgressWriter:
 
     def cancelled(self, start: StartTask, attempt_id: AttemptId) -> None:
         """Report an attempt that is not wanted any more."""
+        if self._meter is not None:
+            self._meter.cancelled(start)
         if self._on:
             self._emit(start, AttemptEnded(*attempt_id, "cancelled", self._write.time()))
+
+    def sent(self, attempt_id: AttemptId) -> None:
+        """Report that an attempt was handed to the backend."""
+        if self._meter is not None:
+            self._meter.sent(attempt_id)
+
+    def finish(self, status: str) -> None:
+        """Report the end of the run. The first end counts."""
+        if self._meter is not None:
+            self._meter.finish(status)
 
     def without_start(self, arrived: int) -> int:
         """Return how many events of an attempt's own code are among its events in the stream.

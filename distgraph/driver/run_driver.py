@@ -52,6 +52,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import AttemptId, Op
 from distgraph.driver.batching import Batcher, Durations
+from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
 from distgraph.driver.ports import (
     Acked,
@@ -120,6 +121,7 @@ class RunDriver:
         next_version: Returns the version of a channel that follows one.
         new_checkpoint_id: Makes ids of checkpoints that are saved.
         clock: Returns seconds.
+        meter: Counts what becomes of attempts; None where nobody asks.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class RunDriver:
         next_version: Callable[[Any], Any] = increment,
         new_checkpoint_id: NewCheckpointId | None = None,
         clock: Callable[[], float] = time.monotonic,
+        meter: RunMeter | None = None,
     ) -> None:
         self._machine = Machine(
             spec,
@@ -151,7 +154,7 @@ class RunDriver:
         self._workers = workers
         self._events = events
         self._write = operations
-        self._progress = ProgressWriter(operations)
+        self._progress = ProgressWriter(operations, meter)
         self._store = store
         self._later = later
         self._program = program
@@ -441,6 +444,7 @@ class RunDriver:
         if finish is None or not self._durable or (finish.status == "cancelled" and self._leaving):
             return
         self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
+        self._progress.finish(finish.status)
         self._close()
 
     # --- sending --------------------------------------------------------------------------------
@@ -496,6 +500,7 @@ class RunDriver:
             attempt = self._attempts.get(attempt_id)
             if attempt is not None:
                 attempt.group = group
+                self._progress.sent(attempt_id)
                 if self._write.streams:
                     attempt.admitted = True
                     buffer = attempt.losses.on_lost_attempt == "buffer"
@@ -520,6 +525,7 @@ class RunDriver:
         if self.finished:
             return
         groups = {a.group: None for a in self._attempts.values() if a.group is not None}
+        self._progress.finish("error")
         self._close()
         self._write.take()
         self._ops.clear()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from distgraph import metrics
 from distgraph.contract.started import ENDS, RunState, RunTerms
 from distgraph.contract.stream import Blob, Delivery, Op, Segment
 from distgraph.errors import (
@@ -160,6 +161,8 @@ class _Run:
         self.gate: Gate | None = None
         """The gate that the log waited at when it was last looked at, and since when."""
         self.gate_since = 0.0
+        self.counted = 0
+        """Events that ``Broker`` has counted."""
 
 
 @dataclass
@@ -215,6 +218,8 @@ class Broker:
         self._started_until = float("-inf")
         """When the last started run was forgotten or announced."""
         self._woken: set[str] = set()
+        self._events = 0
+        """Events that have entered the logs of all runs."""
 
     # --- what comes in --------------------------------------------------------------------------
 
@@ -575,6 +580,18 @@ class Broker:
         """Return the statistics of each run's log."""
         return {run_id: run.log.statistics() for run_id, run in self._runs.items()}
 
+    def present(self) -> list[tuple[metrics.Metric, float]]:
+        """Return the present values of the broker's metrics."""
+        logs = [run.log for run in self._runs.values()]
+        return [
+            (metrics.STREAMS, len(logs)),
+            (metrics.READERS, sum(len(run.readers) for run in self._runs.values())),
+            (metrics.PAUSED, sum(1 for log in logs if log.over_limit)),
+            (metrics.BUFFERED, sum(log.kept_bytes for log in logs)),
+            (metrics.UNREAD, sum(log.unread_bytes for log in logs)),
+            (metrics.EVENTS, self._events),
+        ]
+
     def readers(self, run_id: str) -> list[ReaderStatistics]:
         """Return the statistics of each reader of a run."""
         run = self._runs.get(run_id)
@@ -642,6 +659,8 @@ class Broker:
         self._closing.pop(run.run_id, None)
 
     def _after_input(self, run: _Run, now: float | None) -> float:
+        self._events += run.log.last_seq - run.counted
+        run.counted = run.log.last_seq
         self._wake(run)
         if now is not None and (run.leased or run.started is not None):
             self._settle(run, now)

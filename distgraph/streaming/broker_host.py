@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from distgraph import metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import Blob, Op, Segment
@@ -173,6 +174,11 @@ class BrokerHost:
         """See ``Broker.statistics``."""
         with self._lock:
             return self._broker.statistics()
+
+    def present(self) -> list[tuple[metrics.Metric, float]]:
+        """See ``Broker.present``."""
+        with self._lock:
+            return self._broker.present()
 
     def _sweep_later(self) -> None:
         """Sweep in a while, as long as there are started runs. The caller holds the lock."""

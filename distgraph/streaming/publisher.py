@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
+from distgraph import metrics
 from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import BrokerLost, RunCancelled, RunError
@@ -116,6 +117,10 @@ class Publisher:
         self._timers = Timers("distgraph-publisher", clock) if timers is None else timers
         self._lock = threading.Lock()
         self._lanes: dict[RunKey, _Lane] = {}
+        self._emitted = 0
+        """Events of the streams that were closed."""
+        self._stalled = 0.0
+        """Seconds that emitters have waited for room."""
 
     # --- runs and attempts ----------------------------------------------------------------------
 
@@ -142,6 +147,14 @@ class Publisher:
     def runs(self) -> int:
         """Runs of which this process holds anything."""
         return len(self._lanes)
+
+    def present(self) -> Iterable[tuple[metrics.Metric, float]]:
+        """Return the present values of this process's metrics. Any thread may call this."""
+        with self._lock:
+            lanes = list(self._lanes.values())
+        yield metrics.RUNNING, sum(lane.open for lane in lanes)
+        yield metrics.EMITTED, self._emitted
+        yield metrics.STALLED, self._stalled
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -368,8 +381,10 @@ class AttemptStream:
                         room.acquire()
                         lane.waiting.append(room.release)
                 # In slices: a KeyboardInterrupt that cancels the task is only seen between them.
+                stalled = publisher._clock()
                 if room.acquire(timeout=_SLICE):
                     room = None
+                publisher._stalled += publisher._clock() - stalled
             if taken is not None:
                 publisher._put(lane, taken)
         except BaseException:  # a cancel, or what a signal handler of the node's code raised
@@ -386,7 +401,7 @@ class AttemptStream:
 
     async def room(self) -> None:
         """Wait until ``emit`` would not; raises what ``emit`` would."""
-        lane, loop = self._lane, asyncio.get_running_loop()
+        lane, loop, publisher = self._lane, asyncio.get_running_loop(), self._publisher
         while True:
             with lane.lock:
                 if self._refusal is not None or lane.error is not None:
@@ -395,7 +410,9 @@ class AttemptStream:
                     return
                 waiter = loop.create_future()
                 lane.waiting.append(partial(_wake_waiter, loop, waiter))
+            stalled = publisher._clock()
             await waiter
+            publisher._stalled += publisher._clock() - stalled
 
     def emitted(self) -> int:
         """Return how many events were emitted."""
@@ -451,6 +468,7 @@ class AttemptStream:
             Publisher._give_room(lane)
         with self._publisher._lock:
             lane.open -= 1
+            self._publisher._emitted += self._sent
         self._publisher._drop_if_idle(lane)
         return self._closed
 

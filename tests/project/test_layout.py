@@ -21,6 +21,7 @@ LAZY_LINES: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors"),
     ("distgraph/cli/doctor.py", "actors"),
     ("distgraph/cli/serve.py", "actors"),
+    ("distgraph/cli/top.py", "actors"),
 }
 """Where the library names the Ray backend: inside a function, when it is chosen or looked at."""
 
@@ -31,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.types",
         "distgraph.managed",
         "distgraph.losses",
+        "distgraph.metrics",
         "distgraph.placement",
         "distgraph.ray_messages",
         "distgraph.status",
@@ -68,6 +70,7 @@ UPWARD: set[tuple[str, str]] = {
     ("distgraph/backends/__init__.py", "actors.backend"),  # the default backend, when it is chosen
     ("distgraph/cli/doctor.py", "actors.doctor"),  # the command line, when it looks at a cluster
     ("distgraph/cli/serve.py", "actors.serve"),  # and when it serves from one
+    ("distgraph/cli/top.py", "actors.overview"),
 }
 """Imports from a higher floor that are left."""
 
