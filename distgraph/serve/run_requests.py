@@ -130,7 +130,8 @@ class RunRequest:
         """
         if self.command is None:
             return self.input
-        unknown = self.command.keys() - {"resume", "update", "goto"}
+        # JavaScript's class Command says with lg_name what it is
+        unknown = self.command.keys() - {"resume", "update", "goto", "lg_name"}
         if unknown:
             raise RequestError(422, f"command has no {', '.join(sorted(unknown))}")
         update = self.command.get("update")

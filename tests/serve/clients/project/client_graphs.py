@@ -46,6 +46,7 @@ class ScriptedModel(BaseChatModel):
             texts = [words[0], *(f" {word}" for word in words[1:])]
             chunks = [AIMessageChunk(content=text) for text in texts]
         for chunk in chunks:
+            time.sleep(0.03)  # a page shows a message as it grows
             generation = ChatGenerationChunk(message=chunk)
             if run_manager is not None:
                 run_manager.on_llm_new_token(str(chunk.content), chunk=generation)

@@ -1,0 +1,136 @@
+"""LangGraph's clients in JavaScript, as users have them, against a server: the scripts beside."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.serve.js.conftest import Scripts
+
+pytestmark = pytest.mark.javascript
+
+CHAT = [["human", "weather"], ["ai", ""], ["tool", "sunny in sf"], ["ai", "You said: sunny in sf"]]
+WORDS = ["You", " said:", " sunny", " in", " sf"]
+
+
+def test_the_client_runs_resumes_joins_and_cancels(local: Scripts) -> None:
+    assert local.seen("client") == {
+        "graphs": ["agent", "failing", "slow", "work"],
+        "nodes": ["__start__", "first", "sub", "ask", "__end__"],
+        "first": "metadata",
+        "updates": ["model", "tools", "model"],
+        "tokens": WORDS,
+        "messages": CHAT,
+        "keptId": "user-1",
+        "state": 4,
+        "history": 5,
+        "found": [[True, "idle"]],
+        "interrupt": {"question": "ok?"},
+        "interrupted": "interrupted",
+        "answer": "yes",
+        "error": "ValueError: boom",
+        "created": True,
+        "ticks": [0, 1, 2, 3, 4, 5],
+        "cancelled": "interrupted",
+        "item": {"value": 1},
+    }
+
+
+def test_remote_graph_is_a_graph(local: Scripts) -> None:
+    seen = local.seen("remote_graph")
+    chunks = seen.pop("chunks")
+    assert [["sub"], "updates", "inner"] in chunks
+    assert [[], "updates", "first"] in chunks
+    assert [[], "custom", "progress"] in chunks
+    assert "boom" in seen.pop("error")
+    assert seen == {
+        "updates": ["model", "tools", "model"],
+        "result": "You said: sunny in sf",
+        "tokens": ["sunny in sf", *WORDS],
+        "interrupt": {"question": "ok?"},
+        "next": ["ask"],
+        "pending": {"question": "ok?"},
+        "answer": "yes",
+        "changed": "changed",
+        "history": "changed",
+        "nodes": ["__start__", "first", "sub", "ask", "__end__"],
+        "methods": [
+            "checkpoints",
+            "lifecycle",
+            "messages",
+            "tasks",
+            "tools",
+            "updates",
+            "values",
+        ],
+    }
+
+
+def test_the_snippet_of_the_documentation_runs_as_it_stands(local: Scripts) -> None:
+    lines = local.output("seed").splitlines()
+    assert [line.split(":")[0].strip("{ ") for line in lines] == ["model", "tools", "model"]
+
+
+def test_the_hook_of_the_sdk_shows_a_chat_a_question_an_error_and_a_joined_run(
+    local: Scripts,
+) -> None:
+    assert local.seen("legacy_hook") == {
+        "messages": CHAT,
+        "streamed": True,
+        "hasThread": True,
+        "interrupt": {"question": "ok?"},
+        "answer": "yes",
+        "branches": True,
+        "error": "boom",
+        "joined": [0, 1, 2, 3, 4, 5],
+        "stopped": "interrupted",
+    }
+
+
+def test_the_hook_of_langchain_react_shows_a_chat_a_question_an_error_and_a_subgraph(
+    local: Scripts,
+) -> None:
+    assert local.seen("react_hook") == {
+        "messages": CHAT,
+        "streamed": True,
+        "calls": [["get_weather", "sf", "finished", "sunny in sf"]],
+        "second": "You said: hello",
+        "hydrated": "You said: hello",
+        "interrupt": {"question": "ok?"},
+        "subgraphs": [["sub", "complete"]],
+        "extension": {"hello": "named"},
+        "answer": "yes",
+        "interrupts": 0,
+        "error": "boom",
+        "stopped": "interrupted",
+    }
+
+
+def test_agent_chat_ui_finds_its_server_edits_a_message_and_lists_its_threads(
+    local: Scripts,
+) -> None:
+    assert local.seen("agent_chat_ui") == {
+        "info": True,
+        "messages": [["human", "hello"], ["ai", "You said: hello"]],
+        "edited": [["human", "edited"], ["ai", "You said: edited"]],
+        "branches": 2,
+        "sidebar": ["agent", "edited"],
+    }
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+def test_a_thread_stream_has_all_channels(local: Scripts, transport: str) -> None:
+    assert local.seen("thread_stream")[transport] == {
+        "payload": {"question": "ok?"},
+        "answer": "yes",
+        "methods": [
+            "checkpoints",
+            "custom",
+            "input.answered",
+            "input.requested",
+            "lifecycle",
+            "tasks",
+            "updates",
+            "values",
+        ],
+        "texts": [WORDS],
+    }
