@@ -7,6 +7,7 @@ request; no ``DeploymentHandle`` is between them.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 import ray
 
 from actors.connect import ensure_ray
+from actors.session import current_detached
+from distgraph.concurrency.threads import daemon
 from distgraph.errors import MissingExtraError
 from distgraph.serve.errors import ProjectError
 from distgraph.serve.project import Project, read_project
@@ -29,6 +32,8 @@ except ImportError as error:
     raise MissingExtraError(
         "distgraph serve needs Ray Serve: pip install 'distgraph[serve]'"
     ) from error
+
+logger = logging.getLogger("distgraph")
 
 __all__ = ("APPLICATION", "ReplicaOptions", "app", "deploy", "serve_forever")
 
@@ -57,11 +62,21 @@ class _Ingress:
     def __init__(self, project: str, settings: dict[str, Any]) -> None:
         self._project = project
         self._settings = Settings(**settings)
+        daemon(_warm, "distgraph-warm").start()
 
     def __serve_build_asgi_app__(self) -> Any:
         from distgraph.serve.app import application
 
         return application(read_project(self._project), self._settings)
+
+
+def _warm() -> None:
+    """Start the driver and the broker of this replica's runs, before the first run asks for
+    them."""
+    try:
+        current_detached()
+    except Exception:  # the first run reports it
+        logger.warning("the driver of this replica's runs did not start", exc_info=True)
 
 
 def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOptions) -> Any:

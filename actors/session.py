@@ -453,12 +453,13 @@ def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
     referring = any(isinstance(b, (ReferringBlob, Parcel)) for b in (blob, packed))
     refuse_to_leave(plan.graph.name, [*plan.graph.blob.staying, *staying], referring)
     try:
-        return _current_detached().launch(plan, terms, blob, digest, packed)
+        return current_detached().launch(plan, terms, blob, digest, packed)
     except BrokerLost:  # it has ended, having been idle for long
-        return _current_detached().launch(plan, terms, blob, digest, packed)
+        return current_detached().launch(plan, terms, blob, digest, packed)
 
 
-def _current_detached() -> Session:
+def current_detached() -> Session:
+    """Return this process's session of detached runs; a new one where there is none alive."""
     global _detached
     with _lock:
         if _detached is None or not _detached.alive():

@@ -36,6 +36,7 @@ PROGRAMS = (
     "ray_backend/test_first_run.py",
     "ray_backend/test_versions.py",
     "seeds/test_scripts.py",
+    "serve/test_ray_serve.py",
 )
 """Folders and files whose cases on Ray start a program with a Ray of its own, which takes 10 to 60
 seconds. They are marked ``programs``; by default they run in process only."""
