@@ -212,6 +212,8 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
                         watch(event)
                     if event.mode == END_MODE:
                         warn_once(event.payload.get("ignored", ()))
+                        if call.parent is not None and event.payload.get("null_resume_taken"):
+                            call.parent.take_null_resume()
                         failure = face.failure(event.payload)
                         if failure is not None:
                             raise failure

@@ -243,6 +243,8 @@ class Finish:
     """Output of the graph; for ``command`` the command addressed to the parent."""
     error: ShippedError | BaseException | None = None
     interrupts: Sequence[Any] = ()
+    null_resume_taken: bool = False
+    """Whether an interrupt of the run took the resume value without an id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ class OperationWriter:
         value = finish.value if self._want_output or finish.status == "command" else None
         event = end_event(finish.status, value, finish.error, finish.interrupts, drain=drain)
         event.payload["ignored"] = ignored
+        event.payload["null_resume_taken"] = finish.null_resume_taken
         self._ops.append(Finish(self._encode([event]), finish.status == "cancelled", finish.status))
 
     def take(self) -> list[Op]:

@@ -15,6 +15,7 @@ which failures are tried again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -149,6 +150,7 @@ class Machine:
         self._out: list[Instruction] = []
         self._started = False
         self.finished = False
+        self._null_resume_taken = False
         self._root = self._add_graph(spec, options.ns, (), options.output_keys, None)
 
     @property
@@ -593,6 +595,7 @@ class Machine:
         if outcome.drain is not None:
             self._drain = outcome.drain
         if outcome.null_resume_taken:
+            self._null_resume_taken = True
             for around in graph.lineage():
                 around.thread.null_resume_taken()
         if outcome.again:
@@ -942,7 +945,7 @@ class Machine:
             self._end(graph, failed=finish.status != "done")
         self._story.note("", "", "started", finish.status)
         self.finished = True
-        self._out.append(finish)
+        self._out.append(replace(finish, null_resume_taken=self._null_resume_taken))
 
 
 def replay(recording: Recording) -> list[list[Instruction]]:

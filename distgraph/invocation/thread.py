@@ -79,7 +79,7 @@ def thread_options(
             resuming=standing.resuming,
             replay=standing.replay,
             resume_map=standing.resume_map,
-            matched_id=standing.matched_id,
+            matched_id=None if parent.null_resume_taken else standing.matched_id,
             null_resume=tuple(parent.null_resume),
         )
     named = None if configurable.get("checkpoint_ns") else configurable.get("checkpoint_id")

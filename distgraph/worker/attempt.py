@@ -277,23 +277,10 @@ async def _attempt(
         duration=time.perf_counter() - began,
         cpu=cpu.end(on_loop=on_loop),
         drain=control.asked_here,
-        null_resume_taken=_null_resume_taken(task, request),
+        null_resume_taken=task is not None and task.null_resume_taken,
         ignored=() if task is None else tuple(task.ignored),
         **ending._asdict(),
     )
-
-
-def _null_resume_taken(task: TaskContext | None, request: AttemptRequest) -> bool:
-    """Whether the task, or a graph that its code invoked, took the answer without an id."""
-    standing = request.standing
-    if task is None or standing is None:
-        return False
-    if standing.null_resume:
-        return not task.null_resume
-    if standing.matched_id is None:
-        return False
-    asked = next(task.asked)
-    return standing.matched_id in task.taken or 0 < len(standing.resume_values) <= asked
 
 
 class _Ending(NamedTuple):

@@ -48,8 +48,9 @@ class TaskContext:
     """Messages about returned values that are ignored."""
     sent: list[Write] = field(default_factory=list)
     """Writes that code inside the node sent through LangGraph's config keys."""
-    asked: Iterator[int] = field(default_factory=itertools.count)
-    """Counter of the task's interrupts."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    asked: int = 0
+    """How many interrupts the task has raised or got past."""
     resume_values: list[Any] = field(default_factory=list)
     """Resume values of the task's interrupts so far, including those of earlier runs."""
     taken: set[str] = field(default_factory=set)
@@ -76,6 +77,34 @@ class TaskContext:
     def interrupt(self, value: Any, schema: Any) -> Any:
         """Return the resume value for the task's next ``interrupt()``, or raise."""
         return interrupts.resume_value(self, value, schema)
+
+    def next_interrupt(self) -> int:
+        """Return the number of the task's next interrupt, from 0."""
+        number = next(self._numbers)  # atomic: a node may ask in several threads
+        self.asked = number + 1
+        return number
+
+    @property
+    def null_resume_taken(self) -> bool:
+        """Whether the task, or a graph that its code invoked, took the resume value that was given
+        without an id. It is for one interrupt."""
+        standing = self.request.standing
+        if standing is None:
+            return False
+        if standing.null_resume:
+            return not self.null_resume
+        return standing.matched_id is not None and (
+            standing.matched_id in self.taken
+            or 0 < len(standing.resume_values) <= self.asked
+            and standing.matched_id in interrupts.ids_answered(self)
+        )
+
+    def take_null_resume(self) -> None:
+        """Note that a graph which the task's code invoked took that resume value."""
+        self.null_resume.clear()
+        standing = self.request.standing
+        if standing is not None and standing.matched_id is not None:
+            self.taken.add(standing.matched_id)
 
     def child_namespace(self) -> tuple[str, ...]:
         """Return the namespace of the next graph that the node invokes."""

@@ -16,7 +16,7 @@ from distgraph.types import Interrupt
 if TYPE_CHECKING:
     from distgraph.worker.context import TaskContext
 
-__all__ = ("interrupts_of", "part_interrupt_id", "resume_value")
+__all__ = ("ids_answered", "interrupts_of", "part_interrupt_id", "resume_value")
 
 
 def resume_value(task: TaskContext, value: Any, schema: Any) -> Any:
@@ -26,7 +26,7 @@ def resume_value(task: TaskContext, value: Any, schema: Any) -> Any:
         GraphInterrupt: No resume value exists yet.
         pydantic.ValidationError: The resume value does not fit the schema.
     """
-    index = next(task.asked)
+    index = task.next_interrupt()
     check = None
     if schema is not None and not isinstance(schema, dict):
         from pydantic import TypeAdapter
@@ -53,6 +53,13 @@ def resume_value(task: TaskContext, value: Any, schema: Any) -> Any:
         task.null_resume.pop()
     task.resume_values.append(answer)
     return checked
+
+
+def ids_answered(task: TaskContext) -> tuple[str, ...]:
+    """Return the ids that the last of the task's known resume values may have been given for."""
+    last = len(task.request.standing.resume_values) - 1 if task.request.standing else 0
+    # LangGraph numbers no interrupts: in its threads, all of a task have the first's id
+    return interrupt_id(task.task_ns, last), interrupt_id(task.task_ns, 0)
 
 
 def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:

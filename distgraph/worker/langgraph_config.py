@@ -68,7 +68,7 @@ def _scratchpad(task: TaskContext) -> Any:
         step=task.request.step,
         stop=task.request.stop,
         call_counter=itertools.count().__next__,
-        interrupt_counter=task.asked.__next__,
+        interrupt_counter=task.next_interrupt,
         get_null_resume=partial(_spare, task),
         resume=task.resume_values,
         subgraph_counter=task.children.__next__,

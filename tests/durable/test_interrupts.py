@@ -210,6 +210,55 @@ def test_a_question_in_a_graph_that_a_node_invokes(differ):
     compare_turns(differ, in_an_invoked_graph, turns, subgraphs=True, stream_mode=["updates"])
 
 
+def calling_twice(engine):
+    """The graph inside is called twice, and each call asks."""
+    inner = chain(engine, asking(engine, "inner?"))
+
+    def call(state):
+        return {"log": [*inner.invoke({"log": []})["log"], *inner.invoke({"log": []})["log"]]}
+
+    return around(engine, call)
+
+
+def asking_then_calling(engine):
+    """Each of three graphs inside of each other asks: before the call, inside, after the call."""
+    innermost = chain(engine, asking(engine, "innermost?"))
+
+    def middle(state):
+        answer = engine.interrupt("middle?")
+        return {"log": [answer, *innermost.invoke({"log": []})["log"]]}
+
+    inner = chain(engine, middle)
+
+    def call(state):
+        found = inner.invoke({"log": []})["log"]
+        return {"log": [*found, engine.interrupt("call?")]}
+
+    return around(engine, call)
+
+
+def asking(engine, question):
+    def ask(state):
+        return {"log": [engine.interrupt(question)]}
+
+    return ask
+
+
+def chain(engine, node):
+    builder = engine.StateGraph(Log).add_node("inner", node).add_edge(engine.START, "inner")
+    return builder.compile()
+
+
+def around(engine, call):
+    return engine.StateGraph(Log).add_node("call", call).add_edge(engine.START, "call")
+
+
+@pytest.mark.parametrize("build", [calling_twice, asking_then_calling])
+def test_each_answer_goes_to_one_question_of_called_graphs(differ, build):
+    turns = [START_INPUT, answer(1), answer(2), answer(3)]
+    compare_turns(differ, build, turns, subgraphs=True, stream_mode=["updates"])
+
+
 @pytest.mark.parametrize("when", ["interrupt_before", "interrupt_after"])
 @pytest.mark.parametrize("nodes", [["after"], ["ask"], "*"], ids=str)
 def test_static_breakpoints_are_gone_on_from(differ, when, nodes):
