@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -88,10 +89,19 @@ class CallerCallbacks:
         config: The run's merged config.
         name: Name of the run.
         run_id: Id of the run, a UUID.
+        inner: Handlers that ``with_config`` gave to graphs that are nodes, by the names of the
+            nodes that lead to each of these graphs.
     """
 
-    def __init__(self, config: Mapping[str, Any], name: str, run_id: UUID) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        name: str,
+        run_id: UUID,
+        inner: Mapping[tuple[str, ...], Any] | None = None,
+    ) -> None:
         manager = _manager(config)
+        self._inner = {path: _handlers(given) for path, given in (inner or {}).items()}
         self._own = _heard_by(manager, "handlers")
         self._inherited = _heard_by(manager, "inheritable_handlers")
         self._listeners: list[Any] = []
@@ -104,7 +114,11 @@ class CallerCallbacks:
         self._open: dict[UUID, HandlerCall] = {}
         """Runs on workers that have started and not ended."""
         self._taps = [h for h in self._inherited if shows_tokens(h)]
-        self.info = None if manager is None else self._info(manager)
+        tags, metadata = tuple(config["tags"]), dict(config["metadata"])
+        if manager is not None:
+            tags = tuple(manager.inheritable_tags)
+            metadata = dict(manager.inheritable_metadata)
+        self.info = self._info(tags, metadata)
         """What workers need to know; None where nobody listens."""
 
     @property
@@ -117,7 +131,7 @@ class CallerCallbacks:
         """Whether a handler shows what models stream."""
         return any(map(shows_tokens, (*self._own, *self._inherited)))
 
-    def _info(self, manager: Any) -> CallbackInfo | None:
+    def _info(self, tags: tuple[str, ...], metadata: dict[str, Any]) -> CallbackInfo | None:
         hooked = {id(handler): inherits for handler, inherits in _hooked()}
         if _is_tracing():
             hooked.update({id(h): True for h in self._inherited if _traces(h)})
@@ -137,15 +151,27 @@ class CallerCallbacks:
                 )
             )
             self._listeners.append(handler)
+        for path, handlers in self._inner.items():
+            for handler in handlers:
+                number = len(self._listeners)
+                listeners.append(Listener(number, type_of(handler), inherited=True, path=path))
+                self._listeners.append(handler)
         if not listeners:
             return None
+        every = (*self._own, *self._inherited, *chain.from_iterable(self._inner.values()))
         return CallbackInfo(
             run_id=str(self._run_id),
             listeners=tuple(listeners),
-            tags=tuple(manager.inheritable_tags),
-            metadata=dict(manager.inheritable_metadata),
-            lifecycle=any(map(_hears_of_graphs, (*self._own, *self._inherited))),
+            tags=tags,
+            metadata=metadata,
+            lifecycle=any(map(_hears_of_graphs, every)),
         )
+
+    def _inside(self, path: tuple[str, ...]) -> list[Any]:
+        """Return the handlers of what runs in the graph to which ``path`` leads."""
+        above = [own for start, own in self._inner.items() if path[: len(start)] == start]
+        inner = chain.from_iterable(above)
+        return [*self._inherited, *(h for h in inner if h not in self._inherited)]
 
     # --- the run itself -------------------------------------------------------------------------
 
@@ -188,7 +214,7 @@ class CallerCallbacks:
         self, call: HandlerCall
     ) -> list[tuple[list[Any], str, tuple[Any, ...], dict[str, Any]]]:
         """Return handlers with the calls that they receive."""
-        if not (self._own or self._inherited):
+        if not (self._own or self._inherited or self._inner):
             return []
         if call.client:
             assert call.listener is not None
@@ -210,7 +236,7 @@ class CallerCallbacks:
         if call.listener is not None:
             audience = [self._listeners[call.listener]]
         else:
-            audience = self._own if root else self._inherited
+            audience = self._own if root else self._inside(call.path)
         for handlers, arguments in _addressed(audience, call, args):
             if handlers:
                 due.append((handlers, call.name, arguments, call.kwargs))
@@ -228,7 +254,7 @@ class CallerCallbacks:
             run_id, begun = self._open.popitem()
             kwargs = {"run_id": run_id, "parent_run_id": begun.kwargs.get("parent_run_id")}
             one = begun.listener
-            handlers = self._inherited if one is None else [self._listeners[one]]
+            handlers = self._inside(begun.path) if one is None else [self._listeners[one]]
             due.append((handlers, _ENDED_BY[begun.name], (error,), kwargs))
         return due
 
@@ -238,7 +264,8 @@ class CallerCallbacks:
         """Return the call for a graph's interrupt or resume."""
         from langgraph import callbacks
 
-        handlers = [h for h in (self._own if root else self._inherited) if _hears_of_graphs(h)]
+        audience = self._own if root else self._inside(call.path)
+        handlers = [h for h in audience if _hears_of_graphs(h)]
         event = getattr(callbacks, _LIFECYCLE[call.name])(**call.kwargs)
         return [(handlers, call.name, (event,))]
 
@@ -305,29 +332,31 @@ def _heard_by(manager: Any, attribute: str) -> list[Any]:
     return [h for h in handlers if not getattr(h, "captures_stream", False)]
 
 
+def _handlers(callbacks: Any) -> list[Any]:
+    """Return the handlers of a config's callbacks: a list, one handler, or a manager."""
+    if hasattr(callbacks, "inheritable_handlers"):
+        return list(callbacks.inheritable_handlers)
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
 def _manager(config: Mapping[str, Any]) -> Any:
     """Return LangChain's callback manager for a run with this config; None without handlers.
 
-    A manager that comes from a chain or a node around the run is complete: LangGraph takes it as it
-    is. Lists are completed by what LangChain configures by itself.
+    It is completed by what LangChain configures by itself, also inside a chain or a node: LangGraph
+    completes it for every graph.
     """
     callbacks = config["callbacks"]
     if not callbacks and not _configures():
         return None
-    from langchain_core.callbacks.manager import AsyncCallbackManager, CallbackManager
+    from langchain_core.callbacks.manager import CallbackManager
 
     tags, metadata = list(config["tags"]), dict(config["metadata"])
-    if isinstance(callbacks, (CallbackManager, AsyncCallbackManager)):
-        manager: Any = callbacks.copy()
-        manager.add_tags(tags)
-        manager.add_metadata(metadata)
-    else:
-        options: dict[str, Any] = {}
-        if _takes_tracing_metadata():
-            options["langsmith_inheritable_metadata"] = _for_tracers(config["configurable"])
-        manager = CallbackManager.configure(
-            callbacks or None, inheritable_tags=tags, inheritable_metadata=metadata, **options
-        )
+    options: dict[str, Any] = {}
+    if _takes_tracing_metadata():
+        options["langsmith_inheritable_metadata"] = _for_tracers(config["configurable"])
+    manager = CallbackManager.configure(
+        callbacks or None, inheritable_tags=tags, inheritable_metadata=metadata, **options
+    )
     if "ls_integration" not in manager.metadata:
         manager.add_metadata({"ls_integration": "langgraph"})
     return manager if manager.handlers or manager.inheritable_handlers else None

@@ -78,6 +78,15 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     return merged
 
 
+class DefaultRecursionLimit(int):
+    """The recursion limit of a run that was given none: configs of nodes do not name it."""
+
+
+def default_recursion_limit() -> DefaultRecursionLimit:
+    """Return the recursion limit of a run that is given none."""
+    return DefaultRecursionLimit(DEFAULT_RECURSION_LIMIT)
+
+
 def _with_callbacks(base: Any, new: Any) -> Any:
     """Unite LangChain callbacks: each is a list of handlers, one handler, or a manager."""
     if hasattr(new, "inheritable_handlers"):

@@ -21,6 +21,8 @@ class HandlerCall(NamedTuple):
     """Number of the one handler to call; None: those that everything inside the run inherits."""
     client: bool = False
     """Whether the call goes to the LangSmith client of that handler."""
+    path: tuple[str, ...] = ()
+    """Names of the nodes that lead from the root graph to the graph in which it was made."""
 
 
 class Listener(NamedTuple):
@@ -35,6 +37,8 @@ class Listener(NamedTuple):
     hook: bool | None = None
     """None for a handler from the config. Otherwise a context variable of LangChain provides the
     handler, and the value states whether child runs inherit the handler."""
+    path: tuple[str, ...] = ()
+    """Names of the nodes that lead to the graph whose handler it is; () for the run's handlers."""
     traces: bool = False
     """Whether the handler is LangChain's tracer for LangSmith."""
 

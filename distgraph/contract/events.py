@@ -190,6 +190,8 @@ class StartTask:
     key: str = ""
     """Key of a part within its node; "" for the node itself."""
     part: PartOptions | None = None
+    limit: int | None = None
+    """Attempts of the graph's nodes that may run at once, None for the run's limit."""
     after: Position | None = None
     """What the stream has to contain before events of the attempt."""
 

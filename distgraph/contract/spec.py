@@ -176,6 +176,18 @@ class GraphSpec:
     persistence: bool | None = None
     """Checkpointing of the graph as a subgraph. None: checkpoints of one call, to resume after an
     interrupt; True: one history for all calls of a thread; False: no checkpoints."""
+    tags: tuple[str, ...] = ()
+    """Tags that ``with_config`` gave the graph, or graphs around it, as a node. Its nodes have them
+    too."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata that ``with_config`` gave the graph as a node. That of the task around comes
+    first."""
+    configurable: Mapping[str, Any] = field(default_factory=dict)
+    """Values that ``with_config`` gave the graph, or graphs around it, as a node. Those of the run
+    come first."""
+    max_concurrency: int | None = None
+    """Attempts of the graph's nodes that may run at once, where ``with_config`` gave it a limit and
+    the run has none."""
     edges: tuple[tuple[str, str], ...] = ()
     """Unconditional edges: old checkpoints name channels after the node in front of an edge."""
 

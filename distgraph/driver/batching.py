@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -55,6 +55,7 @@ class _Queue(Generic[T]):
     """Attempts, each with its number in the order of arrival."""
     alone: bool = False
     bound: int | None = None
+    scope: tuple[Hashable, int] | None = None
     in_flight: int = 0
     """Groups that have not come back."""
     probing: int = 0
@@ -69,7 +70,8 @@ class _Queue(Generic[T]):
     @property
     def idle(self) -> bool:
         """Whether the queue has no state to keep."""
-        in_flight = self.in_flight if self.bound is not None else 0
+        counts = self.bound is not None or self.scope is not None
+        in_flight = self.in_flight if counts else 0
         return not self.waiting and not self.probing and not in_flight
 
 
@@ -89,6 +91,7 @@ class Batcher(Generic[T]):
         self._queues: dict[Hashable, _Queue[T]] = {}
         self._arrivals = itertools.count()
         self._in_flight = 0
+        self._in_scope: Counter[Hashable] = Counter()
 
     def add(
         self,
@@ -97,10 +100,12 @@ class Batcher(Generic[T]):
         *,
         alone: bool = False,
         bound: int | None = None,
+        scope: tuple[Hashable, int] | None = None,
     ) -> None:
         """Queue attempts of a node that are ready.
 
         ``alone``: its attempts are never batched. ``bound``: groups of it in flight at once.
+        ``scope``: name of the nodes that share a bound, and the bound, where the run has none.
         """
         if not items:
             return
@@ -108,6 +113,7 @@ class Batcher(Generic[T]):
         if queue is None:
             queue = self._queues[node] = _Queue()
         queue.alone, queue.bound = alone, bound
+        queue.scope = scope if self._bound is None else None
         queue.waiting.extend(zip(self._arrivals, items, strict=False))
 
     def clear(self) -> None:
@@ -139,13 +145,16 @@ class Batcher(Generic[T]):
         while heads and not self._full:
             _, node = heapq.heappop(heads)
             queue = self._queues[node]
-            size = 0 if queue.full else 1 if queue.alone else self._size(node, queue, now)
+            full = queue.full or self._scope_full(queue)
+            size = 0 if full else 1 if queue.alone else self._size(node, queue, now)
             if size == 0:
                 continue
             count = min(size, len(queue.waiting))
             groups.append((node, [queue.waiting.popleft()[1] for _ in range(count)]))
             self._in_flight += 1
             queue.in_flight += 1
+            if queue.scope is not None:
+                self._in_scope[queue.scope[0]] += 1
             if queue.waiting:
                 heapq.heappush(heads, (queue.waiting[0][0], node))
             else:
@@ -160,6 +169,9 @@ class Batcher(Generic[T]):
     @property
     def _full(self) -> bool:
         return self._bound is not None and self._in_flight >= self._bound
+
+    def _scope_full(self, queue: _Queue[T]) -> bool:
+        return queue.scope is not None and self._in_scope[queue.scope[0]] >= queue.scope[1]
 
     def _size(self, node: Hashable, queue: _Queue[T], now: float) -> int:
         """Return the size of the node's next group; 0 to wait for measurements."""
@@ -187,6 +199,8 @@ class Batcher(Generic[T]):
         if queue is not None:
             queue.probing = max(0, queue.probing - 1)
             queue.in_flight = max(0, queue.in_flight - 1)
+            if queue.scope is not None:
+                self._in_scope[queue.scope[0]] -= 1
             self._forget(node)
 
     def lend(self, groups: int) -> None:
@@ -200,6 +214,9 @@ class Batcher(Generic[T]):
         waits = [
             q.since + PATIENCE
             for node, q in self._queues.items()
-            if q.waiting and q.probing and not q.full and self._durations.get(node) is None
+            if q.waiting
+            and q.probing
+            and not (q.full or self._scope_full(q))
+            and self._durations.get(node) is None
         ]
         return min(waits, default=None)

@@ -395,7 +395,10 @@ class RunDriver:
         self._progress.queued(start)
         node = (self._program, request.graph_path, request.node, request.kind, start.key)
         bound = None if start.part is None else start.part.max_concurrency
-        self._batcher.add(node, (start,), alone=not self._workers.batches(start), bound=bound)
+        scope = None if start.limit is None else (request.graph_path, start.limit)
+        self._batcher.add(
+            node, (start,), alone=not self._workers.batches(start), bound=bound, scope=scope
+        )
 
     def _cancel(self, cancel: CancelTask) -> None:
         attempt = self._attempts.pop(cancel.attempt_id, None)

@@ -31,7 +31,11 @@ class CallbackEvents:
         if self._info is None:
             return []
         task.run_id = self._id(task.id, task.attempt, graph.restarts)
-        tags = (*self._info.tags, f"graph:step:{graph.superstep.step}")
+        tags = (
+            *self._info.tags,
+            *graph.superstep.spec.tags,
+            f"graph:step:{graph.superstep.step}",
+        )
         return self._begin(graph, task, task.run_id, graph.run_id, task.name, tags, value)
 
     def node_ended(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
@@ -50,7 +54,7 @@ class CallbackEvents:
             return []
         task = graph.parent[1]
         graph.run_id = self._id("/".join(graph.ns), task.attempt, graph.restarts)
-        tags = (*self._info.tags, "seq:step:1")
+        tags = (*self._info.tags, *graph.superstep.spec.tags, "seq:step:1")
         return self._begin(
             graph, task, graph.run_id, task.run_id, graph.superstep.spec.name, tags, value
         )
@@ -93,7 +97,12 @@ class CallbackEvents:
             "run_id": UUID(run_id),
             "parent_run_id": UUID(parent or info.run_id),
             "tags": list(tags),
-            "metadata": {"ls_integration": "langgraph", **info.metadata, **task.metadata},
+            "metadata": {
+                "ls_integration": "langgraph",
+                **graph.superstep.spec.metadata,
+                **info.metadata,
+                **task.metadata,
+            },
             "name": name,
         }
         return self._emit_call(graph, HandlerCall("on_chain_start", (None, value), kwargs))
@@ -119,7 +128,7 @@ class CallbackEvents:
         return self._emit_call(graph, HandlerCall(name, (), fields))
 
     def _emit_call(self, graph: GraphRun, call: HandlerCall) -> list[Emit]:
-        return [Emit(graph.ns, graph.superstep.step, CALLBACK_MODE, call)]
+        return [Emit(graph.ns, graph.superstep.step, CALLBACK_MODE, call._replace(path=graph.path))]
 
 
 def _shipped(error: ShippedError | BaseException) -> ShippedError:

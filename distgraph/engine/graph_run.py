@@ -155,4 +155,5 @@ def attempt_of(
     )
     key = "" if part is None else part.part.key
     after = None if task.call is None else task.call.position
-    return StartTask(request, node, versions, key, options, after)
+    limit = superstep.spec.max_concurrency
+    return StartTask(request, node, versions, key, options, limit, after)

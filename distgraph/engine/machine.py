@@ -275,7 +275,9 @@ class Machine:
         if spec.persistence is True:  # one history for all calls: no task's id is in its name
             ns = tuple(part.split(k.NS_END)[0] for part in ns)
         options = self._options
-        metadata = options.metadata if parent is None else _inherited(parent[1])
+        metadata = options.metadata
+        if parent is not None:
+            metadata = {**spec.metadata, **_inherited(parent[1])}
         restarts = 0 if parent is None else parent[0].restarts
         if parent is not None and parent[1].attempt > 1:
             self._restarts += 1

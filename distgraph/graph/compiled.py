@@ -19,7 +19,7 @@ from distgraph.event_streams import Transformers
 from distgraph.graph.inspection import Inspection
 from distgraph.graph.runnable_methods import RunnableMethods
 from distgraph.graph.spec import check_resources
-from distgraph.graph.subgraphs import find_graph, graph_or_action
+from distgraph.graph.subgraphs import add_inner_callbacks, find_graph, graph_or_action
 from distgraph.graph.thread_methods import StateMethods
 from distgraph.persistence import faces
 from distgraph.run import RunMethods
@@ -196,6 +196,15 @@ class CompiledStateGraph(
         bound = copy.copy(self)
         bound.config = merge_configs(merge_configs(self.config, config), kwargs)
         return bound
+
+    def inner_callbacks(self) -> dict[tuple[str, ...], Any]:
+        """Return the callbacks that ``with_config`` gave to graphs that are nodes, by the names of
+        the nodes that lead there."""
+        found: dict[tuple[str, ...], Any] = {}
+        for name, node in self.blueprint.nodes.items():
+            if node.subgraph is not None:
+                add_inner_callbacks(found, name, node.subgraph.config, node.subgraph)
+        return found
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False

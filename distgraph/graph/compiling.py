@@ -59,7 +59,7 @@ def build(
     joins = _joins(blueprint, channels)
     nodes = {START: _start_spec(blueprint)}
     children = {
-        key: labelled(node.subgraph.program, (node.subgraph.config or {}).get("metadata"))
+        key: labelled(node.subgraph.program, node.subgraph.config)
         for key, node in blueprint.nodes.items()
         if node.subgraph is not None
     }
@@ -100,25 +100,40 @@ def build(
     return spec, program
 
 
-def labelled(program: GraphProgram, metadata: Mapping[str, Any] | None) -> GraphProgram:
+def labelled(program: GraphProgram, config: Mapping[str, Any] | None) -> GraphProgram:
     """Return the program of a graph as that of a subgraph: it uses its parent's store.
 
-    Every node gets the metadata that ``with_config`` has set on the graph.
+    It and its nodes get what ``with_config`` has set on the graph: tags, metadata, values of
+    ``configurable``, ``max_concurrency``. Of two graphs around, the outer one decides.
     """
     if program.store is not None:
         program = replace(program, store=None)
-    if not metadata:
+    if config is None:
         return program
-    inner = {key: labelled(child, metadata) for key, child in program.subgraphs.items()}
+    tags, metadata = tuple(config.get("tags") or ()), config.get("metadata") or {}
+    values, limit = config.get("configurable") or {}, config.get("max_concurrency")
+    if not (tags or metadata or values or limit):
+        return program
+    inside = {**config, "metadata": None}  # tasks inherit metadata from the task around
+    inner = {key: labelled(child, inside) for key, child in program.subgraphs.items()}
+    spec = program.spec
     nodes = {
         key: replace(
             node,
-            metadata={**metadata, **(node.metadata or {})},
+            tags=(*tags, *node.tags),
             subgraph=inner[key].spec if key in inner else None,
         )
-        for key, node in program.spec.nodes.items()
+        for key, node in spec.nodes.items()
     }
-    return replace(program, spec=replace(program.spec, nodes=nodes), subgraphs=inner)
+    spec = replace(
+        spec,
+        nodes=nodes,
+        metadata={**spec.metadata, **metadata},
+        tags=(*tags, *spec.tags),
+        configurable={**spec.configurable, **values},
+        max_concurrency=limit or spec.max_concurrency,
+    )
+    return replace(program, spec=spec, subgraphs=inner)
 
 
 class _Mappers:

@@ -26,7 +26,6 @@ __all__ = (
     "check_resources",
     "infer",
     "node_name",
-    "refuse_config",
     "refuse_idle_timeout",
 )
 
@@ -108,23 +107,6 @@ def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: boo
             f"{where} is a graph, and cannot have an idle_timeout: its nodes are tasks of their "
             "own. Give idle_timeout to those, or this node a run_timeout"
         )
-
-
-def refuse_config(where: str, config: Mapping[str, Any]) -> None:
-    """Refuse config settings of a graph that becomes a node, if the settings cannot take effect
-    there.
-
-    Metadata is kept; ``recursion_limit`` and ``run_name`` are the run's, whatever the node says.
-
-    Raises:
-        UnsupportedError: Another setting is set; the message names the setting.
-    """
-    for name in ("tags", "callbacks", "configurable", "max_concurrency"):
-        if config.get(name):
-            raise UnsupportedError(
-                f"{where}: this version cannot honour with_config({name}=…) of a graph that is a "
-                "node. Give it to the run, or call the graph from a function"
-            )
 
 
 def node_name(action: Any) -> str:

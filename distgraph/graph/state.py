@@ -31,7 +31,6 @@ from distgraph.graph.spec import (
     check_resources,
     infer,
     node_name,
-    refuse_config,
     refuse_idle_timeout,
 )
 from distgraph.placement import RayOptions, resolve, validate
@@ -208,7 +207,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
         if subgraph is not None:
-            refuse_config(where, subgraph.config or {})
             refuse_idle_timeout(where, limit, is_graph=True)
         if subgraph is None:
             bound, described = _bound(action, options, where)

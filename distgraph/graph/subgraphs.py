@@ -9,7 +9,7 @@ from __future__ import annotations
 import dis
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distgraph._internal.adapters import adapter_of
 from distgraph._internal.keys import NS_END, NS_SEP
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from distgraph.contract.spec import GraphProgram, GraphSpec
 
-__all__ = ("NestableGraph", "find_graph", "graph_or_action", "namespace_of_names")
+__all__ = (
+    "NestableGraph",
+    "add_inner_callbacks",
+    "find_graph",
+    "graph_or_action",
+    "namespace_of_names",
+)
 
 _PLAIN = (int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
@@ -29,6 +35,13 @@ def namespace_of_names(ns: str) -> str:
     """Return a namespace without the ids of tasks and the numbers of calls."""
     parts = (part.split(NS_END)[0] for part in ns.split(NS_SEP) if not part.isdigit())
     return NS_SEP.join(parts)
+
+
+class HasCallbacks(Protocol):
+    """A graph whose nodes may be graphs with callbacks."""
+
+    def inner_callbacks(self) -> dict[tuple[str, ...], Any]:
+        """Return the callbacks of graphs that are nodes, by the names of the nodes."""
 
 
 class NestableGraph:
@@ -78,6 +91,18 @@ class NestableGraph:
 
     def _find_inner(self) -> Mapping[str, Any]:
         raise NotImplementedError
+
+
+def add_inner_callbacks(
+    found: dict[tuple[str, ...], Any],
+    name: str,
+    config: Mapping[str, Any] | None,
+    graph: HasCallbacks,
+) -> None:
+    """Add the callbacks of a graph that is the node ``name``, and of graphs that are its nodes."""
+    if config is not None and config.get("callbacks"):
+        found[(name,)] = config["callbacks"]
+    found.update({(name, *path): given for path, given in graph.inner_callbacks().items()})
 
 
 def graph_or_action(node: Any) -> Any:

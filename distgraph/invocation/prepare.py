@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
-from distgraph._internal.config import DEFAULT_RECURSION_LIMIT, merge_configs, task_metadata
+from distgraph._internal.config import default_recursion_limit, merge_configs, task_metadata
 from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
 from distgraph._internal.mistakes import nearest
@@ -103,7 +103,9 @@ def prepare(
         if getattr(slot, "store", None) is not None and slot.store is not graph.store:
             graph = graph.copy({"store": slot.store})
     name = merged.get("run_name") or graph.name
-    callbacks = CallerCallbacks({**merged, "metadata": task_metadata(merged)}, name, run_id)
+    callbacks = CallerCallbacks(
+        {**merged, "metadata": task_metadata(merged)}, name, run_id, graph.inner_callbacks()
+    )
     ns = run_namespace(config) if ns is None else ns
     stream = StreamOptions.parse(
         arguments.get("stream_mode"),
@@ -125,7 +127,7 @@ def prepare(
     shared = SharedRunOptions(
         run_id=str(run_id),
         stream=request,
-        recursion_limit=merged.get("recursion_limit") or DEFAULT_RECURSION_LIMIT,
+        recursion_limit=merged.get("recursion_limit") or default_recursion_limit(),
         max_concurrency=merged.get("max_concurrency"),
         tags=tuple(merged["tags"]),
         configurable=_public(merged["configurable"]),

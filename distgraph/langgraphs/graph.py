@@ -12,7 +12,7 @@ from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 from distgraph.graph.schema import mapper_of
-from distgraph.graph.subgraphs import NestableGraph
+from distgraph.graph.subgraphs import NestableGraph, add_inner_callbacks
 
 if TYPE_CHECKING:
     pass
@@ -50,6 +50,11 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         )
         self.origin = origin
         self.stream_mode = origin.stream_mode
+
+    def inner_callbacks(self) -> dict[tuple[str, ...], Any]:
+        """Return the callbacks that ``with_config`` gave to graphs that are nodes, by the names of
+        the nodes that lead there."""
+        return _Origin(self.origin).inner_callbacks()
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False
@@ -114,6 +119,24 @@ class DistributedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the output, as LangGraph has it."""
         return self.origin.get_output_schema(config)
+
+
+class _Origin:
+    """A LangGraph graph, as far as its callbacks go."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def inner_callbacks(self) -> dict[tuple[str, ...], Any]:
+        from distgraph.langgraphs.nodes import is_graph
+
+        found: dict[tuple[str, ...], Any] = {}
+        for name, node in self._graph.nodes.items():
+            inner = node.bound
+            if is_graph(inner):
+                read = inner if isinstance(inner, NestableGraph) else _Origin(inner)
+                add_inner_callbacks(found, name, inner.config, read)
+        return found
 
 
 def as_read(graph: Any) -> DistributedGraph | None:

@@ -15,7 +15,7 @@ from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.graph.compiling import labelled
 from distgraph.graph.schema import SchemaMapper
-from distgraph.graph.spec import refuse_config, refuse_idle_timeout
+from distgraph.graph.spec import refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.node_program import NodeRunnable
@@ -99,18 +99,17 @@ def translate(
     children: dict[str, GraphProgram] = {}
     for key, node in graph.nodes.items():
         label = f"Node `{key}`{within}"
-        if _is_graph(node.bound):
+        if is_graph(node.bound):
             if options.of(prefix + key):
                 raise ValueError(
                     f"{label} is a graph: give ray_options to its own nodes, by "
                     f"'{prefix}{key}:<node>'"
                 )
-            refuse_config(label, node.bound.config or {})
             if isinstance(node.bound, NestableGraph):  # it was built with our StateGraph
                 child = node.bound.program
             else:
                 child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
-            children[key] = labelled(child, (node.bound.config or {}).get("metadata"))
+            children[key] = labelled(child, node.bound.config)
         made = _node(graph, key, node, keys, children.get(key), options, prefix, label)
         nodes[key], programs[key] = made
     triggers: dict[str, list[str]] = {}
@@ -223,7 +222,8 @@ def _identity(bound: Any) -> str:
     return identity_of(first.func if type(first).__name__ == "RunnableCallable" else first)
 
 
-def _is_graph(runnable: Any) -> bool:
+def is_graph(runnable: Any) -> bool:
+    """Whether what a node of LangGraph runs is a graph, LangGraph's or ours."""
     from langgraph.pregel import Pregel
 
     return Pregel in type(runnable).__mro__ or isinstance(runnable, NestableGraph)

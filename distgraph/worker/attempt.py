@@ -239,6 +239,7 @@ async def _attempt(
             callbacks=callbacks.handlers,
             clock=clock,
             control=control,
+            spec=node.graph.spec,
             started_at=started_at,
         )
         langgraph_config.offer(task)
@@ -481,8 +482,9 @@ def _reported(
     shared = task.run.shared
     info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
     spec = node.graph.spec.nodes.get(task.request.node)
-    if spec is not None and spec.tags:
-        info = replace(info, tags=(*info.tags, *spec.tags))
+    tags = node.graph.spec.tags if spec is None else spec.tags
+    if tags:
+        info = replace(info, tags=(*info.tags, *tags))
     trace = node.program.trace
     if goes_on:
         run = NodeRun(begun_node(handlers, task.request, info))
@@ -543,7 +545,9 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
     That is what the node is to have returned; nothing of it runs but its conditional edges.
     """
     node = LocatedNode(program, program.nodes[request.node])
-    task = build_context(request, run, lambda event: None, store=program.store, callbacks=[])
+    task = build_context(
+        request, run, lambda event: None, store=program.store, callbacks=[], spec=program.spec
+    )
     langgraph_config.offer(task)
     writes: list[Write] = []
     with entered(task):

@@ -52,7 +52,7 @@ def attempt_callbacks(
     handlers: list[Any] = []
     hooks: tuple[Hook, ...] = ()
     if shared.callbacks is not None:
-        handlers, hooks = stand_ins(shared.callbacks, emit)
+        handlers, hooks = stand_ins(shared.callbacks, emit, request.graph_path)
     if clock is not None and beats:
         handlers.append(beating_handler(clock.beat))
     if tools:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distgraph._internal.config import DefaultRecursionLimit
 from distgraph._internal.current import current
 from distgraph._internal.current import current_task as current_or_error
 from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
@@ -21,6 +22,7 @@ from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker import interrupts
 
 if TYPE_CHECKING:
+    from distgraph.contract.spec import GraphSpec
     from distgraph.worker.calls import Calls
     from distgraph.worker.deadline import Clock
 
@@ -95,8 +97,10 @@ class TaskContext:
             return not self.null_resume
         return standing.matched_id is not None and (
             standing.matched_id in self.taken
-            or 0 < len(standing.resume_values) <= self.asked
-            and standing.matched_id in interrupts.ids_answered(self)
+            or (
+                0 < len(standing.resume_values) <= self.asked
+                and standing.matched_id in interrupts.ids_answered(self)
+            )
         )
 
     def take_null_resume(self) -> None:
@@ -140,9 +144,13 @@ def build_context(
     callbacks: Any,
     clock: Clock | None = None,
     control: RunControl | None = None,
+    spec: GraphSpec | None = None,
     started_at: float | None = None,
 ) -> TaskContext:
-    """Return the context of an attempt. ``callbacks`` join the caller's own."""
+    """Return the context of an attempt.
+
+    ``callbacks`` join the caller's own. ``spec`` is the node's graph.
+    """
     checkpoint_ns = request.task_ns
     ns = request.ns
     within = request.called is not None or request.failed is not None
@@ -185,20 +193,29 @@ def build_context(
         control=control,
         **beats,
     )
+    tags: tuple[str, ...] = ()
+    values: Mapping[str, Any] = {}
+    if spec is not None:
+        of_node = spec.nodes.get(request.node)
+        tags, values = spec.tags if of_node is None else of_node.tags, spec.configurable
     config: dict[str, Any] = {
-        "tags": list(shared.tags),
+        "tags": [*shared.tags, *tags],
         "metadata": dict(request.metadata),
         "callbacks": callbacks,
-        "recursion_limit": shared.recursion_limit,
         "configurable": {
+            **values,
             **shared.configurable,
             "checkpoint_id": None,
             "checkpoint_ns": checkpoint_ns,
             TASK_ID: request.task_id,
         },
     }
-    if shared.max_concurrency is not None:
-        config["max_concurrency"] = shared.max_concurrency
+    # as in LangGraph, the default is not passed on: a graph that the node calls has its own
+    if not isinstance(shared.recursion_limit, DefaultRecursionLimit):
+        config["recursion_limit"] = shared.recursion_limit
+    limit = shared.max_concurrency or (None if spec is None else spec.max_concurrency)
+    if limit is not None:
+        config["max_concurrency"] = limit
     task = TaskContext(
         request,
         run,

@@ -67,9 +67,12 @@ def is_of_task(name: Any, tags: Sequence[str] | None, metadata: Mapping[str, Any
     return called and CALL_TAG in (tags or ()) and name == metadata.get("langgraph_node")
 
 
-def forwarding_handler(emit: Callable[[Event], None]) -> Any:
-    """Return a handler that emits each of its calls in mode ``CALLBACK_MODE``."""
-    return _handler_class()(emit)
+def forwarding_handler(emit: Callable[[Event], None], path: tuple[str, ...]) -> Any:
+    """Return a handler that emits each of its calls in mode ``CALLBACK_MODE``.
+
+    ``path`` leads to the graph of the attempt.
+    """
+    return _handler_class()(emit, path)
 
 
 def beating_handler(beat: Callable[[], None]) -> Any:
@@ -201,6 +204,7 @@ def forward(
     recorded: tuple[Any, ...] = (),
     listener: int | None = None,
     client: bool = False,
+    path: tuple[str, ...] = (),
 ) -> None:
     """Emit the call of a handler, or of its LangSmith client."""
     told = HandlerCall(
@@ -210,6 +214,7 @@ def forward(
         tuple(map(portable, recorded)),
         listener,
         client,
+        path,
     )
     try:
         emit(Event((), CALLBACK_MODE, told))
@@ -252,8 +257,9 @@ def _handler_class() -> type[Any]:
     class ForwardingHandler(BaseCallbackHandler):
         run_inline = True
 
-        def __init__(self, emit: Callable[[Event], None]) -> None:
+        def __init__(self, emit: Callable[[Event], None], path: tuple[str, ...]) -> None:
             self._emit = emit
+            self._path = path
             self.recorded: Any = MISSING
             self.runs: set[UUID] = set()
             """Runs whose start has arrived, and whose end has not."""
@@ -266,7 +272,7 @@ def _handler_class() -> type[Any]:
             if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
                 recorded = (self.recorded,)
                 self.recorded = MISSING
-            forward(self._emit, name, args, kwargs, recorded=recorded)
+            forward(self._emit, name, args, kwargs, recorded=recorded, path=self._path)
 
         return call
 

@@ -29,13 +29,18 @@ Hook = tuple[Any, bool]
 
 
 def stand_ins(
-    info: CallbackInfo, emit: Callable[[Event], None]
+    info: CallbackInfo, emit: Callable[[Event], None], path: tuple[str, ...]
 ) -> tuple[list[Any], tuple[Hook, ...]]:
-    """Return the handlers that all in an attempt inherits, and those of context variables."""
-    whole = forwarding_handler(emit)
+    """Return the handlers that all in an attempt inherits, and those of context variables.
+
+    ``path`` leads to the graph of the attempt.
+    """
+    whole = forwarding_handler(emit, path)
     handlers = [whole]
     hooks: list[Hook] = []
     for listener in info.listeners:
+        if path[: len(listener.path)] != listener.path:
+            continue
         if listener.traces:
             one = tracer_stand_in(_Told(listener, whole, emit), info.run_id)
         else:

@@ -98,6 +98,15 @@ def test_a_chain_around_a_graph_gives_it_handlers_tags_and_values(engine):
     ]
 
 
+def test_runs_are_collected_in_a_graph_that_a_node_calls(engine):
+    child = engine.StateGraph(State).add_node("say", say).add_edge(engine.START, "say")
+    inner = child.compile(name="inner")
+    graph = one_node(engine, lambda state: inner.invoke({"text": ""}))
+    with collect_runs() as collected:
+        graph.invoke({"text": ""})
+    assert [run.name for run in collected.traced_runs] == ["Metered", "inner", "LangGraph"]
+
+
 def test_a_subgraph_and_a_conditional_edge_are_runs_of_their_own(engine):
     def route(state):
         return "__end__"

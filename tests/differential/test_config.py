@@ -55,6 +55,25 @@ def test_nodes_see_the_recursion_limit(differ):
     assert differ.invoke(build, {"items": []}, config=CONFIG) == {"items": [17, 17]}
 
 
+def test_a_called_graph_keeps_its_own_recursion_limit(differ):
+    """A config that a node passes on names no limit, unless the run was given one."""
+
+    def build(ns):
+        def look(state, config):
+            return {"items": [config["recursion_limit"]]}
+
+        child = ns.StateGraph(Items).add_node("look", look).add_edge(ns.START, "look").compile()
+        child = child.with_config(recursion_limit=9)
+
+        def node(state, config):
+            return {"items": [*child.invoke({"items": []}, config)["items"], len(config) > 1]}
+
+        return ns.StateGraph(Items).add_node("node", node).add_edge(ns.START, "node")
+
+    assert differ.invoke(build, {"items": []}) == {"items": [9, True]}
+    assert differ.invoke(build, {"items": []}, config=CONFIG) == {"items": [17, True]}
+
+
 def test_an_async_node_sees_the_config(differ):
     def build(ns):
         async def node(state, config):
