@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -57,7 +56,7 @@ class NodeFunction:
     async def ainvoke(self, input: Any, config: Mapping[str, Any] | None = None) -> Any:
         """Async variant of ``invoke``."""
         value = self._call(input, config)
-        return await value if inspect.isawaitable(value) else value
+        return await value if self._is_async else value
 
     def _call(self, input: Any, config: Mapping[str, Any] | None) -> Any:
         own = {"metadata": self.metadata or {}, "tags": self.tags}

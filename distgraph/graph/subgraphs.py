@@ -53,6 +53,11 @@ class NestableGraph:
     checkpointer: Any
     _inner: Mapping[str, Self] | None = None
 
+    def inner_callbacks(self) -> dict[tuple[str, ...], Any]:
+        """Return the callbacks that ``with_config`` gave to graphs that are nodes, by the names of
+        the nodes that lead there."""
+        raise NotImplementedError
+
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
     ) -> Iterator[tuple[str, Self]]:

@@ -421,7 +421,7 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
             result = await in_thread(part, request.input, state, task)
         else:
             result = part(request.input, state, task)
-            result = await result if inspect.isawaitable(result) else result
+            result = await result if inspect.iscoroutine(result) else result
         run.returned = result
     return result
 
@@ -431,7 +431,9 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
     if on_loop and not program.is_async:
         return await in_thread(program.bound, value, task)
     result = program.bound(value, task)
-    return await result if inspect.isawaitable(result) else result
+    # a value may be awaitable itself, as a reference of Ray is: only async code is awaited
+    waits = inspect.iscoroutine(result) or (program.is_async and inspect.isawaitable(result))
+    return await result if waits else result
 
 
 class _Understood:

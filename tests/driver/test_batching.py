@@ -379,3 +379,27 @@ def test_every_attempt_is_sent_once_in_order_within_the_bound(
     assert cluster.batcher.deadline() is None
     assert cluster.batcher._queues == {}, "queues left behind"
     assert cluster.batcher._in_flight == 0
+
+
+# --- a bound that several nodes share -------------------------------------------------------------
+
+
+def test_nodes_of_a_scope_share_its_bound() -> None:
+    several = batcher(a=1.0, b=1.0, c=1.0)
+    several.add("a", ["a1", "a2"], scope=("graph", 2))
+    several.add("b", ["b1"], scope=("graph", 2))
+    several.add("c", ["c1"])
+    assert items(several.take(0.0)) == ["a1", "a2", "c1"]
+    assert several.take(1.0) == []
+    several.ended("a", [1.0])
+    assert items(several.take(2.0)) == ["b1"]
+    several.ended("a", [1.0])
+    several.ended("b", [1.0])
+    several.add("b", ["b2", "b3", "b4"], scope=("graph", 2))
+    assert items(several.take(3.0)) == ["b2", "b3"]
+
+
+def test_the_bound_of_a_run_comes_before_that_of_a_scope() -> None:
+    several = batcher(bound=2, a=1.0)
+    several.add("a", ["a1", "a2", "a3"], scope=("graph", 1))
+    assert items(several.take(0.0)) == ["a1", "a2"]

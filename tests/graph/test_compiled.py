@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from distgraph.constants import TAG_HIDDEN
-from distgraph.errors import UnsupportedError
 from distgraph.graph import END, START, CompiledStateGraph, StateGraph
 from distgraph.types import Command
 
@@ -135,22 +134,24 @@ def test_a_subgraph_is_part_of_its_parent() -> None:
     assert outer.program.nodes["routed"].user_writers is True
 
 
-def test_metadata_of_a_configured_subgraph_reaches_its_nodes() -> None:
-    middle = StateGraph(State).add_node("mid", child()).add_edge(START, "mid").compile()
-    b = StateGraph(State).add_node("top", middle.with_config(metadata={"by": "me"}))
+def test_the_config_of_a_subgraph_reaches_the_graphs_inside() -> None:
+    mid = child().with_config(tags=["in"], configurable={"a": 1, "b": 1}, max_concurrency=3)
+    middle = StateGraph(State).add_node("mid", mid).add_edge(START, "mid").compile()
+    middle = middle.with_config(
+        tags=["out"], metadata={"by": "me"}, configurable={"a": 2}, max_concurrency=2
+    )
+    b = StateGraph(State).add_node("top", middle)
     spec = b.add_edge(START, "top").compile().spec
-    assert spec.nodes["top"].metadata is None
-    inner = spec.nodes["top"].subgraph
+    assert (spec.nodes["top"].tags, spec.tags) == ((), ())
+    outer = spec.nodes["top"].subgraph
+    assert outer is not None
+    assert (outer.tags, outer.metadata, outer.configurable) == (("out",), {"by": "me"}, {"a": 2})
+    inner = outer.nodes["mid"].subgraph
     assert inner is not None
-    assert inner.nodes["mid"].metadata == {"by": "me"}
-    assert inner.nodes["mid"].subgraph is not None
-    assert inner.nodes["mid"].subgraph.nodes["inner"].metadata == {"by": "me"}
-
-
-def test_other_config_of_a_subgraph_is_refused_not_lost() -> None:
-    with pytest.raises(UnsupportedError, match=r"Node `child`: .*with_config\(tags=…\)"):
-        StateGraph(State).add_node(child().with_config(tags=["a"]))
-    StateGraph(State).add_node(child().with_config(recursion_limit=9, run_name="r"))
+    assert inner.tags == inner.nodes["inner"].tags == ("out", "in")
+    assert inner.configurable == {"a": 2, "b": 1}
+    assert inner.metadata == {}  # its tasks inherit that of the task around
+    assert (outer.max_concurrency, inner.max_concurrency) == (2, 2)
 
 
 def test_a_compiled_graph_survives_pickling() -> None:
