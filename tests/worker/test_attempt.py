@@ -326,15 +326,26 @@ def test_whatever_is_raised_there_is_an_outcome(error: BaseException) -> None:
 
 
 def test_a_node_that_awaits_where_nothing_can_wait_has_an_outcome() -> None:
-    class Waits:
-        def __await__(self) -> Any:
-            yield from asyncio.sleep(0).__await__()
+    async def waits() -> None:
+        await asyncio.sleep(0)
 
-    attempts = Attempts(lambda state: Waits())
+    attempts = Attempts(lambda state: waits())
     outcome = attempts.run()
     assert outcome.status == "error"
     assert "async def" in str(rebuilt(outcome))
     assert attempts.stream.closed
+
+
+def test_what_a_plain_node_returns_is_a_value_also_where_it_is_awaitable() -> None:
+    class Reference:
+        def __await__(self) -> Any:
+            raise AssertionError("awaited")
+            yield
+
+    given = Reference()
+    outcome = Attempts(lambda state: {"items": [given]}).run()
+    assert outcome.writes[0] == ("items", [given])
+    assert "Expected dict" in str(rebuilt(Attempts(lambda state: given).run()))
 
 
 def test_what_was_emitted_before_a_failure_is_counted() -> None:
