@@ -7,7 +7,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
@@ -20,6 +26,7 @@ from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, EventReader, StartedRun
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.callbacks import HandlerCall
+from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.started import (
     Retention,
     RunRecord,
@@ -28,11 +35,11 @@ from distgraph.contract.started import (
     RunTerms,
     SlowReader,
 )
-from distgraph.contract.stream import CALLBACK_MODE
+from distgraph.contract.stream import CALLBACK_MODE, StreamEvent
 from distgraph.errors import RunError, RunNotFound, Truncated, UnsupportedError
 from distgraph.invocation.arguments import RunArguments, Version, check_arguments
 from distgraph.invocation.face import RunFace
-from distgraph.invocation.prepare import Invocation, prepare
+from distgraph.invocation.prepare import Invocation, prepare, watched
 from distgraph.runtime import RunControl
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.streaming.limits import retention_from_environment
@@ -82,6 +89,69 @@ class RunInfo(NamedTuple):
     """Number of the last event; 0 without events."""
     oldest: int
     """Number of the oldest event that is kept."""
+
+
+class _Events:
+    """The part that both forms of a handle's chunks share."""
+
+    def __init__(
+        self, handle: RunHandle, loop: asyncio.AbstractEventLoop | None, after: int | None
+    ) -> None:
+        self.handle = handle
+        self._loop = loop
+        self._after = after
+        self._watch: Callable[[StreamEvent], None] | None = None
+
+    def watch(self, watch: Callable[[StreamEvent], None]) -> None:
+        """Call ``watch`` with every event of the run, events about its attempts included."""
+        self._watch = watch
+
+    def _steps(self) -> Generator[Any, Any, None]:
+        return self.handle._chunks(self._loop, self._after, lambda event: self._seen(event))
+
+    def _seen(self, event: StreamEvent) -> None:
+        if self._watch is not None:
+            self._watch(event)
+
+
+class RunEvents(_Events, Generator[NumberedChunk, None, None]):
+    """The chunks of a started run, as ``RunHandle.events`` returns them."""
+
+    _open: Generator[NumberedChunk, None, None] | None = None
+
+    def send(self, value: None) -> NumberedChunk:
+        return self._chunks().send(value)
+
+    def throw(self, *error: Any) -> NumberedChunk:
+        return self._chunks().throw(*error)
+
+    def close(self) -> None:
+        self._chunks().close()
+
+    def _chunks(self) -> Generator[NumberedChunk, None, None]:
+        if self._open is None:
+            self._open = walk(self._steps())
+        return self._open
+
+
+class AsyncRunEvents(_Events, AsyncGenerator[NumberedChunk, None]):
+    """Async variant of ``RunEvents``."""
+
+    _open: AsyncGenerator[NumberedChunk, None] | None = None
+
+    def asend(self, value: None) -> Any:
+        return self._chunks().asend(value)
+
+    def athrow(self, *error: Any) -> Any:
+        return self._chunks().athrow(*error)
+
+    def aclose(self) -> Any:
+        return self._chunks().aclose()
+
+    def _chunks(self) -> AsyncGenerator[NumberedChunk, None]:
+        if self._open is None:
+            self._open = awalk(self._steps())
+        return self._open
 
 
 class RunHandle:
@@ -150,7 +220,7 @@ class RunHandle:
         """Async variant of ``result``."""
         return await afollow(self._result(asyncio.get_running_loop(), timeout))
 
-    def events(self, after: int | None = 0) -> Iterator[NumberedChunk]:
+    def events(self, after: int | None = 0) -> RunEvents:
         """Yield the run's chunks with their numbers, those that follow number ``after``.
 
         Every reader, in whatever process, gets the same chunks in the same order. The iterator ends
@@ -166,11 +236,11 @@ class RunHandle:
             RunNotFound: The run is no longer kept.
             Exception: What ``stream`` raises at the end of a run that failed.
         """
-        return walk(self._chunks(None, _checked_after(after)))
+        return RunEvents(self, None, _checked_after(after))
 
-    def aevents(self, after: int | None = 0) -> AsyncIterator[NumberedChunk]:
+    def aevents(self, after: int | None = 0) -> AsyncRunEvents:
         """Async variant of ``events``."""
-        return awalk(self._chunks(asyncio.get_running_loop(), _checked_after(after)))
+        return AsyncRunEvents(self, asyncio.get_running_loop(), _checked_after(after))
 
     def __repr__(self) -> str:
         return f"RunHandle({self.run_id!r})"
@@ -193,14 +263,45 @@ class RunHandle:
 
         return Wait(opened, partial(asyncio.to_thread, opened))
 
+    def _progress_so_far(self) -> tuple[RunInfo, list[StreamEvent]]:
+        """Return what is known of the run, and its events about attempts up to now.
+
+        Raises:
+            UnsupportedError: The run was started without ``progress=True``.
+            Truncated: The run's first events are no longer kept.
+        """
+        if not self._face().reports_progress:
+            raise UnsupportedError(
+                f"run {self.run_id} reports nothing about its attempts: start it with "
+                "start(..., progress=True)"
+            )
+        state = self._run.describe()
+        found: list[StreamEvent] = []
+        if not state.last:
+            return _info(state), found
+        reader = self._run.open(0, loop=None)
+        try:
+            while True:
+                for event in reader.read():
+                    if event.mode in (PROGRESS_MODE, END_MODE):
+                        found.append(event)
+                    if event.mode == END_MODE or event.seq >= state.last:
+                        return _info(state), found
+        finally:
+            reader.close()
+
     def _chunks(
-        self, loop: asyncio.AbstractEventLoop | None, after: int | None
+        self,
+        loop: asyncio.AbstractEventLoop | None,
+        after: int | None,
+        watch: Callable[[StreamEvent], None],
     ) -> Generator[Any, Any, None]:
         face, reader = yield self._open(loop, after)
         events = Wait(reader.read, reader.aread)
         try:
             while True:
                 for event in (yield events):
+                    watch(event)
                     if event.mode == END_MODE:
                         _raise_failure(face, event.payload)
                         return
@@ -267,6 +368,7 @@ class StartMethods:
         subgraphs: bool = False,
         debug: bool | None = None,
         version: Version = "v1",
+        progress: bool = False,
     ) -> RunHandle:
         """Start a run, and return its handle at once. The run goes on whether it is read or not.
 
@@ -284,6 +386,9 @@ class StartMethods:
             context, stream_mode, print_mode, output_keys: See ``stream``.
             interrupt_before, interrupt_after, durability, control: See ``stream``.
             subgraphs, debug, version: See ``stream``.
+            progress: Whether the run also reports its attempts, for ``distgraph.progress`` and
+                ``distgraph.timeline`` of the handle. About three events for each attempt, which
+                count for ``retention``.
 
         Raises:
             ValueError, TypeError: An argument is invalid.
@@ -309,6 +414,7 @@ class StartMethods:
             subgraphs=subgraphs,
             debug=debug,
             version=version,
+            progress=progress,
         )
         _tell(call, call.callbacks.started(call.plan.input))
         return _launch(call, terms, detached, None)
@@ -376,6 +482,7 @@ def _plan(
     retention: Retention | None = None,
     slow_reader: SlowReader = "truncate",
     time_to_live: float | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> tuple[Invocation, RunTerms]:
     """Check the arguments of ``start``."""
@@ -392,6 +499,9 @@ def _plan(
     check_arguments("start", options)
     arguments = cast("RunArguments[Any]", options)
     call = prepare(graph, input, config, arguments, want_result=True)
+    if progress:
+        call = watched(call)
+        call = replace(call, face=replace(call.face, reports_progress=True))
     if call.around is not None:
         raise UnsupportedError(
             f"graph {graph.name!r}: start() inside a node, whose process ends no later than the "

@@ -32,6 +32,8 @@ class RunFace:
     """Whether the run is a part of a node's."""
     is_remote: bool = False
     """Whether nodes run in other processes, which have an environment of their own."""
+    reports_progress: bool = False
+    """Whether the stream has events about attempts, for views."""
     output_mapper: Callable[[Any], Any] | None = None
     """Version "v2": turns an output that is a dict into the output schema's class."""
 

@@ -14,6 +14,7 @@ from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import END_MODE, StreamEvent
 from distgraph.errors import MissingExtraError
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
+from distgraph.runs import AsyncRunEvents, NumberedChunk, RunEvents, RunHandle
 from distgraph.views.layout import ranks
 from distgraph.views.lines import LineView
 from distgraph.views.model import Attempt, RunModel, Snapshot
@@ -38,6 +39,10 @@ class _Renderer(Protocol):
 
 @overload
 def progress(
+    stream: RunHandle, *, view: View = ..., text: bool = ..., file: TextIO | None = ...
+) -> Progress[NumberedChunk]: ...
+@overload
+def progress(
     stream: Iterable[T], *, view: View = ..., text: bool = ..., file: TextIO | None = ...
 ) -> Progress[T]: ...
 @overload
@@ -45,7 +50,7 @@ def progress(
     stream: AsyncIterable[T], *, view: View = ..., text: bool = ..., file: TextIO | None = ...
 ) -> AsyncProgress[T]: ...
 def progress(
-    stream: Iterable[Any] | AsyncIterable[Any],
+    stream: RunHandle | Iterable[Any] | AsyncIterable[Any],
     *,
     view: View = "auto",
     text: bool = False,
@@ -60,7 +65,8 @@ def progress(
 
     Args:
         stream: What ``graph.stream(...)`` or ``graph.astream(...)`` returned, before its first
-            chunk is requested; or any other iterable.
+            chunk is requested; the handle of a run that was started with ``progress=True``, or
+            what its ``events`` or ``aevents`` returned; or any other iterable.
         view: "terminal": a picture by ``rich`` (extra ``progress``). "notebook": a cell output.
             "lines": plain lines. "none": nothing is shown, but the run is recorded. "auto": the
             first of these that fits ``file``.
@@ -72,20 +78,40 @@ def progress(
         MissingExtraError: ``view="terminal"`` without ``rich``.
         ValueError: An unknown view.
     """
+    if isinstance(stream, RunHandle):
+        stream = stream.events()
     if isinstance(stream, AsyncIterable):
         return AsyncProgress(stream, view, text, file)
     return Progress(stream, view, text, file)
 
 
-def timeline(run: Progress[Any] | AsyncProgress[Any] | Iterable[Attempt]) -> Timeline:
+def timeline(run: RunHandle | Progress[Any] | AsyncProgress[Any] | Iterable[Attempt]) -> Timeline:
     """Return the timeline of a run, finished or running: what ran where, and when.
 
     Args:
-        run: What ``progress`` returned, or attempts.
+        run: What ``progress`` returned, the handle of a run that was started with
+            ``progress=True``, or attempts.
+
+    Raises:
+        UnsupportedError: The run of the handle was started without ``progress=True``.
+        Truncated: The first events of the handle's run are no longer kept.
     """
+    if isinstance(run, RunHandle):
+        return _timeline_of(run)
     if isinstance(run, _Watching):
         return run.timeline()
     return Timeline.of(run)
+
+
+def _timeline_of(handle: RunHandle) -> Timeline:
+    info, events = handle._progress_so_far()
+    model = RunModel(info.started_at)
+    for event in events:
+        if event.mode == PROGRESS_MODE:
+            model.take(event.payload)
+    ended = bool(events) and events[-1].mode == END_MODE
+    now = None if ended else time.time()
+    return Timeline.of(model.attempts, title=info.graph, begin=info.started_at, now=now)
 
 
 class _Watching:
@@ -100,12 +126,23 @@ class _Watching:
         self._stopped = threading.Event()
         self._begun = False
         self._title = type(stream).__name__
+        self._left = "cancelled"
+        """Status where the caller leaves the stream before the end of the run."""
+        self._started_at: float | None = None
+        self._is_over = False
+        """Whether the run had ended before it was watched."""
         self._ranks: tuple[tuple[str, ...], ...] = ()
         if isinstance(stream, (RunStream, AsyncRunStream)):
             stream.watch(self._take)
             drawn = stream.graph.get_graph()
             self._title = stream.graph.name
             self._ranks = ranks(drawn.nodes, [(e.source, e.target) for e in drawn.edges])
+        elif isinstance(stream, (RunEvents, AsyncRunEvents)):
+            stream.watch(self._take)
+            info = stream.handle.info
+            self._title, self._started_at = info.graph, info.started_at
+            self._is_over = info.status not in ("pending", "running")
+            self._left = "left"
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -131,7 +168,7 @@ class _Watching:
         if self._begun:
             raise RuntimeError("progress(...) can be iterated over once, as the stream itself")
         self._begun = True
-        self._model.started_at = time.time()
+        self._model.started_at = time.time() if self._started_at is None else self._started_at
         if self._renderer is not None:
             self._renderer.begin(self._title, self._ranks)
             daemon(self._redraw, "distgraph-progress").start()
@@ -155,7 +192,10 @@ class _Watching:
             error = event.payload["error"]
             with self._lock:
                 message = "" if error is None else error.message
-                self._model.finish(event.payload["status"], time.time(), message)
+                now = time.time()
+                if self._is_over:
+                    now = max((a.ended_at or 0.0 for a in self._model.attempts), default=now)
+                self._model.finish(event.payload["status"], now, message)
 
     def _token(self, payload: Any) -> None:
         if not isinstance(payload, tuple) or "Chunk" not in type(payload[0]).__name__:
@@ -218,7 +258,7 @@ class Progress(_Watching, Generic[T]):
 
     def _follow(self) -> Generator[T, None, None]:
         self._begin()
-        status = "cancelled"
+        status = self._left
         try:
             yield from self._stream
             status = "done"
@@ -267,7 +307,7 @@ class AsyncProgress(_Watching, Generic[T]):
 
     async def _follow(self) -> AsyncIterator[T]:
         self._begin()
-        status = "cancelled"
+        status = self._left
         try:
             async for chunk in self._stream:
                 yield chunk
@@ -276,7 +316,7 @@ class AsyncProgress(_Watching, Generic[T]):
             status = "error"
             raise
         finally:
-            if status == "cancelled":
+            if status == self._left:
                 close = getattr(self._stream, "aclose", None)
                 if close is not None:
                     await close()
