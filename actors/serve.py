@@ -22,6 +22,7 @@ from actors.connect import ensure_ray
 from actors.session import current_detached
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import MissingExtraError
+from distgraph.serve.access import KEY_VARIABLE
 from distgraph.serve.errors import ProjectError
 from distgraph.serve.project import Project, read_project
 from distgraph.serve.server import Settings
@@ -42,6 +43,9 @@ APPLICATION = "distgraph"
 
 _REQUESTS = 1000
 """Requests, streams above all, that a replica has at once."""
+
+_FORWARDED = (KEY_VARIABLE, "DISTGRAPH_DETACHED_IDLE")
+"""Settings of this process that replicas get."""
 
 _ENDING = 5.0
 """Seconds that a replica has to end; its streams are then cut, and clients reconnect."""
@@ -101,6 +105,7 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
         )
     ).strip(os.pathsep)
     env = {name: os.environ.get(name, value) for name, value in project.env.items()}
+    env |= {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     scale: dict[str, Any] = (
         {"autoscaling_config": options.autoscaling}
         if options.autoscaling

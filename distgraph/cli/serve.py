@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 from importlib import import_module
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from distgraph.serve.project import Project
     from distgraph.serve.server import Settings
 
-__all__ = ("HELP", "add_arguments", "is_loopback", "run", "settings_of")
+__all__ = ("HELP", "add_arguments", "run", "settings_of")
 
 HELP = "serve the graphs of a langgraph.json to LangGraph's clients"
 
@@ -34,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=2024, help="port to listen on; 0 for any")
     parser.add_argument(
         "--local", action="store_true", help="serve without Ray: uvicorn and the local backend"
+    )
+    parser.add_argument(
+        "--api-key", default=None, help="key that clients send as x-api-key (or DISTGRAPH_API_KEY)"
     )
     parser.add_argument(
         "--replicas", type=int, default=1, help="processes that take requests (not with --local)"
@@ -65,16 +67,6 @@ def settings_of(options: argparse.Namespace) -> Settings:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only processes of this machine reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted. Return the exit code: 1 where the project cannot be served.
 
@@ -84,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         import uvicorn
 
+        from distgraph.serve.access import KEY_VARIABLE, access_of, check_host
         from distgraph.serve.app import application
         from distgraph.serve.errors import ProjectError
         from distgraph.serve.project import read_project
@@ -93,7 +86,10 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     try:
         project = read_project(options.project)
-        project.enter()  # its environment may name the database
+        project.enter()  # its environment may name the database and the key
+        if options.api_key:
+            os.environ[KEY_VARIABLE] = options.api_key
+        check_host(options.host, access_of(project))
         settings = settings_of(options)
         if not options.local:
             return _on_ray(project, settings, options)

@@ -1,0 +1,169 @@
+"""The registry on both databases: runs take turns, whichever process claims them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distgraph.serve.database import Conflict, open_database
+from distgraph.serve.records import Assistant, Page, Run, Thread, new_id, now
+from distgraph.serve.registry import Registry
+from tests.support.postgres import Postgres
+
+Check = Callable[[Registry, Registry], Awaitable[None]]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "registry.sqlite")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+def check(where: str, work: Check) -> None:
+    """Call ``work`` with the registries of two processes."""
+
+    async def both() -> None:
+        first, second = Registry(open_database(where)), Registry(open_database(where))
+        try:
+            await asyncio.gather(first.set_up(), second.set_up())
+            await work(first, second)
+        finally:
+            first.close()
+            second.close()
+
+    asyncio.run(both())
+
+
+def thread(**fields: Any) -> Thread:
+    stamp = now()
+    return replace(Thread(new_id(), stamp, stamp, stamp), **fields)
+
+
+def run(thread_id: str, **fields: Any) -> Run:
+    stamp = now()
+    return replace(Run(new_id(), thread_id, "a", "g", stamp, stamp), **fields)
+
+
+def test_one_of_many_claims_gets_a_run(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        await first.add_thread(one)
+        made = [await first.add_run(run(one.thread_id)) for _ in range(3)]
+        claims = await asyncio.gather(
+            *(r.claim(one.thread_id, f"p{n}") for n in range(5) for r in (first, second))
+        )
+        won = [c for c in claims if c is not None]
+        assert [c.run_id for c in won] == [made[0].run_id]  # type: ignore[union-attr]
+        assert won[0].base == 1
+        assert await first.finish(won[0], "success", last=10, thread={"status": "idle"})
+        assert not await second.finish(won[0], "error", last=3, thread={"status": "error"})
+        assert (await second.thread(one.thread_id)).status == "busy"  # type: ignore[union-attr]
+        following = await second.claim(one.thread_id, "p")
+        assert following is not None and following.run_id == made[1].run_id  # type: ignore[union-attr]
+        assert following.base == 12
+        ended = await first.run(won[0].run_id)
+        assert ended is not None and (ended.status, ended.last) == ("success", 10)
+        assert [r.run_id for r in await first.runs_from(one.thread_id, 10)] == [
+            won[0].run_id,
+            following.run_id,
+        ]
+        assert [r.run_id for r in await first.runs_from(one.thread_id, 11)] == [following.run_id]
+
+    check(where, work)
+
+
+def test_only_one_of_several_runs_is_added_to_an_idle_thread(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        await first.add_thread(one)
+        added = await asyncio.gather(
+            *(
+                r.add_run(run(one.thread_id), only_if_idle=True)
+                for _ in range(4)
+                for r in (first, second)
+            )
+        )
+        assert sum(a is not None for a in added) == 1
+
+    check(where, work)
+
+
+def test_runs_of_a_silent_process_are_adopted_once(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one, two = thread(), thread()
+        for each, owner in ((one, "dead"), (two, "alive")):
+            await first.add_thread(each)
+            await first.add_run(run(each.thread_id, owner=owner))
+        await first.seen("alive")
+        adopted = await asyncio.gather(first.adopt("alive", 60), second.adopt("alive", 60))
+        assert [r.thread_id for rs in adopted for r in rs] == [one.thread_id]
+
+    check(where, work)
+
+
+def test_json_conditions(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        contents: list[dict[str, Any]] = [
+            {"owner": "ada", "n": 1, "tags": ["a", "b"], "deep": {"x": {"y": True}}},
+            {"owner": "bob", "n": 1.5, "tags": ["b"], "deep": {"x": {"y": False}}},
+            {"owner": 'ada\'s "friend"', "none": None, "tags": []},
+        ]
+        made = [thread(metadata=content) for content in contents]
+        for each in made:
+            await first.add_thread(each)
+
+        async def found(metadata: Any = None, filters: Any = None) -> list[int]:
+            page = Page(sort_by="created_at", descending=False)
+            threads, _ = await second.threads(page, metadata=metadata, filters=filters)
+            ids = [m.thread_id for m in made]
+            return [ids.index(t.thread_id) for t in threads]
+
+        assert await found({"owner": "ada"}) == [0]
+        assert await found({"owner": 'ada\'s "friend"'}) == [2]
+        assert await found({"n": 1}) == [0]
+        assert await found({"n": 1.5}) == [1]
+        assert await found({"deep": {"x": {"y": False}}}) == [1]
+        assert await found({"tags": ["b"]}) == [0, 1]
+        assert await found({"tags": ["b", "a"]}) == [0]
+        assert await found({"none": None}) == [2]
+        assert await found({"owner": "ada", "n": 2}) == []
+        assert await found(filters={"owner": {"$eq": "bob"}}) == [1]
+        assert await found(filters={"tags": {"$contains": "a"}}) == [0]
+        assert await found(filters={"tags": {"$contains": ["b"]}}) == [0, 1]
+        assert await found(filters={"$or": [{"owner": "ada"}, {"owner": "bob"}]}) == [0, 1]
+        assert await found({"owner": "bob"}, filters={"owner": "ada"}) == []
+        assert await second.thread(made[0].thread_id, {"owner": "bob"}) is None
+
+    check(where, work)
+
+
+def test_records_return_as_they_were_written(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread(
+            metadata={"a": [1, {"b": None}]},
+            values={"text": "ü\n"},
+            interrupts={"t": [{"id": "i", "value": 1}]},
+            error={"error": "E", "message": "m"},
+            temporary=True,
+        )
+        await first.add_thread(one)
+        assert await second.thread(one.thread_id) == one
+        with pytest.raises(Conflict):
+            await second.add_thread(one)
+        stamp = now()
+        assistant = Assistant(str(uuid.uuid4()), "g", "n", stamp, stamp, {"configurable": {"k": 1}})
+        await first.add_assistant(assistant)
+        assert await second.assistant(assistant.assistant_id) == assistant
+        assert await second.assistant(str(uuid.uuid4())) is None
+        assert await second.threads(Page()) == ([], 0)
+        assert await first.forgotten_threads("9999") == [one.thread_id]
+
+    check(where, work)
