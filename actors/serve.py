@@ -22,7 +22,7 @@ from actors.connect import ensure_ray
 from actors.session import current_detached
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import MissingExtraError
-from distgraph.serve.access import KEY_VARIABLE
+from distgraph.serve.access import VARIABLES, access_of, check_host
 from distgraph.serve.errors import ProjectError
 from distgraph.serve.project import Project, read_project
 from distgraph.serve.server import Settings
@@ -41,10 +41,13 @@ __all__ = ("APPLICATION", "ReplicaOptions", "app", "deploy", "serve_forever")
 APPLICATION = "distgraph"
 """Name of the Serve application."""
 
+_ARGUMENTS = frozenset({"project", "database", "replicas", "autoscaling", "open_to_all"})
+"""What a Serve config file may give."""
+
 _REQUESTS = 1000
 """Requests, streams above all, that a replica has at once."""
 
-_FORWARDED = (KEY_VARIABLE, "DISTGRAPH_DETACHED_IDLE")
+_FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE")
 """Settings of this process that replicas get."""
 
 _ENDING = 5.0
@@ -132,20 +135,23 @@ def app(arguments: dict[str, Any]) -> Any:
 
     Args:
         arguments: ``project``: path of ``langgraph.json``; ``database``: URI of PostgreSQL, default
-            ``DATABASE_URI``; ``replicas``, or ``autoscaling``: an ``autoscaling_config``.
+            ``DATABASE_URI``; ``replicas``, or ``autoscaling``: an ``autoscaling_config``;
+            ``open_to_all``: true where a proxy before the server asks who its clients are.
 
     Raises:
         ProjectError: An argument is unknown, or the project cannot be served.
     """
-    unknown = arguments.keys() - {"project", "database", "replicas", "autoscaling"}
+    unknown = arguments.keys() - _ARGUMENTS
     if unknown:
         raise ProjectError(
-            f"args of actors.serve:app: {', '.join(sorted(unknown))} unknown; choose from project, "
-            "database, replicas, autoscaling"
+            f"args of actors.serve:app: {', '.join(sorted(unknown))} unknown; choose from "
+            f"{', '.join(sorted(_ARGUMENTS))}"
         )
     file = Path(str(arguments.get("project", "langgraph.json"))).resolve()
     project = read_project(file)
     project.enter()
+    if not arguments.get("open_to_all", False):
+        check_host("0.0.0.0", access_of(project))  # what a cluster's proxies listen on
     database = arguments.get("database") or os.environ.get("DATABASE_URI") or None
     settings = Settings(backend="ray", database=database, sole=False)
     options = ReplicaOptions(int(arguments.get("replicas", 1)), arguments.get("autoscaling"))

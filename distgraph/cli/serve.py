@@ -35,15 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--local", action="store_true", help="serve without Ray: uvicorn and the local backend"
     )
     parser.add_argument(
-        "--api-key", default=None, help="key that clients send as x-api-key (or DISTGRAPH_API_KEY)"
-    )
-    parser.add_argument(
         "--replicas", type=int, default=1, help="processes that take requests (not with --local)"
     )
     parser.add_argument(
         "--database",
         default=None,
         help="URI of a PostgreSQL database (default: DATABASE_URI, else SQLite files)",
+    )
+    parser.add_argument(
+        "--api-key",
+        default=None,
+        metavar="KEY",
+        help="key that clients send as x-api-key (better: DISTGRAPH_API_KEY, which no list of "
+        "processes shows)",
     )
 
 

@@ -15,12 +15,24 @@ from starlette.requests import HTTPConnection
 from distgraph.serve.auth_handlers import AuthHandlers
 from distgraph.serve.errors import ProjectError
 from distgraph.serve.gate import Gate, cors_options
+from distgraph.serve.limits import VARIABLES as LIMIT_VARIABLES
 from distgraph.serve.limits import Limits
 
 if TYPE_CHECKING:
     from distgraph.serve.project import Project
 
-__all__ = ("Access", "Action", "Filters", "Open", "Resource", "Rules", "access_of", "check_host")
+__all__ = (
+    "KEY_VARIABLE",
+    "VARIABLES",
+    "Access",
+    "Action",
+    "Filters",
+    "Open",
+    "Resource",
+    "Rules",
+    "access_of",
+    "check_host",
+)
 
 Resource = Literal["assistants", "threads", "crons", "store"]
 Action = Literal[
@@ -33,6 +45,9 @@ condition."""
 
 KEY_VARIABLE = "DISTGRAPH_API_KEY"
 """Environment variable with the API key; several, during a change of keys, with commas between."""
+
+VARIABLES = (KEY_VARIABLE, *LIMIT_VARIABLES)
+"""Environment variables that each server process reads."""
 
 
 class Access(Protocol):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, cast
 
 import anyio.to_thread
 
 from distgraph.serve.errors import ProjectError, RequestError
+from distgraph.serve.users import as_user
 
-__all__ = ("AuthHandlers", "Refused", "User", "as_user")
+__all__ = ("AuthHandlers", "Refused")
 
 logger = logging.getLogger("distgraph")
 
@@ -44,89 +45,6 @@ class Refused(Exception):
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
-
-
-class User:
-    """Who makes a request: what ``authenticate`` returned, with attributes and with keys."""
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self._given = dict(given)
-
-    @property
-    def identity(self) -> str:
-        """Tells users apart."""
-        return str(self._given["identity"])
-
-    @property
-    def display_name(self) -> str:
-        """A name for people; the identity where none was given."""
-        return str(self._given.get("display_name") or self.identity)
-
-    @property
-    def is_authenticated(self) -> bool:
-        """Whether the user is known."""
-        return bool(self._given.get("is_authenticated", True))
-
-    @property
-    def permissions(self) -> Sequence[str]:
-        """What handlers may go by."""
-        return list(self._given.get("permissions") or ())
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self._given[name]
-        except KeyError:
-            raise AttributeError(
-                f"the user {self._given.get('identity')!r} has no {name!r}"
-            ) from None
-
-    def __getitem__(self, key: str) -> Any:
-        return getattr(self, key) if key in _OF_USERS else self._given[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._given or key in _OF_USERS
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*_OF_USERS, *self._given)))
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a value of the user."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
-
-    def shown(self) -> dict[str, Any]:
-        """Return the user as graphs see it: ``config["configurable"]["langgraph_auth_user"]``."""
-        return {key: self[key] for key in self}
-
-    def __repr__(self) -> str:
-        return f"User({self.identity!r})"
-
-
-_OF_USERS = ("identity", "display_name", "is_authenticated", "permissions")
-
-
-def as_user(given: Any) -> Any:
-    """Return what ``authenticate`` returned as a user: a text, a dict, or an object.
-
-    Raises:
-        TypeError: It has no identity.
-    """
-    if isinstance(given, str):
-        given = {"identity": given}
-    if isinstance(given, Mapping):
-        if not given.get("identity"):
-            raise TypeError("authenticate returned a dict without an identity")
-        return User(given)
-    if not getattr(given, "identity", None):
-        raise TypeError(
-            f"authenticate returned {type(given).__name__}: return the identity of the user, a "
-            "dict with it, or an object that has it"
-        )
-    return given
 
 
 class AuthHandlers:

@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from distgraph.serve.auth_handlers import AuthHandlers, Refused, User
+from distgraph.serve.auth_handlers import AuthHandlers, Refused
 from distgraph.serve.limits import Limits, RequestRate
+from distgraph.serve.users import User
 
 __all__ = ("EXPOSED", "Gate", "cors_options")
 

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from distgraph.serve.encoding import as_json, request_json
 from distgraph.serve.errors import RequestError
 from distgraph.serve.records import Page
 from distgraph.serve.registry import sortable
+from distgraph.serve.users import shown_user
 
 __all__ = (
     "Endpoint",
@@ -135,8 +136,6 @@ def selected(shown: dict[str, Any], select: Any) -> dict[str, Any]:
     return {name: shown[name] for name in names}
 
 
-def user_of(request: Any) -> str | None:
-    """Return the identity of a request's user; None without authentication."""
-    user = request.scope.get("user")
-    identity = getattr(user, "identity", None)
-    return None if identity is None else str(identity)
+def user_of(connection: HTTPConnection) -> dict[str, Any] | None:
+    """Return the user of a request as JSON has it; None where nobody has to say who asks."""
+    return shown_user(connection.scope.get("user"))

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from distgraph.serve.errors import ProjectError
 
-__all__ = ("Limits", "RequestRate")
+__all__ = ("VARIABLES", "Limits", "RequestRate")
+
+VARIABLES = ("DISTGRAPH_MAX_BODY_BYTES", "DISTGRAPH_REQUESTS_PER_MINUTE")
+"""Environment variables of the bounds."""
 
 MAX_BODY = 64 * 1024 * 1024
 """Default of ``Limits.max_body``, in bytes: an input may contain images in base64."""
@@ -36,8 +39,8 @@ class Limits:
             ProjectError: A value is no whole number above 0.
         """
         return cls(
-            _number("DISTGRAPH_MAX_BODY_BYTES") or MAX_BODY,
-            _number("DISTGRAPH_REQUESTS_PER_MINUTE"),
+            _number(VARIABLES[0]) or MAX_BODY,
+            _number(VARIABLES[1]),
         )
 
 

@@ -157,7 +157,8 @@ class Run:
             "updated_at": self.updated_at,
             "metadata": self.metadata,
             "status": self.status,
-            "kwargs": self.kwargs,
+            # what is known of the user is for the graph
+            "kwargs": {k: v for k, v in self.kwargs.items() if k != "user"},
             "multitask_strategy": self.multitask_strategy,
         }
 

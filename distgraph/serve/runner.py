@@ -25,6 +25,7 @@ from distgraph.serve.records import Assistant, Run, RunStatus, Thread, new_id, n
 from distgraph.serve.registry import Registry
 from distgraph.serve.run_requests import RunRequest
 from distgraph.serve.thread_log import describe
+from distgraph.serve.users import User
 from distgraph.serve.watching import Changes
 from distgraph.serve.webhooks import send_webhook
 
@@ -46,6 +47,9 @@ UNKNOWN_LAST = 1 << 24
 than all that readers have seen."""
 
 _PRIVATE = "__"
+
+_OF_USER = "langgraph_auth_"
+"""How the keys of ``configurable`` begin that say who the user is."""
 
 
 class Runner:
@@ -109,7 +113,8 @@ class Runner:
         *,
         filters: Filters = None,
         metadata: Mapping[str, Any] | None = None,
-        user: str | None = None,
+        user: Mapping[str, Any] | None = None,
+        assistant_filters: Filters = None,
     ) -> Run:
         """Create a run on a thread, or on a thread of its own, and start it when it is its turn.
 
@@ -118,12 +123,15 @@ class Runner:
             request: What is to run.
             filters: Conditions on the thread, of the authorization.
             metadata: Metadata of the thread where it is created.
-            user: Identity of the user, for the run's config.
+            user: The user, for the run's config.
+            assistant_filters: Conditions on the assistant, unless it is one of the server's own.
 
         Raises:
             RequestError: 404: no such thread; 409: the thread is busy; 422: no such assistant.
         """
         assistant = await self.assistant(request.assistant_id)
+        if assistant.assistant_id != assistant_id_of(assistant.graph_id):
+            assistant = await self.assistant(request.assistant_id, assistant_filters)
         request.engine_input()  # a wrong command is refused now
         temporary = thread_id is None
         if thread_id is None:
@@ -457,13 +465,19 @@ def run_config(run: Run, request: RunRequest, assistant: Assistant | None) -> di
     }
     user = run.kwargs.get("user")
     if user:
-        ids["user_id"] = user
+        ids["user_id"] = user["identity"]
     configurable = {
         **(base.get("configurable") or {}),
         **(given.get("configurable") or {}),
         **request.checkpoint,
         **ids,
     }
+    # a client must not say who its user is
+    configurable = {k: v for k, v in configurable.items() if not k.startswith(_OF_USER)}
+    if user:
+        configurable["langgraph_auth_user"] = User(user)
+        configurable["langgraph_auth_user_id"] = user["identity"]
+        configurable["langgraph_auth_permissions"] = list(user.get("permissions") or ())
     config: dict[str, Any] = {
         "configurable": {k: v for k, v in configurable.items() if not k.startswith(_PRIVATE)},
         "metadata": {**(base.get("metadata") or {}), **(given.get("metadata") or {})}

@@ -14,11 +14,12 @@ from distgraph.errors import DistgraphError
 from distgraph.serve.access import Filters
 from distgraph.serve.encoding import as_json, request_json
 from distgraph.serve.errors import RequestError
-from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected, user_of
+from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected
 from distgraph.serve.records import Run, Thread
 from distgraph.serve.run_requests import CLIENT_MODES, RunRequest
 from distgraph.serve.run_view import FROM_START, EventId, RunView, parse_event_id
 from distgraph.serve.sse import PADDING, StreamedResponse, sse_event, sse_headers
+from distgraph.serve.starting import start_run
 from distgraph.serve.thread_log import LogTruncated
 
 if TYPE_CHECKING:
@@ -94,23 +95,7 @@ class RunEndpoints:
     async def _create(self, request: Request, body: Body) -> tuple[Run, RunRequest]:
         thread_id = id_of(request, "thread_id") if "thread_id" in request.path_params else None
         wanted = RunRequest.parse(body)
-        value: dict[str, Any] = {
-            "thread_id": thread_id,
-            "assistant_id": wanted.assistant_id,
-            "metadata": dict(wanted.metadata),
-            "kwargs": wanted.kwargs(),
-            "multitask_strategy": wanted.multitask_strategy,
-            "if_not_exists": wanted.if_not_exists,
-        }
-        filters = await self._server.access.authorize(request, "threads", "create_run", value)
-        run = await self._server.runner.create(
-            thread_id,
-            wanted,
-            filters=filters,
-            metadata=value["metadata"] if filters else {},
-            user=user_of(request),
-        )
-        return run, wanted
+        return await start_run(self._server, request, thread_id, wanted), wanted
 
     def _headers(self, run: Run, way: str | None = None) -> dict[str, str]:
         prefix = self._server.project.http.mount_prefix

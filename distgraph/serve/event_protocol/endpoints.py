@@ -40,10 +40,11 @@ from distgraph.serve.event_protocol.conversion import (
 )
 from distgraph.serve.event_protocol.faults import ErrorCode, Fault
 from distgraph.serve.event_protocol.subscriptions import Subscription
-from distgraph.serve.http import answer, id_of, user_of
+from distgraph.serve.http import answer, id_of
 from distgraph.serve.records import Run, Thread
 from distgraph.serve.run_requests import RunRequest
 from distgraph.serve.sse import StreamedResponse, sse_event, sse_headers
+from distgraph.serve.starting import start_run
 from distgraph.serve.thread_log import LogEntry, LogTruncated, RunBegan, RunChunk
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ class EventEndpoints:
         if command.checkpoint_id is not None:
             body["checkpoint"] = {"checkpoint_id": command.checkpoint_id}
         elif command.input is not None:
-            thread = await self._server.registry.thread(thread_id)
-            waiting = _waiting(thread)
+            waiting = _waiting(await self._thread(connection, thread_id))
             if len(waiting) > 1:
                 raise Fault(
                     "invalid_argument",
@@ -147,7 +147,7 @@ class EventEndpoints:
         return await self._run(connection, thread_id, body, command.config, command.metadata)
 
     async def _respond(self, connection: HTTPConnection, thread_id: str, command: Respond) -> None:
-        thread = await self._server.registry.thread(thread_id)
+        thread = await self._thread(connection, thread_id)
         waiting = _waiting(thread)
         for interrupt_id in command.responses:
             if interrupt_id not in waiting:
@@ -173,6 +173,12 @@ class EventEndpoints:
                 "no_such_interrupt", f"Unknown or already-consumed interrupt: {ids}"
             ) from None
 
+    async def _thread(self, connection: HTTPConnection, thread_id: str) -> Thread | None:
+        """Return a thread that the user may read; None if there is none."""
+        value = {"thread_id": thread_id}
+        filters = await self._server.access.authorize(connection, "threads", "read", value)
+        return await self._server.registry.thread(thread_id, filters)
+
     async def _run(
         self,
         connection: HTTPConnection,
@@ -194,22 +200,7 @@ class EventEndpoints:
             "stream_resumable": True,
         }
         wanted = RunRequest.parse(body, more_modes=MODES)
-        value: dict[str, Any] = {
-            "thread_id": thread_id,
-            "assistant_id": wanted.assistant_id,
-            "metadata": dict(metadata),
-            "kwargs": wanted.kwargs(),
-            "multitask_strategy": wanted.multitask_strategy,
-            "if_not_exists": wanted.if_not_exists,
-        }
-        filters = await self._server.access.authorize(connection, "threads", "create_run", value)
-        return await self._server.runner.create(
-            thread_id,
-            wanted,
-            filters=filters,
-            metadata=value["metadata"] if filters else {},
-            user=user_of(connection),
-        )
+        return await start_run(self._server, connection, thread_id, wanted)
 
     # --- events over SSE --------------------------------------------------------------------------
 

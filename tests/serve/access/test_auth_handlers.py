@@ -8,8 +8,9 @@ import anyio
 import pytest
 from langgraph_sdk import Auth
 
-from distgraph.serve.auth_handlers import AuthHandlers, Refused, User, as_user
+from distgraph.serve.auth_handlers import AuthHandlers, Refused
 from distgraph.serve.errors import ProjectError, RequestError
+from distgraph.serve.users import User, as_user, shown_user
 
 
 def handlers(auth: Auth) -> AuthHandlers:
@@ -114,7 +115,13 @@ def test_a_user_has_attributes_and_keys() -> None:
     assert "org" in user
     assert "missing" not in user
     assert set(user) == {"identity", "display_name", "is_authenticated", "permissions", "org"}
-    assert user.shown()["org"] == "acme"
+    assert shown_user(user) == {
+        "identity": "ann",
+        "display_name": "ann",
+        "is_authenticated": True,
+        "permissions": ["read"],
+        "org": "acme",
+    }
     with pytest.raises(AttributeError, match="'ann' has no 'missing'"):
         user.missing
 
@@ -125,6 +132,7 @@ def test_a_user_of_the_handlers_own_class_is_kept() -> None:
 
     own = Own()
     assert as_user(own) is own
+    assert shown_user(own) == {"identity": "ann"}
 
 
 @pytest.mark.parametrize("given", [None, {}, {"name": "ann"}, 3])

@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from distgraph.__main__ import main
 from distgraph.serve.access import Rules, access_of, api_keys, check_host
 from distgraph.serve.auth_handlers import AuthHandlers
 from distgraph.serve.errors import ProjectError
@@ -313,3 +314,27 @@ def test_where_others_reach_the_server_a_key_is_needed(host: str) -> None:
         check_host(host, Rules())
     check_host(host, Rules(keys=["secret"]))
     check_host(host, Rules(handlers=auth()))
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_refuses_to_listen_where_others_reach_it_without_a_key(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DISTGRAPH_API_KEY", raising=False)
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"g": "./g.py:graph"}}')
+    arguments = ["serve", str(tmp_path / "langgraph.json"), "--local", "--host", "0.0.0.0"]
+    assert main(arguments) == 1
+    assert "set DISTGRAPH_API_KEY or give --api-key" in capsys.readouterr().err
+
+
+def test_the_key_of_the_command_is_the_servers(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTGRAPH_API_KEY", "")
+    monkeypatch.setattr("uvicorn.Server.run", lambda server: None)
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"g": "./g.py:graph"}}')
+    file = str(tmp_path / "langgraph.json")
+    main(["serve", file, "--local", "--host", "0.0.0.0", "--api-key", "secret"])
+    assert api_keys() == ("secret",)
