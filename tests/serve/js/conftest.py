@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,10 +41,10 @@ def node() -> str:
 class Scripts:
     """Runs scripts against one server, each once, a few at a time."""
 
-    def __init__(self, node: str, url: str) -> None:
+    def __init__(self, node: str, url: str, *, at_once: int = 3) -> None:
         self._node = node
         self._url = url
-        self._pool = ThreadPoolExecutor(3)
+        self._pool = ThreadPoolExecutor(at_once)
         self._runs: dict[str, Future[subprocess.CompletedProcess[str]]] = {}
 
     def begin(self, name: str) -> Future[subprocess.CompletedProcess[str]]:
@@ -87,3 +88,28 @@ def local(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrip
                 scripts.begin(file.stem)
         yield scripts
         scripts.close()
+
+
+@pytest.fixture(scope="session")
+def on_ray_serve(
+    node: str, ray_session: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scripts]:
+    """Scripts against two replicas on Ray Serve."""
+    from ray import serve
+
+    from actors.serve import APPLICATION, ReplicaOptions, deploy
+    from distgraph.serve.project import read_project
+    from distgraph.serve.server import Settings
+
+    folder = copied(tmp_path_factory.mktemp("on_serve"))
+    file = folder / "langgraph.json"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+    settings = Settings(backend="ray", folder=folder / "data", sole=False)
+    application = deploy(read_project(file), file, settings, ReplicaOptions(replicas=2))
+    serve.run(application, name=APPLICATION, route_prefix="/")
+    scripts = Scripts(node, f"http://127.0.0.1:{port}", at_once=2)
+    yield scripts
+    scripts.close()
+    serve.shutdown()

@@ -12,27 +12,61 @@ CHAT = [["human", "weather"], ["ai", ""], ["tool", "sunny in sf"], ["ai", "You s
 WORDS = ["You", " said:", " sunny", " in", " sf"]
 
 
+CLIENT = {
+    "graphs": ["agent", "failing", "slow", "work"],
+    "nodes": ["__start__", "first", "sub", "ask", "__end__"],
+    "first": "metadata",
+    "updates": ["model", "tools", "model"],
+    "tokens": WORDS,
+    "messages": CHAT,
+    "keptId": "user-1",
+    "state": 4,
+    "history": 5,
+    "found": [[True, "idle"]],
+    "interrupt": {"question": "ok?"},
+    "interrupted": "interrupted",
+    "answer": "yes",
+    "error": "ValueError: boom",
+    "created": True,
+    "ticks": [0, 1, 2, 3, 4, 5],
+    "cancelled": "interrupted",
+    "item": {"value": 1},
+}
+
+REACT = {
+    "messages": CHAT,
+    "streamed": True,
+    "calls": [["get_weather", "sf", "finished", "sunny in sf"]],
+    "second": "You said: hello",
+    "hydrated": "You said: hello",
+    "interrupt": {"question": "ok?"},
+    "subgraphs": [["sub", "complete"]],
+    "extension": {"hello": "named"},
+    "answer": "yes",
+    "interrupts": 0,
+    "error": "boom",
+    "stopped": "interrupted",
+}
+
+THREAD = {
+    "payload": {"question": "ok?"},
+    "answer": "yes",
+    "methods": [
+        "checkpoints",
+        "custom",
+        "input.answered",
+        "input.requested",
+        "lifecycle",
+        "tasks",
+        "updates",
+        "values",
+    ],
+    "texts": [WORDS],
+}
+
+
 def test_the_client_runs_resumes_joins_and_cancels(local: Scripts) -> None:
-    assert local.seen("client") == {
-        "graphs": ["agent", "failing", "slow", "work"],
-        "nodes": ["__start__", "first", "sub", "ask", "__end__"],
-        "first": "metadata",
-        "updates": ["model", "tools", "model"],
-        "tokens": WORDS,
-        "messages": CHAT,
-        "keptId": "user-1",
-        "state": 4,
-        "history": 5,
-        "found": [[True, "idle"]],
-        "interrupt": {"question": "ok?"},
-        "interrupted": "interrupted",
-        "answer": "yes",
-        "error": "ValueError: boom",
-        "created": True,
-        "ticks": [0, 1, 2, 3, 4, 5],
-        "cancelled": "interrupted",
-        "item": {"value": 1},
-    }
+    assert local.seen("client") == CLIENT
 
 
 def test_remote_graph_is_a_graph(local: Scripts) -> None:
@@ -89,20 +123,7 @@ def test_the_hook_of_the_sdk_shows_a_chat_a_question_an_error_and_a_joined_run(
 def test_the_hook_of_langchain_react_shows_a_chat_a_question_an_error_and_a_subgraph(
     local: Scripts,
 ) -> None:
-    assert local.seen("react_hook") == {
-        "messages": CHAT,
-        "streamed": True,
-        "calls": [["get_weather", "sf", "finished", "sunny in sf"]],
-        "second": "You said: hello",
-        "hydrated": "You said: hello",
-        "interrupt": {"question": "ok?"},
-        "subgraphs": [["sub", "complete"]],
-        "extension": {"hello": "named"},
-        "answer": "yes",
-        "interrupts": 0,
-        "error": "boom",
-        "stopped": "interrupted",
-    }
+    assert local.seen("react_hook") == REACT
 
 
 def test_agent_chat_ui_finds_its_server_edits_a_message_and_lists_its_threads(
@@ -119,18 +140,18 @@ def test_agent_chat_ui_finds_its_server_edits_a_message_and_lists_its_threads(
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
 def test_a_thread_stream_has_all_channels(local: Scripts, transport: str) -> None:
-    assert local.seen("thread_stream")[transport] == {
-        "payload": {"question": "ok?"},
-        "answer": "yes",
-        "methods": [
-            "checkpoints",
-            "custom",
-            "input.answered",
-            "input.requested",
-            "lifecycle",
-            "tasks",
-            "updates",
-            "values",
-        ],
-        "texts": [WORDS],
-    }
+    assert local.seen("thread_stream")[transport] == THREAD
+
+
+# --- on Ray Serve ---------------------------------------------------------------------------------
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_two_replicas_on_ray_serve_are_one_server_to_all_clients(on_ray_serve: Scripts) -> None:
+    for name in ("client", "thread_stream", "react_hook", "seed"):
+        on_ray_serve.begin(name)
+    assert on_ray_serve.seen("client") == CLIENT
+    assert on_ray_serve.seen("thread_stream") == {"sse": THREAD, "websocket": THREAD}
+    assert on_ray_serve.seen("react_hook") == REACT
+    assert len(on_ray_serve.output("seed").splitlines()) == 3
