@@ -12,6 +12,9 @@ from distgraph.persistence import faces
 __all__ = ("Checkpoints",)
 
 
+_KEY = " WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+
+
 class Checkpoints:
     """The saver of all threads.
 
@@ -31,13 +34,29 @@ class Checkpoints:
 
         The thread's other checkpoints are kept, in every namespace.
         """
-        kept, dropped = [], False
+        kept: list[Any] = []
+        dropped: list[Any] = []
         for found in await self._all(thread_id):
-            if (found.metadata or {}).get("run_id") == run_id:
-                dropped = True
-            else:
-                kept.append(found)
-        if dropped:
+            is_of_run = (found.metadata or {}).get("run_id") == run_id
+            (dropped if is_of_run else kept).append(found)
+        name = type(self.saver).__name__
+        keys = [
+            (thread_id, c.get("checkpoint_ns", ""), c["checkpoint_id"])
+            for c in (found.config["configurable"] for found in dropped)
+        ]
+        if not keys:
+            return
+        if name == "AsyncSqliteSaver":
+            async with self.saver.lock:
+                for table in ("writes", "checkpoints"):
+                    await self.saver.conn.executemany(f"DELETE FROM {table}{_KEY}", keys)
+                await self.saver.conn.commit()
+        elif name == "AsyncPostgresSaver":
+            async with self.saver.conn.connection() as connection, connection.cursor() as cursor:
+                for table in ("checkpoint_writes", "checkpoints"):
+                    sql = f"DELETE FROM {table}{_KEY}".replace("?", "%s")
+                    await cursor.executemany(sql, keys)
+        else:  # by its public methods, which delete whole threads only
             await self.delete_thread(thread_id)
             await self._put(thread_id, kept)
 

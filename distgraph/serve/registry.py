@@ -460,8 +460,9 @@ class Registry:
         last: int,
         thread: Mapping[str, Any],
         error: Mapping[str, Any] | None = None,
+        delete: bool = False,
     ) -> bool:
-        """Note the end of a run, and what it left of its thread.
+        """Note the end of a run, and what it left of its thread; ``delete`` it where asked.
 
         Returns:
             Whether the run was active: the first of several that note its end does so.
@@ -472,17 +473,24 @@ class Registry:
                 "SELECT 1 AS one FROM threads WHERE thread_id = ?" + _lock(transaction),
                 [run.thread_id],
             )
-            changed = transaction.execute(
-                """UPDATE runs SET status = ?, last = ?, error = ?, updated_at = ?
+            if delete:
+                changed = transaction.execute(
+                    """DELETE FROM runs WHERE run_id = ?
+                       AND status IN ('pending', 'running')""",
+                    [run.run_id],
+                )
+            else:
+                changed = transaction.execute(
+                    """UPDATE runs SET status = ?, last = ?, error = ?, updated_at = ?
                    WHERE run_id = ? AND status IN ('pending', 'running')""",
-                [
-                    status,
-                    last,
-                    None if error is None else as_json(error).decode(),
-                    now(),
-                    run.run_id,
-                ],
-            )
+                    [
+                        status,
+                        last,
+                        None if error is None else as_json(error).decode(),
+                        now(),
+                        run.run_id,
+                    ],
+                )
             if not changed:
                 return False
             waiting = transaction.rows(

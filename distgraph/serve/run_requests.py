@@ -16,7 +16,6 @@ CLIENT_MODES = (
     "messages",
     "messages-tuple",
     "updates",
-    "events",
     "debug",
     "tasks",
     "checkpoints",
@@ -34,8 +33,7 @@ def engine_modes(client_modes: tuple[str, ...]) -> tuple[str, ...]:
     for mode in client_modes:
         if mode == "messages-tuple":
             mode = "messages"
-        if mode != "events":
-            found[mode] = None
+        found[mode] = None
     return tuple(found)
 
 
@@ -213,6 +211,12 @@ def _modes(given: Any) -> tuple[str, ...]:
     if not isinstance(modes, (list, tuple)):
         raise RequestError(422, f"stream_mode must be a mode or a list, got {_shown(given)}")
     for mode in modes:
+        if mode == "events":
+            raise RequestError(
+                422,
+                "stream_mode 'events' is not supported: use messages-tuple for tokens, updates for "
+                "steps, tasks for the start and the end of nodes, and tools for tool calls",
+            )
         if mode not in CLIENT_MODES:
             raise RequestError(
                 422, f"stream_mode {_shown(mode)} is unknown: choose from {', '.join(CLIENT_MODES)}"

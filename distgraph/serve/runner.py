@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from distgraph.errors import DistgraphError, RunCancelled, RunError, RunNotFound
+from distgraph.runs import RunHandle
 from distgraph.serve.access import Filters
 from distgraph.serve.checkpoints import Checkpoints
 from distgraph.serve.database import Conflict
@@ -45,6 +46,9 @@ KEPT = 60.0
 UNKNOWN_LAST = 1 << 24
 """Numbers that a run takes in its thread's log when its own log is lost: later numbers are greater
 than all that readers have seen."""
+
+_ENDING = 3.0
+"""Seconds for runs of the local backend to end with the server."""
 
 _PRIVATE = "__"
 
@@ -87,6 +91,8 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self._going: dict[str, RunHandle] = {}
+        """The runs that this process has started, and that have not ended."""
 
     # --- creating ---------------------------------------------------------------------------------
 
@@ -218,10 +224,12 @@ class Runner:
                     await self._end(run, error, last=1)
                     return
                 self.handles.started(run.run_id, handle)
+                self._going[run.run_id] = handle
                 current = await self.registry.run(run.run_id)
                 if current is None or current.ends:  # cancelled while it started
                     await handle.acancel()
                 await self.follow(run)
+                self._going.pop(run.run_id, None)
         finally:
             self.handles.failed(run.run_id)
 
@@ -289,9 +297,14 @@ class Runner:
         elif status == "interrupted" and current.ends != "rollback":
             left["status"] = "interrupted"
         left["error"] = failure
-        ended = await self.registry.finish(run, status, last=last, thread=left, error=failure)
-        if ended and current.ends == "rollback":
-            await self.registry.delete_run(run)
+        ended = await self.registry.finish(
+            run,
+            status,
+            last=last,
+            thread=left,
+            error=failure,
+            delete=current.ends == "rollback",
+        )
         self._spawn(self._advance(run.thread_id))
         webhook = run.kwargs.get("webhook")
         if ended and webhook:
@@ -335,10 +348,8 @@ class Runner:
             left["status"] = "interrupted" if not rollback else left.get("status", "idle")
             # one that has been claimed meanwhile has its own end
             if current.base is None and await self.registry.finish(
-                current, "interrupted", last=0, thread=left
+                current, "interrupted", last=0, thread=left, delete=rollback
             ):
-                if rollback:
-                    await self.registry.delete_run(run)
                 self._spawn(self._advance(run.thread_id))
                 return
         with suppress(RunNotFound):
@@ -386,7 +397,10 @@ class Runner:
 
     async def _adopt(self, silence: float) -> None:
         for run in await self.registry.adopt(self.owner, silence):
-            if run.status == "running":
+            if run.status == "running" and self._sole:
+                error = ServerStopped("the server stopped while the run was going on")
+                self._spawn(self._end(run, error, last=UNKNOWN_LAST))
+            elif run.status == "running":
                 self._spawn(self.follow(run))
             else:
                 self.advance_later(run)
@@ -419,6 +433,14 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._detached:
+            ends = [asyncio.ensure_future(h.acancel(wait=True)) for h in self._going.values()]
+            if ends:
+                await asyncio.wait(ends, timeout=_ENDING)
+
+
+class ServerStopped(Exception):
+    """A run of the local backend ended with the server's process."""
 
 
 class NothingToResume(Exception):

@@ -15,6 +15,8 @@ PAGES = (
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _RAY = re.compile(r"^<!--\s*ray\s*-->$")
 _LOCAL = re.compile(r"^<!--\s*local:\s*(.*?)\s*-->$")
+_SERVED = re.compile(r"^<!--\s*served(:.*?)?\s*-->$")
+"""Marks blocks that need a server: tests/serve/test_serve_page.py runs them."""
 _SKIP = re.compile(r"^<!--\s*skip:\s*(.*?)\s*-->$")
 
 
@@ -42,7 +44,7 @@ def blocks(page: str) -> list[Block]:
     found: list[Block] = []
     index = 0
     marker = ""
-    last_python = False
+    last_python = served = False
     while index < len(lines):
         fence = _FENCE.match(lines[index])
         if fence is None:
@@ -57,6 +59,15 @@ def blocks(page: str) -> list[Block]:
             index += 1
         body = "\n".join(lines[start:index]) + "\n"
         language = fence.group(1)
+        if _SERVED.match(marker):
+            marker, index = "", index + 1
+            served = True
+            continue
+        if language == "output" and served:
+            index += 1
+            served = False
+            continue
+        served = False
         if language == "python":
             skip, local = _SKIP.match(marker), _LOCAL.match(marker)
             found.append(
