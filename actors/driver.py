@@ -39,6 +39,7 @@ from distgraph.metrics import Meter
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
 from distgraph.serde.program import extend_path
+from distgraph.serde.references import Parcel
 from distgraph.streaming.transport_wire import WireDrives
 
 CALLERS = 64
@@ -83,7 +84,7 @@ class SuperstepDriver:
         reducer_timeout: float = 300.0,
         metrics_every: float | None = None,
     ) -> None:
-        self._storage = DriverStorage(ticket)
+        self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
             broker.watch.remote().future().add_done_callback(_end_process)
@@ -211,9 +212,19 @@ class SuperstepDriver:
         return None if loop is None else loop.results(key, after)
 
     @ray.method(concurrency_group="storage")
-    def storage(self, packed: bytes) -> bytes:
+    def storage(self, packed: bytes) -> Any:
         """Call a saver, store or cache for a worker."""
         return self._storage.answer(packed)
+
+    @ray.method(concurrency_group="references")
+    def lay(self, name: str, parcel: Parcel) -> None:
+        """Keep references that the caller's process returns with a result of a saver or store."""
+        self._storage.references.lay(name, parcel)
+
+    @ray.method(concurrency_group="references")
+    def fetch(self, name: str) -> Parcel:
+        """Return references in a call of a saver or store of the caller's process."""
+        return self._storage.references.fetch(name)
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:
@@ -303,6 +314,7 @@ SuperstepDriverActor: Any = remote(
         "watch": CALLERS,
         "control": 2,
         "storage": STORAGE_CALLS,
+        "references": 2,
         "calls": 2,
         "results": RESULT_CALLS,
     },

@@ -29,6 +29,7 @@ from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
 from actors.started import RayStarted
+from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
 from actors.warm import start_worker
 from distgraph.backends.base import RunPlan
@@ -47,6 +48,7 @@ from distgraph.errors import (
 from distgraph.metrics import interval_from_environment
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
+from distgraph.persistence.kept_references import keeps_references
 from distgraph.persistence.leaving import refuse_to_leave
 from distgraph.serde import references
 from distgraph.serde.pickling import dumps_code, dumps_data
@@ -143,6 +145,7 @@ class Session:
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
             limits_from_environment(), self.id, idle, metrics_every
         )
+        host().carrier = CallerReferences()
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), **options
         ).remote(
@@ -386,7 +389,8 @@ def _packed(plan: RunPlan, digest: str, caller: str) -> Any:
             raise SerializationError(
                 f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: {error}"
             ) from error
-    if info.saver is not None and isinstance(parts["input"], ReferringBlob):
+    saved = info.saver is not None and not keeps_references(info.saver)
+    if saved and isinstance(parts["input"], ReferringBlob):
         raise SerializationError(
             f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
             "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "

@@ -7,6 +7,7 @@ the caller's process through that process's host. Workers ask the driver.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -26,6 +27,7 @@ from distgraph.persistence.opening import open_resource, set_reach
 from distgraph.persistence.placing import Placed
 from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.references import Parcel, parcel
 
 _POLL = 0.02
 """Seconds between two polls of a response: a cancellation is noticed only between polls."""
@@ -34,12 +36,16 @@ _POLL = 0.02
 class DriverStorage:
     """A driver's way to the savers, stores and caches of its session."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        self.reach = HostClient(ticket)
+    def __init__(self, session: str, ticket: Ticket) -> None:
+        self.references = DriverReferences(session)
+        self.reach = HostClient(ticket, session, self.references)
         set_reach(lambda: self.reach)
 
-    def answer(self, packed: bytes) -> bytes:
-        """Call a method for a worker; returns what ``read_answer`` reads."""
+    def answer(self, packed: bytes) -> Any:
+        """Call a method for a worker; returns what ``read_answer`` reads, as a Ray result."""
+        return parcel(self._answer(packed))
+
+    def _answer(self, packed: bytes) -> bytes:
         placed, method, arguments = loads(packed)
         if not self.reach.opens(placed):
             try:
@@ -52,6 +58,52 @@ class DriverStorage:
             return call(open_resource(placed, self.reach), method, args, kwargs)
 
         return answer(carry_out)
+
+
+class DriverReferences:
+    """References between a driver and its caller, which lie in the driver until they are taken."""
+
+    def __init__(self, session: str) -> None:
+        self._session = session
+        self._lying: dict[str, Sequence[Any]] = {}
+
+    def give(self, to: str | None, references: Sequence[Any]) -> Any:
+        """Lay references down for the caller."""
+        name = secrets.token_hex(8)
+        self._lying[name] = references
+        return self._session, name
+
+    def take(self, name: Any) -> Sequence[Any]:
+        """Return the references that the caller has laid down here."""
+        return self._lying.pop(name[1], ())
+
+    def lay(self, name: str, parcel: Parcel) -> None:
+        """Lay references down here, for the caller."""
+        self._lying[name] = parcel.references
+
+    def fetch(self, name: str) -> Parcel:
+        """Return references that lie here, for the caller."""
+        return Parcel(b"", self._lying.pop(name, ()))
+
+
+class CallerReferences:
+    """References between this process and the drivers of its sessions."""
+
+    def give(self, to: str | None, references: Sequence[Any]) -> Any:
+        """Lay references down in the driver of session ``to``."""
+        name = secrets.token_hex(8)
+        ray.get(_driver(str(to)).lay.remote(name, Parcel(b"", references)))
+        return to, name
+
+    def take(self, name: Any) -> Sequence[Any]:
+        """Return references that lie in a driver."""
+        session, own = name
+        found: Parcel = ray.get(_driver(session).fetch.remote(own))
+        return found.references
+
+
+def _driver(session: str) -> Any:
+    return ray.get_actor(driver_name(session), NAMESPACE)
 
 
 def _raise(error: BaseException) -> None:

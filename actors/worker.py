@@ -29,6 +29,7 @@ from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError, UnsupportedClusterError
 from distgraph.metrics import Meter, interval_from_environment
+from distgraph.persistence.kept_references import keeps_references
 from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
@@ -217,7 +218,7 @@ class WorkerProcess:
                 )
                 if alone and outcome.status in ("cancelled", "timeout"):
                     kill(started_since(descendants(os.getpid()), begin))
-            return pack(outcome, request, program, run.shared.run_id)
+            return pack(outcome, request, program, run)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
@@ -281,7 +282,7 @@ class WorkerProcess:
                 limited=partial(heartbeat.limit, name),
             )
             outcome = await throttled(steps, stream)
-            return pack(outcome, request, opened.program, opened.run.shared.run_id)
+            return pack(outcome, request, opened.program, opened.run)
         except BaseException:
             stream.cancel()
             raise
@@ -349,7 +350,7 @@ def process() -> WorkerProcess:
 
 
 def pack(
-    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram, run_id: str
+    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram, run: RunInfo
 ) -> bytes:
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
@@ -360,11 +361,12 @@ def pack(
                 raise
             channels = locate(program, request).graph.spec.channels
             try:
-                outcome = pinned(outcome, request, channels, run_id)
+                outcome = pinned(outcome, request, channels, run.shared.run_id)
             except SerializationError as stays:
                 return _failed(outcome, stays)
             packed = dumps_data(outcome)
-        if isinstance(packed, ReferringBlob) and request.standing is not None:
+        saved = request.standing is not None and not keeps_references(run.saver)
+        if saved and isinstance(packed, ReferringBlob):
             refused = _saved_reference(outcome, request, program)
             if refused is not None:
                 return _failed(outcome, refused)

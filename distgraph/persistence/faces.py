@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.errors import RunError
+from distgraph.persistence.kept_references import keep_references
 
 __all__ = ("call", "has_own", "loop_of", "run_on", "shared_loop", "takes_path", "type_name")
 
@@ -74,7 +75,13 @@ def call(
     found = getattr(resource, method)
     if isinstance(getattr(type(resource), method, None), (property, cached_property)):
         return found
-    return _whole(found(*_taken(resource, method, args), **options))
+    given = _taken(resource, method, args)
+    try:
+        return _whole(found(*given, **options))
+    except TypeError:
+        if not keep_references(resource, args, options):
+            raise
+    return _whole(found(*given, **options))
 
 
 SERDE = ("serde.dumps_typed", "serde.loads_typed")
@@ -107,7 +114,12 @@ async def acall(resource: Any, method: str, args: Sequence[Any], kwargs: Mapping
     result = getattr(resource, "a" + method)(*_taken(resource, method, args), **kwargs)
     if hasattr(result, "__aiter__"):
         return [item async for item in result]
-    return await result
+    try:
+        return await result
+    except TypeError:
+        if not keep_references(resource, args, kwargs):
+            raise
+    return await getattr(resource, "a" + method)(*_taken(resource, method, args), **kwargs)
 
 
 def _taken(resource: object, method: str, args: Sequence[Any]) -> Sequence[Any]:

@@ -25,20 +25,21 @@ from multiprocessing.connection import (
     answer_challenge,
     deliver_challenge,
 )
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from distgraph.concurrency.threads import daemon
-from distgraph.errors import RunError
+from distgraph.errors import RunError, SerializationError
 from distgraph.persistence import faces
 from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.references import ReferringBlob
 
 if TYPE_CHECKING:
     from distgraph.persistence.placing import Placed
 
-__all__ = ("Host", "HostClient", "Ticket", "answer", "host", "read_answer")
+__all__ = ("Carrier", "Host", "HostClient", "Ticket", "answer", "host", "read_answer")
 
 PATIENCE = 120.0
 """Seconds that a call may take in the process that holds the object."""
@@ -58,6 +59,48 @@ SILENCE = 5.0
 
 CONNECTIONS = 16
 """Calls of one client that are on their way at once."""
+
+
+class Carrier(Protocol):
+    """Takes references to objects of a cluster between a host and its clients, beside the bytes."""
+
+    def give(self, to: str | None, references: Sequence[Any]) -> Any:
+        """Hand references over to a client or host, and return the name under which they lie."""
+
+    def take(self, name: Any) -> Sequence[Any]:
+        """Return the references under a name that the other side gave, once."""
+
+
+class NoCarrier:
+    """Refuses references: there is no cluster between host and client."""
+
+    def give(self, to: str | None, references: Sequence[Any]) -> Any:
+        """Refuse the references."""
+        raise SerializationError(
+            "a reference to an object of a cluster cannot leave the process that knows it: store "
+            "the value itself, or the path of a file"
+        )
+
+    def take(self, name: Any) -> Sequence[Any]:
+        """Return nothing."""
+        return ()
+
+
+_REFERRING = b"R"
+"""Begins a message whose references travel beside it. A pickle begins otherwise."""
+
+
+def _written(blob: bytes, carrier: Carrier, to: str | None) -> bytes:
+    if not isinstance(blob, ReferringBlob):
+        return blob
+    return _REFERRING + dumps_data((carrier.give(to, blob.references), bytes(blob)))
+
+
+def _read(message: bytes, carrier: Carrier) -> bytes:
+    if message[:1] != _REFERRING:
+        return message
+    name, blob = loads(message[1:])
+    return ReferringBlob(blob, carrier.take(name))
 
 
 class Ticket(NamedTuple):
@@ -85,6 +128,10 @@ def read_answer(blob: bytes, label: str) -> Any:
     return value
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 class Host:
     """The objects of this process that others may call."""
 
@@ -101,6 +148,8 @@ class Host:
         self._key = secrets.token_bytes(32)
         self._strangers: OrderedDict[Connection, None] = OrderedDict()
         self._strangers_lock = threading.Lock()
+        self.carrier: Carrier = NoCarrier()
+        """Takes references to clients and from them; the backend sets it."""
 
     @property
     def ticket(self) -> Ticket:
@@ -164,6 +213,13 @@ class Host:
 
         return answer(carry_out)
 
+    def _answer(self, message: bytes) -> bytes:
+        try:
+            client, *request = loads(_read(message, self.carrier))
+            return _written(self.call(*request), self.carrier, client)
+        except Exception as error:  # the client is to hear of it, and may have more to ask
+            return answer(partial(_raise, error))
+
     # --- serving --------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -214,7 +270,7 @@ class Host:
                 return
             try:
                 while True:
-                    connection.send_bytes(self.call(*loads(connection.recv_bytes())))
+                    connection.send_bytes(self._answer(connection.recv_bytes()))
             except (EOFError, OSError):  # the other side is done, or has died
                 return
 
@@ -284,10 +340,20 @@ def host() -> Host:
 
 
 class HostClient(Reach):
-    """Reaches the objects of another process of this machine."""
+    """Reaches the objects of another process of this machine.
 
-    def __init__(self, ticket: Ticket) -> None:
+    Args:
+        ticket: Address and key of its host.
+        name: The client's own name, by which the host's carrier knows it.
+        carrier: Takes references there and back.
+    """
+
+    def __init__(
+        self, ticket: Ticket, name: str | None = None, carrier: Carrier | None = None
+    ) -> None:
         self._ticket = Ticket(*ticket)
+        self._name = name
+        self._carrier = carrier or NoCarrier()
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._idle: list[Connection] = []
 
@@ -303,7 +369,8 @@ class HostClient(Reach):
         Raises:
             RunError: The process that holds the object has ended, or does not respond.
         """
-        request = dumps_data((placed.key, placed.allowlist, placed.label, method, packed))
+        asked = (self._name, placed.key, placed.allowlist, placed.label, method, packed)
+        request = _written(dumps_data(asked), self._carrier, None)
         if not self._room.acquire(timeout=PATIENCE):
             raise RunError(f"{placed.label}: {CONNECTIONS} calls before this one have no answer")
         try:
@@ -332,7 +399,7 @@ class HostClient(Reach):
             connection.close()
             raise
         self._idle.append(connection)
-        return answered
+        return _read(answered, self._carrier)
 
     def _connection(self, label: str) -> Connection:
         try:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence import faces, hosting
+from distgraph.persistence.kept_references import keeps_references
 from distgraph.serde.pickling import dumps_code
 
 __all__ = ("Description", "Placed", "check", "place", "role_of")
@@ -236,6 +237,8 @@ def _traits(resource: Any, role: Role) -> dict[str, Any]:
     traits: dict[str, Any] = {"own": own} if (own := _own(cls)) else {}
     if role == "checkpointer":
         traits["versions"] = _versions(resource)
+        if keeps_references(resource):
+            traits["keeps_references"] = True
     elif role == "limiter":
         traits["interval"] = getattr(resource, "check_every_n_seconds", _ASK_AGAIN)
     elif role == "store":

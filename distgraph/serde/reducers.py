@@ -50,6 +50,11 @@ def add_exact(cls: type, rule: Reduce) -> None:
     forget_found()
 
 
+def knows(cls: type) -> bool:
+    """Whether there is a rule for instances of exactly ``cls``."""
+    return cls in _standard
+
+
 def register_reference(cls: type) -> None:
     """Treat instances of exactly ``cls`` as references to objects that live elsewhere."""
     add_exact(cls, references.refer)

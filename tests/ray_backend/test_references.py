@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from distgraph.channels import UntrackedValue
+from distgraph.config import get_store
 from distgraph.errors import SerializationError
 from distgraph.func import entrypoint, task
 from distgraph.types import Command, Send
@@ -167,11 +168,44 @@ def test_an_exception_may_hold_one(on_ray):
     assert read(caught.value.done) == b"e"
 
 
-def test_in_a_thread_that_is_saved_they_are_refused_by_node_and_key(on_ray):
+def test_a_saver_and_a_store_in_memory_keep_them(on_ray):
     from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.store.memory import InMemoryStore
+
+    def make(state):
+        get_store().put(("a",), "k", {"ref": put(b"s")})
+        return {"held": {"ref": put()}}
+
+    def ask(state):
+        return {"seen": [on_ray.interrupt({"ref": put(b"q")})]}
+
+    def use(state):
+        stored = get_store().get(("a",), "k").value["ref"]
+        return {"seen": [read(state["held"]["ref"]), read(stored)]}
 
     config = {"configurable": {"thread_id": "1"}}
-    graph = chain(on_ray, ("make", lambda state: {"held": put()}), checkpointer=InMemorySaver())
+    nodes = [("make", make), ("ask", ask), ("use", use)]
+    graph = chain(on_ray, *nodes, checkpointer=InMemorySaver(), store=InMemoryStore())
+    (asked,) = graph.invoke({"seen": []}, config)["__interrupt__"]
+    assert read(asked.value["ref"]) == b"q"
+    del asked
+    gc.collect()
+    assert read(graph.get_state(config).tasks[0].interrupts[0].value["ref"]) == b"q"
+    assert read(graph.get_state(config).values["held"]["ref"]) == b"x"
+    end = graph.invoke(on_ray.Command(resume="yes"), config)
+    assert end["seen"] == ["yes", b"x", b"s"]
+    assert read(graph.get_state(config).values["held"]["ref"]) == b"x"
+
+
+def test_in_a_thread_that_a_file_saves_they_are_refused_by_node_and_key(on_ray, tmp_path):
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    config = {"configurable": {"thread_id": "1"}}
+    with SqliteSaver.from_conn_string(str(tmp_path / "saved.sqlite")) as saver:
+        refused(chain(on_ray, ("make", lambda state: {"held": put()}), checkpointer=saver), config)
+
+
+def refused(graph, config):
     with pytest.raises(SerializationError, match="node 'make'.* its write of 'held' holds"):
         graph.invoke({"seen": []}, config)
     with pytest.raises(SerializationError, match="input holds a reference"):
