@@ -49,17 +49,14 @@ class HeartbeatServer:
         self._ended: dict[str, None] = {}
         """Groups of attempts that are to end."""
         self._runs: dict[str, Callable[[Overdue], object]] = {}
-        self._host = node_address()
-        self._listener = listening_socket(self._host)
+        host = node_address()
+        self._listener = listening_socket(host)
         self._listener.setblocking(False)
+        self.address = HeartbeatAddress(host, self._listener.getsockname()[1], self._key)
+        """Where worker processes connect."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         daemon(self._serve, "distgraph-heartbeats").start()
-
-    @property
-    def address(self) -> HeartbeatAddress:
-        """Where worker processes connect."""
-        return HeartbeatAddress(self._host, self._listener.getsockname()[1], self._key)
 
     def watch(self, run_id: str, overdue: Callable[[Overdue], object]) -> None:
         """Call ``overdue`` for attempts of a run that go on behind their limits."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from distgraph._internal.records import pickled_by_fields
 from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from distgraph.types import RetryPolicy, TimeoutPolicy
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The position of a task in its thread, and the resume values for its interrupts."""
@@ -47,6 +49,7 @@ class NodeFailure:
     error: ShippedError
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class AttemptRequest:
     """One attempt of one task."""
@@ -131,6 +134,7 @@ class Lateness(NamedTuple):
     """Seconds since it started."""
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
     """How one attempt ended."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.heartbeats import HeartbeatAddress
+from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 
 LARGE = 100_000
@@ -21,6 +23,11 @@ LARGE = 100_000
 
 KEPT = 1024
 """Channel values of a run whose pickles are kept for its next tasks."""
+
+_FIELDS = tuple(f.name for f in fields(AttemptRequest))
+_STATE = _FIELDS.index("state")
+_without_state = attrgetter(*(name for name in _FIELDS if name != "state"))
+"""Returns the fields of a request, as a tuple, except its state."""
 
 Put = Callable[[bytes], Any]
 """Stores a blob where workers can fetch it and returns the reference to it."""
@@ -78,7 +85,11 @@ class StatePacker:
                 at = len(snapshots)
                 snapshots.append(reference)
             state[name] = at
-        return dumps_data(replace(request, state={})), state
+        try:
+            return dumps_data(_without_state(request)), state
+        except SerializationError:
+            dumps_data(replace(request, state={}))  # its error names the field
+            raise
 
     def _blob(
         self, request: AttemptRequest, name: str, value: Any, version: Any
@@ -107,9 +118,9 @@ def unpack_request(
     """Rebuild a request: every attempt gets objects of its own, so that none sees another's
     changes in place."""
     blob, state = packed
-    request: AttemptRequest = loads(blob)
+    told = loads(blob)
     values = {
         name: loads(snapshots[item] if isinstance(item, int) else item)
         for name, item in state.items()
     }
-    return replace(request, state=values)
+    return AttemptRequest(*told[:_STATE], values, *told[_STATE:])

@@ -86,7 +86,7 @@ def until_the_slow_one_is_alone(stream, saver, chunks):
         found = saver.get_tuple(THREAD)
         return [value for _, channel, value in found.pending_writes if channel == "items"]
 
-    assert eventually(saved, "the sibling's write is saved") == [["quick"]]
+    eventually(lambda: saved() == [["quick"]], "the sibling's write is saved")
 
 
 RESULT = {"items": ["first", "quick", "slow", "last"]}
