@@ -97,7 +97,7 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
-        host = LeaseHost(session, reaper.kill, heartbeats) if leases else None
+        host = LeaseHost(session, reaper.kill, heartbeats, self.program) if leases else None
         self._shared = SharedWorkers(
             session, Executors(heartbeats), threads, pools, reaper, heartbeats, host
         )

@@ -16,14 +16,16 @@ __all__ = (
     "GROUP",
     "OPENED",
     "OUTCOMES",
+    "PROGRAM",
     "WAITS",
     "GroupHead",
     "Opened",
     "OutcomesHead",
 )
 
-GROUP, BYE, CANCEL = 16, 17, 18
-"""Driver to worker: a group to serve; the end of the lease; a group to interrupt."""
+GROUP, BYE, CANCEL, PROGRAM = 16, 17, 18, 19
+"""Driver to worker: a group to serve; the end of the lease; a group to interrupt; a graph that
+groups which follow belong to."""
 
 OPENED, OUTCOMES, WAITS = 16, 17, 18
 """Worker to driver: who serves the lease; what came of a group; whether its code only waits for
@@ -54,6 +56,8 @@ class Opened(NamedTuple):
     host: str
     node: str
     """Ray's id of the machine."""
+    programs: Sequence[str] = ()
+    """Hashes of the graphs that the process has loaded."""
 
 
 class GroupHead(NamedTuple):

@@ -23,6 +23,7 @@ from actors.lease_frames import (
     GROUP,
     OPENED,
     OUTCOMES,
+    PROGRAM,
     WAITS,
     GroupHead,
     LeaseTicket,
@@ -73,7 +74,7 @@ class LeaseServer:
         )
         calls.on_waiting = self._waits
         node = ray.get_runtime_context().get_node_id()
-        opened = Opened(self._lease, os.getpid(), HOST, node)
+        opened = Opened(self._lease, os.getpid(), HOST, node, process().programs)
         connection.send(OPENED, head(opened), interruptible=False)
         heartbeat = process().heartbeat(HeartbeatAddress(*self._ticket.heartbeats))
         process().leased = True
@@ -94,6 +95,9 @@ class LeaseServer:
     def _receive(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == GROUP:
             self._inbox.put(frame)
+        elif frame.kind == PROGRAM:
+            digest, paths = read_head(frame)
+            process().offer(digest, bytes(rest(frame)[0]), paths)
         elif frame.kind == CANCEL:
             process().end_group(read_head(frame)[0])
         elif frame.kind == BYE:

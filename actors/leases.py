@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from actors.lease_frames import (
     GROUP,
     OPENED,
     OUTCOMES,
+    PROGRAM,
     WAITS,
     GroupHead,
     LeaseTicket,
@@ -130,6 +132,8 @@ class LeasedGroup:
     owner: str
     """The run."""
     label: str
+    program: str
+    """Hash of the graph's program."""
     packed: Any
     """The packet: bytes, or a ``Parcel`` if it holds references."""
     values: Sequence[LargeValue]
@@ -151,6 +155,8 @@ class _Worker:
     connection: Connection | None = None
     opened: Opened | None = None
     held: HeldValues[None] = field(default_factory=HeldValues)
+    programs: set[str] = field(default_factory=set)
+    """Hashes of the graphs that its process has, or was sent."""
 
 
 class LeaseHost:
@@ -161,6 +167,7 @@ class LeaseHost:
         kill: Kills the process of a Ray task, and repeats that until the task has ended. Takes
             the task, how messages name it, and what returns its process.
         heartbeats: Of worker processes.
+        program: Returns the program of a graph by its hash, and where the caller's modules lie.
     """
 
     def __init__(
@@ -168,7 +175,9 @@ class LeaseHost:
         session: str,
         kill: Callable[[Any, str, Callable[[], Process | None]], object],
         heartbeats: HeartbeatServer,
+        program: Callable[[str], tuple[Any, Sequence[str]]],
     ) -> None:
+        self._program = program
         self._heartbeats = heartbeats
         heartbeats.describe = self._describe
         self._kill = kill
@@ -307,6 +316,8 @@ class LeaseHost:
         worker.label = group.label
         connection = worker.connection
         assert connection is not None
+        if group.program not in worker.programs:
+            self._send_program(worker, connection, group.program)
         blobs = [value.blob for value in group.values]
         by_ray = isinstance(group.packed, Parcel) or None in blobs
         try:
@@ -323,6 +334,15 @@ class LeaseHost:
             connection.send(GROUP, head(told), group.packed, *parts, wait=False)
         except ConnectionClosed:
             return  # ``_closed`` reports the group
+
+    def _send_program(self, worker: _Worker, connection: Connection, digest: str) -> None:
+        """Send a graph, so that the worker need not ask for it."""
+        worker.programs.add(digest)
+        blob, paths = self._program(digest)
+        if type(blob) is not bytes:  # it holds references of Ray, which has to see them travel
+            return
+        with suppress(ConnectionClosed):  # ``_closed`` reports the group
+            connection.send(PROGRAM, head((digest, tuple(paths))), blob, wait=False)
 
     def _end(self, action: End) -> None:
         worker = self._workers.get(action.number)
@@ -374,6 +394,7 @@ class LeaseHost:
                 return
             connection.tag = worker
             worker.connection, worker.opened = connection, opened
+            worker.programs.update(opened.programs)
             with self._lock:
                 actions = self._rules.opened(opened.lease, time.monotonic())
             self._do(actions)

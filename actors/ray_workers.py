@@ -236,6 +236,7 @@ class RayWorkers:
             self._name(group.ids[0]),
             self._run_id,
             known[1],
+            self._program,
             packed,
             values,
             self._replies(group),

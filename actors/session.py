@@ -31,8 +31,9 @@ from actors.runloop import StartRun
 from actors.started import RayStarted
 from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
-from actors.warm import start_worker
+from actors.warm import start_workers, warm_up
 from distgraph.backends.base import RunPlan
+from distgraph.capacity import requests_anything
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
 from distgraph.driver.caching import caches_of
@@ -159,7 +160,8 @@ class Session:
             metrics_every,
         )
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
-        start_worker(near)
+        self._near = near
+        start_workers(near)
         self._watch: Any = None
         self._ended_for_silence = ""
         self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
@@ -265,9 +267,11 @@ class Session:
         """Send a run to the driver, and its graph where the driver may not have it."""
         with self._lock:
             if digest not in self._registered:
-                self.driver.register.remote(
-                    digest, parcel(dumps_code(plan.graph.spec)), parcel(blob), user_paths()
-                )
+                spec, paths = plan.graph.spec, user_paths()
+                self.driver.register.remote(digest, parcel(dumps_code(spec)), parcel(blob), paths)
+                # a process that has loaded the graph may see no GPU any more
+                if not (self._registered or requests_anything(spec)) and type(blob) is bytes:
+                    warm_up(self._near, digest, blob, paths)
             self._registered[digest] = None
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do

@@ -65,6 +65,8 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
+        self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}
+        """Programs that were received and not loaded yet."""
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
@@ -97,19 +99,33 @@ class WorkerProcess:
     # --- programs and actors --------------------------------------------------------------------
 
     def program(self, packet: Packet) -> GraphProgram:
-        """Return the graph of a packet, fetched from the driver the first time.
+        """Return the graph of a packet, fetched from the driver where it was not offered.
 
         Raises:
             SerializationError: A module that the graph needs cannot be imported here.
         """
         known = self._known(packet)
-        return self._load(packet, *ray.get(self._fetch(packet))) if known is None else known
+        if known is not None:
+            return known
+        offered = self._offered.pop(packet.program, None)
+        found = ray.get(self._fetch(packet)) if offered is None else offered
+        return self.load(packet.program, *found)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Hashes of the graphs that are loaded here."""
+        with self._lock:
+            return tuple(self._programs)
+
+    def offer(self, digest: str, blob: bytes, paths: tuple[str, ...]) -> None:
+        """Take a graph for attempts that follow, and load it with the first of them."""
+        self._offered[digest] = blob, paths
 
     async def aprogram(self, packet: Packet) -> GraphProgram:
         """Async variant of ``program``, for the loop of an executor, which must not block."""
         known = self._known(packet)
         if known is None:
-            known = await in_thread(self._load, packet, *await self._fetch(packet))
+            known = await in_thread(self.load, packet.program, *await self._fetch(packet))
         return known
 
     def _known(self, packet: Packet) -> GraphProgram | None:
@@ -124,11 +140,16 @@ class WorkerProcess:
         driver = ray.get_actor(driver_name(packet.session), NAMESPACE)
         return driver.program.remote(packet.program)
 
-    def _load(self, packet: Packet, blob: bytes, paths: tuple[str, ...]) -> GraphProgram:
+    def load(self, digest: str, blob: bytes, paths: tuple[str, ...]) -> GraphProgram:
+        """Load a graph.
+
+        Raises:
+            SerializationError: A module that the graph needs cannot be imported here.
+        """
         extend_path(paths)  # the state may hold classes of the caller's own modules too
         program = load_program(blob)
         with self._lock:
-            program = self._programs.setdefault(packet.program, program)
+            program = self._programs.setdefault(digest, program)
             while len(self._programs) > _PROGRAMS_KEPT:
                 self._programs.popitem(last=False)
         return program
