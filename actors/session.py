@@ -154,7 +154,7 @@ class Session:
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
             float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
             host().ticket,
-            os.environ.get("DISTGRAPH_LEASES", "0") != "0",
+            os.environ.get("DISTGRAPH_LEASES", "1") != "0",
             detached,
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
             metrics_every,

@@ -1,7 +1,7 @@
 """Runs equal tasks on a cluster of three machines with one CPU each and prints where they ran.
 
 Not a test, because the placement is not the same each time: run it by hand, with
-``DISTGRAPH_LEASES=1 python -m tests.ray_backend.balance``. Ideal are four tasks on each machine in
+``python -m tests.ray_backend.balance``. Ideal are four tasks on each machine in
 0.8 s.
 """
 

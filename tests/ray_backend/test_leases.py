@@ -21,18 +21,6 @@ from .test_several_nodes import ROOT
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def leased(ray_session):
-    """A session with leases."""
-    from actors import session
-
-    session.end()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTGRAPH_LEASES", "1")
-        yield
-        session.end()
-
-
 def pid(state):
     return {"items": [os.getpid()]}
 
@@ -173,7 +161,7 @@ def test_a_lease_can_be_refused_for_a_node(on_ray):
 
 
 @pytest.fixture(scope="module", params=["1", "0"], ids=["leases", "tasks"])
-def setting(request, leased):
+def setting(request, ray_session):
     """A session with leases, and one with a Ray task for each group."""
     from actors import session
 
