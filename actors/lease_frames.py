@@ -38,8 +38,6 @@ class LeaseTicket(NamedTuple):
     address: Address
     secret: bytes
     session: str
-    version: str
-    """Of distgraph in the driver's process."""
     heartbeats: HeartbeatAddress
 
 

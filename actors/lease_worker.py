@@ -7,6 +7,7 @@ that must be there work as they do. The thread of the wire receives what comes m
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 from collections.abc import Sequence
 from contextlib import suppress
@@ -161,20 +162,25 @@ class LeaseServer:
                 raylet.setproctitle(f"ray::{label}")
 
 
-def serve_lease(ticket: LeaseTicket, lease: int) -> None:
+def serve_lease(version: str, ticket: bytes, lease: int) -> None:
     """Serve a lease of the driver's.
+
+    Args:
+        version: Of distgraph in the driver's process.
+        ticket: A pickled ``LeaseTicket``. The arguments are plain, because Ray reads them before it
+            finds out whether distgraph is here.
+        lease: Number of the lease.
 
     Raises:
         UnsupportedClusterError: This machine has another version of distgraph, or cannot reach the
             driver.
     """
-    ticket = LeaseTicket(*ticket)
-    if ticket.version != __version__:
+    if version != __version__:
         raise UnsupportedClusterError(
             f"host {HOST} has distgraph {__version__}, the run was started with "
-            f"{ticket.version}: install the same version on every node"
+            f"{version}: install the same version on every node"
         )
-    LeaseServer(ticket, lease).serve()
+    LeaseServer(LeaseTicket(*pickle.loads(ticket)), lease).serve()
 
 
 serve_lease_task: Any = remote(max_retries=0, num_cpus=1)(serve_lease)

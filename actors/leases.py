@@ -199,9 +199,8 @@ class LeaseHost:
             on_frame=self._receive,
             on_closed=self._closed,
         )
-        self._ticket = LeaseTicket(
-            self._listener.address, secret, session, __version__, heartbeats.address
-        )
+        ticket = LeaseTicket(self._listener.address, secret, session, heartbeats.address)
+        self._ticket = pickle.dumps(tuple(ticket), 5)
 
     # --- for runs -------------------------------------------------------------------------------
 
@@ -289,7 +288,7 @@ class LeaseHost:
         worker = self._workers[action.number] = _Worker(action.number, label)
         try:
             task = serve_lease_task.options(name=label, **needs.options)
-            ref = task.remote(tuple(self._ticket), action.number)
+            ref = task.remote(__version__, self._ticket, action.number)
         except Exception as error:
             self._not_granted(action.number, error)
             return
