@@ -97,7 +97,7 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         pools, heartbeats = Pools(pool_idle), HeartbeatServer()
         threads = ThreadExecutors(thread_idle)
-        host = LeaseHost(session, reaper.kill, heartbeats, self.program) if leases else None
+        host = LeaseHost(session, reaper.kill, heartbeats, self._program) if leases else None
         self._shared = SharedWorkers(
             session, Executors(heartbeats), threads, pools, reaper, heartbeats, host
         )
@@ -128,8 +128,7 @@ class SuperstepDriver:
     @ray.method(concurrency_group="programs")
     def program(self, digest: str) -> tuple[bytes, tuple[str, ...]]:
         """Return a graph's program, and where the caller's own modules lie."""
-        graph = self._graph(digest)
-        return graph.program, graph.paths
+        return self._program(digest)
 
     @ray.method(concurrency_group="packets")
     def packet(self, number: int) -> tuple[Any, list[Any]]:
@@ -293,6 +292,10 @@ class SuperstepDriver:
                 f"the driver cannot load the graph's channels and reducers: {graph}"
             ) from graph
         return graph
+
+    def _program(self, digest: str) -> tuple[bytes, tuple[str, ...]]:
+        graph = self._graph(digest)
+        return graph.program, graph.paths
 
     def _forget(self, run_id: str) -> None:
         """Drop a run that has ended."""

@@ -123,4 +123,5 @@ def unpack_request(
         name: loads(snapshots[item] if isinstance(item, int) else item)
         for name, item in state.items()
     }
-    return AttemptRequest(*told[:_STATE], values, *told[_STATE:])
+    given: list[Any] = [*told[:_STATE], values, *told[_STATE:]]
+    return AttemptRequest(*given)
