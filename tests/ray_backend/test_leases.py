@@ -72,6 +72,15 @@ def test_the_title_of_the_process_names_the_node_that_it_runs(on_ray):
     assert chain(on_ray, title, title).invoke({"items": []}) == {"items": ["ray::n0", "ray::n1"]}
 
 
+def test_a_worker_loads_the_graph_and_not_the_code_of_the_driver(on_ray):
+    def loaded(state):
+        return {"items": [name in sys.modules for name in ("actors.driver", "actors.broker")]}
+
+    fresh = {"env_vars": {"DISTGRAPH_TEST_FRESH": "1"}}  # a process that has loaded nothing
+    graph = chain(on_ray, loaded, runtime_env=fresh)
+    assert graph.invoke({"items": []}) == {"items": [False, False]}
+
+
 def test_an_idle_session_holds_no_cpu(on_ray):
     graph = chain(on_ray, pid)
     graph.invoke({"items": []})

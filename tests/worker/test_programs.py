@@ -1,0 +1,57 @@
+"""Graphs in a worker process: offered by a driver, loaded ahead, kept by their hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors import warm, worker
+from distgraph.graph import START, StateGraph
+from distgraph.serde.program import check_program
+from distgraph.worker.packing import Packet
+from tests.support.graphs import Items
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> worker.WorkerProcess:
+    """A process that cannot ask a driver for anything."""
+
+    def refuse(packet: Packet) -> Any:
+        raise AssertionError("the driver was asked")
+
+    made = worker.WorkerProcess()
+    monkeypatch.setattr(made, "_fetch", refuse)
+    monkeypatch.setattr(worker, "process", lambda: made)
+    return made
+
+
+def packet(digest: str) -> Packet:
+    return Packet("", "", digest, b"", [], ("", 0, ""), ())  # type: ignore[arg-type]
+
+
+def blob() -> bytes:
+    builder = StateGraph(Items).add_node("node", lambda state: {"items": ["ran"]})
+    return check_program(builder.add_edge(START, "node").compile(backend="local").program)
+
+
+def test_an_offered_graph_is_loaded_without_the_driver(process: worker.WorkerProcess) -> None:
+    process.offer("digest", blob(), ())
+    assert process.programs == ()
+    program = process.program(packet("digest"))
+    assert "node" in program.nodes
+    assert process.programs == ("digest",)
+    assert process.program(packet("digest")) is program
+
+
+def test_a_graph_that_was_loaded_ahead_is_used_by_attempts(process: worker.WorkerProcess) -> None:
+    warm.load_graph("digest", blob(), ())
+    first = process.program(packet("digest"))
+    warm.load_graph("digest", blob(), ())
+    assert process.program(packet("digest")) is first
+
+
+def test_a_graph_that_was_not_offered_is_asked_for(process: worker.WorkerProcess) -> None:
+    process.offer("another", blob(), ())
+    with pytest.raises(AssertionError, match="the driver was asked"):
+        process.program(packet("digest"))
