@@ -135,7 +135,7 @@ class EventEndpoints:
         if command.checkpoint_id is not None:
             body["checkpoint"] = {"checkpoint_id": command.checkpoint_id}
         elif command.input is not None:
-            waiting = _waiting(await self._thread(connection, thread_id))
+            waiting, _ = await self._asked(await self._thread(connection, thread_id))
             if len(waiting) > 1:
                 raise Fault(
                     "invalid_argument",
@@ -148,7 +148,7 @@ class EventEndpoints:
 
     async def _respond(self, connection: HTTPConnection, thread_id: str, command: Respond) -> None:
         thread = await self._thread(connection, thread_id)
-        waiting = _waiting(thread)
+        waiting, is_busy = await self._asked(thread)
         for interrupt_id in command.responses:
             if interrupt_id not in waiting:
                 raise Fault(
@@ -162,7 +162,9 @@ class EventEndpoints:
             resume["goto"] = list(command.goto)
         metadata = thread.metadata
         assistant_id = metadata.get("assistant_id") or metadata.get("graph_id")
-        body = {"assistant_id": assistant_id, "command": resume, "multitask_strategy": "reject"}
+        body = {"assistant_id": assistant_id, "command": resume}
+        # of two answers that arrive at once, one counts
+        body["multitask_strategy"] = "enqueue" if is_busy else "reject"
         try:
             await self._run(connection, thread_id, body, command.config, command.metadata)
         except RequestError as error:
@@ -172,6 +174,34 @@ class EventEndpoints:
             raise Fault(
                 "no_such_interrupt", f"Unknown or already-consumed interrupt: {ids}"
             ) from None
+
+    async def _asked(self, thread: Thread | None) -> tuple[list[str], bool]:
+        """Return the ids of the interrupts of a thread that wait for an answer, and whether the
+        thread is busy.
+
+        A client may answer as soon as it reads the question: the run that asks has not ended then,
+        and the answer waits for its end. An answer that waits already counts.
+        """
+        if thread is None:
+            return [], False
+        active = await self._server.registry.active_runs(thread.thread_id)
+        if not active:
+            return _waiting(await self._server.registry.thread(thread.thread_id)), False
+        asked: dict[str, None] = {}
+        last = await self._server.log.last(thread.thread_id)
+        for run in active:
+            if run.base is None:  # it waits for its turn
+                for interrupt_id in _answers(run):
+                    asked.pop(interrupt_id, None)
+                continue
+            converter = _Converter()
+            async for entry in self._server.log.read_run(run):
+                for event, _ in converter.events(entry):
+                    if event.method == "input.requested":
+                        asked[event.data["interrupt_id"]] = None
+                if entry.number >= last:
+                    break
+        return list(asked), True
 
     async def _thread(self, connection: HTTPConnection, thread_id: str) -> Thread | None:
         """Return a thread that the user may read; None if there is none."""

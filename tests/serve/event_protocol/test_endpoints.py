@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -261,6 +262,40 @@ def test_a_command_that_cannot_be_is_refused(
 ) -> None:
     answer = thread.command(method, **params)
     assert (answer["type"], answer["error"]) == ("error", code)
+
+
+@pytest.mark.parametrize("way", ["input.respond", "run.start"])
+def test_an_answer_may_come_while_the_run_that_asks_has_not_ended(thread: Thread, way: str) -> None:
+    with thread.events(channels=["input", "values", "lifecycle"]) as events:
+        thread.start("slow_question", {"question": "ok?"})
+        while (event := next(events))["method"] != "input.requested":
+            pass
+        interrupt_id = event["params"]["data"]["interrupt_id"]
+        if way == "run.start":
+            thread.start("slow_question", "yes")
+        else:
+            first = thread.command(way, namespace=[], interrupt_id=interrupt_id, response="yes")
+            again = thread.command(way, namespace=[], interrupt_id=interrupt_id, response="no")
+            assert (first["type"], again.get("error")) == ("success", "no_such_interrupt")
+        after = up_to(events, "completed")
+    assert [data["event"] for data in of(after, "lifecycle")] == [
+        "interrupted",
+        "running",
+        "completed",
+    ]
+    assert of(after, "values")[-1]["answer"] == "yes"
+
+
+def test_of_answers_that_arrive_at_once_one_counts(thread: Thread) -> None:
+    thread.start("work", {"question": "ok?"})
+    [question] = of(thread.until("interrupted"), "input.requested")
+    params = {"namespace": [], "interrupt_id": question["interrupt_id"]}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda n: thread.command("input.respond", response=n, **params), range(8))
+        )
+    kinds = [answer.get("error") or answer["type"] for answer in answers]
+    assert sorted(kinds) == ["no_such_interrupt"] * 7 + ["success"]
 
 
 def test_an_answer_counts_once(thread: Thread) -> None:

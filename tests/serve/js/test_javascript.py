@@ -13,7 +13,7 @@ WORDS = ["You", " said:", " sunny", " in", " sf"]
 
 
 CLIENT = {
-    "graphs": ["agent", "failing", "slow", "work"],
+    "graphs": ["agent", "failing", "slow", "slow_question", "work"],
     "nodes": ["__start__", "first", "sub", "ask", "__end__"],
     "first": "metadata",
     "updates": ["model", "tools", "model"],

@@ -118,5 +118,19 @@ work = (
     .add_edge("sub", "ask")
     .add_edge("ask", END)
 )
+
+
+def linger(state: State) -> State:
+    time.sleep(0.5)
+    return {"steps": ["linger"]}
+
+
+slow_question = (
+    StateGraph(State)
+    .add_node("ask", ask)
+    .add_node("linger", linger)
+    .add_edge(START, "ask")
+    .add_edge(START, "linger")
+)
 failing = StateGraph(State).add_node("fail", fail).add_edge(START, "fail")
 slow = StateGraph(State).add_node("wait", wait).add_edge(START, "wait")
