@@ -261,6 +261,7 @@ class RunLoop:
             next_version=next_version,
             new_checkpoint_id=new_checkpoint_id,
             meter=meter,
+            exits=True,
         )
         if start.drain is not None:
             driver.run([DrainRequested(start.drain)])

@@ -34,6 +34,7 @@ from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.serde.references import ReferringBlob
+from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
@@ -239,6 +240,8 @@ class WorkerProcess:
                 )
                 if alone and outcome.status in ("cancelled", "timeout"):
                     kill(started_since(descendants(os.getpid()), begin))
+            if request.trace is not None:
+                flush_soon()
             return pack(outcome, request, program, run)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
@@ -303,6 +306,8 @@ class WorkerProcess:
                 limited=partial(heartbeat.limit, name),
             )
             outcome = await throttled(steps, stream)
+            if request.trace is not None:
+                flush_soon()
             return pack(outcome, request, opened.program, opened.run)
         except BaseException:
             stream.cancel()

@@ -109,6 +109,8 @@ class AttemptRequest:
     """The function that a call runs; ``input`` holds the arguments. None for a node."""
     around: str | None = None
     """Callback run id of the parent run. None: the parent is the run of the root graph."""
+    trace: Mapping[str, str] | None = None
+    """OpenTelemetry's span of the superstep, as W3C trace context; None: no spans are wanted."""
 
     @property
     def attempt_id(self) -> AttemptId:
@@ -215,6 +217,9 @@ class SharedRunOptions:
     """What follows when attempts are lost, unless a node's own options say otherwise."""
     callbacks: CallbackInfo | None = None
     """Set if the caller's callback handlers receive events of the run."""
+    trace: Mapping[str, str] | None = None
+    """OpenTelemetry's current span of the caller, as W3C trace context; None: no spans are
+    wanted."""
 
 
 @dataclass(frozen=True)

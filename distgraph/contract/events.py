@@ -194,6 +194,8 @@ class StartTask:
     """Attempts of the graph's nodes that may run at once, None for the run's limit."""
     after: Position | None = None
     """What the stream has to contain before events of the attempt."""
+    steps_around: tuple[int, ...] = ()
+    """Supersteps of the graphs around the attempt's graph, the root first."""
 
     @property
     def ray_options(self) -> Mapping[str, Any]:

@@ -76,8 +76,9 @@ class RunMeter:
         self._since[request.attempt_id] = self._clock()
         if request.attempt > 1:
             self._meter.add(metrics.RETRIES, self._graph, _label(start))
-        if not request.graph_path and request.step > self._step:
-            self._step = request.step
+        step = start.steps_around[0] if start.steps_around else request.step
+        if step > self._step:
+            self._step = step
             self._meter.add(metrics.STEPS, self._graph)
 
     def sent(self, attempt_id: AttemptId) -> None:

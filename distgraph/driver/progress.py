@@ -20,7 +20,7 @@ from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
 from distgraph.placement import resolve
 
-__all__ = ("ProgressWriter",)
+__all__ = ("ProgressWriter", "one_line")
 
 _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
@@ -70,7 +70,7 @@ class ProgressWriter:
             outcome.started_at or None,
             outcome.duration,
             outcome.cpu,
-            "" if outcome.error is None else _one_line(outcome.error),
+            "" if outcome.error is None else one_line(outcome.error),
         )
         self._emit(start, event)
 
@@ -125,7 +125,8 @@ def _resources(start: StartTask) -> Mapping[str, float]:
     return {**named, **(options.get("resources") or {})}
 
 
-def _one_line(error: Any) -> str:
+def one_line(error: Any) -> str:
+    """Return class and first line of the message of a ``ShippedError``."""
     name = error.type_name.rsplit(".", 1)[-1]
     lines = error.message.strip().splitlines()
     return f"{name}: {lines[0]}" if lines else name

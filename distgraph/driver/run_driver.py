@@ -68,12 +68,13 @@ from distgraph.driver.ports import (
     Store,
     Workers,
 )
-from distgraph.driver.progress import ProgressWriter
+from distgraph.driver.progress import ProgressWriter, one_line
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
 from distgraph.errors import RunError, WorkerDied
 from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
+from distgraph.spans import RunSpans
 from distgraph.worker.deadline import shortest
 
 __all__ = ("BATCHES_IN_FLIGHT", "Later", "RunDriver")
@@ -122,6 +123,7 @@ class RunDriver:
         new_checkpoint_id: Makes ids of checkpoints that are saved.
         clock: Returns seconds.
         meter: Counts what becomes of attempts; None where nobody asks.
+        exits: Whether the process may end soon after the run.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class RunDriver:
         new_checkpoint_id: NewCheckpointId | None = None,
         clock: Callable[[], float] = time.monotonic,
         meter: RunMeter | None = None,
+        exits: bool = False,
     ) -> None:
         self._machine = Machine(
             spec,
@@ -155,6 +158,7 @@ class RunDriver:
         self._events = events
         self._write = operations
         self._progress = ProgressWriter(operations, meter)
+        self._spans = _spans(spec, options, exits=exits)
         self._store = store
         self._later = later
         self._program = program
@@ -391,6 +395,10 @@ class RunDriver:
         if losses.on_lost_attempt == "reset":
             numbered = {**request.metadata, "attempt": request.attempt}
             start = replace(start, request=replace(request, metadata=numbered))
+        if self._spans is not None:
+            steps = (*start.steps_around, request.step)
+            trace = self._spans.step(request.ns, request.graph_path, steps)
+            start = replace(start, request=replace(start.request, trace=trace))
         self._attempts[request.attempt_id] = _Attempt(start, losses)
         self._progress.queued(start)
         node = (self._program, request.graph_path, request.node, request.kind, start.key)
@@ -448,6 +456,9 @@ class RunDriver:
             return
         self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
         self._progress.finish(finish.status)
+        if self._spans is not None:
+            error = finish.error
+            self._spans.finish(finish.status, "" if error is None else one_line(error))
         self._close()
 
     # --- sending --------------------------------------------------------------------------------
@@ -529,6 +540,8 @@ class RunDriver:
             return
         groups = {a.group: None for a in self._attempts.values() if a.group is not None}
         self._progress.finish("error")
+        if self._spans is not None:
+            self._spans.finish("error", f"{type(error).__name__}: {error}")
         self._close()
         self._write.take()
         self._ops.clear()
@@ -579,6 +592,17 @@ _CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
     Finish: RunDriver._end,
 }
 """The method that carries out each type of instruction."""
+
+
+def _spans(spec: GraphSpec, options: RunOptions, *, exits: bool) -> RunSpans | None:
+    shared = options.shared
+    if shared.trace is None:
+        return None
+    attributes = {"distgraph.run_id": shared.run_id}
+    thread_id = shared.configurable.get("thread_id")
+    if thread_id is not None:
+        attributes["distgraph.thread_id"] = str(thread_id)
+    return RunSpans(shared.trace, spec.name, attributes, flush=exits)
 
 
 def _cut_off(start: StartTask, **fields: Any) -> AttemptOutcome:

@@ -156,4 +156,7 @@ def attempt_of(
     key = "" if part is None else part.part.key
     after = None if task.call is None else task.call.position
     limit = superstep.spec.max_concurrency
-    return StartTask(request, node, versions, key, options, limit, after)
+    steps_around: tuple[int, ...] = ()
+    if graph.parent is not None:
+        steps_around = tuple(g.superstep.step for g in graph.parent[0].lineage())[::-1]
+    return StartTask(request, node, versions, key, options, limit, after, steps_around)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
+from distgraph import spans
 from distgraph._internal.config import default_recursion_limit, merge_configs, task_metadata
 from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
@@ -133,6 +134,7 @@ def prepare(
         configurable=_public(merged["configurable"]),
         losses=_losses(merged),
         callbacks=callbacks.info,
+        trace=spans.caller_trace(),
     )
     stream = replace(stream, numbered=_resets(shared.losses, graph.program))
     options = RunOptions(

@@ -17,6 +17,7 @@ from distgraph.langgraphs.sync_or_async import reaches_unwritten_hook
 from distgraph.prebuilt.injection import injected_args
 from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
 from distgraph.prebuilt.split import ToolPart, ToolSplit
+from distgraph.spans import tool_span
 from distgraph.types import Command
 
 __all__ = ("NodeTools", "SharedToolNode", "is_tool_node", "needs_loop", "tools_of")
@@ -201,15 +202,17 @@ class NodeToolPart:
             "state": {} if state is None else state,
         }
         if context.request.is_async:
-            return self._awaited(call, context.config)
+            return self._awaited(input, call, context)
         try:
-            return self._answers(self.node.invoke(call, context.config))
+            with tool_span(context.request.trace, input.call):
+                return self._answers(self.node.invoke(call, context.config))
         except Exception as error:
             return _addressed(error)
 
-    async def _awaited(self, call: dict[str, Any], config: Any) -> list[Any]:
+    async def _awaited(self, input: ToolPart, call: dict[str, Any], context: Any) -> list[Any]:
         try:
-            return self._answers(await self.node.ainvoke(call, config))
+            with tool_span(context.request.trace, input.call):
+                return self._answers(await self.node.ainvoke(call, context.config))
         except Exception as error:
             return _addressed(error)
 

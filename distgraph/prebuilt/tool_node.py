@@ -51,6 +51,7 @@ from distgraph.prebuilt.tool_errors import (
     on_invocation_errors,
 )
 from distgraph.runtime import Runtime
+from distgraph.spans import tool_span
 from distgraph.types import Command
 from distgraph.worker.context import TaskContext, active_task
 from distgraph.worker.deadline import Clock, run_abandonably
@@ -337,8 +338,10 @@ class ToolNode(Runnable[Any, Any]):
         config: Any,
         face: Face,
     ) -> Any:
+        task = active_task()
         try:
-            return await face.invoke(tool, {**given, "type": "tool_call"}, config)
+            with tool_span(None if task is None else task.request.trace, call):
+                return await face.invoke(tool, {**given, "type": "tool_call"}, config)
         except ValidationError as error:
             mine = model_errors(error, injected)
             raise ToolInvocationError(call["name"], error, call["args"], mine) from error

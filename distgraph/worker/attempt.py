@@ -31,6 +31,7 @@ from distgraph.errors import (
 )
 from distgraph.interop import own, own_bubble
 from distgraph.serde.exceptions import capture_error
+from distgraph.spans import NO_SPAN, AttemptSpan, NoSpan
 from distgraph.types import Command
 from distgraph.worker import langgraph_config
 from distgraph.worker.callbacks import attempt_callbacks
@@ -225,6 +226,7 @@ async def _attempt(
     seen: frozenset[str] = frozenset()
     task: TaskContext | None = None
     control = AttemptControl(run.control, request.drain)
+    span = _span(request)
     try:
         if PROGRESS_MODE in run.shared.stream.modes:
             begun = AttemptStarted(*request.attempt_id, HOST, os.getpid(), started_at)
@@ -246,7 +248,12 @@ async def _attempt(
         task.calls = calls
         if calls is not None:
             calls.emitted = stream.emitted
-        with surrounded(run.surroundings), entered(task), configured(callbacks.hooks):
+        with (
+            surrounded(run.surroundings),
+            span.current(),
+            entered(task),
+            configured(callbacks.hooks),
+        ):
             if clock is not None:
                 clock.start()
             try:
@@ -260,6 +267,8 @@ async def _attempt(
         ending = _Ending("cancelled", error=_ship(error, request))
     except BaseException as error:  # SystemExit too: it is not to end the worker
         ending = _failure(error, node, request)
+    error = ending.error
+    span.end(ending.status, None if error is None else f"{error.type_name}: {error.message}")
     if calls is not None:
         calls.close()
     control.close()
@@ -282,6 +291,19 @@ async def _attempt(
         ignored=() if task is None else tuple(task.ignored),
         **ending._asdict(),
     )
+
+
+def _span(request: AttemptRequest) -> AttemptSpan | NoSpan:
+    if request.trace is None:
+        return NO_SPAN
+    name = "/".join((*request.graph_path, request.node))
+    attributes = {
+        "distgraph.node": name,
+        "distgraph.attempt": request.attempt,
+        "distgraph.task_id": request.task_id,
+        "distgraph.kind": request.kind,
+    }
+    return AttemptSpan(request.trace, f"node {request.node}", attributes)
 
 
 class _Ending(NamedTuple):

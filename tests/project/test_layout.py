@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.status",
     ),
     ("distgraph.errors",),
-    ("distgraph.wire",),
+    ("distgraph.spans", "distgraph.wire"),
     ("distgraph.runtime", "distgraph.config", "distgraph.interop"),
     ("distgraph.channels",),
     ("distgraph.contract",),
