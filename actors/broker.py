@@ -19,7 +19,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, driver_name, node_address, remote
 from actors.metrics import export
 from actors.reaper import cancel_tasks
-from distgraph import __version__, metrics
+from distgraph import __version__, logs, metrics
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Blob
@@ -58,6 +58,7 @@ class StreamBroker:
         idle: float | None = None,
         metrics_every: float | None = None,
     ) -> None:
+        logs.configure()
         self._session = session
         self._driver: Any = None
         self._host = BrokerHost(

@@ -28,7 +28,7 @@ from actors.reaper import Reaper
 from actors.runloop import RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
-from distgraph import metrics
+from distgraph import logs, metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
@@ -84,6 +84,7 @@ class SuperstepDriver:
         reducer_timeout: float = 300.0,
         metrics_every: float | None = None,
     ) -> None:
+        logs.configure()
         self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone

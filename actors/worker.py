@@ -20,7 +20,7 @@ from actors.cluster import NAMESPACE, driver_name
 from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
-from distgraph import __version__
+from distgraph import __version__, logs
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
@@ -64,6 +64,7 @@ class WorkerProcess:
     """One worker process."""
 
     def __init__(self) -> None:
+        logs.configure()
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
         self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from distgraph import status
+from distgraph import logs, status
 from distgraph._internal.mistakes import nearest
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def resolve(backend: str | Backend | None) -> Backend:
     Raises:
         ValueError: There is no backend of that name.
     """
+    logs.configure()
     name = backend_name(backend)
     if not isinstance(name, str):
         return name

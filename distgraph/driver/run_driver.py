@@ -72,6 +72,7 @@ from distgraph.driver.progress import ProgressWriter, one_line
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
 from distgraph.errors import RunError, WorkerDied
+from distgraph.logs import of_run
 from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
 from distgraph.spans import RunSpans
@@ -159,6 +160,7 @@ class RunDriver:
         self._write = operations
         self._progress = ProgressWriter(operations, meter)
         self._spans = _spans(spec, options, exits=exits)
+        self._fields = _fields(spec, options)
         self._store = store
         self._later = later
         self._program = program
@@ -204,12 +206,13 @@ class RunDriver:
 
         With no events, send what has become due at ``deadline``.
         """
-        try:
-            for event in events:
-                self._handle(event)
-            self._flush()
-        except BaseException as error:  # a bug, or user code in a reducer that did the unexpected
-            self._collapse(error)
+        with of_run(self._fields):
+            try:
+                for event in events:
+                    self._handle(event)
+                self._flush()
+            except BaseException as error:  # a bug, or user code in a reducer that did it
+                self._collapse(error)
 
     @property
     def wanted(self) -> Container[AttemptId]:
@@ -592,6 +595,14 @@ _CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
     Finish: RunDriver._end,
 }
 """The method that carries out each type of instruction."""
+
+
+def _fields(spec: GraphSpec, options: RunOptions) -> dict[str, str]:
+    """Return what log records of the driver have."""
+    shared = options.shared
+    thread_id = shared.configurable.get("thread_id")
+    thread = {} if thread_id is None else {"thread_id": str(thread_id)}
+    return {"run_id": shared.run_id, **thread, "graph": spec.name}
 
 
 def _spans(spec: GraphSpec, options: RunOptions, *, exits: bool) -> RunSpans | None:

@@ -30,6 +30,7 @@ from distgraph.errors import (
     ParentCommand,
 )
 from distgraph.interop import own, own_bubble
+from distgraph.logs import of_run
 from distgraph.serde.exceptions import capture_error
 from distgraph.spans import NO_SPAN, AttemptSpan, NoSpan
 from distgraph.types import Command
@@ -251,6 +252,7 @@ async def _attempt(
         with (
             surrounded(run.surroundings),
             span.current(),
+            of_run(None),
             entered(task),
             configured(callbacks.hooks),
         ):
@@ -267,8 +269,7 @@ async def _attempt(
         ending = _Ending("cancelled", error=_ship(error, request))
     except BaseException as error:  # SystemExit too: it is not to end the worker
         ending = _failure(error, node, request)
-    error = ending.error
-    span.end(ending.status, None if error is None else f"{error.type_name}: {error.message}")
+    span.end(ending.status, _what(ending.error))
     if calls is not None:
         calls.close()
     control.close()
@@ -291,6 +292,10 @@ async def _attempt(
         ignored=() if task is None else tuple(task.ignored),
         **ending._asdict(),
     )
+
+
+def _what(error: ShippedError | None) -> str | None:
+    return None if error is None else f"{error.type_name}: {error.message}"
 
 
 def _span(request: AttemptRequest) -> AttemptSpan | NoSpan:

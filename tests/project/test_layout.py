@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.constants",
         "distgraph.types",
         "distgraph.managed",
+        "distgraph.logs",
         "distgraph.losses",
         "distgraph.metrics",
         "distgraph.placement",
