@@ -247,10 +247,8 @@ def _seconds(given: Mapping[str, Any], key: str) -> float:
 def _webhook(given: Any) -> str | None:
     if given is None:
         return None
-    if not isinstance(given, str) or not given.startswith(("http://", "https://", "/")):
-        raise RequestError(
-            422, f"webhook must be an http or https URL, or a path of this server: {_shown(given)}"
-        )
+    if not isinstance(given, str) or not given.startswith(("http://", "https://")):
+        raise RequestError(422, f"webhook must be an http or https URL, got {_shown(given)}")
     return given
 
 

@@ -81,7 +81,7 @@ class RunEndpoints:
         run, wanted = await self._create(request, await body_of(request))
         view = RunView(wanted.stream_mode, subgraphs=wanted.stream_subgraphs)
         return StreamedResponse(
-            self._events(run, view, after=FROM_START, ids=wanted.stream_resumable),
+            self._events(run, view, after=FROM_START, ids=wanted.stream_resumable, strict=True),
             headers={**sse_headers(), **self._headers(run, "stream")},
             silence=self._server.settings.heartbeat,
             on_leave=self._leaving(run, cancels=wanted.on_disconnect == "cancel"),
@@ -124,6 +124,7 @@ class RunEndpoints:
                 RunView(modes, subgraphs=wanted.stream_subgraphs),
                 after=after,
                 ids=wanted.stream_resumable,
+                strict=after != FROM_START,
             ),
             headers={**sse_headers(), **self._headers(run, "stream")},
             silence=self._server.settings.heartbeat,
@@ -158,13 +159,12 @@ class RunEndpoints:
         return EventId(await self._server.log.last(run.thread_id), 1 << 30)
 
     async def _events(
-        self, run: Run, view: RunView, *, after: EventId, ids: bool
+        self, run: Run, view: RunView, *, after: EventId, ids: bool, strict: bool
     ) -> AsyncIterator[bytes]:
         started = await self._server.runner.started(run)
         if started is None or started.base is None:
             return
         begin = 0 if view.needs_start or after.number < started.base else after.number - 1
-        strict = after != FROM_START and not view.needs_start
         try:
             async for entry in self._server.log.read_run(started, begin, strict=strict):
                 for event in view.events(entry):

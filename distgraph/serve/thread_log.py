@@ -120,11 +120,12 @@ class ThreadLog:
             thread_id: The thread.
             after: Number of the last event that is known; 0 for all that is kept; None for what
                 comes from now on.
-            strict: Raise where events after ``after`` are no longer kept, in place of going on with
-                the next that are.
+            strict: Raise where events after ``after`` are no longer kept, in place of beginning
+                with the next that are.
 
         Raises:
-            LogTruncated: ``strict``, and the next events are no longer kept.
+            LogTruncated: The next events are no longer kept, because the reader is slower than
+                what is kept; or, with ``strict``, because it comes too late.
         """
         number = await self.last(thread_id) if after is None else after
         existed = False
@@ -156,7 +157,7 @@ class ThreadLog:
             strict: As for ``read``.
 
         Raises:
-            LogTruncated: ``strict``, and the next events are no longer kept.
+            LogTruncated: As for ``read``.
         """
         base = run.base
         assert base is not None, "a run that has not started has no log"
@@ -174,7 +175,7 @@ class ThreadLog:
             yield RunBegan(base, run)
             known = base
         failure: Exception | None = None
-        seq = known - base
+        seq = begin = known - base
         while True:
             try:
                 async for each in handle.aevents(seq):
@@ -182,7 +183,7 @@ class ThreadLog:
                     ns = () if len(chunk) == 2 else chunk[0]  # a run without subgraphs
                     yield RunChunk(base + seq, run, ns, chunk[-2], chunk[-1])
             except Truncated as truncated:
-                if strict:
+                if strict or seq > begin:  # nothing is lost in the middle without a word
                     raise LogTruncated(base + seq, base + truncated.oldest) from None
                 seq = truncated.oldest - 1
                 continue

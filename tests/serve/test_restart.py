@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.serve.conftest import served
+from tests.serve.support import parse_sse
 from tests.support.postgres import Postgres
 
 
@@ -85,5 +86,34 @@ def test_a_long_wait_is_padded_and_silence_has_heartbeats(tmp_path: Path) -> Non
             assert waited.json()["done"] == ["ticked"]
             streamed = await client.post("/runs/stream", json=body)
             assert streamed.text.count(": heartbeat\r\n\r\n") >= 2
+
+    asyncio.run(check())
+
+
+def test_an_id_that_is_too_old_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTGRAPH_STREAM_KEPT_EVENTS", "5")
+
+    async def check() -> None:
+        async with served(tmp_path) as client:
+            body = {
+                "assistant_id": "slow",
+                "input": {"ticks": 40, "pause": 0},
+                "stream_mode": "custom",
+                "stream_resumable": True,
+            }
+            thread_id = (await client.post("/threads", json={})).json()["thread_id"]
+            made = (await client.post(f"/threads/{thread_id}/runs", json=body)).json()
+            path = f"/threads/{thread_id}/runs/{made['run_id']}"
+            await client.get(f"{path}/join")
+            late = await client.get(f"{path}/stream", headers={"Last-Event-ID": "3-0"})
+            (error,) = parse_sse(late.text)
+            assert (error.event, error.data["error"]) == ("error", "LogTruncated")
+            assert "is no longer kept" in error.data["message"]
+            kept = await client.get(f"{path}/stream", headers={"Last-Event-ID": "-1"})
+            events = parse_sse(kept.text)
+            assert [e.data for e in events if e.event == "custom"][-1] == 39
+            assert events[0].event == "metadata"
 
     asyncio.run(check())

@@ -159,6 +159,15 @@ def test_a_run_without_a_thread_keeps_it_as_asked(http: httpx.Client) -> None:
     assert http.post("/threads/search", json={"ids": [thread_id]}).json()[0]["status"] == "idle"
 
 
+def test_an_empty_input_starts_a_run_and_none_goes_on_with_one(http: httpx.Client) -> None:
+    thread_id = new_thread(http)
+    started = run(http, thread_id, assistant_id="work", input={}, interrupt_before="*")
+    assert started.json() is None  # as invoke returns it
+    assert http.get(f"/threads/{thread_id}").json()["values"] == {"done": []}
+    resumed = run(http, thread_id, assistant_id="work", input=None)
+    assert resumed.json() == {"done": ["first", "first", "child"]}
+
+
 def test_batch_starts_runs_in_their_order(http: httpx.Client) -> None:
     made = http.post(
         "/runs/batch",
