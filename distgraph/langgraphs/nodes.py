@@ -223,7 +223,7 @@ def _identity(bound: Any) -> str:
 
 
 def is_graph(runnable: Any) -> bool:
-    """Whether what a node of LangGraph runs is a graph, LangGraph's or ours."""
+    """Whether what a node of LangGraph runs is a graph, LangGraph's or distgraph's."""
     from langgraph.pregel import Pregel
 
     return Pregel in type(runnable).__mro__ or isinstance(runnable, NestableGraph)

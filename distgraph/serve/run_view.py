@@ -24,7 +24,7 @@ FROM_START = EventId(-1, 0)
 
 
 def parse_event_id(given: str) -> EventId | None:
-    """Return the id of a ``Last-Event-ID`` header; None if it is none of ours."""
+    """Return the id of a ``Last-Event-ID`` header; None if the server did not write it."""
     if given.strip() == "-1":
         return FROM_START
     number, _, place = given.strip().partition("-")

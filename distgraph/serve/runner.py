@@ -63,7 +63,7 @@ class Runner:
         registry: Threads and runs.
         graphs: The graphs.
         handles: The handles of runs.
-        changes: Tells of changes of threads.
+        changes: Reports changes of threads.
         checkpoints: What the savers of threads can do beside runs.
         detached: Whether runs outlive this process: on Ray, with savers that others can open.
         sole: Whether this is the only server process of the registry.

@@ -19,7 +19,7 @@ POLL = 0.2
 class Changes:
     """Tells those who wait that a thread's runs have changed.
 
-    Changes that this process makes are told at once. Those of other processes are found by one
+    Changes that this process makes are reported at once. Those of other processes are found by one
     query for all threads, every ``POLL`` seconds while somebody waits.
 
     Args:

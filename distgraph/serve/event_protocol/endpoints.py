@@ -303,11 +303,26 @@ class EventEndpoints:
                     after = entry.number
                     strict = strict and last_number(after) <= since
             except LogTruncated as error:
-                if last_number(max(after, (error.oldest or 1) - 1)) > since:
+                known = max(after, number) if since > 0 else after
+                if await self._is_lost(thread_id, after, known, error.oldest):
                     yield Fault("unknown_error", str(error))
                 strict = False
                 continue
             return
+
+    async def _is_lost(self, thread_id: str, after: int, known: int, oldest: int | None) -> bool:
+        """Return whether a reader misses something that is no longer kept.
+
+        Args:
+            thread_id: The thread.
+            after: Number of the last chunk that was read.
+            known: Number of the last chunk that the reader has.
+            oldest: Number of the oldest chunk that is kept; None if only the end of the run is.
+        """
+        if oldest is not None:
+            return oldest > known + 1
+        runs = await self._server.registry.runs_from(thread_id, after)
+        return bool(runs) and (runs[0].base or 0) + (runs[0].last or 0) > known + 1
 
     # --- events over WebSocket --------------------------------------------------------------------
 

@@ -218,6 +218,27 @@ def test_a_silent_stream_shows_that_it_lives(thread: Thread) -> None:
         assert next(response.iter_lines()) == ": heartbeat"
 
 
+def test_a_reader_learns_that_something_is_no_longer_kept(
+    thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTGRAPH_STREAM_KEPT_EVENTS", "6")
+    run_id = thread.start("work", {"question": "ok?"})["result"]["run_id"]
+    httpx.get(f"{thread.path}/runs/{run_id}/join", timeout=10)
+
+    with thread.events(since=1) as events:
+        lost = next(events)
+        assert (lost["type"], lost["id"]) == ("error", None)
+        assert "no longer kept" in lost["message"]
+        rest = up_to(events, "interrupted")
+    assert 0 < len(rest) < 20
+    with thread.events(since=rest[0]["seq"]) as events:
+        assert [e["seq"] for e in up_to(events, "interrupted")] == [e["seq"] for e in rest[1:]]
+    with thread.events() as events:
+        assert [e["seq"] for e in up_to(events, "interrupted")][-len(rest) :] == [
+            e["seq"] for e in rest
+        ]
+
+
 def test_runs_of_the_run_protocol_are_events_too(thread: Thread, url: str) -> None:
     httpx.post(f"{url}/threads", json={"thread_id": thread.id}, timeout=10)
     body = {"assistant_id": "work", "input": {"question": "ok?"}, "stream_mode": ["updates"]}
