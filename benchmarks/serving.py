@@ -1,0 +1,199 @@
+"""Concurrent streams over HTTP: ``python -m benchmarks.serving [--streams N …] [--only NAME]``.
+
+The same two LangGraph graphs, served three ways: by plain LangGraph in one process of uvicorn, by
+``distgraph serve --local``, and by ``distgraph serve`` on Ray Serve. ``tokens`` is an async node
+that emits 50 tokens, 20 ms apart. ``heavy`` is a tool that computes for a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+
+TOKENS, PAUSE, HEAVY = 50, 0.02, 8
+
+GRAPHS = f"""
+import asyncio, hashlib, time
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
+
+class State(TypedDict, total=False):
+    done: bool
+
+async def tokens(state):
+    writer = get_stream_writer()
+    for number in range({TOKENS}):
+        writer(number)
+        await asyncio.sleep({PAUSE})
+    return {{"done": True}}
+
+def heavy(state):
+    begin, data = time.thread_time(), b""
+    while time.thread_time() < begin + 1.0:
+        for _ in range(1000):
+            data = hashlib.sha256(data * 8).digest()  # short: keeps the interpreter lock
+    return {{"done": True}}
+
+tokens = StateGraph(State).add_node("tokens", tokens).add_edge(START, "tokens").compile()
+heavy = StateGraph(State).add_node("heavy", heavy).add_edge(START, "heavy").compile()
+"""
+
+PLAIN = """
+import json
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+import served_bench
+
+async def stream(request):
+    body = await request.json()
+    graph = getattr(served_bench, body["assistant_id"])
+    async def events():
+        async for chunk in graph.astream({"done": False}, stream_mode="custom"):
+            yield f"event: custom\\ndata: {json.dumps(chunk)}\\n\\n"
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+async def wait(request):
+    body = await request.json()
+    return JSONResponse(await getattr(served_bench, body["assistant_id"]).ainvoke({"done": False}))
+
+async def ok(request):
+    return JSONResponse({"ok": True})
+
+app = Starlette(routes=[Route("/runs/stream", stream, methods=["POST"]),
+                        Route("/runs/wait", wait, methods=["POST"]), Route("/ok", ok)])
+"""
+
+SERVERS = ("plain", "local", "ray")
+
+
+class Load(NamedTuple):
+    """What the clients of one load saw; seconds, and tokens per second of all streams."""
+
+    first: float
+    """Median time to the first token."""
+    rate: float
+    gap: float
+    """The 99th percentile of the time between two tokens."""
+    total: float
+
+
+@contextmanager
+def serving(name: str, folder: Path) -> Iterator[str]:
+    """Serve the graphs, and yield the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = {
+        "plain": ["uvicorn", "plain_app:app", "--port", port, "--log-level", "warning"],
+        "local": ["distgraph", "serve", "--local", "--port", port],
+        "ray": ["distgraph", "serve", "--port", port, "--replicas", "1"],
+    }[name]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parents[1]}",
+    }
+    log = (folder / f"{name}.log").open("w")
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=log, stderr=log
+    ) as server:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(1200):
+                with suppress(httpx.HTTPError):
+                    if httpx.get(f"{url}/ok").status_code == 200:
+                        break
+                time.sleep(0.1)
+            yield url
+        finally:
+            server.terminate()
+
+
+async def _tokens(client: httpx.AsyncClient) -> AsyncIterator[float]:
+    body = {"assistant_id": "tokens", "input": {"done": False}, "stream_mode": "custom"}
+    async with client.stream("POST", "/runs/stream", json=body) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data:") and "run_id" not in line:
+                yield time.perf_counter()
+
+
+async def load(url: str, streams: int) -> Load:
+    """Read streams at once."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+        begin = time.perf_counter()
+
+        async def one() -> list[float]:
+            return [at async for at in _tokens(client)]
+
+        read = await asyncio.gather(*(one() for _ in range(streams)))
+        total = time.perf_counter() - begin
+    assert all(len(times) == TOKENS for times in read), [len(times) for times in read]
+    gaps = sorted(b - a for times in read for a, b in pairwise(times))
+    return Load(
+        first=statistics.median(times[0] - begin for times in read),
+        rate=streams * TOKENS / total,
+        gap=gaps[int(len(gaps) * 0.99)],
+        total=total,
+    )
+
+
+async def heavy(url: str) -> float:
+    """Return the seconds for requests at once that compute."""
+    async with httpx.AsyncClient(base_url=url, timeout=300) as client:
+        begin = time.perf_counter()
+        body: dict[str, Any] = {"assistant_id": "heavy", "input": {"done": False}}
+        answers = await asyncio.gather(
+            *(client.post("/runs/wait", json=body) for _ in range(HEAVY))
+        )
+        assert all(answer.json() == {"done": True} for answer in answers)
+        return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--streams", type=int, nargs="*", default=[1, 50, 500])
+    parser.add_argument("--only", choices=SERVERS, nargs="*", default=list(SERVERS))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "served_bench.py").write_text(GRAPHS)
+        (folder / "plain_app.py").write_text(PLAIN)
+        graphs = {name: f"./served_bench.py:{name}" for name in ("tokens", "heavy")}
+        (folder / "langgraph.json").write_text(
+            json.dumps({"dependencies": ["."], "graphs": graphs})
+        )
+        print("| server | streams | first token | tokens/s | p99 gap | total |")
+        print("|---|---:|---:|---:|---:|---:|")
+        for name in options.only:
+            with serving(name, folder) as url:
+                asyncio.run(load(url, 1))  # warm
+                for streams in options.streams:
+                    seen = asyncio.run(load(url, streams))
+                    print(
+                        f"| {name} | {streams} | {seen.first * 1000:.0f} ms | {seen.rate:.0f} | "
+                        f"{seen.gap * 1000:.0f} ms | {seen.total:.2f} s |",
+                        flush=True,
+                    )
+                seconds = asyncio.run(heavy(url))
+                print(f"| {name} | {HEAVY} that compute for 1 s | | | | {seconds:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()
