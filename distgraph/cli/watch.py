@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 
 from distgraph.cli import codes
 from distgraph.cli.cluster import add_address, use
 from distgraph.errors import RunNotFound
 from distgraph.runs import NumberedChunk, attach
+from distgraph.views import progress
 
 __all__ = ("HELP", "add_arguments", "run")
 
@@ -30,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin behind chunk number N; default: 0, which is the beginning",
     )
     start.add_argument("--new", action="store_true", help="begin with what comes from now on")
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="show nodes, rates, processes and tokens in place of chunks; for runs that were "
+        "started with progress=True",
+    )
     parser.add_argument("--json", action="store_true", help="a JSON object a line, for programs")
     add_address(parser)
 
@@ -38,8 +46,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the chunks; return 0 if the run succeeded or was interrupted, else 1."""
     use(options)
     handle = attach(options.run_id, backend="ray")
+    chunks: Iterable[NumberedChunk]
     try:
-        for chunk in handle.events(None if options.new else options.after):
+        chunks = handle.events(None if options.new else options.after)
+        if options.live:
+            chunks = progress(chunks, text=True, file=sys.stdout)
+        for chunk in chunks:
+            if options.live:
+                continue
             print(_as_json(chunk) if options.json else f"{chunk.seq}  {chunk.chunk!r}", flush=True)
     except RunNotFound:
         raise

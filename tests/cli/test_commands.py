@@ -33,9 +33,9 @@ def _fail(state: Items) -> Any:
     raise ValueError("no such topic")
 
 
-def _started(node: Any) -> RunHandle:
+def _started(node: Any, **options: Any) -> RunHandle:
     graph = StateGraph(Items).add_node("n", node).add_edge(START, "n").compile(backend="ray")
-    return graph.start({"items": []}, stream_mode=["custom", "updates"])
+    return graph.start({"items": []}, stream_mode=["custom", "updates"], **options)
 
 
 @pytest.mark.ray
@@ -56,6 +56,15 @@ def test_watch_shows_the_chunks_and_ends_with_the_run(
         {"seq": 2, "chunk": ["custom", "<class 'set'>"]},
         {"seq": 3, "chunk": ["updates", {"n": {"items": ["a"]}}]},
     ]
+
+
+@pytest.mark.ray
+def test_watch_shows_the_live_view_of_a_run(here: None, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _started(_write, progress=True)
+    assert main(["watch", run.run_id, "--live"]) == codes.OK
+    shown = capsys.readouterr()
+    assert "n: 1 of 1 done" in shown.out
+    assert shown.err == f"run {run.run_id} has ended: success\n"
 
 
 @pytest.mark.ray

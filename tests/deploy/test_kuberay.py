@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ def containers(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 every = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-def test_there_is_a_manifest_for_a_job() -> None:
-    assert "RayJob" in {load(path)["kind"] for path in FILES}
+def test_there_are_manifests_for_a_job_and_for_a_service() -> None:
+    assert sorted(load(path)["kind"] for path in FILES) == ["RayJob", "RayService"]
 
 
 @every
@@ -126,6 +127,29 @@ def test_the_dockerfile_copies_what_exists_and_installs_extras_that_exist() -> N
     (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", text, re.MULTILINE)
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert [e for e in extras.split(",") if f"\n{e} = [" not in pyproject] == []
+
+
+def test_the_serve_config_is_what_ray_serve_accepts_and_its_application_exists() -> None:
+    pytest.importorskip("ray.serve", reason='needs "ray[serve]"')
+    from ray.serve.schema import ServeDeploySchema
+
+    import actors.serve
+
+    manifest = load(ROOT / "deploy" / "kuberay" / "rayservice.yaml")
+    config = ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    module, _, name = application.import_path.partition(":")
+    assert getattr(importlib.import_module(module), name) is actors.serve.app
+    assert set(application.args) <= actors.serve._ARGUMENTS
+    (ports,) = (c["ports"] for c in containers(manifest) if c["name"] == "ray-head")
+    assert {"name": "serve", "containerPort": 8000} in ports
+
+
+def test_a_service_has_a_key_and_a_database_that_all_machines_reach() -> None:
+    from distgraph.serve.access import KEY_VARIABLE
+
+    for container in containers(load(ROOT / "deploy" / "kuberay" / "rayservice.yaml")):
+        assert {KEY_VARIABLE, "DATABASE_URI"} <= {entry["name"] for entry in container["env"]}
 
 
 def test_the_programs_of_the_manifests_are_in_the_image() -> None:
