@@ -29,8 +29,8 @@ class ToolCallRequest:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__:
             warnings.warn(
-                f"Assigning ToolCallRequest.{name} is deprecated: other parts of the run may hold "
-                "the same request. Use request.override(...)",
+                f"Setting attribute {name!r} on ToolCallRequest is deprecated: other parts of the "
+                "run may hold the same request. Use request.override(...)",
                 DeprecationWarning,
                 stacklevel=2,
             )

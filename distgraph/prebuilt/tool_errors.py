@@ -14,6 +14,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import ToolException
 from pydantic import ValidationError
 
+from distgraph.errors import is_invalid_resume
 from distgraph.prebuilt.injection import Injected
 
 __all__ = (
@@ -94,11 +95,12 @@ def model_errors(error: ValidationError, injected: Injected | None) -> list[dict
 
 
 def is_bubble(error: BaseException) -> bool:
-    """Return whether an exception is no failure: an interrupt, a command to the parent graph.
+    """Return whether an exception is no failure of the tool: an interrupt, a command to the parent
+    graph, an invalid resume value.
 
     LangGraph's own are known by name, without importing it.
     """
-    return any(
+    return is_invalid_resume(error) or any(
         c.__name__ == "GraphBubbleUp" and c.__module__.endswith("graph.errors")
         for c in type(error).__mro__
     )

@@ -343,6 +343,8 @@ class ToolNode(Runnable[Any, Any]):
             with tool_span(None if task is None else task.request.trace, call):
                 return await face.invoke(tool, {**given, "type": "tool_call"}, config)
         except ValidationError as error:
+            if is_bubble(error):  # a resume value that does not fit, not the arguments of the tool
+                raise
             mine = model_errors(error, injected)
             raise ToolInvocationError(call["name"], error, call["args"], mine) from error
 

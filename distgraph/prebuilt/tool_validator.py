@@ -64,6 +64,10 @@ class ValidationNode:
 
     invoke = __call__
 
+    async def ainvoke(self, input: Any) -> Any:
+        """Async variant of ``invoke``."""
+        return self(input)
+
     def _answer(self, call: Any) -> ToolMessage:
         schema = self.schemas_by_name[call["name"]]
         try:

@@ -31,6 +31,8 @@ class Exclusion:
     """Node ids below ``tests/``, with or without parameters; ``*`` stands for anything."""
     backend: str | None = None
     """None for every backend."""
+    package: str = "langgraph"
+    """The package whose tests they are."""
 
 
 def exclusions(path: Path) -> list[Exclusion]:
@@ -39,7 +41,11 @@ def exclusions(path: Path) -> list[Exclusion]:
     read = []
     for entry in entries:
         exclusion = Exclusion(
-            entry["kind"], entry["reason"], tuple(entry["tests"]), entry.get("backend")
+            entry["kind"],
+            entry["reason"],
+            tuple(entry["tests"]),
+            entry.get("backend"),
+            entry.get("package", "langgraph"),
         )
         if exclusion.kind not in KINDS or not exclusion.reason.strip():
             raise ValueError(f"{path.name}: a kind of {KINDS} and a reason, not {entry}")

@@ -63,25 +63,45 @@ LOCAL_ONLY = (
     "test_stream_events_v3_kwarg_forwarding.py",
     "test_pregel_stream_events_v3.py",
 )
-FILES = {"local": (*ON_BOTH, *LOCAL_ONLY), "ray": ON_BOTH}
-"""The judge, by backend: nodes of the tests in ``LOCAL_ONLY`` share memory with the test, or wait
-for each other. Other files of upstream run with ``--files``, and are held to nothing."""
+PREBUILT = (
+    "test_react_agent.py",
+    "test_react_agent_graph.py",
+    "test_tool_node.py",
+    "test_on_tool_call.py",
+    "test_injected_state_not_required.py",
+    "test_tool_node_interceptor_unregistered.py",
+    "test_tool_node_validation_error_filtering.py",
+    "test_tool_call_transformer.py",
+    "test_validation_node.py",
+    "test_deprecation.py",
+)
+FILES = {
+    "langgraph": {"local": (*ON_BOTH, *LOCAL_ONLY), "ray": ON_BOTH},
+    "langgraph-prebuilt": {"local": PREBUILT},
+}
+"""The judge, by package and backend: nodes of the tests in ``LOCAL_ONLY`` and ``PREBUILT`` share
+memory with the test, or wait for each other. Other files of upstream run with ``--files``, and are
+held to nothing."""
 
 TIMEOUTS = {"local": 30, "ray": 60}
 """Seconds a test may take."""
 
-PASSED = {"local": HERE / "passed.txt", "ray": HERE / "passed-ray.txt"}
+PASSED = {
+    "langgraph": {"local": HERE / "passed.txt", "ray": HERE / "passed-ray.txt"},
+    "langgraph-prebuilt": {"local": HERE / "passed-prebuilt.txt"},
+}
 EXCLUDED = HERE / "excluded.toml"
 
 _HEADER = """\
-# Tests of LangGraph {version} that pass on backend {backend!r}; a function stands for all its
-# cases. Written by: python -m tests.conformance --backend {backend} --update
+# Tests of {package} {version} that pass on backend {backend!r}; a function stands for all its
+# cases. Written by: python -m tests.conformance{arguments} --backend {backend} --update
 """
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--backend", choices=sorted(TIMEOUTS), default="local")
+    parser.add_argument("--package", choices=sorted(FILES), default="langgraph")
     parser.add_argument("--quick", action="store_true", help="in-memory savers and caches only")
     parser.add_argument("--update", action="store_true", help="rewrite the list of what passes")
     parser.add_argument("--files", nargs="+", metavar="FILE", help="instead of the judge's files")
@@ -93,35 +113,50 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.update and (options.quick or options.files or options.k):
         parser.error("--update goes with a full run: not with --quick, --files or -k")
+    if options.backend not in FILES[options.package]:
+        parser.error(f"the tests of {options.package} run on the local backend")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the judge and return the exit status: 1 where something that passed fails."""
     options = _options(arguments)
-    files = tuple(options.files or FILES[options.backend])
+    files = tuple(options.files or FILES[options.package][options.backend])
     # judged against the copy's package `tests`, so nothing of it may be imported here
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
         copy = options.keep or Path(scratch) / "copy"
         copy.mkdir(parents=True)
-        upstream.copy_tests(upstream.fetch(), copy, installed)
+        upstream.copy_tests(upstream.fetch(package=options.package), copy, installed)
         found = _run(copy, Path(scratch) / "results.jsonl", files, options)
     _print_summary(found, files, options)
     if options.update:
-        header = _HEADER.format(version=upstream.VERSION, backend=options.backend)
-        PASSED[options.backend].write_text(header + "\n".join(judge.compact(found)) + "\n")
+        header = _HEADER.format(
+            package="LangGraph" if options.package == "langgraph" else options.package,
+            version=upstream.VERSIONS[options.package],
+            backend=options.backend,
+            arguments="" if options.package == "langgraph" else f" --package {options.package}",
+        )
+        _passed(options).write_text(header + "\n".join(judge.compact(found)) + "\n")
         return 0
     return _verdict(found, files, options)
 
 
-def _exclusions(backend: str) -> list[judge.Exclusion]:
-    return [entry for entry in judge.exclusions(EXCLUDED) if entry.backend in (None, backend)]
+def _passed(options: argparse.Namespace) -> Path:
+    return PASSED[options.package][options.backend]
+
+
+def _exclusions(options: argparse.Namespace) -> list[judge.Exclusion]:
+    return [
+        entry
+        for entry in judge.exclusions(EXCLUDED)
+        if entry.backend in (None, options.backend) and entry.package == options.package
+    ]
 
 
 def _run(
     copy: Path, results: Path, files: Sequence[str], options: argparse.Namespace
 ) -> judge.Results:
-    excluded = [pattern for entry in _exclusions(options.backend) for pattern in entry.tests]
+    excluded = [pattern for entry in _exclusions(options) for pattern in entry.tests]
     settings = {
         "results": str(results),
         "backend": options.backend,
@@ -170,7 +205,7 @@ def _print_summary(found: judge.Results, files: Sequence[str], options: argparse
             f"{file or 'all':32}{cases.passed:>8}{cases.failed:>8}{cases.excluded:>10}{share:>14}"
             f"{functions.percent():>7.1f} %"
         )
-    kinds = judge.excluded_by_kind(found, _exclusions(options.backend))
+    kinds = judge.excluded_by_kind(found, _exclusions(options))
     print("functions excluded:", ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "none")
     for file, error in found.files.items():
         print(f"\n{file} could not be collected:\n{error}")
@@ -181,14 +216,14 @@ def _print_summary(found: judge.Results, files: Sequence[str], options: argparse
 
 
 def _verdict(found: judge.Results, files: Sequence[str], options: argparse.Namespace) -> int:
-    before = judge.read_passed(PASSED[options.backend])
+    before = judge.read_passed(_passed(options))
     asked = () if options.k else files
     worse = judge.regressions(found, before, asked)
     for test, error in sorted(worse.items()):
         print(f"\nPASSED BEFORE: {test}\n    {error.splitlines()[0] if error else ''}")
     stale: set[str] = set()
     if not (options.k or options.files or options.quick):
-        patterns = {p for entry in _exclusions(options.backend) for p in entry.tests}
+        patterns = {p for entry in _exclusions(options) for p in entry.tests}
         stale = patterns - found.patterns
         for pattern in sorted(stale):
             print(f"\n{EXCLUDED.name}: no test matches {pattern}")
@@ -197,5 +232,5 @@ def _verdict(found: judge.Results, files: Sequence[str], options: argparse.Names
         return 1
     new = set(judge.compact(found)) - before
     if new and not options.quick and not options.k and not options.files:
-        print(f"\n{len(new)} more pass than {PASSED[options.backend].name} has: see --update.")
+        print(f"\n{len(new)} more pass than {_passed(options).name} has: see --update.")
     return 0

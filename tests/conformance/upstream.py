@@ -15,6 +15,9 @@ from tests.conformance.rewrite import Resolver, rewrite, with_our_classes
 VERSION = "1.2.22"
 """The release whose tests are the judge."""
 
+VERSIONS = {"langgraph": VERSION, "langgraph-prebuilt": "1.1.2"}
+"""The packages whose tests are judges, and their releases."""
+
 _PLUGIN = Path(__file__).with_name("plugin.py")
 
 
@@ -24,20 +27,23 @@ def cache_folder() -> Path:
     return Path(base) / "distgraph" / "conformance"
 
 
-def fetch(version: str = VERSION, folder: Path | None = None) -> Path:
-    """Return the source distribution of ``langgraph``, taken from pip's index where it is missing.
+def fetch(
+    version: str | None = None, folder: Path | None = None, package: str = "langgraph"
+) -> Path:
+    """Return the source distribution of a package, taken from pip's index where it is missing.
 
     Raises:
         RuntimeError: pip could not get it; with what pip said.
     """
     folder = folder or cache_folder()
-    archive = folder / f"langgraph-{version}.tar.gz"
+    version = version or VERSIONS[package]
+    archive = folder / f"{package.replace('-', '_')}-{version}.tar.gz"
     if archive.exists():
         return archive
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-binary", "langgraph", "--dest", download, f"langgraph=={version}"]
+        command += ["--no-binary", package, "--dest", download, f"{package}=={version}"]
         done = subprocess.run(command, capture_output=True, text=True)
         found = Path(download) / archive.name
         if done.returncode or not found.exists():

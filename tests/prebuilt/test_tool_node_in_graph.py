@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.tools import tool
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -258,3 +259,33 @@ def test_a_graph_in_a_tool_that_addresses_its_parent_loses_no_other_answer(ours)
     result = ours.compile(reaching_out(ours)).invoke(start(GOES_IN, ("add", {"a": 1, "b": 2})))
     assert [m.content for m in result["messages"][1:]] == ["from inside", "3"]
     assert (result["foo"], result["gone"]) == ("foo!", ["other"])
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_resume_value_that_does_not_fit_is_no_error_of_the_tool(engine, wrapped):
+    from langgraph.checkpoint.memory import InMemorySaver
+    from pydantic import BaseModel, ValidationError
+
+    class Approval(BaseModel):
+        approved: bool
+
+    @tool
+    def ask() -> str:
+        """Ask."""
+        return str(engine.interrupt("ok?", response_schema=Approval).approved)
+
+    node = prebuilt(engine).ToolNode(
+        [ask],
+        handle_tool_errors=True,
+        wrap_tool_call=(lambda request, execute: execute(request)) if wrapped else None,
+    )
+    builder = engine.StateGraph(engine.MessagesState).add_node("tools", node)
+    graph = engine.compile(builder.add_edge(engine.START, "tools"), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    calls = [{"name": "ask", "args": {}, "id": "1"}]
+    graph.invoke({"messages": [AIMessage("", tool_calls=calls)]}, config)
+    with pytest.raises(ValidationError, match="approved"):
+        graph.invoke(engine.Command(resume={"approved": "perhaps"}), config)
+    assert [asked.value for asked in graph.get_state(config).interrupts] == ["ok?"]
+    end = graph.invoke(engine.Command(resume={"approved": True}), config)
+    assert end["messages"][-1].content == "True"

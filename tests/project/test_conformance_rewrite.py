@@ -225,14 +225,22 @@ def test_every_exclusion_has_a_known_kind_and_a_reason(tmp_path: Path) -> None:
 
 
 def test_lists_of_what_passes_name_no_excluded_test() -> None:
-    for backend, path in run.PASSED.items():
-        excluded = {
-            test
-            for entry in judge.exclusions(run.EXCLUDED)
-            if entry.backend in (None, backend)
-            for test in entry.tests
-        }
-        assert not excluded & judge.read_passed(path)
+    for package, paths in run.PASSED.items():
+        for backend, path in paths.items():
+            excluded = {
+                test
+                for entry in judge.exclusions(run.EXCLUDED)
+                if entry.backend in (None, backend) and entry.package == package
+                for test in entry.tests
+            }
+            assert not excluded & judge.read_passed(path)
+
+
+def test_every_package_has_a_release_and_a_list_of_what_passes() -> None:
+    assert run.FILES.keys() == run.PASSED.keys() == upstream.VERSIONS.keys()
+    assert {entry.package for entry in judge.exclusions(run.EXCLUDED)} == run.FILES.keys()
+    with pytest.raises(SystemExit):
+        run.main(["--package", "langgraph-prebuilt", "--backend", "ray"])
 
 
 def test_update_goes_with_a_full_run(capsys: pytest.CaptureFixture[str]) -> None:
