@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import chart, report
 from benchmarks.__main__ import MODULES
+from benchmarks.break_even import break_even
 from benchmarks.harness import (
     LANGGRAPH,
     OURS,
@@ -342,3 +343,8 @@ def test_the_command_measures_all_contenders_and_writes_both_reports(tmp_path: P
     assert set(metric["contenders"]) == {OURS, LANGGRAPH, RAY}
     assert all(len(c["samples"]) == 1 for c in metric["contenders"].values())
     assert done.stdout.strip() == markdown_path.read_text().strip()
+
+
+def test_the_break_even_is_where_the_ratio_stays_below_one() -> None:
+    assert break_even([(1, 2.0), (2, 0.9), (4, 1.1), (8, 0.8), (16, 0.5)]) == 8
+    assert break_even([(1, 0.9), (2, 1.0)]) is None
