@@ -24,7 +24,7 @@ RAY_TIMEOUT = 60
 EXIT_TIMEOUT = 60
 """Seconds the process may take to end after the last test."""
 
-MATRICES = ("clients", "differential")
+MATRICES = ("clients", "differential", "ecosystem", "prebuilt", "seeds")
 """Folders whose cases on Ray are marked ``matrix``; by default these cases run in process only."""
 
 PROGRAMS = (

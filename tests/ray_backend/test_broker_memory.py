@@ -8,7 +8,7 @@ import pytest
 from tests.support.cluster import eventually, pids_of_actors
 from tests.support.graphs import Numbers
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ray, pytest.mark.matrix, pytest.mark.timeout(60)]
 
 LIMIT = 4 << 20
 """``DISTGRAPH_STREAM_BYTES`` here."""

@@ -59,6 +59,7 @@ def rest():
     return Holdings.now()
 
 
+@pytest.mark.matrix
 def test_two_hundred_runs_leave_no_actor_process_thread_or_object(on_ray):
     wake_every_worker(on_ray)
     graph = on_ray.compile(everything(on_ray))
