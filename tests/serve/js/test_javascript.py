@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from tests.serve.js.conftest import Scripts
+from tests.serve.clients.live import serving
+from tests.serve.js.conftest import FOLDER, Scripts
 
 pytestmark = pytest.mark.javascript
 
@@ -141,6 +145,22 @@ def test_agent_chat_ui_finds_its_server_edits_a_message_and_lists_its_threads(
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
 def test_a_thread_stream_has_all_channels(local: Scripts, transport: str) -> None:
     assert local.seen("thread_stream")[transport] == THREAD
+
+
+def test_the_example_of_the_page_prints_what_the_page_says(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "deploy" / "serve.md").read_text("utf-8")
+    for name in ("agent.py", "langgraph.json"):
+        text = page.split(f"<!-- served: {name} -->")[1].split("```")[1].partition("\n")[2]
+        file = tmp_path / name.replace("agent", "page_agent")
+        file.write_text(text.replace("agent", "page_agent"))
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, output = page.split("```js\n")[1].split("```")[:3]
+    with serving(tmp_path) as url:
+        command = [node, "--input-type=module", "-e", code.replace("http://127.0.0.1:2024", url)]
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER, timeout=60)
+    assert ran.stdout == output.removeprefix("text\n"), ran.stderr
 
 
 # --- on Ray Serve ---------------------------------------------------------------------------------
