@@ -109,11 +109,13 @@ class RayRun:
         while True:
             try:
                 events = self._reader.read()
-            except (DriverLost, BrokerLost):
+            except (DriverLost, BrokerLost) as error:
                 if not self._may_begin_again():
                     raise
+                self._session.failure = self._session.failure or error
             else:
-                if not self._was_lost(events) or not self._may_begin_again():
+                begun = self._was_lost(events)
+                if begun is None or not self._may_begin_again(begun=begun):
                     return self._seen(events)
             self._begin_again()
 
@@ -121,33 +123,37 @@ class RayRun:
         while True:
             try:
                 events = await self._reader.aread()
-            except (DriverLost, BrokerLost):
+            except (DriverLost, BrokerLost) as error:
                 if not self._may_begin_again():
                     raise
+                self._session.failure = self._session.failure or error
             else:
-                if not self._was_lost(events) or not self._may_begin_again():
+                begun = self._was_lost(events)
+                if begun is None or not self._may_begin_again(begun=begun):
                     return self._seen(events)
             await asyncio.to_thread(self._begin_again)
 
-    def _was_lost(self, events: Sequence[StreamEvent]) -> bool:
-        """Whether all that was read is that the driver is lost."""
+    def _was_lost(self, events: Sequence[StreamEvent]) -> bool | None:
+        """Return None unless all that was read is that the driver is lost; else whether anything of
+        the run may have been saved."""
         if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
-            return False
+            return None
         error = events[0].payload.get("error")
         name = error.type_name if isinstance(error, ShippedError) else ""
-        return name.rpartition(".")[2] in ("DriverLost", "BrokerLost")
+        lost = name.rpartition(".")[2] in ("DriverLost", "BrokerLost")
+        return bool(events[0].payload.get("begun", True)) if lost else None
 
-    def _may_begin_again(self) -> bool:
+    def _may_begin_again(self, *, begun: bool = True) -> bool:
         """Whether the run was sent to a session that had died before, and nothing came of it.
 
-        What is saved might have been saved twice: such a run fails.
+        What is saved might be saved twice, if the run had begun: such a run fails.
         """
         fresh = time.monotonic() < self._began + _FRESH and not self._delivered
-        return fresh and not self._repeated and self._plan.info.saver is None and not self._left
+        unsaved = self._plan.info.saver is None or not begun
+        return fresh and not self._repeated and unsaved and not self._left
 
     def _begin_again(self) -> None:
         self._repeated = True
-        self._session.failure = self._session.failure or DriverLost("it died between two runs")
         logger.info("the session had died between two runs; the run starts in a new one")
         self._begin()
 

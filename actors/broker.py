@@ -6,23 +6,28 @@ which events come and go, are in ``transport_wire``. Ray's calls are for what is
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
+from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import NAMESPACE, driver_name, node_address, remote
+from actors.cluster import NAMESPACE, actor_id, driver_name, node_address, remote, with_driver
 from actors.metrics import export
 from actors.reaper import cancel_tasks
 from distgraph import __version__, logs, metrics
+from distgraph.concurrency.threads import daemon
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
-from distgraph.contract.stream import Blob
+from distgraph.contract.stream import Blob, Journal
 from distgraph.driver.operations import end_blob
 from distgraph.errors import DriverLost
 from distgraph.metrics import Meter
@@ -33,6 +38,11 @@ from distgraph.streaming.log import LogStatistics
 from distgraph.streaming.transport import ReaderKey
 from distgraph.streaming.transport_wire import BrokerServer
 from distgraph.wire import Address
+
+logger = logging.getLogger("distgraph")
+
+_PROGRAMS = 256
+"""Graphs that are kept for the next driver."""
 
 
 def _end(error: BaseException) -> Blob:
@@ -49,6 +59,7 @@ class StreamBroker:
         idle: Seconds without a run after which a session that nobody owns ends; None for a session
             that ends with its owner.
         metrics_every: Seconds between two exports of metrics; None for none.
+        driver: Arguments of the session's driver after the id, to start another when it is lost.
     """
 
     def __init__(
@@ -57,10 +68,17 @@ class StreamBroker:
         session: str = "",
         idle: float | None = None,
         metrics_every: float | None = None,
+        driver: tuple[Any, ...] = (),
     ) -> None:
         logs.configure()
         self._session = session
+        self._is_detached = idle is not None
         self._driver: Any = None
+        self._driver_arguments = driver
+        self._programs: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
+        self._replacing = threading.Lock()
+        self._replaced: dict[str, list[str]] = {}
+        """Drivers that were lost, by id, and the runs that another driver took over."""
         self._host = BrokerHost(
             Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
         )
@@ -80,9 +98,7 @@ class StreamBroker:
     def announce(self, run_id: str, terms: RunTerms) -> None:
         """Open the log of a run that no reader owns."""
         self._host.announce(run_id, terms)
-        if self._driver is None:  # who starts runs may be gone when their driver dies
-            self._driver = ray.get_actor(driver_name(self._session), NAMESPACE)
-            self._driver.watch.remote().future().add_done_callback(self._driver_lost)
+        self._watch_driver()  # who starts runs may be gone when their driver dies
 
     @ray.method(concurrency_group="control")
     def withdraw(self, run_id: str) -> None:
@@ -109,19 +125,90 @@ class StreamBroker:
         """Never return: who waits for this call is notified of the broker's death."""
         threading.Event().wait()
 
+    @ray.method(concurrency_group="control")
+    def cancel(self, run_ids: list[str]) -> None:
+        """End runs for a process that has not started them."""
+        self._cancel(run_ids)
+
     def _cancel(self, run_ids: list[str]) -> None:
         """End runs that are over their time to live."""
         if self._driver is not None:
             self._driver.cancel.remote(run_ids)
 
-    def _driver_lost(self, future: Any) -> None:
-        self._driver = None
-        error = DriverLost(
-            "the superstep driver died, and with it the state of its runs "
-            f"({type(future.exception()).__name__}); start the run again"
-        )
-        going_on = [s.run_id for s in self._host.describe_all() if s.status in ONGOING]
-        self._host.terminate("", going_on, _end(error))
+    # --- drivers --------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group="control")
+    def keep_program(self, digest: str, spec: Any, program: Any, paths: tuple[str, ...]) -> None:
+        """Keep a graph for the driver that may have to take its runs over."""
+        self._watch_driver()
+        self._programs[digest] = (spec, program, paths)
+        self._programs.move_to_end(digest)
+        while len(self._programs) > _PROGRAMS:
+            self._programs.popitem(last=False)
+
+    @ray.method(concurrency_group="control")
+    def successor(self, lost: str) -> tuple[Any, list[str]]:
+        """Return the driver that follows one that was lost, and the runs that it took over.
+
+        None, if there was no run to be taken over.
+        """
+        self._replace(lost, "it is gone")
+        return self._driver, self._replaced[lost]
+
+    def _watch_driver(self) -> None:
+        with self._replacing:
+            if self._driver is None:
+                self._attend(ray.get_actor(driver_name(self._session), NAMESPACE))
+
+    def _attend(self, driver: Any) -> None:
+        self._driver = driver
+
+        def lost(future: Any) -> None:
+            why = type(future.exception()).__name__
+            daemon(partial(self._replace, actor_id(driver), why), "distgraph-takeover").start()
+
+        driver.watch.remote().future().add_done_callback(lost)
+
+    def _replace(self, lost: str, why: str) -> None:
+        """Let another driver go on with the runs of one that is lost; end those that it cannot."""
+        with self._replacing:
+            if lost in self._replaced:
+                return
+            self._driver = None
+            journals = [j for j in self._host.take_over() if j.program in self._programs]
+            taken = self._replaced[lost] = [journal.run_id for journal in journals]
+            error = DriverLost(
+                "the superstep driver died, and with it the state of its runs "
+                f"({why}); start the run again"
+            )
+            going_on = [s.run_id for s in self._host.describe_all() if s.status in ONGOING]
+            left = [run_id for run_id in going_on if run_id not in taken]
+            self._host.terminate("", left, _end(error))
+            if journals:
+                logger.warning(
+                    "the superstep driver died (%s); another one takes over %d runs: %s",
+                    why,
+                    len(taken),
+                    ", ".join(taken),
+                )
+                self._start_driver(journals)
+
+    def _start_driver(self, journals: list[Journal]) -> None:
+        from actors.driver import SuperstepDriverActor
+
+        here = ray.get_runtime_context().get_node_id()
+        options: dict[str, Any] = {"lifetime": "detached"} if self._is_detached else {}
+        self._session = with_driver(self._session, len(self._replaced))
+        driver = SuperstepDriverActor.options(
+            name=driver_name(self._session),
+            namespace=NAMESPACE,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+            **options,
+        ).remote(self._session, *self._driver_arguments)
+        self._attend(driver)
+        for digest in {journal.program for journal in journals}:
+            driver.register.remote(digest, *self._programs[digest])
+        driver.take_over.remote(journals)
 
     def _leave(self) -> None:
         """End a session that nobody uses."""

@@ -61,6 +61,8 @@ def job() -> str | None:
 
 # --- actors of a session ------------------------------------------------------------------------
 
+_DRIVER = "."
+
 NAMESPACE = "distgraph"
 """Ray's namespace of all of our actors."""
 
@@ -71,8 +73,19 @@ def driver_name(session: str) -> str:
 
 
 def broker_name(session: str) -> str:
-    """Name of a session's stream broker."""
-    return f"distgraph-broker-{session}"
+    """Name of a session's stream broker, whichever driver the session has."""
+    return f"distgraph-broker-{session.partition(_DRIVER)[0]}"
+
+
+def with_driver(session: str, number: int) -> str:
+    """Return the id under which a session's next driver is known: Ray gives no name twice."""
+    return f"{session.partition(_DRIVER)[0]}{_DRIVER}{number}"
+
+
+def actor_id(handle: Any) -> str:
+    """Return the id of an actor."""
+    found: str = handle._actor_id.hex()
+    return found
 
 
 # --- machines -----------------------------------------------------------------------------------

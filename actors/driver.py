@@ -25,14 +25,16 @@ from actors.persistent import persistent
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper
-from actors.runloop import RunLoop, StartRun
+from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
 from distgraph import logs, metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
+from distgraph.contract.stream import Journal
 from distgraph.driver.batching import Durations
+from distgraph.driver.journal import repeat_random_bytes
 from distgraph.driver.metering import DriverMeter
 from distgraph.errors import RunError, SerializationError
 from distgraph.metrics import Meter
@@ -66,12 +68,25 @@ class Graph(NamedTuple):
     """A registered graph."""
 
     spec: GraphSpec
+    packed_spec: bytes
     program: bytes
     paths: tuple[str, ...]
 
 
 class SuperstepDriver:
-    """The driver actor of one session."""
+    """The driver actor of one session.
+
+    Args:
+        session: Id of the session.
+        pool_idle: Seconds after which processes of a pool end that have nothing to do.
+        thread_idle: The same of executors that belong to a thread.
+        ticket: The way to objects in the caller's process, such as savers.
+        leases: Whether tasks run in leased processes.
+        detached: Whether the session outlives its caller.
+        reducer_timeout: Seconds for reducers between two events of a run.
+        metrics_every: Seconds between two exports of metrics; None for none.
+        takeover: Bytes of a run's journal; 0 for no journals: no driver follows this one.
+    """
 
     def __init__(
         self,
@@ -83,8 +98,12 @@ class SuperstepDriver:
         detached: bool = False,
         reducer_timeout: float = 300.0,
         metrics_every: float | None = None,
+        takeover: int = 0,
     ) -> None:
         logs.configure()
+        repeat_random_bytes()
+        self._takeover = takeover
+        self._programs_kept: set[str] = set()
         self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
@@ -115,7 +134,7 @@ class SuperstepDriver:
         extend_path(paths)
         graph: Graph | BaseException
         try:
-            graph = Graph(loads(spec), program, paths)
+            graph = Graph(loads(spec), spec, program, paths)
         except Exception as error:
             graph = error
         with self._changed:
@@ -146,10 +165,23 @@ class SuperstepDriver:
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
         """Start a run. What comes of it is in its stream."""
-        start = StartRun(*loads(packed))
+        self._begin(StartRun(*loads(packed)), packed)
+
+    @ray.method(concurrency_group="runs")
+    def take_over(self, journals: list[Journal]) -> None:
+        """Go on with the runs of the driver before this one, which is lost."""
+        for journal in journals:
+            self._begin(StartRun(*loads(journal.start)), journal.start, journal)
+
+    def _begin(self, start: StartRun, packed: bytes, journal: Journal | None = None) -> None:
         run_id = start.options.shared.run_id
+        keeping = None
+        if self._takeover and isinstance(packed, bytes):  # it holds no references
+            keep_program = partial(self._keep_program, start.program)
+            keeping = Keeping(packed, keep_program, self._takeover, journal)
         loop = RunLoop(
             start,
+            keeping,
             lambda: self._graph(start.program).spec,
             self._shared,
             self._drives,
@@ -297,6 +329,14 @@ class SuperstepDriver:
     def _program(self, digest: str) -> tuple[bytes, tuple[str, ...]]:
         graph = self._graph(digest)
         return graph.program, graph.paths
+
+    def _keep_program(self, digest: str) -> None:
+        """Give the broker a graph, which it gives the next driver. Returns once it has it."""
+        if digest not in self._programs_kept:
+            graph = self._graph(digest)
+            kept = (graph.packed_spec, graph.program, graph.paths)
+            ray.get(self._broker.keep_program.remote(digest, *kept))
+            self._programs_kept.add(digest)
 
     def _forget(self, run_id: str) -> None:
         """Drop a run that has ended."""

@@ -28,11 +28,12 @@ from distgraph.contract.events import (
     Woken,
 )
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import AttemptId
+from distgraph.contract.stream import AttemptId, Journal, KeepRun
 from distgraph.driver.batching import Durations
 from distgraph.driver.broker_plane import BrokerPlane, Drives
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
+from distgraph.driver.journal import JournalWriter
 from distgraph.driver.metering import DriverMeter, RunMeter
 from distgraph.driver.operations import OperationWriter, end_blob
 from distgraph.driver.ports import AttemptOverdue, DriverEvent
@@ -44,7 +45,7 @@ from distgraph.persistence import SaverPort, place
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
 
-__all__ = ("LEFT", "SLOW", "RunLoop", "StartRun")
+__all__ = ("LEFT", "SLOW", "Keeping", "RunLoop", "StartRun")
 
 logger = logging.getLogger("distgraph")
 
@@ -82,11 +83,25 @@ class _PackedCall:
 _News = DriverEvent | Reply | _PackedCall
 
 
+class Keeping(NamedTuple):
+    """What a run needs so that another driver can take it over."""
+
+    start: bytes
+    """``StartRun``, pickled."""
+    keep_program: Callable[[], None]
+    """Returns once the run's graph lies where the next driver finds it."""
+    limit: int
+    """Bytes of the journal."""
+    journal: Journal | None = None
+    """The journal of the driver that this one follows."""
+
+
 class RunLoop:
     """A run's thread. Whatever happens elsewhere reaches it through its inbox.
 
     Args:
         start: The run.
+        keeping: For a run that is saved; None where no other driver can take it over.
         spec: Returns its graph, for which it may have to wait.
         shared: What the runs of the session share.
         drives: The way to the broker.
@@ -99,6 +114,7 @@ class RunLoop:
     def __init__(
         self,
         start: StartRun,
+        keeping: Keeping | None,
         spec: Callable[[], GraphSpec],
         shared: SharedWorkers,
         drives: Drives,
@@ -108,6 +124,7 @@ class RunLoop:
         ended: Callable[[], None],
     ) -> None:
         self._start = start
+        self._keeping = keeping
         self._spec = spec
         self._durations = durations
         self._meter = meter
@@ -135,6 +152,8 @@ class RunLoop:
         """Why the run's thread was interrupted."""
         self._saver: SaverThread | None = None
         self._thread: int | None = None
+        self._saves_before = 0
+        """Saves that earlier drivers have carried out."""
         self._busy: float | None = None
         """Since when the thread handles events, None while it waits for some."""
         self._left: float | None = None
@@ -242,16 +261,24 @@ class RunLoop:
                 thread=thread,
                 caches=Caches(caches) if caches else None,
             )
+        keeping = None if port is None else self._keeping
+        earlier = None if keeping is None else keeping.journal
+        operations = OperationWriter(
+            start.options.shared.stream.modes,
+            encode=encode_events,
+            want_output=start.options.want_output,
+            delivered=0 if earlier is None else earlier.published,
+        )
+        writer = None
+        if keeping is not None:
+            writer = JournalWriter(keeping.limit, self._saves_done, earlier)
+            self._saves_before = writer.saved_before
         driver = RunDriver(
             spec,
             start.options,
             workers=self._workers,
             events=self._events,
-            operations=OperationWriter(
-                start.options.shared.stream.modes,
-                encode=encode_events,
-                want_output=start.options.want_output,
-            ),
+            operations=operations,
             store=self._saver,
             later=self._later,
             program=start.program,
@@ -262,15 +289,27 @@ class RunLoop:
             new_checkpoint_id=new_checkpoint_id,
             meter=meter,
             exits=True,
+            journal=writer,
+            first_batch=1 if earlier is None else earlier.first_batch,
         )
-        if start.drain is not None:
-            driver.run([DrainRequested(start.drain)])
-        driver.run([RunStarted(loads(start.packed_input))])
+        if earlier is not None:
+            driver.repeat()
+        else:
+            if keeping is not None:
+                keeping.keep_program()
+                operations.keep(KeepRun(keeping.start, start.program))
+            if start.drain is not None:
+                driver.run([DrainRequested(start.drain)])
+            driver.run([RunStarted(loads(start.packed_input))])
         while not driver.finished:
             try:
                 driver.run(self._news(driver))
             finally:
                 self._busy = None
+
+    def _saves_done(self) -> int:
+        assert self._saver is not None
+        return self._saves_before + self._saver.carried_out
 
     def _news(self, driver: RunDriver) -> Iterator[DriverEvent]:
         """Wait for something to happen, or for the driver's deadline. What has come in meanwhile

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -24,7 +25,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import started
 from actors.broker import StreamBrokerActor
 from actors.capacity import check_capacity
-from actors.cluster import NAMESPACE, broker_name, driver_name, get, job
+from actors.cluster import NAMESPACE, actor_id, broker_name, driver_name, get, job
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
@@ -133,7 +134,12 @@ class Session:
         self.job: str | None = job()
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
         self.failure: BaseException | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._has_driver = threading.Event()
+        """Cleared while another driver takes the place of one that is lost."""
+        self._has_driver.set()
+        self._cancelled: set[str] = set()
+        """Runs whose driver was asked to end them."""
         self._registered: OrderedDict[str, None] = OrderedDict()
         # on the caller's own machine: what is lost with another one is never the run itself
         here = ray.get_runtime_context().get_node_id()
@@ -143,14 +149,7 @@ class Session:
             options["lifetime"] = "detached"
         idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
         metrics_every = interval_from_environment()
-        self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
-            limits_from_environment(), self.id, idle, metrics_every
-        )
-        host().carrier = CallerReferences()
-        self.driver: Any = SuperstepDriverActor.options(
-            name=driver_name(self.id), **options
-        ).remote(
-            self.id,
+        driver = (
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
             float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
             host().ticket,
@@ -158,7 +157,15 @@ class Session:
             detached,
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
             metrics_every,
+            int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20))),
         )
+        self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
+            limits_from_environment(), self.id, idle, metrics_every, driver
+        )
+        host().carrier = CallerReferences()
+        self.driver: Any = SuperstepDriverActor.options(
+            name=driver_name(self.id), **options
+        ).remote(self.id, *driver)
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         self._near = near
         start_workers(near)
@@ -179,6 +186,7 @@ class Session:
             UnsupportedClusterError: One cannot import distgraph there, or has another version.
         """
         if self._watch is not None:
+            self._has_driver.wait(_START)
             return
         try:
             versions = [get(ping, _START) for ping in self._starting]
@@ -188,10 +196,13 @@ class Session:
             raise self.failure from error
         with self._lock:
             if self._watch is None:
-                self._watch = self.driver.watch.remote()
-                self._watch.future().add_done_callback(self._driver_lost)
+                self._watch_driver()
                 self.broker.watch.remote().future().add_done_callback(self._broker_died)
                 timers().after(_PING, self._look)
+
+    def _watch_driver(self) -> None:
+        self._watch = self.driver.watch.remote()
+        self._watch.future().add_done_callback(partial(self._driver_lost, self.driver))
 
     # --- silence --------------------------------------------------------------------------------
 
@@ -199,7 +210,7 @@ class Session:
         """Ask driver and broker for a sign of life, and end one that gives none for too long."""
         if self.failure is not None or not ray.is_initialized():
             return
-        for name, actor in self._actors.items():
+        for name, actor in list(self._actors.items()):
             seconds = actor.silent()
             if seconds >= self._silence:
                 self._ended_for_silence = (
@@ -225,12 +236,16 @@ class Session:
         self.wait_until_up()
         check_capacity(plan.graph.spec)
         run_id = plan.options.shared.run_id
-        if self.failure is not None:
-            raise self.failure
-        self.receiver.open(inbox)
-        self._send(plan, blob, digest, packed).add_done_callback(
-            lambda future: self._refused(run_id, future)
-        )
+        while True:
+            with self._lock:
+                if self.failure is not None:
+                    raise self.failure
+                if self._has_driver.is_set():
+                    self.receiver.open(inbox)
+                    sent = self._send(plan, blob, digest, packed)
+                    break
+            self.wait_until_up()
+        sent.add_done_callback(lambda future: self._refused(run_id, future))
 
     def launch(
         self, plan: RunPlan, terms: RunTerms, blob: bytes, digest: str, packed: Any
@@ -286,6 +301,7 @@ class Session:
 
     def cancel(self, run_id: str) -> None:
         """End a run whose reader stays to see its end."""
+        self._cancelled.add(run_id)
         if self.failure is None and ray.is_initialized():
             self.driver.cancel.remote([run_id])
 
@@ -335,30 +351,69 @@ class Session:
 
     def _refused(self, run_id: str, future: Any) -> None:
         error = _why_not_started(run_id, future)
-        if error is not None:
+        if error is not None and not isinstance(error, DriverLost):  # else who watches it, knows
             self.receiver.fail(ReaderKey(run_id), error)
 
     def _not_started(self, run_id: str, future: Any) -> None:
         error = _why_not_started(run_id, future)
-        if error is not None and ray.is_initialized():
+        if error is not None and not isinstance(error, DriverLost) and ray.is_initialized():
             with suppress(RayError):
                 self.broker.terminate.remote("", [run_id], end_blob("error", error=error))
 
-    def _driver_lost(self, future: Any) -> None:
-        """End the driver's runs, after the events that the driver had already sent to the
-        broker."""
-        if self.failure is not None or not ray.is_initialized():
+    def _driver_lost(self, driver: Any, future: Any) -> None:
+        """Ask the broker, which has the journals, who goes on with the driver's runs."""
+        if not ray.is_initialized():
             return
+        with self._lock:
+            if self.failure is not None:
+                return
+            self._has_driver.clear()
+            runs = [reader.run_id for reader in self.receiver.readers]
         error = DriverLost(
             "the superstep driver died, and with it the state of its runs "
             f"({type(future.exception()).__name__}){self._ended_for_silence}; start the run again"
         )
-        self.failure = error
-        if self.is_detached:  # its broker has seen it too
+        try:
+            asked = self.broker.successor.remote(actor_id(driver)).future()
+        except RayError:
+            self._driver_replaced(error, runs, None, ())
             return
-        runs = [reader.run_id for reader in self.receiver.readers]
-        with suppress(RayError):  # the broker may be lost as well: its own reader tells
-            self.broker.terminate.remote(self.caller, runs, end_blob("error", error=error))
+
+        def answered(future: Any) -> None:
+            found = (None, ()) if future.exception() is not None else future.result()
+            self._driver_replaced(error, runs, *found)
+
+        asked.add_done_callback(answered)
+
+    def _driver_replaced(
+        self, error: DriverLost, runs: Sequence[str], driver: Any, taken: Sequence[str]
+    ) -> None:
+        """Go on with another driver, or without any. End the runs of the one that is lost, after
+        the events that it had already sent to the broker, unless another has taken them over."""
+        with self._lock:
+            if driver is None:
+                self.failure = self.failure or error
+            else:
+                self.driver = driver
+                self._registered.clear()
+                self._ended_for_silence = ""
+                self._actors.pop("superstep driver", None)
+                driver.ping.remote().future().add_done_callback(partial(self._is_up, driver))
+                self._watch_driver()
+                if cancelled := [run_id for run_id in taken if run_id in self._cancelled]:
+                    driver.cancel.remote(cancelled)
+            self._cancelled.clear()
+            self._has_driver.set()
+        left = [run_id for run_id in runs if run_id not in taken]
+        if left and not (self.is_detached and driver is None):  # its broker has seen it too
+            with suppress(RayError):  # the broker may be lost as well: its own reader tells
+                blob = end_blob("error", error=error, begun=False)
+                self.broker.terminate.remote(self.caller, left, blob)
+
+    def _is_up(self, driver: Any, future: Any) -> None:
+        """Expect signs of life of another driver, once its process has started."""
+        if future.exception() is None:
+            self._actors["superstep driver"] = _Watched(driver)
 
     def _broker_died(self, future: Any) -> None:
         """Note the broker's death also while nothing is read: the next run gets another one."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from actors.cluster import NAMESPACE, broker_name, driver_name, get, job
+from actors.cluster import NAMESPACE, broker_name, get, job
 from actors.connect import ensure_ray
 from actors.transport_ray import RayReads
 from distgraph.contract.started import RunState
@@ -42,8 +42,10 @@ class Link(Protocol):
     id: str
     job: str | None
     broker: Any
-    driver: Any
     receiver: Receiver
+
+    def cancel(self, run_id: str) -> None:
+        """Ask the run's driver to end it."""
 
 
 class RayStarted:
@@ -75,8 +77,8 @@ class RayStarted:
             ) from error
 
     def cancel(self) -> None:
-        if self._link.driver is not None and job() == self._link.job:
-            self._link.driver.cancel.remote([self.run_id])
+        if job() == self._link.job:
+            self._link.cancel(self.run_id)
 
     def open(
         self,
@@ -116,9 +118,6 @@ class AttachedSession:
     def __init__(self, session: str, broker: Any) -> None:
         self.id = session
         self.broker = broker
-        self.driver: Any = None
-        with suppress(ValueError, RayError):  # a driver that is lost: its runs have ended
-            self.driver = ray.get_actor(driver_name(session), NAMESPACE)
         self.job = job()
         self._caller = f"{self.job}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._failure: BaseException | None = None
@@ -129,6 +128,11 @@ class AttachedSession:
     def is_alive(self) -> bool:
         """Whether runs of the session can be read."""
         return self._failure is None and job() == self.job
+
+    def cancel(self, run_id: str) -> None:
+        """Ask the run's driver to end it, by the broker: it knows who that is."""
+        with suppress(RayError):
+            self.broker.cancel.remote([run_id])
 
     def shut(self) -> None:
         """Read no more, because the process is exiting."""

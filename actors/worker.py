@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import nullcontext
 from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ from distgraph.worker.deadline import main_thread
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
+from distgraph.worker.tidying import Tidying
 from distgraph.worker.unsent import unsent_error
 
 _PROGRAMS_KEPT = 32
@@ -97,6 +99,11 @@ class WorkerProcess:
         loop = new_loop()
         daemon(loop.run_forever, "distgraph-loop").start()
         return loop
+
+    @cached_property
+    def tidying(self) -> Tidying:
+        """Sets back what the node on the main thread has changed in this process."""
+        return Tidying()
 
     # --- programs and actors --------------------------------------------------------------------
 
@@ -236,9 +243,10 @@ class WorkerProcess:
             else:
                 alone = threading.current_thread() is threading.main_thread()
                 begin = now_since_boot() if alone else 0.0
-                outcome = run_sync(
-                    program, request, run, stream, calls, alone=alone, limited=limited
-                )
+                with self.tidying if alone else nullcontext():
+                    outcome = run_sync(
+                        program, request, run, stream, calls, alone=alone, limited=limited
+                    )
                 if alone and outcome.status in ("cancelled", "timeout"):
                     kill(started_since(descendants(os.getpid()), begin))
             if request.trace is not None:

@@ -161,6 +161,14 @@ class DrainRequested:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class DriverReplaced:
+    """Another driver has taken the run over. Attempts of its own have numbers of their own."""
+
+    generation: int
+    """From 1."""
+
+
 InputEvent = (
     RunStarted
     | AttemptEnded
@@ -173,6 +181,7 @@ InputEvent = (
     | Woken
     | Found
     | DrainRequested
+    | DriverReplaced
 )
 
 

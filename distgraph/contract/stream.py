@@ -28,12 +28,17 @@ END_MODE = "end"
 request this mode."""
 
 
+GENERATION = 1 << 40
+"""Distance between the numbers that one driver of a run gives and those of the driver that takes
+the run over: numbers of batches and of attempts."""
+
+
 class AttemptId(NamedTuple):
     """Names one attempt of one task within a run."""
 
     task_id: str
     attempt: int
-    """From 1."""
+    """From 1; from ``GENERATION`` on for the second driver of a run."""
 
 
 class Event(NamedTuple):
@@ -43,6 +48,11 @@ class Event(NamedTuple):
     """Namespace: () at the root, one ``node:task_id`` per enclosing subgraph."""
     mode: str
     payload: Any
+
+
+def shown_attempt(attempt: int) -> int:
+    """Return the number of an attempt as users see it: from 1, whichever driver started it."""
+    return attempt % GENERATION
 
 
 Blob = bytes | list[Event]
@@ -189,4 +199,50 @@ class Finish(NamedTuple):
     """Status in the terminal event, which the log does not read."""
 
 
-Op = Admit | Publish | Commit | Fence | Finish
+# --- what another driver needs, if the one of the run dies ----------------------------------------
+
+
+class KeepRun(NamedTuple):
+    """Begins the journal of a run. The log keeps the journal for a driver that takes the run
+    over."""
+
+    start: bytes
+    """The request by which the run was started, pickled."""
+    program: str
+    """Hash of the program of its graph."""
+
+
+class Note(NamedTuple):
+    """An event that the engine has handled. What the engine emitted for the event follows.
+
+    The log takes the note when the events before it have entered: the journal never knows more than
+    the stream.
+    """
+
+    event: bytes
+    """Pickled, before reducers could change its values."""
+    drawn: tuple[Any, ...]
+    """Ids, versions and random bytes that the engine and reducers drew for the event."""
+    saved: int
+    """Saves of the run that were carried out."""
+
+
+class EndNotes(NamedTuple):
+    """Drops the journal: no driver can take the run over."""
+
+
+class Journal(NamedTuple):
+    """The journal of a run whose driver is lost, for the next driver."""
+
+    run_id: str
+    start: bytes
+    program: str
+    notes: tuple[Note, ...]
+    published: int
+    """Events of the driver that are in the stream."""
+    first_batch: int
+    """Number of the next driver's first batch. Batches of the lost driver have lower numbers, and
+    are ignored."""
+
+
+Op = Admit | Publish | Commit | Fence | Finish | KeepRun | Note | EndNotes

@@ -21,9 +21,12 @@ from distgraph.contract.stream import (
     Admit,
     AttemptId,
     Commit,
+    EndNotes,
     Event,
     Fence,
     Finish,
+    KeepRun,
+    Note,
     Op,
     Position,
     Publish,
@@ -46,6 +49,8 @@ class OperationWriter:
         encode: Makes the blob of a segment.
         want_output: Whether the terminal event carries the graph's output.
         now: The time that events of mode ``debug`` and reports of progress are stamped with.
+        delivered: Events that an earlier driver of the run has published: of those that are
+            emitted, as many are left out.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class OperationWriter:
         encode: Encode,
         want_output: bool,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        delivered: int = 0,
     ) -> None:
         self._modes = modes
         self.streams = bool(modes)
@@ -67,6 +73,17 @@ class OperationWriter:
         """Emitted, and not in an operation yet."""
         self._step = 0
         self._published = 0
+        self._delivered = delivered
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether fewer events were emitted than an earlier driver has published."""
+        return self._published + len(self._events) < self._delivered
+
+    def keep(self, kept: KeepRun | Note | EndNotes) -> None:
+        """Tell the log what another driver would need."""
+        self._publish()
+        self._ops.append(kept)
 
     def wants(self, mode: str) -> bool:
         """Return whether events of a mode are streamed."""
@@ -148,6 +165,10 @@ class OperationWriter:
 
     def _publish(self) -> None:
         if self._events:
+            known = max(0, self._delivered - self._published)
+            self._published += min(known, len(self._events))
+            del self._events[:known]
+        if self._events:
             first, count = self._published + 1, len(self._events)
             self._published += count
             blob = self._encode(self._events)
@@ -163,9 +184,11 @@ def end_event(
     *,
     drain: str | None = None,
     orphan: bool = False,
+    begun: bool = True,
 ) -> Event:
     """Return a run's terminal event. ``drain``: the reason of a drain request, if one was made.
-    ``orphan``: whether the run ended without its driver."""
+    ``orphan``: whether the run ended without its driver. ``begun``: whether anything of a run that
+    has a saver may have been saved."""
     if isinstance(error, BaseException):
         error = capture_error(error)
     end = {
@@ -175,13 +198,16 @@ def end_event(
         "interrupts": tuple(interrupts),
         "drain": drain,
         "orphan": orphan,
+        "begun": begun,
     }
     return Event((), END_MODE, end)
 
 
-def end_blob(status: str, *, error: BaseException, orphan: bool = False) -> bytes:
+def end_blob(
+    status: str, *, error: BaseException, orphan: bool = False, begun: bool = True
+) -> bytes:
     """Return the terminal event of a run that ends outside of its engine, encoded."""
-    return encode_events([end_event(status, error=error, orphan=orphan)])
+    return encode_events([end_event(status, error=error, orphan=orphan, begun=begun)])
 
 
 def _portable(payload: Any) -> Any:

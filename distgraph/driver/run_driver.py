@@ -29,9 +29,11 @@ from distgraph.contract.events import (
     CancelRequested,
     CancelTask,
     DrainRequested,
+    DriverReplaced,
     Emit,
     Finish,
     InputEvent,
+    Instruction,
     LoadCheckpoint,
     LookUp,
     Remember,
@@ -50,8 +52,9 @@ from distgraph.contract.events import (
 )
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import AttemptId, Op
+from distgraph.contract.stream import GENERATION, AttemptId, EndNotes, Op, shown_attempt
 from distgraph.driver.batching import Batcher, Durations
+from distgraph.driver.journal import JournalWriter, SavesBehind, not_the_same
 from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
 from distgraph.driver.ports import (
@@ -71,7 +74,7 @@ from distgraph.driver.ports import (
 from distgraph.driver.progress import ProgressWriter, one_line
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
-from distgraph.errors import RunError, WorkerDied
+from distgraph.errors import DriverLost, RunError, WorkerDied
 from distgraph.logs import of_run
 from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
@@ -122,6 +125,8 @@ class RunDriver:
         max_concurrency: Groups in flight at once, None for no limit.
         next_version: Returns the version of a channel that follows one.
         new_checkpoint_id: Makes ids of checkpoints that are saved.
+        journal: Keeps what another driver needs to take the run over; None where none could.
+        first_batch: Number of the first batch of operations.
         clock: Returns seconds.
         meter: Counts what becomes of attempts; None where nobody asks.
         exits: Whether the process may end soon after the run.
@@ -143,10 +148,17 @@ class RunDriver:
         max_concurrency: int | None = None,
         next_version: Callable[[Any], Any] = increment,
         new_checkpoint_id: NewCheckpointId | None = None,
+        journal: JournalWriter | None = None,
+        first_batch: int = 1,
         clock: Callable[[], float] = time.monotonic,
         meter: RunMeter | None = None,
         exits: bool = False,
     ) -> None:
+        self._journal = journal
+        if journal is not None:
+            next_version = journal.draws.of(next_version)
+            if new_checkpoint_id is not None:
+                new_checkpoint_id = journal.draws.of(new_checkpoint_id)
         self._machine = Machine(
             spec,
             options,
@@ -180,7 +192,10 @@ class RunDriver:
         self._wakes: dict[str, Callable[[], None]] = {}
         """Functions that cancel the pending ``Woken`` events, by key."""
         self._ops: list[Op] = []
-        self._batches = 0
+        self._saves_behind = None if journal is None or store is None else SavesBehind(store.do)
+        self._saves_known = 0
+        """Saves, of those that the engine asks for while a journal is repeated, that are done."""
+        self._batches = first_batch - 1
         self._in_flight = 0
         """Batches that were not acknowledged. They are acknowledged in their order."""
         self._congested = False
@@ -194,6 +209,8 @@ class RunDriver:
         """The end of the run, held back until all saved data is durable and all groups in
         ``_leaving`` have ended."""
         self._durable = True
+        self._is_last_asked = False
+        """Whether the run asks its store for nothing more."""
         self._leaving: set[Group] = set()
         """Groups that were cancelled and have not ended yet."""
         self.finished = False
@@ -213,6 +230,21 @@ class RunDriver:
                 self._flush()
             except BaseException as error:  # a bug, or user code in a reducer that did it
                 self._collapse(error)
+
+    def repeat(self) -> None:
+        """Arrive where an earlier driver of the run was lost, and go on from there.
+
+        The engine handles the events of the journal again. What it asks for is done already, or
+        is asked for again if no reply is in the journal. Attempts that had not ended are lost.
+        """
+        try:
+            self._repeat()
+        except BaseException as error:
+            lost = error if isinstance(error, DriverLost) else not_the_same()
+            lost.__cause__ = lost.__cause__ or (None if lost is error else error)
+            self._collapse(lost)
+        else:
+            self.run(())
 
     @property
     def wanted(self) -> Container[AttemptId]:
@@ -244,8 +276,23 @@ class RunDriver:
         """Pass an event to the engine, and carry out the engine's instructions."""
         if self.finished:
             return
-        for instruction in self._machine.handle(event):
+        for instruction in self._decided(event):
             _CARRY_OUT[type(instruction)](self, instruction)
+
+    def _decided(self, event: InputEvent) -> list[Instruction]:
+        """Let the engine handle an event, and note the event in the journal."""
+        journal = self._journal
+        if journal is None:
+            return self._machine.handle(event)
+        packed = journal.pack(event)
+        with journal.draws.active():
+            instructions = self._machine.handle(event)
+        if packed is None:
+            self._journal = None
+            self._write.keep(EndNotes())
+        else:
+            self._write.keep(journal.note(packed))
+        return instructions
 
     def _group_ended(self, event: GroupEnded) -> None:
         group = event.group
@@ -377,6 +424,9 @@ class RunDriver:
 
     def _acked(self, event: Acked) -> None:
         self._in_flight -= 1
+        if self._saves_behind is not None:
+            self._saves_behind.arrived(self._batches - self._in_flight)
+            self._close_store()
         while self._returns_of and self._returns_of[0][0] <= self._batches - self._in_flight:
             self._returns += self._returns_of.popleft()[1]
         self._congested = event.congested and not self.finished
@@ -393,10 +443,20 @@ class RunDriver:
         self._write.emit(self._progress.stamped(emit))
 
     def _start(self, start: StartTask) -> None:
+        start = self._register(start)
+        request = start.request
+        node = (self._program, request.graph_path, request.node, request.kind, start.key)
+        bound = None if start.part is None else start.part.max_concurrency
+        scope = None if start.limit is None else (request.graph_path, start.limit)
+        self._batcher.add(
+            node, (start,), alone=not self._workers.batches(start), bound=bound, scope=scope
+        )
+
+    def _register(self, start: StartTask) -> StartTask:
         request = start.request
         losses = self._losses.of(start.ray_options)
         if losses.on_lost_attempt == "reset":
-            numbered = {**request.metadata, "attempt": request.attempt}
+            numbered = {**request.metadata, "attempt": shown_attempt(request.attempt)}
             start = replace(start, request=replace(request, metadata=numbered))
         if self._spans is not None:
             steps = (*start.steps_around, request.step)
@@ -404,12 +464,7 @@ class RunDriver:
             start = replace(start, request=replace(start.request, trace=trace))
         self._attempts[request.attempt_id] = _Attempt(start, losses)
         self._progress.queued(start)
-        node = (self._program, request.graph_path, request.node, request.kind, start.key)
-        bound = None if start.part is None else start.part.max_concurrency
-        scope = None if start.limit is None else (request.graph_path, start.limit)
-        self._batcher.add(
-            node, (start,), alone=not self._workers.batches(start), bound=bound, scope=scope
-        )
+        return start
 
     def _cancel(self, cancel: CancelTask) -> None:
         attempt = self._attempts.pop(cancel.attempt_id, None)
@@ -434,11 +489,17 @@ class RunDriver:
 
     def _ask(self, instruction: Storage) -> None:
         assert self._store is not None, "the engine asks, and there is neither saver nor cache"
-        self._store.do(instruction)
+        if self._saves_behind is None:
+            self._store.do(instruction)
+        else:
+            self._saves_behind.read(instruction)
 
     def _save(self, instruction: Storage) -> None:
         self._saves = True
-        self._ask(instruction)
+        if self._saves_behind is None:
+            self._ask(instruction)
+        else:
+            self._saves_behind.add(instruction)
 
     def _wake(self, wake: Wake) -> None:
         self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
@@ -449,9 +510,15 @@ class RunDriver:
         if self._saves and not self._broken:
             self._durable = False
             self._ask(Sync(LAST))
-        if self._store is not None:
-            self._store.close()
+        self._is_last_asked = True
+        self._close_store()
         self._try_end()
+
+    def _close_store(self) -> None:
+        """Close the store, once it has what the run asks for last."""
+        behind = self._saves_behind
+        if self._is_last_asked and self._store is not None and (behind is None or behind.is_empty):
+            self._store.close()
 
     def _try_end(self) -> None:
         finish = self._finish
@@ -479,6 +546,8 @@ class RunDriver:
             ops, self._ops = self._ops, []
             self._batches += 1
             self._in_flight += 1
+            if self._saves_behind is not None:
+                self._saves_behind.sent(self._batches)
             if self._returns_behind:
                 self._returns_of.append((self._batches, self._returns_behind))
                 self._returns_behind = []
@@ -535,6 +604,70 @@ class RunDriver:
     def _wanted(self, group: Group) -> bool:
         return any(attempt_id in self._attempts for attempt_id in group.ids)
 
+    # --- after another driver -------------------------------------------------------------------
+
+    def _repeat(self) -> None:
+        journal = self._journal
+        assert journal is not None
+        self._saves_known = journal.saved_before
+        asked: dict[str, Storage | Wake] = {}
+        finish: Finish | None = None
+        for event in journal.repeat():
+            asked.pop(getattr(event, "key", ""), None)
+            with journal.draws.active():
+                for instruction in self._told_again(event):
+                    if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
+                        asked[instruction.key] = instruction
+                    elif isinstance(instruction, Finish):
+                        finish = instruction
+                    else:
+                        _AGAIN.get(type(instruction), RunDriver._ignore)(self, instruction)
+        if self._write.is_behind:
+            raise not_the_same()
+        self._feed(DriverReplaced((self._batches + 1) // GENERATION))
+        for question in asked.values():
+            _CARRY_OUT[type(question)](self, question)
+        if finish is not None:
+            self._end(finish)
+        for attempt in list(self._attempts.values()):
+            self._lose_with_driver(attempt)
+
+    def _told_again(self, event: InputEvent) -> list[Instruction]:
+        """Let the engine handle an event of the journal."""
+        if isinstance(event, AttemptEnded):
+            outcome = event.outcome
+            self._machine.ignored.update(dict.fromkeys(outcome.ignored))
+            self._progress.ended(self._attempts.pop(outcome.attempt_id).start, outcome)
+        return self._machine.handle(event)
+
+    def _start_again(self, start: StartTask) -> None:
+        self._register(start)
+
+    def _cancel_again(self, cancel: CancelTask) -> None:
+        attempt = self._attempts.pop(cancel.attempt_id, None)
+        if attempt is not None:
+            self._progress.cancelled(attempt.start, cancel.attempt_id)
+
+    def _save_again(self, instruction: Storage) -> None:
+        """Carry a save out, unless it is known to be done. What is saved twice is the same."""
+        self._saves = True
+        self._saves_known -= 1
+        if self._saves_known < 0:
+            assert self._store is not None, "the engine saves, and there is no saver"
+            self._store.do(instruction)
+
+    def _ignore(self, instruction: Instruction) -> None:
+        """Do nothing: what the instruction is for has ended with the earlier driver."""
+
+    def _lose_with_driver(self, attempt: _Attempt) -> None:
+        request = attempt.start.request
+        attempt.admitted = self._write.streams
+        error = WorkerDied(
+            f"node {request.node!r}, step {request.step}: the superstep driver died while the node "
+            "ran, and the node's process went with it"
+        )
+        self._lost(attempt.start, error, self._clock())
+
     # --- the end --------------------------------------------------------------------------------
 
     def _collapse(self, error: BaseException) -> None:
@@ -561,6 +694,8 @@ class RunDriver:
         self._batcher.clear()
         while self._wakes:
             self._wakes.popitem()[1]()
+        if self._saves_behind is not None:
+            self._saves_behind.release()
         if self._store is not None:
             self._store.close()
 
@@ -595,6 +730,16 @@ _CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
     Finish: RunDriver._end,
 }
 """The method that carries out each type of instruction."""
+
+_AGAIN: dict[type, Callable[[RunDriver, Any], None]] = {
+    Emit: RunDriver._emit,
+    StartTask: RunDriver._start_again,
+    CancelTask: RunDriver._cancel_again,
+    SaveWrites: RunDriver._save_again,
+    SaveCheckpoint: RunDriver._save_again,
+    Remember: RunDriver._save_again,
+}
+"""The method for each type of instruction while a journal is repeated."""
 
 
 def _fields(spec: GraphSpec, options: RunOptions) -> dict[str, str]:

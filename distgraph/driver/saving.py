@@ -79,6 +79,8 @@ class SaverThread:
         self._jobs: queue.SimpleQueue[Storage | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._closing = False
+        self.carried_out = 0
+        """Saves that were carried out."""
         self._done = threading.Event()
         with _lock:
             self._earlier = _going_on.get(thread)
@@ -140,14 +142,17 @@ class SaverThread:
                     report = Found(job.key, self._caches.find(job))
                 else:
                     self._caches.keep(job)
+                    self.carried_out += 1
             elif isinstance(job, LoadCheckpoint):
                 report = CheckpointLoaded(job.key, self._load(job))
             elif isinstance(job, SaveWrites):
                 config = self._at(job.ns, job.checkpoint_id)
                 writes = [(channel, _kept(value)) for channel, value in job.writes]
                 self._port.put_writes(config, writes, job.task_id, job.path)
+                self.carried_out += 1
             elif isinstance(job, SaveCheckpoint):
                 self._save(job)
+                self.carried_out += 1
             else:
                 report = Synced(job.key)
         except BaseException as error:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import CancelTask, StartTask
-from distgraph.contract.stream import AttemptId
+from distgraph.contract.stream import GENERATION, AttemptId, shown_attempt
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.story import Story
 from distgraph.engine.superstep import Task
@@ -31,6 +31,8 @@ class Attempts:
     def __init__(self, story: Story) -> None:
         self._running: dict[str, RunningAttempt] = {}
         self._story = story
+        self.generation = 0
+        """Drivers that have handed the run on."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -47,7 +49,12 @@ class Attempts:
         """Return the instruction that starts an attempt. ``drain``: why the run is to stop."""
         request = start.request
         if drain is not None:
-            start = replace(start, request=replace(request, drain=drain))
+            request = replace(request, drain=drain)
+        if self.generation:
+            number = self.generation * GENERATION + shown_attempt(request.attempt)
+            request = replace(request, attempt=number)
+        if request is not start.request:
+            start = replace(start, request=request)
         self._running[request.task_id] = RunningAttempt(graph, task, start)
         self._story.note(task.name, request.task_id, "waiting", request.attempt)
         return start

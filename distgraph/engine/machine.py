@@ -38,6 +38,7 @@ from distgraph.contract.events import (
     CancelRequested,
     CheckpointLoaded,
     DrainRequested,
+    DriverReplaced,
     Finish,
     Found,
     InputEvent,
@@ -56,6 +57,7 @@ from distgraph.contract.events import (
 )
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import PART, GraphSpec, Split, Write
+from distgraph.contract.stream import shown_attempt
 from distgraph.engine import invariants
 from distgraph.engine.attempts import Attempts
 from distgraph.engine.caching import assign_keys
@@ -229,6 +231,9 @@ class Machine:
     def _drain_requested(self, event: DrainRequested) -> None:
         self._drain = event.reason
 
+    def _driver_replaced(self, event: DriverReplaced) -> None:
+        self._attempts.generation = event.generation
+
     _ON_EVENT: ClassVar[Mapping[type[Any], Callable[[Machine, Any], None]]] = {
         RunStarted: _run_started,
         AttemptEnded: lambda self, event: self._take_outcome(event.outcome),
@@ -236,6 +241,7 @@ class Machine:
         CallDropped: lambda self, event: self._drop_call(event.call),
         CancelRequested: lambda self, event: self._finish(Finish("cancelled")),
         DrainRequested: _drain_requested,
+        DriverReplaced: _driver_replaced,
         StorageFailed: lambda self, event: self._finish(Finish("error", error=event.error)),
         CheckpointLoaded: lambda self, event: self._reply(event.key, event.saved),
         Found: lambda self, event: self._reply(event.key, event.values),
@@ -604,7 +610,7 @@ class Machine:
             self._start_again(graph, task, start, outcome)
             return
         if self._options.shared.losses.of(start.ray_options).on_lost_attempt == "reset":
-            task.metadata = {**task.metadata, "attempt": outcome.attempt}
+            task.metadata = {**task.metadata, "attempt": shown_attempt(outcome.attempt)}
         failure = failure_of(task, start, outcome)
         if failure is not None:
             self._fail(graph, failure, task, FailedAttempt(start, outcome))

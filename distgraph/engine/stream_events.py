@@ -11,7 +11,7 @@ from distgraph._internal.keys import INTERRUPT
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import Emit, RunOptions
 from distgraph.contract.progress import PROGRESS_MODE, RetryScheduled, TaskCached
-from distgraph.contract.stream import RESET_MODE
+from distgraph.contract.stream import RESET_MODE, shown_attempt
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.outputs import (
@@ -93,7 +93,8 @@ class StreamEvents:
         error = outcome.error
         why = "" if error is None else error.message
         step, void = graph.superstep.step, outcome.void or 0
-        payload = AttemptReset(task.name, outcome.task_id, step, outcome.attempt, void, why)
+        number = shown_attempt(outcome.attempt)
+        payload = AttemptReset(task.name, outcome.task_id, step, number, void, why)
         return [self._emit(graph, RESET_MODE, payload)]
 
     def interrupted(self, graph: GraphRun, task: Task) -> list[Emit]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from distgraph import metrics
 from distgraph.contract.started import ENDS, RunState, RunTerms
-from distgraph.contract.stream import Blob, Delivery, Op, Segment
+from distgraph.contract.stream import Blob, Delivery, Journal, Op, Segment
 from distgraph.errors import (
     BufferFull,
     InvalidTransition,
@@ -40,6 +40,9 @@ GATE = 10.0
 
 LOOK = 1.0
 """Least seconds between two looks at the gates of a caller's runs."""
+
+TAKEOVERS = 3
+"""Drivers in a row that may be lost with a run before any of them has carried the run on."""
 
 _CLOSED_KEPT = 4096
 
@@ -158,6 +161,10 @@ class _Run:
         """Readers with a lease."""
         self.closed = False
         """Whether the owner has left; publishers are then refused."""
+        self.drivers_lost = 0
+        """Drivers that were lost since the run last went on."""
+        self.notes_before = 0
+        """Events in the journal when the last driver was lost."""
         self.gate: Gate | None = None
         """The gate that the log waited at when it was last looked at, and since when."""
         self.gate_since = 0.0
@@ -261,6 +268,27 @@ class Broker:
         """Accept no more events of a lost attempt. Return how many are in the stream."""
         run = self._open_run(run_id)
         return 0 if run is None else run.log.fence(task_id, attempt)
+
+    def take_over(self, now: float) -> list[Journal]:
+        """Return the journals of the runs that another driver can take over: the driver is lost.
+
+        A run that went on under none of the last drivers is left out, as it may have ended them.
+        """
+        journals = []
+        for run in list(self._runs.values()):
+            notes = run.log.notes
+            if notes is None or run.closed or run.log.ended:
+                continue
+            went_on = notes > run.notes_before
+            run.notes_before = notes
+            run.drivers_lost = 1 if went_on else run.drivers_lost + 1
+            if run.drivers_lost > TAKEOVERS:
+                continue
+            journal = run.log.take_over(run.run_id)
+            if journal is not None:
+                journals.append(journal)
+                self._after_input(run, now)
+        return journals
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """End runs of ``caller`` without their driver, which is lost or does not respond."""

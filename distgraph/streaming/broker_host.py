@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from distgraph import metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunState, RunTerms
-from distgraph.contract.stream import Blob, Op, Segment
+from distgraph.contract.stream import Blob, Journal, Op, Segment
 from distgraph.streaming.broker import LOOK, Broker
 from distgraph.streaming.log import LogStatistics
 from distgraph.streaming.transport import Fetched, ReaderKey
@@ -76,6 +76,11 @@ class BrokerHost:
         """See ``Broker.fence``."""
         with self._lock:
             return self._broker.fence(run_id, task_id, attempt)
+
+    def take_over(self) -> list[Journal]:
+        """See ``Broker.take_over``."""
+        with self._lock:
+            return self._broker.take_over(self._clock())
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """See ``Broker.terminate``."""

@@ -15,12 +15,17 @@ from typing import NamedTuple
 
 from distgraph.contract.stream import (
     DRIVER,
+    GENERATION,
     Admit,
     Blob,
     Commit,
     Delivery,
+    EndNotes,
     Fence,
     Finish,
+    Journal,
+    KeepRun,
+    Note,
     Op,
     Position,
     Publish,
@@ -90,11 +95,12 @@ class Gate(NamedTuple):
 
 
 class _Attempt:
-    __slots__ = ("admitted", "buffered", "fenced", "held", "next")
+    __slots__ = ("admitted", "buffered", "fenced", "held", "held_events", "next")
 
     def __init__(self) -> None:
         self.next = 1
         self.held: dict[int, Segment] = {}
+        self.held_events = 0
         self.admitted = False
         self.buffered = False
         """Whether events are held until the attempt is committed."""
@@ -148,6 +154,9 @@ class RunLog:
         self._end_instead: Blob | None = None
         self._step = 0
         self._driver_events = 0
+        self._kept: KeepRun | None = None
+        self._notes: list[Note] = []
+        self._drivers = 1
 
         self._ignored_events = 0
         self._ignored_batches = 0
@@ -166,7 +175,7 @@ class RunLog:
         key = (segment.task_id, segment.attempt)
         attempt = self._attempts.get(key)
         if attempt is None:
-            if key in self._closed:
+            if key in self._closed or segment.attempt // GENERATION < self._drivers - 1:
                 self._ignored_events += segment.count
                 return
             attempt = self._attempts[key] = _Attempt()
@@ -210,6 +219,37 @@ class RunLog:
         known.fenced = True
         self._drop_held(known)
         return known.next - 1
+
+    def take_over(self, run_id: str) -> Journal | None:
+        """Accept no more batches of the run's driver, which is lost. Return what the next driver
+        needs; None, without a change, if there is no journal.
+
+        Operations that wait for a gate are dropped with their notes: to the next driver, the
+        attempts that they wait for have not ended. No attempt outlives its driver: all of them are
+        cut off.
+        """
+        if self._kept is None or self._ended:
+            return None
+        self._next_batch = self._drivers * GENERATION + 1
+        self._drivers += 1
+        self._ignored_batches += len(self._batches)
+        self._batches.clear()
+        self._queue.clear()
+        self._tails.clear()
+        for key, attempt in list(self._attempts.items()):
+            attempt.fenced = True
+            self._drop_held(attempt)
+            if attempt.next == 1:
+                self._close(key)
+        self._held_bytes = self._held_events = 0
+        return Journal(
+            run_id,
+            self._kept.start,
+            self._kept.program,
+            tuple(self._notes),
+            self._driver_events,
+            self._next_batch,
+        )
 
     def terminate(self, blob: Blob, *, incomplete: bool = False) -> bool:
         """End the stream now, without the driver, which is lost or does not respond.
@@ -283,6 +323,11 @@ class RunLog:
     def kept_bytes(self) -> int:
         """Bytes in the log, consumed or not."""
         return self._entries.unread_bytes + self._entries.retained_bytes + self._held_bytes
+
+    @property
+    def notes(self) -> int | None:
+        """Events in the journal; None without a journal."""
+        return None if self._kept is None else len(self._notes)
 
     @property
     def last_seq(self) -> int:
@@ -390,6 +435,14 @@ class RunLog:
                     return
             elif isinstance(op, Fence):
                 self._close((op.task_id, op.attempt))
+            elif isinstance(op, Note):
+                if self._kept is not None:
+                    self._notes.append(op)
+            elif isinstance(op, KeepRun):
+                self._kept = op
+            elif isinstance(op, EndNotes):
+                self._kept = None
+                self._notes.clear()
             elif isinstance(op, Finish):
                 if self._end_instead is None:
                     self._end(op.blob, op.status)
@@ -441,12 +494,14 @@ class RunLog:
             raise InvalidTransition(
                 f"attempt {op.attempt} of task {op.task_id} is committed but was never admitted"
             )
+        if key not in self._tails:
+            self._place_tail(op, attempt)
         if attempt.buffered and not attempt.fenced:
+            if attempt.held_events < op.published and not self._forced:
+                return False
             attempt.admitted = True
             self._release(attempt)
             attempt.buffered = False
-        if key not in self._tails:
-            self._place_tail(op, attempt)
         arrived = attempt.next - 1
         if arrived < op.published and not attempt.fenced and not self._forced:
             return False
@@ -470,6 +525,8 @@ class RunLog:
         segment = Segment(DRIVER, 1, self._step, self._driver_events + 1, 1, blob)
         self._entries.append(segment, end=True)
         self._ended = True
+        self._kept = None
+        self._notes.clear()
         self._ignored_events += self._held_events
         self._ignored_batches += len(self._batches)
         self._held_bytes = self._held_events = self._buffered_bytes = 0
@@ -482,7 +539,7 @@ class RunLog:
     # --- attempts -------------------------------------------------------------------------------
 
     def _place(self, attempt: _Attempt, segment: Segment) -> bool:
-        """Enter or hold a segment; returns whether anything entered."""
+        """Enter or hold a segment; returns whether a gate may be passed now."""
         first, count, held = segment.first, segment.count, attempt.held
         if count < 1:
             raise InvalidTransition(f"a segment without events: {_describe(segment)}")
@@ -505,6 +562,7 @@ class RunLog:
             self._ignored_events += count
             return False
         held[first] = segment
+        attempt.held_events += count
         if attempt.buffered:
             self._buffered_bytes += size_of(segment)
             if self._buffered_bytes > BUFFER:
@@ -513,7 +571,7 @@ class RunLog:
                     'succeed, which is what on_lost_attempt="buffer" asks for: choose "reset" for '
                     "nodes that emit so much"
                 )
-            return False
+            return True  # a commit may wait for just this
         self._held_bytes += size_of(segment)
         self._held_events += count
         return False
@@ -527,6 +585,7 @@ class RunLog:
                 self._held_events -= segment.count
             self._entries.append(segment)
             attempt.next += segment.count
+            attempt.held_events -= segment.count
 
     def _close(self, key: tuple[str, int]) -> None:
         """Forget an attempt but for its name, by which what still comes of it is recognized."""
@@ -546,6 +605,7 @@ class RunLog:
                 self._held_events -= segment.count
             self._ignored_events += segment.count
         attempt.held.clear()
+        attempt.held_events = 0
 
     def _count_held(self, op: Op, sign: int) -> None:
         segments: tuple[Segment, ...] = ()

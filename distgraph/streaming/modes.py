@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from distgraph._internal.keys import INTERRUPT
 from distgraph._internal.mistakes import nearest
 from distgraph.constants import START
-from distgraph.contract.stream import DRIVER, RESET_MODE, StreamRequest
+from distgraph.contract.stream import DRIVER, RESET_MODE, StreamRequest, shown_attempt
 from distgraph.types import STREAM_MODES
 
 __all__ = ("SKIP", "StreamOptions")
@@ -135,7 +135,7 @@ class StreamOptions:
         if self.version == "v2":
             part = self._part(ns, mode, payload, is_root=ns == root)
             if self.numbered and event.task_id != DRIVER:
-                part["attempt"] = event.attempt
+                part["attempt"] = shown_attempt(event.attempt)
             return part
         if subgraphs:
             return (ns, mode, payload) if self.tagged else (ns, payload)

@@ -122,13 +122,18 @@ class FakeRun:
         want_output: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         backend: FakeBackend | None = None,
+        delivered: int = 0,
         **settings: Any,
     ) -> None:
         self.graph = graph
         self.run = run or options()
         self.backend = backend or FakeBackend()
         self.writer = Operations(
-            self.run.shared.stream.modes, encode=encode, want_output=want_output, now=now
+            self.run.shared.stream.modes,
+            encode=encode,
+            want_output=want_output,
+            now=now,
+            delivered=delivered,
         )
         self.driver = RunDriver(
             graph.spec,

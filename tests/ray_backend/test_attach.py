@@ -104,7 +104,7 @@ def _detached_actors() -> list[str]:
 
     own = {s.id for s in session.sessions()}
     names = [a["name"] for a in ray.util.list_named_actors(all_namespaces=True)]
-    return [n for n in names if n.startswith("distgraph-") and n.rpartition("-")[2] not in own]
+    return [n for n in names if n.startswith("distgraph-") and n.rpartition("-")[2][:12] not in own]
 
 
 def test_the_death_of_a_detached_driver_is_an_error_for_readers_elsewhere(

@@ -11,7 +11,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
 THREAD = {"configurable": {"thread_id": "1"}}
 
@@ -84,9 +84,9 @@ def until_the_slow_one_is_alone(stream, saver, chunks):
 
     def saved():
         found = saver.get_tuple(THREAD)
-        return [value for _, channel, value in found.pending_writes if channel == "items"]
+        return ("items", ["quick"]) in [write[1:] for write in found.pending_writes]
 
-    eventually(lambda: saved() == [["quick"]], "the sibling's write is saved")
+    eventually(saved, "the sibling's write is saved")
 
 
 RESULT = {"items": ["first", "quick", "slow", "last"]}
@@ -96,34 +96,27 @@ def ran(folder):
     return {name: marks(folder, name) for name in RESULT["items"]}
 
 
-def test_a_driver_that_dies_leaves_a_thread_that_goes_on(on_ray, saver, tmp_path):
-    from distgraph.errors import DriverLost
-
+def test_another_driver_goes_on_where_one_has_died(on_ray, saver, tmp_path):
     graph = on_ray.compile(errand(on_ray, tmp_path), checkpointer=saver)
     stream = graph.stream({"items": []}, THREAD, stream_mode=["custom", "updates"])
     chunks = []
     until_the_slow_one_is_alone(stream, saver, chunks)
     (pid,) = pids_of_actors("SuperstepDriver")
-    begin = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(DriverLost):
-        chunks.extend(stream)
-    assert time.monotonic() - begin < 10
-    first = [*custom("first", 1), ("updates", {"first": {"items": ["first"]}})]
-    quick = [*custom("quick", 1), ("updates", {"quick": {"items": ["quick"]}})]
-    assert chunks[:4] == first
-    assert [c for c in chunks[4:] if c not in custom("slow", 1)] == quick
-    assert [c for c in chunks[4:] if c not in quick] == custom("slow", 1)
-    again = list(graph.stream(None, THREAD, stream_mode=["custom", "updates"]))
-    assert again == [
-        ("updates", {"quick": {"items": ["quick"]}, "__metadata__": {"cached": True}}),
+    assert list(stream) == [  # the node is lost with its driver, and has a policy for that
         *custom("slow", 2),
         ("updates", {"slow": {"items": ["slow"]}}),
         *custom("last", 1),
         ("updates", {"last": {"items": ["last"]}}),
     ]
+    first = [*custom("first", 1), ("updates", {"first": {"items": ["first"]}})]
+    quick = [*custom("quick", 1), ("updates", {"quick": {"items": ["quick"]}})]
+    assert chunks[:4] == first
+    assert [c for c in chunks[4:] if c not in custom("slow", 1)] == quick
+    assert [c for c in chunks[4:] if c not in quick] == custom("slow", 1)
     assert graph.get_state(THREAD).values == RESULT
     assert ran(tmp_path) == {"first": 1, "quick": 1, "slow": 2, "last": 1}
+    assert len(list(graph.get_state_history(THREAD))) == 5
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
