@@ -17,7 +17,7 @@ from tests.serve.conftest import PROJECT
 from tests.serve.project import served_graphs
 from tests.serve.support import background, new_thread, parse_sse, run, without_ids
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 STREAMS = 20
 TICKS = 25
