@@ -195,12 +195,12 @@ def test_a_stream_is_joined_again_where_it_was_left(client: Any) -> None:
 
 
 def test_leaving_a_stream_cancels_or_continues_as_asked(client: Any) -> None:
-    for mode, status in (("cancel", "interrupted"), ("continue", "success")):
+    for mode, status, ticks in (("cancel", "interrupted", 3000), ("continue", "success", 30)):
         thread_id = client.threads.create()["thread_id"]
         for part in client.runs.stream(
             thread_id,
             "slow",
-            input={"ticks": 30, "pause": 0.02},
+            input={"ticks": ticks, "pause": 0.02},
             stream_mode="custom",
             on_disconnect=mode,
         ):
