@@ -23,8 +23,10 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, actor_id, driver_name, node_address, remote, with_driver
 from actors.metrics import export
 from actors.reaper import cancel_tasks
+from actors.watched import REPORT, Watched
 from distgraph import __version__, logs, metrics
 from distgraph.concurrency.threads import daemon
+from distgraph.concurrency.timers import timers
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Blob, Journal
@@ -40,6 +42,9 @@ from distgraph.streaming.transport_wire import BrokerServer
 from distgraph.wire import Address
 
 logger = logging.getLogger("distgraph")
+
+_LOOK = 1.0
+"""Seconds between two looks at the driver of a detached session."""
 
 _PROGRAMS = 256
 """Graphs that are kept for the next driver."""
@@ -60,6 +65,7 @@ class StreamBroker:
             that ends with its owner.
         metrics_every: Seconds between two exports of metrics; None for none.
         driver: Arguments of the session's driver after the id, to start another when it is lost.
+        silence: Seconds without a sign of life after which a detached driver is ended.
     """
 
     def __init__(
@@ -69,12 +75,14 @@ class StreamBroker:
         idle: float | None = None,
         metrics_every: float | None = None,
         driver: tuple[Any, ...] = (),
+        silence: float = 60.0,
     ) -> None:
         logs.configure()
         self._session = session
         self._is_detached = idle is not None
         self._driver: Any = None
         self._driver_arguments = driver
+        self._silence = silence
         self._programs: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
         self._replacing = threading.Lock()
         self._replaced: dict[str, list[str]] = {}
@@ -168,6 +176,20 @@ class StreamBroker:
             daemon(partial(self._replace, actor_id(driver), why), "distgraph-takeover").start()
 
         driver.watch.remote().future().add_done_callback(lost)
+        if self._is_detached:  # its caller, who would look after it, may be gone
+            up = driver.ping.remote().future()
+            up.add_done_callback(lambda future: self._look(driver, Watched(driver)))
+
+    def _look(self, driver: Any, watched: Watched) -> None:
+        """End the driver of a detached session once it gives no sign of life for too long."""
+        if driver is not self._driver:
+            return
+        seconds = watched.silent()
+        if seconds >= self._silence:
+            watched.end()
+        elif seconds >= REPORT:
+            watched.report("superstep driver", seconds, self._silence)
+        timers().after(_LOOK, lambda: self._look(driver, watched))
 
     def _replace(self, lost: str, why: str) -> None:
         """Let another driver go on with the runs of one that is lost; end those that it cannot."""

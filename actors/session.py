@@ -5,10 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
-import socket
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -33,6 +30,7 @@ from actors.started import RayStarted
 from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
 from actors.warm import start_workers, warm_up
+from actors.watched import REPORT, Watched
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
 from distgraph.concurrency.timers import timers
@@ -65,57 +63,8 @@ logger = logging.getLogger("distgraph")
 _PING = 1.0
 """Seconds between two looks at driver and broker."""
 
-_REPORT = 5.0
-"""Seconds after which a silence of driver or broker is logged."""
-
 _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
-
-
-class _Watched:
-    """An actor of the session that is asked for signs of life."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-        self._asked: float | None = None
-        self._pid: int | None = None
-        self._reported = False
-
-    def silent(self) -> float:
-        """Ask, if no question is open; return for how long one has been."""
-        now = time.monotonic()
-        if self._asked is not None:
-            return now - self._asked
-        self._asked, self._reported = now, False
-        self._handle.process.remote().future().add_done_callback(self._answered)
-        return 0.0
-
-    def _answered(self, future: Any) -> None:
-        if future.exception() is None:
-            self._pid = future.result()
-            self._asked = None
-
-    def report(self, name: str, seconds: float, bound: float) -> None:
-        """Log a silence, once."""
-        if not self._reported:
-            self._reported = True
-            logger.warning(
-                "the %s (process %s on %s) has not reacted for %.0f s: it is stopped, or a reducer "
-                "holds the interpreter lock. It is ended after %.0f s",
-                name,
-                self._pid,
-                socket.gethostname(),
-                seconds,
-                bound,
-            )
-
-    def end(self) -> None:
-        """Kill the process, which is on this machine."""
-        with suppress(OSError):
-            if self._pid is not None:
-                os.kill(self._pid, signal.SIGKILL)
-        with suppress(RayError):
-            ray.kill(self._handle)
 
 
 class Session:
@@ -148,6 +97,7 @@ class Session:
         if detached:
             options["lifetime"] = "detached"
         idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
+        self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
         metrics_every = interval_from_environment()
         driver = (
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
@@ -160,7 +110,7 @@ class Session:
             int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20))),
         )
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
-            limits_from_environment(), self.id, idle, metrics_every, driver
+            limits_from_environment(), self.id, idle, metrics_every, driver, self._silence
         )
         host().carrier = CallerReferences()
         self.driver: Any = SuperstepDriverActor.options(
@@ -171,10 +121,9 @@ class Session:
         start_workers(near)
         self._watch: Any = None
         self._ended_for_silence = ""
-        self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
         self._actors = {
-            "superstep driver": _Watched(self.driver),
-            "stream broker": _Watched(self.broker),
+            "superstep driver": Watched(self.driver),
+            "stream broker": Watched(self.broker),
         }
         self._reads = RayReads(self.id, self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
@@ -218,7 +167,7 @@ class Session:
                     "stopped, or a reducer held the interpreter lock"
                 )
                 actor.end()
-            elif seconds >= _REPORT:
+            elif seconds >= REPORT:
                 actor.report(name, seconds, self._silence)
         timers().after(_PING, self._look)
 
@@ -413,7 +362,7 @@ class Session:
     def _is_up(self, driver: Any, future: Any) -> None:
         """Expect signs of life of another driver, once its process has started."""
         if future.exception() is None:
-            self._actors["superstep driver"] = _Watched(driver)
+            self._actors["superstep driver"] = Watched(driver)
 
     def _broker_died(self, future: Any) -> None:
         """Note the broker's death also while nothing is read: the next run gets another one."""

@@ -9,6 +9,8 @@ from typing import Annotated, TypedDict
 import pytest
 
 from distgraph.errors import BrokerLost, DriverLost, RunError
+from distgraph.runs import Retention
+from tests.ray_backend.started_graphs import endless as endless_run
 from tests.ray_backend.test_stuck import hold_the_lock
 from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
 from tests.support.graphs import Items, adds
@@ -110,3 +112,20 @@ def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, ac
     assert time.perf_counter() - begin < BOUND
     wait_for_free_cpus(20)
     assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
+
+
+def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monkeypatch):
+    import ray
+
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
+    monkeypatch.setenv("DISTGRAPH_DETACHED_IDLE", "1")
+    run = endless_run(backend="ray").start(
+        {"items": []}, stream_mode="custom", detached=True, retention=Retention(seconds=1)
+    )
+    reader = run.events()
+    assert next(reader).chunk == "started"
+    time.sleep(2.5)  # the driver has given a sign of life
+    os.kill(ray.get(run._run._link.driver.process.remote()), signal.SIGSTOP)
+    with pytest.raises(DriverLost, match="the superstep driver died"):
+        list(reader)
+    assert run.status == "error"
