@@ -1,5 +1,5 @@
-"""The journal of a run: what its engine was told and what it drew, so that another driver can take
-the run over.
+"""The journal of a run: the events that its engine handled and the values that it drew, so that
+another driver can take the run over.
 
 An engine that handles the same events, and draws the same values, decides the same. The journal
 lies in the run's log, in order with what came of each event: to repeat the journal is to arrive

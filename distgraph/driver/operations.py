@@ -81,7 +81,7 @@ class OperationWriter:
         return self._published + len(self._events) < self._delivered
 
     def keep(self, kept: KeepRun | Note | EndNotes) -> None:
-        """Tell the log what another driver would need."""
+        """Add to the log what another driver would need."""
         self._publish()
         self._ops.append(kept)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.errors import MissingExtraError
 
 __all__ = ("Conflict", "Database", "Postgres", "Sqlite", "Transaction", "open_database")
@@ -78,7 +78,7 @@ class Sqlite:
     dialect: Literal["sqlite", "postgres"] = "sqlite"
 
     def __init__(self, path: str) -> None:
-        self._executor = ThreadPoolExecutor(1, "distgraph-registry")
+        self._executor = DaemonExecutor(1, thread_name_prefix="distgraph-registry")
         self._connection = self._executor.submit(self._open, path).result()
 
     @staticmethod
@@ -149,7 +149,7 @@ class Postgres:
                 "a database in PostgreSQL needs psycopg: pip install 'distgraph[postgres]'"
             ) from error
         psycopg.connect(uri, connect_timeout=10).close()  # a pool would report only a timeout
-        self._executor = ThreadPoolExecutor(_CONNECTIONS, "distgraph-registry")
+        self._executor = DaemonExecutor(_CONNECTIONS, thread_name_prefix="distgraph-registry")
         self._pool: Any = ConnectionPool(
             uri,
             kwargs={"row_factory": dict_row, "prepare_threshold": 0},

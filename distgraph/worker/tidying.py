@@ -162,7 +162,7 @@ def _has_alarm() -> bool:
 
 
 def _identity(number: int) -> tuple[int, int] | None:
-    """Return what tells an open file from others; None for a closed one."""
+    """Return what identifies an open file; None for a closed one."""
     try:
         found = os.fstat(number)
     except OSError:
