@@ -555,6 +555,11 @@ class RunDriver:
             if answer is not None:
                 self._acked(answer)
                 self._deliver()
+        if self._saves_behind is not None and self._journal is None and not self._ops:
+            # the journal has ended: no note, and so perhaps no batch, follows these saves
+            self._saves_behind.sent(self._batches)
+            self._saves_behind.arrived(self._batches - self._in_flight)
+            self._close_store()
 
     def _deliver(self) -> None:
         if self._returns:

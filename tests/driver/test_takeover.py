@@ -425,6 +425,20 @@ def test_a_journal_that_grows_too_large_ends() -> None:
     assert shown(events) == shown(undisturbed(CASES[0]))
 
 
+def test_a_run_that_streams_nothing_saves_all_after_its_journal_has_ended() -> None:
+    """No note and no event follows what is saved then, and so no batch that it could wait for."""
+    relay = Relay(
+        random.Random(0), CASES[0].graph(), CASES[0].given, LossPolicy(), kills=0, limit=10
+    )
+    shared = relay.run_options.shared
+    silent = replace(shared, stream=replace(shared.stream, modes=frozenset()))
+    relay.run_options = replace(relay.run_options, shared=silent)
+    run = relay.driver(None)
+    relay.on(run)  # fails where the run waits for nobody
+    assert run.driver.finished
+    assert relay.puts
+
+
 def test_nothing_is_saved_before_the_journal_knows_why() -> None:
     graph = CASES[0].graph()
     relay = Relay(random.Random(0), graph, CASES[0].given, LossPolicy(), kills=0)
