@@ -10,7 +10,7 @@ from langgraph.store.memory import InMemoryStore
 
 from distgraph.errors import SerializationError
 from distgraph.persistence import faces
-from distgraph.persistence.hosting import HostClient, host
+from distgraph.persistence.hosting import HostClient, NoCarrier, host
 from distgraph.persistence.placing import place
 from distgraph.persistence.proxies import stand_in
 from distgraph.serde import reducers
@@ -95,7 +95,8 @@ def test_references_travel_to_the_host_of_a_store_and_back(basket):
     client.close()
 
 
-def test_without_a_cluster_references_are_refused_and_the_host_goes_on():
+def test_without_a_cluster_references_are_refused_and_the_host_goes_on(monkeypatch):
+    monkeypatch.setattr(host(), "carrier", NoCarrier())  # a Ray session of this process has its own
     store, client = InMemoryStore(), HostClient(host().ticket)
     remote = stand_in(place(store), client)
     with pytest.raises(SerializationError, match="cannot leave the process that knows it"):
