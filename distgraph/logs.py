@@ -93,7 +93,11 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        told |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        told |= {
+            key: value
+            for key, value in vars(record).items()
+            if key not in _STANDARD and not key.startswith("_")  # Ray adds some of its own
+        }
         told |= {"host": _HOST, "pid": record.process}
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)

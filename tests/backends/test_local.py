@@ -22,7 +22,7 @@ from distgraph.concurrency.timers import Timers
 from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.stream import StreamRequest
-from distgraph.errors import NodeCancelledError, RunCancelled
+from distgraph.errors import InvalidUpdateError, NodeCancelledError, RunCancelled
 from distgraph.graph import END, START, StateGraph
 from distgraph.runtime import Runtime
 from distgraph.streaming.log import RunLog
@@ -507,13 +507,6 @@ def test_a_failure_of_the_backend_itself_ends_the_run(monkeypatch: pytest.Monkey
         graph(named("node", lambda state: None)).invoke({"items": []})
 
 
-class Waits:
-    """Something to be awaited that is no coroutine."""
-
-    def __await__(self) -> Any:
-        yield from asyncio.sleep(0).__await__()
-
-
 def test_nothing_starts_behind_a_failure_of_the_backend(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -549,9 +542,9 @@ def test_nothing_starts_behind_a_failure_of_the_backend(
     assert not ran.wait(0.05)
 
 
-def test_a_function_that_returns_an_awaitable_which_waits_is_told_to_be_async() -> None:
-    with pytest.raises(RuntimeError, match="async def") as caught:
-        graph(named("node", lambda state: Waits())).invoke({"items": []})
+def test_a_function_that_returns_a_coroutine_which_waits_is_told_to_be_async() -> None:
+    with pytest.raises(InvalidUpdateError, match="async def") as caught:
+        graph(named("node", lambda state: asyncio.sleep(0))).invoke({"items": []})
     notes = getattr(caught.value, "__notes__", ["node 'node'"])  # Python 3.10 has none
     assert any("node 'node'" in note for note in notes)
 

@@ -66,6 +66,13 @@ def of(node: Any, **options: Any) -> Any:
     )
 
 
+def test_private_attributes_that_others_add_to_records_are_left_out(written: io.StringIO) -> None:
+    logging.getLogger("user").warning("at work", extra={"_added": 1, "topic": "cats"})
+    (record,) = records(written, "user")
+    assert record["topic"] == "cats"
+    assert "_added" not in record
+
+
 def test_a_record_of_a_node_names_run_thread_node_and_attempt(written: io.StringIO) -> None:
     of(user_node).invoke({"items": []}, CONFIG)
     (record,) = records(written, "user")

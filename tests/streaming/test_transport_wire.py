@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +30,14 @@ from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey, RunKey, Sink
 from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
 from distgraph.wire import Address, Connection
+from distgraph.wire import link as link_module
 from distgraph.wire.link import Link
 
 from .support import END_BLOB, RUN
 from .test_event_plane import read
 
 CALLER, EVENTS, SECONDS = "caller", 3_000, 30.0
+ROOT = Path(__file__).parents[2]
 
 
 class Plane:
@@ -169,21 +173,32 @@ def test_events_of_several_workers_come_in_order_and_once() -> None:
     receiver.stop(RunCancelled("the test is over"))
 
 
-def test_an_event_is_on_its_way_when_its_writer_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the node does next may keep the interpreter lock, from the first event on."""
-    monkeypatch.setattr("distgraph.wire.link._HAND_OVER", SECONDS)  # a slow machine has time, too
+def hand_over() -> None:
+    """Write an event in a process whose other threads run only where the writer gives way."""
+    link_module._HAND_OVER = SECONDS  # a slow machine has time, too
     plane = Plane()
     puts = WirePuts(plane.locate, plane.publish_referring)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(10.0)  # no other thread runs unless this one gives way
-    try:
-        Publisher(puts).open(RUN, "a", 1, 1).emit(Event((), "custom", 1))
-        (link,) = puts._links.values()
-        unsent = [request for request in link._waiting.values() if not request.sent]
-        assert unsent == []
-        assert link._number == 1
-    finally:
-        sys.setswitchinterval(interval)
+    sys.setswitchinterval(10.0)
+    Publisher(puts).open(RUN, "a", 1, 1).emit(Event((), "custom", 1))
+    (link,) = puts._links.values()
+    assert [request for request in link._waiting.values() if not request.sent] == []
+    assert link._number == 1
+
+
+def test_an_event_is_on_its_way_when_its_writer_returns() -> None:
+    """What the node does next may keep the interpreter lock, from the first event on.
+
+    The process is one of its own: threads that other tests have left would keep the lock.
+    """
+    program = "from tests.streaming.test_transport_wire import hand_over; hand_over()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS * 2,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connection]) -> None:
