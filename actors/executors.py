@@ -341,10 +341,11 @@ class ThreadExecutors:
         found.executor.drop(run_id)
 
     def _look(self) -> None:
-        """End what is idle, and look again while there are threads."""
+        """End what is idle, and look again while something may become so without a word."""
         self.release()
         with self._lock:
-            self._looking = bool(self._threads)
+            # a run that leaves its thread starts the look again
+            self._looking = any(not found.runs for found in self._threads.values())
             if self._looking:
                 timers().after(min(self._idle, _LOOK), self._look)
 

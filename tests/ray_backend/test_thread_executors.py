@@ -1,5 +1,7 @@
 """The processes of threads whose nodes are pinned: when they start, and when they end."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from actors.executors import ThreadExecutors
@@ -37,6 +39,23 @@ def test_a_process_does_not_end_while_a_run_uses_it():
     executors.release()
     assert process.asked == ["drop run 1"]
     assert executors.join("t", "run 2") is process
+
+
+def test_nothing_is_looked_at_while_every_process_is_used(monkeypatch):
+    looks = []
+    monkeypatch.setattr(
+        "actors.executors.timers", lambda: SimpleNamespace(after=lambda _, look: looks.append(look))
+    )
+    executors = ThreadExecutors(0.0, FakeExecutor)
+    executors.join("t", "run 1")
+    executors.join("t", "run 2")
+    executors.leave("t", "run 1")
+    looks.pop()()
+    assert looks == []
+    executors.leave("t", "run 2")
+    looks.pop()()
+    assert looks == []
+    assert executors.count == 0
 
 
 def test_a_thread_whose_process_died_gets_another():
