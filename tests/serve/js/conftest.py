@@ -58,7 +58,7 @@ class Scripts:
             [self._node, str(FOLDER / f"{name}.mjs"), self._url],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             cwd=FOLDER,
             env={"PATH": os.environ["PATH"]},  # no key of this machine's user
         )

@@ -167,7 +167,7 @@ def test_the_example_of_the_page_prints_what_the_page_says(
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_two_replicas_on_ray_serve_are_one_server_to_all_clients(on_ray_serve: Scripts) -> None:
     for name in ("client", "thread_stream", "react_hook", "seed"):
         on_ray_serve.begin(name)
