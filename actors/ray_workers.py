@@ -311,4 +311,5 @@ class RayWorkers:
 
 
 def _label(start: StartTask) -> str:
-    return f"{start.node.name}.{start.key}" if start.key else start.node.name
+    name = str.__str__(start.node.name)  # the member of an enumeration may be one: its text alone
+    return f"{name}.{start.key}" if start.key else name

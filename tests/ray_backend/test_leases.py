@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from enum import Enum
 from itertools import pairwise
 
 import pytest
@@ -49,6 +50,16 @@ def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
     graph.invoke({"items": []})
     served = graph.invoke({"items": []})["items"]
     assert len(set(served)) == 1
+
+
+def test_the_name_of_a_node_may_be_a_member_of_a_local_enumeration(on_ray):
+    class Name(str, Enum):
+        NODE = "node"
+
+    builder = on_ray.StateGraph(Items)
+    builder.add_node(Name.NODE, pid)
+    builder.add_edge(on_ray.START, Name.NODE)
+    assert on_ray.compile(builder).invoke({"items": []})["items"] != [os.getpid()]
 
 
 def test_the_statistics_show_what_each_lease_serves(on_ray):
