@@ -620,7 +620,7 @@ class RunDriver:
         for event in journal.repeat():
             asked.pop(getattr(event, "key", ""), None)
             with journal.draws.active():
-                for instruction in self._told_again(event):
+                for instruction in self._handled_again(event):
                     if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
                         asked[instruction.key] = instruction
                     elif isinstance(instruction, Finish):
@@ -637,7 +637,7 @@ class RunDriver:
         for attempt in list(self._attempts.values()):
             self._lose_with_driver(attempt)
 
-    def _told_again(self, event: InputEvent) -> list[Instruction]:
+    def _handled_again(self, event: InputEvent) -> list[Instruction]:
         """Let the engine handle an event of the journal."""
         if isinstance(event, AttemptEnded):
             outcome = event.outcome

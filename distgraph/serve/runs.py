@@ -20,7 +20,7 @@ from distgraph.serve.run_requests import CLIENT_MODES, RunRequest
 from distgraph.serve.run_view import FROM_START, EventId, RunView, parse_event_id
 from distgraph.serve.sse import PADDING, StreamedResponse, sse_event, sse_headers
 from distgraph.serve.starting import start_run
-from distgraph.serve.thread_log import LogTruncated
+from distgraph.serve.thread_log import LogTruncated, RunEnded
 
 if TYPE_CHECKING:
     from distgraph.serve.server import Server
@@ -192,7 +192,7 @@ class RunEndpoints:
             if entry.number == entry.run.base and "lifecycle" in given:
                 data = {"status": "run_started", "run_id": entry.run.run_id}
                 yield sse_event("lifecycle", data, str(EventId(entry.number, len(events))))
-            if hasattr(entry, "status"):
+            if isinstance(entry, RunEnded):
                 id = EventId(entry.number, len(events))
                 if after is None or id > after:
                     data = {"status": "run_done", "run_id": entry.run.run_id}
