@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import (
-    AsyncGenerator,
     Callable,
     Generator,
     Mapping,
@@ -21,7 +20,7 @@ from importlib import import_module
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from distgraph._internal.mistakes import warn_once
-from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
+from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, follow
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, EventReader, StartedRun
 from distgraph.concurrency.threads import daemon
@@ -106,7 +105,7 @@ class _Events:
         """Call ``watch`` with every event of the run, events about its attempts included."""
         self._watch = watch
 
-    def _steps(self) -> Generator[Any, Any, None]:
+    def _begin(self) -> Generator[Any, Any, None]:
         return self.handle._chunks(self._loop, self._after, lambda event: self._seen(event))
 
     def _seen(self, event: StreamEvent) -> None:
@@ -114,44 +113,12 @@ class _Events:
             self._watch(event)
 
 
-class RunEvents(_Events, Generator[NumberedChunk, None, None]):
+class RunEvents(_Events, Late[NumberedChunk]):
     """The chunks of a started run, as ``RunHandle.events`` returns them."""
 
-    _open: Generator[NumberedChunk, None, None] | None = None
 
-    def send(self, value: None) -> NumberedChunk:
-        return self._chunks().send(value)
-
-    def throw(self, *error: Any) -> NumberedChunk:
-        return self._chunks().throw(*error)
-
-    def close(self) -> None:
-        self._chunks().close()
-
-    def _chunks(self) -> Generator[NumberedChunk, None, None]:
-        if self._open is None:
-            self._open = walk(self._steps())
-        return self._open
-
-
-class AsyncRunEvents(_Events, AsyncGenerator[NumberedChunk, None]):
+class AsyncRunEvents(_Events, AsyncLate[NumberedChunk]):
     """Async variant of ``RunEvents``."""
-
-    _open: AsyncGenerator[NumberedChunk, None] | None = None
-
-    def asend(self, value: None) -> Any:
-        return self._chunks().asend(value)
-
-    def athrow(self, *error: Any) -> Any:
-        return self._chunks().athrow(*error)
-
-    def aclose(self) -> Any:
-        return self._chunks().aclose()
-
-    def _chunks(self) -> AsyncGenerator[NumberedChunk, None]:
-        if self._open is None:
-            self._open = awalk(self._steps())
-        return self._open
 
 
 class RunHandle:

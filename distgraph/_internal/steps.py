@@ -6,12 +6,13 @@ raised where it waits. Nothing in it knows which of the two forms is called.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from distgraph._internal.tracebacks import hide_machinery
 
-__all__ = ("Steps", "Wait", "afollow", "awalk", "follow", "walk")
+__all__ = ("AsyncLate", "Late", "Steps", "Wait", "afollow", "awalk", "follow", "walk")
 
 T = TypeVar("T")
 
@@ -115,6 +116,66 @@ async def awalk(steps: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
         raise _shown(error)  # noqa: B904 (the same error)
     finally:
         await _leave(steps)
+
+
+class Late(Generator[T, None, None]):
+    """Items of steps that begin when the first item is requested."""
+
+    _open: Generator[T, None, None] | None = None
+
+    @abstractmethod
+    def _begin(self) -> Generator[Any, Any, Any]:
+        """Return the steps."""
+
+    def _items(self) -> Generator[T, None, None]:
+        if self._open is None:
+            self._open = walk(self._begin())
+        return self._open
+
+    def __iter__(self) -> Generator[T, None, None]:
+        return self._items()  # a loop over the items then costs no further call for each
+
+    def __next__(self) -> T:
+        return next(self._items())
+
+    def send(self, value: None) -> T:
+        return self._items().send(value)
+
+    def throw(self, *error: Any) -> T:
+        return self._items().throw(*error)
+
+    def close(self) -> None:
+        self._items().close()
+
+
+class AsyncLate(AsyncGenerator[T, None]):
+    """Async variant of ``Late``."""
+
+    _open: AsyncGenerator[T, None] | None = None
+
+    @abstractmethod
+    def _begin(self) -> Generator[Any, Any, Any]:
+        """Return the steps."""
+
+    def _items(self) -> AsyncGenerator[T, None]:
+        if self._open is None:
+            self._open = awalk(self._begin())
+        return self._open
+
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        return self._items()
+
+    def __anext__(self) -> Any:
+        return self._items().__anext__()
+
+    def asend(self, value: None) -> Any:
+        return self._items().asend(value)
+
+    def athrow(self, *error: Any) -> Any:
+        return self._items().athrow(*error)
+
+    def aclose(self) -> Any:
+        return self._items().aclose()
 
 
 class Left(GeneratorExit):

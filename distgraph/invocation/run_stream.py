@@ -6,10 +6,10 @@ run's events (``watch``), which do not appear among the caller's chunks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
-from distgraph._internal.steps import awalk, walk
+from distgraph._internal.steps import AsyncLate, Late
 from distgraph.contract.stream import StreamEvent
 from distgraph.invocation.prepare import Invocation, watched
 
@@ -64,57 +64,9 @@ class _Watched:
         return self._steps(self._call, watch=self._watch)
 
 
-class RunStream(_Watched, Generator[Any, None, None]):
+class RunStream(_Watched, Late[Any]):
     """The chunks of a run. Leaving the stream (``close``) cancels a run that has not ended."""
 
-    def __init__(self, call: Invocation, steps: _StepsOf) -> None:
-        super().__init__(call, steps)
-        self._open: Generator[Any, None, None] | None = None
 
-    def __iter__(self) -> Generator[Any, None, None]:
-        return self._chunks()  # a loop over the stream then costs no call of ours for each chunk
-
-    def __next__(self) -> Any:
-        return next(self._chunks())
-
-    def send(self, value: None) -> Any:
-        return self._chunks().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._chunks().throw(*error)
-
-    def close(self) -> None:
-        self._chunks().close()
-
-    def _chunks(self) -> Generator[Any, None, None]:
-        if self._open is None:
-            self._open = walk(self._begin())
-        return self._open
-
-
-class AsyncRunStream(_Watched, AsyncGenerator[Any, None]):
+class AsyncRunStream(_Watched, AsyncLate[Any]):
     """Async variant of ``RunStream``; ``aclose`` leaves the stream."""
-
-    def __init__(self, call: Invocation, steps: _StepsOf) -> None:
-        super().__init__(call, steps)
-        self._open: AsyncGenerator[Any, None] | None = None
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._chunks()
-
-    def __anext__(self) -> Any:
-        return self._chunks().__anext__()
-
-    def asend(self, value: None) -> Any:
-        return self._chunks().asend(value)
-
-    def athrow(self, *error: Any) -> Any:
-        return self._chunks().athrow(*error)
-
-    def aclose(self) -> Any:
-        return self._chunks().aclose()
-
-    def _chunks(self) -> AsyncGenerator[Any, None]:
-        if self._open is None:
-            self._open = awalk(self._begin())
-        return self._open
