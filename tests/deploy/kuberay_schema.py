@@ -1,9 +1,10 @@
 """The part of KubeRay's API that manifests here may use: names and types of fields.
 
 Source: the Go types of ``ray.io/v1`` in KubeRay's repository (``ray-operator/apis/ray/v1``,
-``raycluster_types.go``, ``rayjob_types.go``, ``rayservice_types.go``, those of KubeRay 1.3 to 1.5),
-and Kubernetes' API reference for pods (v1.30). A field that is not listed here is refused, so a
-misspelt field fails. A field of KubeRay that a manifest begins to use is added here.
+``raycluster_types.go``, ``rayjob_types.go``, ``rayservice_types.go``), written down by hand from
+several of its commits, not of one release. Fields of pods are written down from common use.
+A field that is not listed here is refused, so a misspelt field fails. A field of KubeRay that a
+manifest begins to use is added here.
 """
 
 from __future__ import annotations
