@@ -128,9 +128,13 @@ class RunHandle:
     Ctrl-C do not end the run: ``cancel`` does.
     """
 
-    def __init__(self, run: StartedRun, *, follower: Future[None] | None = None) -> None:
+    def __init__(
+        self, run: StartedRun, *, follower: Future[None] | None = None, graph: object = None
+    ) -> None:
         self._run = run
         self._follower = follower
+        # a checkpointer or store in the memory of this process lives as long as its graph
+        self._graph = graph
         self._known_face: RunFace | None = None
 
     @property
@@ -384,7 +388,7 @@ class StartMethods:
             progress=progress,
         )
         _tell(call, call.callbacks.started(call.plan.input))
-        return _launch(call, terms, detached, None)
+        return _launch(self, call, terms, detached, None)
 
     async def astart(
         self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
@@ -394,7 +398,7 @@ class StartMethods:
         call, terms = _plan(self, input, config, **options)
         await call.callbacks.acall(call.callbacks.started(call.plan.input))
         loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(_launch, call, terms, detached, loop)
+        return await asyncio.to_thread(_launch, self, call, terms, detached, loop)
 
 
 def attach(run_id: str, *, backend: str | None = None) -> RunHandle:
@@ -495,6 +499,7 @@ def _plan(
 
 
 def _launch(
+    graph: object,
     call: Invocation,
     terms: RunTerms,
     detached: bool,
@@ -511,8 +516,8 @@ def _launch(
         raise
     callbacks = call.callbacks
     if callbacks.info is None and not callbacks.hears and not call.stream.print_modes:
-        return RunHandle(run)
-    return RunHandle(run, follower=_follow(call, call.face, run, loop))
+        return RunHandle(run, graph=graph)
+    return RunHandle(run, follower=_follow(call, call.face, run, loop), graph=graph)
 
 
 # --- callbacks and printing: in the process that started the run ----------------------------------

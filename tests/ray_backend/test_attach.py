@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph import attach
 from distgraph.errors import BrokerLost, DriverLost, RunNotFound
@@ -41,6 +43,13 @@ def process(command: str, *arguments: object, **environment: str) -> subprocess.
 def lines(reader: subprocess.Popen[str]) -> Iterator[list[Any]]:
     assert reader.stdout is not None
     return map(json.loads, reader.stdout)
+
+
+def test_the_handle_keeps_the_checkpointer_of_a_graph_that_nobody_else_holds(on_ray: Any) -> None:
+    config: Any = {"configurable": {"thread_id": "kept by the handle"}}
+    run = counting(backend="ray", checkpointer=InMemorySaver()).start({"items": []}, config)
+    gc.collect()
+    assert run.result(timeout=60) == {"items": [EVENTS]}
 
 
 @pytest.mark.parametrize("after", [0, 7])
