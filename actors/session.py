@@ -22,7 +22,15 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import started
 from actors.broker import StreamBrokerActor
 from actors.capacity import check_capacity
-from actors.cluster import NAMESPACE, actor_id, broker_name, driver_name, get, job
+from actors.cluster import (
+    NAMESPACE,
+    actor_id,
+    broker_name,
+    driver_name,
+    get,
+    job,
+    node_address,
+)
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.runloop import StartRun
@@ -99,10 +107,11 @@ class Session:
         idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
         self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
         metrics_every = interval_from_environment()
+        self._port = host().listen(node_address())
         driver = (
             float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
             float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
-            host().ticket,
+            self._port.ticket,
             os.environ.get("DISTGRAPH_LEASES", "1") != "0",
             detached,
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
@@ -295,6 +304,11 @@ class Session:
             for actor in (self.driver, self.broker):
                 with suppress(RayError):
                     ray.kill(actor)
+        self.hide()
+
+    def hide(self) -> None:
+        """Give nobody access to objects of this process any more, such as savers."""
+        self._port.close()
 
     # --- what is lost ---------------------------------------------------------------------------
 
@@ -476,6 +490,8 @@ def current_detached() -> Session:
     with _lock:
         if _detached is None or not _detached.alive():
             ensure_ray()
+            if _detached is not None:
+                _detached.hide()
             _detached = Session(detached=True)
         return _detached
 
@@ -488,6 +504,8 @@ def current() -> Session:
             ensure_ray()
             if _session is not None and _session.failure is not None:
                 _set_aside(_session)
+            elif _session is not None:  # the process has left its cluster
+                _session.hide()
             _session = Session()
         return _session
 

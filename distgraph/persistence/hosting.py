@@ -1,64 +1,61 @@
-"""A server that gives other processes of the machine access to objects of this process.
+"""Access of other processes to objects that exist in this process only.
 
-What exists in one process only stays there: the host calls it for clients with its address and key.
-It is a thread that no exit waits for, and starts when the first object is held.
+The objects stay here: the host calls them for clients that know the secret of one of its ports.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import platform
 import secrets
 import socket
 import struct
 import threading
-import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import (
-    Client,
-    Connection,
-    Listener,
-    answer_challenge,
-    deliver_challenge,
-)
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from distgraph.concurrency.threads import daemon
-from distgraph.errors import RunError, SerializationError
+from distgraph.concurrency.threads import DaemonExecutor
+from distgraph.errors import RunError, SerializationError, UnsupportedClusterError
 from distgraph.persistence import faces
 from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import ReferringBlob
+from distgraph.wire import (
+    Address,
+    Connection,
+    ConnectionClosed,
+    Frame,
+    Listener,
+    connect,
+    new_secret,
+)
+from distgraph.wire.frames import FIRST_FREE
 
 if TYPE_CHECKING:
     from distgraph.persistence.placing import Placed
 
-__all__ = ("Carrier", "Host", "HostClient", "Ticket", "answer", "host", "read_answer")
+__all__ = ("Carrier", "Host", "HostClient", "HostPort", "Ticket", "answer", "host", "read_answer")
 
 PATIENCE = 120.0
 """Seconds that a call may take in the process that holds the object."""
 
-_GREETING = 10.0
-"""Seconds that a host may take to accept a connection."""
+CONNECTING = 1.0
+"""Seconds for which a connection to a host is tried, that refuses or drops it."""
 
-_GREETING_TRIES = 20
-"""Number of connection attempts after the host dropped a connection because of many clients."""
-
-STRANGERS = 32
-"""Connections that a host has at once with clients that have not shown the key yet. The next one
-takes the place of the oldest."""
-
-SILENCE = 5.0
-"""Seconds for which a client that has not shown the key yet may keep silent."""
-
-CONNECTIONS = 16
+CALLS = 16
 """Calls of one client that are on their way at once."""
+
+_CALL = FIRST_FREE
+"""Kind of the frames between host and client: the number of a call, and its request or answer."""
+
+_NUMBER = struct.Struct("!Q")
 
 
 class Carrier(Protocol):
@@ -104,10 +101,12 @@ def _read(message: bytes, carrier: Carrier) -> bytes:
 
 
 class Ticket(NamedTuple):
-    """Address and key of a host."""
+    """The way to a host. It travels through Ray only."""
 
-    address: Any
-    key: bytes
+    address: Address
+    secret: bytes
+    name: str
+    """Names the host's process in messages."""
 
 
 def answer(call: Callable[[], Any]) -> bytes:
@@ -139,25 +138,23 @@ class Host:
         self.id = secrets.token_hex(8)
         self.pid = os.getpid()
         self._lock = threading.RLock()
-        self._listener: Listener | None = None
-        self._serving = False
         self._count = 0
         self._held: dict[str, Callable[[], Any]] = {}
         self._keys: dict[int, str] = {}
         self._known: dict[str, Callable[[], Any]] = {}
-        self._key = secrets.token_bytes(32)
-        self._strangers: OrderedDict[Connection, None] = OrderedDict()
-        self._strangers_lock = threading.Lock()
         self.carrier: Carrier = NoCarrier()
         """Takes references to clients and from them; the backend sets it."""
 
-    @property
-    def ticket(self) -> Ticket:
-        """Address and key of this host; the host responds once an object is held."""
-        with self._lock:
-            if self._listener is None:
-                self._listener = _listener()
-            return Ticket(self._listener.address, self._key)
+    def listen(self, address: str = "127.0.0.1") -> HostPort:
+        """Return a new port of this host.
+
+        Args:
+            address: Address of this machine by which clients reach it.
+
+        Raises:
+            UnsupportedClusterError: There is no free port, or TLS is not set up.
+        """
+        return HostPort(self, address)
 
     def hold(self, resource: Any) -> str:
         """Return the key under which ``resource`` can be called, as long as it is used here."""
@@ -176,7 +173,6 @@ class Host:
 
             self._held[key] = _reference(resource, forget)
             self._keys[place] = key
-            self._serve()
             return key
 
     def know(self, key: str, resource: Any) -> None:
@@ -213,103 +209,56 @@ class Host:
 
         return answer(carry_out)
 
-    def _answer(self, message: bytes) -> bytes:
+    def answer(self, message: bytes) -> bytes:
+        """Carry out a client's request; return what it reads."""
         try:
             client, *request = loads(_read(message, self.carrier))
             return _written(self.call(*request), self.carrier, client)
         except Exception as error:  # the client is to hear of it, and may have more to ask
             return answer(partial(_raise, error))
 
-    # --- serving --------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        if not self._serving:
-            self._serving = bool(self.ticket)
-            daemon(self._accept, "distgraph-host").start()
+class HostPort:
+    """A port by which a host is reached. Calls of each client run in threads of their own."""
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        while True:
-            try:
-                connection = self._listener.accept()
-            except OSError:  # too many open files: those that are connected go on
-                time.sleep(0.05)
-                continue
-            if _is_another_user(connection):
-                connection.close()
-                continue
-            self._meet(connection)
-            daemon(partial(self._converse, connection), "distgraph-host").start()
+    def __init__(self, host: Host, address: str) -> None:
+        self._host = host
+        self._clients: set[Connection] = set()
+        secret = new_secret()
+        self._listener = Listener(
+            address, secret, on_open=self._open, on_frame=self._call, on_closed=self._closed
+        )
+        name = f"process {os.getpid()} on {socket.gethostname()}"
+        self.ticket = Ticket(self._listener.address, secret, name)
+        """What a client needs to connect."""
 
-    def _meet(self, connection: Connection) -> None:
-        """Note a client that has not shown the key, in place of the oldest of too many."""
-        _set_patience(connection, SILENCE)
-        with self._strangers_lock:
-            self._strangers[connection] = None
-            while len(self._strangers) > STRANGERS:
-                oldest, _ = self._strangers.popitem(last=False)
-                _hang_up(oldest)  # its thread closes it
+    def close(self) -> None:
+        """Accept no more clients, and leave those that are connected."""
+        self._listener.close()
+        self._listener.loop.soon(self._leave)
 
-    def _greets(self, connection: Connection) -> bool:
-        """Exchange proofs of the key. Return whether the client has it, and is still wanted."""
-        try:
-            deliver_challenge(connection, self._key)
-            answer_challenge(connection, self._key)
-            _set_patience(connection, 0)
-        except Exception:  # silence, a wrong key, or something else than a client
-            return False
-        finally:
-            with self._strangers_lock:
-                wanted = connection in self._strangers
-                self._strangers.pop(connection, None)
-        return wanted
+    # --- on the thread of the wire --------------------------------------------------------------
 
-    def _converse(self, connection: Connection) -> None:
-        with connection:
-            if not self._greets(connection):
-                return
-            try:
-                while True:
-                    connection.send_bytes(self._answer(connection.recv_bytes()))
-            except (EOFError, OSError):  # the other side is done, or has died
-                return
+    def _leave(self) -> None:
+        for client in self._clients:
+            client.close()
 
+    def _open(self, client: Connection) -> None:
+        self._clients.add(client)
+        client.tag = DaemonExecutor(CALLS, thread_name_prefix="distgraph-host")
 
-@contextmanager
-def _socket_of(connection: Connection) -> Iterator[socket.socket]:
-    own = socket.socket(fileno=os.dup(connection.fileno()))
-    try:
-        yield own
-    finally:
-        own.close()
+    def _closed(self, client: Connection, error: BaseException | None) -> None:
+        self._clients.discard(client)
+        client.tag.shutdown(wait=False, cancel_futures=True)
 
+    def _call(self, client: Connection, frame: Frame) -> None:
+        number, request = frame.parts
+        client.tag.spawn(partial(self._carry_out, client, number, bytes(request)))
 
-def _set_patience(connection: Connection, seconds: float) -> None:
-    """Limit the seconds that a read or a write of a connection may block; 0 for no limit."""
-    if os.name == "nt":
-        return
-    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-    with suppress(OSError), _socket_of(connection) as own:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-
-def _hang_up(connection: Connection) -> None:
-    """End a connection that another thread may be reading from."""
-    with suppress(OSError), _socket_of(connection) as own:
-        own.shutdown(socket.SHUT_RDWR)
-
-
-def _is_another_user(connection: Connection) -> bool:
-    """Whether a process of another user has connected, as far as the operating system reports."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return False
-    with suppress(OSError), _socket_of(connection) as own:
-        if own.family == socket.AF_UNIX:
-            size = struct.calcsize("3i")
-            credentials = own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-            return struct.unpack("3i", credentials)[1] not in (os.getuid(), 0)
-    return False
+    def _carry_out(self, client: Connection, number: Any, request: bytes) -> None:
+        said = self._host.answer(request)
+        with suppress(ConnectionClosed):  # the client has died, or is done
+            client.send(_CALL, number, said, wait=False)
 
 
 def _reference(resource: Any, forget: Callable[[Any], object]) -> Callable[[], Any]:
@@ -317,13 +266,6 @@ def _reference(resource: Any, forget: Callable[[Any], object]) -> Callable[[], A
         return weakref.ref(resource, forget)
     except TypeError:  # a class without weak references is held for good
         return lambda: resource
-
-
-def _listener() -> Listener:
-    if platform.system() == "Linux":  # an abstract socket name, which leaves no file behind
-        name = f"\0distgraph-{os.getpid()}-{secrets.token_hex(8)}"
-        return Listener(name, "AF_UNIX", backlog=64)
-    return Listener(("127.0.0.1", 0), "AF_INET", backlog=64)
 
 
 _host: Host | None = None
@@ -340,10 +282,10 @@ def host() -> Host:
 
 
 class HostClient(Reach):
-    """Reaches the objects of another process of this machine.
+    """Reaches the objects of another process.
 
     Args:
-        ticket: Address and key of its host.
+        ticket: The way to its host.
         name: The client's own name, by which the host's carrier knows it.
         carrier: Takes references there and back.
     """
@@ -354,8 +296,11 @@ class HostClient(Reach):
         self._ticket = Ticket(*ticket)
         self._name = name
         self._carrier = carrier or NoCarrier()
-        self._room = threading.BoundedSemaphore(CONNECTIONS)
-        self._idle: list[Connection] = []
+        self._room = threading.BoundedSemaphore(CALLS)
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        """Its tag holds the calls that have no answer, by number."""
+        self._numbers = itertools.count(1)
 
     def __call__(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -372,73 +317,75 @@ class HostClient(Reach):
         asked = (self._name, placed.key, placed.allowlist, placed.label, method, packed)
         request = _written(dumps_data(asked), self._carrier, None)
         if not self._room.acquire(timeout=PATIENCE):
-            raise RunError(f"{placed.label}: {CONNECTIONS} calls before this one have no answer")
+            raise RunError(f"{placed.label}: {CALLS} calls before this one have no answer")
         try:
-            return self._exchange(request, placed.label)
+            return _read(self._exchange(request, placed.label), self._carrier)
         finally:
             self._room.release()
 
     def close(self) -> None:
-        """Close what is not in use."""
-        while self._idle:
-            self._idle.pop().close()
+        """End the connection. Calls that have no answer fail."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
 
     def _exchange(self, request: bytes, label: str) -> bytes:
-        connection = self._connection(label)
+        answered: Future[bytes] = Future()
         try:
-            connection.send_bytes(request)
-            if not connection.poll(PATIENCE):
-                raise RunError(
-                    f"{label} has not answered for {PATIENCE:g} s in the process where it lives"
-                )
-            answered = connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            connection.close()
-            raise _lost(label) from error
-        except BaseException:  # a late response would be taken for the response to another call
-            connection.close()
-            raise
-        self._idle.append(connection)
-        return _read(answered, self._carrier)
+            with self._lock:
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._connected()
+                waiting: dict[int, Future[bytes]] = self._connection.tag
+                number = next(self._numbers)
+                waiting[number] = answered
+                # not waiting: a host that is stopped is noticed below
+                self._connection.send(_CALL, _NUMBER.pack(number), request, wait=False)
+        except (UnsupportedClusterError, ConnectionClosed) as error:
+            raise self._lost(label, error) from error
+        try:
+            return answered.result(PATIENCE)
+        except (FutureTimeout, TimeoutError) as error:
+            raise RunError(
+                f"{label} has not answered for {PATIENCE:g} s in the process where it lives "
+                f"({self._ticket.name})"
+            ) from error
+        except ConnectionClosed as error:
+            raise self._lost(label, error) from error
+        finally:
+            waiting.pop(number, None)
 
-    def _connection(self, label: str) -> Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
-        for _ in range(_GREETING_TRIES):
-            connection = self._greeted(label)
-            if connection is not None:
-                return connection
-            time.sleep(0.05)
-        raise RunError(
-            f"{label}: the process that holds it drops every connection: too many clients that do "
-            "not have its key connect at the same time"
+    def _connected(self) -> Connection:
+        made = connect(
+            self._ticket.address,
+            self._ticket.secret,
+            "host",
+            name=f"process {os.getpid()} on {socket.gethostname()}",
+            to=self._ticket.name,
+            on_frame=self._answered,
+            on_closed=self._closed,
+            patience=CONNECTING,
+        )
+        made.tag = {}
+        return made
+
+    def _lost(self, label: str, error: Exception) -> RunError:
+        return RunError(
+            f"{label} lives in the process that made the graph ({self._ticket.name}), and that "
+            f"process has ended or cannot be reached: {error}. For runs that outlive a process use "
+            "a saver or store that is a file or a server"
         )
 
-    def _greeted(self, label: str) -> Connection | None:
-        """Connect. Return None where the host has dropped the connection before the end."""
-        try:
-            connection = Client(self._ticket.address)
-        except OSError as error:
-            raise _lost(label) from error
-        try:
-            if not connection.poll(_GREETING):
-                raise RunError(f"{label}: the process that holds it does not answer")
-            answer_challenge(connection, self._ticket.key)
-            deliver_challenge(connection, self._ticket.key)
-        except (EOFError, OSError):
-            connection.close()
-            return None
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    # --- on the thread of the wire --------------------------------------------------------------
 
+    @staticmethod
+    def _answered(connection: Connection, frame: Frame) -> None:
+        (number,) = _NUMBER.unpack(frame.parts[0])
+        waiting = connection.tag.pop(number, None)
+        if waiting is not None:
+            waiting.set_result(bytes(frame.parts[1]))
 
-def _lost(label: str) -> RunError:
-    return RunError(
-        f"{label} lives in the process that made the graph (process on {socket.gethostname()}), "
-        "and that cannot be reached: it has ended. For runs that outlive a process use a saver or "
-        "store that is a file or a server"
-    )
+    @staticmethod
+    def _closed(connection: Connection, error: BaseException | None) -> None:
+        why = f"the connection to {connection.address} has ended before the answer came"
+        for waiting in list((connection.tag or {}).values()):
+            waiting.set_exception(ConnectionClosed(why if error is None else f"{why} ({error})"))

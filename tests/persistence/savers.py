@@ -83,7 +83,7 @@ class Counting(Reach):
 
     def __init__(self):
         self.calls = Counter()
-        self.client = hosting.HostClient(hosting.host().ticket)
+        self.client = hosting.HostClient(hosting.host().listen().ticket)
 
     def __call__(self, placed, method, args, kwargs):
         self.calls[method] += 1

@@ -3,14 +3,13 @@
 import gc
 import os
 import pickle
-import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Client
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
 from distgraph.errors import RunError
-from distgraph.persistence import hosting, place
+from distgraph.persistence import place
 from distgraph.persistence.hosting import HostClient, Ticket, host
 from distgraph.persistence.proxies import stand_in
+from distgraph.wire import Address
 from tests.persistence.savers import AsyncOnly, Bound, OldSaver, config, saved
+from tests.support.cluster import eventually
+from tests.support.tls import use_tls
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,8 +40,15 @@ class Failing(InMemoryStore):
 
 
 @pytest.fixture
-def client():
-    made = HostClient(host().ticket)
+def port():
+    made = host().listen()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(port):
+    made = HostClient(port.ticket)
     yield made
     made.close()
 
@@ -59,7 +68,6 @@ def test_many_threads_use_one_client(client):
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(lambda i: remote.put(("n",), str(i), {"i": i}), range(200)))
     assert {item.value["i"] for item in store.search(("n",), limit=1000)} == set(range(200))
-    assert len(client._idle) <= hosting.CONNECTIONS
 
 
 def test_an_error_arrives_as_itself(client):
@@ -127,100 +135,91 @@ def test_a_loop_that_is_blocked_is_told_in_time(client, monkeypatch):
     asyncio.run(main())
 
 
-def test_a_wrong_key_is_refused():
+def test_a_wrong_secret_is_an_error_with_both_processes_and_the_address(port):
+    store = InMemoryStore()
+    wrong = HostClient(port.ticket._replace(secret=b"wrong"))
+    with pytest.raises(RunError, match="does not know the secret of this session") as caught:
+        wrong(place(store), "get", (("a",), "k"), {})
+    assert f"connected to process {os.getpid()} on " in str(caught.value)
+    assert str(port.ticket.address) in str(caught.value)
+
+
+def test_a_host_that_cannot_be_reached_is_an_error_with_both_processes_and_a_remedy():
+    store = InMemoryStore()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = Address(*unused.getsockname())
+    client = HostClient(Ticket(address, b"secret", "process 7 on elsewhere"))
+    with pytest.raises(RunError, match=f"cannot reach process 7 on elsewhere at {address}") as lost:
+        stand_in(place(store), client).get(("a",), "k")
+    assert "DISTGRAPH_PORTS" in str(lost.value)
+    assert "use a saver or store that is a file or a server" in str(lost.value)
+
+
+def test_calls_of_many_clients_need_a_thread_each_only_while_they_run(port):
     store = InMemoryStore()
     placed = place(store)
-    wrong = HostClient(Ticket(host().ticket.address, b"wrong"))
-    with pytest.raises(Exception, match="digest sent was rejected|digest received was wrong"):
-        wrong(placed, "get", (("a",), "k"), {})
+    clients = [HostClient(port.ticket) for _ in range(20)]
+    for number, one in enumerate(clients):
+        stand_in(placed, one).put(("a",), str(number), {})
+    served = [t for t in threading.enumerate() if t.name.startswith("distgraph-host")]
+    assert len(store.search(("a",), limit=100)) == 20
+    assert len(served) <= 20
+    for one in clients:
+        one.close()
 
 
-SILENT = """
-import socket, sys, time
-address = bytes.fromhex(sys.argv[1])
-connected = []
-for _ in range(1100):
-    one = socket.socket(socket.AF_UNIX)
-    one.connect(address)
-    connected.append(one)
-print("connected", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts threads and files as Linux shows them")
-def test_silent_clients_take_neither_threads_nor_files(client):
+def test_a_client_connects_again_after_its_connection_was_lost(port, client):
     store = InMemoryStore()
     remote = stand_in(place(store), client)
     remote.put(("a",), "k", {"v": 1})
-    threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    address = host().ticket.address
-    raw = address if isinstance(address, bytes) else address.encode()
-    silent = subprocess.Popen(
-        [sys.executable, "-c", SILENT, raw.hex()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000)),
-    )
-    with silent:
-        assert silent.stdout.readline() == "connected\n"
-        late = HostClient(host().ticket)
-        assert stand_in(place(store), late).get(("a",), "k").value == {"v": 1}
-        assert remote.get(("a",), "k").value == {"v": 1}
-        for _ in range(200):  # the last of those that were dropped are being closed
-            more = threading.active_count() - threads, len(os.listdir("/proc/self/fd")) - files
-            if max(more) <= hosting.STRANGERS + 8:
-                break
-            time.sleep(0.05)
-        assert max(more) <= hosting.STRANGERS + 8
-        late.close()
-        silent.stdin.close()
+    for connection in list(port._clients):
+        connection.close()
+    eventually(lambda: client._connection.closed, "the client sees the end")
+    assert remote.get(("a",), "k").value == {"v": 1}
 
 
-def test_a_client_that_keeps_silent_is_dropped(monkeypatch):
-    monkeypatch.setattr(hosting, "SILENCE", 0.2)
-    made = hosting.Host()
-    held = InMemoryStore()
-    made.hold(held)
-    with Client(made.ticket.address) as silent:
-        silent.recv_bytes()  # the challenge, which it does not answer
-        assert silent.poll(10)
-        with pytest.raises((EOFError, OSError)):
-            silent.recv_bytes()
+def test_a_call_whose_connection_is_lost_fails_and_is_not_repeated(port, client):
+    began, calls = threading.Event(), []
+
+    class Slow(InMemoryStore):
+        def batch(self, ops):
+            calls.append(ops)
+            began.set()
+            threading.Event().wait(2)
+            return super().batch(ops)
+
+    store = Slow()
+    remote = stand_in(place(store), client)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(remote.get, ("a",), "k")
+        assert began.wait(10)
+        for connection in list(port._clients):
+            connection.close()
+        with pytest.raises(RunError, match="has ended before the answer came"):
+            asked.result(10)
+    assert len(calls) == 1
 
 
-def test_a_client_that_is_dropped_connects_again(client, monkeypatch):
+def test_a_port_that_is_closed_leaves_its_clients(port, client):
     store = InMemoryStore()
-    placed = place(store)
-    greets, dropped = hosting.Host._greets, []
-
-    def crowded(self, connection):
-        if len(dropped) < 3:
-            dropped.append(connection)
-            return False
-        return greets(self, connection)
-
-    monkeypatch.setattr(hosting.Host, "_greets", crowded)
-    stand_in(placed, client).put(("a",), "k", {})
-    assert len(dropped) == 3
-    monkeypatch.setattr(hosting.Host, "_greets", lambda self, connection: False)
-    with pytest.raises(RunError, match="InMemoryStore: the process that holds it drops every"):
-        stand_in(placed, HostClient(host().ticket)).get(("a",), "k")
+    remote = stand_in(place(store), client)
+    remote.put(("a",), "k", {"v": 1})
+    port.close()
+    eventually(lambda: client._connection.closed, "the client sees the end")
+    with pytest.raises(RunError, match="cannot reach process"):
+        remote.get(("a",), "k")
 
 
-def test_processes_of_other_users_are_not_answered(monkeypatch):
-    store = InMemoryStore()
-    placed = place(store)
-    monkeypatch.setattr(hosting, "_is_another_user", lambda connection: True)
-    with pytest.raises(RunError, match="drops every connection"):
-        stand_in(placed, HostClient(host().ticket)).get(("a",), "k")
-
-
-def test_nothing_is_served_before_something_is_held():
-    made = hosting.Host()
-    assert made.ticket == made.ticket
-    assert not made._serving
+def test_with_tls_calls_are_encrypted(monkeypatch):
+    use_tls(monkeypatch)
+    store, port = InMemoryStore(), host().listen()
+    client = HostClient(port.ticket)
+    stand_in(place(store), client).put(("a",), "k", {"v": 1})
+    assert store.get(("a",), "k").value == {"v": 1}
+    assert client._connection._sock.version() in ("TLSv1.2", "TLSv1.3")
+    client.close()
+    port.close()
 
 
 HOLDER = """
@@ -230,7 +229,8 @@ from langgraph.store.memory import InMemoryStore
 from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 saver, store = InMemorySaver(), InMemoryStore()
-sys.stdout.write(pickle.dumps((tuple(host().ticket), place(saver), place(store))).hex() + "\\n")
+ticket = tuple(host().listen().ticket)
+sys.stdout.write(pickle.dumps((ticket, place(saver), place(store))).hex() + "\\n")
 sys.stdout.flush()
 sys.stdin.readline()
 """
@@ -279,7 +279,6 @@ def test_its_death_is_an_error_that_says_what_is_lost(holder):
     process, client, (_, placed) = holder
     remote = stand_in(placed, client)
     remote.put(("a",), "k", {})
-    address = client._ticket.address
     process.send_signal(signal.SIGKILL)
     process.wait()
     started = time.monotonic()
@@ -288,8 +287,6 @@ def test_its_death_is_an_error_that_says_what_is_lost(holder):
     with pytest.raises(RunError, match="InMemoryStore lives in the process that made the graph"):
         remote.get(("a",), "k")
     assert time.monotonic() - started < 5
-    if sys.platform == "linux":
-        assert address.lstrip(b"\0") not in Path("/proc/net/unix").read_bytes()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -86,7 +86,7 @@ def test_what_cannot_be_saved_otherwise_stays_an_error_of_the_saver():
 
 def test_references_travel_to_the_host_of_a_store_and_back(basket):
     store, reference = InMemoryStore(), Reference()
-    client = HostClient(host().ticket, "me", basket)
+    client = HostClient(host().listen().ticket, "me", basket)
     remote = stand_in(place(store), client)
     remote.put(("a",), "k", {"ref": reference})
     assert store.get(("a",), "k").value["ref"] is reference
@@ -97,7 +97,7 @@ def test_references_travel_to_the_host_of_a_store_and_back(basket):
 
 def test_without_a_cluster_references_are_refused_and_the_host_goes_on(monkeypatch):
     monkeypatch.setattr(host(), "carrier", NoCarrier())  # a Ray session of this process has its own
-    store, client = InMemoryStore(), HostClient(host().ticket)
+    store, client = InMemoryStore(), HostClient(host().listen().ticket)
     remote = stand_in(place(store), client)
     with pytest.raises(SerializationError, match="cannot leave the process that knows it"):
         remote.put(("a",), "k", {"ref": Reference()})

@@ -34,7 +34,9 @@ class Counted(BaseRateLimiter):
 
 def remote(limiter: BaseRateLimiter) -> BaseRateLimiter:
     """A stand-in as another process has it."""
-    found = stand_in(pickle.loads(pickle.dumps(place(limiter))), HostClient(hosting.host().ticket))
+    found = stand_in(
+        pickle.loads(pickle.dumps(place(limiter))), HostClient(hosting.host().listen().ticket)
+    )
     assert isinstance(found, BaseRateLimiter)
     return found
 

@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
 from distgraph.wire.frames import GREETING, encode
 from tests.support.cluster import eventually
+from tests.support.tls import use_tls
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -366,16 +366,6 @@ def test_a_range_that_is_none_is_refused(monkeypatch, told):
     side = Side()
     with pytest.raises(UnsupportedClusterError, match="DISTGRAPH_PORTS"):
         Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
-
-
-FILES = Path(__file__).parent / "certificates"
-
-
-def use_tls(monkeypatch, certificate: str = "node", authority: str = "ca") -> None:
-    monkeypatch.setenv("RAY_USE_TLS", "1")
-    monkeypatch.setenv("RAY_TLS_SERVER_CERT", str(FILES / f"{certificate}.crt"))
-    monkeypatch.setenv("RAY_TLS_SERVER_KEY", str(FILES / f"{certificate}.key"))
-    monkeypatch.setenv("RAY_TLS_CA_CERT", str(FILES / f"{authority}.crt"))
 
 
 def test_with_tls_frames_arrive_and_plain_connections_do_not(monkeypatch):
