@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from distgraph._internal.policies import Transient
 from distgraph.types import Command, Interrupt
 
+ENV_DOCS = "DISTGRAPH_DOCS"
+"""Setting: URL of the documentation site, to which messages link."""
 
-class DistgraphError(Exception):
+
+class _Explained(Exception):
+    """An error whose message ends with a link to the error's row on the page of errors."""
+
+    _anchor: ClassVar[str] = ""
+    """Anchor on the page: the name of the class, in lower case; "" for no link."""
+
+    def __init_subclass__(cls, *, explained: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if explained:
+            cls._anchor = cls.__name__.lower()
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not text or not self._anchor:
+            return text
+        site = os.environ.get(ENV_DOCS, "").strip().rstrip("/")
+        link = f"\nSee {f'{site}/errors.html' if site else 'docs/errors.md'}#{self._anchor}"
+        return text.replace(link, "") + link  # once, where the text quotes another error
+
+
+class DistgraphError(_Explained):
     """Base of the errors that belong to distgraph alone (LangGraph's own names do not have it)."""
 
 
@@ -34,11 +58,11 @@ class MissingExtraError(DistgraphError, ImportError):
 # --- the graph's own rules (names and bases as in LangGraph) ------------------------------------
 
 
-class GraphRecursionError(RecursionError):
+class GraphRecursionError(_Explained, RecursionError, explained=True):
     """The run did not end within ``recursion_limit`` supersteps."""
 
 
-class InvalidUpdateError(Exception):
+class InvalidUpdateError(_Explained, explained=True):
     """A node's return value, or the writes of one superstep together, cannot update the state."""
 
 
@@ -259,19 +283,19 @@ class RunError(DistgraphError, RuntimeError):
     """A run ended for a reason that is not the user's code."""
 
 
-class WorkerDied(RunError, Transient):
+class WorkerDied(RunError, Transient, explained=True):
     """The process or machine that ran a node is gone: killed, crashed, out of memory."""
 
 
-class DriverLost(RunError):
+class DriverLost(RunError, explained=True):
     """The superstep driver is gone, and the run's state with it."""
 
 
-class BrokerLost(RunError):
+class BrokerLost(RunError, explained=True):
     """The stream broker is gone, and the undelivered part of the stream with it."""
 
 
-class BufferFull(RunError):
+class BufferFull(RunError, explained=True):
     """Attempts with ``on_lost_attempt="buffer"`` hold more events than the broker has room for."""
 
 
@@ -331,7 +355,7 @@ class Unsent:
         )
 
 
-class RunNotFound(RunError):
+class RunNotFound(RunError, explained=True):
     """No run of that id is known: it never was, or the time for which it was kept is over."""
 
 
@@ -352,7 +376,7 @@ class Truncated(DistgraphError):
         return str(self.args[0])
 
 
-class UnsupportedClusterError(DistgraphError, RuntimeError):
+class UnsupportedClusterError(DistgraphError, RuntimeError, explained=True):
     """The Ray cluster cannot execute runs: Ray Client, or other versions on the workers."""
 
 

@@ -73,9 +73,9 @@ def test_it_is_an_error_on_request(on_cluster: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DISTGRAPH_MISSING_RESOURCES", "raise")
     with pytest.raises(UnsupportedClusterError) as caught:
         on_cluster(graph(num_gpus=1).spec)
-    assert str(caught.value) == (
+    assert caught.value.args == (
         "graph 'g': node 'embed' waits for GPU 1: no machine has one. The cluster has 2 machines, "
-        "12 CPUs. Change the node's ray_options, or add a machine"
+        "12 CPUs. Change the node's ray_options, or add a machine",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distgraph import placement
+from distgraph import errors, placement
 from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
 
 WITH_CODE = [page for page in PAGES if any(b.skip is None and not b.ray for b in blocks(page))]
@@ -186,12 +186,12 @@ def test_a_test_file_that_shows_what_is_covered_exists() -> None:
 
 
 def test_every_error_is_on_the_page_of_errors() -> None:
-    classes = re.findall(r"^class (\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
+    classes = re.findall(r"^class ([A-Z]\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
     assert [name for name in classes if f"`{name}`" not in _text("docs/errors.md")] == []
 
 
 def test_errors_that_end_a_call_have_an_anchor_to_link_to() -> None:
-    classes = re.findall(r"^class (\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
+    classes = re.findall(r"^class ([A-Z]\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
     # bases, data classes, and what is not public have no row of their own
     without = {
         "DistgraphError",
@@ -207,6 +207,19 @@ def test_errors_that_end_a_call_have_an_anchor_to_link_to() -> None:
     anchors = re.findall(r'<a id="(\w+)"></a>', page)
     assert len(anchors) == len(set(anchors))
     assert [n for n in classes if n not in without and n.lower() not in anchors] == []
+
+
+def test_a_message_links_to_an_anchor_of_the_page_of_errors() -> None:
+    page = _text("docs/errors.md")
+    linked = [
+        (cls.__name__, re.search(r"\nSee docs/errors\.md#(\w+)$", str(cls("what happened"))))
+        for cls in vars(errors).values()
+        if isinstance(cls, type)
+        and cls.__module__ == errors.__name__
+        and getattr(cls, "_anchor", "")
+    ]
+    assert {"DriverLost", "GraphRecursionError", "WorkerDied"} <= {name for name, _ in linked}
+    assert [n for n, found in linked if not (found and f'<a id="{found[1]}"></a>' in page)] == []
 
 
 def test_every_setting_is_on_the_page_of_settings() -> None:

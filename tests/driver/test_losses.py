@@ -66,7 +66,7 @@ def test_losses_end_at_the_limit_with_the_error():
     play.lose(play.of("n"), DEAD)
     assert not play.running
     assert play.finished.status == "error"
-    assert play.finished.error.message == "gone"
+    assert play.finished.error.message == str(WorkerDied("gone"))
 
 
 def test_only_losses_of_the_infrastructure_count():
@@ -117,7 +117,7 @@ def test_a_reset_precedes_everything_of_the_next_attempt():
     assert (fence, admit) == (Fence(first.task_id, 1), Admit(first.task_id, 2, 1))
     (event,) = publish.segment.blob
     assert event.mode == "reset"
-    assert event.payload == AttemptReset("n", first.task_id, 1, 1, 2, "gone")
+    assert event.payload == AttemptReset("n", first.task_id, 1, 1, 2, str(WorkerDied("gone")))
     assert play.of("n").request.metadata["attempt"] == 2
 
 
