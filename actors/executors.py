@@ -23,7 +23,6 @@ from actors.heartbeats import HeartbeatServer
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from distgraph.concurrency.timers import timers
-from distgraph.driver.ports import NotTaken
 from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -64,8 +63,8 @@ class Executor:
         self.retirement = Retirement()
         self._heartbeats = heartbeats
         self._cancelled: dict[str, float] = {}
-        self._arriving: dict[str, None] = {}
-        """Attempts that the process has not taken yet."""
+        self._arriving: dict[str, Sequence[str]] = {}
+        """Packets that the process may not have begun, by the name of their first attempt."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
         self._handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
@@ -103,7 +102,7 @@ class Executor:
         names = [name for name, _ in jobs]
         with self._lock:
             self._jobs.update(jobs)
-            self._arriving.update(dict.fromkeys(names))
+            self._arriving[names[0]] = names
             listen = not self._listening
             self._listening = True
         sent = self._handle.submit.remote(names, packed, thread, *snapshots)
@@ -143,15 +142,18 @@ class Executor:
         return not self.retirement.why
 
     def _move_arriving(self) -> None:
-        """Give up attempts that the process has not taken: they run elsewhere."""
+        """Give up attempts that the process has not begun: they run elsewhere."""
+        assert self._heartbeats is not None
+        took = self._heartbeats.took(self.id)
         with self._lock:
-            names = [name for name in self._arriving if name in self._jobs]
+            packets = [names for first, names in self._arriving.items() if first not in took]
+            names = [name for packet in packets for name in packet if name in self._jobs]
             self._arriving.clear()
             moved = [self._jobs.pop(name) for name in names]
         if names:
             self._handle.cancel.remote(names)
         for done in moved:
-            done(None, NotTaken("an executor that is blocked did not take the attempt"))
+            done(None, WorkerDied("an executor that is blocked did not take the attempt"))
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""
@@ -192,8 +194,7 @@ class Executor:
     def _refused(self, names: list[str], future: Any) -> None:
         error = future.exception()
         with self._lock:
-            for name in names:
-                self._arriving.pop(name, None)
+            self._arriving.pop(names[0], None)
         if error is not None:
             if isinstance(error, RayActorError):
                 self._note_loss()

@@ -93,6 +93,16 @@ class HeartbeatServer:
         with self._lock:
             return self._known.health(identity, time.monotonic())
 
+    def past_limit(self, name: str) -> bool:
+        """Whether an attempt that is lost had reached its limit of time in its process."""
+        with self._lock:
+            return self._known.past_limit(name, time.monotonic())
+
+    def took(self, identity: str) -> frozenset[str]:
+        """Return the packets that a shared process has begun, by their first attempts."""
+        with self._lock:
+            return self._known.took(identity)
+
     def settle(self, name: str) -> None:
         """Note that a group of attempts that was to end has ended."""
         with self._lock:

@@ -149,6 +149,9 @@ class RayWorkers:
         sent.cancel()
         return sent.executor is not None
 
+    def past_limit(self, attempt_id: AttemptId) -> bool:
+        return self._shared.heartbeats.past_limit(self._name(attempt_id))
+
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         pushed: dict[Executor, list[tuple[str, bytes]]] = {}
         for group, result in results:

@@ -66,6 +66,8 @@ class AsyncExecutor:
         if process().lag is None:
             process().lag = LoopLag(asyncio.get_running_loop())
         packet = await process().open(packed)
+        # the reply to this call may come late: the first node may block this loop
+        process().heartbeat(packet.packet.heartbeats).took(names[0])
         for at, name in enumerate(names):
             if name in self._refused:
                 continue

@@ -7,6 +7,7 @@ hangs or the network is cut.
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +19,12 @@ __all__ = ("OVERDUE", "Health", "Heartbeats", "Overdue", "Process", "Silence")
 OVERDUE = 2.0
 """Seconds behind its limit of time, after which an attempt is ended from outside of its process.
 The process itself interrupts the attempt at the limit, and ends one second later."""
+
+_DUE = 4096
+"""Limits of time that are remembered of attempts which have no process any more."""
+
+_TOOK = 256
+"""Packets that are remembered: of older ones, Ray has brought the reply long ago."""
 
 _STACK = 16_384
 """Characters of a stack dump that are kept."""
@@ -51,6 +58,8 @@ class Process:
     """Groups of attempts, and when each began."""
     due: dict[str, float] = field(default_factory=dict)
     """When attempts are to be ended that are limited in time."""
+    took: deque[str] = field(default_factory=lambda: deque(maxlen=_TOOK))
+    """Packets that a shared process has begun, by the name of their first attempt."""
     stack: str = ""
     reported: bool = False
 
@@ -108,6 +117,8 @@ class Heartbeats:
 
     def __init__(self) -> None:
         self._processes: dict[Hashable, Process] = {}
+        self._due: OrderedDict[str, float] = OrderedDict()
+        """The same as ``Process.due``, of lost processes and reported attempts."""
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -150,6 +161,8 @@ class Heartbeats:
         elif "end" in message:
             process.running.pop(str(message["end"]), None)
             process.due.pop(str(message["end"]), None)
+        elif "took" in message:
+            process.took.append(str(message["took"]))
         elif "limit" in message:
             process.due[str(message["limit"])] = now + float(message["left"]) + OVERDUE
         for name, left in dict(message.get("beat") or {}).items():
@@ -158,7 +171,23 @@ class Heartbeats:
 
     def gone(self, connection: Hashable) -> None:
         """Forget a process whose connection has ended. Its death is reported elsewhere."""
-        self._processes.pop(connection, None)
+        process = self._processes.pop(connection, None)
+        if process is not None:
+            self._remember(process.due)
+
+    def _remember(self, due: Mapping[str, float]) -> None:
+        self._due.update(due)
+        while len(self._due) > _DUE:
+            self._due.popitem(last=False)
+
+    def past_limit(self, name: str, now: float) -> bool:
+        """Whether an attempt had reached its limit of time when its process was lost.
+
+        Its process ends itself one second behind the limit, so that the limit is reached by now.
+        """
+        dues = (p.due[name] for p in self._processes.values() if name in p.due)
+        due = next(dues, self._due.get(name))
+        return due is not None and now >= due - OVERDUE
 
     def of(self, name: str) -> tuple[Hashable, Process] | None:
         """Return the process that runs a group of attempts and its connection, if it is known."""
@@ -171,12 +200,17 @@ class Heartbeats:
                 return Health(max(now - process.beat, process.lag), process.behind, process.stack)
         return Health()
 
+    def took(self, identity: str) -> frozenset[str]:
+        """Return the packets that a process has begun, of those that it was sent last."""
+        names = (p.took for p in self._processes.values() if p.identity == identity)
+        return frozenset(next(names, ()))
+
     def overdue(self, now: float) -> Sequence[Overdue]:
         """Return attempts that are behind their limits; each is returned once."""
         found = []
         for process in self._processes.values():
             for name in [name for name, due in process.due.items() if now >= due]:
-                del process.due[name]
+                self._remember({name: process.due.pop(name)})
                 found.append(Overdue(name, process.stack))
         return found
 

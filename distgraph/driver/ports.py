@@ -15,7 +15,6 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import InputEvent, StartTask, Storage
 from distgraph.contract.stream import AttemptId, Op
-from distgraph.errors import WorkerDied
 
 __all__ = (
     "Acked",
@@ -26,7 +25,6 @@ __all__ = (
     "Fenced",
     "Group",
     "GroupEnded",
-    "NotTaken",
     "Relieved",
     "Store",
     "Workers",
@@ -36,20 +34,14 @@ __all__ = (
 class Group:
     """Attempts of one node that are sent together. The driver alone changes it."""
 
-    __slots__ = ("calls", "ids", "node", "sent", "starts")
+    __slots__ = ("calls", "ids", "node", "starts")
 
     def __init__(self, node: Hashable, starts: Sequence[StartTask]) -> None:
         self.node = node
         self.starts = starts
         self.ids = [start.request.attempt_id for start in starts]
-        self.sent = 0.0
-        """By the driver's clock, in seconds."""
         self.calls: set[tuple[AttemptId, int]] = set()
         """Calls of its attempts' code that have no result yet."""
-
-
-class NotTaken(WorkerDied):
-    """An attempt was lost before its process took it: none of its code has run."""
 
 
 # --- events, besides those of the engine --------------------------------------------------------
@@ -125,6 +117,9 @@ class Workers(Protocol):
         Return whether the group's code receives the cancellation and ends by itself: a cancelled
         run waits for such groups.
         """
+
+    def past_limit(self, attempt_id: AttemptId) -> bool:
+        """Whether an attempt that is lost had reached its limit of time in its process."""
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         """Hand results of calls to the code of attempts that made them."""

@@ -66,7 +66,6 @@ from distgraph.driver.ports import (
     Fenced,
     Group,
     GroupEnded,
-    NotTaken,
     Relieved,
     Store,
     Workers,
@@ -79,7 +78,6 @@ from distgraph.logs import of_run
 from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
 from distgraph.spans import RunSpans
-from distgraph.worker.deadline import shortest
 
 __all__ = ("BATCHES_IN_FLIGHT", "Later", "RunDriver")
 
@@ -309,14 +307,12 @@ class RunDriver:
             for attempt_id, start in zip(group.ids, group.starts, strict=True):
                 attempt = self._attempts.get(attempt_id)
                 if attempt is not None and attempt.group is group:
-                    self._lost(start, event.lost.get(attempt_id), group.sent)
+                    self._lost(start, event.lost.get(attempt_id))
 
-    def _lost(self, start: StartTask, error: BaseException | None, sent: float) -> None:
+    def _lost(self, start: StartTask, error: BaseException | None) -> None:
         """Let the engine know of an attempt that never came back."""
         request = start.request
-        limit = shortest(request)
-        began = not isinstance(error, NotTaken)
-        if began and limit is not None and self._clock() - sent >= limit:
+        if self._workers.past_limit(request.attempt_id):
             # it resisted its limit of time, and went with its process
             self._ended(_cut_off(start, status="timeout"))
             return
@@ -586,7 +582,6 @@ class RunDriver:
     def _sent(self, group: Group) -> None:
         """Admit the attempts of a group when the group is sent, after the commits of earlier
         attempts."""
-        group.sent = self._clock()
         for attempt_id, start in zip(group.ids, group.starts, strict=True):
             attempt = self._attempts.get(attempt_id)
             if attempt is not None:
@@ -671,7 +666,7 @@ class RunDriver:
             f"node {request.node!r}, step {request.step}: the superstep driver died while the node "
             "ran, and the node's process went with it"
         )
-        self._lost(attempt.start, error, self._clock())
+        self._lost(attempt.start, error)
 
     # --- the end --------------------------------------------------------------------------------
 

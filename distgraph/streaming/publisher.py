@@ -94,7 +94,7 @@ class Publisher:
         gap: Least time between two puts of a run, in seconds: under load fewer, larger puts cost
             half the CPU. The first event after a quiet moment does not wait for it.
         max_bytes: What a run may buffer here before its emitters wait; ``EVENT_OVERHEAD`` an event
-            included.
+            included. A put of more is split.
         max_events: The same in events.
         timers: Sends what has to wait, on a thread of its own.
     """
@@ -195,6 +195,10 @@ class Publisher:
         lane.last_put = now
         if lane.paused:
             return taken
+        if lane.bytes > self._max_bytes or lane.events > self._max_events:
+            self._take_some(lane, taken)
+            self._give_room(lane)
+            return taken
         for stream in lane.dirty:
             pending = stream._pending
             sent = stream._sent + len(pending)
@@ -206,6 +210,25 @@ class Publisher:
         lane.bytes = lane.events = 0
         self._give_room(lane)
         return taken
+
+    def _take_some(self, lane: _Lane, taken: list[_Taken]) -> None:
+        """Take what one put may hold: what is on its way has copies. The lane's lock is held."""
+        room, events = self._max_bytes, self._max_events
+        while lane.dirty and room > 0 and events > 0:
+            stream = lane.dirty[0]
+            pending = stream._pending
+            count, size = _fit(pending, room, events)
+            some, rest = pending[:count], pending[count:]
+            dirty = lane.dirty if rest else lane.dirty[1:]
+            if some:
+                room -= size
+                events -= count
+                taken += [(stream, stream._sent + 1, some)]
+                stream._pending = rest
+                stream._sent += count
+                lane.bytes -= size
+                lane.events -= count
+            lane.dirty = dirty
 
     def _put(self, lane: _Lane, taken: list[_Taken]) -> None:
         """Send what ``_start_put`` took. No lock is held."""
@@ -343,7 +366,8 @@ class AttemptStream:
 
         Waits while the run's buffer in this process is full, that is while the consumer is slow.
         With ``wait=False`` it waits only at eight times that, which is for code on an event loop
-        that awaits ``room()`` between events.
+        that awaits ``room()`` between events. Code that never awaits blocks its loop then: other
+        threads send.
 
         Raises:
             SerializationError: The payload cannot be pickled; names node and mode.
@@ -487,6 +511,17 @@ class AttemptStream:
     def _describe(self) -> str:
         who = f"node {self._node!r}" if self._node else f"task {self._task_id}"
         return f"attempt {self._attempt} of {who} in step {self._step}"
+
+
+def _fit(pending: list[bytes], room: int, events: int) -> tuple[int, int]:
+    """Return how many events make up ``room`` bytes, the last one in full, and their bytes."""
+    count = size = 0
+    for data in pending:
+        if size >= room or count >= events:
+            break
+        size += len(data) + EVENT_OVERHEAD
+        count += 1
+    return count, size
 
 
 def _wake_waiter(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:

@@ -38,6 +38,8 @@ class FakeBackend:
     batched: bool = False
     batches_sent: list[list[Op]] = field(default_factory=list)
     fenced: list[AttemptId] = field(default_factory=list)
+    past: set[AttemptId] = field(default_factory=set)
+    """Attempts that have reached their limits of time."""
     arrived: int | None = 0
     """Events that the log has of an attempt that is fenced; None where it answers later."""
     acks: bool = True
@@ -60,6 +62,9 @@ class FakeBackend:
         assert group not in self.cancelled
         self.cancelled.append(group)  # it may have come back, with the news on its way
         return self.tells(group)
+
+    def past_limit(self, attempt_id: AttemptId) -> bool:
+        return attempt_id in self.past
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         self.delivered += results

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distgraph.contract.events import Woken
 from distgraph.contract.stream import Admit, Commit, Delivery, Fence, Segment
-from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded, NotTaken
+from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded
 from distgraph.errors import BufferFull, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
 from distgraph.losses import LossPolicy, checked_losses, default_losses
@@ -97,12 +97,12 @@ def test_events_in_the_stream_make_a_loss_an_error_by_default():
     assert play.finished.status == "error"
 
 
-def test_an_attempt_that_no_process_took_did_not_take_too_long():
+def test_an_attempt_that_waited_for_a_process_did_not_take_too_long():
     play = lossy(timeout=1.0)
     play.backend.time = 100.0
-    play.lose(play.of("n"), NotTaken("blocked"))
+    play.lose(play.of("n"), DEAD)
     assert play.of("n").request.attempt == 2
-    play.backend.time = 200.0
+    play.backend.past.add(play.of("n").request.attempt_id)
     play.lose(play.of("n"), DEAD)  # its process ended at its limit
     assert isinstance(play.finished.error, NodeTimeoutError)
 

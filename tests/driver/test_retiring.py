@@ -90,6 +90,15 @@ def test_a_silence_is_reported_once():
     assert len(beats.unreported(40.0)) == 1
 
 
+def test_what_a_process_has_begun_is_known_by_its_own_word():
+    beats = known()
+    assert beats.took("e") == frozenset()
+    told(beats, 1.0, took="r/t/1")
+    told(beats, 1.0, took="r/u/1")
+    assert beats.took("e") == {"r/t/1", "r/u/1"}
+    assert beats.took("another") == frozenset()
+
+
 def test_an_attempt_is_overdue_some_time_behind_its_limit_and_once():
     beats = known(role="task")
     told(beats, 1.0, begin="r/t/1")
@@ -106,6 +115,25 @@ def test_progress_puts_a_limit_off_and_a_reached_one_is_not():
     assert beats.overdue(2.0 + OVERDUE) == []
     told(beats, 3.0, beat={"r/t/1": -0.5})
     assert beats.overdue(3.0 + OVERDUE) == [Overdue("r/t/1", "")]
+
+
+def test_an_attempt_that_went_with_its_process_had_reached_its_limit_or_not():
+    beats = known(role="task")
+    told(beats, 0.0, limit="r/t/1", left=2.0)
+    told(beats, 0.0, limit="r/u/1", left=9.0)
+    told(beats, 0.0, limit="r/v/1", left=2.0)
+    told(beats, 1.5, beat={"r/v/1": 2.0})  # it made progress
+    beats.gone(1)
+    late = [name for name in ("r/t/1", "r/u/1", "r/v/1", "r/w/1") if beats.past_limit(name, 3.0)]
+    assert late == ["r/t/1"]
+
+
+def test_an_attempt_that_was_reported_as_overdue_stays_past_its_limit():
+    beats = known(role="task")
+    told(beats, 0.0, limit="r/t/1", left=2.0)
+    assert not beats.past_limit("r/t/1", 1.9)
+    beats.overdue(2.0 + OVERDUE)
+    assert beats.past_limit("r/t/1", 2.0 + OVERDUE)
 
 
 def test_an_attempt_that_has_ended_is_not_overdue():

@@ -57,3 +57,31 @@ def test_a_limit_of_time_holds_in_a_shared_process(on_ray, kind):
             {"items": []}, {"max_attempts": 3}
         )
     assert "hold_the_lock" in "".join(caught.value.__notes__)
+
+
+def test_an_async_node_that_never_awaits_waits_for_its_reader_in_bounded_memory(on_ray):
+    events, payload = 60_000, "x" * 1000
+
+    async def writes(state, writer):
+        writer(os.getpid())
+        for i in range(events):
+            writer((i, payload))
+        return {"items": [os.getpid()]}
+
+    stream = one(on_ray, writes).stream({"items": []}, stream_mode=["custom", "updates"])
+    pid = next(stream)[1]
+    before = resident(pid)
+    time.sleep(9)  # long enough for the blocked process to be retired
+    grown = resident(pid) - before
+    chunks = list(stream)
+    print(f"grew by {grown >> 20} MiB")
+    assert grown < 16 << 20
+    assert chunks[:-1] == [("custom", (i, payload)) for i in range(events)]
+    assert chunks[-1] == ("updates", {"n": {"items": [pid]}})
+
+
+def resident(pid: int) -> int:
+    """Return the bytes of a process that are in memory and not shared."""
+    with open(f"/proc/{pid}/statm") as file:
+        pages = file.read().split()
+    return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGE_SIZE")

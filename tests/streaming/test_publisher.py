@@ -305,6 +305,52 @@ def test_an_emitter_that_must_not_wait_has_eight_times_the_buffer() -> None:
     assert (thread.is_alive(), errors) == (False, [])
 
 
+def test_code_that_must_not_wait_holds_eight_puts_of_one_buffer_and_no_more() -> None:
+    broker = Broker(max_bytes=10_000)
+    stream = broker.open()
+    stream.emit(custom("in flight"))
+    held: list[int] = []
+
+    def never_awaits() -> None:
+        for i in range(1000):
+            stream.emit(custom(bytes(900)), wait=False)
+            held.append(i)
+
+    thread, errors = in_thread(never_awaits)
+    thread.join(0.2)
+    assert thread.is_alive()
+    size = broker.publisher._lanes[RUN].bytes / len(held)
+    assert 80_000 <= size * len(held) < 80_000 + size
+    puts, most = 1, -(-10_000 // size)
+    while thread.is_alive():
+        broker.ack()
+        broker.pump_after(GAP)
+        assert len(broker.puts) == puts + 1
+        ((_, [(_, _, events)]),) = broker.puts[puts:]
+        assert len(events) == most
+        puts += 1
+        thread.join(0.02)
+    assert errors == []
+    assert stream.close()[0] == 1001
+
+
+def test_a_put_of_many_attempts_holds_one_buffer() -> None:
+    broker = Broker(max_events=4)
+    a, b, c = broker.open("a"), broker.open("b"), broker.open("c")
+    a.emit(custom("in flight"))
+    for i in range(3):
+        for stream in (a, b, c):
+            stream.emit(custom(i), wait=False)
+    for _ in range(3):
+        broker.ack()
+        broker.pump_after(GAP)
+    assert broker.puts[1:] == [
+        ("run", [("a", 2, [0, 1, 2]), ("b", 1, [0])]),
+        ("run", [("b", 2, [1, 2]), ("c", 1, [0, 1])]),
+        ("run", [("c", 3, [2])]),
+    ]
+
+
 def test_a_coroutine_waits_for_room_without_blocking_its_loop() -> None:
     broker = Broker(max_events=10)
     stream = broker.open()

@@ -22,7 +22,7 @@ from .support import END_BLOB, RUN, PutsTo, by_hand, read_all
 FILES = {publisher_module.__file__, timers_module.__file__, threading.__file__}
 
 
-def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
+def _run(interrupt: InterruptAt, max_events: int) -> tuple[list[int], list[int], int, bool]:
     """Interrupt an attempt that goes on regardless; return what arrived of it and of another."""
     log, now, acks = RunLog(), [100.0], list[Future[float]]()
     log.drive(1, [Admit("a", 1, 1), Admit("b", 1, 1)])
@@ -42,18 +42,18 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
             timers.run_due()
 
     timers = by_hand(lambda: now[0])
-    publisher = Publisher(PutsTo(send), lambda: now[0], timers=timers)
+    publisher = Publisher(PutsTo(send), lambda: now[0], timers=timers, max_events=max_events)
     a, b = publisher.open(RUN, "a", 1, 1), publisher.open(RUN, "b", 1, 1)
-    b.emit(Event((), "custom", 0))
+    b.emit(Event((), "custom", 0), wait=False)
     settle()
     accepted = 0
     interrupt.begin()
     try:
         for i in range(3):
-            a.emit(Event((), "custom", i))
+            a.emit(Event((), "custom", i), wait=False)
             accepted += 1
             if i == 0:
-                b.emit(Event((), "custom", 1))
+                b.emit(Event((), "custom", 1), wait=False)
                 if issubclass(interrupt.error, Exception):  # a future swallows it
                     sys.settrace(None)
                 acks.pop().set_result(0.0)
@@ -63,10 +63,10 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
         pass
     finally:
         sys.settrace(None)
-    a.emit(Event((), "custom", 99))
-    b.emit(Event((), "custom", 2))
+    a.emit(Event((), "custom", 99), wait=False)
+    b.emit(Event((), "custom", 2), wait=False)
     settle()
-    b.emit(Event((), "custom", 3))
+    b.emit(Event((), "custom", 3), wait=False)
     settle()
     log.drive(2, [Commit("a", 1, *a.close()), Commit("b", 1, *b.close()), Finish(END_BLOB)])
     events = [e for e in read_all(log) if e.mode != END_MODE]
@@ -74,14 +74,15 @@ def _run(interrupt: InterruptAt) -> tuple[list[int], list[int], int, bool]:
     return arrived["a"], arrived["b"], accepted, log.ended
 
 
+@pytest.mark.parametrize("max_events", [16_384, 1], ids=["whole", "split"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SoftTimeLimit])
 def test_no_point_of_emit_loses_or_repeats_an_event_when_interrupted(
-    error: type[BaseException],
+    error: type[BaseException], max_events: int
 ) -> None:
     points = 0
     while True:
         interrupt = InterruptAt(points + 1, error, FILES)
-        a, b, accepted, ended = _run(interrupt)
+        a, b, accepted, ended = _run(interrupt, max_events)
         if interrupt.left > 0:
             break
         points += 1
