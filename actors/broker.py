@@ -29,7 +29,7 @@ from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
-from distgraph.contract.stream import Blob, Journal
+from distgraph.contract.stream import Blob, Journal, KeepRun
 from distgraph.driver.operations import end_blob
 from distgraph.errors import DriverLost
 from distgraph.metrics import Meter
@@ -136,7 +136,8 @@ class StreamBroker:
     @ray.method(concurrency_group="control")
     def cancel(self, run_ids: list[str]) -> None:
         """End runs for a process that has not started them."""
-        self._cancel(run_ids)
+        with self._replacing:  # a driver that takes runs over is known behind that
+            self._cancel(run_ids)
 
     def _cancel(self, run_ids: list[str]) -> None:
         """End runs that are over their time to live."""
@@ -155,13 +156,24 @@ class StreamBroker:
             self._programs.popitem(last=False)
 
     @ray.method(concurrency_group="control")
-    def successor(self, lost: str) -> tuple[Any, list[str]]:
-        """Return the driver that follows one that was lost, and the runs that it took over.
+    def successor(
+        self, lost: str, caller: str, begin: dict[str, KeepRun]
+    ) -> tuple[Any, list[str], list[str]]:
+        """Return the driver that follows one that was lost, the runs that it took over, and those
+        of ``begin`` that it begins, because the lost one had not; the caller registers their
+        graphs.
 
         None, if there was no run to be taken over.
         """
         self._replace(lost, "it is gone")
-        return self._driver, self._replaced[lost]
+        with self._replacing:
+            journals = [self._host.begin_again(caller, run_id, begin[run_id]) for run_id in begin]
+            found = [journal for journal in journals if journal is not None]
+            if found and self._driver is None:
+                self._start_driver(found)
+            elif found:
+                self._driver.take_over.remote(found)
+        return self._driver, self._replaced[lost], [journal.run_id for journal in found]
 
     def _watch_driver(self) -> None:
         with self._replacing:
@@ -226,11 +238,11 @@ class StreamBroker:
             namespace=NAMESPACE,
             scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
             **options,
-        ).remote(self._session, *self._driver_arguments)
-        self._attend(driver)
-        for digest in {journal.program for journal in journals}:
+        ).remote(self._session, *self._driver_arguments, follows=True)
+        for digest in {journal.program for journal in journals} & set(self._programs):
             driver.register.remote(digest, *self._programs[digest])
         driver.take_over.remote(journals)
+        self._attend(driver)  # last: what others ask of the driver follows
 
     def _leave(self) -> None:
         """End a session that nobody uses."""

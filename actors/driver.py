@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from actors.metrics import export
 from actors.persistent import persistent
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
-from actors.reaper import Reaper
+from actors.reaper import Reaper, end_process
 from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
@@ -86,6 +87,8 @@ class SuperstepDriver:
         reducer_timeout: Seconds for reducers between two events of a run.
         metrics_every: Seconds between two exports of metrics; None for none.
         takeover: Bytes of a run's journal; 0 for no journals: no driver follows this one.
+        silence: Seconds without a sign of life after which a process of workers is ended.
+        follows: Whether runs of another driver follow: what is asked of them may come before them.
     """
 
     def __init__(
@@ -99,10 +102,14 @@ class SuperstepDriver:
         reducer_timeout: float = 300.0,
         metrics_every: float | None = None,
         takeover: int = 0,
+        silence: float = 60.0,
+        follows: bool = False,
     ) -> None:
         logs.configure()
         repeat_random_bytes()
         self._takeover = takeover
+        self._early: list[Callable[[], None]] | None = [] if follows else None
+        """What was asked before the runs of the other driver came."""
         self._programs_kept: set[str] = set()
         self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
@@ -115,7 +122,7 @@ class SuperstepDriver:
         self._meter = DriverMeter(Meter())
         export(self._meter.meter, metrics_every)
         reaper = Reaper(self._broker)
-        pools, heartbeats = Pools(pool_idle), HeartbeatServer()
+        pools, heartbeats = Pools(pool_idle), HeartbeatServer(silence, end_process)
         threads = ThreadExecutors(thread_idle)
         host = LeaseHost(session, reaper.kill, heartbeats, self._program) if leases else None
         self._shared = SharedWorkers(
@@ -172,6 +179,9 @@ class SuperstepDriver:
         """Go on with the runs of the driver before this one, which is lost."""
         for journal in journals:
             self._begin(StartRun(*loads(journal.start)), journal.start, journal)
+        early, self._early = self._early, None
+        for ask in early or ():
+            ask()
 
     def _begin(self, start: StartRun, packed: bytes, journal: Journal | None = None) -> None:
         run_id = start.options.shared.run_id
@@ -210,6 +220,11 @@ class SuperstepDriver:
     @ray.method(concurrency_group="runs")
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep. Ordered after the start of the run."""
+        if self._early is not None:
+            self._early.append(lambda: self._drain(run_id, reason))
+        self._drain(run_id, reason)
+
+    def _drain(self, run_id: str, reason: str) -> None:
         with self._changed:
             loop = self._runs.get(run_id)
         if loop is not None:
@@ -222,6 +237,11 @@ class SuperstepDriver:
         In one group with ``start``: a run of a thread that its caller has left ends before the
         next one of that thread begins.
         """
+        if self._early is not None:
+            self._early.append(lambda: self._cancel(run_ids))
+        self._cancel(run_ids)
+
+    def _cancel(self, run_ids: list[str]) -> None:
         with self._changed:
             loops = [self._runs.get(run_id) for run_id in run_ids]
         for loop in loops:

@@ -36,9 +36,17 @@ _LINE = 1 << 20
 
 
 class HeartbeatServer:
-    """Receives heartbeats of a session's worker processes, and asks for the end of attempts."""
+    """Receives heartbeats of a session's worker processes, and asks for the end of attempts.
 
-    def __init__(self) -> None:
+    Args:
+        silence: Seconds without any sign of life after which a process that runs something is
+            ended.
+        end: Ends a process.
+    """
+
+    def __init__(self, silence: float, end: Callable[[Process], object]) -> None:
+        self._silence = silence
+        self._end = end
         self.describe: Callable[[str], str] = str
         """Says what runs under a name."""
         self._key = secrets.token_hex(16)
@@ -192,8 +200,16 @@ class HeartbeatServer:
             late = self._known.overdue(now)
             overdue = [(self._runs.get(o.name.partition("/")[0]), o) for o in late]
             silences = self._known.unreported(now)
+            stopped = self._known.stopped(now, self._silence)
         for tell, attempt in overdue:
             if tell is not None:
                 tell(attempt)
         for silence in silences:
             logger.warning("%s", silence.text(self.describe))
+        for silence in stopped:
+            logger.warning(
+                "%s; it is ended after %.0f s (DISTGRAPH_SILENCE)",
+                silence.text(self.describe),
+                silence.seconds,
+            )
+            self._end(silence.process)

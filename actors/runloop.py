@@ -292,12 +292,12 @@ class RunLoop:
             journal=writer,
             first_batch=1 if earlier is None else earlier.first_batch,
         )
+        if keeping is not None and not (earlier and earlier.notes):
+            keeping.keep_program()
+            operations.keep(KeepRun(keeping.start, start.program))
         if earlier is not None:
-            driver.repeat()
+            driver.repeat(RunStarted(loads(start.packed_input)))
         else:
-            if keeping is not None:
-                keeping.keep_program()
-                operations.keep(KeepRun(keeping.start, start.program))
             if start.drain is not None:
                 driver.run([DrainRequested(start.drain)])
             driver.run([RunStarted(loads(start.packed_input))])

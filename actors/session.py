@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -43,6 +43,7 @@ from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
+from distgraph.contract.stream import KeepRun
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob
 from distgraph.errors import (
@@ -71,8 +72,20 @@ logger = logging.getLogger("distgraph")
 _PING = 1.0
 """Seconds between two looks at driver and broker."""
 
+_ASKED = 1024
+"""Runs that are remembered whose driver was asked for an end."""
+
 _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
+
+
+class _Sent(NamedTuple):
+    """A run that was sent to the driver."""
+
+    plan: RunPlan
+    blob: bytes
+    begin: KeepRun
+    inbox: Inbox
 
 
 class Session:
@@ -95,8 +108,10 @@ class Session:
         self._has_driver = threading.Event()
         """Cleared while another driver takes the place of one that is lost."""
         self._has_driver.set()
-        self._cancelled: set[str] = set()
-        """Runs whose driver was asked to end them."""
+        self._asked: OrderedDict[str, tuple[str, Any]] = OrderedDict()
+        """Of runs whose driver was asked for an end: the method, and what it was given."""
+        self._sent: dict[str, _Sent] = {}
+        """Saved runs of which nothing is known but that they were sent to the driver."""
         self._registered: OrderedDict[str, None] = OrderedDict()
         # on the caller's own machine: what is lost with another one is never the run itself
         here = ray.get_runtime_context().get_node_id()
@@ -117,6 +132,7 @@ class Session:
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
             metrics_every,
             int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20))),
+            self._silence,
         )
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
             limits_from_environment(), self.id, idle, metrics_every, driver, self._silence
@@ -178,6 +194,7 @@ class Session:
                 actor.end()
             elif seconds >= REPORT:
                 actor.report(name, seconds, self._silence)
+        self._forget_begun()
         timers().after(_PING, self._look)
 
     # --- runs -----------------------------------------------------------------------------------
@@ -203,6 +220,8 @@ class Session:
                     sent = self._send(plan, blob, digest, packed)
                     break
             self.wait_until_up()
+        if plan.info.saver is not None and isinstance(packed, bytes):
+            self._sent[run_id] = _Sent(plan, blob, KeepRun(packed, digest), inbox)
         sent.add_done_callback(lambda future: self._refused(run_id, future))
 
     def launch(
@@ -238,6 +257,11 @@ class Session:
 
     def _send(self, plan: RunPlan, blob: bytes, digest: str, packed: Any) -> Future[None]:
         """Send a run to the driver, and its graph where the driver may not have it."""
+        self._register(plan, blob, digest)
+        sent: Future[None] = self.driver.start.remote(packed).future()
+        return sent
+
+    def _register(self, plan: RunPlan, blob: bytes, digest: str) -> None:
         with self._lock:
             if digest not in self._registered:
                 spec, paths = plan.graph.spec, user_paths()
@@ -249,27 +273,35 @@ class Session:
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
                 self._registered.popitem(last=False)
-        sent: Future[None] = self.driver.start.remote(packed).future()
-        return sent
 
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep."""
-        if self.failure is None and ray.is_initialized():
-            self.driver.drain.remote(run_id, reason)
+        self._ask(run_id, "drain", reason)
 
     def cancel(self, run_id: str) -> None:
         """End a run whose reader stays to see its end."""
-        self._cancelled.add(run_id)
-        if self.failure is None and ray.is_initialized():
-            self.driver.cancel.remote([run_id])
+        self._ask(run_id, "cancel")
+
+    def _ask(self, run_id: str, method: str, *given: Any) -> None:
+        """Ask the driver, and the one that follows it, for the end of a run."""
+        if self.failure is not None or not ray.is_initialized():
+            return
+        with self._lock:
+            self._asked[run_id] = method, given
+            while len(self._asked) > _ASKED:
+                self._asked.popitem(last=False)
+            driver = self.driver
+        getattr(driver, method).remote([run_id] if method == "cancel" else run_id, *given)
 
     def leave(self, run_id: str, *, ended: bool) -> None:
         """Forget a run, and end it if it has not ended."""
         reader = ReaderKey(run_id)
         self.receiver.close(reader)
+        self._sent.pop(run_id, None)
         if self.failure is None and ray.is_initialized():
             if not ended:
                 self.cancel(run_id)
+            self._asked.pop(run_id, None)
             self._reads.leave(self.caller, [reader])
 
     def alive(self) -> bool:
@@ -337,19 +369,26 @@ class Session:
             f"({type(future.exception()).__name__}){self._ended_for_silence}; start the run again"
         )
         try:
-            asked = self.broker.successor.remote(actor_id(driver)).future()
+            self._forget_begun()
+            begin = {run_id: sent.begin for run_id, sent in self._sent.items()}
+            asked = self.broker.successor.remote(actor_id(driver), self.caller, begin).future()
         except RayError:
-            self._driver_replaced(error, runs, None, ())
+            self._driver_replaced(error, runs, None, (), ())
             return
 
         def answered(future: Any) -> None:
-            found = (None, ()) if future.exception() is not None else future.result()
+            found = (None, (), ()) if future.exception() is not None else future.result()
             self._driver_replaced(error, runs, *found)
 
         asked.add_done_callback(answered)
 
     def _driver_replaced(
-        self, error: DriverLost, runs: Sequence[str], driver: Any, taken: Sequence[str]
+        self,
+        error: DriverLost,
+        runs: Sequence[str],
+        driver: Any,
+        taken: Sequence[str],
+        begun: Sequence[str],
     ) -> None:
         """Go on with another driver, or without any. End the runs of the one that is lost, after
         the events that it had already sent to the broker, unless another has taken them over."""
@@ -363,15 +402,25 @@ class Session:
                 self._actors.pop("superstep driver", None)
                 driver.ping.remote().future().add_done_callback(partial(self._is_up, driver))
                 self._watch_driver()
-                if cancelled := [run_id for run_id in taken if run_id in self._cancelled]:
-                    driver.cancel.remote(cancelled)
-            self._cancelled.clear()
+                for run_id in begun:
+                    if (sent := self._sent.get(run_id)) is not None:
+                        self._register(sent.plan, sent.blob, sent.begin.program)
+                for run_id, (method, given) in self._asked.items():
+                    getattr(driver, method).remote(
+                        [run_id] if method == "cancel" else run_id, *given
+                    )
             self._has_driver.set()
-        left = [run_id for run_id in runs if run_id not in taken]
+        left = [run_id for run_id in runs if run_id not in taken and run_id not in begun]
         if left and not (self.is_detached and driver is None):  # its broker has seen it too
             with suppress(RayError):  # the broker may be lost as well: its own reader tells
                 blob = end_blob("error", error=error, begun=False)
                 self.broker.terminate.remote(self.caller, left, blob)
+
+    def _forget_begun(self) -> None:
+        """Forget what was sent of runs that are known to have begun."""
+        for run_id, sent in list(self._sent.items()):
+            if sent.inbox.is_used:
+                self._sent.pop(run_id, None)
 
     def _is_up(self, driver: Any, future: Any) -> None:
         """Expect signs of life of another driver, once its process has started."""

@@ -62,6 +62,8 @@ class Process:
     """Packets that a shared process has begun, by the name of their first attempt."""
     stack: str = ""
     reported: bool = False
+    is_ended: bool = False
+    """Whether the process was returned by ``stopped``."""
 
     @property
     def name(self) -> str:
@@ -226,6 +228,16 @@ class Heartbeats:
                 found.append(Silence(process, silent, blocked=False))
             elif stuck >= SILENT:
                 found.append(Silence(process, stuck, blocked=True))
+        return found
+
+    def stopped(self, now: float, limit: float) -> Sequence[Silence]:
+        """Return the processes that run something, and from which nothing at all has come for so
+        long: they are stopped. Each is returned once."""
+        found = []
+        for silence in self.silences(now):
+            if silence.seconds >= limit and not silence.blocked and not silence.process.is_ended:
+                silence.process.is_ended = True
+                found.append(silence)
         return found
 
     def unreported(self, now: float) -> Sequence[Silence]:

@@ -39,6 +39,7 @@ from distgraph.contract.events import (
     Remember,
     ReturnCall,
     RunOptions,
+    RunStarted,
     SaveCheckpoint,
     SaveWrites,
     StartTask,
@@ -229,20 +230,23 @@ class RunDriver:
             except BaseException as error:  # a bug, or user code in a reducer that did it
                 self._collapse(error)
 
-    def repeat(self) -> None:
+    def repeat(self, start: RunStarted) -> None:
         """Arrive where an earlier driver of the run was lost, and go on from there.
 
         The engine handles the events of the journal again. What it asks for is done already, or
         is asked for again if no reply is in the journal. Attempts that had not ended are lost.
+
+        Args:
+            start: Starts the run, if the earlier driver was lost before it did.
         """
         try:
-            self._repeat()
+            begun = self._repeat()
         except BaseException as error:
             lost = error if isinstance(error, DriverLost) else not_the_same()
             lost.__cause__ = lost.__cause__ or (None if lost is error else error)
             self._collapse(lost)
         else:
-            self.run(())
+            self.run(() if begun else (start,))
 
     @property
     def wanted(self) -> Container[AttemptId]:
@@ -606,13 +610,16 @@ class RunDriver:
 
     # --- after another driver -------------------------------------------------------------------
 
-    def _repeat(self) -> None:
+    def _repeat(self) -> bool:
+        """Repeat the journal. Return whether the run had been started."""
         journal = self._journal
         assert journal is not None
         self._saves_known = journal.saved_before
         asked: dict[str, Storage | Wake] = {}
         finish: Finish | None = None
+        begun = False
         for event in journal.repeat():
+            begun = begun or isinstance(event, RunStarted)
             asked.pop(getattr(event, "key", ""), None)
             with journal.draws.active():
                 for instruction in self._handled_again(event):
@@ -631,6 +638,7 @@ class RunDriver:
             self._end(finish)
         for attempt in list(self._attempts.values()):
             self._lose_with_driver(attempt)
+        return begun
 
     def _handled_again(self, event: InputEvent) -> list[Instruction]:
         """Let the engine handle an event of the journal."""

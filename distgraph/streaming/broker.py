@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from distgraph import metrics
 from distgraph.contract.started import ENDS, RunState, RunTerms
-from distgraph.contract.stream import Blob, Delivery, Journal, Op, Segment
+from distgraph.contract.stream import Blob, Delivery, Journal, KeepRun, Op, Segment
 from distgraph.errors import (
     BufferFull,
     InvalidTransition,
@@ -289,6 +289,15 @@ class Broker:
                 journals.append(journal)
                 self._after_input(run, now)
         return journals
+
+    def begin_again(self, caller: str, run_id: str, begin: KeepRun) -> Journal | None:
+        """Return the journal of a run of ``caller`` of which the lost driver had sent nothing; None
+        if it had."""
+        run = self._open_run(run_id)
+        if run is None or run.log.notes is not None:
+            return None
+        self._own(run, caller)
+        return run.log.take_over(run_id, begin)
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """End runs of ``caller`` without their driver, which is lost or does not respond."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from distgraph import metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunState, RunTerms
-from distgraph.contract.stream import Blob, Journal, Op, Segment
+from distgraph.contract.stream import Blob, Journal, KeepRun, Op, Segment
 from distgraph.streaming.broker import LOOK, Broker
 from distgraph.streaming.log import LogStatistics
 from distgraph.streaming.transport import Fetched, ReaderKey
@@ -81,6 +81,11 @@ class BrokerHost:
         """See ``Broker.take_over``."""
         with self._lock:
             return self._broker.take_over(self._clock())
+
+    def begin_again(self, caller: str, run_id: str, begin: KeepRun) -> Journal | None:
+        """See ``Broker.begin_again``."""
+        with self._lock:
+            return self._broker.begin_again(caller, run_id, begin)
 
     def terminate(self, caller: str, run_ids: Iterable[str], blob: Blob) -> None:
         """See ``Broker.terminate``."""

@@ -220,14 +220,20 @@ class RunLog:
         self._drop_held(known)
         return known.next - 1
 
-    def take_over(self, run_id: str) -> Journal | None:
+    def take_over(self, run_id: str, begin: KeepRun | None = None) -> Journal | None:
         """Accept no more batches of the run's driver, which is lost. Return what the next driver
         needs; None, without a change, if there is no journal.
+
+        Args:
+            run_id: The run.
+            begin: Begins the journal if nothing of the lost driver has arrived.
 
         Operations that wait for a gate are dropped with their notes: to the next driver, the
         attempts that they wait for have not ended. No attempt outlives its driver: all of them are
         cut off.
         """
+        if self._kept is None and self._next_batch == 1 and not self._entries.last:
+            self._kept = begin
         if self._kept is None or self._ended:
             return None
         self._next_batch = self._drivers * GENERATION + 1

@@ -47,6 +47,11 @@ class Inbox:
         self._failure: BaseException | None = None
 
     @property
+    def is_used(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._taken or self._items or self._failure)
+
+    @property
     def is_sync(self) -> bool:
         """Whether the reader is a thread."""
         return self._waiter.is_sync

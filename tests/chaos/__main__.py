@@ -1,30 +1,57 @@
-"""Runs under random faults for some minutes, and prints figures: ``python -m tests.chaos``."""
+"""Runs under faults, and prints figures.
+
+``python -m tests.chaos --minutes 5``: random faults for some minutes.
+``python -m tests.chaos --steps 1000``: one saved run, whose processes are killed in turn.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
 
 import ray
 
+from tests.chaos import steps
 from tests.chaos.faults import BOUND, KINDS, Figures, graph, hitter, run_once
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--every", type=int, default=50, help="supersteps between two kills")
     options = parser.parse_args()
+    if options.steps is not None:
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+        return not steps.report(options.steps, options.every)
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}")
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     chance, figures, compiled = random.Random(seed), Figures(), graph()
     run_once(compiled, figures, lambda pid: None)
-    until = time.monotonic() + options.minutes * 60
-    while time.monotonic() < until:
+    begin = minute = time.monotonic()
+    while time.monotonic() < begin + options.minutes * 60:
         run_once(compiled, figures, hitter(figures, chance, KINDS, 0.01))
+        if time.monotonic() >= minute + 60:
+            minute = time.monotonic()
+            print(
+                f"{(minute - begin) / 60:.0f} min: runs {figures.runs}, events {figures.events}, "
+                f"faults {figures.faults.total()}, errors {figures.typed_errors.total()}, "
+                f"violations {len(figures.violations)}, {resident() >> 20} MiB in this process",
+                flush=True,
+            )
+    per_minute = figures.events / ((time.monotonic() - begin) / 60)
+    print(f"events per minute {per_minute:.0f}")
     print(f"runs {figures.runs}, exact {figures.exact}, events {figures.events}")
     print(f"resets {figures.resets}, faults {dict(figures.faults)}")
     print(f"typed errors {dict(figures.typed_errors)}")

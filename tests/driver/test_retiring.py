@@ -99,6 +99,17 @@ def test_what_a_process_has_begun_is_known_by_its_own_word():
     assert beats.took("another") == frozenset()
 
 
+def test_a_process_is_ended_once_if_nothing_at_all_comes_from_it():
+    beats = known(role="task")
+    assert beats.stopped(1000.0, 60.0) == []  # nothing runs there
+    told(beats, 1000.0, begin="r/t/1")
+    beats.line(1, b"Timeout (0:00:05)!", 1030.0)  # it holds the interpreter lock, and lives
+    assert beats.stopped(1089.0, 60.0) == []
+    (silence,) = beats.stopped(1090.0, 60.0)
+    assert (silence.process.pid, silence.seconds) == (7, 60.0)
+    assert beats.stopped(1091.0, 60.0) == []
+
+
 def test_an_attempt_is_overdue_some_time_behind_its_limit_and_once():
     beats = known(role="task")
     told(beats, 1.0, begin="r/t/1")

@@ -19,6 +19,7 @@ from distgraph import END, START, StateGraph
 from distgraph.contract.attempt import SharedRunOptions
 from distgraph.contract.events import (
     LoadCheckpoint,
+    RunStarted,
     SaveCheckpoint,
     SaveWrites,
     StartTask,
@@ -145,11 +146,12 @@ class Relay:
             first_batch=1 if journal is None else journal.first_batch,
             **self.settings,
         )
-        if journal is None:
+        if journal is None or not journal.notes:
             run.writer.keep(KeepRun(b"start", "program"))
+        if journal is None:
             run.start(self.given)
         else:
-            run.driver.repeat()
+            run.driver.repeat(RunStarted(self.given))
         return run
 
     def kill(self, run: FakeRun) -> FakeRun:
@@ -157,12 +159,10 @@ class Relay:
         self.kills -= 1
         late = [batch for batch in self.under_way if self.coin()]
         self.under_way.clear()
-        journal = self.log.take_over(RUN)
-        if journal is None:  # nothing of the run had arrived: it is started again
+        journal = self.log.take_over(RUN, KeepRun(b"start", "program"))
+        assert journal is not None
+        if not journal.notes:  # nothing of the run had arrived: it is started again
             assert not self.log.last_seq and not self.store_of(run).done
-            self.log = RunLog(retain_bytes=1 << 30)
-            self.segments.clear()
-            return self.driver(None)
         self.taken.append(journal)
         for _, number, ops in late:
             self.log.drive(number, ops)

@@ -159,3 +159,37 @@ def test_a_stopped_worker_is_ended_at_its_limit_of_time(on_ray, tmp_path):
         one(on_ray, node, timeout=1).invoke({"items": []})
     assert time.time() - (tmp_path / "began").stat().st_mtime < BOUND
     wait_for_free_cpus()
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("kind", ["task", "own task", "async", "pool"])
+def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp_path, monkeypatch):
+    from actors import session
+
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "12")
+    session.end()
+
+    def once():
+        if not (tmp_path / "began").exists():
+            (tmp_path / "began").touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return {"items": ["second"]}
+
+    def node(state):
+        return once()
+
+    async def anode(state):
+        return once()
+
+    class Pooled:
+        def __call__(self, state):
+            return once()
+
+    chosen = {"async": anode, "pool": Pooled}.get(kind, node)
+    options = {"ray_options": {"lease": False}} if kind == "own task" else {}
+    graph = one(on_ray, chosen, **options)
+    assert graph.invoke({"items": []}, {"max_attempts": 2}) == {"items": ["second"]}
+    seconds = time.time() - (tmp_path / "began").stat().st_mtime
+    print(f"{kind}: replaced after {seconds:.1f} s")
+    assert 10 < seconds < 12 + BOUND
+    session.end()

@@ -7,6 +7,7 @@ import itertools
 import operator
 import os
 import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -279,3 +280,16 @@ def test_a_run_can_be_cancelled_after_its_driver_was_replaced(fresh: Any) -> Non
     run.cancel(wait=True)
     assert run.status == "cancelled"
     wait_for_free_cpus(30)
+
+
+def test_a_run_whose_driver_dies_before_it_begins_is_begun_by_the_next_one(fresh: Any) -> None:
+    graph = turns(InMemorySaver())
+    expected = graph.invoke(GIVEN, config())
+    (driver,) = pids_of_actors("SuperstepDriver")
+    os.kill(driver, signal.SIGSTOP)
+    stream = graph.stream(GIVEN, config(), stream_mode="values")
+    killing = threading.Timer(1.0, lambda: os.kill(driver, signal.SIGKILL))
+    killing.start()
+    states = list(stream)
+    assert _without_ids(states[-1]) == _without_ids(expected)
+    assert len(states) == 2 * STEPS + 1
