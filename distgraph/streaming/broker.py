@@ -194,6 +194,8 @@ class _Caller:
 
     name: str
     readers: dict[ReaderKey, _Reader] = field(default_factory=dict)
+    news: dict[_Reader, None] = field(default_factory=dict)
+    """Readers that ``take`` must look at: a caller may have thousands, and few have news."""
     pushed: int = 0
     """Number of the last push."""
     pushes: deque[tuple[int, dict[_Reader, int]]] = field(default_factory=deque)
@@ -538,6 +540,7 @@ class Broker:
                     reader.hand_out_again(sent)
         known.pushes.clear()
         self._saw(known, now)
+        known.news.update(dict.fromkeys(known.readers.values()))
         self._woken.add(caller)
 
     def consumed(
@@ -562,7 +565,7 @@ class Broker:
             reader = known.readers.get(key)
             if reader is not None and reader.consume(seq):
                 self._settle(reader.run, now)
-                self._woken.add(caller)  # its window has room
+                self._tell(reader)  # its window has room
 
     def take(self, name: str, now: float) -> list[Fetched]:
         """Hand out what readers of a caller may get now. ``number_of`` names the push."""
@@ -576,8 +579,9 @@ class Broker:
         before: dict[_Reader, int] = {}
         failed: list[_Reader] = []
         window = self._limits.window
-        for key, reader in caller.readers.items():
-            log = reader.run.log
+        news, caller.news = caller.news, {}
+        for reader in news:
+            key, log = reader.key, reader.run.log
             room, after = window - reader.in_flight, reader.next_after
             if log.ended and reader.sent == reader.opened >= log.last_seq:
                 found.append(Fetched(key, [], RunError(_beyond(reader.run, reader.sent))))
@@ -678,12 +682,13 @@ class Broker:
         reader.caller.readers[reader.key] = reader
         reader.run.readers.append(reader)
         reader.run.leased += reader.lease is not None
-        self._woken.add(reader.caller.name)
+        self._tell(reader)
 
     def _remove(self, reader: _Reader) -> None:
         run, caller = reader.run, reader.caller
         if caller.readers.pop(reader.key, None) is None:
             return
+        caller.news.pop(reader, None)
         for _, before in caller.pushes:
             before.pop(reader, None)
         run.readers.remove(reader)
@@ -705,7 +710,11 @@ class Broker:
 
     def _wake(self, run: _Run) -> None:
         for reader in run.readers:
-            self._woken.add(reader.caller.name)
+            self._tell(reader)
+
+    def _tell(self, reader: _Reader) -> None:
+        reader.caller.news[reader] = None
+        self._woken.add(reader.caller.name)
 
     def _settle(self, run: _Run, now: float | None) -> None:
         """Let the log keep what the slowest live reader has not consumed, and no more."""
