@@ -51,6 +51,8 @@ class Link(Protocol):
 class RayStarted:
     """A started run of a session, for its readers."""
 
+    blocks = True
+
     def __init__(self, link: Link, run_id: str) -> None:
         self.run_id = run_id
         self._link = link

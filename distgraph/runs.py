@@ -17,7 +17,7 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, follow
@@ -57,6 +57,8 @@ __all__ = (
 )
 
 logger = logging.getLogger("distgraph")
+
+_T = TypeVar("_T")
 
 
 class NumberedChunk(NamedTuple):
@@ -154,12 +156,16 @@ class RunHandle:
 
     async def astatus(self) -> RunStatus:
         """Async variant of ``status``."""
-        return (await asyncio.to_thread(self._run.describe)).status
+        return (await self._in_thread(self._run.describe)).status
 
     @property
     def info(self) -> RunInfo:
         """What is known of the run without reading it. Raises what ``status`` raises."""
         return _info(self._run.describe())
+
+    async def ainfo(self) -> RunInfo:
+        """Async variant of ``info``."""
+        return _info(await self._in_thread(self._run.describe))
 
     def cancel(self, *, wait: bool = False) -> None:
         """End the run; with ``wait``, return once it has ended. A run that has ended stays so.
@@ -232,7 +238,11 @@ class RunHandle:
         def opened() -> tuple[RunFace, EventReader]:
             return self._face(), self._run.open(after, only_end=only_end, loop=loop)
 
-        return Wait(opened, partial(asyncio.to_thread, opened))
+        return Wait(opened, partial(self._in_thread, opened))
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        """Call what asks for the run, in a thread if that may block."""
+        return await asyncio.to_thread(call) if self._run.blocks else call()
 
     def _progress_so_far(self) -> tuple[RunInfo, list[StreamEvent]]:
         """Return what is known of the run, and its events about attempts up to now.

@@ -108,6 +108,8 @@ class StartedRun(Protocol):
     """
 
     run_id: str
+    blocks: bool
+    """Whether ``describe``, ``face`` and ``open`` may block."""
 
     def describe(self) -> RunState:
         """Return the state of the run.

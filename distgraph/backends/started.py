@@ -111,6 +111,8 @@ class KeptStream:
 class LocalStarted:
     """A started run of this process, for its readers."""
 
+    blocks = False
+
     def __init__(self, runs: StartedRuns, run_id: str) -> None:
         self.run_id = run_id
         self._runs = runs

@@ -46,7 +46,9 @@ class Checkpoints:
         ]
         if not keys:
             return
-        if name == "AsyncSqliteSaver":
+        if name == "FileSaver":
+            await asyncio.to_thread(self._delete, keys)
+        elif name == "AsyncSqliteSaver":
             async with self.saver.lock:
                 for table in ("writes", "checkpoints"):
                     await self.saver.conn.executemany(f"DELETE FROM {table}{_KEY}", keys)
@@ -59,6 +61,11 @@ class Checkpoints:
         else:  # by its public methods, which delete whole threads only
             await self.delete_thread(thread_id)
             await self._put(thread_id, kept)
+
+    def _delete(self, keys: list[tuple[str, str, str]]) -> None:
+        with self.saver.cursor() as cursor:
+            for table in ("writes", "checkpoints"):
+                cursor.executemany(f"DELETE FROM {table}{_KEY}", keys)
 
     async def copy_thread(self, thread_id: str, target: str) -> None:
         """Save all checkpoints of a thread, with their ids, for another thread."""

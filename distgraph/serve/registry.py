@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from distgraph.serve.access import Filters
 from distgraph.serve.conditions import Condition, contains, permits
@@ -17,7 +17,7 @@ from distgraph.serve.database import Database, Transaction
 from distgraph.serve.encoding import as_json, from_json
 from distgraph.serve.records import ACTIVE, Assistant, Page, Run, RunStatus, Thread, now
 
-__all__ = ("Registry", "sortable")
+__all__ = ("Finished", "Registry", "sortable")
 
 T = TypeVar("T", Assistant, Thread, Run)
 
@@ -110,6 +110,15 @@ def _where(conditions: Sequence[Condition]) -> Condition:
 
 def _one_of(column: str, values: Sequence[str]) -> Condition:
     return f"{column} IN ({', '.join('?' for _ in values)})", list(values)
+
+
+class Finished(NamedTuple):
+    """What the note of a run's end found."""
+
+    first: bool
+    """Whether the run was active: the first of several that note its end does so."""
+    more: bool
+    """Whether another run of the thread is active."""
 
 
 class Registry:
@@ -323,15 +332,31 @@ class Registry:
 
     # --- runs -------------------------------------------------------------------------------------
 
-    async def add_run(self, run: Run, *, only_if_idle: bool = False) -> Run | None:
+    async def add_run(
+        self,
+        run: Run,
+        *,
+        only_if_idle: bool = False,
+        thread: Thread | None = None,
+        claim: bool = False,
+    ) -> Run | None:
         """Add a run as the last of its thread; None if it is to be the only active one, and is not.
 
         The thread's metadata gets ``graph_id`` and ``assistant_id``, its status is "busy".
+
+        Args:
+            run: The run.
+            only_if_idle: Whether it is to be the only active run of its thread.
+            thread: The thread, where it is made for the run.
+            claim: Whether the run is claimed by its owner, if it is its turn; see ``claim``.
         """
 
         def work(transaction: Transaction) -> Run | None:
+            if thread is not None:
+                _insert(transaction, "threads", thread)
             threads = transaction.rows(
-                "SELECT metadata FROM threads WHERE thread_id = ?" + _lock(transaction),
+                "SELECT metadata, next_number FROM threads WHERE thread_id = ?"
+                + _lock(transaction),
                 [run.thread_id],
             )
             rows = transaction.rows(
@@ -343,6 +368,8 @@ class Registry:
             if only_if_idle and rows[0]["active"]:
                 return None
             added = dataclasses.replace(run, ordinal=(rows[0]["ordinal"] or 0) + 1)
+            if claim and threads and not rows[0]["active"] and run.start_at <= time.time():
+                added = dataclasses.replace(added, status="running", base=threads[0]["next_number"])
             _insert(transaction, "runs", added)
             metadata = {
                 **(from_json(threads[0]["metadata"]) if threads else {}),
@@ -351,7 +378,8 @@ class Registry:
             }
             changes = {"metadata": metadata, "status": "busy", "updated_at": now()}
             _update(transaction, "threads", "thread_id", run.thread_id, changes)
-            _touch(transaction, run.thread_id)
+            if thread is None:  # nobody else knows a new one
+                _touch(transaction, run.thread_id)
             return added
 
         added = await self.database.run(work)
@@ -461,28 +489,27 @@ class Registry:
         thread: Mapping[str, Any],
         error: Mapping[str, Any] | None = None,
         delete: bool = False,
-    ) -> bool:
+        if_unclaimed: bool = False,
+    ) -> Finished:
         """Note the end of a run, and what it left of its thread; ``delete`` it where asked.
 
-        Returns:
-            Whether the run was active: the first of several that note its end does so.
+        ``if_unclaimed``: a run that was claimed meanwhile is left as it is.
         """
+        active = "run_id = ? AND status IN ('pending', 'running')"
+        if if_unclaimed:
+            active += " AND base IS NULL"
 
-        def work(transaction: Transaction) -> bool:
+        def work(transaction: Transaction) -> Finished:
             transaction.rows(
                 "SELECT 1 AS one FROM threads WHERE thread_id = ?" + _lock(transaction),
                 [run.thread_id],
             )
             if delete:
-                changed = transaction.execute(
-                    """DELETE FROM runs WHERE run_id = ?
-                       AND status IN ('pending', 'running')""",
-                    [run.run_id],
-                )
+                changed = transaction.execute(f"DELETE FROM runs WHERE {active}", [run.run_id])
             else:
                 changed = transaction.execute(
-                    """UPDATE runs SET status = ?, last = ?, error = ?, updated_at = ?
-                   WHERE run_id = ? AND status IN ('pending', 'running')""",
+                    f"""UPDATE runs SET status = ?, last = ?, error = ?, updated_at = ?
+                   WHERE {active}""",
                     [
                         status,
                         last,
@@ -491,13 +518,13 @@ class Registry:
                         run.run_id,
                     ],
                 )
-            if not changed:
-                return False
             waiting = transaction.rows(
                 """SELECT 1 AS one FROM runs WHERE thread_id = ?
                    AND status IN ('pending', 'running') LIMIT 1""",
                 [run.thread_id],
             )
+            if not changed:
+                return Finished(first=False, more=bool(waiting))
             changes = {**thread, "updated_at": now()}
             if waiting:
                 changes["status"] = "busy"
@@ -505,11 +532,11 @@ class Registry:
                 changes["next_number"] = run.base + last + 1
             _update(transaction, "threads", "thread_id", run.thread_id, changes)
             _touch(transaction, run.thread_id)
-            return True
+            return Finished(first=True, more=bool(waiting))
 
-        changed = await self.database.run(work)
+        finished = await self.database.run(work)
         self.on_change(run.thread_id)
-        return changed
+        return finished
 
     async def delete_run(self, run: Run) -> bool:
         """Delete a run; return whether there was one."""
@@ -542,9 +569,10 @@ class Registry:
         def work(transaction: Transaction) -> list[Run]:
             rows = transaction.rows(
                 f"""SELECT * FROM runs WHERE status IN ('pending', 'running')
-                   AND (owner IS NULL OR owner NOT IN (SELECT owner FROM servers WHERE seen > ?))
+                   AND (owner IS NULL OR owner <> ? AND
+                        owner NOT IN (SELECT owner FROM servers WHERE seen > ?))
                    ORDER BY ordinal{_lock(transaction)}""",
-                [time.time() - silence],
+                [owner, time.time() - silence],
             )
             for row in rows:
                 _update(transaction, "runs", "run_id", row["run_id"], {"owner": owner})

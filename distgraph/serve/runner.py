@@ -140,17 +140,16 @@ class Runner:
             assistant = await self.assistant(request.assistant_id, assistant_filters)
         request.engine_input()  # a wrong command is refused now
         temporary = thread_id is None
+        made: Thread | None = None
         if thread_id is None:
             thread_id = new_id()
-            await self._add_thread(
-                thread_id, metadata or {}, temporary=request.on_completion == "delete"
-            )
+            made = _thread(thread_id, metadata, temporary=request.on_completion == "delete")
         elif await self.registry.thread(thread_id, filters) is None:
             exists = await self.registry.thread(thread_id) is not None
             if exists or request.if_not_exists != "create":
                 raise RequestError(404, "Thread or assistant not found.")
             with suppress(Conflict):
-                await self._add_thread(thread_id, metadata or {})
+                await self.registry.add_thread(_thread(thread_id, metadata))
         strategy = request.multitask_strategy
         run_metadata = {**assistant.metadata, **request.metadata}
         run = Run(
@@ -169,23 +168,21 @@ class Runner:
         if strategy in ("interrupt", "rollback"):
             for active in await self.registry.active_runs(thread_id):
                 await self.cancel(active, rollback=strategy == "rollback")
-        added = await self.registry.add_run(run, only_if_idle=strategy == "reject")
+        added = await self.registry.add_run(
+            run, only_if_idle=strategy == "reject", thread=made, claim=True
+        )
         if added is None:
             raise RequestError(
                 409,
                 "Thread is already running a task. Wait for it to finish or choose a different "
                 "multitask strategy.",
             )
-        self.advance_later(added)
+        if added.base is None:
+            self.advance_later(added)
+        else:
+            self.handles.expect(added.run_id)
+            self._spawn(self._carry_out(added, assistant))
         return added
-
-    async def _add_thread(
-        self, thread_id: str, metadata: Mapping[str, Any], *, temporary: bool = False
-    ) -> None:
-        stamp = now()
-        await self.registry.add_thread(
-            Thread(thread_id, stamp, stamp, stamp, dict(metadata), temporary=temporary)
-        )
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -208,15 +205,15 @@ class Runner:
         """Start the thread's next run, if none runs."""
         run = await self.registry.claim(thread_id, self.owner)
         if run is not None:
-            await self._carry_out(run)
+            self.handles.expect(run.run_id)
+            await self._carry_out(run, await self.registry.assistant(run.assistant_id))
 
-    async def _carry_out(self, run: Run) -> None:
+    async def _carry_out(self, run: Run, assistant: Assistant | None) -> None:
         """Start a run that this process has claimed, and note its end."""
-        self.handles.expect(run.run_id)
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    handle = await self._start(run, stack)
+                    handle = await self._start(run, assistant, stack)
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:
@@ -225,17 +222,13 @@ class Runner:
                     return
                 self.handles.started(run.run_id, handle)
                 self._going[run.run_id] = handle
-                current = await self.registry.run(run.run_id)
-                if current is None or current.ends:  # cancelled while it started
-                    await handle.acancel()
                 await self.follow(run)
                 self._going.pop(run.run_id, None)
         finally:
             self.handles.failed(run.run_id)
 
-    async def _start(self, run: Run, stack: AsyncExitStack) -> Any:
+    async def _start(self, run: Run, assistant: Assistant | None, stack: AsyncExitStack) -> Any:
         request = RunRequest.of(run.kwargs)
-        assistant = await self.registry.assistant(run.assistant_id)
         config = run_config(run, request, assistant)
         graph = await stack.enter_async_context(self.graphs.opened(run.graph_id, config))
         if request.command is not None and request.command.get("resume") is not None:
@@ -272,7 +265,7 @@ class Runner:
             error = failure
         last = UNKNOWN_LAST
         with suppress(DistgraphError, UnboundLocalError):
-            last = (await asyncio.to_thread(lambda: handle.info)).last
+            last = (await handle.ainfo()).last
         await self._end(run, error, last=last)
 
     async def _end(self, run: Run, error: BaseException | None, *, last: int) -> None:
@@ -305,9 +298,10 @@ class Runner:
             error=failure,
             delete=current.ends == "rollback",
         )
-        self._spawn(self._advance(run.thread_id))
+        if ended.more:
+            self._spawn(self._advance(run.thread_id))
         webhook = run.kwargs.get("webhook")
-        if ended and webhook:
+        if ended.first and webhook:
             noted = await self.registry.run(run.run_id) or replace(current, status=status)
             self._spawn(send_webhook(str(webhook), noted, left.get("values"), failure))
 
@@ -347,11 +341,19 @@ class Runner:
             left = await self.thread_state(run.thread_id, run.graph_id)
             left["status"] = "interrupted" if not rollback else left.get("status", "idle")
             # one that has been claimed meanwhile has its own end
-            if current.base is None and await self.registry.finish(
-                current, "interrupted", last=0, thread=left, delete=rollback
-            ):
-                self._spawn(self._advance(run.thread_id))
-                return
+            if current.base is None:
+                ended = await self.registry.finish(
+                    current,
+                    "interrupted",
+                    last=0,
+                    thread=left,
+                    delete=rollback,
+                    if_unclaimed=True,
+                )
+                if ended.more:
+                    self._spawn(self._advance(run.thread_id))
+                if ended.first:
+                    return
         with suppress(RunNotFound):
             handle = await self.handles.get(replace(current, status="running"))
             with suppress(RunError):
@@ -370,6 +372,8 @@ class Runner:
 
     async def started(self, run: Run) -> Run | None:
         """Wait until a run has started or ended, and return it; None if deleted."""
+        if run.base is not None:
+            return run
         with self.changes.watch(run.thread_id) as watch:
             while True:
                 current = await self.registry.run(run.run_id)
@@ -437,6 +441,13 @@ class Runner:
             ends = [asyncio.ensure_future(h.acancel(wait=True)) for h in self._going.values()]
             if ends:
                 await asyncio.wait(ends, timeout=_ENDING)
+
+
+def _thread(
+    thread_id: str, metadata: Mapping[str, Any] | None, *, temporary: bool = False
+) -> Thread:
+    stamp = now()
+    return Thread(thread_id, stamp, stamp, stamp, dict(metadata or {}), temporary=temporary)
 
 
 class ServerStopped(Exception):

@@ -67,14 +67,14 @@ class RunEndpoints:
     async def create(self, request: Request) -> Response:
         """Start a run in the background."""
         run, _ = await self._create(request, await body_of(request))
-        return answer(run.shown(), headers=self._headers(run))
+        return answer(_pending(run), headers=self._headers(run))
 
     async def batch(self, request: Request) -> Response:
         """Start several runs without threads."""
         bodies = request_json(await request.body())
         if not isinstance(bodies, list) or not all(isinstance(b, dict) for b in bodies):
             raise RequestError(422, "the body must be a list of objects")
-        return answer([(await self._create(request, body))[0].shown() for body in bodies])
+        return answer([_pending((await self._create(request, body))[0]) for body in bodies])
 
     async def stream(self, request: Request) -> StreamedResponse:
         """Start a run, and stream its events."""
@@ -318,6 +318,11 @@ class RunEndpoints:
         if run is None:
             raise RequestError(404, "Run not found")
         return run
+
+
+def _pending(run: Run) -> Body:
+    """Return a run as it was when it was created: some are started at once."""
+    return {**run.shown(), "status": "pending"}
 
 
 def _flag(request: Request, name: str) -> bool:

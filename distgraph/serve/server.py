@@ -147,9 +147,16 @@ async def _saver(project: Project, settings: Settings, folder: Path, stack: Asyn
         made: Any = AsyncPostgresSaver(await _pool(settings.database, stack))
         await made.setup()
         return made
+    file = folder / "checkpoints.sqlite"
+    if settings.backend == "local":
+        from distgraph.serve.file_saver import open_file
+
+        opened = await asyncio.to_thread(open_file, file)
+        stack.callback(opened.conn.close)
+        return opened
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    saver = AsyncSqliteSaver(await _file(folder / "checkpoints.sqlite", stack))
+    saver = AsyncSqliteSaver(await _file(file, stack))
     await saver.setup()
     return saver
 

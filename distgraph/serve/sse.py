@@ -100,11 +100,11 @@ class StreamedResponse:
         await send(
             {"type": "http.response.start", "status": self._status, "headers": self._headers}
         )
-        ready = _Ready()
+        ready = _Ready(self._silence)
         reading = asyncio.ensure_future(ready.fill(self._parts))
         try:
             while True:
-                body = await ready.take(self._silence)
+                body = await ready.take()
                 if body is None:
                     break
                 await send(
@@ -115,6 +115,7 @@ class StreamedResponse:
                     }
                 )
         finally:
+            ready.close()
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
@@ -131,9 +132,19 @@ async def _left(receive: Receive) -> None:
 
 
 class _Ready:
-    """The parts that a client has not been sent yet."""
+    """The parts that a client has not been sent yet.
 
-    def __init__(self) -> None:
+    Args:
+        silence: Seconds without a part after which ``take`` returns.
+    """
+
+    def __init__(self, silence: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
+        self._is_silent = False
+        self._taken = self._loop.time()
+        # one timer for each silence, not for each part
+        self._timer = self._loop.call_later(silence, self._look)
         self._parts: list[bytes] = []
         self._size = 0
         self._ended = False
@@ -162,15 +173,27 @@ class _Ready:
             if close is not None:
                 await close()
 
-    async def take(self, silence: float) -> bytes | None:
-        """Return the parts that are ready; b"" after ``silence`` seconds without; None at the
-        end."""
+    def close(self) -> None:
+        """Look no longer at how long nothing came."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        due = self._taken + self._silence
+        if self._loop.time() >= due:
+            self._is_silent = True
+            self._news.set()
+            due = self._loop.time() + self._silence
+        self._timer = self._loop.call_at(due, self._look)
+
+    async def take(self) -> bytes | None:
+        """Return the parts that are ready; b"" after the silence; None at the end."""
         if not self._parts and not self._ended:
-            try:
-                await asyncio.wait_for(self._news.wait(), silence)
-            except (asyncio.TimeoutError, TimeoutError):
-                return b""
+            await self._news.wait()
         self._news.clear()
+        self._taken = self._loop.time()
+        is_silent, self._is_silent = self._is_silent, False
+        if is_silent and not self._parts and not self._ended:
+            return b""
         if self._parts:
             body = b"".join(self._parts)
             self._parts.clear()

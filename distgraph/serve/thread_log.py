@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from distgraph.errors import DistgraphError, RunCancelled, RunNotFound, Truncated
-from distgraph.runs import RunHandle, RunInfo
 from distgraph.serve.handles import Handles
 from distgraph.serve.records import Run, RunStatus
 from distgraph.serve.registry import Registry
@@ -103,10 +102,9 @@ class ThreadLog:
             if run.base is not None and run.last is None:
                 try:
                     handle = await self._handles.get(run)
-                    info = await asyncio.to_thread(_info, handle)
+                    return run.base + (await handle.ainfo()).last
                 except DistgraphError:
                     return run.base
-                return run.base + info.last
         return thread.next_number - 1
 
     async def read(
@@ -242,10 +240,6 @@ class ThreadLog:
             raise LogTruncated(known, None)
         if now is not None and known < last and now.last is not None:
             yield RunEnded(last, now, now.status, now.error)
-
-
-def _info(handle: RunHandle) -> RunInfo:
-    return handle.info
 
 
 def describe(error: BaseException | None) -> dict[str, Any]:

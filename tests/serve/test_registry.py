@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from distgraph.serve.database import Conflict, open_database
 from distgraph.serve.records import Assistant, Page, Run, Thread, new_id, now
-from distgraph.serve.registry import Registry
+from distgraph.serve.registry import Finished, Registry
 from tests.support.postgres import Postgres
 
 Check = Callable[[Registry, Registry], Awaitable[None]]
@@ -63,19 +64,48 @@ def test_one_of_many_claims_gets_a_run(where: str) -> None:
         won = [c for c in claims if c is not None]
         assert [c.run_id for c in won] == [made[0].run_id]  # type: ignore[union-attr]
         assert won[0].base == 1
-        assert await first.finish(won[0], "success", last=10, thread={"status": "idle"})
-        assert not await second.finish(won[0], "error", last=3, thread={"status": "error"})
+        ended = await first.finish(won[0], "success", last=10, thread={"status": "idle"})
+        assert ended == Finished(first=True, more=True)
+        again = await second.finish(won[0], "error", last=3, thread={"status": "error"})
+        assert again == Finished(first=False, more=True)
         assert (await second.thread(one.thread_id)).status == "busy"  # type: ignore[union-attr]
         following = await second.claim(one.thread_id, "p")
         assert following is not None and following.run_id == made[1].run_id  # type: ignore[union-attr]
         assert following.base == 12
-        ended = await first.run(won[0].run_id)
-        assert ended is not None and (ended.status, ended.last) == ("success", 10)
+        noted = await first.run(won[0].run_id)
+        assert noted is not None and (noted.status, noted.last) == ("success", 10)
         assert [r.run_id for r in await first.runs_from(one.thread_id, 10)] == [
             won[0].run_id,
             following.run_id,
         ]
         assert [r.run_id for r in await first.runs_from(one.thread_id, 11)] == [following.run_id]
+
+    check(where, work)
+
+
+def test_a_run_that_is_added_to_an_idle_thread_is_claimed_at_once(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        begun = await first.add_run(run(one.thread_id, owner="p"), thread=one, claim=True)
+        assert begun is not None and (begun.status, begun.base) == ("running", 1)
+        waits = await second.add_run(run(one.thread_id), claim=True)
+        assert waits is not None and (waits.status, waits.base) == ("pending", None)
+        assert await second.claim(one.thread_id, "q") is None
+        ended = await first.finish(begun, "success", last=4, thread={"status": "idle"})
+        assert ended == Finished(first=True, more=True)
+        later = await first.add_run(run(thread().thread_id, start_at=time.time() + 60), claim=True)
+        assert later is not None and later.status == "pending"
+
+    check(where, work)
+
+
+def test_a_run_that_was_claimed_is_not_ended_as_one_that_waits(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        waits = await first.add_run(run(one.thread_id), thread=one)
+        assert waits is not None and await second.claim(one.thread_id, "p") is not None
+        ended = await first.finish(waits, "interrupted", last=0, thread={}, if_unclaimed=True)
+        assert ended == Finished(first=False, more=True)
 
     check(where, work)
 
@@ -99,11 +129,11 @@ def test_only_one_of_several_runs_is_added_to_an_idle_thread(where: str) -> None
 def test_runs_of_a_silent_process_are_adopted_once(where: str) -> None:
     async def work(first: Registry, second: Registry) -> None:
         one, two = thread(), thread()
-        for each, owner in ((one, "dead"), (two, "alive")):
-            await first.add_thread(each)
-            await first.add_run(run(each.thread_id, owner=owner))
+        own = thread()
+        for each, owner in ((one, "dead"), (two, "alive"), (own, "adopts")):
+            await first.add_run(run(each.thread_id, owner=owner), thread=each)
         await first.seen("alive")
-        adopted = await asyncio.gather(first.adopt("alive", 60), second.adopt("alive", 60))
+        adopted = await asyncio.gather(first.adopt("adopts", 60), second.adopt("adopts", 60))
         assert [r.thread_id for rs in adopted for r in rs] == [one.thread_id]
 
     check(where, work)

@@ -1,0 +1,54 @@
+"""The checkpoints of a server of one process: an SQLite file, for threads and coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+__all__ = ("FileSaver", "open_file")
+
+
+def open_file(path: Path) -> FileSaver:
+    """Open a file of checkpoints, and make its tables."""
+    connection = sqlite3.connect(path, 30.0, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    saver = FileSaver(connection)
+    saver.setup()
+    return saver
+
+
+class FileSaver(SqliteSaver):
+    """``SqliteSaver`` with async methods.
+
+    Each run saves on a thread of its own. With ``AsyncSqliteSaver``, every save would ask the event
+    loop, and the loop the thread of the connection, several times.
+    """
+
+    async def aget_tuple(self, config: Any) -> Any:
+        return await asyncio.to_thread(self.get_tuple, config)
+
+    async def alist(
+        self, config: Any, *, filter: Any = None, before: Any = None, limit: int | None = None
+    ) -> AsyncIterator[Any]:
+        def found() -> list[Any]:
+            return list(self.list(config, filter=filter, before=before, limit=limit))
+
+        for each in await asyncio.to_thread(found):
+            yield each
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await asyncio.to_thread(self.delete_thread, thread_id)
