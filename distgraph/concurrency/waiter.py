@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from asyncio import _get_running_loop
 from contextlib import suppress
 
 
@@ -48,5 +49,8 @@ class Waiter:
         if self._parked:
             assert self._loop is not None and self._event is not None
             self._parked = False
+            if _get_running_loop() is self._loop:
+                self._event.set()
+                return
             with suppress(RuntimeError):  # the consumer's loop was closed under its run
                 self._loop.call_soon_threadsafe(self._event.set)

@@ -93,7 +93,11 @@ class SaverPort:
         return self.saver.get_next_version(current, channel)
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        awaited = self._loop is not None and faces.has_own(self.saver, "a" + method)
+        awaited = (
+            self._loop is not None
+            and faces.has_own(self.saver, "a" + method)
+            and not getattr(self.saver, "for_threads", False)  # as that of the server
+        )
         if not awaited:
             return faces.call(self.saver, method, args, kwargs)
         loop = faces.loop_of(self.saver) or self._loop

@@ -30,6 +30,9 @@ class FileSaver(SqliteSaver):
     loop, and the loop the thread of the connection, several times.
     """
 
+    for_threads = True
+    """Whether threads call the synchronous methods though there are others."""
+
     async def aget_tuple(self, config: Any) -> Any:
         return await asyncio.to_thread(self.get_tuple, config)
 
