@@ -102,13 +102,20 @@ class _Events:
         self._loop = loop
         self._after = after
         self._watch: Callable[[StreamEvent], None] | None = None
+        self._callbacks = False
+
+    def include_callbacks(self) -> None:
+        """Yield calls of the config's callbacks too, as ``((), CALLBACK_MODE, call)``."""
+        self._callbacks = True
 
     def watch(self, watch: Callable[[StreamEvent], None]) -> None:
         """Call ``watch`` with every event of the run, events about its attempts included."""
         self._watch = watch
 
     def _begin(self) -> Generator[Any, Any, None]:
-        return self.handle._chunks(self._loop, self._after, lambda event: self._seen(event))
+        return self.handle._chunks(
+            self._loop, self._after, lambda event: self._seen(event), callbacks=self._callbacks
+        )
 
     def _seen(self, event: StreamEvent) -> None:
         if self._watch is not None:
@@ -276,6 +283,8 @@ class RunHandle:
         loop: asyncio.AbstractEventLoop | None,
         after: int | None,
         watch: Callable[[StreamEvent], None],
+        *,
+        callbacks: bool,
     ) -> Generator[Any, Any, None]:
         face, reader = yield self._open(loop, after)
         events = Wait(reader.read, reader.aread)
@@ -286,7 +295,10 @@ class RunHandle:
                     if event.mode == END_MODE:
                         _raise_failure(face, event.payload)
                         return
-                    chunk = SKIP if event.mode == CALLBACK_MODE else face.chunk(event)
+                    if event.mode != CALLBACK_MODE:
+                        chunk = face.chunk(event)
+                    else:
+                        chunk = ((), CALLBACK_MODE, event.payload) if callbacks else SKIP
                     if chunk is not SKIP:
                         yield NumberedChunk(event.seq, chunk)
         finally:

@@ -21,6 +21,7 @@ CLIENT_MODES = (
     "checkpoints",
     "custom",
     "tools",
+    "events",
 )
 """Stream modes of LangGraph's clients, and ``tools``."""
 
@@ -31,8 +32,8 @@ def engine_modes(client_modes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the stream modes of graphs that show what a client asked for."""
     found: dict[str, None] = {}
     for mode in client_modes:
-        if mode == "messages-tuple":
-            mode = "messages"
+        # the root's own stream, in mode ``events``, is that of ``updates``
+        mode = {"messages-tuple": "messages", "events": "updates"}.get(mode, mode)
         found[mode] = None
     return tuple(found)
 
@@ -211,12 +212,6 @@ def _modes(given: Any) -> tuple[str, ...]:
     if not isinstance(modes, (list, tuple)):
         raise RequestError(422, f"stream_mode must be a mode or a list, got {_shown(given)}")
     for mode in modes:
-        if mode == "events":
-            raise RequestError(
-                422,
-                "stream_mode 'events' is not supported: use messages-tuple for tokens, updates for "
-                "steps, tasks for the start and the end of nodes, and tools for tool calls",
-            )
         if mode not in CLIENT_MODES:
             raise RequestError(
                 422, f"stream_mode {_shown(mode)} is unknown: choose from {', '.join(CLIENT_MODES)}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distgraph.serve.thread_log import LogEntry, RunBegan, RunChunk, RunEnded
+
+if TYPE_CHECKING:
+    from distgraph.serve.callback_view import CallbackView
 
 __all__ = ("FROM_START", "EventId", "RunEvent", "RunView", "parse_event_id")
 
@@ -55,11 +58,16 @@ class RunView:
         self._modes = frozenset(modes)
         self._subgraphs = subgraphs
         self._messages = _Messages() if "messages" in self._modes else None
+        self._callbacks: CallbackView | None = None
+        if "events" in self._modes:
+            from distgraph.serve.callback_view import CallbackView
+
+            self._callbacks = CallbackView()
 
     @property
     def needs_start(self) -> bool:
         """Whether the events of an entry depend on those before it."""
-        return self._messages is not None
+        return self._messages is not None or self._callbacks is not None
 
     def events(self, entry: LogEntry) -> Iterator[RunEvent]:
         """Yield the events of an entry."""
@@ -69,7 +77,12 @@ class RunView:
     def _of(self, entry: LogEntry) -> Iterator[tuple[str, Any]]:
         if isinstance(entry, RunBegan):
             yield "metadata", {"run_id": entry.run.run_id, "attempt": 1}
-        elif isinstance(entry, RunEnded):
+        if self._callbacks is not None:
+            for event in self._callbacks.of(entry):
+                yield "events", event
+        if isinstance(entry, RunBegan):
+            return
+        if isinstance(entry, RunEnded):
             if entry.status == "error" and entry.error is not None:
                 yield "error", entry.error
         elif self._subgraphs or not entry.ns:

@@ -230,6 +230,10 @@ class Runner:
     async def _start(self, run: Run, assistant: Assistant | None, stack: AsyncExitStack) -> Any:
         request = RunRequest.of(run.kwargs)
         config = run_config(run, request, assistant)
+        if "events" in request.stream_mode:
+            from distgraph.serve.callback_view import Listening
+
+            config["callbacks"] = [Listening()]
         graph = await stack.enter_async_context(self.graphs.opened(run.graph_id, config))
         if request.command is not None and request.command.get("resume") is not None:
             await _check_question(graph, config)

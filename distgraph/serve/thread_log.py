@@ -176,7 +176,9 @@ class ThreadLog:
         seq = begin = known - base
         while True:
             try:
-                async for each in handle.aevents(seq):
+                events = handle.aevents(seq)
+                events.include_callbacks()
+                async for each in events:
                     seq, chunk = each
                     ns = () if len(chunk) == 2 else chunk[0]  # a run without subgraphs
                     yield RunChunk(base + seq, run, ns, chunk[-2], chunk[-1])
