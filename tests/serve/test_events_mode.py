@@ -28,9 +28,7 @@ def langgraph_s(graph: Any, value: Any) -> list[dict[str, Any]]:
     return asyncio.run(read())
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("agent", QUESTION), ("work", {"done": []})]
-)
+@pytest.mark.parametrize(("name", "value"), [("agent", QUESTION), ("work", {"done": []})])
 def test_the_events_are_those_of_astream_events(
     http: httpx.Client, name: str, value: dict[str, Any]
 ) -> None:
