@@ -18,8 +18,8 @@ import ray
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
-from actors.executors import Executors, ThreadExecutors
-from actors.heartbeats import HeartbeatServer
+from actors.executors import Executor, Executors, ThreadExecutors
+from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
 from actors.metrics import export
 from actors.persistent import persistent
@@ -29,6 +29,7 @@ from actors.reaper import Reaper, end_process
 from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
+from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.load import DriverLoad
@@ -122,11 +123,17 @@ class SuperstepDriver:
         self._meter = DriverMeter(Meter())
         export(self._meter.meter, metrics_every)
         reaper = Reaper(self._broker)
-        pools, heartbeats = Pools(pool_idle), HeartbeatServer(silence, end_process)
-        threads = ThreadExecutors(thread_idle)
-        host = LeaseHost(session, reaper.kill, heartbeats, self._program) if leases else None
+        port = WorkerPort(session)
+        heartbeats = WorkerHeartbeats(port, silence, end_process)
         self._shared = SharedWorkers(
-            session, Executors(heartbeats), threads, pools, reaper, heartbeats, host
+            session,
+            port.ticket,
+            Executors(port.ticket, heartbeats),
+            ThreadExecutors(thread_idle, partial(Executor, port.ticket, None, pinned=True)),
+            Pools(port.ticket, pool_idle),
+            reaper,
+            heartbeats,
+            LeaseHost(port, reaper.kill, heartbeats, self._program) if leases else None,
         )
         self._changed = threading.Condition()
         self._reducer_timeout = reducer_timeout

@@ -19,7 +19,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster import alive_nodes
-from actors.heartbeats import HeartbeatServer
+from actors.heartbeats import WorkerHeartbeats
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from distgraph.concurrency.timers import timers
@@ -53,11 +53,12 @@ class Executor:
 
     def __init__(
         self,
+        ticket: bytes,
         node: str | None,
         lost: Callable[[Executor], object] = lambda executor: None,
         *,
         pinned: bool = False,
-        heartbeats: HeartbeatServer | None = None,
+        heartbeats: WorkerHeartbeats | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex
         self.retirement = Retirement()
@@ -68,7 +69,7 @@ class Executor:
         strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
         self._handle: Any = AsyncExecutorActor.options(
             max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
-        ).remote(pinned, self.id)
+        ).remote(ticket, pinned, self.id)
         self.node = node
         self._lost = lost
         self._lock = threading.Lock()
@@ -225,7 +226,8 @@ class Executor:
 class Executors:
     """At most one executor a machine; a further machine joins when the others are crowded."""
 
-    def __init__(self, heartbeats: HeartbeatServer | None = None) -> None:
+    def __init__(self, ticket: bytes, heartbeats: WorkerHeartbeats | None = None) -> None:
+        self._ticket = ticket
         self._heartbeats = heartbeats
         self._looking = False
         self._retired: list[Executor] = []
@@ -246,7 +248,7 @@ class Executors:
             if least is None or least.load >= _CROWDED:
                 free = self._free_node()
                 if least is None or free is not None:
-                    least = Executor(free, self._forget, heartbeats=self._heartbeats)
+                    least = Executor(self._ticket, free, self._forget, heartbeats=self._heartbeats)
                     self._all.append(least)
             if not self._looking and self._heartbeats is not None:
                 self._looking = True
@@ -304,9 +306,7 @@ class ThreadExecutors:
         start: Starts a process.
     """
 
-    def __init__(
-        self, idle: float, start: Callable[[], Executor] = lambda: Executor(None, pinned=True)
-    ) -> None:
+    def __init__(self, idle: float, start: Callable[[], Executor]) -> None:
         self._idle = idle
         self._start = start
         self._lock = threading.Lock()

@@ -1,70 +1,50 @@
-"""The driver's end of the heartbeats of worker processes: one thread with a socket."""
+"""The driver's end of the heartbeats of worker processes."""
 
 from __future__ import annotations
 
 import logging
-import secrets
-import selectors
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from actors.cluster import node_address
-from distgraph.concurrency.threads import daemon
-from distgraph.contract.heartbeats import HeartbeatAddress, decode, encode
+from actors.worker_port import WorkerPort
+from distgraph.concurrency.timers import timers
+from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
 from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
-from distgraph.wire.listener import listening_socket
+from distgraph.wire import Connection, ConnectionClosed, Frame
 
-__all__ = ("HeartbeatServer",)
+__all__ = ("WorkerHeartbeats",)
 
 logger = logging.getLogger("distgraph")
 
 _TICK = 0.25
 """Seconds between two looks at what is overdue or silent."""
 
-_GREETING = 5.0
-"""Seconds for which a client may keep silent before it has shown the key."""
 
-_STRANGERS = 64
-"""Clients at once that have not shown the key. The next one takes the place of the oldest."""
-
-_LINE = 1 << 20
-"""Bytes of a line; a client that sends a longer one is dropped."""
-
-
-class HeartbeatServer:
+class WorkerHeartbeats:
     """Receives heartbeats of a session's worker processes, and asks for the end of attempts.
 
     Args:
+        port: Which the processes connect to.
         silence: Seconds without any sign of life after which a process that runs something is
             ended.
         end: Ends a process.
     """
 
-    def __init__(self, silence: float, end: Callable[[Process], object]) -> None:
+    def __init__(self, port: WorkerPort, silence: float, end: Callable[[Process], object]) -> None:
         self._silence = silence
         self._end = end
         self.describe: Callable[[str], str] = str
         """Says what runs under a name."""
-        self._key = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._known = Heartbeats()
-        self._received: dict[socket.socket, bytes] = {}
-        self._strangers: dict[socket.socket, float] = {}
+        self._looking = False
         self._ended: dict[str, None] = {}
         """Groups of attempts that are to end."""
         self._runs: dict[str, Callable[[Overdue], object]] = {}
-        host = node_address()
-        self._listener = listening_socket(host)
-        self._listener.setblocking(False)
-        self.address = HeartbeatAddress(host, self._listener.getsockname()[1], self._key)
-        """Where worker processes connect."""
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        daemon(self._serve, "distgraph-heartbeats").start()
+        port.serve(HEARTBEAT, self)
 
     def watch(self, run_id: str, overdue: Callable[[Overdue], object]) -> None:
         """Call ``overdue`` for attempts of a run that go on behind their limits."""
@@ -123,84 +103,51 @@ class HeartbeatServer:
                 silence.text(self.describe) for silence in self._known.silences(time.monotonic())
             ]
 
-    # --- the thread -----------------------------------------------------------------------------
+    # --- on the thread of the wire --------------------------------------------------------------
 
-    def _serve(self) -> None:
-        while True:
-            for key, _ in self._selector.select(_TICK):
-                connection: Any = key.fileobj
-                if connection is self._listener:
-                    self._accept()
-                else:
-                    self._receive(connection)
-            self._look()
+    def opened(self, connection: Connection) -> None:
+        """Wait for the line by which a process says what it is."""
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if len(self._strangers) >= _STRANGERS:
-                self._drop(next(iter(self._strangers)))
-            self._received[connection] = b""
-            self._strangers[connection] = time.monotonic()
-            self._selector.register(connection, selectors.EVENT_READ)
-
-    def _receive(self, connection: socket.socket) -> None:
-        try:
-            chunk = connection.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b""
-        *lines, rest = (self._received[connection] + chunk).split(b"\n")
-        if not chunk or len(rest) > _LINE:
-            self._drop(connection)
-            return
-        self._received[connection] = rest
-        for line in lines:
-            if connection in self._strangers:
-                if not self._greeted(connection, line):
-                    self._drop(connection)
-                    return
-                continue
+    def received(self, connection: Connection, frame: Frame) -> None:
+        """Take a line."""
+        line, now = bytes(frame.parts[0]), time.monotonic()
+        if connection.tag is None:
+            connection.tag = self
             with self._lock:
-                self._known.line(connection, line, time.monotonic())
-                begun = (decode(line) or {}).get("begin") if self._ended else None
-            if begun in self._ended:
-                self._send(connection, str(begun))
-
-    def _greeted(self, connection: socket.socket, line: bytes) -> bool:
-        message = decode(line) or {}
-        if not secrets.compare_digest(str(message.get("hello", "")), self._key):
-            return False
-        del self._strangers[connection]
+                self._known.hello(connection, decode(line) or {}, now)
+                if not self._looking:
+                    self._looking = True
+                    timers().after(_TICK, self._look)
+            return
         with self._lock:
-            self._known.hello(connection, message, time.monotonic())
-        return True
+            self._known.line(connection, line, now)
+            begun = (decode(line) or {}).get("begin") if self._ended else None
+        if begun in self._ended:
+            self._send(connection, str(begun))
 
-    def _drop(self, connection: socket.socket) -> None:
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(connection)
-        self._received.pop(connection, None)
-        self._strangers.pop(connection, None)
+    def ended(self, connection: Connection, error: BaseException | None) -> None:
+        """Forget a process. Its death is reported elsewhere."""
         with self._lock:
             self._known.gone(connection)
-        connection.close()
 
-    def _send(self, connection: socket.socket, name: str) -> None:
-        with suppress(OSError):  # what is not asked is forced
-            connection.send(encode(cancel=name))
+    @staticmethod
+    def _send(connection: Connection, name: str) -> None:
+        with suppress(ConnectionClosed):  # what is not asked is forced
+            connection.send_line(encode(cancel=name))
+
+    # --- time -----------------------------------------------------------------------------------
 
     def _look(self) -> None:
+        """Look for what is overdue or silent, and look again while processes are connected."""
         now = time.monotonic()
-        for connection in [c for c, t in self._strangers.items() if now > t + _GREETING]:
-            self._drop(connection)
         with self._lock:
             late = self._known.overdue(now)
             overdue = [(self._runs.get(o.name.partition("/")[0]), o) for o in late]
             silences = self._known.unreported(now)
             stopped = self._known.stopped(now, self._silence)
+            self._looking = bool(self._known)
+            if self._looking:
+                timers().after(_TICK, self._look)
         for tell, attempt in overdue:
             if tell is not None:
                 tell(attempt)

@@ -6,14 +6,14 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from distgraph.contract.heartbeats import HeartbeatAddress
-from distgraph.wire import Address, Frame
+from distgraph.wire import Frame
 from distgraph.wire.frames import Bytes
 
 __all__ = (
     "BYE",
     "CANCEL",
     "GROUP",
+    "LEASE",
     "OPENED",
     "OUTCOMES",
     "PROGRAM",
@@ -21,7 +21,11 @@ __all__ = (
     "GroupHead",
     "Opened",
     "OutcomesHead",
+    "WorkerTicket",
 )
+
+LEASE = "lease"
+"""Role of the connections of leases."""
 
 GROUP, BYE, CANCEL, PROGRAM = 16, 17, 18, 19
 """Driver to worker: a group to serve; the end of the lease; a group to interrupt; a graph that
@@ -32,13 +36,18 @@ OPENED, OUTCOMES, WAITS = 16, 17, 18
 results of calls."""
 
 
-class LeaseTicket(NamedTuple):
-    """What a lease needs to connect. It travels through Ray only."""
+class WorkerTicket(NamedTuple):
+    """What a worker process needs to connect to its driver. It travels through Ray only."""
 
-    address: Address
+    address: tuple[str, int]
     secret: bytes
     session: str
-    heartbeats: HeartbeatAddress
+
+    @classmethod
+    def read(cls, ticket: bytes) -> WorkerTicket:
+        """Return a ticket that travelled as plain bytes: Ray reads arguments of a task before the
+        task finds out which version of distgraph is there."""
+        return cls(*pickle.loads(ticket))
 
 
 def lease_name(number: int) -> str:

@@ -7,7 +7,6 @@ that must be there work as they do. The thread of the wire receives what comes m
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,14 +21,15 @@ from actors.lease_frames import (
     BYE,
     CANCEL,
     GROUP,
+    LEASE,
     OPENED,
     OUTCOMES,
     PROGRAM,
     WAITS,
     GroupHead,
-    LeaseTicket,
     Opened,
     OutcomesHead,
+    WorkerTicket,
     head,
     lease_name,
     read_head,
@@ -37,12 +37,11 @@ from actors.lease_frames import (
 )
 from actors.worker import process
 from distgraph import __version__
-from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.errors import UnsupportedClusterError
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data
 from distgraph.serde.references import Parcel
-from distgraph.wire import Connection, ConnectionClosed, Frame, connect
+from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
 from distgraph.worker.attempt import HOST
 from distgraph.worker.held import HeldValues
 
@@ -52,7 +51,7 @@ __all__ = ("serve_lease_task",)
 class LeaseServer:
     """Serves one lease."""
 
-    def __init__(self, ticket: LeaseTicket, lease: int) -> None:
+    def __init__(self, ticket: WorkerTicket, lease: int) -> None:
         self._ticket = ticket
         self._lease = lease
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
@@ -65,9 +64,9 @@ class LeaseServer:
     def serve(self) -> None:
         """Serve groups until the driver says that the lease ends, or is gone."""
         connection = self._connection = connect(
-            self._ticket.address,
+            Address(*self._ticket.address),
             self._ticket.secret,
-            "lease",
+            LEASE,
             name=f"the worker process {os.getpid()} on {HOST}",
             to="the superstep driver",
             on_frame=self._receive,
@@ -77,7 +76,7 @@ class LeaseServer:
         node = ray.get_runtime_context().get_node_id()
         opened = Opened(self._lease, os.getpid(), HOST, node, process().programs)
         connection.send(OPENED, head(opened), interruptible=False)
-        heartbeat = process().heartbeat(HeartbeatAddress(*self._ticket.heartbeats))
+        heartbeat = process().enter(self._ticket)
         process().leased = True
         heartbeat.begin(lease_name(self._lease))
         try:
@@ -167,8 +166,7 @@ def serve_lease(version: str, ticket: bytes, lease: int) -> None:
 
     Args:
         version: Of distgraph in the driver's process.
-        ticket: A pickled ``LeaseTicket``. The arguments are plain, because Ray reads them before it
-            finds out whether distgraph is here.
+        ticket: A ``WorkerTicket``.
         lease: Number of the lease.
 
     Raises:
@@ -180,7 +178,7 @@ def serve_lease(version: str, ticket: bytes, lease: int) -> None:
             f"host {HOST} has distgraph {__version__}, the run was started with "
             f"{version}: install the same version on every node"
         )
-    LeaseServer(LeaseTicket(*pickle.loads(ticket)), lease).serve()
+    LeaseServer(WorkerTicket.read(ticket), lease).serve()
 
 
 serve_lease_task: Any = remote(max_retries=0, num_cpus=1)(serve_lease)

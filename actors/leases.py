@@ -21,17 +21,17 @@ import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
 from actors import cluster
-from actors.heartbeats import HeartbeatServer
+from actors.heartbeats import WorkerHeartbeats
 from actors.lease_frames import (
     BYE,
     CANCEL,
     GROUP,
+    LEASE,
     OPENED,
     OUTCOMES,
     PROGRAM,
     WAITS,
     GroupHead,
-    LeaseTicket,
     Opened,
     OutcomesHead,
     head,
@@ -40,6 +40,7 @@ from actors.lease_frames import (
     rest,
 )
 from actors.lease_worker import serve_lease_task
+from actors.worker_port import WorkerPort
 from distgraph import __version__
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.concurrency.timers import timers
@@ -58,7 +59,7 @@ from distgraph.driver.leases import (
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
 from distgraph.serde.references import Parcel, parcel
-from distgraph.wire import Connection, ConnectionClosed, Frame, Listener, new_secret
+from distgraph.wire import Connection, ConnectionClosed, Frame
 from distgraph.worker.held import KEPT_BYTES, HeldValues
 
 __all__ = ("GroupFailed", "LargeValue", "LeaseHost", "LeasedGroup", "Needs", "needs_of")
@@ -163,7 +164,7 @@ class LeaseHost:
     """Hands groups to leases, and takes their outcomes.
 
     Args:
-        session: Of the driver.
+        port: Which the leases connect to.
         kill: Kills the process of a Ray task, and repeats that until the task has ended. Takes
             the task, how messages name it, and what returns its process.
         heartbeats: Of worker processes.
@@ -172,9 +173,9 @@ class LeaseHost:
 
     def __init__(
         self,
-        session: str,
+        port: WorkerPort,
         kill: Callable[[Any, str, Callable[[], Process | None]], object],
-        heartbeats: HeartbeatServer,
+        heartbeats: WorkerHeartbeats,
         program: Callable[[str], tuple[Any, Sequence[str]]],
     ) -> None:
         self._program = program
@@ -191,16 +192,8 @@ class LeaseHost:
         """Outcomes that came through Ray, by the number of the group."""
         self._tick_at: float | None = None
         self._calls = DaemonExecutor(2, thread_name_prefix="distgraph-leases")
-        secret = new_secret()
-        self._listener = Listener(
-            cluster.node_address(),
-            secret,
-            on_open=lambda connection: None,
-            on_frame=self._receive,
-            on_closed=self._closed,
-        )
-        ticket = LeaseTicket(self._listener.address, secret, session, heartbeats.address)
-        self._ticket = pickle.dumps(tuple(ticket), 5)
+        self._port = port
+        port.serve(LEASE, self)
 
     # --- for runs -------------------------------------------------------------------------------
 
@@ -278,7 +271,7 @@ class LeaseHost:
         self._tick_later()
 
     def _request(self, action: Request) -> None:
-        if self._listener.loop.is_current:  # Ray may wait; the wire must not
+        if self._port.loop.is_current:  # Ray may wait; the wire must not
             self._calls.spawn(partial(self._ask, action))
         else:
             self._ask(action)
@@ -288,7 +281,7 @@ class LeaseHost:
         worker = self._workers[action.number] = _Worker(action.number, label)
         try:
             task = serve_lease_task.options(name=label, **needs.options)
-            ref = task.remote(__version__, self._ticket, action.number)
+            ref = task.remote(__version__, self._port.ticket, action.number)
         except Exception as error:
             self._not_granted(action.number, error)
             return
@@ -332,7 +325,7 @@ class LeaseHost:
             told = GroupHead(group.number, group.name, group.label, numbers, new)
             connection.send(GROUP, head(told), group.packed, *parts, wait=False)
         except ConnectionClosed:
-            return  # ``_closed`` reports the group
+            return  # ``ended`` reports the group
 
     def _send_program(self, worker: _Worker, connection: Connection, digest: str) -> None:
         """Send a graph, so that the worker need not ask for it."""
@@ -340,7 +333,7 @@ class LeaseHost:
         blob, paths = self._program(digest)
         if type(blob) is not bytes:  # it holds references of Ray, which has to see them travel
             return
-        with suppress(ConnectionClosed):  # ``_closed`` reports the group
+        with suppress(ConnectionClosed):  # ``ended`` reports the group
             connection.send(PROGRAM, head((digest, tuple(paths))), blob, wait=False)
 
     def _end(self, action: End) -> None:
@@ -376,7 +369,10 @@ class LeaseHost:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def _receive(self, connection: Connection, frame: Frame) -> None:
+    def opened(self, connection: Connection) -> None:
+        """Wait for the frame by which a worker says which lease it serves."""
+
+    def received(self, connection: Connection, frame: Frame) -> None:
         """Take a frame, on the thread of the wire."""
         if frame.kind == OUTCOMES:
             self._take(connection.tag, OutcomesHead(*read_head(frame)), rest(frame))
@@ -415,7 +411,7 @@ class LeaseHost:
             error.__cause__ = rebuild_error(loads(parts[0]))
         group.done(packed, error)
 
-    def _closed(self, connection: Connection, error: BaseException | None) -> None:
+    def ended(self, connection: Connection, error: BaseException | None) -> None:
         """A connection has ended: Ray says why, if its process is gone."""
         worker: _Worker | None = connection.tag
         if worker is None:

@@ -55,11 +55,13 @@ class Pool:
     """The workers of one node or tool.
 
     Args:
+        ticket: What a worker needs to connect to the driver.
         size: Fewest and most workers.
         options: Options of ``ray.remote`` for a worker.
     """
 
-    def __init__(self, size: tuple[int, int], options: Mapping[str, Any]) -> None:
+    def __init__(self, ticket: bytes, size: tuple[int, int], options: Mapping[str, Any]) -> None:
+        self._ticket = ticket
         self._fewest, self._most = size
         self._options = options
         self._lock = threading.RLock()
@@ -127,7 +129,7 @@ class Pool:
             self._send(worker, self._waiting.popleft())
 
     def _add(self) -> None:
-        worker = _Worker(PoolWorkerActor.options(**self._options).remote())
+        worker = _Worker(PoolWorkerActor.options(**self._options).remote(self._ticket))
         self._workers.append(worker)
         worker.handle.ping.remote().future().add_done_callback(
             lambda future: self._is_up(worker, future.exception())
@@ -187,10 +189,12 @@ class Pools:
     """The pools of a session, by node or tool.
 
     Args:
+        ticket: What workers need to connect to the driver.
         idle: Seconds without work after which a pool's workers are released.
     """
 
-    def __init__(self, idle: float) -> None:
+    def __init__(self, ticket: bytes, idle: float) -> None:
+        self._ticket = ticket
         self._idle = idle
         self._lock = threading.Lock()
         self._pools: dict[Hashable, Pool] = {}
@@ -206,7 +210,7 @@ class Pools:
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = Pool(size, options)
+                pool = self._pools[key] = Pool(self._ticket, size, options)
             if not self._serving:
                 self._serving = True
                 timers().after(_LOOK, self._look)

@@ -12,7 +12,7 @@ from actors import cluster
 from actors.calls import Results, pack_result
 from actors.executors import Done, Executor, Executors, ThreadExecutors
 from actors.failures import typed, unreadable
-from actors.heartbeats import HeartbeatServer
+from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.pools import Pools
 from actors.reaper import Reaper
@@ -38,11 +38,13 @@ class SharedWorkers(NamedTuple):
     """Objects that the runs of a session share."""
 
     session: str
+    ticket: bytes
+    """What worker processes need to connect."""
     executors: Executors
     threads: ThreadExecutors
     pools: Pools
     reaper: Reaper
-    heartbeats: HeartbeatServer
+    heartbeats: WorkerHeartbeats
     leases: LeaseHost | None
     """None: each group is a Ray task of its own."""
 
@@ -213,8 +215,7 @@ class RayWorkers:
     def _send(self, packet: _Packet) -> None:
         header = (__version__, self._shared.session, self._program, self._info)
         names = tuple(self._name(group.ids[0]) for group in packet.groups)
-        address = self._shared.heartbeats.address
-        packed = dumps_parcel(tuple(Packet(*header, packet.attempts, address, names)))
+        packed = dumps_parcel(tuple(Packet(*header, packet.attempts, names)))
         if packet.kind == "task":
             group = packet.groups[0]
             if self._shared.leases is not None and self._placement(group.starts[0]).lease:
@@ -254,7 +255,7 @@ class RayWorkers:
             options = self._placement(start).options
             function = run_attempts_task.options(name=_label(start), **options)
             self._functions[group.node] = function
-        ref = function.remote(packed, *snapshots)
+        ref = function.remote(self._shared.ticket, packed, *snapshots)
         label = f"node {start.node.name!r} of run {self._run_id}"
         cancel = partial(self._cancel_task, ref, self._name(group.ids[0]), label)
         self._sent[group] = _Sent(cancel)
@@ -298,7 +299,7 @@ class RayWorkers:
             self._joined = True
             return self._shared.threads.join(self._thread, self._run_id)
         if self._pinned is None or self._pinned.is_lost:
-            self._pinned = Executor(None, pinned=True)
+            self._pinned = Executor(self._shared.ticket, None, pinned=True)
         return self._pinned
 
     def _name(self, attempt: AttemptId) -> str:

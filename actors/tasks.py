@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from actors.cluster import remote
+from actors.lease_frames import WorkerTicket
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -34,8 +35,9 @@ _AGAIN = 0.1
 _REFUSED_KEPT = 4096
 
 
-def run_attempts(packed: bytes, *snapshots: bytes) -> Any:
+def run_attempts(ticket: bytes, packed: bytes, *snapshots: bytes) -> Any:
     """Run a packet's attempts one after the other."""
+    process().enter(WorkerTicket.read(ticket))
     return process().run_batch(packed, snapshots)
 
 
@@ -46,10 +48,11 @@ run_attempts_task: Any = remote(max_retries=0, num_cpus=1)(run_attempts)
 class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
-    def __init__(self, pinned: bool = False, identity: str = "") -> None:
+    def __init__(self, ticket: bytes, pinned: bool = False, identity: str = "") -> None:
         process().identity = identity
         process().pinned = pinned
         process().role = "executor"
+        process().enter(WorkerTicket.read(ticket))
         self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
         self._running: dict[str, asyncio.Task[None]] = {}
         self._refused: OrderedDict[str, None] = OrderedDict()
@@ -67,7 +70,7 @@ class AsyncExecutor:
             process().lag = LoopLag(asyncio.get_running_loop())
         packet = await process().open(packed)
         # the reply to this call may come late: the first node may block this loop
-        process().heartbeat(packet.packet.heartbeats).took(names[0])
+        process().heartbeat.took(names[0])
         for at, name in enumerate(names):
             if name in self._refused:
                 continue
@@ -176,8 +179,9 @@ class AsyncExecutor:
 class PoolWorker:
     """Runs the attempts of one node or tool, whose class it constructs with the first."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticket: bytes) -> None:
         process().role = "pool"
+        process().enter(WorkerTicket.read(ticket))
 
     def ping(self) -> None:
         """Answer once this runs."""

@@ -18,6 +18,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
 from actors.calls import AttemptCalls
 from actors.cluster import NAMESPACE, driver_name
+from actors.lease_frames import WorkerTicket
 from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
@@ -25,7 +26,6 @@ from distgraph import __version__, logs
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
-from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError, UnsupportedClusterError
@@ -39,6 +39,7 @@ from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
+from distgraph.wire import Address
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, started_since
@@ -87,7 +88,9 @@ class WorkerProcess:
         """What this process is in heartbeats."""
         self.leased = False
         """Whether a lease reports what runs here, instead of each group."""
-        self._heartbeats: dict[HeartbeatAddress, Heartbeat] = {}
+        self._heartbeats: dict[WorkerTicket, Heartbeat] = {}
+        self._heartbeat: Heartbeat | None = None
+        """Of the session that this process works for now."""
         self._group = ""
         """Name of the group of attempts that the main thread runs."""
         self._unwanted = ""
@@ -172,7 +175,7 @@ class WorkerProcess:
         """
         packet = _open(packed)
         (name,) = packet.names
-        heartbeat = self.heartbeat(packet.heartbeats)
+        heartbeat = self.heartbeat
         self._group = name
         if not self.leased:
             heartbeat.begin(name)
@@ -189,13 +192,20 @@ class WorkerProcess:
                 heartbeat.end(name)
         return dumps_parcel(outcomes)
 
-    def heartbeat(self, address: HeartbeatAddress) -> Heartbeat:
-        """Return the heartbeat of this process for a session."""
+    @property
+    def heartbeat(self) -> Heartbeat:
+        """The heartbeat of this process for the session that it works for."""
+        assert self._heartbeat is not None, "no session was entered"
+        return self._heartbeat
+
+    def enter(self, ticket: WorkerTicket) -> Heartbeat:
+        """Work for a session from now on. Return the heartbeat of this process for it."""
         with self._lock:
-            known = self._heartbeats.get(address)
+            known = self._heartbeats.get(ticket)
             if known is None:
-                known = self._heartbeats[address] = Heartbeat(
-                    address,
+                known = self._heartbeats[ticket] = Heartbeat(
+                    Address(*ticket.address),
+                    ticket.secret,
                     self.role,
                     self.end_group,
                     always=self.role != "task",
@@ -203,6 +213,7 @@ class WorkerProcess:
                     place=ray.get_runtime_context().get_node_id(),
                     lag=lambda: (0.0, "") if self.lag is None else self.lag(),
                 )
+            self._heartbeat = known
             return known
 
     def end_group(self, name: str) -> None:
@@ -232,7 +243,7 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
-        heartbeat, called = self.heartbeat(opened.packet.heartbeats), name or opened.packet.names[0]
+        heartbeat, called = self.heartbeat, name or opened.packet.names[0]
         limited = partial(heartbeat.limit, called)
         way = self._way(opened, request, name, lend)
         calls = way.calls
@@ -293,7 +304,7 @@ class WorkerProcess:
     async def open(self, packed: bytes) -> OpenPacket:
         """Open a packet on the loop of an executor."""
         packet = _open(packed)
-        await in_thread(self.heartbeat(packet.heartbeats).start)
+        await in_thread(self.heartbeat.start)
         return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
 
     async def await_attempt(
@@ -304,7 +315,7 @@ class WorkerProcess:
         request = unpack_request(opened.packet.attempts[at], snapshots)
         stream = self._stream(opened, request)
         calls = self._way(opened, request, name).calls
-        heartbeat = self.heartbeat(opened.packet.heartbeats)
+        heartbeat = self.heartbeat
         try:
             steps = run_async(
                 opened.program,

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-__all__ = ("BEAT", "SILENT", "HeartbeatAddress", "decode", "encode")
+__all__ = ("BEAT", "HEARTBEAT", "SILENT", "decode", "encode")
+
+HEARTBEAT = "heartbeat"
+"""Role of the connections that carry heartbeats."""
 
 BEAT = 1.0
 """Seconds between two heartbeats of a worker process that runs something."""
@@ -22,18 +25,9 @@ SILENT = 5.0
 holds the interpreter lock sends its Python stacks as often."""
 
 
-class HeartbeatAddress(NamedTuple):
-    """Where the worker processes of a session send their heartbeats."""
-
-    host: str
-    port: int
-    key: str
-    """Proves that the client belongs to the session."""
-
-
 def encode(**message: Any) -> bytes:
-    """Return a message as a line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    """Return a message as a line, without its end."""
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def decode(line: bytes) -> Mapping[str, Any] | None:

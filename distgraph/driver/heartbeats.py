@@ -137,7 +137,7 @@ class Heartbeats:
             place=str(message.get("place", "")),
             heard=now,
             beat=now,
-            identity=str(message.get("identity", "")),
+            identity=str(message.get("hello", "")),
         )
 
     def line(self, connection: Hashable, line: bytes, now: float) -> None:

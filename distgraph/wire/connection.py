@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 import struct
@@ -13,7 +15,16 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from distgraph.errors import RunError
-from distgraph.wire.frames import CREDIT, FIRST_FREE, Bytes, Frame, FrameError, FrameReader, encode
+from distgraph.wire.frames import (
+    CREDIT,
+    FIRST_FREE,
+    Bytes,
+    Frame,
+    FrameError,
+    FrameReader,
+    LineReader,
+    encode,
+)
 from distgraph.wire.greeting import Peer
 from distgraph.wire.loop import READ, WRITE, Loop
 
@@ -21,6 +32,9 @@ __all__ = ("LARGEST", "WINDOW", "Connection", "ConnectionClosed", "OnClosed", "O
 
 LARGEST = 1 << 36
 """Most bytes of one frame between processes that have greeted each other."""
+
+LONGEST = 1 << 20
+"""Most bytes of one line of text."""
 
 WINDOW = 16 << 20
 """Bytes that may be on the way to a process that has not consumed them."""
@@ -71,6 +85,7 @@ class Connection:
         on_closed: Called at the end.
         auto_credit: Whether a frame counts as consumed once ``on_frame`` has returned. Otherwise
             ``consumed`` says so.
+        lines: Whether lines of text follow the greeting, instead of frames.
     """
 
     def __init__(
@@ -83,6 +98,7 @@ class Connection:
         on_closed: OnClosed,
         *,
         auto_credit: bool = True,
+        lines: bool = False,
     ) -> None:
         self.peer = peer
         self.address = address
@@ -93,7 +109,8 @@ class Connection:
         self._on_frame = on_frame
         self._on_closed = on_closed
         self._auto_credit = auto_credit
-        self._reader = FrameReader(LARGEST)
+        self._lines = lines
+        self._reader = LineReader(LONGEST) if lines else FrameReader(LARGEST)
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._outbox: deque[tuple[bytes, tuple[Bytes, ...], int]] = deque()
@@ -112,6 +129,8 @@ class Connection:
         self._exclusive: Any = threading.RLock() if tls else nullcontext()
         self._gather = not tls
         self._buffer = bytearray(_CHUNK)
+        self._file = _file(sock.fileno())
+        """What the file descriptor stands for: code of users may close any file descriptor."""
         sock.setblocking(False)
 
     def begin(self, early: bytes = b"") -> None:
@@ -151,6 +170,31 @@ class Connection:
         else:
             self._flush()
 
+    def send_line(self, line: bytes) -> None:
+        """Send a line of text, without its end, to a side that reads lines. It never waits.
+
+        On the main thread no signal handler may raise within this call.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        assert self._lines
+        if self._closed or self._closing:
+            raise self._ended()
+        self._outbox.append((b"", (line + b"\n",), 0))
+        self._flush()
+
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor, for lines that are written without Python.
+
+        None with TLS, and where code of the user has closed it.
+        """
+        return self._sock.fileno() if self._gather and self._is_ours() else None
+
+    def _is_ours(self) -> bool:
+        return _file(self._sock.fileno()) == self._file
+
     @property
     def has_room(self) -> bool:
         """Whether ``send`` would not wait."""
@@ -177,8 +221,8 @@ class Connection:
             while self._outbox:
                 head, parts, size = self._outbox.popleft()
                 self._credit -= size
-                self._unsent.append(memoryview(head))
-                self._unsent.extend(memoryview(part).cast("B") for part in parts if len(part))
+                views = (memoryview(part).cast("B") for part in (head, *parts) if len(part))
+                self._unsent.extend(views)
             if not (idle and self._unsent):
                 return
             try:
@@ -193,6 +237,8 @@ class Connection:
     def _push(self) -> None:
         """Hand what is unsent to the system as far as it takes it. Locked."""
         unsent = self._unsent
+        if self._lines and not self._is_ours():
+            raise OSError(errno.EBADF, "code of the user has closed the file descriptor")
         while unsent:
             try:
                 with self._exclusive:
@@ -344,10 +390,24 @@ class Connection:
             self._unsent.clear()
             self._room.notify_all()
         self._watch(0)
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
-        self._on_closed(self, error)
+        try:
+            self._on_closed(self, error)  # first: its descriptor can become that of another file
+        finally:
+            if self._is_ours():
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
+                self._sock.close()
+            else:
+                self._sock.detach()
+
+
+def _file(descriptor: int) -> tuple[int, int] | None:
+    """Return device and inode of a file descriptor, None where it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def tune(sock: socket.socket) -> None:

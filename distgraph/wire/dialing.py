@@ -48,6 +48,7 @@ def connect(
     to: str = "the other process",
     patience: float = PATIENCE,
     auto_credit: bool = True,
+    lines: bool = False,
 ) -> Connection:
     """Connect to a listener, and exchange proofs of the secret with it.
 
@@ -60,7 +61,7 @@ def connect(
         name: Names this process to the listener.
         to: Names the listener in messages.
         patience: Seconds for which a connection is tried.
-        auto_credit: See ``Connection``.
+        auto_credit, lines: See ``Connection``. The listener must expect lines of this role.
 
     Raises:
         UnsupportedClusterError: It cannot be reached, or is not what it should be. The message has
@@ -71,7 +72,7 @@ def connect(
     until, pause = time.monotonic() + patience, _AGAIN
     while True:
         try:
-            sock = _greeted(address, secret, me)
+            sock = _greeted(address, secret, me, min(_ONE_TRY, patience))
             break
         except GreetingError as error:
             raise UnsupportedClusterError(
@@ -91,6 +92,7 @@ def connect(
         on_frame,
         on_closed,
         auto_credit=auto_credit,
+        lines=lines,
     )
     loop().soon(made.begin)
     return made
@@ -106,14 +108,14 @@ def _unreachable(me: Peer, to: str, address: Address, error: OSError) -> Unsuppo
     )
 
 
-def _greeted(address: Address, secret: bytes, me: Peer) -> socket.socket:
-    sock = socket.create_connection((address.host, address.port), _ONE_TRY)
+def _greeted(address: Address, secret: bytes, me: Peer, patience: float) -> socket.socket:
+    sock = socket.create_connection((address.host, address.port), patience)
     try:
         tune(sock)
         contexts = tls_contexts()
         if contexts is not None:
             sock = contexts[1].wrap_socket(sock)
-        until = time.monotonic() + _ONE_TRY
+        until = time.monotonic() + patience
         said, told = greeting.answer(_message(sock, until), secret, me)
         sock.sendall(encode(GREETING, (said,))[0] + said)
         greeting.accepted(_message(sock, until), secret, told)

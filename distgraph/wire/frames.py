@@ -10,7 +10,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ("CREDIT", "FIRST_FREE", "Frame", "FrameError", "FrameReader", "encode")
+__all__ = (
+    "CREDIT",
+    "FIRST_FREE",
+    "LINE",
+    "Frame",
+    "FrameError",
+    "FrameReader",
+    "LineReader",
+    "encode",
+)
 
 _HEADER = struct.Struct("!QBB")
 """Bytes after the header, kind, number of parts."""
@@ -22,6 +31,9 @@ CREDIT = 0
 
 GREETING = 1
 """Kind of the frames of the greeting."""
+
+LINE = 2
+"""Kind of the lines of a connection that carries lines of text after the greeting."""
 
 FIRST_FREE = 16
 """The kinds from here on belong to the users of a connection."""
@@ -148,3 +160,34 @@ class FrameReader:
         if at != rest:
             raise FrameError("the parts are shorter than their frame")
         return Frame(kind, parts, size)
+
+
+class LineReader:
+    """Makes frames of lines of text, each without its end.
+
+    Args:
+        limit: Most bytes of one line.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._rest = b""
+
+    def feed(self, data: Bytes) -> Iterator[Frame]:
+        """Return the lines that are complete with ``data``.
+
+        Raises:
+            FrameError: A line is too long.
+        """
+        *lines, self._rest = (self._rest + bytes(data)).split(b"\n")
+        for line in lines:
+            yield Frame(LINE, (line,), 0)
+        if len(self._rest) > self.limit:
+            raise FrameError(f"a line of more than {self.limit} bytes")
+
+    def target(self) -> None:
+        """Return nothing: lines are read through the buffer of the connection."""
+
+    def wrote(self, count: int) -> Iterator[Frame]:
+        """Return nothing, as there is no target."""
+        return iter(())

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from distgraph.errors import UnsupportedClusterError
@@ -51,6 +51,7 @@ class Listener:
         on_frame: Takes each frame.
         on_closed: Called at the end of each connection.
         auto_credit: See ``Connection``.
+        lines: Roles of connections that carry lines of text.
 
     Raises:
         UnsupportedClusterError: There is no free port, or TLS is not set up.
@@ -65,12 +66,14 @@ class Listener:
         on_frame: OnFrame,
         on_closed: OnClosed,
         auto_credit: bool = True,
+        lines: Collection[str] = (),
     ) -> None:
         self._secret = secret
         self._on_open = on_open
         self._on_frame = on_frame
         self._on_closed = on_closed
         self._auto_credit = auto_credit
+        self._lines = lines
         contexts = tls_contexts()
         self._tls = None if contexts is None else contexts[0]
         self._sock = listening_socket(host)
@@ -151,6 +154,7 @@ class Listener:
             self._on_frame,
             self._on_closed,
             auto_credit=self._auto_credit,
+            lines=peer.role in self._lines,
         )
         self._on_open(connection)
         connection.begin(early)

@@ -21,24 +21,24 @@ from contextlib import suppress
 from typing import Protocol
 
 from distgraph.concurrency.threads import daemon
-from distgraph.contract.heartbeats import BEAT, SILENT, HeartbeatAddress, decode, encode
+from distgraph.contract.heartbeats import BEAT, HEARTBEAT, SILENT, decode, encode
+from distgraph.errors import UnsupportedClusterError
+from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
+from distgraph.wire.dialing import PATIENCE
 from distgraph.worker.deadline import left_behind
 
 __all__ = ("Heartbeat", "Limited", "LoopLag")
 
 logger = logging.getLogger("distgraph")
 
-_CONNECT = 2.0
-"""Seconds for the driver to accept the connection."""
-
-_SEND = 1.0
-"""Seconds for which a send may block: a driver that is stopped does not stop its workers."""
+_RECONNECT = 2.0
+"""Seconds for which a connection that was lost is tried again."""
 
 _BEHIND = 5.0
 """Seconds after which code that was left behind is reported."""
 
 _AGAIN = 10.0
-"""Seconds between two tries to connect."""
+"""Seconds between two such tries."""
 
 
 class Limited(Protocol):
@@ -76,7 +76,7 @@ class Heartbeat:
     """The connection of this process to the driver of one session. Thread-safe.
 
     Args:
-        address: Where the driver listens.
+        address, secret: Of the driver's port for workers.
         role: What the process is: ``task``, ``executor`` or ``pool``.
         cancel: Called with the name of a group of attempts that is to end.
         always: Send heartbeats also while nothing runs.
@@ -88,7 +88,8 @@ class Heartbeat:
 
     def __init__(
         self,
-        address: HeartbeatAddress,
+        address: Address,
+        secret: bytes,
         role: str,
         cancel: Callable[[str], object],
         *,
@@ -98,6 +99,7 @@ class Heartbeat:
         lag: Callable[[], tuple[float, str]] | None = None,
     ) -> None:
         self._address = address
+        self._secret = secret
         self._role = role
         self._cancel = cancel
         self._always = always
@@ -105,10 +107,10 @@ class Heartbeat:
         self._who = identity
         self._lag = lag
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._identity: tuple[int, int] | None = None
-        """Device and inode of the socket: user code may close any file descriptor."""
-        self._tried = float("-inf")
+        self._connecting = threading.Lock()
+        self._connection: Connection | None = None
+        self._was_connected = False
+        self._tried = 0.0
         self._running: dict[str, None] = {}
         self._limited: dict[str, Limited] = {}
         self._wake = threading.Event()
@@ -118,15 +120,23 @@ class Heartbeat:
     # --- what runs ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, and send heartbeats from now on. Does nothing the second time."""
+        """Connect, and send heartbeats from now on. Does nothing the second time.
+
+        Raises:
+            UnsupportedClusterError: The driver cannot be reached.
+        """
         if not self._beating:
+            self._connect_first()
             with self._lock:
-                if self._socket is None:
-                    self._connect()
                 self._run()
 
     def begin(self, name: str) -> None:
-        """Report that a group of attempts runs here from now on."""
+        """Report that a group of attempts runs here from now on.
+
+        Raises:
+            UnsupportedClusterError: The driver cannot be reached.
+        """
+        self._connect_first()
         with self._lock:
             self._running[name] = None
             self._tell(begin=name)
@@ -170,6 +180,8 @@ class Heartbeat:
                 if not (self._running or self._always):
                     self._wake.clear()
                     continue
+            self._connect_again()
+            with self._lock:
                 left = {name: clock.peek() for name, clock in self._limited.items()}
                 lag, stack = (0.0, "") if self._lag is None else self._lag()
                 stacks = {"stack": stack} if stack else {}
@@ -180,16 +192,14 @@ class Heartbeat:
     def _arm(self, *, force: bool = False) -> None:
         """Let the stacks be written if no heartbeat follows in time."""
         now = time.monotonic()
-        if self._socket is None or (not force and now < self._armed + BEAT):
+        descriptor = None if self._connection is None else self._connection.descriptor
+        if descriptor is None or (not force and now < self._armed + BEAT):
             return
         left = min((clock.peek() for clock in self._limited.values()), default=SILENT)
-        if not self._is_ours(self._socket):
-            self._drop()
-            return
         self._armed = now
         # 0.3 s behind a limit: what keeps it ends by itself
         seconds = min(SILENT, max(left, 0.0) + 0.3)
-        faulthandler.dump_traceback_later(seconds, repeat=True, file=self._socket.fileno())
+        faulthandler.dump_traceback_later(seconds, repeat=True, file=descriptor)
 
     def _disarm(self) -> None:
         if self._armed > float("-inf"):
@@ -200,89 +210,65 @@ class Heartbeat:
 
     def _tell(self, **message: object) -> None:
         """Send a message; what cannot be sent is lost, and the driver goes by the silence."""
-        if self._socket is None and not self._connect():
-            return
-        try:
-            assert self._socket is not None
-            if not self._is_ours(self._socket):
-                raise OSError("the file descriptor was closed")
-            self._socket.sendall(encode(**message))
-        except OSError:
-            self._drop()
+        if self._connection is not None:
+            with suppress(ConnectionClosed):
+                self._connection.send_line(encode(**message))
 
-    def _connect(self) -> bool:
+    def _connect_first(self) -> None:
+        if not self._was_connected:
+            with self._connecting:
+                if not self._was_connected:
+                    self._connect(PATIENCE)
+
+    def _connect_again(self) -> None:
+        """Connect where the connection was lost: the driver, or the network, may be back."""
         now = time.monotonic()
-        if now < self._tried + _AGAIN:
-            return False
+        if self._connection is not None or not self._was_connected or now < self._tried + _AGAIN:
+            return
         self._tried = now
-        host, port, key = self._address
         try:
-            made = socket.create_connection((host, port), _CONNECT)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            made.settimeout(_SEND)
-            host_name, pid = socket.gethostname(), os.getpid()
-            made.sendall(
-                encode(
-                    hello=key,
-                    role=self._role,
-                    host=host_name,
-                    pid=pid,
-                    place=self._place,
-                    identity=self._who,
-                )
-            )
-            for name in self._running:
-                made.sendall(encode(begin=name))
-            for name, clock in self._limited.items():
-                made.sendall(encode(limit=name, left=clock.peek()))
-        except OSError as error:
+            self._connect(_RECONNECT)
+        except UnsupportedClusterError as error:
             logger.warning(
-                "no connection for heartbeats to the driver at %s:%d (%s): a node that does not "
-                "react here is ended later, and without its Python stack",
-                host,
-                port,
+                "the connection for heartbeats is lost: a node that does not react here is ended "
+                "later, and without its Python stack. %s",
                 error,
             )
-            return False
-        self._socket = made
-        status = os.fstat(made.fileno())
-        self._identity = status.st_dev, status.st_ino
-        daemon(lambda: self._listen(made), "distgraph-heartbeat-reader").start()
-        return True
 
-    def _is_ours(self, connection: socket.socket) -> bool:
-        try:
-            status = os.fstat(connection.fileno())
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
-
-    def _drop(self) -> None:
-        self._disarm()  # before its descriptor can become that of another file
-        dropped, self._socket = self._socket, None
-        if dropped is not None:
-            with suppress(OSError):
-                if self._is_ours(dropped):
-                    dropped.close()
-                else:
-                    dropped.detach()
-
-    def _listen(self, connection: socket.socket) -> None:
-        received = b""
-        while True:
-            try:
-                chunk = connection.recv(65536)
-            except TimeoutError:
-                continue
-            except OSError:
-                break
-            if not chunk:
-                break
-            *lines, received = (received + chunk).split(b"\n")
-            for line in lines:
-                message = decode(line)
-                if message is not None and "cancel" in message:
-                    self._cancel(str(message["cancel"]))
+    def _connect(self, patience: float) -> None:
+        host, pid = socket.gethostname(), os.getpid()
+        made = connect(
+            self._address,
+            self._secret,
+            HEARTBEAT,
+            name=f"the {self._role} process {pid} on {host}",
+            to="the superstep driver",
+            on_frame=self._received,
+            on_closed=self._closed,
+            lines=True,
+            patience=patience,
+        )
         with self._lock:
-            if self._socket is connection:
-                self._drop()
+            self._connection = made
+            self._was_connected = True
+            who = {"role": self._role, "host": host, "pid": pid, "place": self._place}
+            self._tell(hello=self._who, **who)
+            for name in self._running:
+                self._tell(begin=name)
+            for name, clock in self._limited.items():
+                self._tell(limit=name, left=clock.peek())
+            if made.closed:
+                self._connection = None
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def _received(self, connection: Connection, line: Frame) -> None:
+        message = decode(bytes(line.parts[0]))
+        if message is not None and "cancel" in message:
+            self._cancel(str(message["cancel"]))
+
+    def _closed(self, connection: Connection, error: BaseException | None) -> None:
+        with self._lock:
+            if connection is self._connection:
+                self._connection = None
+                self._disarm()  # before its descriptor becomes that of another file

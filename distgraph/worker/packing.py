@@ -14,7 +14,6 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from distgraph.contract.attempt import AttemptRequest
-from distgraph.contract.heartbeats import HeartbeatAddress
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 
@@ -45,8 +44,6 @@ class Packet(NamedTuple):
     """Pickled ``RunInfo``."""
     attempts: list[tuple[bytes, dict[str, bytes | int]]]
     """Pickled requests without their state, and the state: blobs, or positions of snapshots."""
-    heartbeats: HeartbeatAddress
-    """Where the worker process sends its heartbeats."""
     names: tuple[str, ...]
     """Names of the groups in heartbeats: one for all attempts, or in an executor one for each."""
 

@@ -49,12 +49,12 @@ def test_cancelled_attempts_that_never_come_back_do_not_keep_a_process():
 
 def known(now: float = 0.0, role: str = "executor") -> Heartbeats:
     found = Heartbeats()
-    found.hello(1, {"host": "h", "pid": 7, "role": role, "identity": "e"}, now)
+    found.hello(1, {"host": "h", "pid": 7, "role": role, "hello": "e"}, now)
     return found
 
 
 def told(beats: Heartbeats, now: float, **message: object) -> None:
-    beats.line(1, encode(**message).rstrip(), now)
+    beats.line(1, encode(**message), now)
 
 
 def test_silence_is_counted_from_the_last_heartbeat():

@@ -14,7 +14,6 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
-from distgraph.wire.frames import GREETING, encode
 from tests.support.cluster import eventually
 from tests.support.tls import use_tls
 
@@ -57,21 +56,6 @@ def served():
 
 def dial(listener, side, secret=SECRET, **options):
     return connect(listener.address, secret, "test", name="me", **side.calls(), **options)
-
-
-def silent(listener) -> socket.socket:
-    return socket.create_connection(listener.address, 5)
-
-
-def is_ended(sock: socket.socket) -> bool:
-    """Whether the other side ended the connection: all that it sent is read before."""
-    sock.settimeout(10)
-    try:
-        while sock.recv(4096):
-            pass
-    except ConnectionError:
-        pass
-    return True
 
 
 def works(listener) -> bool:
@@ -185,8 +169,8 @@ def test_a_signal_handler_that_raises_cuts_no_frame_off(served):
     previous = signal.signal(signal.SIGPROF, strike)
     sent = strikes = 0
     try:
-        until = time.monotonic() + 1.0
-        while time.monotonic() < until:
+        until = time.monotonic() + 15.0  # on a machine that has much else to do
+        while strikes <= 30 and time.monotonic() < until:
             try:
                 signal.setitimer(signal.ITIMER_PROF, 0.0003)
                 # bounded: an exception within a finalizer is swallowed, and strikes only once
@@ -212,17 +196,6 @@ def test_a_signal_handler_that_raises_cuts_no_frame_off(served):
 # --- who may connect ------------------------------------------------------------------------------
 
 
-def test_a_wrong_secret_is_an_error_with_who_whom_and_where(served):
-    listener, there = served
-    with pytest.raises(UnsupportedClusterError) as caught:
-        dial(listener, Side(), secret=b"wrong", to="the superstep driver")
-    text = str(caught.value)
-    assert "me has connected to the superstep driver" in text
-    assert str(listener.address) in text
-    assert there.opened.empty()
-    assert works(listener)
-
-
 def test_a_listener_that_does_not_know_the_secret_is_not_trusted():
     other = Side()
     listener = Listener("127.0.0.1", new_secret(), on_open=other.opened.put, **other.calls())
@@ -237,84 +210,6 @@ def test_an_address_without_listener_is_an_error_with_a_remedy():
         address = unused.getsockname()
     with pytest.raises(UnsupportedClusterError, match=f"127.0.0.1:{address[1]}.*DISTGRAPH_PORTS"):
         connect(address, SECRET, "test", patience=0.2, **Side().calls())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        bytes(range(256)) * 40,
-        struct.pack("!QBB", 2**63, GREETING, 1),
-        struct.pack("!QBB", 1025, GREETING, 1) + bytes(1025),
-        encode(GREETING, (b"x" * 100,))[0] + b"x" * 100,
-        encode(KIND, (b"frame",))[0] + b"frame",
-    ],
-    ids=["http", "bytes", "a huge length", "above the limit", "no answer", "a frame at once"],
-)
-def test_garbage_ends_the_connection_and_no_other(served, data):
-    listener, there = served
-    sock = silent(listener)
-    sock.sendall(data)
-    assert is_ended(sock)
-    assert there.opened.empty()
-    assert works(listener)
-
-
-def test_a_recorded_greeting_is_not_accepted_again(served):
-    listener, there = served
-    said = []
-
-    class Recording(socket.socket):
-        def sendall(self, data, *flags):
-            said.append(bytes(data))
-            return super().sendall(data, *flags)
-
-    def create(address, timeout=None):
-        sock = Recording(socket.AF_INET, socket.SOCK_STREAM)
-        sock.settimeout(timeout)
-        sock.connect(tuple(address))
-        return sock
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "create_connection", create)
-        dial(listener, Side()).close()
-    assert there.opened.get(timeout=5).peer.name == "me"
-    sock = silent(listener)
-    sock.sendall(said[0])
-    assert is_ended(sock)
-    assert there.opened.empty()
-
-
-def test_a_client_that_keeps_silent_or_is_slow_is_dropped(served, monkeypatch):
-    monkeypatch.setattr(listener_module, "SILENCE", 0.3)
-    listener, there = served
-    quiet, slow = silent(listener), silent(listener)
-    began = time.monotonic()
-    with pytest.raises(OSError):
-        while time.monotonic() < began + 10:
-            slow.sendall(b"\0")  # of a length field that is never complete in time
-            time.sleep(0.05)
-    assert is_ended(quiet)
-    assert time.monotonic() - began < 5
-    assert there.opened.empty()
-
-
-def test_a_thousand_silent_connections_keep_nobody_out(served):
-    listener, _ = served
-    threads = threading.active_count()
-    crowd = []
-    for _ in range(1000):
-        sock = socket.socket()
-        sock.setblocking(False)
-        sock.connect_ex(listener.address)
-        crowd.append(sock)
-    began = time.monotonic()
-    assert works(listener)
-    print(f"served behind 1,000 silent connections after {time.monotonic() - began:.2f} s")
-    assert listener.strangers <= listener_module.STRANGERS
-    assert threading.active_count() <= threads
-    for sock in crowd:
-        sock.close()
 
 
 def test_many_connections_need_one_thread(served):

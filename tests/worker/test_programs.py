@@ -27,7 +27,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> worker.WorkerProcess:
 
 
 def packet(digest: str) -> Packet:
-    return Packet("", "", digest, b"", [], ("", 0, ""), ())  # type: ignore[arg-type]
+    return Packet("", "", digest, b"", [], ())
 
 
 def blob() -> bytes:

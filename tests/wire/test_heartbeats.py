@@ -1,0 +1,189 @@
+"""Heartbeats of a worker process, on real sockets, in one process."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import time
+
+import pytest
+
+from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
+from distgraph.errors import UnsupportedClusterError
+from distgraph.wire import Connection, Listener, new_secret
+from distgraph.worker import heartbeat as heartbeat_module
+from distgraph.worker.heartbeat import Heartbeat
+from tests.support.tls import use_tls
+
+pytestmark = pytest.mark.timeout(30)
+
+SECRET = new_secret()
+
+
+class Driver:
+    """Records what a driver gets."""
+
+    def __init__(self) -> None:
+        self.opened: queue.Queue[Connection] = queue.Queue()
+        self.lines: queue.Queue[bytes] = queue.Queue()
+        self.closed: queue.Queue[BaseException | None] = queue.Queue()
+        self.listener = Listener(
+            "127.0.0.1",
+            SECRET,
+            on_open=self.opened.put,
+            on_frame=lambda connection, frame: self.lines.put(frame.parts[0]),
+            on_closed=lambda connection, error: self.closed.put(error),
+            lines=(HEARTBEAT,),
+        )
+
+    def next(self):
+        return decode(self.lines.get(timeout=10))
+
+    def until(self, **message):
+        while (found := self.next()) is None or not message.items() <= found.items():
+            pass
+        return found
+
+
+class Clock:
+    def __init__(self, left):
+        self.left = left
+
+    def peek(self):
+        return self.left
+
+
+@pytest.fixture
+def driver():
+    made = Driver()
+    yield made
+    made.listener.close()
+
+
+@pytest.fixture
+def cancelled():
+    return queue.Queue()
+
+
+@pytest.fixture
+def beats(driver, cancelled):
+    made = Heartbeat(driver.listener.address, SECRET, "task", cancelled.put, identity="me")
+    yield made
+    made.end("a")
+    if made._connection is not None:
+        made._connection.close()
+
+
+def test_a_process_says_what_it_is_and_what_runs(driver, beats):
+    beats.begin("a")
+    hello = driver.next()
+    assert hello == {
+        "hello": "me",
+        "role": "task",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "place": "",
+    }
+    assert driver.opened.get(timeout=5).peer.role == HEARTBEAT
+    assert driver.next() == {"begin": "a"}
+    beats.limit("a", Clock(30.0))
+    assert driver.until(limit="a")["left"] == 30.0
+    driver.until(beat={"a": 30.0})
+    beats.end("a")
+    driver.until(end="a")
+
+
+def test_the_driver_asks_for_the_end_of_a_group(driver, beats, cancelled):
+    beats.begin("a")
+    driver.opened.get(timeout=5).send_line(encode(cancel="a"))
+    assert cancelled.get(timeout=5) == "a"
+
+
+def test_the_secret_is_not_sent(driver, beats, monkeypatch):
+    said = []
+    for method in ("send", "sendall", "sendmsg"):
+        real = getattr(socket.socket, method)
+
+        def record(self, data, *rest, real=real):
+            said.append(b"".join(map(bytes, data)) if isinstance(data, list) else bytes(data))
+            return real(self, data, *rest)
+
+        monkeypatch.setattr(socket.socket, method, record)
+    beats.begin("a")
+    driver.until(begin="a")
+    sent = b"".join(said)
+    assert b'"begin":"a"' in sent
+    assert SECRET not in sent
+    assert SECRET.hex().encode() not in sent
+
+
+def test_a_driver_that_cannot_be_reached_is_an_error_with_both_names_and_the_address(monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = unused.getsockname()
+    monkeypatch.setattr(heartbeat_module, "PATIENCE", 0.2)
+    lone = Heartbeat(address, SECRET, "executor", print)
+    with pytest.raises(UnsupportedClusterError, match=f"executor process {os.getpid()} on") as lost:
+        lone.begin("a")
+    assert f"the superstep driver at 127.0.0.1:{address[1]}" in str(lost.value)
+    assert "DISTGRAPH_PORTS" in str(lost.value)
+
+
+def test_a_process_connects_again_and_says_what_still_runs(driver, beats, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "_AGAIN", 0.0)
+    beats.begin("a")
+    beats.limit("a", Clock(20.0))
+    driver.until(limit="a")
+    driver.opened.get(timeout=5).close()
+    driver.until(hello="me")
+    assert driver.next() == {"begin": "a"}
+    assert driver.next() == {"limit": "a", "left": 20.0}
+
+
+def test_stacks_are_written_when_no_heartbeat_follows(driver, beats):
+    beats.begin("a")
+    beats.limit("a", Clock(0.0))
+    while b"Timeout (0:00:00" not in (line := driver.lines.get(timeout=10)):
+        pass
+    assert decode(line) is None
+    assert "most recent call first" in driver.lines.get(timeout=5).decode()
+
+
+def test_nothing_is_written_to_a_file_that_has_the_descriptor_of_the_connection(
+    driver, beats, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(heartbeat_module, "_AGAIN", 0.0)
+    beats.begin("a")
+    driver.until(begin="a")
+    descriptor = beats._connection.descriptor
+    path = tmp_path / "users.txt"
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), descriptor)  # code of users has closed it, and opened a file
+        beats.limit("a", Clock(0.0))
+        driver.until(hello="me")
+        time.sleep(0.5)  # stacks would be written after 0.3 s
+        os.close(descriptor)
+    assert path.read_bytes() == b""
+
+
+def test_with_tls_heartbeats_are_encrypted_and_no_stack_is_written_without_python(monkeypatch):
+    use_tls(monkeypatch)
+    driver = Driver()
+    beats = Heartbeat(driver.listener.address, SECRET, "task", print, identity="me")
+    beats.begin("a")
+    driver.until(begin="a")
+    assert beats._connection._sock.version() in ("TLSv1.2", "TLSv1.3")
+    assert beats._connection.descriptor is None
+    beats.end("a")
+    driver.until(end="a")
+    beats._connection.close()
+    driver.listener.close()
+
+
+def test_a_line_that_does_not_end_ends_the_connection(driver, beats):
+    beats.begin("a")
+    driver.until(begin="a")
+    beats._connection._sock.setblocking(True)
+    beats._connection._sock.sendall(bytes(2 << 20))
+    assert "a line of more than" in str(driver.closed.get(timeout=10))

@@ -1,0 +1,198 @@
+"""Every port of a session: who does not know its secret gets nothing, and keeps nobody out.
+
+``tests/ray_backend/test_ports.py`` shows that a session has no others.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+import actors.worker_port
+from actors.heartbeats import WorkerHeartbeats
+from actors.lease_frames import WorkerTicket
+from distgraph.contract.heartbeats import HEARTBEAT
+from distgraph.errors import UnsupportedClusterError
+from distgraph.persistence.hosting import Host
+from distgraph.streaming.broker import Broker, Limits
+from distgraph.streaming.broker_host import BrokerHost
+from distgraph.streaming.transport_wire import BrokerServer
+from distgraph.wire import Address, Connection, Listener, connect
+from distgraph.wire import listener as listener_module
+from distgraph.wire.frames import FIRST_FREE, GREETING, encode
+from distgraph.wire.greeting import Peer
+from tests.support.cluster import eventually
+
+pytestmark = pytest.mark.timeout(30)
+
+LISTEN = "0A"
+"""The state of a socket that listens, as Linux writes it."""
+
+KIND = FIRST_FREE
+
+
+class Port(NamedTuple):
+    """A port of a session."""
+
+    address: Address
+    secret: bytes
+    role: str
+    """Of connections that it takes."""
+    listener: Listener
+    greeted: list[str]
+    """Who was let in."""
+
+
+@pytest.fixture(params=["stream broker", "superstep driver", "caller's process"])
+def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
+    """A port as a session opens it."""
+    monkeypatch.setattr(actors.worker_port, "node_address", lambda: "127.0.0.1")
+    if request.param == "stream broker":
+        broker = BrokerServer(BrokerHost(Broker(Limits(), lambda error: b"")), "127.0.0.1")
+        found = broker.address, broker.secret, "reads", broker._listener
+    elif request.param == "superstep driver":
+        driver = actors.worker_port.WorkerPort("session")
+        WorkerHeartbeats(driver)
+        ticket = WorkerTicket.read(driver.ticket)
+        found = Address(*ticket.address), ticket.secret, HEARTBEAT, driver._listener
+    else:
+        caller = Host().listen()
+        found = caller.ticket.address, caller.ticket.secret, "host", caller._listener
+    greeted: list[str] = []
+    greet = Listener.greeted
+
+    def greets(self: Listener, stranger: Any, peer: Peer, early: bytes) -> None:
+        greeted.append(peer.name)
+        greet(self, stranger, peer, early)
+
+    monkeypatch.setattr(Listener, "greeted", greets)
+    made = Port(*found, greeted)
+    yield made
+    made.listener.close()
+
+
+def dial(port: Port, secret: bytes | None = None) -> Connection:
+    return connect(
+        port.address,
+        port.secret if secret is None else secret,
+        port.role,
+        name="me",
+        to="the other process",
+        on_frame=lambda connection, frame: None,
+        on_closed=lambda connection, error: None,
+        lines=port.role == HEARTBEAT,
+    )
+
+
+def let_in(port: Port) -> int:
+    """Let a process in that knows the secret. Return how many were let in until now."""
+    dial(port).close()  # raises unless both sides have shown the secret
+    eventually(lambda: "me" in port.greeted, "a process is let in")
+    return len(port.greeted)
+
+
+def stranger(port: Port) -> socket.socket:
+    return socket.create_connection(port.address, 5)
+
+
+def is_ended(sock: socket.socket) -> bool:
+    """Whether the other side ended the connection: all that it sent is read before."""
+    sock.settimeout(10)
+    try:
+        while sock.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        bytes(range(256)) * 40,
+        pickle.dumps(("a", 1)),
+        b'{"hello":"me"}\n',
+        struct.pack("!QBB", 2**63, GREETING, 1),
+        struct.pack("!QBB", 1025, GREETING, 1) + bytes(1025),
+        encode(GREETING, (b"x" * 100,))[0] + b"x" * 100,
+        encode(KIND, (b"frame",))[0] + b"frame",
+    ],
+    ids=["http", "bytes", "pickle", "line", "huge length", "above limit", "no answer", "frame"],
+)
+def test_garbage_ends_its_connection_and_no_other(port: Port, data: bytes) -> None:
+    sock = stranger(port)
+    sock.sendall(data)
+    assert is_ended(sock)
+    assert port.listener.strangers == 0
+    assert let_in(port) == 1
+
+
+def test_a_wrong_secret_is_an_error_with_who_whom_and_where(port: Port) -> None:
+    with pytest.raises(UnsupportedClusterError) as caught:
+        dial(port, secret=b"wrong")
+    assert "me has connected to the other process at" in str(caught.value)
+    assert str(port.address) in str(caught.value)
+    assert let_in(port) == 1
+
+
+def test_a_recorded_greeting_is_not_accepted_again(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    class Recording(socket.socket):
+        def sendall(self, data: Any, *flags: int) -> None:
+            said.append(bytes(data))
+            return super().sendall(data, *flags)
+
+    def create(address: Address, timeout: float | None = None) -> socket.socket:
+        sock = Recording(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        sock.connect(tuple(address))
+        return sock
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "create_connection", create)
+        assert let_in(port) == 1
+    sock = stranger(port)
+    sock.sendall(said[0])
+    assert is_ended(sock)
+    assert len(port.greeted) == 1
+
+
+def test_a_client_that_keeps_silent_or_is_slow_is_dropped(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "SILENCE", 0.3)
+    quiet, slow = stranger(port), stranger(port)
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() < began + 10:
+            slow.sendall(b"\0")  # of a length field that is never complete in time
+            time.sleep(0.05)
+    assert is_ended(quiet)
+    assert time.monotonic() - began < 5
+    assert let_in(port) == 1
+
+
+def test_a_thousand_silent_connections_keep_nobody_out_and_take_no_thread(port: Port) -> None:
+    threads = threading.active_count()
+    crowd = []
+    for _ in range(1000):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(port.address)
+        crowd.append(sock)
+    assert let_in(port) == 1
+    assert port.listener.strangers <= listener_module.STRANGERS
+    assert threading.active_count() <= threads
+    for sock in crowd:
+        sock.close()
