@@ -47,6 +47,9 @@ _ARGUMENTS = frozenset({"project", "database", "replicas", "autoscaling", "open_
 _REQUESTS = 1000
 """Requests, streams above all, that a replica has at once."""
 
+_STREAMS = 100
+"""Requests, streams above all, for which replicas are added beyond: an event loop is then busy."""
+
 _FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE")
 """Settings of this process that replicas get."""
 
@@ -59,8 +62,24 @@ class ReplicaOptions:
     """How many replicas there are."""
 
     replicas: int = 1
+    most: int = 0
+    """Where it is more than ``replicas``, replicas are added up to this number for open streams,
+    and removed again."""
     autoscaling: dict[str, Any] | None = None
     """``autoscaling_config`` of Ray Serve, in place of ``replicas``."""
+
+    def scale(self) -> dict[str, Any]:
+        """Return the options of a deployment."""
+        if self.autoscaling:
+            return {"autoscaling_config": self.autoscaling}
+        if self.most <= self.replicas:
+            return {"num_replicas": self.replicas}
+        config = {
+            "min_replicas": self.replicas,
+            "max_replicas": self.most,
+            "target_ongoing_requests": _STREAMS,
+        }
+        return {"autoscaling_config": config}
 
 
 class _Ingress:
@@ -109,11 +128,6 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
     ).strip(os.pathsep)
     env = {name: os.environ.get(name, value) for name, value in project.env.items()}
     env |= {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    scale: dict[str, Any] = (
-        {"autoscaling_config": options.autoscaling}
-        if options.autoscaling
-        else {"num_replicas": options.replicas}
-    )
     ingress: Any = serve.ingress()(_Ingress)
     deployment: Any = serve.deployment(
         ingress,
@@ -125,7 +139,7 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
             "num_cpus": 0,
             "runtime_env": {"env_vars": {**env, "PYTHONPATH": path}},
         },
-        **scale,
+        **options.scale(),
     )
     return deployment.bind(str(file), asdict(settings))
 
@@ -176,7 +190,8 @@ def serve_forever(
     application = deploy(project, file, settings, options)
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
-    sys.stderr.write(f"distgraph serve: {host}:{port}, {options.replicas} replicas\n")
+    count = options.replicas if options.most <= options.replicas else f"{options.replicas} or more"
+    sys.stderr.write(f"distgraph serve: {host}:{port}, {count} replicas\n")
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())

@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--local", action="store_true", help="serve without Ray: uvicorn and the local backend"
     )
     parser.add_argument(
-        "--replicas", type=int, default=1, help="processes that take requests (not with --local)"
+        "--replicas",
+        type=_replicas,
+        default=(1, 1),
+        metavar="N|MIN:MAX",
+        help="processes that take requests; with MIN:MAX, as many as the streams that are open "
+        "need (not with --local; default: 1)",
     )
     parser.add_argument(
         "--database",
@@ -49,6 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="key that clients send as x-api-key (better: DISTGRAPH_API_KEY, which no list of "
         "processes shows)",
     )
+
+
+def _replicas(given: str) -> tuple[int, int]:
+    """Return the least and the most replicas of ``N`` or ``MIN:MAX``."""
+    least, _, most = given.partition(":")
+    try:
+        found = int(least), int(most or least)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"give N or MIN:MAX, got {given!r}") from None
+    if not 1 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(f"1 <= MIN <= MAX must hold, got {given!r}")
+    return found
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -110,7 +127,8 @@ def run(options: argparse.Namespace) -> int:
 def _on_ray(project: Project, settings: Settings, options: argparse.Namespace) -> int:
     ray_serve = import_module("actors.serve")
     file = Path(options.project).resolve()
-    replicas = ray_serve.ReplicaOptions(replicas=options.replicas)
+    least, most = options.replicas
+    replicas = ray_serve.ReplicaOptions(least, most)
     code: int = ray_serve.serve_forever(
         project, file, settings, replicas, host=options.host, port=options.port
     )

@@ -1,6 +1,6 @@
-"""A program on a cluster that grows: two nodes need CPUs, and the head has none.
+"""A program on a cluster that grows and shrinks: two nodes need CPUs, and the head has none.
 
-Prints a JSON object: the machines before and after, and how many nodes ran.
+Prints a JSON object: the machines before, after, and in the end, and how many nodes ran.
 
 The machines are those of Ray's fake provider, started as ``ray.cluster_utils.AutoscalingCluster``
 does. That class needs a file that Ray's wheels lack, and stops every other Ray of this machine.
@@ -28,7 +28,13 @@ def _config(address: str) -> dict[str, Any]:
     resources = {"CPU": 2, "object_store_memory": 100 << 20}
     return {
         "cluster_name": "distgraph",
-        "provider": {"type": "fake_multinode", "gcs_address": address},
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": address,
+            # all machines have one address: without this, the autoscaler takes them for dead
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+        },
         "head_node_type": HEAD,
         "available_node_types": {
             HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -125,7 +131,10 @@ def _measure() -> dict[str, int]:
         builder.add_node(name, work, ray_options={"num_cpus": 2}).add_edge(START, name)
     before = machines()
     ran = builder.compile(backend="ray").invoke({"items": []})["items"]
-    return {"before": before, "after": machines(), "ran": len(ran)}
+    after = machines()
+    while machines() > before:  # ``LIMIT`` is the bound
+        time.sleep(0.5)
+    return {"before": before, "after": after, "ran": len(ran), "end": machines()}
 
 
 def _give_up(number: int, frame: object) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,20 +31,26 @@ def on_serve(ray_session: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The URL of the server."""
     from ray import serve
 
-    from actors.serve import APPLICATION, ReplicaOptions, deploy
-    from distgraph.serve.project import read_project
-    from distgraph.serve.server import Settings
+    from actors.serve import ReplicaOptions
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-    settings = Settings(backend="ray", folder=tmp_path_factory.mktemp("on_serve"), sole=False)
-    application = deploy(
-        read_project(PROJECT), PROJECT / "langgraph.json", settings, ReplicaOptions(replicas=2)
-    )
-    serve.run(application, name=APPLICATION, route_prefix="/")
+    _deploy(PROJECT, tmp_path_factory.getbasetemp() / "on_serve", ReplicaOptions(replicas=2))
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
+
+
+def _deploy(project: Path, data: Path, options: Any) -> None:
+    from ray import serve
+
+    from actors.serve import APPLICATION, deploy
+    from distgraph.serve.project import read_project
+    from distgraph.serve.server import Settings
+
+    settings = Settings(backend="ray", folder=data, sole=False)
+    application = deploy(read_project(project), project / "langgraph.json", settings, options)
+    serve.run(application, name=APPLICATION, route_prefix="/")
 
 
 def test_clients_get_langgraph_s_chunks(on_serve: str) -> None:
@@ -100,14 +109,51 @@ def test_a_cancelled_run_ends_whichever_replica_cancels_it(on_serve: str) -> Non
             assert http.get(path).json()["status"] == "interrupted"
 
 
-async def _ticks(url: str) -> list[Any]:
+def _free_cpus() -> float:
+    import ray
+
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["asked", "client left"])
+def test_a_cancelled_run_has_freed_its_cpu_after_two_seconds(on_serve: str, leaves: bool) -> None:
+    with httpx.Client(base_url=on_serve, timeout=60) as http:
+        before = _wait_for(lambda: _free_cpus() or None, 30)
+        thread_id = new_thread(http)
+        path = f"/threads/{thread_id}/runs"
+        body = {"assistant_id": "busy", "input": {"ticks": 3000}, "stream_mode": "custom"}
+        body["on_disconnect"] = "cancel" if leaves else "continue"
+        with http.stream("POST", f"{path}/stream", json=body) as response:
+            place = response.headers["content-location"]
+            for line in response.iter_lines():
+                if line == "event: custom":
+                    break
+            _wait_for(lambda: _free_cpus() < before, 10)
+            if not leaves:
+                assert http.post(f"{place}/cancel").status_code == 202
+        begin = time.monotonic()
+        _wait_for(lambda: _free_cpus() >= before, 10)
+        assert time.monotonic() - begin < 2.0
+        assert http.get(f"{place}/join").status_code == 200
+        assert http.get(place).json()["status"] == "interrupted"
+
+
+def _wait_for(found: Callable[[], Any], seconds: float) -> Any:
+    until = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+    return value
+
+
+async def _ticks(url: str, count: int = TICKS) -> list[Any]:
     client = get_client(url=url, api_key=None)
     return [
         part.data
         async for part in client.runs.stream(
             None,
             "slow",
-            input={"ticks": TICKS, "pause": 0.1},
+            input={"ticks": count, "pause": 0.1},
             stream_mode="custom",
             stream_resumable=True,
             on_disconnect="continue",
@@ -122,11 +168,7 @@ def test_every_client_of_a_killed_replica_gets_every_event_once(on_serve: str) -
     async def streams() -> list[list[Any]]:
         reading = [asyncio.ensure_future(_ticks(on_serve)) for _ in range(STREAMS)]
         await asyncio.sleep(2.5)
-        names = [
-            actor["name"]
-            for actor in ray.util.list_named_actors(all_namespaces=True)
-            if actor["name"].startswith("SERVE_REPLICA::") and "ingress" in actor["name"]
-        ]
+        names = _replica_names()
         assert len(names) == 2
         ray.kill(ray.get_actor(names[0], "serve"))
         return await asyncio.gather(*reading)
@@ -150,3 +192,67 @@ def test_a_run_is_read_again_after_its_end(on_serve: str) -> None:
         for _ in range(4):
             found = parse_sse(http.get(f"{path}/stream", headers={"Last-Event-ID": "-1"}).text)
             assert [e.data for e in found[1:]] == list(range(5))
+
+
+def _replica_names() -> list[str]:
+    import ray
+
+    return [
+        actor["name"]
+        for actor in ray.util.list_named_actors(all_namespaces=True)
+        if actor["name"].startswith("SERVE_REPLICA::") and "ingress" in actor["name"]
+    ]
+
+
+def test_an_upgrade_loses_nothing_of_the_streams_and_later_runs_have_the_new_graph(
+    on_serve: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from actors.serve import ReplicaOptions
+
+    new = tmp_path / "project"
+    shutil.copytree(PROJECT, new)
+    graphs = new / "served_graphs.py"
+    graphs.write_text(graphs.read_text().replace("first version", "second version"))
+    data = tmp_path_factory.getbasetemp() / "on_serve"
+
+    async def upgraded() -> list[list[Any]]:
+        reading = [asyncio.ensure_future(_ticks(on_serve, 150)) for _ in range(4)]
+        await asyncio.sleep(2)
+        old = set(_replica_names())
+        await asyncio.to_thread(_deploy, new, data, ReplicaOptions(replicas=2))
+        await asyncio.to_thread(_wait_for, lambda: not old & set(_replica_names()), 60)
+        assert not any(each.done() for each in reading), "the streams ended before the upgrade"
+        return await asyncio.gather(*reading)
+
+    assert asyncio.run(upgraded()) == [list(range(150))] * 4
+    with httpx.Client(base_url=on_serve, timeout=60) as http:
+        answered = run(http, None, assistant_id="busy", input={"ticks": 0}).json()
+        assert answered["done"] == ["second version"]
+
+
+def test_replicas_are_added_for_open_streams_and_removed_again(
+    on_serve: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from actors.serve import ReplicaOptions
+
+    options = ReplicaOptions(
+        autoscaling={
+            "min_replicas": 1,
+            "max_replicas": 2,
+            "target_ongoing_requests": 4,
+            "upscale_delay_s": 1,
+            "downscale_delay_s": 2,
+            "metrics_interval_s": 1,
+            "look_back_period_s": 2,
+        }
+    )
+    _deploy(PROJECT, tmp_path_factory.getbasetemp() / "on_serve", options)
+    _wait_for(lambda: len(_replica_names()) == 1, 60)
+
+    async def streams() -> list[list[Any]]:
+        reading = [asyncio.ensure_future(_ticks(on_serve, 150)) for _ in range(8)]
+        await asyncio.to_thread(_wait_for, lambda: len(_replica_names()) == 2, 60)
+        return await asyncio.gather(*reading)
+
+    assert asyncio.run(streams()) == [list(range(150))] * 8
+    _wait_for(lambda: len(_replica_names()) == 1, 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import os
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 import distgraph
+
+VERSION = "first version"
 
 
 class Done(TypedDict):
@@ -133,6 +136,18 @@ async def tick(state: Ticks) -> dict[str, Any]:
 
 
 slow = StateGraph(Ticks).add_node("tick", tick).add_edge(START, "tick").compile()
+
+
+def compute(state: Ticks) -> dict[str, Any]:
+    """Occupy a CPU for as long as the input says."""
+    writer = get_stream_writer()
+    for number in range(state["ticks"]):
+        writer(number)
+        time.sleep(0.02)
+    return {"done": [VERSION]}
+
+
+busy = StateGraph(Ticks).add_node("compute", compute).add_edge(START, "compute").compile()
 
 
 def boom(state: Done) -> dict[str, Any]:
