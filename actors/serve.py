@@ -41,7 +41,7 @@ __all__ = ("APPLICATION", "ReplicaOptions", "app", "deploy", "serve_forever")
 APPLICATION = "distgraph"
 """Name of the Serve application."""
 
-_ARGUMENTS = frozenset({"project", "database", "replicas", "autoscaling", "open_to_all"})
+_ARGUMENTS = frozenset({"project", "database", "replicas", "autoscaling", "open_to_all", "version"})
 """What a Serve config file may give."""
 
 _REQUESTS = 1000
@@ -150,7 +150,8 @@ def app(arguments: dict[str, Any]) -> Any:
     Args:
         arguments: ``project``: path of ``langgraph.json``; ``database``: URI of PostgreSQL, default
             ``DATABASE_URI``; ``replicas``, or ``autoscaling``: an ``autoscaling_config``;
-            ``open_to_all``: true where a proxy before the server asks who its clients are.
+            ``open_to_all``: true where a proxy before the server asks who its clients are;
+            ``version``: another one makes ``serve deploy`` replace the replicas.
 
     Raises:
         ProjectError: An argument is unknown, or the project cannot be served.
@@ -183,6 +184,9 @@ def serve_forever(
 ) -> int:
     """Serve until SIGINT or SIGTERM; detached runs go on. Return the exit code.
 
+    Where the cluster serves the application already, it is upgraded: replicas are replaced one
+    after another. The command that served it before then ends without taking it down.
+
     Raises:
         ProjectError: The project cannot be served.
     """
@@ -192,10 +196,18 @@ def serve_forever(
     serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
     count = options.replicas if options.most <= options.replicas else f"{options.replicas} or more"
     sys.stderr.write(f"distgraph serve: {host}:{port}, {count} replicas\n")
+    deployed = _deployed_at()
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     while not ended.wait(1.0):
         pass
-    serve.delete(APPLICATION)
+    if _deployed_at() == deployed:  # else a later command serves it
+        serve.delete(APPLICATION)
     return 0
+
+
+def _deployed_at() -> float | None:
+    """Return when the application was last deployed; None without one."""
+    found = serve.status().applications.get(APPLICATION)
+    return None if found is None else found.last_deployed_time_s

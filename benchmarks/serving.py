@@ -92,11 +92,47 @@ class Load(NamedTuple):
     gap: float
     """The 99th percentile of the time between two tokens."""
     total: float
+    memory: float
+    """MiB of the server's processes after the streams; on Ray, Ray's own among them."""
+
+
+class Served(NamedTuple):
+    """A server."""
+
+    url: str
+    pid: int
+
+    def memory(self) -> float:
+        """Return the MiB of its processes; what they share is counted once."""
+        processes = _family(self.pid)
+        return sum(map(_proportional, processes)) / 1024
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all that come from it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += parents.get(each, [])
+    return found
+
+
+def _proportional(pid: int) -> int:
+    """Return the proportional set size of a process in KiB; 0 once it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 @contextmanager
-def serving(name: str, folder: Path) -> Iterator[str]:
-    """Serve the graphs, and yield the URL."""
+def serving(name: str, folder: Path) -> Iterator[Served]:
+    """Serve the graphs, and yield the server."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = {
@@ -119,7 +155,7 @@ def serving(name: str, folder: Path) -> Iterator[str]:
                     if httpx.get(f"{url}/ok").status_code == 200:
                         break
                 time.sleep(0.1)
-            yield url
+            yield Served(url, server.pid)
         finally:
             server.terminate()
 
@@ -132,8 +168,9 @@ async def _tokens(client: httpx.AsyncClient) -> AsyncIterator[float]:
                 yield time.perf_counter()
 
 
-async def load(url: str, streams: int) -> Load:
+async def load(served: Served, streams: int) -> Load:
     """Read streams at once."""
+    url, most = served.url, served.memory()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
         begin = time.perf_counter()
@@ -143,6 +180,7 @@ async def load(url: str, streams: int) -> Load:
 
         read = await asyncio.gather(*(one() for _ in range(streams)))
         total = time.perf_counter() - begin
+        most = max(most, served.memory())
     assert all(len(times) == TOKENS for times in read), [len(times) for times in read]
     gaps = sorted(b - a for times in read for a, b in pairwise(times))
     return Load(
@@ -150,6 +188,7 @@ async def load(url: str, streams: int) -> Load:
         rate=streams * TOKENS / total,
         gap=gaps[int(len(gaps) * 0.99)],
         total=total,
+        memory=most,
     )
 
 
@@ -179,20 +218,20 @@ def main() -> None:
         (folder / "langgraph.json").write_text(
             json.dumps({"dependencies": ["."], "graphs": graphs})
         )
-        print("| server | streams | first token | tokens/s | p99 gap | total |")
-        print("|---|---:|---:|---:|---:|---:|")
+        print("| server | streams | first token | tokens/s | p99 gap | total | memory |")
+        print("|---|---:|---:|---:|---:|---:|---:|")
         for name in options.only:
-            with serving(name, folder) as url:
-                asyncio.run(load(url, 1))  # warm
+            with serving(name, folder) as served:
+                asyncio.run(load(served, 1))  # warm
                 for streams in options.streams:
-                    seen = asyncio.run(load(url, streams))
+                    seen = asyncio.run(load(served, streams))
                     print(
                         f"| {name} | {streams} | {seen.first * 1000:.0f} ms | {seen.rate:.0f} | "
-                        f"{seen.gap * 1000:.0f} ms | {seen.total:.2f} s |",
+                        f"{seen.gap * 1000:.0f} ms | {seen.total:.2f} s | {seen.memory:.0f} MiB |",
                         flush=True,
                     )
-                seconds = asyncio.run(heavy(url))
-                print(f"| {name} | {HEAVY} that compute for 1 s | | | | {seconds:.2f} s |")
+                seconds = asyncio.run(heavy(served.url))
+                print(f"| {name} | {HEAVY} that compute for 1 s | | | | {seconds:.2f} s | |")
 
 
 if __name__ == "__main__":

@@ -452,13 +452,14 @@ class RunDriver:
             node, (start,), alone=not self._workers.batches(start), bound=bound, scope=scope
         )
 
-    def _register(self, start: StartTask) -> StartTask:
+    def _register(self, start: StartTask, *, again: bool = False) -> StartTask:
+        """Note an attempt; ``again``: it was one of an earlier driver, which made its span."""
         request = start.request
         losses = self._losses.of(start.ray_options)
         if losses.on_lost_attempt == "reset":
             numbered = {**request.metadata, "attempt": shown_attempt(request.attempt)}
             start = replace(start, request=replace(request, metadata=numbered))
-        if self._spans is not None:
+        if self._spans is not None and not again:
             steps = (*start.steps_around, request.step)
             trace = self._spans.step(request.ns, request.graph_path, steps)
             start = replace(start, request=replace(start.request, trace=trace))
@@ -649,7 +650,7 @@ class RunDriver:
         return self._machine.handle(event)
 
     def _start_again(self, start: StartTask) -> None:
-        self._register(start)
+        self._register(start, again=True)
 
     def _cancel_again(self, cancel: CancelTask) -> None:
         attempt = self._attempts.pop(cancel.attempt_id, None)

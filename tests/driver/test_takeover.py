@@ -37,6 +37,7 @@ from distgraph.contract.stream import (
     StreamEvent,
     shown_attempt,
 )
+from distgraph.driver import run_driver
 from distgraph.driver.journal import Draws, JournalWriter, repeat_random_bytes
 from distgraph.driver.ports import Acked, Fenced
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
@@ -379,6 +380,37 @@ def test_ids_that_reducers_and_the_saver_draw_are_drawn_again() -> None:
         saved = history[0].checkpoint["channel_values"]["messages"]
         assert [message.id for message in saved] == ids[-1]
     assert taken > SEEDS
+
+
+def test_a_driver_that_takes_over_makes_no_spans_of_supersteps_that_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[list[int]] = []
+
+    class Recorded:
+        def __init__(self, *given: object, **options: object) -> None:
+            made.append([])
+
+        def step(self, ns: object, path: object, steps: tuple[int, ...]) -> dict[str, str]:
+            made[-1].append(steps[-1])
+            return {}
+
+        def finish(self, status: str, error: str = "") -> None:
+            pass
+
+    monkeypatch.setattr(run_driver, "RunSpans", Recorded)
+    given = {"messages": [("human", "go")]}
+    relay = Relay(random.Random(0), talk(), given, LossPolicy(9, "buffer"), kills=1)
+    shared = replace(relay.run_options.shared, trace={})
+    relay.run_options = replace(relay.run_options, shared=shared)
+    run = relay.driver(None)
+    while not any(start.request.node == "b" for start in run.running.values()) or relay.under_way:
+        relay.pick(relay.possible(run)[-1:])()
+        if not relay.under_way and not relay.store_of(run).stored and not relay.segments:
+            for start in [s for s in run.running.values() if s.request.node == "a"]:
+                relay.end(run, start)
+    relay.on(relay.kill(run))
+    assert made == [[1, 2], [2, 3]]
 
 
 def test_random_bytes_of_other_threads_are_not_kept(repeated_bytes: None) -> None:
