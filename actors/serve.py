@@ -169,7 +169,9 @@ def app(arguments: dict[str, Any]) -> Any:
         check_host("0.0.0.0", access_of(project))  # what a cluster's proxies listen on
     database = arguments.get("database") or os.environ.get("DATABASE_URI") or None
     settings = Settings(backend="ray", database=database, sole=False)
-    options = ReplicaOptions(int(arguments.get("replicas", 1)), arguments.get("autoscaling"))
+    options = ReplicaOptions(
+        int(arguments.get("replicas", 1)), autoscaling=arguments.get("autoscaling")
+    )
     return deploy(project, file, settings, options)
 
 
