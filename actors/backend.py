@@ -103,7 +103,7 @@ class RayRun:
         self._session = session.current()
         self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), self._loop)
         self._began = time.monotonic()
-        self._session.start(self._plan, self._reader.inbox)
+        self._session.start(self._plan, self._reader.inbox, is_async=self._loop is not None)
 
     def read(self) -> Sequence[StreamEvent]:
         while True:

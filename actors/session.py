@@ -59,6 +59,7 @@ from distgraph.persistence import place
 from distgraph.persistence.hosting import host
 from distgraph.persistence.kept_references import keeps_references
 from distgraph.persistence.leaving import refuse_to_leave
+from distgraph.persistence.opening import awaiting
 from distgraph.serde import references
 from distgraph.serde.pickling import dumps_code, dumps_data
 from distgraph.serde.program import user_paths
@@ -199,15 +200,15 @@ class Session:
 
     # --- runs -----------------------------------------------------------------------------------
 
-    def start(self, plan: RunPlan, inbox: Inbox) -> None:
-        """Start a run whose deliveries go to ``inbox``.
+    def start(self, plan: RunPlan, inbox: Inbox, *, is_async: bool) -> None:
+        """Start a run whose deliveries go to ``inbox``. ``is_async``: its caller awaits it.
 
         Raises:
             SerializationError: The graph, the input or the context cannot travel.
             UnsupportedError: The saver cannot be used any more.
         """
         blob, digest = plan.graph.blob.get()
-        packed = _packed(plan, digest, self.caller)
+        packed = _packed(plan, digest, self.caller, is_async=is_async)
         self.wait_until_up()
         check_capacity(plan.graph.spec)
         run_id = plan.options.shared.run_id
@@ -444,7 +445,7 @@ class Session:
                 self.driver.cancel.remote([reader.run_id for reader in self.receiver.readers])
 
 
-def _packed(plan: RunPlan, digest: str, caller: str) -> Any:
+def _packed(plan: RunPlan, digest: str, caller: str, *, is_async: bool = False) -> Any:
     info, options, parts = plan.info, plan.options, {}
     for name, value in (
         ("input", plan.input),
@@ -470,14 +471,17 @@ def _packed(plan: RunPlan, digest: str, caller: str) -> Any:
     caches = caches_of(plan.graph.program)
     if info.saver is not None:
         place(info.saver)  # raises if the connection was closed meanwhile
-    saves = info.saver is not None or bool(caches)
+    saver, saves = info.saver, info.saver is not None or bool(caches)
+    if is_async:
+        saver = None if saver is None else awaiting(saver)
+        caches = {path: awaiting(cache) for path, cache in caches.items()}
     start = StartRun(
         caller=caller,
         program=digest,
         options=options,
         packed_info=dumps_data(info),
         packed_input=parts["input"],
-        packed_storage=dumps_data((info.saver, caches)) if saves else None,
+        packed_storage=dumps_data((saver, caches)) if saves else None,
         drain=None if info.control is None else info.control.drain_reason,
     )
     return parcel(dumps_data(tuple(start)))

@@ -105,6 +105,9 @@ class CallerCallbacks:
         self._own = _heard_by(manager, "handlers")
         self._inherited = _heard_by(manager, "inheritable_handlers")
         self._listeners: list[Any] = []
+        self._configured: list[Any] = []
+        """Handlers of a block around the run, such as ``collect_runs()``, that nodes do not
+        inherit."""
         self._run_id = run_id
         self._name = name
         self._parent = None if manager is None else manager.parent_run_id
@@ -141,6 +144,8 @@ class CallerCallbacks:
             inherited = id(handler) in known
             if not inherited and id(handler) not in hooked:
                 continue  # it receives the graph only
+            if not inherited:
+                self._configured.append(handler)
             listeners.append(
                 Listener(
                     len(self._listeners),
@@ -233,14 +238,20 @@ class CallerCallbacks:
         if call.name in _LIFECYCLE:
             return [(*lifecycle, {}) for lifecycle in self._of_graph(call, root)]
         args = tuple(rebuild_error(a) if isinstance(a, ShippedError) else a for a in call.args)
-        if call.listener is not None:
-            audience = [self._listeners[call.listener]]
-        else:
-            audience = self._own if root else self._inside(call.path)
-        for handlers, arguments in _addressed(audience, call, args):
+        for handlers, arguments in _addressed(
+            self._own if root else self._audience(call), call, args
+        ):
             if handlers:
                 due.append((handlers, call.name, arguments, call.kwargs))
         return due
+
+    def _audience(self, call: HandlerCall) -> list[Any]:
+        """Return the handlers of a call that is not the root's."""
+        if call.listener is not None:
+            return [self._listeners[call.listener]]
+        inside = self._inside(call.path)
+        # LangChain configures handlers of a block around the run anew for each graph
+        return [*inside, *self._configured] if call.of_graph else inside
 
     def _unended(
         self, call: HandlerCall
@@ -253,9 +264,7 @@ class CallerCallbacks:
         while self._open:
             run_id, begun = self._open.popitem()
             kwargs = {"run_id": run_id, "parent_run_id": begun.kwargs.get("parent_run_id")}
-            one = begun.listener
-            handlers = self._inside(begun.path) if one is None else [self._listeners[one]]
-            due.append((handlers, _ENDED_BY[begun.name], (error,), kwargs))
+            due.append((self._audience(begun), _ENDED_BY[begun.name], (error,), kwargs))
         return due
 
     def _of_graph(

@@ -59,6 +59,25 @@ def interrupt_id(task_ns: str, answered: int) -> str:
     return _hash((f"{task_ns}{NS_SEP}{answered}" if answered else task_ns).encode())
 
 
+_OF_TASK = 16
+"""Characters of an interrupt's id that the parts of one task share."""
+
+
+def part_interrupt_id(task_ns: str, part: str, answered: int) -> str:
+    """Return the id of the next interrupt of a part of a task, such as one tool call.
+
+    The ids of all parts of a task begin alike: see ``task_of_interrupt``.
+    """
+    own = interrupt_id(f"{task_ns}{part}", answered)
+    return interrupt_id(task_ns, 0)[:_OF_TASK] + own[_OF_TASK:]
+
+
+def task_of_interrupt(id: str) -> str:
+    """Return what the ids of interrupts that are pending at the same time share if one task has
+    raised them in its parts."""
+    return id[:_OF_TASK]
+
+
 def derived_checkpoint_ids(run_id: str) -> NewCheckpointId:
     """Return checkpoint ids for a run that saves none: a hash of run, namespace and step."""
 

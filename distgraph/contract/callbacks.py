@@ -23,6 +23,8 @@ class HandlerCall(NamedTuple):
     """Whether the call goes to the LangSmith client of that handler."""
     path: tuple[str, ...] = ()
     """Names of the nodes that lead from the root graph to the graph in which it was made."""
+    of_graph: bool = False
+    """Whether it reports the start or the end of a graph that is a node."""
 
 
 class Listener(NamedTuple):

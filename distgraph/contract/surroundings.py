@@ -10,15 +10,17 @@ __all__ = ("Surroundings", "Variable")
 
 
 class Variable(NamedTuple):
-    """A context variable of an importable module, and its value."""
+    """A context variable, and its value."""
 
     module: str
+    """Of an importable module; "" for a variable of a script or function."""
     name: str
     """Name of the attribute; "Class.attribute" for an attribute of a class in the module."""
     value: bytes
     """Pickled: each attempt has a value of its own."""
     key: str | None = None
-    """Key of the variable, if the attribute is a dict of context variables."""
+    """Key of the variable, if the attribute is a dict of context variables; the token of a
+    variable of a script."""
     default: tuple[bytes, ...] = ()
     """Pickled default of a context variable, if the variable has a default."""
 

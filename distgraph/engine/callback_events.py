@@ -56,7 +56,14 @@ class CallbackEvents:
         graph.run_id = self._id("/".join(graph.ns), task.attempt, graph.restarts)
         tags = (*self._info.tags, *graph.superstep.spec.tags, "seq:step:1")
         return self._begin(
-            graph, task, graph.run_id, task.run_id, graph.superstep.spec.name, tags, value
+            graph,
+            task,
+            graph.run_id,
+            task.run_id,
+            graph.superstep.spec.name,
+            tags,
+            value,
+            of_graph=True,
         )
 
     def graph_ended(self, graph: GraphRun, value: Any) -> list[Emit]:
@@ -90,6 +97,8 @@ class CallbackEvents:
         name: str,
         tags: tuple[str, ...],
         value: Any,
+        *,
+        of_graph: bool = False,
     ) -> list[Emit]:
         info = self._info
         assert info is not None
@@ -105,13 +114,16 @@ class CallbackEvents:
             },
             "name": name,
         }
-        return self._emit_call(graph, HandlerCall("on_chain_start", (None, value), kwargs))
+        call = HandlerCall("on_chain_start", (None, value), kwargs, of_graph=of_graph)
+        return self._emit_call(graph, call)
 
     def _end(self, graph: GraphRun, of: GraphRun | Task, name: str, value: Any) -> list[Emit]:
         run_id, of.run_id = of.run_id, None
         if self._info is None or run_id is None:
             return []
-        return self._emit_call(graph, HandlerCall(name, (value,), {"run_id": UUID(run_id)}))
+        of_graph = isinstance(of, GraphRun)
+        call = HandlerCall(name, (value,), {"run_id": UUID(run_id)}, of_graph=of_graph)
+        return self._emit_call(graph, call)
 
     def _of_graph(
         self, graph: GraphRun, name: str, status: str, more: dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from distgraph._internal.ids import interrupt_id
+from distgraph._internal.ids import part_interrupt_id
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.spec import PART, Part, PartOptions, Split, Write
 from distgraph.engine.superstep import Superstep, Task
@@ -36,6 +36,8 @@ class Parts:
     """Parts that have not ended."""
     sent: dict[int, Sequence[Write]] = field(default_factory=dict)
     """By number: writes that code inside the part made by itself."""
+    asked: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    """By number: the interrupts of a part."""
 
     def starts(self) -> list[PartStart]:
         """Return the parts in their order."""
@@ -48,8 +50,10 @@ class Parts:
         if len(self.parts) == 1:
             task.resume_values = outcome.resume_values
         elif outcome.resume_values:
-            ns = f"{task.ns}{PART}{index}"
-            given = {interrupt_id(ns, n): a for n, a in enumerate(outcome.resume_values)}
+            given = {
+                part_interrupt_id(task.ns, f"{PART}{index}", n): value
+                for n, value in enumerate(outcome.resume_values)
+            }
             task.resume_values = (
                 {**(task.resume_values[0] if task.resume_values else {}), **given},
             )
@@ -57,7 +61,8 @@ class Parts:
             seconds = self.options[index].timeout or 0.0
             self.results[index] = self.split.timed_out(self.parts[index], seconds)
         elif outcome.status == "interrupt":
-            task.interrupts += tuple(outcome.interrupts)
+            self.asked[index] = tuple(outcome.interrupts)
+            task.interrupts = tuple(i for at in sorted(self.asked) for i in self.asked[at])
         else:
             self.results[index] = outcome.value
             self.sent[index] = outcome.writes

@@ -2,8 +2,8 @@
 
 A value that names an interrupt id goes to that interrupt, wherever in the run it is raised. A value
 without an id (LangGraph: *null resume*) is matched before the tasks start, since tasks on different
-machines cannot race for it: with the pending interrupt if there is just one, else with the first
-task of the superstep.
+machines cannot race for it: with the first pending interrupt if just one task has any, else with
+the first task of the superstep.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distgraph._internal.ids import interrupt_id
+from distgraph._internal.ids import interrupt_id, task_of_interrupt
 from distgraph.contract.checkpoint import PendingWrite
 from distgraph.engine.checkpoints import TaskStatus, pending_interrupts, statuses
 from distgraph.engine.superstep import Task
@@ -53,7 +53,7 @@ class ResumeValues:
         ``strict``: an id that is not pending is an ``UnknownInterruptError``.
 
         Raises:
-            RuntimeError: Several interrupts are pending, and the value names no id.
+            RuntimeError: Several tasks have pending interrupts, and the value names no id.
         """
         waiting = {interrupt.id for interrupt in pending_interrupts(pending)}
         if isinstance(resume, dict) and all(_is_interrupt_id(key) for key in resume):
@@ -61,7 +61,7 @@ class ResumeValues:
                 _check_ids(resume, waiting)
             self.resume_map = resume
             return True
-        if len(waiting) > 1:
+        if len(_first_of_each_task(pending)) > 1:
             message = (
                 "When there are multiple pending interrupts, you must specify the interrupt id "
                 "when resuming: Command(resume={interrupt.id: answer, ...}). Pending: "
@@ -75,7 +75,8 @@ class ResumeValues:
         return False
 
     def match(self, given: Sequence[Any], resume: Any, pending: Sequence[PendingWrite]) -> None:
-        """Match a value without an id with a pending interrupt.
+        """Match a value without an id with a pending interrupt: the first of the only task that
+        waits.
 
         ``given``: the values without an id on the checkpoint, ``resume`` among them. A value of an
         earlier run counts unless a task has taken it.
@@ -84,9 +85,9 @@ class ResumeValues:
         if resume is None or resume is self.resume_map:
             taken = [value for status in found for value in status.resume_values]
             given = [value for value in given if value not in taken]
-        waiting = {interrupt.id for status in found for interrupt in status.waiting}
+        waiting = _first_of_each_task(pending)
         if given and len(waiting) == 1:
-            self._matched_id = waiting.pop()
+            (self._matched_id,) = waiting
             self.resume_map = {**self.resume_map, self._matched_id: given[0]}
         elif given:
             self._null_resume = (given[0],)
@@ -153,6 +154,17 @@ class ResumeValues:
 
     def _is_pending(self, pending: Iterable[PendingWrite]) -> bool:
         return any(i.id == self._matched_id for i in pending_interrupts(pending))
+
+
+def _first_of_each_task(pending: Iterable[PendingWrite]) -> list[str]:
+    """Return the ids of the interrupts that a value without an id may be for.
+
+    The tool calls of one node do not compete, as in LangGraph: they are answered in their order.
+    """
+    first: dict[str, str] = {}
+    for interrupt in pending_interrupts(pending):
+        first.setdefault(task_of_interrupt(interrupt.id), interrupt.id)
+    return list(first.values())
 
 
 def _is_interrupt_id(key: Any) -> bool:

@@ -20,7 +20,16 @@ from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.errors import RunError
 from distgraph.persistence.kept_references import keep_references
 
-__all__ = ("call", "has_own", "loop_of", "run_on", "shared_loop", "takes_path", "type_name")
+__all__ = (
+    "call",
+    "has_own",
+    "loop_of",
+    "own_async_methods",
+    "run_on",
+    "shared_loop",
+    "takes_path",
+    "type_name",
+)
 
 T = TypeVar("T")
 
@@ -97,6 +106,10 @@ def _owner(resource: Any, method: str) -> tuple[Any, str]:
 def _awaits(resource: object, method: str) -> bool:
     """Whether the method is async and called by its own name."""
     function = getattr(type(resource), method, None)
+    return _is_async(function)
+
+
+def _is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
@@ -161,12 +174,32 @@ def has_own(resource: object, method: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=256)
+def own_async_methods(cls: type) -> frozenset[str]:
+    """Return the methods that a class of a user has in an async form of its own.
+
+    The async form belongs to the same class as the synchronous one, or to a class derived from it.
+    Names are those of the synchronous methods. Classes of LangGraph do the same in both forms.
+    """
+    found, settled = set(), set()
+    for base in cls.__mro__:
+        if base.__module__.startswith("langgraph."):
+            break
+        own = {name for name in vars(base) if not name.startswith("_")}
+        for name in own:
+            method = name.removeprefix("a")
+            if method != name and method not in settled and _is_async(vars(base)[name]):
+                found.add(method)
+        settled |= own
+    return frozenset(found)
+
+
 def _only_async(resource: object, method: str) -> bool:
     """Whether ``method`` must be called in its async form."""
     if not hasattr(resource, "a" + method):
         return False
-    if has_own(resource, "a" + method):
-        return True
+    if has_own(resource, "a" + method):  # LangGraph's stores make all synchronous methods of batch
+        return not has_own(resource, "batch")
     # what LangGraph's base makes of others is made of the face that exists
     return has_own(resource, "aput") and not has_own(resource, "put")
 

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import RunError
@@ -186,6 +187,17 @@ def arrive(placed: Placed) -> Any:
     from distgraph.persistence.proxies import stand_in
 
     return stand_in(placed, _here)
+
+
+def awaiting(resource: Any) -> Any:
+    """Return a saver or cache as the driver of an awaited run calls it: by the async methods of
+    its class, if a user's class has its own."""
+    placed = place(resource)
+    if placed.kind != "caller" or "awaited" not in placed.traits:
+        return resource
+    from distgraph.persistence.proxies import stand_in
+
+    return stand_in(replace(placed, traits={**placed.traits, "awaits": True}), _here)
 
 
 def reduce_resource(resource: Any) -> Any:

@@ -235,6 +235,8 @@ _ASK_AGAIN = 0.1
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
     cls: Any = type(resource)
     traits: dict[str, Any] = {"own": own} if (own := _own(cls)) else {}
+    if role in ("checkpointer", "store", "cache") and (awaited := faces.own_async_methods(cls)):
+        traits["awaited"] = awaited
     if role == "checkpointer":
         traits["versions"] = _versions(resource)
         if keeps_references(resource):

@@ -38,9 +38,17 @@ class Remote:
         self._reach = reach
 
     def _call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        if self.distgraph_placed.traits.get("awaits"):
+            method = self._async_form(method)
         return self._reach(self.distgraph_placed, method, args, kwargs)
 
+    def _async_form(self, method: str) -> str:
+        """Return the name of the async method that does what ``method`` does, if the class of
+        the original has its own."""
+        return f"a{method}" if method in self.distgraph_placed.traits.get("awaited", ()) else method
+
     async def _acall(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        method = self._async_form(method)
         return await self._reach.acall(self.distgraph_placed, method, args, kwargs)
 
     async def _aitems(self, method: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:

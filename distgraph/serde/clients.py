@@ -1,5 +1,8 @@
 """Pickling of clients of HTTP APIs: settings are copied, connections are opened anew.
 
+An ``httpx`` transport of another kind (for tests, for an application in this process) is part of
+the client, and is pickled as any object is.
+
 ``openai`` and other SDKs of the same make (``anthropic``, ``groq``, …) keep what their constructor
 was given under its own names, but for those in ``_ATTRIBUTES``.
 """
@@ -124,39 +127,26 @@ def point(client: Any, settings: dict[str, Any]) -> None:
 _HTTPX_CLASSES = frozenset(
     {"Client", "AsyncClient", "_DefaultHttpxClient", "_DefaultAsyncHttpxClient"}
 )
+_TRANSPORTS = frozenset({"HTTPTransport", "AsyncHTTPTransport"})
 
 
 def _package(cls: type) -> str:
     """Return ``httpx`` or ``httpx2``."""
-    return next(b.__module__.partition(".")[0] for b in cls.__mro__ if b.__name__ == "BaseClient")
+    bases = ("BaseClient", "BaseTransport", "AsyncBaseTransport")
+    return next(b.__module__.partition(".")[0] for b in cls.__mro__ if b.__name__ in bases)
 
 
-def _check_transport(client: Any) -> Any:
-    """Return the connection pool of an ordinary transport; refuse what cannot be read back."""
-    transport = client._transport
-    if type(transport).__module__.partition(".")[0] != _package(type(client)) or not type(
-        transport
-    ).__name__.endswith("HTTPTransport"):
-        raise _refuse(client, f"it has a transport of its own ({type(transport).__qualname__})")
-    pool = transport._pool
-    if not type(pool).__name__.endswith("ConnectionPool") or any(client._mounts.values()):
-        raise _refuse(client, "it goes through a proxy or a mounted transport")
-    return pool
+def _own_base(cls: type) -> type:
+    """Return the class of httpx, or of an SDK, that a client or transport is derived from."""
+    package, names = _package(cls), _HTTPX_CLASSES | _TRANSPORTS
+    return next(
+        b
+        for b in cls.__mro__
+        if b.__name__ in names and (b.__module__.partition(".")[0] == package or is_sdk(b))
+    )
 
 
-def _connection_options(pool: Any) -> dict[str, Any]:
-    """Return the connection options of a custom transport; empty if the client makes its own
-    transport."""
-    given = {
-        "uds": pool._uds,
-        "local_address": pool._local_address,
-        "retries": pool._retries,
-        "socket_options": pool._socket_options,
-    }
-    return {name: value for name, value in given.items() if value}
-
-
-def _verifies(client: Any, context: Any) -> bool:
+def _verifies(owner: Any, context: Any) -> bool:
     """Return whether certificates are verified; refuse certificates other than the default ones.
 
     A client certificate cannot be seen from here: such a client fails to connect on the worker.
@@ -165,32 +155,103 @@ def _verifies(client: Any, context: Any) -> bool:
         return True
     if not context.verify_mode:
         return False
-    usual = importlib.import_module(_package(type(client))).create_ssl_context()
+    usual = importlib.import_module(_package(type(owner))).create_ssl_context()
     if type(usual) is not type(context) or (
         usual.get_ca_certs(binary_form=True) != context.get_ca_certs(binary_form=True)
     ):
-        raise _refuse(client, "it trusts certificates of its own")
+        raise _refuse(owner, "it trusts certificates of its own")
     return True
 
 
-def _make_httpx(cls: type, settings: dict[str, Any]) -> Any:
+def _of_pool(owner: Any, pool: Any) -> dict[str, Any]:
+    """Return the settings of the connections of a transport."""
+    return {
+        "verify": _verifies(owner, pool._ssl_context),
+        "http1": pool._http1,
+        "http2": pool._http2,
+        "limits": {
+            "max_connections": pool._max_connections,
+            "max_keepalive_connections": pool._max_keepalive_connections,
+            "keepalive_expiry": pool._keepalive_expiry,
+        },
+    }
+
+
+_CONNECT = ("uds", "local_address", "retries", "socket_options")
+"""Settings of a transport that a client without a transport does not take."""
+
+
+def _is_own_transport(transport: Any) -> bool:
+    """Whether a client without settings of connections makes such a transport itself."""
+    cls, pool = type(transport), getattr(transport, "_pool", None)
+    return (
+        cls.__name__ in _TRANSPORTS
+        and cls.__module__.partition(".")[0] == _package(cls)
+        and type(pool).__name__.endswith("ConnectionPool")
+        and not any(getattr(pool, f"_{name}") for name in _CONNECT)
+    )
+
+
+def _proxy(transport: Any, pool: Any) -> dict[str, Any] | None:
+    url = getattr(pool, "_proxy_url", None)
+    if url is None:
+        return None
+    if getattr(pool, "_proxy_ssl_context", None) is not None:
+        raise _refuse(transport, "it trusts certificates of its own for its proxy")
+    named = f"{url.scheme.decode()}://{url.host.decode()}"
+    return {
+        "url": named if url.port is None else f"{named}:{url.port}",
+        "auth": getattr(pool, "_proxy_auth", None),
+        "headers": list(getattr(pool, "_proxy_headers", ())),
+    }
+
+
+def reduce_transport(transport: Any) -> Any:
+    """Reduce ``httpx.HTTPTransport`` and ``AsyncHTTPTransport``: the receiver connects anew.
+
+    A class derived from them keeps its own attributes.
+    """
+    try:
+        pool = transport._pool
+        settings = _of_pool(transport, pool)
+        settings |= {name: getattr(pool, f"_{name}") for name in _CONNECT}
+        settings["proxy"] = _proxy(transport, pool)
+    except AttributeError as exc:
+        raise _refuse(transport, f"its settings cannot be read back ({exc})") from exc
+    own = {name: value for name, value in vars(transport).items() if name != "_pool"}
+    return _make_transport, (type(transport), settings, own)
+
+
+def _make_transport(cls: Any, settings: dict[str, Any], own: dict[str, Any]) -> Any:
+    module = importlib.import_module(_package(cls))
+    proxy = settings["proxy"]
+    if proxy is not None:
+        settings["proxy"] = module.Proxy(**proxy)
+    settings["limits"] = module.Limits(**settings["limits"])
+    made = cls.__new__(cls)
+    _own_base(cls).__init__(made, **settings)  # type: ignore[misc]
+    made.__dict__.update(own)
+    return made
+
+
+def _make_httpx(cls: Any, settings: dict[str, Any], own: dict[str, Any]) -> Any:
     module = importlib.import_module(_package(cls))
     settings["timeout"] = module.Timeout(**settings["timeout"])
-    settings["limits"] = module.Limits(**settings["limits"])
-    options = settings.pop("connect")
-    if options:
-        kind = "AsyncHTTPTransport" if issubclass(cls, module.AsyncClient) else "HTTPTransport"
-        shared = {name: settings.pop(name) for name in ("verify", "http1", "http2", "limits")}
-        settings["transport"] = getattr(module, kind)(**shared, **options)
-    return cls(**settings)
+    if "limits" in settings:
+        settings["limits"] = module.Limits(**settings["limits"])
+    made = cls.__new__(cls)
+    _own_base(cls).__init__(made, **settings)  # type: ignore[misc]
+    made.__dict__.update(own)
+    return made
 
 
 def reduce_httpx(client: Any) -> Any:
-    """Reduce ``httpx.Client`` and ``AsyncClient`` with ordinary transports; refuse all others."""
-    if type(client).__name__ not in _HTTPX_CLASSES:
-        raise _refuse(client, "it is a subclass with state of its own")
+    """Reduce ``httpx.Client`` and ``AsyncClient``, with their transports and mounts.
+
+    A class derived from them keeps its own attributes.
+    """
+    cls = type(client)
     try:
-        pool = _check_transport(client)
         settings = {
             "base_url": str(client._base_url),
             "auth": client._auth,
@@ -203,16 +264,16 @@ def reduce_httpx(client: Any) -> Any:
             "event_hooks": {k: list(v) for k, v in client._event_hooks.items()},
             "trust_env": client._trust_env,
             "default_encoding": client._default_encoding,
-            "verify": _verifies(client, pool._ssl_context),
-            "http1": pool._http1,
-            "http2": pool._http2,
-            "connect": _connection_options(pool),
-            "limits": {
-                "max_connections": pool._max_connections,
-                "max_keepalive_connections": pool._max_keepalive_connections,
-                "keepalive_expiry": pool._keepalive_expiry,
-            },
+            "mounts": {k.pattern: v for k, v in client._mounts.items()},
         }
+        transport = client._transport
+        if _is_own_transport(transport):
+            settings |= _of_pool(client, transport._pool)
+        else:
+            settings["transport"] = transport
     except AttributeError as exc:
         raise _refuse(client, f"its settings cannot be read back ({exc})") from exc
-    return _make_httpx, (type(client), settings)
+    base: Any = _own_base(cls)
+    known = frozenset() if cls is base else vars(base(transport=transport)).keys()
+    own = {k: v for k, v in vars(client).items() if k not in known} if known else {}
+    return _make_httpx, (cls, settings, own)

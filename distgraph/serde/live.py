@@ -12,6 +12,7 @@ Types are recognised by the names in their MRO; no module is imported for it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import os
@@ -119,14 +120,24 @@ def _local_settings(obj: Any) -> tuple[Any, ...]:
     if type(obj).__init__ is not object.__init__:
         import inspect
 
+        # what CPython calls the constructor with in each thread: no attribute shows it
+        held = gc.get_referents(obj)[1:]
+        args = next((item for item in held if isinstance(item, tuple)), ())
+        options: dict[str, Any] = next((item for item in held if _are_options(item)), {})
         try:
-            inspect.signature(type(obj)).bind()
+            inspect.signature(type(obj)).bind(*args, **options)
         except TypeError:
             raise SerializationError(
                 f"what the constructor of {type(obj).__qualname__} was given cannot be read back "
                 f"from this thread-local storage. Remedy: {_CALL}, or give its constructor defaults"
             ) from None
+        if args or options:
+            return (args, dict(options))
     return ()
+
+
+def _are_options(item: Any) -> bool:
+    return isinstance(item, dict) and bool(item) and all(isinstance(key, str) for key in item)
 
 
 def _is_set(obj: Any) -> bool:
@@ -234,11 +245,6 @@ REFUSED: dict[str, Refused] = {
     ),
     "concurrent.futures._base.Executor": Refused(
         "an executor", _OPEN, "other concurrent.futures.Executor"
-    ),
-    "_contextvars.ContextVar": Refused(
-        "a context variable",
-        "define it in an importable module, not in __main__ or a closure",
-        "contextvars.ContextVar of a script",
     ),
     "_contextvars.Context": Refused("a context", _CALL, "contextvars.Context"),
     "_contextvars.Token": Refused("a token of a context variable", _CALL, "contextvars.Token"),
@@ -429,8 +435,9 @@ def made_anew(
 def _make(name: str, settings: tuple[Any, ...], cls: type | None) -> Any:
     if name.endswith(".ProcessPoolExecutor"):
         return _make_process_pool(*settings, pool=None if cls is None else object.__new__(cls))
-    if name == "_thread._local" and cls is not None:
-        return cls()
+    if name == "_thread._local":
+        args, options = settings or ((), {})
+        return threading.local() if cls is None else cls(*args, **options)
     module, _, attribute = ONE_PER_PROCESS[name].public.rpartition(".")
     base = getattr(importlib.import_module(module), attribute)
     if cls is None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from distgraph.langgraphs.vocabulary import SENTINELS
 from distgraph.serde import live, rebuilt, references
+from distgraph.serde.script_variables import reduce_variable
 
 T = TypeVar("T")
 Reduce = Callable[[Any], Any]
@@ -140,7 +141,7 @@ def _search(cls: type, data: bool) -> Reduce | None:
         if name in _STREAMS:
             return _standard_stream_or(live.refuse_as(name))
         if name == _CONTEXT_VARIABLE:
-            return _of_module_or(live.refuse_as(name))
+            return _of_module_or(reduce_variable)
         if name in live.REFUSED:
             sent = f"{cls.__module__}.{cls.__qualname__}" in live.REFUSED[name].but
             return None if sent else live.refuse_as(name)
@@ -199,6 +200,14 @@ def _library_rule(cls: type) -> Reduce | None:
         from distgraph.serde import clients
 
         return clients.reduce_httpx
+    if names & {
+        (package, name)
+        for package in ("httpx", "httpx2")
+        for name in ("HTTPTransport", "AsyncHTTPTransport")
+    }:
+        from distgraph.serde import clients
+
+        return clients.reduce_transport
     return None
 
 

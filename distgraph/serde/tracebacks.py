@@ -20,14 +20,19 @@ from distgraph.contract.failure import Frame
 
 __all__ = ("build_traceback", "read_frames")
 
-_MOST = 400
-"""Innermost frames that are kept of a traceback."""
+_FIRST, _LAST = 20, 380
+"""Outermost and innermost frames that are kept of a traceback."""
 
 
 def read_frames(traceback: TracebackType | None) -> tuple[Frame, ...]:
-    """Return the frames of a traceback as data, the outermost first."""
-    found = [_frame(entry) for entry in entries_of(traceback)[-_MOST:]]
-    return tuple(found)
+    """Return the frames of a traceback as data, the outermost first.
+
+    Of an endless recursion, the frames in the middle are left out.
+    """
+    entries = entries_of(traceback)
+    if len(entries) > _FIRST + _LAST:
+        entries = [*entries[:_FIRST], *entries[-_LAST:]]
+    return tuple(_frame(entry) for entry in entries)
 
 
 def build_traceback(frames: Sequence[Frame]) -> TracebackType | None:

@@ -198,8 +198,10 @@ def build_context(
     if spec is not None:
         of_node = spec.nodes.get(request.node)
         tags, values = spec.tags if of_node is None else of_node.tags, spec.configurable
+    # as in LangGraph, a config without tags has no such key
+    tagged: dict[str, Any] = {"tags": [*shared.tags, *tags]} if shared.tags or tags else {}
     config: dict[str, Any] = {
-        "tags": [*shared.tags, *tags],
+        **tagged,
         "metadata": dict(request.metadata),
         "callbacks": callbacks,
         "configurable": {

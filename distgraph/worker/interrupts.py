@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from distgraph._internal.ids import interrupt_id
+from distgraph._internal import ids
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.spec import PART
 from distgraph.errors import GraphInterrupt, mark_invalid_resume
@@ -39,7 +39,7 @@ def resume_value(task: TaskContext, value: Any, schema: Any) -> Any:
     if task.request.part[1] > 1:
         question = part_interrupt_id(task.request, task.task_ns, len(task.resume_values))
     else:  # numbered by resume values: a node may have caught an interrupt and raised another
-        question = interrupt_id(task.task_ns, len(task.resume_values))
+        question = ids.interrupt_id(task.task_ns, len(task.resume_values))
     standing = task.request.standing
     known = {} if standing is None else standing.resume_map
     if question in known:
@@ -59,7 +59,7 @@ def ids_answered(task: TaskContext) -> tuple[str, ...]:
     """Return the ids that the last of the task's known resume values may have been given for."""
     last = len(task.request.standing.resume_values) - 1 if task.request.standing else 0
     # LangGraph numbers no interrupts: in its threads, all of a task have the first's id
-    return interrupt_id(task.task_ns, last), interrupt_id(task.task_ns, 0)
+    return ids.interrupt_id(task.task_ns, last), ids.interrupt_id(task.task_ns, 0)
 
 
 def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:
@@ -74,7 +74,7 @@ def _checked(validate: Callable[[Any], Any], answer: Any) -> Any:
 
 def part_interrupt_id(request: AttemptRequest, ns: str, number: int) -> str:
     """Return the id of a part's interrupt: each part of a node's work has its own interrupts."""
-    return interrupt_id(f"{ns}{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
+    return ids.part_interrupt_id(ns, f"{PART}{request.task_id.rsplit(PART, 1)[1]}", number)
 
 
 def interrupts_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[Interrupt, ...]:
@@ -86,6 +86,6 @@ def interrupts_of(task: TaskContext, interrupts: Sequence[Interrupt]) -> tuple[I
     request, answered = task.request, len(task.resume_values)
     if request.part[1] == 1:
         return tuple(interrupts)
-    shared = {interrupt_id(task.task_ns, number) for number in range(answered + 1)}
+    shared = {ids.interrupt_id(task.task_ns, number) for number in range(answered + 1)}
     own = part_interrupt_id(request, task.task_ns, answered)
     return tuple(replace(i, id=own) if i.id in shared else i for i in interrupts)

@@ -1,7 +1,8 @@
 """The caller's context on workers: context variables, decimals, LangChain's globals, the span.
 
 In one process a node's context is a copy of the caller's. Between processes, this is what is taken
-along: variables that can be found by their module's name and whose value can be pickled. Frameworks
+along: variables that can be found by their module's name, or that the graph itself refers to, and
+whose value can be pickled. Frameworks
 keep connections, tasks and requests in such variables, so what cannot travel is left behind.
 """
 
@@ -25,6 +26,7 @@ from distgraph._internal.missing import MISSING
 from distgraph.contract.surroundings import Surroundings, Variable
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.script_variables import default_of, script_variable, token_of
 
 __all__ = ("capture", "surrounded")
 
@@ -77,8 +79,9 @@ def capture() -> Surroundings | None:
 
 def _variables() -> Iterator[Variable]:
     for var, value in contextvars.copy_context().items():
-        place = _place_of(var)
-        default = _default(var)
+        token = token_of(var)
+        place = _place_of(var) if token is None else _Place("", var.name, token)
+        default = default_of(var)
         if place is None or value is default:
             continue
         try:
@@ -89,13 +92,6 @@ def _variables() -> Iterator[Variable]:
                 _warn_once(place, type(value).__qualname__, str(error))
             continue
         yield Variable(place.module, place.name, blob, place.key, shipped)
-
-
-def _default(var: ContextVar[Any]) -> Any:
-    try:
-        return contextvars.Context().run(var.get)
-    except LookupError:
-        return MISSING
 
 
 _places: dict[ContextVar[Any], tuple[int, _Place | None]] = {}
@@ -134,7 +130,9 @@ def _search() -> Iterator[tuple[ContextVar[Any], _Place]]:
 
 
 def _is_of_user(module: str) -> bool:
-    """Whether a module is no installed one, nor one of Python's own."""
+    """Whether a module is no installed one, nor one of Python's own. "" stands for a script."""
+    if not module:
+        return True
     file = getattr(sys.modules.get(module), "__file__", None)
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     return file is not None and not file.startswith(tuple(installed))
@@ -142,8 +140,9 @@ def _is_of_user(module: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _warn_once(place: _Place, kind: str, why: str) -> None:
+    owner = place.module or "__main__"
     warnings.warn(
-        f"context variable {place.module}.{place.name} holds a {kind} that cannot be sent to "
+        f"context variable {owner}.{place.name} holds a {kind} that cannot be sent to "
         f"workers, so nodes see its default there: {why}. Keep plain data in it, or pass what "
         "nodes need by the run's context= or config",
         UserWarning,
@@ -232,6 +231,8 @@ def _surrounded(given: Surroundings) -> Iterator[None]:
 
 def _found(variable: Variable) -> ContextVar[Any] | None:
     """Return the variable in this process, None where its module has none by that name."""
+    if not variable.module:
+        return script_variable(str(variable.key), variable.name, *map(loads, variable.default))
     try:
         found: Any = importlib.import_module(variable.module)
         for part in variable.name.split("."):

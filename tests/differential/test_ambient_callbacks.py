@@ -107,6 +107,14 @@ def test_runs_are_collected_in_a_graph_that_a_node_calls(engine):
     assert [run.name for run in collected.traced_runs] == ["Metered", "inner", "LangGraph"]
 
 
+def test_a_graph_that_is_a_node_is_collected_by_itself(engine):
+    child = engine.StateGraph(State).add_node("say", say).add_edge(engine.START, "say")
+    graph = one_node(engine, child.compile(name="inner"))
+    with collect_runs() as collected:
+        graph.invoke({"text": ""})
+    assert [run.name for run in collected.traced_runs] == ["Metered", "inner", "LangGraph"]
+
+
 def test_a_subgraph_and_a_conditional_edge_are_runs_of_their_own(engine):
     def route(state):
         return "__end__"

@@ -74,6 +74,17 @@ def test_a_called_graph_keeps_its_own_recursion_limit(differ):
     assert differ.invoke(build, {"items": []}, config=CONFIG) == {"items": [17, True]}
 
 
+def test_the_config_of_a_node_has_tags_if_the_run_has_any(differ):
+    def build(ns):
+        def node(state, config):
+            return {"items": ["tags" in config]}
+
+        return ns.StateGraph(Items).add_node("node", node).add_edge(ns.START, "node")
+
+    assert differ.invoke(build, {"items": []}) == {"items": [False]}
+    assert differ.invoke(build, {"items": []}, config={"tags": ["t"]}) == {"items": [True]}
+
+
 def test_an_async_node_sees_the_config(differ):
     def build(ns):
         async def node(state, config):

@@ -81,6 +81,25 @@ def test_what_a_node_sets_reaches_neither_the_next_node_nor_the_caller(engine):
         request_context.request_id.reset(token)
 
 
+def test_variables_that_no_module_has_reach_the_nodes_that_use_them(engine):
+    tenant = ContextVar("tenant", default="nobody")
+
+    def tells(state):
+        return {"seen": [tenant.get()]}
+
+    graph = two_nodes(engine, tells, tells)
+    assert seen(graph) == ["nobody", "nobody"]
+
+    async def request(name):
+        tenant.set(name)
+        return (await graph.ainvoke({"seen": []}))["seen"]
+
+    async def requests():
+        return await asyncio.gather(request("a"), request("b"))
+
+    assert asyncio.run(requests()) == [["a", "a"], ["b", "b"]]
+
+
 @pytest.mark.ray
 def test_a_value_that_cannot_travel_is_named_once_and_the_run_goes_on(ray_session, monkeypatch):
     from distgraph.graph import START, StateGraph

@@ -80,3 +80,29 @@ def test_a_value_goes_to_the_only_question_that_is_open(graph):
     assert list(third) == ["cellar: when?"]
     out = graph.invoke(Command(resume="Monday"), CONFIG)
     assert results(out) == ["attic for Al on Friday", "cellar for Al on Monday"]
+
+
+def test_values_answer_the_calls_of_one_message_in_their_order(graph):
+    asked = [list(questions(graph.invoke(calls("attic", "cellar"), CONFIG)))]
+    for value in ("Al", "Friday", "Bea"):
+        asked.append(list(questions(graph.invoke(Command(resume=value), CONFIG))))
+    assert asked == [
+        ["attic: who?", "cellar: who?"],
+        ["attic: when?", "cellar: who?"],
+        ["cellar: who?"],
+        ["cellar: when?"],
+    ]
+    out = graph.invoke(Command(resume="Monday"), CONFIG)
+    assert results(out) == ["attic for Al on Friday", "cellar for Bea on Monday"]
+
+
+def test_a_value_is_not_enough_for_calls_of_several_nodes(ours):
+    builder = StateGraph(MessagesState).add_node(
+        "left", ToolNode([booking(distgraph.types.interrupt)])
+    )
+    builder.add_node("right", ToolNode([booking(distgraph.types.interrupt)]))
+    builder.add_edge(START, "left").add_edge(START, "right")
+    graph = builder.compile(checkpointer=InMemorySaver(), backend=ours.name)
+    graph.invoke(calls("attic", "cellar"), CONFIG)
+    with pytest.raises(RuntimeError, match="multiple pending interrupts"):
+        graph.invoke(Command(resume="Al"), CONFIG)

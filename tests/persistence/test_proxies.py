@@ -16,6 +16,7 @@ from langgraph.store.memory import InMemoryStore
 
 from distgraph.errors import SerializationError
 from distgraph.persistence import place
+from distgraph.persistence.opening import awaiting
 from distgraph.persistence.proxies import stand_in
 from tests.persistence.savers import Counting, OldSaver, Rot13, config, saved
 
@@ -363,3 +364,47 @@ def test_at_home_a_stand_in_becomes_the_object_again(reach):
     assert pickle.loads(pickle.dumps(remote)) is store
     assert place(remote) == place(store)
     assert repr(remote) == "<RemoteStore of InMemoryStore>"
+
+
+class BothForms(InMemorySaver):
+    def __init__(self):
+        super().__init__()
+        self.noted = []
+
+    def put(self, *args):
+        self.noted.append("put")
+        return InMemorySaver.put(self, *args)
+
+    async def aput(self, *args):
+        self.noted.append("aput")
+        return InMemorySaver.put(self, *args)
+
+
+def test_an_async_form_that_the_class_has_written_is_called_for_awaited_calls(reach):
+    saver = BothForms()
+    remote = stand_in(place(saver), reach)
+    saved(remote)
+    asyncio.run(remote.aput(config(), empty_checkpoint(), {"source": "input", "step": -1}, {}))
+    assert saver.noted == ["put", "aput"]
+
+
+def test_the_driver_of_an_awaited_run_calls_the_async_forms_of_a_class_of_the_user(reach):
+    saver = BothForms()
+    saved(stand_in(awaiting(saver).distgraph_placed, reach))
+    assert saver.noted == ["aput"]
+    plain = InMemorySaver()
+    assert awaiting(plain) is plain
+
+
+class Stamping(InMemoryStore):
+    async def aput(self, namespace, key, value, *args, **kwargs):
+        await super().aput(namespace, key, {**value, "stamped": True}, *args, **kwargs)
+
+
+def test_a_store_with_one_async_method_of_its_own_keeps_its_synchronous_ones(reach):
+    store = Stamping()
+    remote = stand_in(place(store), reach)
+    remote.put(("n",), "sync", {})
+    asyncio.run(remote.aput(("n",), "async", {}))
+    assert store.get(("n",), "sync").value == {}
+    assert store.get(("n",), "async").value == {"stamped": True}

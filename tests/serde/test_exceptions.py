@@ -16,6 +16,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.errors import NodeFailed, Unsent
 from distgraph.serde.exceptions import capture_error, rebuild_error, release_error
 from distgraph.serde.pickling import dumps, loads
+from distgraph.serde.tracebacks import read_frames
 from tests.support.elsewhere import Elsewhere, main_program
 
 
@@ -402,3 +403,17 @@ def test_what_is_shipped_needs_none_of_the_classes_on_the_way() -> None:
 
     Reader(io.BytesIO(dumps(shipped(KeywordOnly(code=3))))).load()
     assert modules <= {*("distgraph.contract.failure", "copyreg", "builtins")}
+
+
+def test_the_first_and_the_last_frames_of_an_endless_recursion_are_kept() -> None:
+    def begins() -> None:
+        goes_on(2000)
+
+    def goes_on(left: int) -> None:
+        return goes_on(left - 1)
+
+    with pytest.raises(RecursionError) as caught:
+        begins()
+    names = [frame.name.rpartition(".")[2] for frame in read_frames(caught.value.__traceback__)]
+    assert "begins" in names[:20]
+    assert (len(names), names[-1]) == (400, "goes_on")

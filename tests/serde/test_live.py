@@ -196,13 +196,21 @@ def test_subclasses_travel_with_what_they_have_added(elsewhere: Elsewhere) -> No
     assert elsewhere(there, named, pool, local) == ("n", 5, 1, "t", 3, 2, 4)
 
 
-def test_thread_local_storage_whose_arguments_are_not_known_is_refused() -> None:
+def test_thread_local_storage_keeps_what_its_constructor_was_given(elsewhere: Elsewhere) -> None:
     class Local(threading.local):
-        def __init__(self, value: int) -> None:
-            self.value = value
+        def __init__(self, value: int, *, name: str = "none") -> None:
+            self.value, self.name = value, name
 
-    with pytest.raises(SerializationError, match=r"the constructor of .*Local was given cannot be"):
-        dumps_code(Local(3))
+    def of_threads(local: Local) -> list[tuple[int, str]]:
+        local.value += 1
+        found = [(local.value, local.name)]
+        thread = threading.Thread(target=lambda: found.append((local.value, local.name)))
+        thread.start()
+        thread.join()
+        return found
+
+    assert elsewhere(of_threads, Local(3, name="n")) == [(4, "n"), (3, "n")]
+    assert elsewhere(of_threads, Local(5)) == [(6, "none"), (5, "none")]
 
 
 @pytest.mark.parametrize("cls", [queue.Queue, queue.SimpleQueue, queue.LifoQueue, asyncio.Queue])
@@ -432,14 +440,21 @@ def test_the_place_is_found_behind_an_object_that_refers_to_itself() -> None:
         dumps_code([Node()])
 
 
-def test_a_context_variable_of_a_script_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_context_variable_of_a_script_is_one_variable_of_each_process(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import __main__
 
-    variable: ContextVar[int] = ContextVar("variable")
+    variable: ContextVar[int] = ContextVar("variable", default=3)
+    bare: ContextVar[int] = ContextVar("bare")
     monkeypatch.setattr(__main__, "variable", variable, raising=False)
     monkeypatch.setitem(sys.modules, "__mp_main__", __main__)  # as multiprocessing does
-    with pytest.raises(SerializationError, match="define it in an importable module"):
-        dumps_code(variable)
+    assert loads(dumps_code(variable)) is variable
+    assert elsewhere(lambda v, b: (v.get(), v.name, b.get(None)), variable, bare) == (
+        3,
+        "variable",
+        None,
+    )
 
 
 # --- refusals ------------------------------------------------------------------------------------

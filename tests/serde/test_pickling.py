@@ -14,7 +14,6 @@ import sqlite3
 import sys
 import threading
 from concurrent.futures import Executor
-from contextvars import ContextVar
 from typing import Any
 
 import cloudpickle
@@ -208,7 +207,6 @@ class _OwnQueue(queue.Queue):  # type: ignore[type-arg]
 REFUSED = [
     (threading.Thread, "a thread exists in one process only"),
     (lambda: Executor(), "an executor exists in one process only"),
-    (lambda: ContextVar("v"), "a context variable exists in one process only"),
     (lambda: open(os.devnull), "an open file exists in one process only"),  # noqa: SIM115
     (lambda: open(os.devnull, "rb"), "an open file exists in one process only"),  # noqa: SIM115
     (lambda: open(os.devnull, "wb", 0), "an open file exists in one process only"),  # noqa: SIM115
