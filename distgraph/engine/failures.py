@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -183,10 +182,8 @@ def after_loss(start: StartTask, outcome: AttemptOutcome) -> StartTask:
 
 
 def _cancelled_itself(task: Task) -> NodeCancelledError:
-    error = NodeCancelledError(
+    return NodeCancelledError(
         task.name,
         f"Node {task.name!r} raised asyncio.CancelledError, though nobody had cancelled its run. "
         "Catch it in the node where what the node waits for may be cancelled",
     )
-    error.__cause__ = asyncio.CancelledError()
-    return error
