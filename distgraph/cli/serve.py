@@ -58,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _replicas(given: str) -> tuple[int, int]:
     """Return the least and the most replicas of ``N`` or ``MIN:MAX``."""
-    least, _, most = given.partition(":")
+    least, colon, most = given.partition(":")
     try:
-        found = int(least), int(most or least)
+        found = int(least), int(most if colon else least)
     except ValueError:
         raise argparse.ArgumentTypeError(f"give N or MIN:MAX, got {given!r}") from None
     if not 1 <= found[0] <= found[1]:
