@@ -87,6 +87,8 @@ class StreamBroker:
         self._replacing = threading.Lock()
         self._replaced: dict[str, list[str]] = {}
         """Drivers that were lost, by id, and the runs that another driver took over."""
+        self._silent: set[str] = set()
+        """Drivers that were ended, because they gave no sign of life."""
         self._host = BrokerHost(
             Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
         )
@@ -170,10 +172,15 @@ class StreamBroker:
             journals = [self._host.begin_again(caller, run_id, begin[run_id]) for run_id in begin]
             found = [journal for journal in journals if journal is not None]
             if found and self._driver is None:
-                self._start_driver(found)
+                self._start_driver(found, lost in self._silent)
             elif found:
-                self._driver.take_over.remote(found)
+                self._driver.take_over.remote(found, lost in self._silent)
         return self._driver, self._replaced[lost], [journal.run_id for journal in found]
+
+    @ray.method(concurrency_group="control")
+    def suspect(self, driver: str) -> None:
+        """Note that a driver gives no sign of life, before it is ended."""
+        self._silent.add(driver)
 
     def _watch_driver(self) -> None:
         with self._replacing:
@@ -198,6 +205,7 @@ class StreamBroker:
             return
         seconds = watched.silent()
         if seconds >= self._silence:
+            self._silent.add(actor_id(driver))
             watched.end()
         elif seconds >= REPORT:
             watched.report("superstep driver", seconds, self._silence)
@@ -225,9 +233,9 @@ class StreamBroker:
                     len(taken),
                     ", ".join(taken),
                 )
-                self._start_driver(journals)
+                self._start_driver(journals, lost in self._silent)
 
-    def _start_driver(self, journals: list[Journal]) -> None:
+    def _start_driver(self, journals: list[Journal], suspects: bool) -> None:
         from actors.driver import SuperstepDriverActor
 
         here = ray.get_runtime_context().get_node_id()
@@ -241,7 +249,7 @@ class StreamBroker:
         ).remote(self._session, *self._driver_arguments, follows=True)
         for digest in {journal.program for journal in journals} & set(self._programs):
             driver.register.remote(digest, *self._programs[digest])
-        driver.take_over.remote(journals)
+        driver.take_over.remote(journals, suspects)
         self._attend(driver)  # last: what others ask of the driver follows
 
     def _leave(self) -> None:

@@ -26,6 +26,7 @@ from actors.persistent import persistent
 from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper, end_process
+from actors.reducers import ReducerTasks
 from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
@@ -38,6 +39,7 @@ from distgraph.contract.stream import Journal
 from distgraph.driver.batching import Durations
 from distgraph.driver.journal import repeat_random_bytes
 from distgraph.driver.metering import DriverMeter
+from distgraph.driver.reducers import distrust, guard
 from distgraph.errors import RunError, SerializationError
 from distgraph.metrics import Meter
 from distgraph.persistence.hosting import Ticket
@@ -112,6 +114,8 @@ class SuperstepDriver:
         self._early: list[Callable[[], None]] | None = [] if follows else None
         """What was asked before the runs of the other driver came."""
         self._programs_kept: set[str] = set()
+        self._suspects: set[str] = set()
+        """Graphs one of whose reducers may have held up an earlier driver."""
         self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
@@ -149,6 +153,7 @@ class SuperstepDriver:
         graph: Graph | BaseException
         try:
             graph = Graph(loads(spec), spec, program, paths)
+            guard(graph.spec, ReducerTasks(self._shared.reaper, paths))
         except Exception as error:
             graph = error
         with self._changed:
@@ -182,8 +187,15 @@ class SuperstepDriver:
         self._begin(StartRun(*loads(packed)), packed)
 
     @ray.method(concurrency_group="runs")
-    def take_over(self, journals: list[Journal]) -> None:
-        """Go on with the runs of the driver before this one, which is lost."""
+    def take_over(self, journals: list[Journal], suspects: bool) -> None:
+        """Go on with the runs of the driver before this one, which is lost.
+
+        Args:
+            journals: Of the runs.
+            suspects: Whether a reducer of the runs may have held up the other driver.
+        """
+        if suspects:
+            self._suspects.update(journal.program for journal in journals)
         for journal in journals:
             self._begin(StartRun(*loads(journal.start)), journal.start, journal)
         early, self._early = self._early, None
@@ -199,7 +211,7 @@ class SuperstepDriver:
         loop = RunLoop(
             start,
             keeping,
-            lambda: self._graph(start.program).spec,
+            lambda: self._spec(start.program),
             self._shared,
             self._drives,
             self._broker.terminate.remote,
@@ -213,6 +225,12 @@ class SuperstepDriver:
                 self._looking = True
                 timers().after(_LOOK, self._look)
         loop.begin()
+
+    def _spec(self, digest: str) -> GraphSpec:
+        spec = self._graph(digest).spec
+        if digest in self._suspects:
+            distrust(spec)
+        return spec
 
     def _look(self) -> None:
         """Look for reducers that take too long, while runs go on."""

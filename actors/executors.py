@@ -23,6 +23,7 @@ from actors.heartbeats import WorkerHeartbeats
 from actors.persistent import persistent
 from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
 from distgraph.concurrency.timers import timers
+from distgraph.driver.ports import NotTaken
 from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -154,7 +155,7 @@ class Executor:
         if names:
             self._handle.cancel.remote(names)
         for done in moved:
-            done(None, WorkerDied("an executor that is blocked did not take the attempt"))
+            done(None, NotTaken("an executor that is blocked did not take the attempt"))
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""

@@ -144,7 +144,8 @@ class RunLoop:
 
         def end(error: BaseException) -> None:
             if isinstance(error, Interrupted) and self._why is not None:
-                error = self._why
+                where = f"\nIn another process: {error.args[0]}" if error.args else ""
+                error = RunError(f"{self._why}{where}")
             terminate(start.caller, [run_id], end_blob("error", error=error))
 
         self._events = BrokerPlane(drives, run_id, start.caller, post, end)

@@ -73,6 +73,9 @@ logger = logging.getLogger("distgraph")
 _PING = 1.0
 """Seconds between two looks at driver and broker."""
 
+_TOLD = 2.0
+"""Seconds for the broker to note that the driver is ended."""
+
 _ASKED = 1024
 """Runs that are remembered whose driver was asked for an end."""
 
@@ -192,11 +195,21 @@ class Session:
                     f"; it was ended after {seconds:.0f} s without a sign of life: its process was "
                     "stopped, or a reducer held the interpreter lock"
                 )
-                actor.end()
+                self._end_silent(name, actor)
             elif seconds >= REPORT:
                 actor.report(name, seconds, self._silence)
         self._forget_begun()
         timers().after(_PING, self._look)
+
+    def _end_silent(self, name: str, actor: Watched) -> None:
+        if name != "superstep driver":
+            actor.end()
+            return
+        timers().after(_TOLD, actor.end)  # the broker may be silent as well
+        with suppress(RayError):
+            told = self.broker.suspect.remote(actor_id(self.driver)).future()
+            # not within the callback: a thread of Ray that kills an actor waits for itself
+            told.add_done_callback(lambda future: timers().after(0.0, actor.end))
 
     # --- runs -----------------------------------------------------------------------------------
 

@@ -60,8 +60,9 @@ class Watched:
 
     def end(self) -> None:
         """Kill the process, which is on this machine."""
+        pid, self._pid = self._pid, None
         with suppress(OSError):
-            if self._pid is not None:
-                os.kill(self._pid, signal.SIGKILL)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
         with suppress(RayError):
             ray.kill(self._handle)

@@ -24,6 +24,7 @@ from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import __version__, logs
 from distgraph.channels.untracked_value import UntrackedValue
+from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
@@ -173,6 +174,7 @@ class WorkerProcess:
 
         A group that is cancelled meanwhile returns only the attempts that have ended.
         """
+        expect_termination()
         packet = _open(packed)
         (name,) = packet.names
         heartbeat = self.heartbeat

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
+import threading
 import traceback
+from typing import Any
 
-__all__ = ("Interrupted", "interrupt", "stack_of")
+__all__ = ("Interrupted", "Terminated", "expect_termination", "interrupt", "stack_of")
 
 
 class Interrupted(BaseException):
     """Raised in a thread that was interrupted. No ``except Exception`` of users stops it."""
+
+
+class Terminated(SystemExit):
+    """Raised in the main thread of a process that is asked to end: its machine leaves, or Ray has
+    lost it. What runs there is lost, and did not exit by itself."""
+
+
+def expect_termination() -> None:
+    """Raise ``Terminated`` for SIGTERM, if this is the main thread."""
+    alone = threading.current_thread() is threading.main_thread()
+    if alone and signal.getsignal(signal.SIGTERM) is not _terminate:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated(128 + number)
 
 
 def interrupt(thread: int) -> None:

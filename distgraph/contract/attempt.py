@@ -187,6 +187,8 @@ class AttemptOutcome:
     """Python stacks of an attempt that its process did not end at its limit of time."""
     again: bool = False
     """Whether the attempt was lost with its process, and another one follows at once."""
+    begun: bool = True
+    """Whether a lost attempt counts as such: its process had begun it."""
     void: int | None = None
     """Events of a lost attempt that are in the stream and void; None if no event reports them."""
     lost: bool = False

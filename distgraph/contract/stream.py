@@ -212,6 +212,13 @@ class KeepRun(NamedTuple):
     """Hash of the program of its graph."""
 
 
+class Reduced(NamedTuple):
+    """What a reducer returned that was called outside of the driver."""
+
+    packed: bytes
+    """Pickled: whether it succeeded, and its result or exception."""
+
+
 class Note(NamedTuple):
     """An event that the engine has handled. What the engine emitted for the event follows.
 
@@ -222,7 +229,8 @@ class Note(NamedTuple):
     event: bytes
     """Pickled, before reducers could change its values."""
     drawn: tuple[Any, ...]
-    """Ids, versions and random bytes that the engine and reducers drew for the event."""
+    """Ids, versions and random bytes that the engine and reducers drew for the event, and what
+    reducers outside of the driver returned (``Reduced``)."""
     saved: int
     """Saves of the run that were carried out."""
 

@@ -17,12 +17,19 @@ from dataclasses import replace
 from typing import Any
 
 from distgraph.contract.events import AttemptEnded, InputEvent, Storage
-from distgraph.contract.stream import Journal, Note
+from distgraph.contract.stream import Journal, Note, Reduced
 from distgraph.errors import DriverLost
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import ReferringBlob
 
-__all__ = ("Draws", "JournalWriter", "SavesBehind", "not_the_same", "repeat_random_bytes")
+__all__ = (
+    "Draws",
+    "JournalWriter",
+    "SavesBehind",
+    "current_draws",
+    "not_the_same",
+    "repeat_random_bytes",
+)
 
 
 class Draws:
@@ -34,6 +41,13 @@ class Draws:
     def __init__(self) -> None:
         self._drawn: list[Any] = []
         self._again: deque[Any] = deque()
+        self.repeats = False
+        """Whether a journal is repeated."""
+
+    @property
+    def next(self) -> Any:
+        """What is drawn next while a journal is repeated; None if nothing is."""
+        return self._again[0] if self._again else None
 
     def of(self, source: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``source``, what it returns being kept."""
@@ -68,6 +82,12 @@ class Draws:
     def active(self) -> AbstractContextManager[None]:
         """Keep also the random bytes that this thread takes from the system, as ``uuid4`` does."""
         return _drawing(self)
+
+
+def current_draws() -> Draws | None:
+    """Return the draws of the engine that this thread runs; None for a run without a journal."""
+    draws: Draws | None = getattr(_current, "draws", None)
+    return draws
 
 
 _current = threading.local()
@@ -118,6 +138,7 @@ class JournalWriter:
         self._journal = journal
         if journal is not None and journal.notes:  # the engine draws before its first event
             self.draws.repeat(journal.notes[0].drawn)
+            self.draws.repeats = True
 
     def pack(self, event: InputEvent) -> bytes | None:
         """Pickle an event before the engine handles it. None if it cannot be kept: the journal
@@ -132,9 +153,15 @@ class JournalWriter:
         # a reference dies with the driver that owns what it refers to
         return None if self._left < 0 or isinstance(packed, ReferringBlob) else packed
 
-    def note(self, packed: bytes) -> Note:
-        """Return the note of an event that the engine has handled."""
-        return Note(packed, self.draws.take(), self._saved())
+    def note(self, packed: bytes) -> Note | None:
+        """Return the note of an event that the engine has handled; None as for ``pack``."""
+        drawn = self.draws.take()
+        for value in drawn:
+            if isinstance(value, Reduced):
+                self._left -= len(value.packed)
+                if self._left < 0 or isinstance(value.packed, ReferringBlob):
+                    return None
+        return Note(packed, drawn, self._saved())
 
     def repeat(self) -> Iterator[InputEvent]:
         """Yield the events of the earlier driver. Each is handled before the next is asked for.
@@ -151,6 +178,7 @@ class JournalWriter:
             yield event
             if len(self.draws.take()) != len(note.drawn):
                 raise not_the_same()
+        self.draws.repeats = False
 
     @property
     def saved_before(self) -> int:

@@ -15,6 +15,7 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import InputEvent, StartTask, Storage
 from distgraph.contract.stream import AttemptId, Op
+from distgraph.errors import WorkerDied
 
 __all__ = (
     "Acked",
@@ -25,6 +26,7 @@ __all__ = (
     "Fenced",
     "Group",
     "GroupEnded",
+    "NotTaken",
     "Relieved",
     "Store",
     "Workers",
@@ -42,6 +44,10 @@ class Group:
         self.ids = [start.request.attempt_id for start in starts]
         self.calls: set[tuple[AttemptId, int]] = set()
         """Calls of its attempts' code that have no result yet."""
+
+
+class NotTaken(WorkerDied):
+    """An attempt was given up before its process began it: none of its code has run."""
 
 
 # --- events, besides those of the engine --------------------------------------------------------

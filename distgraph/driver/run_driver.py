@@ -67,6 +67,7 @@ from distgraph.driver.ports import (
     Fenced,
     Group,
     GroupEnded,
+    NotTaken,
     Relieved,
     Store,
     Workers,
@@ -289,11 +290,12 @@ class RunDriver:
         packed = journal.pack(event)
         with journal.draws.active():
             instructions = self._machine.handle(event)
-        if packed is None:
+        note = None if packed is None else journal.note(packed)
+        if note is None:
             self._journal = None
             self._write.keep(EndNotes())
         else:
-            self._write.keep(journal.note(packed))
+            self._write.keep(note)
         return instructions
 
     def _group_ended(self, event: GroupEnded) -> None:
@@ -327,6 +329,9 @@ class RunDriver:
             )
         shipped = capture_error(error)
         attempt = self._attempts[request.attempt_id]
+        if isinstance(error, NotTaken):
+            self._ended(_cut_off(start, error=shipped, again=True, begun=False))
+            return
         more = request.losses + 1 < attempt.losses.max_attempts
         if not (isinstance(error, WorkerDied) and more):
             self._ended(_cut_off(start, error=shipped))

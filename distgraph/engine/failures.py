@@ -177,7 +177,8 @@ def retried(failed: FailedAttempt) -> StartTask:
 def after_loss(start: StartTask, outcome: AttemptOutcome) -> StartTask:
     """Return the instruction for the attempt that follows one that was lost with its process."""
     following = retried(FailedAttempt(start, outcome))
-    request = replace(following.request, tries=start.request.tries, losses=start.request.losses + 1)
+    losses = start.request.losses + outcome.begun
+    request = replace(following.request, tries=start.request.tries, losses=losses)
     return replace(following, request=request)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
 from distgraph.channels.base import BaseChannel
+from distgraph.concurrency.interrupting import Terminated
 from distgraph.concurrency.threads import in_thread
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
 from distgraph.contract.callbacks import CallbackInfo
@@ -267,6 +268,8 @@ async def _attempt(
     except KeyboardInterrupt as error:
         # how Ray cancels a running task: nobody waits for it then, else the node raised it
         ending = _Ending("cancelled", error=_ship(error, request))
+    except Terminated:
+        raise
     except BaseException as error:  # SystemExit too: it is not to end the worker
         ending = _failure(error, node, request)
     span.end(ending.status, _what(ending.error))

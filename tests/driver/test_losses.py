@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distgraph.contract.events import Woken
 from distgraph.contract.stream import Admit, Commit, Delivery, Fence, Segment
-from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded
+from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded, NotTaken
 from distgraph.errors import BufferFull, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
 from distgraph.losses import LossPolicy, checked_losses, default_losses
@@ -93,6 +93,16 @@ def test_losses_do_not_use_up_the_users_policy():
 def test_events_in_the_stream_make_a_loss_an_error_by_default():
     play = lossy()
     play.backend.arrived = 2
+    play.lose(play.of("n"), DEAD)
+    assert play.finished.status == "error"
+
+
+def test_an_attempt_that_no_process_took_is_no_lost_attempt():
+    play = lossy(losses=LossPolicy(max_attempts=1))
+    for number in range(1, 5):
+        start = play.of("n")
+        assert (start.request.attempt, start.request.losses) == (number, 0)
+        play.lose(start, NotTaken("blocked"))
     play.lose(play.of("n"), DEAD)
     assert play.finished.status == "error"
 

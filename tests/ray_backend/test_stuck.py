@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from distgraph.errors import WorkerDied
 from distgraph.runtime import Runtime
 from distgraph.types import RetryPolicy
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
@@ -193,3 +194,41 @@ def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp
     print(f"{kind}: replaced after {seconds:.1f} s")
     assert 10 < seconds < 12 + BOUND
     session.end()
+
+
+@pytest.mark.parametrize("kind", ["task", "own task", "pool"])
+def test_a_process_that_is_asked_to_end_is_lost_and_cleans_up(on_ray, kind, tmp_path):
+    def once():
+        try:
+            if not (tmp_path / "began").exists():
+                (tmp_path / "began").touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(30)
+        finally:
+            (tmp_path / "cleaned").touch()
+        return {"items": ["second"]}
+
+    def node(state):
+        return once()
+
+    class Pooled:
+        def __call__(self, state):
+            return once()
+
+    options = {"ray_options": {"lease": False}} if kind == "own task" else {}
+    graph = one(on_ray, Pooled if kind == "pool" else node, **options)
+    assert graph.invoke({"items": []}, {"max_attempts": 2}) == {"items": ["second"]}
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_a_node_that_closes_the_sockets_of_its_process_is_lost_and_leaves_a_fresh_one(on_ray):
+    def closes(state):
+        os.closerange(3, 4096)
+        return {"items": [os.getpid()]}
+
+    def fine(state):
+        return {"items": ["fine"]}
+
+    with pytest.raises(WorkerDied):
+        one(on_ray, closes).invoke({"items": []})
+    assert one(on_ray, fine).invoke({"items": []}) == {"items": ["fine"]}

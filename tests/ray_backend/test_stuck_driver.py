@@ -7,6 +7,7 @@ import time
 from typing import Annotated, TypedDict
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.runs import Retention
@@ -129,3 +130,51 @@ def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monke
     with pytest.raises(DriverLost, match="the superstep driver died"):
         list(reader)
     assert run.status == "error"
+
+
+def sleeps_with_the_lock(a, b):
+    if b:
+        import ctypes
+
+        ctypes.PyDLL(None).sleep(2)  # as a C extension that computes
+    return [*a, *b, os.getpid()]
+
+
+class Slow(TypedDict):
+    items: Annotated[list, sleeps_with_the_lock]
+
+
+def test_a_reducer_that_took_long_runs_in_a_process_of_its_own(own_session):
+    graph = own_session.StateGraph(Slow).add_node("a", adds("a")).add_node("b", adds("b"))
+    graph.add_edge(own_session.START, "a").add_edge("a", "b")
+    items = own_session.compile(graph).invoke({"items": []})["items"]
+    begun, a, driver, b, other = items
+    assert (a, b) == ("a", "b")
+    assert begun == driver == pids_of_actors("SuperstepDriver")[0]
+    assert other != driver
+
+
+def test_a_reducer_that_holds_the_lock_ends_its_own_saved_run_only(own_session, tmp_path):
+    gate = tmp_path / "gate"
+
+    def waits(state):
+        while not gate.exists():
+            time.sleep(0.05)
+        return {"items": ["n"]}
+
+    def saved(state, node):
+        graph = own_session.StateGraph(state).add_node("n", node).add_edge(own_session.START, "n")
+        return graph.compile(checkpointer=InMemorySaver(), backend="ray")
+
+    held, stuck = saved(Plain, waits), saved(EndlessInC, adds("n"))
+    thread = {"configurable": {"thread_id": "1"}, "max_attempts": 3}
+    other = held.start({"items": []}, thread)
+    eventually(lambda: other.status == "running", "it runs", 30)
+    begin = time.perf_counter()
+    with pytest.raises(RunError, match="a reducer was ended after") as caught:
+        stuck.invoke({"items": []}, thread)
+    print(f"ended after {time.perf_counter() - begin:.1f} s")
+    assert "the reducer of key 'items'" in str(caught.value)
+    gate.touch()
+    assert other.result(timeout=60) == {"items": ["n"]}
+    wait_for_free_cpus(20)

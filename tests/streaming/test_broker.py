@@ -10,10 +10,13 @@ import pytest
 from distgraph.contract.stream import (
     DRIVER,
     END_MODE,
+    GENERATION,
     Admit,
     Commit,
     Event,
     Finish,
+    Journal,
+    KeepRun,
     Op,
     Publish,
     Segment,
@@ -160,6 +163,23 @@ def test_a_lost_driver_ends_the_run_behind_what_has_arrived(rig: Rig) -> None:
     found = rig.fetch()
     assert [e.payload for e in _events(found, FIRST)] == [(1, b""), "lost"]
     assert [e.payload for e in _events(found, ReaderKey("unheard of"))] == ["lost"]
+
+
+def test_a_run_that_its_driver_did_not_begin_is_begun_by_the_next_one(rig: Rig) -> None:
+    begin = KeepRun(b"start", "program")
+    assert rig.broker.begin_again(OWNER, RUN, begin) == Journal(
+        RUN, b"start", "program", (), 0, GENERATION + 1
+    )
+    rig.drive(begin, Admit("t", 1, 1))  # of the lost driver, and late
+    assert rig.broker.statistics()[RUN].ignored_batches == 1
+    rig.broker.drive(RUN, OWNER, GENERATION + 1, [begin, Admit("t", GENERATION, 1)], rig.now)
+    assert rig.broker.statistics()[RUN].open_attempts == 1
+    assert rig.broker.begin_again(OWNER, RUN, begin) is None  # it has a journal
+
+
+def test_a_run_that_its_driver_began_without_a_journal_is_not_begun_again(rig: Rig) -> None:
+    rig.drive(Admit("t", 1, 1))
+    assert rig.broker.begin_again(OWNER, RUN, KeepRun(b"start", "program")) is None
 
 
 def test_a_run_that_its_owner_left_takes_nothing_and_does_not_come_back(rig: Rig) -> None:

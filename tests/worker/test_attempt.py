@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from distgraph.concurrency.interrupting import Terminated, expect_termination
 from distgraph.config import get_config, get_stream_writer
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo, SharedRunOptions
 from distgraph.contract.events import StartTask
@@ -311,6 +314,25 @@ def test_sys_exit_is_the_node_s_failure_and_not_the_worker_s_end(code: Any) -> N
     error = rebuilt(outcome)
     assert isinstance(error, SystemExit)
     assert (outcome.status, error.code) == ("error", code)
+
+
+def test_an_attempt_whose_process_is_asked_to_end_has_no_outcome() -> None:
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
+
+    def node(state: Any) -> Any:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            cleaned.append(True)
+
+    expect_termination()
+    try:
+        with pytest.raises(Terminated):
+            Attempts(node).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleaned == [True]
 
 
 class Odd(BaseException):

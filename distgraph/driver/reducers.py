@@ -1,0 +1,136 @@
+"""Reducers of users that took long once: from then on they run in a process of their own.
+
+Reducers run on the threads of the driver, because most take microseconds. One that computes for
+seconds, or holds the interpreter lock, delays all runs of the session. It is left to end the first
+time, for it may change its operands in place; its later calls are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from types import BuiltinFunctionType
+from typing import Any
+
+from distgraph.channels.base import BaseChannel
+from distgraph.concurrency.interrupting import Interrupted
+from distgraph.contract.spec import GraphSpec
+from distgraph.contract.stream import Reduced
+from distgraph.driver.journal import current_draws, not_the_same
+from distgraph.serde.exceptions import capture_error, rebuild_error
+from distgraph.serde.pickling import dumps_data, loads
+
+__all__ = ("SLOW", "Elsewhere", "GuardedReducer", "distrust", "guard", "reduce_packed")
+
+logger = logging.getLogger("distgraph")
+
+SLOW = 1.0
+"""Seconds of one call after which later calls are made elsewhere."""
+
+Elsewhere = Callable[[str, Callable[..., Any], bytes], bytes]
+"""Calls a reducer in another process, and waits: (label, reducer, pickled operands). Returns what
+``reduce_packed`` returned there."""
+
+
+class GuardedReducer:
+    """A reducer that is called elsewhere once it took long.
+
+    Args:
+        function: The reducer.
+        label: Names the reducer in messages.
+        elsewhere: Calls it in another process.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        label: str,
+        elsewhere: Elsewhere,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.is_away = False
+        """Whether calls are made elsewhere."""
+        self._function = function
+        self._label = label
+        self._elsewhere = elsewhere
+        self._clock = clock
+        self._can_travel = True
+
+    def __call__(self, *operands: Any) -> Any:
+        draws = current_draws()
+        away = self.is_away
+        if draws is not None and draws.repeats:  # as the earlier driver did
+            away = isinstance(draws.next, Reduced)
+        if away and self._can_travel:
+            try:
+                packed = dumps_data(operands)
+            except Exception:  # they hold what stays in this process
+                self._can_travel = False
+            else:
+                call = self._call if draws is None else draws.of(self._call)
+                return self._result(call(packed))
+        begin = self._clock()
+        result = self._function(*operands)
+        seconds = self._clock() - begin
+        if seconds >= SLOW and not self.is_away:
+            self.is_away = True
+            logger.warning(
+                "%s took %.1f s: it runs in a process of its own from now on", self._label, seconds
+            )
+        return result
+
+    def _call(self, packed: bytes) -> Reduced:
+        try:
+            return Reduced(self._elsewhere(self._label, self._function, packed))
+        except Interrupted as error:
+            error.args = (self._label,)
+            raise
+
+    @staticmethod
+    def _result(reduced: Reduced) -> Any:
+        if not isinstance(reduced, Reduced):
+            raise not_the_same()
+        fine, value = loads(reduced.packed)
+        if not fine:
+            raise rebuild_error(value)
+        return value
+
+
+def reduce_packed(function: Callable[..., Any], packed: bytes) -> bytes:
+    """Call a reducer, in another process. Return its result or its exception, pickled."""
+    try:
+        return dumps_data((True, function(*loads(packed))))
+    except BaseException as error:
+        return dumps_data((False, capture_error(error)))
+
+
+def guard(spec: GraphSpec, elsewhere: Elsewhere) -> None:
+    """Guard the reducers of a graph and its subgraphs, of channels that nothing uses yet."""
+    for key, channel in spec.channels.items():
+        name = _attribute(channel)
+        function = getattr(channel, name, None)
+        if function is None or isinstance(function, (BuiltinFunctionType, GuardedReducer)):
+            continue
+        label = f"the reducer of key {key!r} of graph {spec.name!r}"
+        setattr(channel, name, GuardedReducer(function, label, elsewhere))
+    for node in spec.nodes.values():
+        if node.subgraph is not None:
+            guard(node.subgraph, elsewhere)
+
+
+def distrust(spec: GraphSpec) -> None:
+    """Let all guarded reducers of a graph be called elsewhere: one held up an earlier driver."""
+    for channel in spec.channels.values():
+        function = getattr(channel, _attribute(channel), None)
+        if isinstance(function, GuardedReducer):
+            function.is_away = True
+    for node in spec.nodes.values():
+        if node.subgraph is not None:
+            distrust(node.subgraph)
+
+
+def _attribute(channel: BaseChannel) -> str:
+    return "operator" if hasattr(channel, "operator") else "reducer"
