@@ -38,8 +38,9 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
             f"more with ray_options={{'memory': ...}}, or lower config['max_concurrency']. {error}"
         )
     if isinstance(error, _DEATHS):
+        before = f", as those of {request.losses} earlier attempts did" if request.losses else ""
         return WorkerDied(
-            f"{where}: the process or machine that ran it died "
+            f"{where}: the process or machine that ran it died{before} "
             f"({type(error).__name__}: {_first_line(error)})"
         )
     if isinstance(error, rx.TaskCancelledError):

@@ -105,7 +105,7 @@ def record(files: int) -> tuple[Recorded, Recorded]:
     import agent as example
     import distgraph
 
-    documents = example.read_folder(Path(sysconfig.get_path("stdlib")), "**/*.py", files)
+    documents = example.read_folder(Path(sysconfig.get_path("stdlib")), files, suffixes={".py"})
     agent, _ = example.build_agent(documents)
     asked = {"messages": [("user", example.question_about(list(documents)))]}
     graph = distgraph.distribute(agent, backend="ray")

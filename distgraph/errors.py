@@ -376,7 +376,7 @@ class Truncated(DistgraphError):
         return str(self.args[0])
 
 
-class UnsupportedClusterError(DistgraphError, RuntimeError, explained=True):
+class UnsupportedClusterError(DistgraphError, RuntimeError):
     """The Ray cluster cannot execute runs: Ray Client, or other versions on the workers."""
 
 

@@ -17,7 +17,7 @@ import re
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,12 +37,14 @@ PROMPT = (
 TOPICS = ("timeout and retry", "compression of archives", "parsing of dates")
 
 
-def read_folder(folder: Path, glob: str, most: int) -> dict[str, str]:
+def read_folder(
+    folder: Path, most: int, *, glob: str | None = None, suffixes: Set[str] = SUFFIXES
+) -> dict[str, str]:
     """Return the text of the largest matching files by their path within the folder."""
     found = [
         path
-        for path in folder.glob(glob)
-        if path.suffix in SUFFIXES
+        for path in (folder.glob(glob) if glob else all_files(folder))
+        if path.suffix in suffixes
         and not SKIPPED.intersection(path.relative_to(folder).parts)
         and path.is_file()
         and 0 < path.stat().st_size <= MAX_BYTES
@@ -52,6 +54,13 @@ def read_folder(folder: Path, glob: str, most: int) -> dict[str, str]:
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8", errors="replace")
         for path in found[:most]
     }
+
+
+def all_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder; the folders in ``SKIPPED`` may hold thousands more."""
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in SKIPPED]
+        yield from (Path(top, name) for name in names)
 
 
 def question_about(documents: Sequence[str]) -> str:
@@ -147,23 +156,27 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    args = arguments(argv)
+    try:
+        return study(arguments(argv))
+    except KeyboardInterrupt:
+        print("\nInterrupted: the run was cancelled.", file=sys.stderr)
+        return 130
+
+
+def study(args: argparse.Namespace) -> int:
+    """Read the documents, run the agent and show what it gained; return the exit status."""
     folder = args.folder or Path(sysconfig.get_path("stdlib"))
-    glob = args.glob or ("**/*" if args.folder else "**/*.py")
-    documents = read_folder(folder.expanduser(), glob, args.max_files)
+    suffixes = SUFFIXES if args.folder else {".py"}
+    documents = read_folder(folder.expanduser(), args.max_files, glob=args.glob, suffixes=suffixes)
     if not documents:
-        print(f"No text files match {glob!r} in {folder}.", file=sys.stderr)
+        print(f"No text files match {args.glob or '**/*'!r} in {folder}.", file=sys.stderr)
         return 2
     print(f"An agent studies {len(documents)} documents of {folder}.", flush=True)
     agent, described = build_agent(documents)  # imports LangChain, which takes its time
     print(f"Its model: {described}.", flush=True)
     asked = {"messages": [("user", args.question or question_about(list(documents)))]}
-    try:
-        before = run_by_langgraph(agent, asked) if args.compare else None
-        seconds, run = run_by_distgraph(agent, asked, args.backend)
-    except KeyboardInterrupt:
-        print("\nInterrupted: the run was cancelled.", file=sys.stderr)
-        return 130
+    before = run_by_langgraph(agent, asked) if args.compare else None
+    seconds, run = run_by_distgraph(agent, asked, args.backend)
     show_gain(run)
     if before is not None:
         same = "the same report" if run.snapshot().text == before[1] else "another report"

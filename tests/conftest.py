@@ -41,12 +41,16 @@ PROGRAMS = (
 """Folders and files whose cases on Ray start a program with a Ray of its own, which takes 10 to 60
 seconds. They are marked ``programs``; by default they run in process only."""
 
+RAY_GROUP = "ray"
+"""The tests that share the session's Ray. With ``-n 2 --dist loadgroup`` one process has them."""
+
 _STDERR = pytest.StashKey[TextIO]()
 _kept: list[TextIO] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
+    config.addinivalue_line("markers", "xdist_group(name): tests that one process has to run")
     Machine.validates = True  # its invariants, after every event of the runs in this process
     with suppress(ImportError):  # not needed by the tests of LangGraph's oldest and newest versions
         from hypothesis import settings
@@ -61,7 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     for item in items:
-        if item.get_closest_marker("ray") is None:
+        is_on_ray = item.get_closest_marker("ray") is not None
+        if is_on_ray or "ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(RAY_GROUP))
+        if not is_on_ray:
             continue
         path = item.path.relative_to(tests)
         if path.parts[0] in MATRICES:

@@ -296,7 +296,9 @@ def test_ray_options_that_cannot_be(options, told):
         distribute(newsroom(), ray_options=options, backend="local")
 
 
-@pytest.mark.parametrize("given", [None, lambda state: state, "graph"], ids=repr)
+@pytest.mark.parametrize(
+    "given", [None, lambda state: state, "graph"], ids=["None", "a function", "a string"]
+)
 def test_anything_else_is_an_error(given):
     with pytest.raises(TypeError, match="takes a graph that LangGraph compiled"):
         distribute(given)

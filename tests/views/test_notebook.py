@@ -32,6 +32,8 @@ for chunk in run:
 
 TIMELINE = "distgraph.timeline(run)"
 
+PICTURE = "graph"
+
 ASYNC = """
 async for chunk in distgraph.progress(graph.astream({"x": 0})):
     print(chunk)
@@ -49,10 +51,10 @@ def test_a_notebook_shows_the_run_and_its_timeline(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     book = nbformat.v4.new_notebook()
-    book.cells = [nbformat.v4.new_code_cell(source) for source in (GRAPH, TIMELINE, ASYNC)]
+    book.cells = [nbformat.v4.new_code_cell(source) for source in (GRAPH, TIMELINE, ASYNC, PICTURE)]
     place = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(book, timeout=90, kernel_name="python3", resources=place).execute()
-    run, timeline, asynchronous = book.cells
+    run, timeline, asynchronous, picture = book.cells
     for cell in (run, asynchronous):
         (page,) = _html(cell)
         assert page.startswith('<div class="distgraph-progress"')
@@ -63,3 +65,5 @@ def test_a_notebook_shows_the_run_and_its_timeline(
         assert printed == "{'work': {'x': 1}}\n"
     (image,) = _html(timeline)
     assert image.startswith("<svg ") and image.count('class="attempt"') == 1
+    (shown,) = picture.outputs
+    assert shown["data"]["image/svg+xml"].startswith("<svg ") and ">work<" in str(shown["data"])
