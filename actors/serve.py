@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from actors.connect import ensure_ray
 from actors.session import current_detached
@@ -52,6 +53,9 @@ _STREAMS = 100
 
 _FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE")
 """Settings of this process that replicas get."""
+
+_SERVED_BY = b"distgraph-served-by"
+"""Key of the cluster under which the command that serves the application has its mark."""
 
 _ENDING = 5.0
 """Seconds that a replica has to end; its streams are then cut, and clients reconnect."""
@@ -194,22 +198,17 @@ def serve_forever(
     """
     ensure_ray()
     application = deploy(project, file, settings, options)
+    mine = os.urandom(16)
+    _internal_kv_put(_SERVED_BY, mine, overwrite=True)
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
     count = options.replicas if options.most <= options.replicas else f"{options.replicas} or more"
     sys.stderr.write(f"distgraph serve: {host}:{port}, {count} replicas\n")
-    deployed = _deployed_at()
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     while not ended.wait(1.0):
         pass
-    if _deployed_at() == deployed:  # else a later command serves it
+    if _internal_kv_get(_SERVED_BY) == mine:  # else a later command serves it
         serve.delete(APPLICATION)
     return 0
-
-
-def _deployed_at() -> float | None:
-    """Return when the application was last deployed; None without one."""
-    found = serve.status().applications.get(APPLICATION)
-    return None if found is None else found.last_deployed_time_s
