@@ -132,8 +132,8 @@ _TRANSPORTS = frozenset({"HTTPTransport", "AsyncHTTPTransport"})
 
 def _package(cls: type) -> str:
     """Return ``httpx`` or ``httpx2``."""
-    bases = ("BaseClient", "BaseTransport", "AsyncBaseTransport")
-    return next(b.__module__.partition(".")[0] for b in cls.__mro__ if b.__name__ in bases)
+    tops = (base.__module__.partition(".")[0] for base in cls.__mro__)
+    return next(top for top in tops if top in ("httpx", "httpx2"))  # openai renames some bases
 
 
 def _own_base(cls: type) -> type:

@@ -9,6 +9,7 @@ receive.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
@@ -57,7 +58,10 @@ def configured(hooks: Sequence[Hook]) -> AbstractContextManager[None]:
 
     The caller's own handlers are in the context too where caller and node share a process.
     """
-    known = loaded("langchain_core.tracers.context", "_configure_hooks")
+    module = "langchain_core.tracers.context"
+    if hooks:  # a node may run graphs and no model: nothing else loads the module then
+        importlib.import_module(module)
+    known = loaded(module, "_configure_hooks")
     return nullcontext() if known is None else _configured(known, hooks)
 
 

@@ -107,6 +107,18 @@ def test_runs_are_collected_in_a_graph_that_a_node_calls(engine):
     assert [run.name for run in collected.traced_runs] == ["Metered", "inner", "LangGraph"]
 
 
+def test_a_called_graph_is_collected_that_runs_no_model(engine):
+    def plain(state):
+        return {"text": "x"}
+
+    child = engine.StateGraph(State).add_node("say", plain).add_edge(engine.START, "say")
+    inner = child.compile(name="inner")
+    graph = one_node(engine, lambda state: inner.invoke({"text": ""}))
+    with collect_runs() as collected:
+        graph.invoke({"text": ""})
+    assert [run.name for run in collected.traced_runs] == ["inner", "LangGraph"]
+
+
 def test_a_graph_that_is_a_node_is_collected_by_itself(engine):
     child = engine.StateGraph(State).add_node("say", say).add_edge(engine.START, "say")
     graph = one_node(engine, child.compile(name="inner"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Iterator
@@ -246,6 +247,7 @@ def test_a_generator_of_replies_is_refused() -> None:
 
 
 def test_a_rate_limiter_travels_as_the_one_that_it_is(server: OpenAIServer) -> None:
+    importlib.import_module("distgraph.persistence.opening")  # as compile does
     limiter = InMemoryRateLimiter()
     model = chat(server, rate_limiter=limiter)
     assert loads(dumps_code({"m": model}))["m"].rate_limiter is limiter
@@ -370,6 +372,14 @@ def test_httpx_clients_keep_a_transport_of_another_kind(elsewhere: Elsewhere) ->
         transport=httpx.MockTransport(answer), base_url="http://h", headers={"x": "y"}
     )
     assert elsewhere(lambda c: c.get("/a").text, client) == "/a y"
+
+
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
+def test_transports_travel_whatever_module_openai_gives_their_base_classes(package: str) -> None:
+    module = pytest.importorskip(package, reason=f"{package} is not installed")
+    transport = module.HTTPTransport(retries=2)
+    client = openai.OpenAI(api_key="k", http_client=module.Client(transport=transport))
+    assert loads(dumps_code(client))._client._transport._pool._retries == 2
 
 
 def test_httpx_clients_keep_their_proxy_and_mounts() -> None:
