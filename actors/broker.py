@@ -105,9 +105,9 @@ class StreamBroker:
     # --- started runs ---------------------------------------------------------------------------
 
     @ray.method(concurrency_group="control")
-    def announce(self, run_id: str, terms: RunTerms) -> None:
+    def announce(self, run_id: str, terms: RunTerms, begin: KeepRun | None = None) -> None:
         """Open the log of a run that no reader owns."""
-        self._host.announce(run_id, terms)
+        self._host.announce(run_id, terms, begin)
         self._watch_driver()  # who starts runs may be gone when their driver dies
 
     @ray.method(concurrency_group="control")
@@ -181,6 +181,13 @@ class StreamBroker:
     def suspect(self, driver: str) -> None:
         """Note that a driver gives no sign of life, before it is ended."""
         self._silent.add(driver)
+
+    @ray.method(concurrency_group="control")
+    def end_unbegun(self, lost: str, run_id: str, blob: bytes) -> None:
+        """End a started run that did not reach its driver, which is lost, unless another one has
+        taken it over."""
+        self._replace(lost, "it is gone")
+        self._host.end_unbegun(run_id, blob)
 
     def _watch_driver(self) -> None:
         with self._replacing:

@@ -125,6 +125,9 @@ class Session:
             options["lifetime"] = "detached"
         idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
         self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
+        self._takeover = int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20)))
+        self._kept: dict[str, None] = {}
+        """Graphs of started runs that the broker has for the next driver."""
         metrics_every = interval_from_environment()
         self._port = host().listen(node_address())
         driver = (
@@ -135,7 +138,7 @@ class Session:
             detached,
             float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
             metrics_every,
-            int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20))),
+            self._takeover,
             self._silence,
         )
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
@@ -234,8 +237,9 @@ class Session:
                     sent = self._send(plan, blob, digest, packed)
                     break
             self.wait_until_up()
-        if plan.info.saver is not None and isinstance(packed, bytes):
-            self._sent[run_id] = _Sent(plan, blob, KeepRun(packed, digest), inbox)
+        begin = self._begin(plan, digest, packed)
+        if begin is not None:
+            self._sent[run_id] = _Sent(plan, blob, begin, inbox)
         sent.add_done_callback(lambda future: self._refused(run_id, future))
 
     def launch(
@@ -254,7 +258,12 @@ class Session:
         if self.failure is not None:
             raise self.failure
         try:
-            get(self.broker.announce.remote(run_id, terms), _START)
+            begin = self._begin(plan, digest, packed)
+            if begin is not None and digest not in self._kept:
+                self._kept[digest] = None
+                code = parcel(dumps_code(plan.graph.spec)), parcel(blob), user_paths()
+                get(self.broker.keep_program.remote(digest, *code), _START)
+            get(self.broker.announce.remote(run_id, terms, begin), _START)
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
@@ -262,12 +271,18 @@ class Session:
                 f"run {run_id} was not started: the stream broker is gone"
             )
             raise lost from error
+        driver = actor_id(self.driver)
         self._send(plan, blob, digest, packed).add_done_callback(
-            lambda future: self._not_started(run_id, future)
+            lambda future: self._not_started(run_id, driver, future)
         )
         if plan.info.control is not None:
             plan.info.control.listen(partial(self.drain, run_id))
         return RayStarted(self, run_id)
+
+    def _begin(self, plan: RunPlan, digest: str, packed: Any) -> KeepRun | None:
+        """Return what begins a run if its driver dies before it does; None without a journal."""
+        can = self._takeover and plan.info.saver is not None and isinstance(packed, bytes)
+        return KeepRun(packed, digest) if can else None
 
     def _send(self, plan: RunPlan, blob: bytes, digest: str, packed: Any) -> Future[None]:
         """Send a run to the driver, and its graph where the driver may not have it."""
@@ -363,11 +378,16 @@ class Session:
         if error is not None and not isinstance(error, DriverLost):  # else who watches it, knows
             self.receiver.fail(ReaderKey(run_id), error)
 
-    def _not_started(self, run_id: str, future: Any) -> None:
+    def _not_started(self, run_id: str, driver: str, future: Any) -> None:
         error = _why_not_started(run_id, future)
-        if error is not None and not isinstance(error, DriverLost) and ray.is_initialized():
-            with suppress(RayError):
-                self.broker.terminate.remote("", [run_id], end_blob("error", error=error))
+        if error is None or not ray.is_initialized():
+            return
+        blob = end_blob("error", error=error)
+        with suppress(RayError):
+            if isinstance(error, DriverLost):  # another driver may have it
+                self.broker.end_unbegun.remote(driver, run_id, blob)
+            else:
+                self.broker.terminate.remote("", [run_id], blob)
 
     def _driver_lost(self, driver: Any, future: Any) -> None:
         """Ask the broker, which has the journals, who goes on with the driver's runs."""

@@ -337,8 +337,16 @@ class Broker:
 
     # --- started runs ---------------------------------------------------------------------------
 
-    def announce(self, run_id: str, terms: RunTerms, now: float) -> None:
+    def announce(
+        self, run_id: str, terms: RunTerms, now: float, begin: KeepRun | None = None
+    ) -> None:
         """Open the log of a run that no reader owns, before its driver receives it.
+
+        Args:
+            run_id: The run.
+            terms: What its caller asks for.
+            now: The time.
+            begin: Begins the journal of a run that another driver can take over.
 
         Raises:
             RunError: A run of that id is known already.
@@ -356,10 +364,19 @@ class Broker:
             retain_bytes=kept.bytes,
             retain_events=kept.events,
             keep_end=True,
+            begin=begin,
         )
         run = self._runs[run_id] = self._started[run_id] = _Run(run_id, log)
         run.started = _Started(terms, now)
         self._started_until = now
+
+    def end_unbegun(self, run_id: str, blob: Blob) -> None:
+        """End a started run that no driver has begun or taken over."""
+        run = self._started.get(run_id)
+        if run is None or run.started is None or run.started.is_driven or run.drivers_lost:
+            return
+        run.log.terminate(blob)
+        self._after_input(run, None)
 
     def withdraw(self, run_id: str, now: float) -> None:
         """Forget a started run, because the run could not be started."""

@@ -124,11 +124,17 @@ class BrokerHost:
             self._broker.consumed(caller, received, positions, self._clock())
             self._wake()
 
-    def announce(self, run_id: str, terms: RunTerms) -> None:
+    def announce(self, run_id: str, terms: RunTerms, begin: KeepRun | None = None) -> None:
         """See ``Broker.announce``."""
         with self._lock:
-            self._broker.announce(run_id, terms, self._clock())
+            self._broker.announce(run_id, terms, self._clock(), begin)
             self._sweep_later()
+
+    def end_unbegun(self, run_id: str, blob: Blob) -> None:
+        """See ``Broker.end_unbegun``."""
+        with self._lock:
+            self._broker.end_unbegun(run_id, blob)
+            self._wake()
 
     def withdraw(self, run_id: str) -> None:
         """See ``Broker.withdraw``."""

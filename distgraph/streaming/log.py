@@ -119,6 +119,7 @@ class RunLog:
         retain_bytes: Consumed bytes that are kept for a reader that comes back.
         retain_events: The same in events.
         keep_end: Whether the terminal event is kept in any case.
+        begin: Begins the journal before the driver does.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class RunLog:
         retain_bytes: int = 1 << 20,
         retain_events: int = sys.maxsize,
         keep_end: bool = False,
+        begin: KeepRun | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_events = max_events
@@ -154,7 +156,7 @@ class RunLog:
         self._end_instead: Blob | None = None
         self._step = 0
         self._driver_events = 0
-        self._kept: KeepRun | None = None
+        self._kept = begin
         self._notes: list[Note] = []
         self._drivers = 1
 

@@ -282,14 +282,21 @@ def test_a_run_can_be_cancelled_after_its_driver_was_replaced(fresh: Any) -> Non
     wait_for_free_cpus(30)
 
 
-def test_a_run_whose_driver_dies_before_it_begins_is_begun_by_the_next_one(fresh: Any) -> None:
+@pytest.mark.parametrize("way", ["streamed", "started"])
+def test_a_run_whose_driver_dies_before_it_begins_is_begun_by_the_next_one(
+    fresh: Any, way: str
+) -> None:
     graph = turns(InMemorySaver())
     expected = graph.invoke(GIVEN, config())
     (driver,) = pids_of_actors("SuperstepDriver")
     os.kill(driver, signal.SIGSTOP)
-    stream = graph.stream(GIVEN, config(), stream_mode="values")
+    if way == "streamed":
+        chunks = graph.stream(GIVEN, config(), stream_mode="values")
+    else:
+        run = graph.start(GIVEN, config(), stream_mode="values")
+        chunks = (chunk for _, chunk in run.events())
     killing = threading.Timer(1.0, lambda: os.kill(driver, signal.SIGKILL))
     killing.start()
-    states = list(stream)
+    states = list(chunks)
     assert _without_ids(states[-1]) == _without_ids(expected)
     assert len(states) == 2 * STEPS + 1

@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 
 from distgraph.contract.started import Retention, RunTerms
-from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Op, Segment
+from distgraph.contract.stream import (
+    END_MODE,
+    GENERATION,
+    Admit,
+    Commit,
+    Event,
+    Finish,
+    Journal,
+    KeepRun,
+    Op,
+    Segment,
+)
 from distgraph.driver.operations import end_blob
-from distgraph.errors import RunError, RunNotFound, Truncated, WorkerDied
+from distgraph.errors import DriverLost, RunError, RunNotFound, Truncated, WorkerDied
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.broker import GATE, PAUSE, Broker, Limits
 from distgraph.streaming.codec import decode_events, encode_events
@@ -339,3 +350,26 @@ def test_what_is_kept_is_a_number_from_zero() -> None:
     for name, value in bad:
         with pytest.raises(ValueError, match=f"Retention.{name} must be a number from 0"):
             Retention(**{name: value})
+
+
+def test_a_started_run_that_its_driver_did_not_begin_is_taken_over() -> None:
+    rig = Rig()
+    begin = KeepRun(b"start", "program")
+    rig.broker.announce("other", RunTerms(), rig.now, begin)
+    assert rig.broker.take_over(rig.now) == [
+        Journal("other", b"start", "program", (), 0, GENERATION + 1)
+    ]
+    rig.broker.end_unbegun("other", end_blob("error", error=DriverLost("gone")))
+    state = rig.broker.describe("other")
+    assert state is not None
+    assert state.status == "pending"
+
+
+def test_a_started_run_that_no_driver_got_is_ended() -> None:
+    rig = Rig()
+    rig.broker.announce("other", RunTerms(), rig.now)
+    assert rig.broker.take_over(rig.now) == []
+    rig.broker.end_unbegun("other", end_blob("error", error=DriverLost("gone")))
+    state = rig.broker.describe("other")
+    assert state is not None
+    assert state.status == "error"
