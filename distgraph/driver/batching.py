@@ -24,6 +24,13 @@ SHORT = 0.005
 TARGET = 0.05
 """Seconds that a batch may take: a result waits for its batch at most so long."""
 
+LARGEST = 64
+"""Attempts of a batch at most: the driver takes results in while workers go on."""
+
+WAVE = 100
+"""Attempts that are handed out at once, and a few more: workers begin with them while the driver
+packs those that follow."""
+
 PATIENCE = 0.02
 """Seconds to wait for the first results of a node never seen before."""
 
@@ -134,15 +141,20 @@ class Batcher(Generic[T]):
                     return True
         return False
 
-    def take(self, now: float) -> list[tuple[Hashable, list[T]]]:
+    def take(self, now: float, most: int | None = None) -> list[tuple[Hashable, list[T]]]:
         """Return the groups to send now, each with its node, in the order of arrival.
 
         The order matters under a bound: no node waits for another that is never without work.
+
+        Args:
+            now: The time.
+            most: Attempts after which no further group is returned; None for no limit.
         """
         groups: list[tuple[Hashable, list[T]]] = []
         heads = [(q.waiting[0][0], node) for node, q in self._queues.items() if q.waiting]
         heapq.heapify(heads)
-        while heads and not self._full:
+        left = math.inf if most is None else most
+        while heads and not self._full and left > 0:
             _, node = heapq.heappop(heads)
             queue = self._queues[node]
             full = queue.full or self._scope_full(queue)
@@ -150,6 +162,7 @@ class Batcher(Generic[T]):
             if size == 0:
                 continue
             count = min(size, len(queue.waiting))
+            left -= count
             groups.append((node, [queue.waiting.popleft()[1] for _ in range(count)]))
             self._in_flight += 1
             queue.in_flight += 1
@@ -188,7 +201,7 @@ class Batcher(Generic[T]):
         if known >= SHORT or waiting <= self._slots:
             return 1
         fair = math.ceil(waiting / (2 * self._slots))
-        return max(1, min(fair, int(TARGET / max(known, 1e-6))))
+        return max(1, min(fair, LARGEST, int(TARGET / max(known, 1e-6))))
 
     def ended(self, node: Hashable, durations: Sequence[float]) -> None:
         """Note that a group came back, and what its attempts took (empty where it was lost)."""

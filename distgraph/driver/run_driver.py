@@ -54,7 +54,7 @@ from distgraph.contract.events import (
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import GENERATION, AttemptId, EndNotes, Op, shown_attempt
-from distgraph.driver.batching import Batcher, Durations
+from distgraph.driver.batching import WAVE, Batcher, Durations
 from distgraph.driver.journal import JournalWriter, SavesBehind, not_the_same
 from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
@@ -573,12 +573,10 @@ class RunDriver:
             self._workers.deliver(returns)
 
     def _send(self) -> None:
-        again = True
-        while again:
-            again = False
-            groups = [Group(node, starts) for node, starts in self._batcher.take(self._clock())]
+        # a refusal is followed by another look: the engine's reply may contain attempts to start
+        while taken := self._batcher.take(self._clock(), WAVE):
+            groups = [Group(node, starts) for node, starts in taken]
             while groups and (refused := self._workers.submit(groups)):
-                again = True  # the engine's reply to a refusal may contain attempts to start
                 for group, error in refused.items():
                     self._refuse(group, error)
                 left = [group for group in groups if group not in refused]

@@ -7,6 +7,7 @@ be abandoned.
 
 from __future__ import annotations
 
+import _signal  # as `signal`, without its enumerations: this is done for each attempt
 import os
 import signal
 import threading
@@ -30,6 +31,8 @@ GRACE = 1.0
 
 _SIGNAL = signal.SIGUSR2
 """Not SIGINT: worker processes ignore it, so that Ctrl-C is the caller's alone."""
+
+_NUMBER = int(_SIGNAL)
 
 EXIT_CODE = 70
 """Exit code of a process that ended because its attempt could not be interrupted."""
@@ -145,7 +148,7 @@ class Interruption:
 
     def run(self, call: Callable[[], T]) -> tuple[T | None, bool]:
         """Run ``call`` in the main thread. Return its result and whether it was interrupted."""
-        previous = signal.signal(_SIGNAL, self._raise)
+        previous = _signal.signal(_NUMBER, self._raise)
         self._sent = False
         result: T | None = None
         try:
@@ -161,7 +164,7 @@ class Interruption:
         if self._sent:
             with suppress(KeyboardInterrupt):
                 time.sleep(0.001)  # one that was sent lands here at the latest
-        signal.signal(_SIGNAL, previous)
+        _signal.signal(_NUMBER, previous)
         return result, self._sent
 
     def _raise(self, number: int, frame: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgraph.driver.batching import PATIENCE, SHORT, TARGET, Batcher, Durations
+from distgraph.driver.batching import LARGEST, PATIENCE, SHORT, TARGET, Batcher, Durations
 
 Group = tuple[Hashable, list[Any]]
 
@@ -138,6 +138,27 @@ def test_batches_leave_every_slot_two_of_them() -> None:
     one = batcher(slots=4, n=0.0001)
     one.add("n", range(80))
     assert max(sizes(one.take(0.0))) == 10
+
+
+def test_a_batch_has_no_more_attempts_than_the_largest() -> None:
+    one = batcher(slots=1, n=0.00001)
+    one.add("n", range(1000))
+    assert max(sizes(one.take(0.0))) == LARGEST
+
+
+def test_behind_as_many_attempts_as_asked_for_no_further_group_is_taken() -> None:
+    one = batcher(slots=2, n=1.0)
+    one.add("n", range(7))
+    assert items(one.take(0.0, 3)) == [0, 1, 2]
+    assert items(one.take(0.0, 3)) == [3, 4, 5]
+    assert items(one.take(0.0, 3)) == [6]
+    assert one.take(0.0, 3) == []
+
+
+def test_a_group_that_exceeds_what_was_asked_for_is_taken_whole() -> None:
+    one = batcher(slots=1, n=0.0001)
+    one.add("n", range(40))
+    assert sizes(one.take(0.0, 1)) == [20]
 
 
 @pytest.mark.parametrize("duration", [SHORT, 2 * SHORT, 10.0])
