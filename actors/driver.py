@@ -18,6 +18,7 @@ import ray
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
+from actors.entrance import CALLER, Entrance
 from actors.executors import Executor, Executors, ThreadExecutors
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
@@ -145,6 +146,13 @@ class SuperstepDriver:
         self._slow: list[str] = []
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
+        self._ticket = port.ticket
+        port.serve(CALLER, Entrance(self._enter, self._cancel_now, self._drain_now))
+
+    @ray.method(concurrency_group="control")
+    def entrance(self) -> bytes:
+        """Return what callers connect with: a ``WorkerTicket``."""
+        return self._ticket
 
     @ray.method(concurrency_group="programs")
     def register(self, digest: str, spec: bytes, program: bytes, paths: tuple[str, ...]) -> None:
@@ -184,7 +192,7 @@ class SuperstepDriver:
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
         """Start a run. What comes of it is in its stream."""
-        self._begin(StartRun(*loads(packed)), packed)
+        self._begin(StartRun(*loads(packed)), packed).begin()
 
     @ray.method(concurrency_group="runs")
     def take_over(self, journals: list[Journal], suspects: bool) -> None:
@@ -197,12 +205,16 @@ class SuperstepDriver:
         if suspects:
             self._suspects.update(journal.program for journal in journals)
         for journal in journals:
-            self._begin(StartRun(*loads(journal.start)), journal.start, journal)
+            self._begin(StartRun(*loads(journal.start)), journal.start, journal).begin()
         early, self._early = self._early, None
         for ask in early or ():
             ask()
 
-    def _begin(self, start: StartRun, packed: bytes, journal: Journal | None = None) -> None:
+    def _enter(self, packed: bytes) -> Callable[[], None]:
+        return self._begin(StartRun(*loads(packed)), packed).drive
+
+    def _begin(self, start: StartRun, packed: bytes, journal: Journal | None = None) -> RunLoop:
+        """Register a run, which the caller lets begin."""
         run_id = start.options.shared.run_id
         keeping = None
         if self._takeover and isinstance(packed, bytes):  # it holds no references
@@ -224,7 +236,7 @@ class SuperstepDriver:
             if not self._looking:
                 self._looking = True
                 timers().after(_LOOK, self._look)
-        loop.begin()
+        return loop
 
     def _spec(self, digest: str) -> GraphSpec:
         spec = self._graph(digest).spec
@@ -245,6 +257,9 @@ class SuperstepDriver:
     @ray.method(concurrency_group="runs")
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep. Ordered after the start of the run."""
+        self._drain_now(run_id, reason)
+
+    def _drain_now(self, run_id: str, reason: str) -> None:
         if self._early is not None:
             self._early.append(lambda: self._drain(run_id, reason))
         self._drain(run_id, reason)
@@ -262,6 +277,9 @@ class SuperstepDriver:
         In one group with ``start``: a run of a thread that its caller has left ends before the
         next one of that thread begins.
         """
+        self._cancel_now(run_ids)
+
+    def _cancel_now(self, run_ids: list[str]) -> None:
         if self._early is not None:
             self._early.append(lambda: self._cancel(run_ids))
         self._cancel(run_ids)

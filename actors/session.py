@@ -33,6 +33,7 @@ from actors.cluster import (
 )
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
+from actors.entrance import DriverLink
 from actors.runloop import StartRun
 from actors.started import RayStarted
 from actors.storage import CallerReferences
@@ -148,6 +149,9 @@ class Session:
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), **options
         ).remote(self.id, *driver)
+        self._way = DriverLink(self.driver)
+        self._by_calls = False
+        """Whether requests go by calls of the driver's actor."""
         self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
         self._near = near
         start_workers(near)
@@ -287,6 +291,9 @@ class Session:
     def _send(self, plan: RunPlan, blob: bytes, digest: str, packed: Any) -> Future[None]:
         """Send a run to the driver, and its graph where the driver may not have it."""
         self._register(plan, blob, digest)
+        if type(packed) is bytes and not self._by_calls:
+            return self._way.start(plan.options.shared.run_id, packed)
+        self._by_calls = True  # Ray has to see references travel; what follows stays behind it
         sent: Future[None] = self.driver.start.remote(packed).future()
         return sent
 
@@ -319,8 +326,11 @@ class Session:
             self._asked[run_id] = method, given
             while len(self._asked) > _ASKED:
                 self._asked.popitem(last=False)
-            driver = self.driver
-        getattr(driver, method).remote([run_id] if method == "cancel" else run_id, *given)
+            driver, way = self.driver, self._way
+        if self._by_calls:
+            getattr(driver, method).remote([run_id] if method == "cancel" else run_id, *given)
+        else:
+            getattr(way, method)(run_id, *given)
 
     def leave(self, run_id: str, *, ended: bool) -> None:
         """Forget a run, and end it if it has not ended."""
@@ -348,6 +358,7 @@ class Session:
         runs = [reader.run_id for reader in self.receiver.readers]
         self.receiver.stop(error)
         self._reads.close()
+        self._way.close()
         if lost is not None or not self._is_connected():
             return
         with suppress(RayError):
@@ -361,6 +372,7 @@ class Session:
         self.failure = self.failure or RunCancelled("the session was ended by end_session()")
         self.receiver.stop(self.failure)
         self._reads.close()
+        self._way.close()
         if ray.is_initialized():
             for actor in (self.driver, self.broker):
                 with suppress(RayError):
@@ -431,6 +443,8 @@ class Session:
                 self.failure = self.failure or error
             else:
                 self.driver = driver
+                self._way.close()
+                self._way = DriverLink(driver)
                 self._registered.clear()
                 self._ended_for_silence = ""
                 self._actors.pop("superstep driver", None)

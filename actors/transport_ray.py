@@ -89,7 +89,7 @@ class RayReads(WireReads):
 
     def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
         if cluster.job() == self._job:
-            self._broker.leave.remote(caller, list(readers))
+            super().leave(caller, readers)
 
     def _check_connected(self) -> None:
         if cluster.job() != self._job:  # a call would start another Ray, or go to another one

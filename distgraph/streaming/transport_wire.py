@@ -24,7 +24,7 @@ from distgraph.wire.link import ANSWER, Link, Locate, answer
 
 __all__ = ("BrokerServer", "WireDrives", "WirePuts", "WireReads")
 
-_PUT, _DRIVE, _FENCE, _LISTEN, _EVENTS, _CONSUMED = range(ANSWER + 1, ANSWER + 7)
+_PUT, _DRIVE, _FENCE, _LISTEN, _EVENTS, _CONSUMED, _LEAVE = range(ANSWER + 1, ANSWER + 8)
 
 _PAUSE = struct.Struct("!d")
 _ORDER = struct.Struct("!Q")
@@ -153,6 +153,12 @@ class WireReads:
         if self._link is not None:
             self._link.tell(_CONSUMED, caller.encode(), _report(received, positions))
 
+    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
+        """See ``Reads.leave``. It is repeated where its connection ends before the answer."""
+        if self._link is not None:
+            said = pickle.dumps([tuple(reader) for reader in readers], 5)
+            self._link.request(_LEAVE, caller.encode(), said)
+
     def close(self) -> None:
         """End the connection."""
         if self._link is not None:
@@ -231,6 +237,9 @@ class BrokerServer:
             answer(connection, frame, _ORDER.pack(arrived))
         elif frame.kind == _CONSUMED:
             self._host.consumed(_text(parts[0]), *_read_report(parts[1]))
+        elif frame.kind == _LEAVE:
+            self._host.leave(_text(parts[1]), [ReaderKey(*key) for key in pickle.loads(parts[2])])
+            answer(connection, frame, b"")
         elif frame.kind == _LISTEN:
             caller = connection.tag = _text(parts[0])
             received, positions = _read_report(parts[1])

@@ -7,7 +7,7 @@ be abandoned.
 
 from __future__ import annotations
 
-import _signal  # as `signal`, without its enumerations: this is done for each attempt
+import _signal  # type: ignore[import-not-found]  # as `signal`, without the enumerations
 import os
 import signal
 import threading

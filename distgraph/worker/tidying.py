@@ -6,7 +6,7 @@ open are beyond repair, except standard input, output and error.
 
 from __future__ import annotations
 
-import _signal  # the functions of `signal` without its enumerations, 100 times as fast
+import _signal  # type: ignore[import-not-found]  # `signal` without its enumerations, 100 times as fast
 import logging
 import os
 import signal
@@ -64,11 +64,7 @@ class Tidying:
     def __exit__(self, *exc_info: object) -> None:
         environment = os.environ._data  # type: ignore[attr-defined]
         umask = os.umask(self._umask)
-        if (
-            umask == self._umask
-            and environment == self._environment
-            and _state() == self._before
-        ):
+        if umask == self._umask and environment == self._environment and _state() == self._before:
             return
         changed: list[str] = []
         for what, restore in (

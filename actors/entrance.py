@@ -1,0 +1,183 @@
+"""The way from a calling process to a driver: starts, drains and cancels of runs, in their order.
+
+Ray tells where the driver is, and carries what holds references. The rest goes by the wire: a call
+of an actor takes ten times as long.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from actors.lease_frames import WorkerTicket
+from actors.persistent import persistent
+from distgraph.concurrency.threads import daemon
+from distgraph.serde.exceptions import capture_error, rebuild_error
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.wire import Address, Connection, ConnectionClosed, Frame
+from distgraph.wire.frames import Bytes
+from distgraph.wire.link import Link, answer
+
+__all__ = ("CALLER", "DriverLink", "Entrance")
+
+CALLER = "caller"
+"""Role of the connections of calling processes to a driver."""
+
+_START, _CANCEL, _DRAIN = 17, 18, 19
+"""Kinds of frames. Each is answered: b"" for done, or a pickled error."""
+
+_SPARE = 2
+"""Threads that wait for runs to begin: a run does not wait for a thread to start."""
+
+_REMEMBERED = 4096
+"""Runs whose start is known: a request that is sent again starts none twice."""
+
+Begin = Callable[[bytes], Callable[[], None]]
+"""Registers a run, and returns what drives it to its end."""
+
+
+class Entrance:
+    """Takes the requests of callers, on the port of a driver.
+
+    Requests of one caller are carried out in their order. Each run is driven by a thread that ends
+    with the run.
+
+    Args:
+        begin: Registers a run.
+        cancel: Ends runs.
+        drain: Stops a run behind its superstep, for a reason.
+    """
+
+    def __init__(
+        self,
+        begin: Begin,
+        cancel: Callable[[list[str]], object],
+        drain: Callable[[str, str], object],
+    ) -> None:
+        self._begin, self._cancel, self._drain = begin, cancel, drain
+        self._requests: queue.SimpleQueue[tuple[Connection, Frame]] = queue.SimpleQueue()
+        self._turn = threading.Lock()
+        """Held by the thread that takes the next request: so their order holds."""
+        self._lock = threading.Lock()
+        self._waiting = 0
+        """Threads that wait for a request."""
+        self._begun: OrderedDict[str, None] = OrderedDict()
+        for _ in range(_SPARE):
+            self._wait_with_another()
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Wait for requests."""
+
+    def received(self, connection: Connection, frame: Frame) -> None:
+        """Take a request."""
+        self._requests.put((connection, frame))
+
+    def ended(self, connection: Connection, error: BaseException | None) -> None:
+        """Forget nothing: requests are repeated on another connection."""
+
+    # --- on threads of its own ------------------------------------------------------------------
+
+    def _wait_with_another(self) -> None:
+        with self._lock:
+            if self._waiting >= _SPARE:
+                return
+            self._waiting += 1
+        daemon(self._serve, "distgraph-entrance").start()
+
+    def _serve(self) -> None:
+        """Body of a thread: carry out requests until one is a run, and then that run."""
+        run = None
+        while run is None:
+            with self._turn:
+                run = self._carry_out(*self._requests.get())
+        with self._lock:
+            self._waiting -= 1
+            is_last = not self._waiting
+        if is_last:
+            self._wait_with_another()
+        try:
+            run()
+        finally:
+            self._wait_with_another()
+
+    def _carry_out(self, connection: Connection, frame: Frame) -> Callable[[], None] | None:
+        run, said = None, b""
+        try:
+            if frame.kind == _START:
+                run = self._started(_text(frame.parts[1]), bytes(frame.parts[2]))
+            elif frame.kind == _CANCEL:
+                self._cancel([_text(part) for part in frame.parts[1:]])
+            elif frame.kind == _DRAIN:
+                self._drain(_text(frame.parts[1]), _text(frame.parts[2]))
+        except Exception as error:
+            said = dumps_data(capture_error(error))
+        try:
+            answer(connection, frame, said)
+        except ConnectionClosed:  # the request comes again
+            pass
+        return run
+
+    def _started(self, run_id: str, packed: bytes) -> Callable[[], None] | None:
+        if run_id in self._begun:
+            return None
+        self._begun[run_id] = None
+        if len(self._begun) > _REMEMBERED:
+            self._begun.popitem(last=False)
+        return self._begin(packed)
+
+
+class DriverLink:
+    """A calling process's way to one driver.
+
+    Args:
+        driver: Handle of the actor.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        def locate() -> tuple[Address, bytes]:
+            ticket = WorkerTicket.read(persistent(driver.entrance.remote).result())
+            return Address(*ticket.address), ticket.secret
+
+        self._link = Link(locate, CALLER, "the superstep driver")
+
+    def start(self, run_id: str, packed: bytes) -> Future[None]:
+        """Start a run. The result comes once the driver has it."""
+        return self._ask(_START, run_id.encode(), packed)
+
+    def cancel(self, *run_ids: str) -> None:
+        """End runs that were started before."""
+        self._ask(_CANCEL, *map(str.encode, run_ids))
+
+    def drain(self, run_id: str, reason: str) -> None:
+        """Stop a run gracefully after its current superstep."""
+        self._ask(_DRAIN, run_id.encode(), reason.encode())
+
+    def close(self) -> None:
+        """End the connection."""
+        self._link.close()
+
+    def _ask(self, kind: int, *parts: Bytes) -> Future[None]:
+        done: Future[None] = Future()
+        self._link.request(kind, *parts).add_done_callback(partial(_settle, done))
+        return done
+
+
+def _settle(done: Future[None], answered: Future[Bytes]) -> None:
+    error = answered.exception()
+    if error is None and (said := answered.result()):
+        error = rebuild_error(loads(said))
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _text(part: Bytes) -> str:
+    return str(part, "utf-8")
