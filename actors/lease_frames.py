@@ -17,6 +17,7 @@ __all__ = (
     "OPENED",
     "OUTCOMES",
     "PROGRAM",
+    "RECALLED",
     "WAITS",
     "GroupHead",
     "Opened",
@@ -31,9 +32,10 @@ GROUP, BYE, CANCEL, PROGRAM = 16, 17, 18, 19
 """Driver to worker: a group to serve; the end of the lease; a group to interrupt; a graph that
 groups which follow belong to."""
 
-OPENED, OUTCOMES, WAITS = 16, 17, 18
+OPENED, OUTCOMES, WAITS, RECALLED = 16, 17, 18, 19
 """Worker to driver: who serves the lease; what came of a group; whether its code only waits for
-results of calls."""
+results of calls; which attempts of a group have not begun and are given back, with the outcomes of
+those that have ended."""
 
 
 class WorkerTicket(NamedTuple):
@@ -79,6 +81,8 @@ class GroupHead(NamedTuple):
     """Numbers of the large values that the packet refers to, by position."""
     new: Sequence[int]
     """Those that follow."""
+    count: int = 1
+    """Attempts of the group."""
     by_ray: bool = False
     """Whether the packet holds references, and is to be fetched through Ray."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,7 @@ from actors.lease_frames import (
     OPENED,
     OUTCOMES,
     PROGRAM,
+    RECALLED,
     WAITS,
     GroupHead,
     Opened,
@@ -37,15 +39,22 @@ from actors.lease_frames import (
 )
 from actors.worker import process
 from distgraph import __version__
+from distgraph.driver.batching import LATE
 from distgraph.errors import UnsupportedClusterError
 from distgraph.serde.exceptions import capture_error
-from distgraph.serde.pickling import dumps_data
+from distgraph.serde.pickling import dumps_blobs, dumps_data
 from distgraph.serde.references import Parcel
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
+from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST
+from distgraph.worker.batch import Batch
 from distgraph.worker.held import HeldValues
 
 __all__ = ("serve_lease_task",)
+
+
+_GLANCE = 0.0005
+"""Seconds between two looks whether earlier outcomes of a group were sent."""
 
 
 class LeaseServer:
@@ -58,6 +67,8 @@ class LeaseServer:
         self._held: HeldValues[bytes] = HeldValues()
         self._running = ""
         """Name of the group that runs."""
+        self._batch: tuple[int, Batch] | None = None
+        """Number of the group of several attempts that runs, and how far it is."""
         self._title = ""
         self._connection: Connection | None = None
 
@@ -95,6 +106,9 @@ class LeaseServer:
     def _receive(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == GROUP:
             self._inbox.put(frame)
+            group = GroupHead(*read_head(frame))
+            if group.count > 1:
+                loop().after(LATE, lambda: self._recall(connection, group.number))
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
             process().offer(digest, bytes(rest(frame)[0]), paths)
@@ -102,6 +116,21 @@ class LeaseServer:
             process().end_group(read_head(frame)[0])
         elif frame.kind == BYE:
             self._inbox.put(None)
+
+    def _recall(self, connection: Connection, number: int) -> None:
+        """Give attempts back that wait behind one that takes long."""
+        running = self._batch
+        if running is None or running[0] != number:
+            return
+        batch = running[1]
+        try:
+            outcomes, first = batch.recall()
+            packed = dumps_blobs(outcomes)
+            connection.send(RECALLED, head((number, first)), packed, wait=False)
+        except ConnectionClosed:
+            pass
+        finally:
+            batch.is_recalled = False
 
     def _closed(self, connection: Connection, error: BaseException | None) -> None:
         """The driver is gone: what still runs is for nobody."""
@@ -116,16 +145,22 @@ class LeaseServer:
         how = "dropped"
         parts: tuple[Any, ...] = ()
         self._running = group.name
+        batch = Batch(group.count)
+        if group.count > 1:
+            self._batch = group.number, batch
         try:
             packed, snapshots = self._opened(group, rest(frame))
             del frame
-            parts = (process().run_batch(packed, snapshots),)
+            parts = (process().run_batch(packed, snapshots, batch),)
             how = "done"
         except KeyboardInterrupt:  # it was cancelled where no attempt could take it
             pass
         except Exception as error:
             how, parts = "failed", (dumps_data(capture_error(error)),)
         self._running = ""
+        self._batch = None
+        while batch.is_recalled:  # those outcomes are sent first
+            time.sleep(_GLANCE)
         if parts and isinstance(parts[0], Parcel):
             driver = driver_of(self._ticket.session)
             # not `ray.get`, which would give this lease's CPU to another task

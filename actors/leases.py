@@ -30,6 +30,7 @@ from actors.lease_frames import (
     OPENED,
     OUTCOMES,
     PROGRAM,
+    RECALLED,
     WAITS,
     GroupHead,
     Opened,
@@ -140,6 +141,11 @@ class LeasedGroup:
     values: Sequence[LargeValue]
     done: Callable[[Any, BaseException | None], None]
     """Takes the packed outcomes, or why there are none, or neither: it was cancelled."""
+    recalled: Callable[[Any, int], None]
+    """Takes packed outcomes of attempts that have ended, and the position of the first attempt that
+    is given back. ``done`` follows, with the outcomes of the others."""
+    count: int = 1
+    """Attempts of the group."""
     number: int = field(default_factory=lambda: next(_numbers))
 
 
@@ -314,7 +320,7 @@ class LeaseHost:
         by_ray = isinstance(group.packed, Parcel) or None in blobs
         try:
             if by_ray:
-                told = GroupHead(group.number, group.name, group.label, (), (), True)
+                told = GroupHead(group.number, group.name, group.label, (), (), group.count, True)
                 connection.send(GROUP, head(told), wait=False)
                 return
             numbers = [value.number for value in group.values]
@@ -322,7 +328,7 @@ class LeaseHost:
             new = worker.held.missing(numbers)
             worker.held.use(numbers, {n: sizes[n] for n in new})
             parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
-            told = GroupHead(group.number, group.name, group.label, numbers, new)
+            told = GroupHead(group.number, group.name, group.label, numbers, new, group.count)
             connection.send(GROUP, head(told), group.packed, *parts, wait=False)
         except ConnectionClosed:
             return  # ``ended`` reports the group
@@ -376,6 +382,11 @@ class LeaseHost:
         """Take a frame, on the thread of the wire."""
         if frame.kind == OUTCOMES:
             self._take(connection.tag, OutcomesHead(*read_head(frame)), rest(frame))
+        elif frame.kind == RECALLED:
+            number, first = read_head(frame)
+            served = self._served.get(number)
+            if served is not None:
+                served[1].recalled(rest(frame)[0], first)
         elif frame.kind == WAITS:
             with self._lock:
                 (waits,) = read_head(frame)

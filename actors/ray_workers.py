@@ -23,12 +23,13 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
-from distgraph.driver.ports import Group, GroupEnded
+from distgraph.driver.ports import Group, GroupEnded, GroupRecalled
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.worker.deadline import shortest
 from distgraph.worker.packing import Packet, StatePacker
 
-__all__ = ("RayWorkers", "Reply", "SharedWorkers")
+__all__ = ("RayWorkers", "Recalled", "Reply", "SharedWorkers")
 
 _FORGET = 60.0
 """Seconds for which a cancelled attempt of a pool is remembered: it may be on its way there."""
@@ -58,12 +59,24 @@ class Reply:
     error: BaseException | None = None
 
 
+class Recalled(NamedTuple):
+    """Attempts of a group that have not begun are given back, because one takes long."""
+
+    group: Group
+    packed: bytes
+    """Outcomes of attempts that have ended."""
+    first: int
+    """Position of the first attempt that is given back."""
+
+
 @dataclass(slots=True)
 class _Sent:
     """A group that was sent: how to cancel the group, and its executor, if any."""
 
     cancel: Callable[[], object]
     executor: Executor | None = None
+    told: int = 0
+    """Outcomes that have come before the group has."""
 
 
 @dataclass(slots=True)
@@ -89,7 +102,7 @@ class RayWorkers:
         program: Hash of the graph's program.
         info: Pickled ``RunInfo``.
         thread: Names the saved thread of the run; None: the run is a thread of its own.
-        post: Takes a ``Reply``, from any thread.
+        post: Takes a ``Reply`` or ``Recalled``, from any thread.
     """
 
     def __init__(
@@ -99,7 +112,7 @@ class RayWorkers:
         program: str,
         info: bytes,
         thread: str | None,
-        post: Callable[[Reply], None],
+        post: Callable[[Reply | Recalled], None],
     ) -> None:
         self._shared = shared
         self._run_id = run_id
@@ -169,7 +182,8 @@ class RayWorkers:
     def open(self, reply: Reply) -> GroupEnded:
         """Return the outcome of a reply. The run's own thread unpickles the reply here."""
         group, error = reply.group, reply.error
-        self._sent.pop(group, None)  # frees a large result in the object store
+        sent = self._sent.pop(group, None)  # frees a large result in the object store
+        told = 0 if sent is None else sent.told
         for attempt_id in group.ids:
             self.results.forget(attempt_id)
         outcomes: list[AttemptOutcome] = []
@@ -178,7 +192,7 @@ class RayWorkers:
             starts = dict(zip(group.ids, group.starts, strict=True))
             try:
                 found = loads(reply.packed)
-                for at, blob in enumerate(found if isinstance(found, list) else ()):
+                for at, blob in enumerate(found if isinstance(found, list) else (), told):
                     starts = {group.ids[at]: group.starts[at]}
                     outcomes.append(loads(blob))
                 if not isinstance(found, list):
@@ -188,6 +202,22 @@ class RayWorkers:
         if error is not None:
             lost = {i: typed(error, s) for i, s in zip(group.ids, group.starts, strict=True)}
         return GroupEnded(group, outcomes, lost)
+
+    def open_recalled(self, recalled: Recalled) -> GroupRecalled:
+        """Return what has come of a group, and what is given back."""
+        group, outcomes = recalled.group, []
+        sent = self._sent.get(group)
+        for blob in loads(recalled.packed):
+            at = 0 if sent is None else sent.told
+            try:
+                outcomes.append(loads(blob))
+            except Exception as failure:
+                start = group.starts[at]
+                lost = capture_error(unreadable(failure, start))
+                outcomes.append(AttemptOutcome(*group.ids[at], "error", error=lost, lost=True))
+            if sent is not None:
+                sent.told += 1
+        return GroupRecalled(group, outcomes, recalled.first)
 
     def close(self) -> None:
         """Release the objects in the object store, and complete pending requests for results."""
@@ -244,6 +274,8 @@ class RayWorkers:
             packed,
             values,
             self._replies(group),
+            lambda packed, first: self._post(Recalled(group, packed, first)),
+            len(group.ids),
         )
         self._sent[group] = _Sent(partial(leases.cancel, leased))
         leases.submit(leased)

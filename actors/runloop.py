@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from actors import cluster
-from actors.ray_workers import RayWorkers, Reply, SharedWorkers
+from actors.ray_workers import RayWorkers, Recalled, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
 from distgraph.concurrency.interrupting import Interrupted, interrupt, stack_of
 from distgraph.concurrency.threads import daemon
@@ -80,7 +80,7 @@ class _PackedCall:
     packed: bytes
 
 
-_News = DriverEvent | Reply | _PackedCall
+_News = DriverEvent | Reply | Recalled | _PackedCall
 
 
 class Keeping(NamedTuple):
@@ -338,6 +338,8 @@ class RunLoop:
     def _opened(self, news: _News) -> DriverEvent:
         if isinstance(news, Reply):
             return self._workers.open(news)
+        if isinstance(news, Recalled):
+            return self._workers.open_recalled(news)
         if isinstance(news, _PackedCall):
             call = loads(news.packed)
             return TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call)

@@ -42,6 +42,7 @@ from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
 from distgraph.wire import Address
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
+from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, started_since
 from distgraph.worker.deadline import main_thread
@@ -169,10 +170,13 @@ class WorkerProcess:
 
     # --- attempts -------------------------------------------------------------------------------
 
-    def run_batch(self, packed: bytes, snapshots: Sequence[bytes]) -> Any:
+    def run_batch(
+        self, packed: bytes, snapshots: Sequence[bytes], batch: Batch | None = None
+    ) -> Any:
         """Run a packet's attempts one after the other, and return their packed outcomes.
 
-        A group that is cancelled meanwhile returns only the attempts that have ended.
+        A group that is cancelled meanwhile returns only the attempts that have ended. By ``batch``,
+        another thread takes outcomes before, and gives attempts back that have not begun.
         """
         expect_termination()
         packet = _open(packed)
@@ -181,18 +185,16 @@ class WorkerProcess:
         self._group = name
         if not self.leased:
             heartbeat.begin(name)
-        outcomes: list[bytes] = []
+        batch = batch or Batch(len(packet.attempts))
         try:
             opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
-            for at in range(len(packet.attempts)):
-                if self._unwanted == name:
-                    break
-                outcomes.append(self.run_attempt(opened, at, snapshots))
+            while self._unwanted != name and (at := batch.begin()) is not None:
+                batch.ended(self.run_attempt(opened, at, snapshots))
         finally:
             self._group = ""
             if not self.leased:
                 heartbeat.end(name)
-        return dumps_parcel(outcomes)
+        return dumps_parcel(batch.take())
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -31,6 +31,9 @@ WAVE = 100
 """Attempts that are handed out at once, and a few more: workers begin with them while the driver
 packs those that follow."""
 
+LATE = 2 * TARGET
+"""Seconds after which a batch gives back what has not begun: no attempt waits for a slow one."""
+
 PATIENCE = 0.02
 """Seconds to wait for the first results of a node never seen before."""
 
@@ -206,8 +209,7 @@ class Batcher(Generic[T]):
     def ended(self, node: Hashable, durations: Sequence[float]) -> None:
         """Note that a group came back, and what its attempts took (empty where it was lost)."""
         self._in_flight -= 1
-        for duration in durations:
-            self._durations.note(node, duration)
+        self.measured(node, durations)
         queue = self._queues.get(node)
         if queue is not None:
             queue.probing = max(0, queue.probing - 1)
@@ -215,6 +217,11 @@ class Batcher(Generic[T]):
             if queue.scope is not None:
                 self._in_scope[queue.scope[0]] -= 1
             self._forget(node)
+
+    def measured(self, node: Hashable, durations: Sequence[float]) -> None:
+        """Note what attempts took of a group that has not come back."""
+        for duration in durations:
+            self._durations.note(node, duration)
 
     def lend(self, groups: int) -> None:
         """Count groups out that only wait for calls of their code, or in again where negative."""

@@ -26,6 +26,7 @@ __all__ = (
     "Fenced",
     "Group",
     "GroupEnded",
+    "GroupRecalled",
     "NotTaken",
     "Relieved",
     "Store",
@@ -60,6 +61,19 @@ class GroupEnded(NamedTuple):
     outcomes: Sequence[AttemptOutcome] = ()
     lost: Mapping[AttemptId, BaseException] = MappingProxyType({})
     """Why attempts have no outcome: their process is gone."""
+
+
+class GroupRecalled(NamedTuple):
+    """Attempts of a group have not begun, and are given back: one before them takes long.
+
+    ``GroupEnded`` follows, with the outcomes of the others.
+    """
+
+    group: Group
+    outcomes: Sequence[AttemptOutcome]
+    """Of attempts that have ended."""
+    first: int
+    """Position of the first attempt that is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,16 @@ class BackendFailed:
     error: BaseException
 
 
-DriverEvent = InputEvent | GroupEnded | AttemptOverdue | Fenced | Acked | Relieved | BackendFailed
+DriverEvent = (
+    InputEvent
+    | GroupEnded
+    | GroupRecalled
+    | AttemptOverdue
+    | Fenced
+    | Acked
+    | Relieved
+    | BackendFailed
+)
 
 
 # --- what a backend supplies --------------------------------------------------------------------

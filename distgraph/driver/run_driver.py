@@ -67,6 +67,7 @@ from distgraph.driver.ports import (
     Fenced,
     Group,
     GroupEnded,
+    GroupRecalled,
     NotTaken,
     Relieved,
     Store,
@@ -315,6 +316,20 @@ class RunDriver:
                 if attempt is not None and attempt.group is group:
                     self._lost(start, event.lost.get(attempt_id))
 
+    def _group_recalled(self, event: GroupRecalled) -> None:
+        """Send attempts again that have not begun; what has come of the others counts now."""
+        group, first = event.group, event.first
+        back = list(zip(group.ids[first:], group.starts[first:], strict=True))
+        group.ids, group.starts = group.ids[:first], group.starts[:first]
+        self._batcher.measured(group.node, [outcome.duration for outcome in event.outcomes])
+        for attempt_id, start in back:
+            attempt = self._attempts.get(attempt_id)
+            if attempt is not None and attempt.group is group:
+                attempt.group = None
+                self._queue(start)
+        for outcome in event.outcomes:
+            self._ended(outcome)
+
     def _lost(self, start: StartTask, error: BaseException | None) -> None:
         """Let the engine know of an attempt that never came back."""
         request = start.request
@@ -448,7 +463,9 @@ class RunDriver:
         self._write.emit(self._progress.stamped(emit))
 
     def _start(self, start: StartTask) -> None:
-        start = self._register(start)
+        self._queue(self._register(start))
+
+    def _queue(self, start: StartTask) -> None:
         request = start.request
         node = (self._program, request.graph_path, request.node, request.kind, start.key)
         bound = None if start.part is None else start.part.max_concurrency
@@ -595,7 +612,7 @@ class RunDriver:
             if attempt is not None:
                 attempt.group = group
                 self._progress.sent(attempt_id)
-                if self._write.streams:
+                if self._write.streams and not attempt.admitted:
                     attempt.admitted = True
                     buffer = attempt.losses.on_lost_attempt == "buffer"
                     step = start.request.step
@@ -714,6 +731,7 @@ class RunDriver:
 
 _HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
     GroupEnded: RunDriver._group_ended,
+    GroupRecalled: RunDriver._group_recalled,
     AttemptOverdue: RunDriver._overdue,
     Fenced: RunDriver._fenced,
     TaskCalled: RunDriver._task_called,
