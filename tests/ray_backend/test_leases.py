@@ -52,6 +52,30 @@ def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
     assert len(set(served)) == 1
 
 
+def test_attempts_that_are_sent_together_do_not_wait_for_a_slow_one(on_ray, tmp_path):
+    arrived = tmp_path / "all the others arrived"
+
+    def node(number):
+        while number == -1 and not arrived.exists():
+            time.sleep(0.01)
+        return {"items": [number]}
+
+    def spread(state):
+        return [Send("node", number) for number in state["items"]]
+
+    builder = on_ray.StateGraph(Items).add_node("node", node)
+    builder.add_conditional_edges(on_ray.START, spread, ["node"])
+    graph = on_ray.compile(builder)
+    graph.invoke({"items": list(range(20))})  # its attempts are known to be short
+    seen = []
+    for update in graph.stream({"items": [0, -1, *range(1, 60)]}, stream_mode="updates"):
+        seen += update["node"]["items"]
+        if sorted(seen) == list(range(60)):
+            arrived.touch()
+    assert seen[-1] == -1
+    assert len(seen) == 61
+
+
 def test_the_name_of_a_node_may_be_a_member_of_a_local_enumeration(on_ray):
     class Name(str, Enum):
         NODE = "node"
