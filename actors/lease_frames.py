@@ -81,7 +81,7 @@ class GroupHead(NamedTuple):
     """Numbers of the large values that the packet refers to, by position."""
     new: Sequence[int]
     """Those that follow."""
-    count: int = 1
+    attempts: int = 1
     """Attempts of the group."""
     by_ray: bool = False
     """Whether the packet holds references, and is to be fetched through Ray."""

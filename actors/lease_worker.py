@@ -107,7 +107,7 @@ class LeaseServer:
         if frame.kind == GROUP:
             self._inbox.put(frame)
             group = GroupHead(*read_head(frame))
-            if group.count > 1:
+            if group.attempts > 1:
                 loop().after(LATE, lambda: self._recall(connection, group.number))
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
@@ -145,8 +145,8 @@ class LeaseServer:
         how = "dropped"
         parts: tuple[Any, ...] = ()
         self._running = group.name
-        batch = Batch(group.count)
-        if group.count > 1:
+        batch = Batch(group.attempts)
+        if group.attempts > 1:
             self._batch = group.number, batch
         try:
             packed, snapshots = self._opened(group, rest(frame))

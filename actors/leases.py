@@ -144,7 +144,7 @@ class LeasedGroup:
     recalled: Callable[[Any, int], None]
     """Takes packed outcomes of attempts that have ended, and the position of the first attempt that
     is given back. ``done`` follows, with the outcomes of the others."""
-    count: int = 1
+    attempts: int = 1
     """Attempts of the group."""
     number: int = field(default_factory=lambda: next(_numbers))
 
@@ -320,7 +320,9 @@ class LeaseHost:
         by_ray = isinstance(group.packed, Parcel) or None in blobs
         try:
             if by_ray:
-                told = GroupHead(group.number, group.name, group.label, (), (), group.count, True)
+                told = GroupHead(
+                    group.number, group.name, group.label, (), (), group.attempts, True
+                )
                 connection.send(GROUP, head(told), wait=False)
                 return
             numbers = [value.number for value in group.values]
@@ -328,7 +330,7 @@ class LeaseHost:
             new = worker.held.missing(numbers)
             worker.held.use(numbers, {n: sizes[n] for n in new})
             parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
-            told = GroupHead(group.number, group.name, group.label, numbers, new, group.count)
+            told = GroupHead(group.number, group.name, group.label, numbers, new, group.attempts)
             connection.send(GROUP, head(told), group.packed, *parts, wait=False)
         except ConnectionClosed:
             return  # ``ended`` reports the group

@@ -13,8 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -56,15 +55,20 @@ def run_fields() -> Mapping[str, Any]:
     }
 
 
-@contextmanager
-def of_run(fields: Mapping[str, Any] | None) -> Iterator[None]:
-    """Give these fields to the records of a block that drives a run; None for a block that runs a
+class of_run:
+    """Gives these fields to the records of a block that drives a run; None for a block that runs a
     node."""
-    token = _run.set(fields)
-    try:
-        yield
-    finally:
-        _run.reset(token)
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, fields: Mapping[str, Any] | None) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _run.set(self._fields)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _run.reset(self._token)
 
 
 class RunFields(logging.Filter):

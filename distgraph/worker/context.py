@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -251,18 +250,24 @@ def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
     return stream.subgraphs or not request.graph_path
 
 
-@contextmanager
-def entered(task: TaskContext) -> Iterator[None]:
-    """Make ``task`` the current one, for us and, where it is loaded, for LangChain."""
-    token = current.set(task)
-    around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
-    outer = None if around is None else around.set(task.config)
-    try:
-        yield
-    finally:
-        if around is not None:
-            around.reset(outer)
-        current.reset(token)
+class entered:
+    """Makes a task the current one in a block, for us and, where it is loaded, for LangChain."""
+
+    __slots__ = ("_around", "_outer", "_task", "_token")
+
+    def __init__(self, task: TaskContext) -> None:
+        self._task = task
+
+    def __enter__(self) -> None:
+        self._token = current.set(self._task)
+        self._around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
+        if self._around is not None:
+            self._outer = self._around.set(self._task.config)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._around is not None:
+            self._around.reset(self._outer)
+        current.reset(self._token)
 
 
 def base_config(task: TaskContext | None) -> Mapping[str, Any] | None:
