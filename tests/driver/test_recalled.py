@@ -112,14 +112,14 @@ def test_of_a_run_that_was_cancelled_nothing_is_sent_again() -> None:
 def test_every_attempt_counts_once_whatever_is_given_back(data: st.DataObject) -> None:
     count = data.draw(st.integers(4, 24))
     run = wide(count)
-    known: dict[int, int] = {}
+    known: dict[Group, int] = {}
     while run.backend.in_flight:
         at = data.draw(st.integers(0, len(run.backend.in_flight) - 1))
         group = run.backend.in_flight[at]
-        told = known.get(id(group), 0)
+        told = known.get(group, 0)
         if told == 0 and data.draw(st.booleans()):
             ended = data.draw(st.integers(0, len(group.starts) - 1))
-            known[id(group)] = ended or -1
+            known[group] = ended or -1
             done = outcomes(run, group, 0, ended)
             run.post(GroupRecalled(group, done, ended + 1))
         else:
