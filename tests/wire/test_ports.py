@@ -59,7 +59,7 @@ def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         found = broker.address, broker.secret, "reads", broker._listener
     elif request.param == "superstep driver":
         driver = actors.worker_port.WorkerPort("session")
-        WorkerHeartbeats(driver)
+        WorkerHeartbeats(driver, 60.0, lambda process: None)
         ticket = WorkerTicket.read(driver.ticket)
         found = Address(*ticket.address), ticket.secret, HEARTBEAT, driver._listener
     else:
