@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -75,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.matrix)
         if path.parts[0] in PROGRAMS or path.as_posix() in PROGRAMS:
             item.add_marker(pytest.mark.programs)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collected tests out of garbage collection: it would look at them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
