@@ -24,7 +24,6 @@ from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
 from actors.metrics import export
 from actors.persistent import persistent
-from actors.pools import Pools
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper, end_process
 from actors.reducers import ReducerTasks
@@ -135,10 +134,11 @@ class SuperstepDriver:
             port.ticket,
             Executors(port.ticket, heartbeats),
             ThreadExecutors(thread_idle, partial(Executor, port.ticket, None, pinned=True)),
-            Pools(port.ticket, pool_idle),
             reaper,
             heartbeats,
-            LeaseHost(port, reaper.kill, heartbeats, self._program) if leases else None,
+            LeaseHost(port, reaper.kill, heartbeats, self._program),
+            leases,
+            pool_idle,
         )
         self._changed = threading.Condition()
         self._reducer_timeout = reducer_timeout
@@ -180,13 +180,11 @@ class SuperstepDriver:
     @ray.method(concurrency_group="packets")
     def packet(self, number: int) -> tuple[Any, list[Any]]:
         """Return a group of attempts that holds references, for the lease that serves it."""
-        assert self._shared.leases is not None
         return self._shared.leases.packet(number)
 
     @ray.method(concurrency_group="packets")
     def take_outcomes(self, number: int, packed: Any) -> None:
         """Accept outcomes that hold references, from the lease that served the group."""
-        assert self._shared.leases is not None
         self._shared.leases.take_outcomes(number, packed)
 
     @ray.method(concurrency_group="runs")
@@ -342,15 +340,14 @@ class SuperstepDriver:
     def statistics(self) -> dict[str, Any]:
         """Return the numbers of runs, graphs, executors and cancelled tasks, all leases, and who is
         silent."""
-        leases = self._shared.leases
         with self._changed:
             return {
-                "leases": [] if leases is None else leases.statistics(),
+                "leases": self._shared.leases.statistics(),
                 "runs": len(self._runs),
                 "graphs": len(self._graphs),
                 "executors": self._shared.executors.count,
                 "thread_executors": self._shared.threads.count,
-                "pool_workers": self._shared.pools.count,
+                "pool_workers": self._shared.leases.pool_workers,
                 "cancelling": self._shared.reaper.count,
                 "slow_reducers": self._slow,
                 "retired": self._shared.executors.retired,
@@ -370,7 +367,7 @@ class SuperstepDriver:
             queued=present[metrics.QUEUED.name],
             sent=present[metrics.SENT.name],
             executors=self._shared.executors.count + self._shared.threads.count,
-            pool_workers=self._shared.pools.count,
+            pool_workers=self._shared.leases.pool_workers,
             silent=tuple(map(str, self._shared.heartbeats.silences())),
         )
 

@@ -50,7 +50,7 @@ from distgraph.worker.attempt import HOST
 from distgraph.worker.batch import Batch
 from distgraph.worker.held import HeldValues
 
-__all__ = ("serve_lease_task",)
+__all__ = ("PoolWorkerActor", "serve_lease_task")
 
 
 _GLANCE = 0.0005
@@ -218,3 +218,19 @@ def serve_lease(version: str, ticket: bytes, lease: int) -> None:
 
 serve_lease_task: Any = remote(max_retries=0, num_cpus=1)(serve_lease)
 """``serve_lease`` as a Ray task."""
+
+
+class PoolWorker:
+    """Serves the attempts of one node or tool, whose class it constructs with the first.
+
+    An actor, and no task: Ray gives its process to nothing else, and ends the process with it.
+    """
+
+    def serve(self, version: str, ticket: bytes, lease: int) -> None:
+        """See ``serve_lease``."""
+        process().role = "pool"
+        serve_lease(version, ticket, lease)
+
+
+PoolWorkerActor: Any = remote(max_restarts=0, max_task_retries=0)(PoolWorker)
+"""A pool's worker as a Ray actor."""

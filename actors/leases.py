@@ -1,4 +1,5 @@
-"""The worker leases of a session: Ray tasks that serve one group of attempts after the other.
+"""The worker leases of a session: Ray tasks that serve one group of attempts after the other, and
+actors that do the same for the classes of pools.
 
 The rules are in ``distgraph.driver.leases``. Here, they meet Ray, which grants leases, and the
 wire, by which groups and outcomes travel.
@@ -40,7 +41,7 @@ from actors.lease_frames import (
     read_head,
     rest,
 )
-from actors.lease_worker import serve_lease_task
+from actors.lease_worker import PoolWorkerActor, serve_lease_task
 from actors.worker_port import WorkerPort
 from distgraph import __version__
 from distgraph.concurrency.threads import DaemonExecutor
@@ -48,11 +49,13 @@ from distgraph.concurrency.timers import timers
 from distgraph.driver import leases as rules
 from distgraph.driver.heartbeats import Process
 from distgraph.driver.leases import (
+    TASKS,
     Drop,
     End,
     Fail,
     Give,
     Interrupt,
+    Keeping,
     Leases,
     Request,
     Withdraw,
@@ -105,8 +108,10 @@ class LargeValue:
 class Needs(NamedTuple):
     """What a lease has to have."""
 
-    key: bytes
+    key: Hashable
     options: Mapping[str, Any]
+    keeping: Keeping = TASKS
+    """``TASKS``: each lease is a Ray task. Otherwise it is an actor, whose process is its own."""
 
 
 def needs_of(options: Mapping[str, Any]) -> Needs:
@@ -156,7 +161,9 @@ class _Worker:
     number: int
     label: str
     ref: Any = None
-    """Of the Ray task, once Ray was asked."""
+    """Of the Ray task, or of the actor's one call, once Ray was asked."""
+    actor: Any = None
+    """Of a pool."""
     unwanted: bool = False
     """Whether the task is to be cancelled once Ray was asked."""
     connection: Connection | None = None
@@ -211,7 +218,7 @@ class LeaseHost:
             self._needs.setdefault(needs.key, (needs, group.label))
             self._rules.most = max(8, 2 * cpus)
             now = time.monotonic()
-            actions = self._rules.submit(needs.key, group.owner, group, now, room)
+            actions = self._rules.submit(needs.key, group.owner, group, now, room, needs.keeping)
         self._do(actions)
 
     def cancel(self, group: LeasedGroup) -> None:
@@ -228,7 +235,16 @@ class LeaseHost:
                 return f"{name} of node {worker.label!r}"
         return name
 
+    @property
+    def pool_workers(self) -> int:
+        """Workers of all pools."""
+        return sum(worker.actor is not None for worker in list(self._workers.values()))
+
     def _kill_worker(self, worker: _Worker) -> None:
+        if worker.actor is not None:
+            # not here: this may be the thread of the wire, or one that Ray itself needs for it
+            self._calls.spawn(partial(ray.kill, worker.actor))
+            return
         name = lease_name(worker.number)
         process = partial(self._heartbeats.process, name)
         self._kill(worker.ref, f"{name} of node {worker.label!r}", process)
@@ -249,6 +265,7 @@ class LeaseHost:
                     "phase": phase.value,
                     "seconds": now - since,
                     "served": served,
+                    "pool": worker is not None and worker.actor is not None,
                     "node": "" if worker is None else worker.label,
                     "pid": None if opened is None else opened.pid,
                     "host": None if opened is None else opened.host,
@@ -286,8 +303,12 @@ class LeaseHost:
         needs, label = self._needs[action.needs]
         worker = self._workers[action.number] = _Worker(action.number, label)
         try:
-            task = serve_lease_task.options(name=label, **needs.options)
-            ref = task.remote(__version__, self._port.ticket, action.number)
+            asked = __version__, self._port.ticket, action.number
+            if needs.keeping is TASKS:
+                ref = serve_lease_task.options(name=label, **needs.options).remote(*asked)
+            else:
+                worker.actor = PoolWorkerActor.options(**needs.options).remote()
+                ref = worker.actor.serve.remote(*asked)
         except Exception as error:
             self._not_granted(action.number, error)
             return
@@ -439,6 +460,8 @@ class LeaseHost:
     def _task_ended(self, worker: _Worker, ended: Future[Any]) -> None:
         """The Ray task of a lease has ended. Called by a thread of Ray's."""
         error = ended.exception()
+        if worker.actor is not None:
+            self._kill_worker(worker)  # what its class holds, such as memory of a GPU, goes too
         if worker.opened is None and error is not None and not _is_death(error):
             self._not_granted(worker.number, error)
         else:
@@ -490,6 +513,8 @@ class LeaseHost:
 def _is_death(error: BaseException) -> bool:
     """Whether a task ended by no fault of its own: asked for again, it may well be granted."""
     return isinstance(error, RayError) and type(error).__name__ in (
+        "ActorDiedError",
+        "ActorUnavailableError",
         "WorkerCrashedError",
         "NodeDiedError",
         "LocalRayletDiedError",

@@ -1,4 +1,4 @@
-"""Execution of a run's attempts on Ray: tasks, pools of actors, and executors."""
+"""Execution of a run's attempts on Ray: leased tasks and actors, single tasks, and executors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from actors.executors import Done, Executor, Executors, ThreadExecutors
 from actors.failures import typed, unreadable
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
-from actors.pools import Pools
 from actors.reaper import Reaper
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
-from distgraph.concurrency.timers import timers
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
+from distgraph.driver.leases import Keeping
 from distgraph.driver.ports import Group, GroupEnded, GroupRecalled
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -31,8 +30,9 @@ from distgraph.worker.packing import Packet, StatePacker
 
 __all__ = ("RayWorkers", "Recalled", "Reply", "SharedWorkers")
 
-_FORGET = 60.0
-"""Seconds for which a cancelled attempt of a pool is remembered: it may be on its way there."""
+POOL_YIELDS = 2.0
+"""Seconds for which others wait for what they need, before an idle worker of a pool ends for them:
+it is costly to set up."""
 
 
 class SharedWorkers(NamedTuple):
@@ -43,11 +43,13 @@ class SharedWorkers(NamedTuple):
     """What worker processes need to connect."""
     executors: Executors
     threads: ThreadExecutors
-    pools: Pools
     reaper: Reaper
     heartbeats: WorkerHeartbeats
-    leases: LeaseHost | None
-    """None: each group is a Ray task of its own."""
+    leases: LeaseHost
+    leases_tasks: bool
+    """Whether groups share Ray tasks. Otherwise each group is a Ray task of its own."""
+    pool_idle: float
+    """Seconds after which workers of a pool end that have nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,25 +248,31 @@ class RayWorkers:
         header = (__version__, self._shared.session, self._program, self._info)
         names = tuple(self._name(group.ids[0]) for group in packet.groups)
         packed = dumps_parcel(tuple(Packet(*header, packet.attempts, names)))
-        if packet.kind == "task":
-            group = packet.groups[0]
-            if self._shared.leases is not None and self._placement(group.starts[0]).lease:
-                self._to_lease(self._shared.leases, group, packed, packet.values)
-            else:
-                self._to_task(group, packed, packet.references())
-        elif packet.kind == "pool":
-            self._to_pool(packet.groups[0], packed, packet.references())
-        else:
+        if packet.kind in ("async", "thread"):
             self._to_executor(packet, packed)
+            return
+        group = packet.groups[0]
+        chosen = self._placement(group.starts[0])
+        if packet.kind == "pool" or (chosen.lease and self._shared.leases_tasks):
+            self._to_lease(group, packed, packet.values)
+        else:
+            self._to_task(group, packed, packet.references())
 
-    def _to_lease(
-        self, leases: LeaseHost, group: Group, packed: Any, values: list[LargeValue]
-    ) -> None:
+    def _needs_of(self, group: Group) -> tuple[Needs, str]:
+        start = group.starts[0]
+        chosen = self._placement(start)
+        needs = needs_of(chosen.options)
+        if chosen.kind == "pool":
+            fewest, most = chosen.size or (1, None)
+            most = max(fewest, cluster.known_cpus() if most is None else most)
+            keeping = Keeping(self._shared.pool_idle, POOL_YIELDS, fewest, most)
+            needs = Needs(("pool", group.node), chosen.options, keeping)
+        return needs, _label(start)
+
+    def _to_lease(self, group: Group, packed: Any, values: list[LargeValue]) -> None:
         known = self._needs.get(group.node)
         if known is None:
-            start = group.starts[0]
-            known = needs_of(self._placement(start).options), _label(start)
-            self._needs[group.node] = known
+            known = self._needs[group.node] = self._needs_of(group)
         leased = LeasedGroup(
             known[0],
             self._name(group.ids[0]),
@@ -277,8 +285,8 @@ class RayWorkers:
             lambda packed, first: self._post(Recalled(group, packed, first)),
             len(group.ids),
         )
-        self._sent[group] = _Sent(partial(leases.cancel, leased))
-        leases.submit(leased)
+        self._sent[group] = _Sent(partial(self._shared.leases.cancel, leased))
+        self._shared.leases.submit(leased)
 
     def _to_task(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
         start = group.starts[0]
@@ -298,21 +306,6 @@ class RayWorkers:
         ask, process = partial(heartbeats.cancel, name), partial(heartbeats.process, name)
         self._shared.reaper.cancel(ref, ask, label, process)
         ref.future().add_done_callback(lambda future: heartbeats.settle(name))
-
-    def _to_pool(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
-        chosen = self._placement(group.starts[0])
-        fewest, most = chosen.size or (1, None)
-        size = fewest, max(fewest, cluster.known_cpus() if most is None else most)
-        pool = self._shared.pools.get(group.node, size, chosen.options)
-        name, heartbeats = self._name(group.ids[0]), self._shared.heartbeats
-        job = pool.submit(packed, snapshots, self._replies(group))
-
-        def cancel() -> None:
-            if not pool.cancel(job):
-                heartbeats.cancel(name)
-                timers().after(_FORGET, partial(heartbeats.settle, name))
-
-        self._sent[group] = _Sent(cancel)
 
     def _to_executor(self, packet: _Packet, packed: bytes) -> None:
         executor = self._executor(packet.affinity)

@@ -176,23 +176,5 @@ class AsyncExecutor:
             raise
 
 
-class PoolWorker:
-    """Runs the attempts of one node or tool, whose class it constructs with the first."""
-
-    def __init__(self, ticket: bytes) -> None:
-        process().role = "pool"
-        process().enter(WorkerTicket.read(ticket))
-
-    def ping(self) -> None:
-        """Answer once this runs."""
-
-    def run(self, packed: bytes, *snapshots: bytes) -> Any:
-        """Run a packet's attempts."""
-        return process().run_batch(packed, snapshots)
-
-
-PoolWorkerActor: Any = remote(max_restarts=0, max_task_retries=0)(PoolWorker)
-"""A pool's worker as a Ray actor."""
-
 AsyncExecutorActor: Any = remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AsyncExecutor)
 """The executor as a Ray actor."""

@@ -15,6 +15,7 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 - A lease that has served for ``TENURE`` ends behind its group, and a new request queues in the
   cluster's scheduler with those of others.
 - Requests in excess of waiting groups are withdrawn after ``SURPLUS``.
+- Leases of a pool, which are costly to set up, follow rules of their own (``Keeping``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
 __all__ = (
@@ -38,6 +40,7 @@ __all__ = (
     "Fail",
     "Give",
     "Interrupt",
+    "Keeping",
     "Leases",
     "Phase",
     "Request",
@@ -70,6 +73,24 @@ meanwhile ends by itself; one that waits longer is demand for nobody."""
 DEATHS = 3
 """Leases of the same needs that may die one after the other before they serve anything. The next
 one fails a group: its death is not a coincidence."""
+
+
+class Keeping(NamedTuple):
+    """How many leases of the same needs there are, and how long they are kept."""
+
+    idle: float = IDLE
+    """Seconds without a group after which a lease ends. Of a pool, requests in excess of groups
+    that wait are withdrawn after the same time: its workers take long to start."""
+    yields: float = UNSERVED
+    """Seconds for which a request for other needs is not granted, before an idle lease ends."""
+    fewest: int = 0
+    """Leases that are requested with the first group, and kept while one of them is used."""
+    most: int | None = None
+    """Most leases. None: as many as there is room for, and more as a sign of demand; each ends
+    behind its group in turn."""
+
+
+TASKS = Keeping()
 
 
 class Phase(Enum):
@@ -195,6 +216,8 @@ class Leases(Generic[J]):
         self.most = most
         self._room: dict[Hashable, int] = {}
         """Leases of the same needs that the cluster has room for."""
+        self._keeping: dict[Hashable, Keeping] = {}
+        """Of needs whose leases are kept in another way than those of tasks."""
         self._count: dict[Hashable, int] = {}
         """Leases of the same needs that are requested or hold what they need."""
         self._numbers = itertools.count(1)
@@ -211,7 +234,13 @@ class Leases(Generic[J]):
     # --- groups ---------------------------------------------------------------------------------
 
     def submit(
-        self, needs: Hashable, owner: Hashable, job: J, now: float, room: int = 1
+        self,
+        needs: Hashable,
+        owner: Hashable,
+        job: J,
+        now: float,
+        room: int = 1,
+        keeping: Keeping = TASKS,
     ) -> list[Action[J]]:
         """Take a group. Owners with waiting groups are served in turn.
 
@@ -221,12 +250,18 @@ class Leases(Generic[J]):
             job: The group.
             now: The time.
             room: Leases of these needs that the whole cluster has room for.
+            keeping: How its leases are kept.
         """
-        self._room[needs] = room
+        self._room[needs] = room if keeping.most is None else keeping.most
+        if keeping is not TASKS:
+            self._keeping[needs] = keeping
         if needs not in self._waiting:
             self._waiting[needs] = _Waiting(now)
         self._waiting[needs].add(owner, job)
-        return list(self._advance(needs, now))
+        actions = list(self._advance(needs, now))
+        while self._count[needs] < keeping.fewest:
+            actions.append(self._ask(needs, now))
+        return actions
 
     def cancel(self, needs: Hashable, owner: Hashable, job: J, now: float) -> list[Action[J]]:
         """Cancel a group. Nothing if it has ended."""
@@ -265,7 +300,8 @@ class Leases(Generic[J]):
         self._requested[lease.needs].pop(number, None)
         self._deaths.pop(lease.needs, None)
         lease.granted = now
-        if not self._waiting.get(lease.needs) and self._idle.get(lease.needs):
+        task = self._kept(lease.needs).most is None
+        if task and not self._waiting.get(lease.needs) and self._idle.get(lease.needs):
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
         self._rest(lease, now)
@@ -284,7 +320,7 @@ class Leases(Generic[J]):
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
         waiting = self._waiting.get(lease.needs)
-        if waiting:
+        if waiting and self._kept(lease.needs).most is None:
             tenure = SHORT_TENURE if self._starving(lease.needs, now) else TENURE
             if now - lease.granted >= tenure:
                 self._forget(lease)
@@ -296,6 +332,8 @@ class Leases(Generic[J]):
         """Note that the code of a lease's group only waits for other groups, or no longer."""
         lease = self._leases.get(number)
         if lease is None or lease.phase is not Phase.BUSY:
+            return []
+        if self._kept(lease.needs).most is not None:
             return []
         self._lend(lease, lent)
         return list(self._advance(lease.needs, now))
@@ -347,53 +385,70 @@ class Leases(Generic[J]):
         """Do what is due."""
         actions: list[Action[J]] = []
         for needs, since in list(self._surplus.items()):
-            if now - since >= SURPLUS:
+            if now >= since + self._surplus_of(needs):
                 del self._surplus[needs]
                 actions += self._withdraw(needs)
         for needs, waiting in list(self._waiting.items()):
-            if self._short(needs) and now - waiting.since >= PATIENCE:
+            if self._demands_more(needs) and now - waiting.since >= PATIENCE:
                 actions += self._advance(needs, now)
         for needs, idle in self._idle.items():
-            # the one that was used longest ago is the first
-            while idle:
-                lease = next(iter(idle.values()))
-                if now - lease.since < IDLE and not self._starving(needs, now):
-                    break
-                del idle[lease.number]
+            while idle and self._end_of(needs, idle) <= now:
+                _, lease = idle.popitem(last=False)  # the one that was used longest ago
                 self._forget(lease)
                 actions.append(End(lease.number))
         return actions
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, None for never."""
-        times = [since + SURPLUS for since in self._surplus.values()]
-        times += [w.since + PATIENCE for needs, w in self._waiting.items() if self._short(needs)]
-        heads = [next(iter(idle.values())) for idle in self._idle.values() if idle]
-        if heads:
-            times.append(min(lease.since for lease in heads) + IDLE)
-            for needs, requested in self._requested.items():
-                if requested and self._waiting.get(needs) and self._others(needs, heads):
-                    times.append(next(iter(requested.values())).since + UNSERVED)
-        return min(times, default=None)
+        times = [since + self._surplus_of(needs) for needs, since in self._surplus.items()]
+        times += [
+            w.since + PATIENCE for needs, w in self._waiting.items() if self._demands_more(needs)
+        ]
+        times += [self._end_of(needs, idle) for needs, idle in self._idle.items() if idle]
+        return min((time for time in times if time < inf), default=None)
 
-    @staticmethod
-    def _others(needs: Hashable, heads: list[_Lease[J]]) -> bool:
-        return any(lease.needs != needs for lease in heads)
+    def _end_of(self, needs: Hashable, idle: OrderedDict[int, _Lease[J]]) -> float:
+        """Return when the idle lease that was used longest ago ends."""
+        keeping = self._kept(needs)
+        if self._count[needs] > keeping.fewest:
+            due = next(iter(idle.values())).since + keeping.idle
+        elif self._count[needs] > len(idle):
+            due = inf
+        else:
+            due = next(reversed(idle.values())).since + keeping.idle
+        unserved = self._unserved(needs)
+        return due if unserved is None else min(due, unserved + keeping.yields)
+
+    def _surplus_of(self, needs: Hashable) -> float:
+        """Return for how many seconds there may be requests for nobody."""
+        keeping = self._kept(needs)
+        return SURPLUS if keeping.most is None else keeping.idle
+
+    def _kept(self, needs: Hashable) -> Keeping:
+        return self._keeping.get(needs, TASKS)
+
+    def _demands_more(self, needs: Hashable) -> bool:
+        """Whether more leases are to be requested than there is room for."""
+        return self._kept(needs).most is None and self._short(needs)
 
     def _short(self, needs: Hashable) -> bool:
         """Whether fewer leases are requested than groups wait."""
         wanted = min(len(self._waiting.get(needs, ())), self.most)
         return len(self._requested.get(needs, ())) < wanted
 
+    def _unserved(self, needs: Hashable) -> float | None:
+        """Return since when a request for other needs, for which groups wait, is not granted."""
+        times = (
+            next(iter(requested.values())).since
+            for other, requested in self._requested.items()
+            if requested and other != needs and self._waiting.get(other)
+        )
+        return min(times, default=None)
+
     def _starving(self, needs: Hashable, now: float) -> bool:
         """Whether a request for other needs is not granted, for which groups wait."""
-        return any(
-            requested
-            and other != needs
-            and self._waiting.get(other)
-            and now - next(iter(requested.values())).since >= UNSERVED
-            for other, requested in self._requested.items()
-        )
+        since = self._unserved(needs)
+        return since is not None and now - since >= UNSERVED
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -411,25 +466,33 @@ class Leases(Generic[J]):
             lease.phase, lease.since, lease.job = Phase.BUSY, now, job
             self._serving[id(job)] = lease.number, needs
             yield Give(lease.number, job)
-        requested = self._requested.setdefault(needs, OrderedDict())
         late = waiting is not None and now - waiting.since >= PATIENCE
+        unlimited = late and self._kept(needs).most is None
         self._count.setdefault(needs, 0)
-        while self._short(needs) and (late or self._count[needs] < self._room.get(needs, 1)):
-            lease = _Lease(next(self._numbers), needs, now)
-            self._count[needs] += 1
-            self._leases[lease.number] = requested[lease.number] = lease
-            yield Request(lease.number, needs)
-        if len(requested) <= len(waiting or ()):
+        while self._short(needs) and (unlimited or self._count[needs] < self._room.get(needs, 1)):
+            yield self._ask(needs, now)
+        if self._excess(needs) <= 0:
             self._surplus.pop(needs, None)
         else:
             self._surplus.setdefault(needs, now)
         self._clean(needs)
 
+    def _ask(self, needs: Hashable, now: float) -> Request:
+        lease: _Lease[J] = _Lease(next(self._numbers), needs, now)
+        self._count[needs] += 1
+        self._leases[lease.number] = lease
+        self._requested.setdefault(needs, OrderedDict())[lease.number] = lease
+        return Request(lease.number, needs)
+
+    def _excess(self, needs: Hashable) -> int:
+        """Return how many requests are for nobody."""
+        unused = len(self._requested.get(needs, ())) - len(self._waiting.get(needs, ()))
+        return min(unused, self._count[needs] - self._kept(needs).fewest)
+
     def _withdraw(self, needs: Hashable) -> list[Action[J]]:
-        requested, waiting = self._requested.get(needs), self._waiting.get(needs)
         actions: list[Action[J]] = []
-        while requested and len(requested) > len(waiting or ()):
-            number, lease = requested.popitem()
+        while self._excess(needs) > 0:
+            number, lease = self._requested[needs].popitem()
             self._forget(lease)
             actions.append(Withdraw(number))
         self._clean(needs)
@@ -479,3 +542,5 @@ class Leases(Generic[J]):
         for needs, count in self._count.items():
             own = [lease for lease in self._leases.values() if lease.needs == needs]
             assert count == sum(not lease.lent for lease in own)
+            most = self._kept(needs).most
+            assert most is None or count <= most

@@ -14,6 +14,7 @@ from distgraph.driver.leases import (
     IDLE,
     PATIENCE,
     SURPLUS,
+    TASKS,
     TENURE,
     UNSERVED,
     Drop,
@@ -21,6 +22,7 @@ from distgraph.driver.leases import (
     Fail,
     Give,
     Interrupt,
+    Keeping,
     Leases,
     Phase,
     Request,
@@ -257,6 +259,81 @@ def test_runs_are_served_in_turn():
     assert names == ["long 0", "short", "long 1", "long 2"]
 
 
+# --- pools ----------------------------------------------------------------------------------------
+
+POOL = Keeping(idle=5.0, yields=2.0, fewest=2, most=3)
+
+
+def pool(*jobs, now=0.0, keeping=POOL):
+    """A pool to which groups were submitted, and the numbers of its requests."""
+    leases = Leases()
+    actions = [a for job in jobs for a in leases.submit("p", "run", job, now, 1, keeping)]
+    return leases, [action.number for action in actions if isinstance(action, Request)]
+
+
+def test_a_pool_begins_with_its_fewest_workers():
+    leases, numbers = pool(Job("a"))
+    assert numbers == [1, 2]
+    assert kinds(leases.opened(1, 0.0)) == ["Give"]
+    assert leases.opened(2, 0.0) == []
+    assert leases.tick(SURPLUS) == []
+
+
+def test_a_pool_has_no_more_than_its_most_workers_however_long_groups_wait():
+    leases, numbers = pool(*[Job(str(n)) for n in range(6)])
+    assert numbers == [1, 2, 3]
+    assert leases.deadline() is None
+    assert leases.tick(10 * PATIENCE) == []
+
+
+def test_a_worker_of_a_pool_goes_on_while_groups_wait():
+    leases, _ = pool(*[Job(str(n)) for n in range(6)])
+    leases.opened(1, 0.0)
+    assert kinds(leases.done(1, 10 * TENURE)) == ["Give"]
+
+
+def test_workers_of_a_pool_above_its_fewest_end_one_by_one_and_the_others_with_the_pool():
+    leases, numbers = pool(*[Job(str(n)) for n in range(3)])
+    for number in numbers:
+        leases.opened(number, 0.0)
+    for now, number in enumerate(numbers):
+        leases.done(number, float(now))
+    assert leases.deadline() == 5.0
+    assert leases.tick(5.0) == [End(1)]
+    assert leases.deadline() == 7.0
+    assert leases.tick(6.9) == []
+    assert leases.tick(7.0) == [End(2), End(3)]
+
+
+def test_a_worker_of_a_pool_that_starts_late_is_kept_for_the_next_groups():
+    leases, _ = pool(*[Job(str(n)) for n in range(3)])
+    leases.opened(1, 0.0)
+    for _ in range(3):
+        leases.done(1, 0.1)
+    assert leases.tick(2 * SURPLUS) == []
+    assert leases.opened(2, 3.0) == []
+    assert leases.opened(3, 3.0) == []
+    assert kinds(leases.submit("p", "run", Job("b"), 3.1, 1, POOL)) == ["Give"]
+
+
+def test_the_fewest_workers_of_a_pool_stay_while_one_of_them_is_used():
+    leases, numbers = pool(Job("a"))
+    for number in numbers:
+        leases.opened(number, 0.0)
+    assert leases.tick(100.0) == []
+    assert leases.deadline() is None
+
+
+def test_an_idle_pool_ends_for_a_request_that_is_not_granted_for_a_while():
+    leases, (number, *_) = pool(Job("a"), keeping=POOL._replace(fewest=1))
+    leases.opened(number, 0.0)
+    leases.done(number, 1.0)
+    leases.submit("n", "run", Job("b"), 1.5)
+    assert leases.deadline() == 3.5
+    assert leases.tick(3.4) == []
+    assert leases.tick(3.5) == [End(number)]
+
+
 # --- any order -----------------------------------------------------------------------------------
 
 
@@ -309,14 +386,17 @@ class World:
         what += ["cancel"] * bool(self.jobs)
         chosen = self.data.draw(st.sampled_from(what))
         if chosen == "submit":
-            needs, owner = pick("xy"), pick("rs")
+            needs, owner = pick("xyp"), pick("rs")
             job = Job(str(len(self.jobs)))
             self.jobs.append((needs, owner, job))
             room = self.data.draw(st.integers(1, 3))
-            self.do(self.leases.submit(needs, owner, job, self.now, room))
+            keeping = POOL if needs == "p" else TASKS
+            self.do(self.leases.submit(needs, owner, job, self.now, room, keeping))
         elif chosen == "pass":
             self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0]))
             self.do(self.leases.tick(self.now))
+            due = self.leases.deadline()
+            assert due is None or due > self.now - 1e-6, "what is due is not done"
         elif chosen == "cancel":
             needs, owner, job = self.data.draw(st.sampled_from(self.jobs))
             self.cancelled.add(job)

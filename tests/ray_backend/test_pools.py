@@ -89,23 +89,12 @@ def test_a_stuck_worker_is_killed_with_its_run_and_replaced(on_ray):
 
 
 def _stuck_workers():
-    from ray._private.state import actors
+    import ray
 
-    return [
-        actor
-        for actor in actors().values()
-        if actor["State"] == "ALIVE"
-        and actor.get("ActorClassName") == "PoolWorker"
-        and _busy(actor["Pid"])
-    ]
+    from actors.session import current
 
-
-def _busy(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
-            return "PoolWorker.run" in file.read()
-    except OSError:
-        return False
+    leases = ray.get(current().driver.statistics.remote())["leases"]
+    return [lease for lease in leases if (lease["node"], lease["phase"]) == ("stuck", "busy")]
 
 
 def test_a_worker_that_dies_is_named_and_the_pool_goes_on(on_ray):
