@@ -33,6 +33,11 @@ class FileSaver(SqliteSaver):
     for_threads = True
     """Whether threads call the synchronous methods though there are others."""
 
+    def close(self) -> None:
+        """Close the file, once the thread that reads or writes it has finished."""
+        with self.lock:  # SQLite does not survive a connection that is closed while it is used
+            self.conn.close()
+
     async def aget_tuple(self, config: Any) -> Any:
         return await asyncio.to_thread(self.get_tuple, config)
 

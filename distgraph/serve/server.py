@@ -152,7 +152,7 @@ async def _saver(project: Project, settings: Settings, folder: Path, stack: Asyn
         from distgraph.serve.file_saver import open_file
 
         opened = await asyncio.to_thread(open_file, file)
-        stack.callback(opened.conn.close)
+        stack.callback(opened.close)
         return opened
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
