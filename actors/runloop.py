@@ -167,16 +167,14 @@ class RunLoop:
 
     def begin(self) -> None:
         """Start the thread."""
-        daemon(self._main, self._thread_name).start()
+        run_id = self._start.options.shared.run_id
+        daemon(self._main, f"distgraph-run-{run_id[:8]}").start()
 
     def drive(self) -> None:
         """Drive the run to its end in the calling thread, which is for nothing else."""
-        threading.current_thread().name = self._thread_name
+        run_id = self._start.options.shared.run_id
+        threading.current_thread().name = f"distgraph-run-{run_id[:8]}"
         self._main()
-
-    @property
-    def _thread_name(self) -> str:
-        return f"distgraph-run-{self._start.options.shared.run_id[:8]}"
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
