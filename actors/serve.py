@@ -72,6 +72,11 @@ class ReplicaOptions:
     autoscaling: dict[str, Any] | None = None
     """``autoscaling_config`` of Ray Serve, in place of ``replicas``."""
 
+    def __str__(self) -> str:
+        if self.most > self.replicas:
+            return f"{self.replicas} to {self.most} replicas"
+        return "1 replica" if self.replicas == 1 else f"{self.replicas} replicas"
+
     def scale(self) -> dict[str, Any]:
         """Return the options of a deployment."""
         if self.autoscaling:
@@ -200,10 +205,15 @@ def serve_forever(
     application = deploy(project, file, settings, options)
     mine = os.urandom(16)
     _internal_kv_put(_SERVED_BY, mine, overwrite=True)
-    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+    # at INFO, a proxy logs every route of the application in one line of 4,000 characters
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": host, "port": port},
+        logging_config={"log_level": "WARNING"},
+    )
     serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
-    count = options.replicas if options.most <= options.replicas else f"{options.replicas} or more"
-    sys.stderr.write(f"distgraph serve: {host}:{port}, {count} replicas\n")
+    sys.stderr.write(f"distgraph serve: {host}:{port}, {options}\n")
     ended = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())

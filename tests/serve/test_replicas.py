@@ -25,6 +25,11 @@ def test_a_number_is_fixed_and_two_are_bounds() -> None:
     assert parsed("--replicas", "3") == (3, 3)
     assert parsed("--replicas", "2:8") == (2, 8)
     assert ReplicaOptions(3, 3).scale() == {"num_replicas": 3}
+    assert [str(ReplicaOptions(*n)) for n in [(1, 1), (3, 3), (2, 8)]] == [
+        "1 replica",
+        "3 replicas",
+        "2 to 8 replicas",
+    ]
     scaled = ReplicaOptions(2, 8).scale()["autoscaling_config"]
     assert (scaled["min_replicas"], scaled["max_replicas"]) == (2, 8)
 
