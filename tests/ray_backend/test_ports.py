@@ -117,12 +117,12 @@ def test_a_session_listens_on_three_ports_which_are_gone_with_it(on_ray: Engine)
     }
     of_ray = len(listening(ray.get(idle_worker.remote())))  # in each process of Ray
     opened = {name: listening(pid) for name, pid in pids.items()}
-    assert len(opened["caller"] - before) == 1
+    opened["caller"] -= before  # other tests in this process may have servers of their own
+    assert len(opened["caller"]) == 1
     assert len(opened["driver"]) == len(opened["broker"]) == of_ray + 1
     assert [len(listening(pid)) for pid in workers] == [of_ray] * 3
     ours = {name: set(filter(challenges, ports)) for name, ports in opened.items()}
-    assert ours["caller"] >= opened["caller"] - before
-    assert len(ours["driver"]) == len(ours["broker"]) == 1
+    assert [len(ports) for ports in ours.values()] == [1, 1, 1]
     end_session()
     eventually(lambda: listening(os.getpid()) == before, "the caller's port is closed")
     for name in ("driver", "broker"):
