@@ -55,8 +55,8 @@ from distgraph.driver.leases import (
     Fail,
     Give,
     Interrupt,
-    Keeping,
     Leases,
+    LeaseTerms,
     Request,
     Withdraw,
 )
@@ -110,7 +110,7 @@ class Needs(NamedTuple):
 
     key: Hashable
     options: Mapping[str, Any]
-    keeping: Keeping = TASKS
+    terms: LeaseTerms = TASKS
     """``TASKS``: each lease is a Ray task. Otherwise it is an actor, whose process is its own."""
 
 
@@ -218,7 +218,7 @@ class LeaseHost:
             self._needs.setdefault(needs.key, (needs, group.label))
             self._rules.most = max(8, 2 * cpus)
             now = time.monotonic()
-            actions = self._rules.submit(needs.key, group.owner, group, now, room, needs.keeping)
+            actions = self._rules.submit(needs.key, group.owner, group, now, room, needs.terms)
         self._do(actions)
 
     def cancel(self, group: LeasedGroup) -> None:
@@ -304,7 +304,7 @@ class LeaseHost:
         worker = self._workers[action.number] = _Worker(action.number, label)
         try:
             asked = __version__, self._port.ticket, action.number
-            if needs.keeping is TASKS:
+            if needs.terms is TASKS:
                 ref = serve_lease_task.options(name=label, **needs.options).remote(*asked)
             else:
                 worker.actor = PoolWorkerActor.options(**needs.options).remote()

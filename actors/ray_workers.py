@@ -21,7 +21,7 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
-from distgraph.driver.leases import Keeping
+from distgraph.driver.leases import LeaseTerms
 from distgraph.driver.ports import Group, GroupEnded, GroupRecalled
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -265,8 +265,8 @@ class RayWorkers:
         if chosen.kind == "pool":
             fewest, most = chosen.size or (1, None)
             most = max(fewest, cluster.known_cpus() if most is None else most)
-            keeping = Keeping(self._shared.pool_idle, POOL_YIELDS, fewest, most)
-            needs = Needs(("pool", group.node), chosen.options, keeping)
+            terms = LeaseTerms(self._shared.pool_idle, POOL_YIELDS, fewest, most)
+            needs = Needs(("pool", group.node), chosen.options, terms)
         return needs, _label(start)
 
     def _to_lease(self, group: Group, packed: Any, values: list[LargeValue]) -> None:

@@ -15,7 +15,7 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 - A lease that has served for ``TENURE`` ends behind its group, and a new request queues in the
   cluster's scheduler with those of others.
 - Requests in excess of waiting groups are withdrawn after ``SURPLUS``.
-- Leases of a pool, which are costly to set up, follow rules of their own (``Keeping``).
+- Leases of a pool, which are costly to set up, follow rules of their own (``LeaseTerms``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = (
     "Fail",
     "Give",
     "Interrupt",
-    "Keeping",
+    "LeaseTerms",
     "Leases",
     "Phase",
     "Request",
@@ -75,7 +75,7 @@ DEATHS = 3
 one fails a group: its death is not a coincidence."""
 
 
-class Keeping(NamedTuple):
+class LeaseTerms(NamedTuple):
     """How many leases of the same needs there are, and how long they are kept."""
 
     idle: float = IDLE
@@ -90,7 +90,7 @@ class Keeping(NamedTuple):
     behind its group in turn."""
 
 
-TASKS = Keeping()
+TASKS = LeaseTerms()
 
 
 class Phase(Enum):
@@ -216,7 +216,7 @@ class Leases(Generic[J]):
         self.most = most
         self._room: dict[Hashable, int] = {}
         """Leases of the same needs that the cluster has room for."""
-        self._keeping: dict[Hashable, Keeping] = {}
+        self._terms: dict[Hashable, LeaseTerms] = {}
         """Of needs whose leases are kept in another way than those of tasks."""
         self._count: dict[Hashable, int] = {}
         """Leases of the same needs that are requested or hold what they need."""
@@ -240,7 +240,7 @@ class Leases(Generic[J]):
         job: J,
         now: float,
         room: int = 1,
-        keeping: Keeping = TASKS,
+        terms: LeaseTerms = TASKS,
     ) -> list[Action[J]]:
         """Take a group. Owners with waiting groups are served in turn.
 
@@ -250,16 +250,16 @@ class Leases(Generic[J]):
             job: The group.
             now: The time.
             room: Leases of these needs that the whole cluster has room for.
-            keeping: How its leases are kept.
+            terms: How many leases there are, and how long they are kept.
         """
-        self._room[needs] = room if keeping.most is None else keeping.most
-        if keeping is not TASKS:
-            self._keeping[needs] = keeping
+        self._room[needs] = room if terms.most is None else terms.most
+        if terms is not TASKS:
+            self._terms[needs] = terms
         if needs not in self._waiting:
             self._waiting[needs] = _Waiting(now)
         self._waiting[needs].add(owner, job)
         actions = list(self._advance(needs, now))
-        while self._count[needs] < keeping.fewest:
+        while self._count[needs] < terms.fewest:
             actions.append(self._ask(needs, now))
         return actions
 
@@ -300,7 +300,7 @@ class Leases(Generic[J]):
         self._requested[lease.needs].pop(number, None)
         self._deaths.pop(lease.needs, None)
         lease.granted = now
-        task = self._kept(lease.needs).most is None
+        task = self._terms_of(lease.needs).most is None
         if task and not self._waiting.get(lease.needs) and self._idle.get(lease.needs):
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
@@ -320,7 +320,7 @@ class Leases(Generic[J]):
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
         waiting = self._waiting.get(lease.needs)
-        if waiting and self._kept(lease.needs).most is None:
+        if waiting and self._terms_of(lease.needs).most is None:
             tenure = SHORT_TENURE if self._starving(lease.needs, now) else TENURE
             if now - lease.granted >= tenure:
                 self._forget(lease)
@@ -333,7 +333,7 @@ class Leases(Generic[J]):
         lease = self._leases.get(number)
         if lease is None or lease.phase is not Phase.BUSY:
             return []
-        if self._kept(lease.needs).most is not None:
+        if self._terms_of(lease.needs).most is not None:
             return []
         self._lend(lease, lent)
         return list(self._advance(lease.needs, now))
@@ -409,27 +409,27 @@ class Leases(Generic[J]):
 
     def _end_of(self, needs: Hashable, idle: OrderedDict[int, _Lease[J]]) -> float:
         """Return when the idle lease that was used longest ago ends."""
-        keeping = self._kept(needs)
-        if self._count[needs] > keeping.fewest:
-            due = next(iter(idle.values())).since + keeping.idle
+        terms = self._terms_of(needs)
+        if self._count[needs] > terms.fewest:
+            due = next(iter(idle.values())).since + terms.idle
         elif self._count[needs] > len(idle):
             due = inf
         else:
-            due = next(reversed(idle.values())).since + keeping.idle
+            due = next(reversed(idle.values())).since + terms.idle
         unserved = self._unserved(needs)
-        return due if unserved is None else min(due, unserved + keeping.yields)
+        return due if unserved is None else min(due, unserved + terms.yields)
 
     def _surplus_of(self, needs: Hashable) -> float:
         """Return for how many seconds there may be requests for nobody."""
-        keeping = self._kept(needs)
-        return SURPLUS if keeping.most is None else keeping.idle
+        terms = self._terms_of(needs)
+        return SURPLUS if terms.most is None else terms.idle
 
-    def _kept(self, needs: Hashable) -> Keeping:
-        return self._keeping.get(needs, TASKS)
+    def _terms_of(self, needs: Hashable) -> LeaseTerms:
+        return self._terms.get(needs, TASKS)
 
     def _demands_more(self, needs: Hashable) -> bool:
         """Whether more leases are to be requested than there is room for."""
-        return self._kept(needs).most is None and self._short(needs)
+        return self._terms_of(needs).most is None and self._short(needs)
 
     def _short(self, needs: Hashable) -> bool:
         """Whether fewer leases are requested than groups wait."""
@@ -467,7 +467,7 @@ class Leases(Generic[J]):
             self._serving[id(job)] = lease.number, needs
             yield Give(lease.number, job)
         late = waiting is not None and now - waiting.since >= PATIENCE
-        unlimited = late and self._kept(needs).most is None
+        unlimited = late and self._terms_of(needs).most is None
         self._count.setdefault(needs, 0)
         while self._short(needs) and (unlimited or self._count[needs] < self._room.get(needs, 1)):
             yield self._ask(needs, now)
@@ -487,7 +487,7 @@ class Leases(Generic[J]):
     def _excess(self, needs: Hashable) -> int:
         """Return how many requests are for nobody."""
         unused = len(self._requested.get(needs, ())) - len(self._waiting.get(needs, ()))
-        return min(unused, self._count[needs] - self._kept(needs).fewest)
+        return min(unused, self._count[needs] - self._terms_of(needs).fewest)
 
     def _withdraw(self, needs: Hashable) -> list[Action[J]]:
         actions: list[Action[J]] = []
@@ -542,5 +542,5 @@ class Leases(Generic[J]):
         for needs, count in self._count.items():
             own = [lease for lease in self._leases.values() if lease.needs == needs]
             assert count == sum(not lease.lent for lease in own)
-            most = self._kept(needs).most
+            most = self._terms_of(needs).most
             assert most is None or count <= most

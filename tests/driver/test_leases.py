@@ -22,8 +22,8 @@ from distgraph.driver.leases import (
     Fail,
     Give,
     Interrupt,
-    Keeping,
     Leases,
+    LeaseTerms,
     Phase,
     Request,
     Withdraw,
@@ -261,13 +261,13 @@ def test_runs_are_served_in_turn():
 
 # --- pools ----------------------------------------------------------------------------------------
 
-POOL = Keeping(idle=5.0, yields=2.0, fewest=2, most=3)
+POOL = LeaseTerms(idle=5.0, yields=2.0, fewest=2, most=3)
 
 
-def pool(*jobs, now=0.0, keeping=POOL):
+def pool(*jobs, now=0.0, terms=POOL):
     """A pool to which groups were submitted, and the numbers of its requests."""
     leases = Leases()
-    actions = [a for job in jobs for a in leases.submit("p", "run", job, now, 1, keeping)]
+    actions = [a for job in jobs for a in leases.submit("p", "run", job, now, 1, terms)]
     return leases, [action.number for action in actions if isinstance(action, Request)]
 
 
@@ -325,7 +325,7 @@ def test_the_fewest_workers_of_a_pool_stay_while_one_of_them_is_used():
 
 
 def test_an_idle_pool_ends_for_a_request_that_is_not_granted_for_a_while():
-    leases, (number, *_) = pool(Job("a"), keeping=POOL._replace(fewest=1))
+    leases, (number, *_) = pool(Job("a"), terms=POOL._replace(fewest=1))
     leases.opened(number, 0.0)
     leases.done(number, 1.0)
     leases.submit("n", "run", Job("b"), 1.5)
@@ -390,8 +390,8 @@ class World:
             job = Job(str(len(self.jobs)))
             self.jobs.append((needs, owner, job))
             room = self.data.draw(st.integers(1, 3))
-            keeping = POOL if needs == "p" else TASKS
-            self.do(self.leases.submit(needs, owner, job, self.now, room, keeping))
+            terms = POOL if needs == "p" else TASKS
+            self.do(self.leases.submit(needs, owner, job, self.now, room, terms))
         elif chosen == "pass":
             self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0]))
             self.do(self.leases.tick(self.now))
