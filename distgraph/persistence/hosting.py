@@ -201,7 +201,8 @@ class Host:
             if resource is None:
                 raise RunError(
                     f"{label} is gone: the process that made the graph no longer holds it, or the "
-                    "run was started by another process. Keep the graph or the object referenced"
+                    "run was started by another process. Keep the graph, the handle of the run or "
+                    "the object referenced"
                 )
             args, kwargs = loads(packed)
             resource = allowing(resource, allowlist)
