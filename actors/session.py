@@ -40,6 +40,7 @@ from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
 from actors.warm import start_workers, warm_up
 from actors.watched import REPORT, Watched
+from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
 from distgraph.concurrency.timers import timers
@@ -178,7 +179,7 @@ class Session:
             check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
         except (RayError, UnsupportedClusterError) as error:
             self.failure = did_not_start(error) or error
-            raise self.failure from error
+            raise error_for_one(self.failure) from error
         with self._lock:
             if self._watch is None:
                 self._watch_driver()
@@ -235,7 +236,7 @@ class Session:
         while True:
             with self._lock:
                 if self.failure is not None:
-                    raise self.failure
+                    raise error_for_one(self.failure)
                 if self._has_driver.is_set():
                     self.receiver.open(inbox)
                     sent = self._send(plan, blob, digest, packed)
@@ -260,7 +261,7 @@ class Session:
         check_capacity(plan.graph.spec)
         self.has_launched = True
         if self.failure is not None:
-            raise self.failure
+            raise error_for_one(self.failure)
         try:
             begin = self._begin(plan, digest, packed)
             if begin is not None and digest not in self._kept:

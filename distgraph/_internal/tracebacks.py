@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from types import TracebackType
+from typing import TypeVar
 
-__all__ = ("entries_of", "hide_machinery", "module_of")
+__all__ = ("entries_of", "error_for_one", "hide_machinery", "module_of")
+
+E = TypeVar("E", bound=BaseException)
 
 _LEADING = frozenset(
     {"actors", "asyncio", "concurrent", "distgraph", "langgraph", "ray", "threading"}
@@ -33,6 +37,22 @@ def hide_machinery(traceback: TracebackType | None) -> TracebackType | None:
         if entry.tb_next is not following:
             entry.tb_next = following
     return kept[0]
+
+
+def error_for_one(error: E) -> E:
+    """Return a copy of an error, for one of several threads that each raise it.
+
+    A raise changes the traceback of its error. The interpreter walks a traceback that it prints
+    without holding the entries, so a second thread that raises the same object meanwhile ends the
+    process with a segmentation fault. An error whose class cannot be copied is returned as it is.
+    """
+    try:
+        copied = copy.copy(error)
+    except Exception:
+        return error
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied
 
 
 def entries_of(traceback: TracebackType | None) -> list[TracebackType]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.stream import Delivery
@@ -164,7 +165,7 @@ class Receiver:
         """
         with self._lock:
             if self._stopped is not None:
-                raise self._stopped
+                raise error_for_one(self._stopped)
             if inbox.reader in self._inboxes:
                 raise ValueError(f"config['run_id']: run {inbox.reader.run_id} is still going on")
             self._inboxes[inbox.reader] = inbox
@@ -225,7 +226,7 @@ class Receiver:
             self._stopped = self._stopped or error
             inboxes = list(self._inboxes.values())
         for inbox in inboxes:
-            inbox.fail(self._stopped)
+            inbox.fail(error_for_one(self._stopped))
 
     # --- what the broker pushes -----------------------------------------------------------------
 

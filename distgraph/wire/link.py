@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
+from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.threads import daemon
 from distgraph.wire.connection import Connection, ConnectionClosed
 from distgraph.wire.dialing import PATIENCE, Address, connect
@@ -124,7 +125,7 @@ class Link:
 
     def _request(self, request: _Request) -> None:
         if self._failure is not None:
-            request.answer.set_exception(self._failure)
+            request.answer.set_exception(error_for_one(self._failure))
             return
         self._number += 1
         self._waiting[self._number] = request
@@ -208,7 +209,7 @@ class Link:
         self._failure = error
         waiting, self._waiting = self._waiting, {}
         for request in waiting.values():
-            request.answer.set_exception(error)
+            request.answer.set_exception(error_for_one(error))
         self._on_lost(error)
 
 

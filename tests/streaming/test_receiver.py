@@ -243,13 +243,13 @@ def test_what_came_before_the_broker_was_lost_is_read(reads: Reads) -> None:
 @pytest.mark.parametrize("readers", [1, 2])
 def test_readers_get_the_reason_for_which_the_session_ends(readers: int) -> None:
     receiver = Receiver(Reads(), CALLER, lambda error: None)
-    raised: list[str] = []
+    raised: list[DistgraphError] = []
 
     def read(reader: Reader) -> None:
         try:
             reader.read()
         except DistgraphError as error:
-            raised.append(str(error))
+            raised.append(error)
 
     threads = [
         threading.Thread(target=read, args=(Reader(receiver, str(n)),)) for n in range(readers)
@@ -259,7 +259,9 @@ def test_readers_get_the_reason_for_which_the_session_ends(readers: int) -> None
     receiver.stop(RunError("the session was ended"))
     for thread in threads:
         thread.join(10)
-    assert raised == ["the session was ended"] * readers
+    assert [str(error) for error in raised] == ["the session was ended"] * readers
+    # an object of its own for each thread: a raise changes the traceback that another one prints
+    assert len({id(error) for error in raised}) == readers
 
 
 def test_a_reader_that_the_broker_has_closed_gets_its_error(receiver: Receiver) -> None:
