@@ -36,6 +36,7 @@ from distgraph.concurrency.timers import timers
 from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Journal
+from distgraph.driver.ahead import awaits
 from distgraph.driver.batching import Durations
 from distgraph.driver.journal import repeat_random_bytes
 from distgraph.driver.metering import DriverMeter
@@ -161,6 +162,8 @@ class SuperstepDriver:
         graph: Graph | BaseException
         try:
             graph = Graph(loads(spec), spec, program, paths)
+            if not self._graphs and awaits(graph.spec):
+                self._shared.executors.pick().prepare(digest, program, paths)
             guard(graph.spec, ReducerTasks(self._shared.reaper, paths))
         except Exception as error:
             graph = error

@@ -86,6 +86,11 @@ class Executor:
         """Attempts that have not come back."""
         return len(self._jobs)
 
+    def prepare(self, digest: str, program: bytes, paths: tuple[str, ...]) -> None:
+        """Let the process load a graph, and do not wait: a failure also occurs in its attempts."""
+        prepared = self._handle.prepare.remote(digest, program, paths)
+        prepared.future().add_done_callback(lambda future: future.exception())
+
     def submit(
         self,
         jobs: Sequence[tuple[str, Done]],

@@ -62,6 +62,10 @@ class AsyncExecutor:
         self._news = asyncio.Event()
         self._ending = asyncio.Event()
 
+    async def prepare(self, digest: str, program: bytes, paths: tuple[str, ...]) -> None:
+        """Load a graph for attempts that follow."""
+        await asyncio.to_thread(process().load, digest, program, paths)
+
     async def submit(
         self, names: list[str], packed: bytes, thread: bool, *snapshots: bytes
     ) -> None:

@@ -72,6 +72,8 @@ class WorkerProcess:
         logs.configure()
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
+        self._loading: dict[str, threading.Lock] = {}
+        """Held while a graph is loaded, by hash: a second thread waits for the first."""
         self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}
         """Programs that were received and not loaded yet."""
         self._calling: dict[str, Calls] = {}
@@ -161,11 +163,19 @@ class WorkerProcess:
             SerializationError: A module that the graph needs cannot be imported here.
         """
         extend_path(paths)  # the state may hold classes of the caller's own modules too
-        program = load_program(blob)
         with self._lock:
-            program = self._programs.setdefault(digest, program)
-            while len(self._programs) > _PROGRAMS_KEPT:
-                self._programs.popitem(last=False)
+            turn = self._loading.setdefault(digest, threading.Lock())
+        with turn:
+            with self._lock:
+                known = self._programs.get(digest)
+            if known is not None:
+                return known
+            program = load_program(blob)
+            with self._lock:
+                self._loading.pop(digest, None)
+                self._programs[digest] = program
+                while len(self._programs) > _PROGRAMS_KEPT:
+                    self._programs.popitem(last=False)
         return program
 
     # --- attempts -------------------------------------------------------------------------------
@@ -252,7 +262,7 @@ class WorkerProcess:
         way = self._way(opened, request, name, lend)
         calls = way.calls
         try:
-            if locate(program, request).needs_loop(request, run):
+            if locate(program, request).needs_loop(request):
                 steps = run_async(program, request, run, stream, calls, limited=limited)
                 outcome = self._on_loop(steps, way)
             else:

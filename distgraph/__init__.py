@@ -13,6 +13,7 @@ from distgraph._internal.lazy import lazy_names
 
 if TYPE_CHECKING:
     from distgraph.agents import create_agent as create_agent
+    from distgraph.backends.connecting import connect
     from distgraph.config import get_config, get_store, get_stream_writer
     from distgraph.constants import END, START
     from distgraph.func import entrypoint, task
@@ -82,6 +83,7 @@ _HOMES = {
     "entrypoint": "distgraph.func",
     "task": "distgraph.func",
     "show_status": "distgraph.status",
+    "connect": "distgraph.backends.connecting",
     "distribute": "distgraph.langgraphs.distribute",
     "register_serializer": "distgraph.serde.pickling",
     "progress": "distgraph.views",
@@ -126,6 +128,7 @@ __all__ = (
     "__version__",
     "add_messages",
     "attach",
+    "connect",
     "distribute",
     "entrypoint",
     "get_config",

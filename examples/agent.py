@@ -172,7 +172,9 @@ def study(args: argparse.Namespace) -> int:
         print(f"No text files match {args.glob or '**/*'!r} in {folder}.", file=sys.stderr)
         return 2
     print(f"An agent studies {len(documents)} documents of {folder}.", flush=True)
-    agent, described = build_agent(documents)  # imports LangChain, which takes its time
+    if not args.compare:  # LangGraph has the machine to itself
+        distgraph.connect(args.backend)  # Ray starts while LangChain is imported
+    agent, described = build_agent(documents)
     print(f"Its model: {described}.", flush=True)
     asked = {"messages": [("user", args.question or question_about(list(documents)))]}
     before = run_by_langgraph(agent, asked) if args.compare else None

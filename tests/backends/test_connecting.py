@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import distgraph
 from distgraph.backends.local import LocalBackend
 from distgraph.graph import START, StateGraph
 from tests.support.graphs import Items
@@ -61,3 +62,61 @@ def test_a_synchronous_run_connects_in_its_own_thread() -> None:
     backend.reached.set()
     assert graph(backend).invoke({"items": []}) == {"items": ["x"]}
     assert backend.connects == [threading.get_ident()]
+
+
+def test_connect_reaches_the_backend_in_the_background() -> None:
+    connected = threading.Event()
+
+    class Told(Distant):
+        def connect(self) -> None:
+            super().connect()
+            connected.set()
+
+    backend = Told()
+    distgraph.connect(backend)
+    assert backend.connects == []
+    backend.reached.set()
+    assert connected.wait(30)
+    assert backend.connects != [threading.get_ident()]
+
+
+def test_connect_leaves_a_backend_alone_that_is_ready() -> None:
+    backend = Distant()
+    backend.connects.append(0)
+    distgraph.connect(backend)
+    distgraph.connect("local")
+    assert backend.connects == [0]
+
+
+def test_the_first_run_raises_what_connect_failed_with() -> None:
+    class Unreachable(Distant):
+        def connect(self) -> None:
+            self.reached.set()
+            raise ConnectionError("nobody is there")
+
+        def start(self, plan: Any, *, is_async: bool) -> Any:
+            self.connect()
+
+    backend = Unreachable()
+    distgraph.connect(backend)
+    assert backend.reached.wait(30)
+    with pytest.raises(ConnectionError, match="nobody is there"):
+        graph(backend).invoke({"items": []})
+
+
+def test_connect_refuses_an_unknown_backend_at_once() -> None:
+    with pytest.raises(ValueError, match="choose 'ray' or 'local'"):
+        distgraph.connect("rey")
+
+
+def test_a_local_ray_starts_without_the_server_of_its_dashboard_and_its_autoscaler() -> None:
+    from ray._private.node import Node
+
+    from actors.connect import _few_processes
+
+    before = Node.start_api_server, Node.start_monitor
+    node: Any = object()
+    with _few_processes():
+        Node.start_api_server(node, include_dashboard=False, raise_on_failure=False)
+        Node.start_monitor(node)
+    assert (Node.start_api_server, Node.start_monitor) == before

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import operator
+import subprocess
+import sys
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.tools import tool
 from langgraph.channels import (
     AnyValue,
     BinaryOperatorAggregate,
@@ -17,7 +20,9 @@ from langgraph.channels import (
 from langgraph.channels.base import BaseChannel
 from langgraph.errors import EmptyChannelError, InvalidUpdateError
 from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
 from langgraph.managed import IsLastStep, RemainingSteps
+from langgraph.prebuilt import ToolNode
 from langgraph.pregel import NodeBuilder, Pregel
 from typing_extensions import TypedDict
 
@@ -180,6 +185,45 @@ def test_a_delta_channel_is_a_reducer_of_batches():
     assert distribute(graph, backend="local").invoke({"items": ["x"]}) == graph.compile().invoke(
         {"items": ["x"]}
     )
+
+
+def test_the_driver_reads_an_agents_graph_without_langgraph_and_tools_of_langchain():
+    class State(TypedDict):
+        messages: Annotated[list[Any], add_messages]
+
+    @tool
+    def search(query: str) -> str:
+        """Search."""
+        return query
+
+    builder = StateGraph(State).add_node("tools", ToolNode([search])).add_edge(START, "tools")
+    spec = distribute(builder.compile(), backend="local").spec
+    script = (
+        "import sys; from distgraph.serde.pickling import loads;"
+        "spec = loads(bytes.fromhex(sys.stdin.read()));"
+        "print(spec.channels['messages'].operator.__module__);"
+        "print(spec.nodes['tools'].split.options('search').is_async);"
+        "print([m for m in ('langgraph', 'langchain_core') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=dumps_code(spec).hex(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["distgraph.graph.message", "False", "[]"]
+
+
+def test_another_reducer_of_messages_stays_as_it_is():
+    class State(TypedDict):
+        messages: Annotated[list[Any], add_messages(format="langchain-openai")]
+
+    builder = StateGraph(State).add_node("node", lambda state: {}).add_edge(START, "node")
+    found, _ = translate_channels(builder.compile().channels, "Graph")
+    channel = found["messages"]
+    assert isinstance(channel, own.BinaryOperatorAggregate)
+    assert not channel.operator.__module__.startswith("distgraph")
 
 
 def test_known_channels_become_ours():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from actors import warm, worker
+from distgraph.errors import SerializationError
 from distgraph.graph import START, StateGraph
 from distgraph.serde.program import check_program
 from distgraph.worker.packing import Packet
@@ -55,3 +58,31 @@ def test_a_graph_that_was_not_offered_is_asked_for(process: worker.WorkerProcess
     process.offer("another", blob(), ())
     with pytest.raises(AssertionError, match="the driver was asked"):
         process.program(packet("digest"))
+
+
+def test_two_threads_that_need_a_graph_load_it_once(
+    process: worker.WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+    loads: list[bytes] = []
+
+    def load_program(given: bytes) -> Any:
+        loads.append(given)
+        loading.set()
+        assert go_on.wait(30)
+        return object()
+
+    monkeypatch.setattr(worker, "load_program", load_program)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(process.load, "digest", b"program", ())
+        assert loading.wait(30)
+        second = pool.submit(process.load, "digest", b"program", ())
+        go_on.set()
+        assert first.result(30) is second.result(30)
+    assert loads == [b"program"]
+
+
+def test_a_graph_that_could_not_be_loaded_is_tried_again(process: worker.WorkerProcess) -> None:
+    with pytest.raises(SerializationError):
+        process.load("digest", b"no program", ())
+    assert "node" in process.load("digest", blob(), ()).nodes
