@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,17 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _join(address: str, head: subprocess.Popen[bytes]) -> None:
+def _join(host: str, port: int, head: subprocess.Popen[bytes]) -> None:
     """Join the head, which may take its time: ``LIMIT`` is the bound."""
     import ray
 
     while True:
         try:
-            ray.init(address, logging_level="ERROR", log_to_driver=False)
+            # first a look at the port: Ray's own attempts end after a minute, with the process
+            socket.create_connection((host, port), 5).close()
+            ray.init(f"{host}:{port}", logging_level="ERROR", log_to_driver=False)
             return
-        except ConnectionError:
+        except OSError:  # also ConnectionError
             if head.poll() is not None:
                 raise
             time.sleep(0.5)
@@ -150,9 +153,12 @@ def main() -> None:
         try:
             import ray
 
-            _join(f"{ray.util.get_node_ip_address()}:{port}", head)
+            _join(ray.util.get_node_ip_address(), port, head)
             print(json.dumps(_measure()), flush=True)
             ray.shutdown()
+        except BaseException:
+            traceback.print_exc()  # now: without its head, Ray may end this process at once
+            raise
         finally:
             head.terminate()
             try:
