@@ -180,7 +180,7 @@ def _show_token(address: str) -> None:
     except AuthenticationError as error:
         raise _token_refused(
             address, str(error).split(". ")[0].removeprefix("RPC error: ")
-        ) from error
+        ) from None
     except Exception:  # whatever else is wrong, ray.init says
         return
 
@@ -193,6 +193,11 @@ def _has_token() -> bool:
 
 
 def _token_refused(address: str, why: object) -> UnsupportedClusterError:
+    if _has_token() and os.environ.get("RAY_AUTH_MODE") != "token":
+        return UnsupportedClusterError(
+            f"the Ray cluster at {address} asks for an authentication token, which this process "
+            "has and does not send. Set the environment variable RAY_AUTH_MODE=token"
+        )
     return UnsupportedClusterError(
         f"the Ray cluster at {address} refuses the authentication token of this process ({why}). "
         "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of the "

@@ -22,6 +22,9 @@ __all__ = ("examine",)
 _ANSWER = 60.0
 """Seconds that a machine has to answer."""
 
+_RUN = 120.0
+"""Seconds that a node has to run: a cluster may have to start a machine for it."""
+
 
 def look(names: tuple[str, ...]) -> dict[str, str]:
     """Return the versions in a worker process, which may have no distgraph."""
@@ -62,11 +65,19 @@ def examine(address: str | None) -> int:
     _print(f"{where}: {size}", *doctor.table(machines))
     found = doctor.problems(versions, machines)
     if not found:
+        if not totals[0]:
+            _print(f"no machine has a CPU: one node waits {_RUN:.0f} s for a machine to join")
         try:
             first, second = round_trips()
             _print(
                 f"one node: {second * 1000:.0f} ms there and back (the first run: {first:.1f} s)"
             )
+        except TimeoutError:
+            free = "no machine has a CPU" if not totals[0] else "no CPU became free"
+            found = [
+                f"one node did not run within {_RUN:.0f} s, because {free}: add a machine with "
+                f"`ray start --address={where}`, or end other programs of the cluster"
+            ]
         except (DistgraphError, RayError) as error:
             found = [f"one node could not be run: {error}"]
     _print(*doctor.verdict(found))
@@ -100,15 +111,22 @@ def ask_machines(versions: dict[str, str]) -> list[Machine]:
 
 
 def round_trips() -> tuple[float, float]:
-    """Return the seconds that the first and the second run of a graph of one node take."""
+    """Return the seconds that the first and the second run of a graph of one node take.
+
+    Raises:
+        TimeoutError: The node did not run within ``_RUN`` seconds.
+    """
     builder = StateGraph(dict).add_node("node", _nothing).add_edge(START, "node")
     graph = builder.compile(backend="ray", name="doctor")
+    graph.step_timeout = _RUN
     times = []
-    for _ in range(2):
-        started = time.perf_counter()
-        graph.invoke({})
-        times.append(time.perf_counter() - started)
-    session.end()
+    try:
+        for _ in range(2):
+            started = time.perf_counter()
+            graph.invoke({})
+            times.append(time.perf_counter() - started)
+    finally:
+        session.end()
     return times[0], times[1]
 
 

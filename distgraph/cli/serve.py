@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         from distgraph.serve.project import read_project
     except ImportError as error:
         raise MissingExtraError(
-            f"distgraph serve needs {error.name}: pip install 'distgraph[serve]'"
+            f"the package {error.name!r} is missing: pip install 'distgraph[serve]'"
         ) from error
     try:
         project = read_project(options.project)

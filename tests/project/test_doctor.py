@@ -110,3 +110,25 @@ def test_a_cluster_that_is_not_there_ends_with_1(
         "1 problem:",
         "  there is no Ray cluster at RAY_ADDRESS=x:1",
     ]
+
+
+def test_a_cluster_without_a_cpu_ends_with_1_and_the_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from actors import doctor as on_ray
+
+    def wait_in_vain() -> tuple[float, float]:
+        raise TimeoutError("step timed out")
+
+    head = Machine("head", resources={"CPU": 0}, versions=doctor.installed())
+    monkeypatch.setattr(on_ray, "ensure_ray", lambda: None)
+    monkeypatch.setattr(on_ray, "ask_machines", lambda versions: [head])
+    monkeypatch.setattr(on_ray, "round_trips", wait_in_vain)
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    assert main(["doctor", "--address", "h:6379"]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert "no machine has a CPU: one node waits 120 s for a machine to join" in shown
+    assert shown[-1] == (
+        "  one node did not run within 120 s, because no machine has a CPU: add a machine with "
+        "`ray start --address=h:6379`, or end other programs of the cluster"
+    )

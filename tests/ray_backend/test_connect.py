@@ -60,7 +60,8 @@ def of_a_cluster_with_a_token(monkeypatch, **environment):
 
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"RAY_ADDRESS": "127.0.0.1:6379", **environment}.items():
+    given = {"RAY_ADDRESS": "127.0.0.1:6379", "RAY_AUTH_TOKEN_PATH": "/no/token"} | environment
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(connect, "_knock", lambda address: None)
     monkeypatch.setattr(_raylet, "GcsClient", refuse)
@@ -80,6 +81,18 @@ def test_a_token_that_the_cluster_refuses_is_told_at_once(monkeypatch, environme
         "(InvalidAuthToken: it is wrong). Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
     )
     assert "bbbb" not in told
+
+
+def test_a_process_that_has_a_token_and_does_not_send_it_is_told_how(monkeypatch, tmp_path):
+    token = tmp_path / "auth_token"
+    token.write_text("aaaa")
+    of_a_cluster_with_a_token(monkeypatch, RAY_AUTH_TOKEN_PATH=str(token))
+    with pytest.raises(UnsupportedClusterError) as caught:
+        connect.ensure_ray()
+    assert str(caught.value) == (
+        "the Ray cluster at 127.0.0.1:6379 asks for an authentication token, which this process "
+        "has and does not send. Set the environment variable RAY_AUTH_MODE=token"
+    )
 
 
 def test_a_token_that_is_asked_for_and_missing_is_told_before_ray_aborts(monkeypatch, tmp_path):
