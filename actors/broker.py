@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
@@ -20,8 +21,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import NAMESPACE, actor_id, driver_name, node_address, remote, with_driver
+from actors.cluster import NAMESPACE, actor_id, driver_name, mirror_name, node_address, remote, with_driver
 from actors.metrics import export
+from actors.mirror import clock_from, end_of_run, recorder, state_of
 from actors.reaper import cancel_tasks
 from actors.watched import REPORT, Watched
 from distgraph import __version__, logs, metrics
@@ -29,14 +31,14 @@ from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
-from distgraph.contract.stream import Blob, Journal, KeepRun
-from distgraph.driver.operations import end_blob
-from distgraph.errors import DriverLost
+from distgraph.contract.stream import Journal, KeepRun
+from distgraph.errors import DriverLost, InvalidTransition, RunError
 from distgraph.metrics import Meter
 from distgraph.serde.pickling import loads
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.log import LogStatistics
+from distgraph.streaming.mirror import Recorder, recorded
 from distgraph.streaming.transport import ReaderKey
 from distgraph.streaming.transport_wire import BrokerServer
 from distgraph.wire import Address
@@ -46,13 +48,11 @@ logger = logging.getLogger("distgraph")
 _LOOK = 1.0
 """Seconds between two looks at the driver of a detached session."""
 
+_PROGRAM = "program "
+"""Begins the name of the note of a graph."""
+
 _PROGRAMS = 256
 """Graphs that are kept for the next driver."""
-
-
-def _end(error: BaseException) -> Blob:
-    """Return the terminal event of a run that the broker ends. Its driver knows nothing of it."""
-    return end_blob("error", error=error, orphan=True)
 
 
 class StreamBroker:
@@ -66,6 +66,7 @@ class StreamBroker:
         metrics_every: Seconds between two exports of metrics; None for none.
         driver: Arguments of the session's driver after the id, to start another when it is lost.
         silence: Seconds without a sign of life after which a detached driver is ended.
+        mirrored: Whether a mirror has what this one is told, so that it may be started again.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class StreamBroker:
         metrics_every: float | None = None,
         driver: tuple[Any, ...] = (),
         silence: float = 60.0,
+        mirrored: bool = False,
     ) -> None:
         logs.configure()
         self._session = session
@@ -89,10 +91,25 @@ class StreamBroker:
         """Drivers that were lost, by id, and the runs that another driver took over."""
         self._silent: set[str] = set()
         """Drivers that were ended, because they gave no sign of life."""
+        self._mirror: Any = None
+        self._records: Recorder | None = None
+        self._is_again = False
+        """Whether another process was the broker before this one."""
+        broker, clock, epoch = Broker(limits, end_of_run), time.monotonic, 0
+        notes: dict[str, Any] = {}
+        if mirrored:
+            mirror = self._mirror = ray.get_actor(mirror_name(session), NAMESPACE)
+            state = state_of(mirror)
+            epoch, notes, clock = state.epoch, state.notes, clock_from(state)
+            self._is_again = epoch > 1
+            self._records = recorder(mirror, state, clock, self._end_process)
+            broker = recorded(state.broker, self._records)
         self._host = BrokerHost(
-            Broker(limits, _end), overdue=self._cancel, idle=self._leave, idle_after=idle
+            broker, clock, overdue=self._cancel, idle=self._leave, idle_after=idle
         )
-        self._server = BrokerServer(self._host, node_address())
+        after = (lambda call: call()) if self._records is None else self._records.after
+        self._server = BrokerServer(self._host, node_address(), after, epoch)
+        self._continue(notes)
         meter = Meter()
         meter.watch(self._host.present)
         export(meter, metrics_every)
@@ -107,13 +124,20 @@ class StreamBroker:
     @ray.method(concurrency_group="control")
     def announce(self, run_id: str, terms: RunTerms, begin: KeepRun | None = None) -> None:
         """Open the log of a run that no reader owns."""
-        self._host.announce(run_id, terms, begin)
+        try:
+            self._host.announce(run_id, terms, begin)
+        except RunError:
+            known = self._host.describe(run_id)
+            if not self._is_again or known is None or known.status != "pending":
+                raise  # else its caller has repeated what this broker's predecessor did
         self._watch_driver()  # who starts runs may be gone when their driver dies
+        self._settle()
 
     @ray.method(concurrency_group="control")
     def withdraw(self, run_id: str) -> None:
         """Forget a run that could not be started."""
         self._host.withdraw(run_id)
+        self._settle()
 
     @ray.method(concurrency_group="control")
     def describe(self, run_id: str) -> RunState | None:
@@ -146,6 +170,39 @@ class StreamBroker:
         if self._driver is not None:
             self._driver.cancel.remote(run_ids)
 
+    # --- the mirror -----------------------------------------------------------------------------
+
+    def _note(self, **values: Any) -> None:
+        """Keep values for the process that may have to follow this one."""
+        if self._records is not None:
+            self._records.note(**values)
+
+    def _settle(self) -> None:
+        """Wait until the mirror has what happened until now."""
+        if self._records is not None:
+            self._records.wait()
+
+    def _continue(self, notes: dict[str, Any]) -> None:
+        """Go on as the process before this one."""
+        self._session = notes.get("session", self._session)
+        self._replaced.update(notes.get("replaced", {}))
+        self._silent.update(notes.get("silent", ()))
+        for name, program in notes.items():
+            if name.startswith(_PROGRAM):
+                self._programs[name[len(_PROGRAM) :]] = program
+        driver = notes.get("driver")
+        if driver is None:
+            return
+        logger.warning("the stream broker died; its successor goes on with the mirrored streams")
+        try:
+            self._watch_driver()
+        except ValueError:  # no actor has that name any more
+            daemon(partial(self._replace, driver, "it is gone"), "distgraph-takeover").start()
+
+    def _end_process(self) -> None:
+        logger.warning("the stream broker ends: another process is the broker of its session")
+        os._exit(1)
+
     # --- drivers --------------------------------------------------------------------------------
 
     @ray.method(concurrency_group="control")
@@ -153,6 +210,8 @@ class StreamBroker:
         """Keep a graph for the driver that may have to take its runs over."""
         self._watch_driver()
         self._programs[digest] = (spec, program, paths)
+        self._note(**{_PROGRAM + digest: self._programs[digest]})
+        self._settle()
         self._programs.move_to_end(digest)
         while len(self._programs) > _PROGRAMS:
             self._programs.popitem(last=False)
@@ -175,12 +234,14 @@ class StreamBroker:
                 self._start_driver(found, lost in self._silent)
             elif found:
                 self._driver.take_over.remote(found, lost in self._silent)
+        self._settle()
         return self._driver, self._replaced[lost], [journal.run_id for journal in found]
 
     @ray.method(concurrency_group="control")
     def suspect(self, driver: str) -> None:
         """Note that a driver gives no sign of life, before it is ended."""
         self._silent.add(driver)
+        self._note(silent=tuple(self._silent))
 
     @ray.method(concurrency_group="control")
     def end_unbegun(self, lost: str, run_id: str, blob: bytes) -> None:
@@ -188,6 +249,7 @@ class StreamBroker:
         taken it over."""
         self._replace(lost, "it is gone")
         self._host.end_unbegun(run_id, blob)
+        self._settle()
 
     def _watch_driver(self) -> None:
         with self._replacing:
@@ -196,6 +258,7 @@ class StreamBroker:
 
     def _attend(self, driver: Any) -> None:
         self._driver = driver
+        self._note(driver=actor_id(driver), session=self._session)
 
         def lost(future: Any) -> None:
             why = type(future.exception()).__name__
@@ -226,13 +289,14 @@ class StreamBroker:
             self._driver = None
             journals = [j for j in self._host.take_over() if j.program in self._programs]
             taken = self._replaced[lost] = [journal.run_id for journal in journals]
+            self._note(replaced=dict(self._replaced), driver=None)
             error = DriverLost(
                 "the superstep driver died, and with it the state of its runs "
                 f"({why}); start the run again"
             )
             going_on = [s.run_id for s in self._host.describe_all() if s.status in ONGOING]
             left = [run_id for run_id in going_on if run_id not in taken]
-            self._host.terminate("", left, _end(error))
+            self._host.terminate("", left, end_of_run(error))
             if journals:
                 logger.warning(
                     "the superstep driver died (%s); another one takes over %d runs: %s",
@@ -263,6 +327,8 @@ class StreamBroker:
         """End a session that nobody uses."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(driver_name(self._session), NAMESPACE))
+        if self._mirror is not None:
+            ray.kill(self._mirror)
         ray.kill(ray.get_runtime_context().current_actor)
 
     # --- for workers and the driver -------------------------------------------------------------
@@ -270,17 +336,22 @@ class StreamBroker:
     @ray.method(concurrency_group="publish")
     def publish(self, run_id: str, packed: bytes) -> float:
         """Accept segments that hold references. Return a pause in seconds, or ``GONE``."""
-        return self._host.publish(run_id, loads(packed))
+        pause = self._host.publish(run_id, loads(packed))
+        self._settle()
+        return pause
 
     @ray.method(concurrency_group="drive")
     def drive(self, run_id: str, caller: str, batch_no: int, packed: bytes) -> float:
         """Accept a batch that holds references. Return a pause in seconds; 0.0 to continue."""
-        return self._host.drive(run_id, caller, batch_no, loads(packed))
+        pause = self._host.drive(run_id, caller, batch_no, loads(packed))
+        self._settle()
+        return pause
 
     @ray.method(concurrency_group="control")
     def terminate(self, caller: str, run_ids: list[str], blob: bytes) -> None:
         """End runs without their driver, which is lost."""
         self._host.terminate(caller, run_ids, blob)
+        self._settle()
 
     @ray.method(concurrency_group="cancel")
     def cancel_tasks(self, refs: list[Any]) -> None:
@@ -299,7 +370,15 @@ class StreamBroker:
         self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
     ) -> int:
         """Open a further reader of a run."""
-        return self._host.open(caller, reader, after_seq, only_end)
+        try:
+            after = self._host.open(caller, reader, after_seq, only_end)
+        except InvalidTransition:
+            if not self._is_again:
+                raise
+            self._host.leave(caller, [reader])  # its caller repeats what it asked this one's
+            after = self._host.open(caller, reader, after_seq, only_end)  # predecessor
+        self._settle()
+        return after
 
     @ray.method(concurrency_group="control")
     def leave(self, caller: str, readers: list[ReaderKey]) -> None:

@@ -77,6 +77,11 @@ def broker_name(session: str) -> str:
     return f"distgraph-broker-{session.partition(_DRIVER)[0]}"
 
 
+def mirror_name(session: str) -> str:
+    """Name of the mirror of a session's broker."""
+    return f"distgraph-mirror-{session}"
+
+
 def with_driver(session: str, number: int) -> str:
     """Return the id under which a session's next driver is known: Ray gives no name twice."""
     return f"{session.partition(_DRIVER)[0]}{_DRIVER}{number}"

@@ -34,6 +34,7 @@ from actors.cluster import (
 from actors.connect import check_versions, did_not_start, ensure_ray
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.entrance import DriverLink
+from actors.mirror import from_environment, start_mirror
 from actors.runloop import StartRun
 from actors.started import RayStarted
 from actors.storage import CallerReferences
@@ -143,8 +144,14 @@ class Session:
             self._takeover,
             self._silence,
         )
-        self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **options).remote(
-            limits_from_environment(), self.id, idle, metrics_every, driver, self._silence
+        limits = limits_from_environment()
+        self._mirror: Any = None
+        broker = dict(options)
+        if from_environment():  # a broker that has one is started again where it died
+            self._mirror = start_mirror(self.id, limits, options)
+            broker |= {"max_restarts": -1, "max_task_retries": -1}
+        self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **broker).remote(
+            limits, self.id, idle, metrics_every, driver, self._silence, self._mirror is not None
         )
         host().carrier = CallerReferences()
         self.driver: Any = SuperstepDriverActor.options(
@@ -160,7 +167,7 @@ class Session:
         self._ended_for_silence = ""
         self._actors = {
             "superstep driver": Watched(self.driver),
-            "stream broker": Watched(self.broker),
+            "stream broker": Watched(self.broker, restarts=self._mirror is not None),
         }
         self._reads = RayReads(self.id, self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
@@ -375,9 +382,10 @@ class Session:
         self._reads.close()
         self._way.close()
         if ray.is_initialized():
-            for actor in (self.driver, self.broker):
+            for actor in (self.driver, self.broker, self._mirror):
                 with suppress(RayError):
-                    ray.kill(actor)
+                    if actor is not None:
+                        ray.kill(actor)
         self.hide()
 
     def hide(self) -> None:

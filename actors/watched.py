@@ -22,10 +22,16 @@ REPORT = 5.0
 
 
 class Watched:
-    """An actor on this machine that is asked for signs of life."""
+    """An actor on this machine that is asked for signs of life.
 
-    def __init__(self, handle: Any) -> None:
+    Args:
+        handle: The actor.
+        restarts: Whether Ray starts it again once it has ended.
+    """
+
+    def __init__(self, handle: Any, *, restarts: bool = False) -> None:
         self._handle = handle
+        self._restarts = restarts
         self._asked: float | None = None
         self._pid: int | None = None
         self._reported = False
@@ -65,4 +71,4 @@ class Watched:
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
         with suppress(RayError):
-            ray.kill(self._handle)
+            ray.kill(self._handle, no_restart=not self._restarts)

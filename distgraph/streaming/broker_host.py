@@ -55,7 +55,7 @@ class BrokerHost:
         self._outlets: dict[str, Outlet] = {}
         """Where what comes for the readers of a caller goes."""
         self._looking = False
-        if idle_after is not None:
+        if idle_after is not None or broker.describe_all():
             self._sweep_later()
 
     def publish(self, run_id: str, segments: Iterable[Segment]) -> float:

@@ -119,18 +119,22 @@ class WireReads:
 
     Args:
         locate: Finds the broker.
-        collect: Fetches the references of events under a number, and may wait.
+        collect: Fetches the references of events under a number, and may wait. None if the broker
+            was started again: the events are pushed again.
     """
 
-    def __init__(self, locate: Locate, collect: Callable[[int], Sequence[Any]]) -> None:
+    def __init__(self, locate: Locate, collect: Callable[[int], Sequence[Any] | None]) -> None:
         self._locate = locate
         self._collect = collect
         self._link: Link | None = None
+        self._is_outdated = False
+        """Whether what comes is left out, until another connection is open."""
 
     def listen(self, caller: str, sink: Sink) -> None:
         """See ``Reads.listen``."""
 
         def begin(connection: Connection) -> None:
+            self._is_outdated = False
             said = _report(sink.received, sink.positions)
             connection.send(_LISTEN, caller.encode(), said, wait=False)
 
@@ -166,9 +170,14 @@ class WireReads:
 
     def _take(self, sink: Sink, frame: Frame) -> None:
         number, packed, *kept = frame.parts
+        if self._is_outdated:
+            return
         try:
             if kept:
                 references = self._collect(_ORDER.unpack(kept[0])[0])
+                if references is None:
+                    self._is_outdated = True
+                    return
                 found = loads(Parcel(bytes(packed), references))
             else:
                 found = loads(packed)
@@ -193,11 +202,20 @@ class BrokerServer:
     Args:
         host: The broker.
         address: Address of this machine by which the others reach it.
+        after: Makes a call once what the broker was told until now is safe.
+        epoch: Number of this process among those that were the broker of its session.
     """
 
-    def __init__(self, host: BrokerHost, address: str) -> None:
+    def __init__(
+        self,
+        host: BrokerHost,
+        address: str,
+        after: Callable[[Callable[[], object]], object] = lambda call: call(),
+        epoch: int = 0,
+    ) -> None:
         self._host = host
-        self._numbers = count(1)
+        self._after = after
+        self._numbers = count((epoch << 32) + 1)
         self._kept: dict[int, tuple[Connection, Sequence[Any]]] = {}
         """References in events on their way to a caller."""
         self._outlets: dict[Connection, Callable[[int, list[Fetched]], None]] = {}
@@ -216,35 +234,38 @@ class BrokerServer:
         """Where the broker is reached."""
         return self._listener.address
 
-    def collect(self, number: int) -> Sequence[Any]:
-        """Return the references of events that were sent under a number, once."""
+    def collect(self, number: int) -> Sequence[Any] | None:
+        """Return the references of events that were sent under a number, once; None if unknown."""
         with self._lock:
-            return self._kept.pop(number, (None, ()))[1]
+            return self._kept.pop(number, (None, None))[1]
 
     def _on_frame(self, connection: Connection, frame: Frame) -> None:
         parts = frame.parts
         if frame.kind == _PUT:
             pause = self._host.publish(_text(parts[1]), loads(parts[2]))
-            answer(connection, frame, _PAUSE.pack(pause))
+            self._answer(connection, frame, _PAUSE.pack(pause))
         elif frame.kind == _DRIVE:
             (batch_no,) = _ORDER.unpack(parts[3])
             ops = loads(parts[4])
             pause = self._host.drive(_text(parts[1]), _text(parts[2]), batch_no, ops)
-            answer(connection, frame, _PAUSE.pack(pause))
+            self._answer(connection, frame, _PAUSE.pack(pause))
         elif frame.kind == _FENCE:
             (attempt,) = _ORDER.unpack(parts[3])
             arrived = self._host.fence(_text(parts[1]), _text(parts[2]), attempt)
-            answer(connection, frame, _ORDER.pack(arrived))
+            self._answer(connection, frame, _ORDER.pack(arrived))
         elif frame.kind == _CONSUMED:
             self._host.consumed(_text(parts[0]), *_read_report(parts[1]))
         elif frame.kind == _LEAVE:
             self._host.leave(_text(parts[1]), [ReaderKey(*key) for key in pickle.loads(parts[2])])
-            answer(connection, frame, b"")
+            self._answer(connection, frame, b"")
         elif frame.kind == _LISTEN:
             caller = connection.tag = _text(parts[0])
             received, positions = _read_report(parts[1])
             outlet = self._outlets[connection] = partial(self._deliver, connection)
             self._host.listen(caller, received, positions, outlet)
+
+    def _answer(self, connection: Connection, frame: Frame, said: bytes) -> None:
+        self._after(lambda: _answer_if_open(connection, frame, said))
 
     def _on_closed(self, connection: Connection, error: BaseException | None) -> None:
         outlet = self._outlets.pop(connection, None)
@@ -256,6 +277,9 @@ class BrokerServer:
                     del self._kept[number]
 
     def _deliver(self, connection: Connection, number: int, found: list[Fetched]) -> None:
+        self._after(lambda: self._push(connection, number, found))
+
+    def _push(self, connection: Connection, number: int, found: list[Fetched]) -> None:
         packed = dumps_parcel(found)
         parts: list[Bytes] = [_ORDER.pack(number)]
         if isinstance(packed, Parcel):
@@ -267,6 +291,11 @@ class BrokerServer:
             parts.append(packed)
         with suppress(ConnectionClosed):  # what did not arrive is handed out again
             connection.send(_EVENTS, *parts, wait=False)
+
+
+def _answer_if_open(connection: Connection, frame: Frame, said: bytes) -> None:
+    with suppress(ConnectionClosed):  # what has no answer is asked again
+        answer(connection, frame, said)
 
 
 def _report(received: int, positions: Sequence[tuple[ReaderKey, int]]) -> bytes:

@@ -1,0 +1,115 @@
+"""Runs a graph on a cluster of three hosts and prints each chunk as a line of JSON.
+
+Started by ``test_three_hosts.py`` on the first host. The last line is the result, or the error.
+"""
+
+import json
+import operator
+import sys
+import time
+from collections import Counter
+from typing import Annotated
+
+import ray
+from typing_extensions import TypedDict
+
+from distgraph.errors import RunError
+from distgraph.graph import END, START, StateGraph
+from distgraph.types import Send
+
+STEPS, EVENTS = 40, 10
+
+
+class State(TypedDict, total=False):
+    items: Annotated[list, operator.add]
+    blob: bytes
+    n: int
+
+
+def say(**line):
+    print(json.dumps(line), flush=True)
+
+
+def far(state, writer):
+    n = state.get("n", 0)
+    for i in range(EVENTS):
+        writer([n, i])
+        time.sleep(0.01)
+    return {"n": n + 1}
+
+
+def steps(backend):
+    """Steps that run on the second host, one after the other."""
+    builder = StateGraph(State)
+    builder.add_node("far", far, ray_options={"resources": {"host2": 1}})
+    builder.add_edge(START, "far")
+    builder.add_conditional_edges("far", lambda s: "far" if s["n"] < STEPS else END, ["far", END])
+    return builder.compile(backend=backend)
+
+
+def large(backend):
+    """10 MB of state that the second host made, and that the third reads."""
+
+    def make(state):
+        return {"blob": bytes(10_000_000)}
+
+    def wait(state, writer):
+        writer("made")
+        time.sleep(3.0)
+        return {"n": len(state["blob"])}
+
+    builder = StateGraph(State)
+    builder.add_node("make", make, ray_options={"resources": {"host2": 1}})
+    builder.add_node("wait", wait, ray_options={"resources": {"host3": 1}})
+    builder.add_node("read", lambda s: {"n": s["n"] + len(s["blob"])})
+    builder.add_edge(START, "make").add_edge("make", "wait").add_edge("wait", "read")
+    return builder.compile(backend=backend)
+
+
+def spread(backend):
+    """Twelve tasks of 0.2 s."""
+
+    def work(state):
+        time.sleep(0.2)
+        return {"items": [ray.get_runtime_context().get_node_id()]}
+
+    builder = StateGraph(State).add_node("work", work)
+    builder.add_conditional_edges(
+        START, lambda s: [Send("work", {"items": []}) for _ in range(12)], ["work"]
+    )
+    return builder.compile(backend=backend)
+
+
+def main(what):
+    ray.init(log_to_driver=False, logging_level="ERROR")
+    if what == "spread":
+        graph = spread("ray")
+        while len(set(graph.invoke({"items": []})["items"])) < 3:
+            pass
+        for _ in range(10):
+            begin = time.perf_counter()
+            placed = Counter(graph.invoke({"items": []})["items"])
+            say(seconds=time.perf_counter() - begin, placed=sorted(placed.values()))
+        return
+    builder = {"steps": steps, "large": large}[what]
+    config = {"recursion_limit": 1000}
+    graph = builder("ray")
+    begin = last = time.perf_counter()
+    longest = 0.0
+    try:
+        for mode, chunk in graph.stream({"n": 0}, config, stream_mode=["custom", "updates"]):
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+            if mode == "updates":
+                chunk = {node: (update or {}).get("n") for node, update in chunk.items()}
+            say(chunk=[mode, chunk])
+        end = {"error": None}
+    except RunError as error:
+        end = {"error": type(error).__name__, "text": str(error)}
+    now = time.perf_counter()
+    say(**end, seconds=now - begin, longest=longest, since=now - last)
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
