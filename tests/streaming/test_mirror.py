@@ -1,10 +1,12 @@
-"""A broker that dies at any moment goes on from its mirror: every reader sees what it would have."""
+"""A broker that dies at any moment goes on from its mirror, and no reader notices."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,6 +76,10 @@ class Reading:
     def position(self) -> int:
         return self._reassembler.position
 
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.events) and self.events[-1].payload == "done"
+
 
 class List:
     """A recorder that keeps its records."""
@@ -85,58 +91,65 @@ class List:
         self.records.append(record)
 
 
+class Life:
+    """One broker from its begin to its death, which comes when it has a record beyond ``reach``."""
+
+    def __init__(self, replica: Replica, reading: Reading, reach: int | None) -> None:
+        self.replica, self.reading, self.reach = replica, reading, reach
+        self.state, self.kept = begun(replica), List()
+        self.broker = recorded(self.state.broker, self.kept)  # type: ignore[arg-type]
+        self.applied = 0
+        self.held: list[tuple[int, Callable[[], object]]] = []
+        self.broker.listen(CALLER, reading.received, 0.0)
+        self.consume()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.applied == len(self.kept.records)
+
+    def after(self, call: Callable[[], object]) -> None:
+        self.held.append((len(self.kept.records), call))
+
+    def spread(self) -> None:
+        """Let the reader be pushed to, the mirror have its records, and others what follows."""
+        for caller in self.broker.take_woken():
+            if found := self.broker.take(caller, 0.0):
+                self.after(partial(self.reading.take, self.broker.number_of(caller), found))
+        new = self.kept.records[self.applied : self.reach]
+        first = self.state.applied + self.applied + 1
+        assert self.replica.apply(self.state.epoch, first, 0.0, new)
+        self.applied += len(new)
+        while self.held and self.held[0][0] <= self.applied:
+            self.held.pop(0)[1]()
+
+    def consume(self) -> None:
+        position = self.reading.position
+        self.broker.consumed(CALLER, self.reading.received, [(KEY, position)], 0.0)
+        self.spread()
+
+    def tell(self, kind: str, what: Any) -> None:
+        if kind == "publish":
+            self.broker.publish(RUN, what, 0.0)
+        else:
+            self.broker.drive(RUN, CALLER, *what, 0.0)
+
+
 def run_through(reach: int | None) -> tuple[list[Any], int]:
     """Run ``calls`` to the end. The first broker dies, of whose records the first ``reach`` have
-    reached the mirror. Return the events of the reader, and the records of all brokers."""
-    replica, reading, acknowledged, made = Replica(small()), Reading(), 0, 0
-    told = calls()
-    while acknowledged < len(told) or not reading.events or reading.events[-1].payload != "done":
-        state, kept = begun(replica), List()
-        broker = recorded(state.broker, kept)  # type: ignore[arg-type]
-        applied, held = 0, list[tuple[int, Callable[[], object]]]()
-
-        def spread() -> bool:
-            """Let the mirror have what it gets, and others what follows. False: the broker dies."""
-            nonlocal applied
-            new = kept.records[applied:reach]
-            assert replica.apply(state.epoch, state.applied + applied + 1, 0.0, new)
-            applied += len(new)
-            while held and held[0][0] <= applied:
-                held.pop(0)[1]()
-            return applied == len(kept.records)
-
-        def push() -> None:
-            for caller in broker.take_woken():
-                if found := broker.take(caller, 0.0):
-                    number = broker.number_of(caller)
-                    held.append(
-                        (len(kept.records), lambda n=number, f=found: reading.take(n, f))
-                    )
-
-        def consume() -> bool:
-            broker.consumed(CALLER, reading.received, [(KEY, reading.position)], 0.0)
-            push()
-            return spread()
-
-        broker.listen(CALLER, reading.received, 0.0)
-        alive = consume()
-        while alive and acknowledged < len(told):
-            kind, what = told[acknowledged]
-            if kind == "publish":
-                broker.publish(RUN, what, 0.0)
-            else:
-                broker.drive(RUN, CALLER, *what, 0.0)
-
-            def acknowledge(number: int = acknowledged + 1) -> None:
-                nonlocal acknowledged
-                acknowledged = number
-
-            held.append((len(kept.records), acknowledge))
-            push()
-            alive = spread() and consume()
-        while alive and (not reading.events or reading.events[-1].payload != "done"):
-            alive = consume()
-        made += len(kept.records)
+    reached the mirror. Return the events of the reader, and the number of records."""
+    replica, reading, told = Replica(small()), Reading(), deque(calls())
+    made = 0
+    while told or not reading.has_ended:
+        life = Life(replica, reading, reach)
+        while life.is_alive and told:
+            life.tell(*told[0])
+            life.after(told.popleft)
+            life.spread()
+            if life.is_alive:
+                life.consume()
+        while life.is_alive and not reading.has_ended:
+            life.consume()
+        made += len(life.kept.records)
         reach = None
     return reading.events, made
 

@@ -1,0 +1,126 @@
+"""A broker with a mirror is killed: every stream goes on, and its readers notice nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+
+import actors
+from distgraph import START, StateGraph
+from distgraph.errors import BrokerLost
+from tests.chaos import steps
+from tests.chaos.faults import Figures, graph, run_once
+from tests.support.cluster import eventually, pids_of_actors
+from tests.support.graphs import Items
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(180)]
+
+EVENTS = 100
+
+
+@pytest.fixture(autouse=True)
+def mirrored(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    actors.end_session()
+    monkeypatch.setenv("DISTGRAPH_MIRROR", "1")
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "3")
+    yield
+    actors.end_session()
+
+
+def hit(actor: str, number: int = signal.SIGKILL) -> None:
+    (pid,) = eventually(lambda: pids_of_actors(actor), f"one {actor} lives")
+    os.kill(pid, number)
+
+
+def counting(state: Any, writer: Any) -> Any:
+    for i in range(EVENTS):
+        writer(i)
+        time.sleep(0.01)
+    return {"items": [EVENTS]}
+
+
+def counted() -> Any:
+    builder = StateGraph(Items).add_node("count", counting).add_edge(START, "count")
+    return builder.compile(backend="ray")
+
+
+def read(stream: Any, at: dict[int, list[tuple[Any, ...]]]) -> list[Any]:
+    """Read a stream to its end, and hit what ``at`` names behind its events."""
+    seen = []
+    for chunk in stream:
+        seen.append(chunk)
+        for given in at.get(len(seen), ()):
+            hit(*given)
+    return seen
+
+
+def test_a_stream_goes_on_when_its_broker_is_killed_again_and_again():
+    figures, seen = Figures(), 0
+
+    def after(pid: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen in (20, 100, 200):
+            hit("StreamBroker")
+
+    run_once(graph(), figures, after)
+    assert (figures.exact, figures.violations, figures.typed_errors) == (1, [], {})
+
+
+def test_a_broker_that_is_stopped_is_ended_and_goes_on():
+    stream = counted().stream({"items": []}, stream_mode="custom")
+    assert read(stream, {10: [("StreamBroker", signal.SIGSTOP)]}) == list(range(EVENTS))
+
+
+def test_references_in_a_stream_are_kept():
+    def refers(state: Any, writer: Any) -> Any:
+        for i in range(20):
+            writer(ray.put(i))
+            time.sleep(0.02)
+        return {"items": [ray.put("end")]}
+
+    builder = StateGraph(Items).add_node("refers", refers).add_edge(START, "refers")
+    stream = builder.compile(backend="ray").stream({"items": []}, stream_mode=["custom", "values"])
+    seen = read(stream, {5: [("StreamBroker",)], 15: [("StreamBroker",)]})
+    custom = [payload for mode, payload in seen if mode == "custom"]
+    assert ray.get(custom) == list(range(20))
+    assert ray.get(seen[-1][1]["items"]) == ["end"]
+
+
+def test_a_started_run_is_read_again_from_its_first_event():
+    handle = counted().start({"items": []}, stream_mode="custom")
+    first = read(handle.events(), {10: [("StreamBroker",)]})
+    hit("StreamBroker")
+    again = read(handle.events(after=0), {10: [("StreamBroker",)]})
+    assert again == first
+    assert len(first) == EVENTS
+    assert handle.result() == {"items": [EVENTS]}
+    assert handle.status == "success"
+
+
+def test_broker_and_driver_die_together_and_a_saved_run_goes_on():
+    def both(step: int, chunks: Any) -> str | None:
+        if step not in (2, 4):
+            return None
+        hit("StreamBroker")
+        hit("SuperstepDriver")
+        return "both"
+
+    undisturbed, disturbed = steps.run(6), steps.run(6, both)
+    assert disturbed.killed == {"both": 2}
+    assert disturbed.stream == undisturbed.stream
+    assert disturbed.state == undisturbed.state
+
+
+def test_a_stream_goes_on_without_a_mirror_and_then_ends_with_its_broker():
+    stream = counted().stream({"items": []}, stream_mode="custom")
+    assert read(stream, {10: [("BrokerMirror",)]}) == list(range(EVENTS))
+    with pytest.raises(BrokerLost):
+        read(counted().stream({"items": []}, stream_mode="custom"), {10: [("StreamBroker",)]})
+    assert counted().invoke({"items": []}) == {"items": [EVENTS]}
