@@ -21,7 +21,15 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import NAMESPACE, actor_id, driver_name, mirror_name, node_address, remote, with_driver
+from actors.cluster import (
+    NAMESPACE,
+    actor_id,
+    driver_name,
+    mirror_name,
+    node_address,
+    remote,
+    with_driver,
+)
 from actors.metrics import export
 from actors.mirror import clock_from, end_of_run, recorder, state_of
 from actors.reaper import cancel_tasks
@@ -66,7 +74,7 @@ class StreamBroker:
         metrics_every: Seconds between two exports of metrics; None for none.
         driver: Arguments of the session's driver after the id, to start another when it is lost.
         silence: Seconds without a sign of life after which a detached driver is ended.
-        mirrored: Whether a mirror has what this one is told, so that it may be started again.
+        mirrored: Whether the broker has a mirror, so that it can be started again.
     """
 
     def __init__(

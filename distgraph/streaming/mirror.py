@@ -3,7 +3,7 @@
 The rules of ``Broker`` are deterministic and take the time as an argument: the same calls in the
 same order make the same broker. What the broker says to others (acknowledgements, pushes, answers)
 leaves its process only once the mirror has the calls before it. A broker that is started again
-begins with the replica: nothing is missing that anybody was told.
+begins with the replica, in which nothing is missing that a reader or worker has seen.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Recorder:
         refer: Sends records that hold references, by the system that counts them; returns whether
             they were applied.
         clock: The time that the broker is given.
-        lost: Called once if the mirror cannot be reached any more. What was held back is let go
+        lost: Called once if the mirror cannot be reached any more. What was held back is released
             behind it: the broker goes on without a mirror.
         refused: Called if another broker has begun, so that this one must end.
         state: What the broker began with.
@@ -255,7 +255,7 @@ class Recorder:
         elif applied():
             self._release(last)
             self._send()
-        else:  # nothing that is held back may be said any more
+        else:  # nothing that is held back may leave
             self._refused()
 
     def _release(self, last: int) -> None:

@@ -202,7 +202,7 @@ class BrokerServer:
     Args:
         host: The broker.
         address: Address of this machine by which the others reach it.
-        after: Makes a call once what the broker was told until now is safe.
+        after: Makes a call once the mirror has what came before it.
         epoch: Number of this process among those that were the broker of its session.
     """
 

@@ -2,6 +2,7 @@
 
 ``python -m tests.chaos --minutes 5``: random faults for some minutes.
 ``python -m tests.chaos --steps 1000``: one saved run, whose processes are killed in turn.
+``--mirror``: with a mirror of the broker, whose death then ends no run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--every", type=int, default=50, help="supersteps between two kills")
+    parser.add_argument("--mirror", action="store_true")
     options = parser.parse_args()
+    if options.mirror:
+        os.environ["DISTGRAPH_MIRROR"] = "1"
     if options.steps is not None:
         ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
         return not steps.report(options.steps, options.every)

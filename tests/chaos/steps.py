@@ -27,7 +27,8 @@ EVENTS = 3
 """Events of each node in a superstep."""
 
 TURN = ("driver", "worker", "executor")
-"""The processes that are killed, one after the other. The broker's death ends the run."""
+"""The processes that are killed, one after the other; and the broker, where it has a mirror: the
+death of another one ends the run."""
 
 
 def counted(total: int, more: int) -> int:
@@ -116,11 +117,12 @@ def _plain(chunk: tuple[str, Any]) -> str:
 
 
 class InTurn:
-    """Kills a process every so many supersteps: driver, worker, executor, driver, …"""
+    """Kills a process every so many supersteps: driver, worker, executor, broker, driver, …"""
 
     def __init__(self, every: int) -> None:
         self._every = every
-        self._turn = itertools.cycle(TURN)
+        is_mirrored = os.environ.get("DISTGRAPH_MIRROR", "0") != "0"
+        self._turn = itertools.cycle((*TURN, "broker") if is_mirrored else TURN)
 
     def __call__(self, step: int, chunks: Sequence[Any]) -> str | None:
         if not step or step % self._every:
@@ -128,7 +130,7 @@ class InTurn:
         kind = next(self._turn)
         node = {"worker": "work", "executor": "wait"}.get(kind)
         if node is None:
-            pids = pids_of_actors("SuperstepDriver")
+            pids = pids_of_actors("StreamBroker" if kind == "broker" else "SuperstepDriver")
         else:
             pids = [p[-1] for mode, p in chunks if mode == "custom" and p[0] == node][-1:]
         for pid in pids:
