@@ -222,7 +222,8 @@ class StreamBroker:
         self._settle()
         self._programs.move_to_end(digest)
         while len(self._programs) > _PROGRAMS:
-            self._programs.popitem(last=False)
+            oldest, _ = self._programs.popitem(last=False)
+            self._note(**{_PROGRAM + oldest: None})
 
     @ray.method(concurrency_group="control")
     def successor(

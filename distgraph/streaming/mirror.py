@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from distgraph.errors import DistgraphError
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
 from distgraph.streaming.broker import Broker
@@ -122,9 +121,10 @@ class Replica:
 
     def _apply(self, record: Record) -> None:
         if record.method == _NOTE:
-            self._notes.update(record.named)
+            notes = self._notes | record.named
+            self._notes = {name: value for name, value in notes.items() if value is not None}
             return
-        with suppress(DistgraphError, ValueError):  # it was raised in the broker as well
+        with suppress(Exception):  # it was raised in the broker as well
             getattr(self._broker, record.method)(*record.given, **record.named)
         self._broker.take_woken()
         self._broker.take_forgotten()
@@ -199,7 +199,7 @@ class Recorder:
         self._link = Link(locate, "broker", "the mirror of the broker", on_lost=self._fail)
 
     def note(self, **values: Any) -> None:
-        """Keep values for the next broker."""
+        """Keep values for the next broker; None for one that is not kept any more."""
         self.add(Record(_NOTE, (), values))
 
     def add(self, record: Record) -> None:

@@ -6,6 +6,7 @@ joined again. Needs root and iproute2.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -22,6 +23,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).parents[2]
 
 _PORT = 6379
+
+_numbers = itertools.count()
 
 
 def why_not() -> str | None:
@@ -51,7 +54,7 @@ class Hosts:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._tag = f"{os.getpid() % 100000}"
+        self._tag = f"{os.getpid() % 100_000}x{next(_numbers)}"
         self._net = f"10.{80 + os.getpid() % 150}.7"
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="distgraph-hosts-"))
 
