@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
@@ -19,7 +20,7 @@ from uuid import UUID
 
 from distgraph._internal.loaded import loaded
 from distgraph._internal.mistakes import nearest
-from distgraph.contract.callbacks import CallbackInfo, HandlerCall, Listener
+from distgraph.contract.callbacks import STREAMED, CallbackInfo, HandlerCall, Listener
 from distgraph.contract.failure import ShippedError
 from distgraph.errors import MissingExtraError, RunCancelled
 from distgraph.serde.exceptions import rebuild_error
@@ -117,6 +118,7 @@ class CallerCallbacks:
         self._open: dict[UUID, HandlerCall] = {}
         """Runs on workers that have started and not ended."""
         self._taps = [h for h in self._inherited if shows_tokens(h)]
+        self._chunks = _StreamedChunks()
         tags, metadata = tuple(config["tags"]), dict(config["metadata"])
         if manager is not None:
             tags = tuple(manager.inheritable_tags)
@@ -153,13 +155,17 @@ class CallerCallbacks:
                     inherited=inherited,
                     hook=hooked.get(id(handler)),
                     traces=_traces(handler),
+                    taps=shows_tokens(handler),
                 )
             )
             self._listeners.append(handler)
         for path, handlers in self._inner.items():
             for handler in handlers:
                 number = len(self._listeners)
-                listeners.append(Listener(number, type_of(handler), inherited=True, path=path))
+                taps = shows_tokens(handler)
+                listeners.append(
+                    Listener(number, type_of(handler), inherited=True, path=path, taps=taps)
+                )
                 self._listeners.append(handler)
         if not listeners:
             return None
@@ -226,6 +232,12 @@ class CallerCallbacks:
             tell_client(self._listeners[call.listener], call)
             return []
         run_id: Any = call.kwargs.get("run_id")
+        if call.name == STREAMED:
+            assert call.listener is not None
+            self._chunks.take(self._listeners[call.listener], run_id, call.args[0])
+            return []
+        if call.name.endswith(("_end", "_error")):
+            self._chunks.end(run_id)
         root = run_id == self._run_id
         due = []
         if root and call.name in ("on_chain_end", "on_chain_error"):
@@ -288,6 +300,30 @@ class CallerCallbacks:
             for handler in self._taps:
                 async for _ in handler.tap_output_aiter(run_id, _one(args[0])):
                     pass
+
+
+class _StreamedChunks:
+    """Hands the chunks that runs inside attempts stream to the handlers that show them.
+
+    Such a handler shows what passes through its ``tap_output_iter``, once for each run: the
+    iterator of a run stays open until the run ends.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, dict[int, tuple[deque[Any], Iterator[Any]]]] = {}
+
+    def take(self, handler: Any, run_id: UUID, chunk: Any) -> None:
+        of_run = self._open.setdefault(run_id, {})
+        if id(handler) not in of_run:
+            waiting: deque[Any] = deque()
+            shown = handler.tap_output_iter(run_id, iter(waiting.popleft, None))
+            of_run[id(handler)] = (waiting, shown)
+        waiting, shown = of_run[id(handler)]
+        waiting.append(chunk)
+        next(shown, None)
+
+    def end(self, run_id: Any) -> None:
+        self._open.pop(run_id, None)
 
 
 def shows_tokens(handler: Any) -> bool:

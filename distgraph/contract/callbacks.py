@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ("CallbackInfo", "HandlerCall", "Listener")
+__all__ = ("STREAMED", "CallbackInfo", "HandlerCall", "Listener")
+
+STREAMED = "distgraph_streamed"
+"""Name of a ``HandlerCall`` with a chunk that a run inside an attempt has streamed."""
 
 
 class HandlerCall(NamedTuple):
@@ -43,6 +46,8 @@ class Listener(NamedTuple):
     """Names of the nodes that lead to the graph whose handler it is; () for the run's handlers."""
     traces: bool = False
     """Whether the handler is LangChain's tracer for LangSmith."""
+    taps: bool = False
+    """Whether the handler receives the chunks that a run streams, as that of ``astream_events``."""
 
 
 @dataclass(frozen=True, slots=True)

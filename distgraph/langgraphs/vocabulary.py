@@ -51,8 +51,11 @@ _HOMES = {
     "_tool_call_writer": "langgraph.pregel._tools",
 }
 
-SENTINELS = tuple((_HOMES[name], name) for name in ("PASSTHROUGH", "SKIP_WRITE", "MISSING"))
-"""Bare objects that LangGraph's code compares by identity, by module and name."""
+SENTINELS = tuple(
+    (_HOMES[name], name) for name in ("PASSTHROUGH", "SKIP_WRITE", "MISSING", "DEFAULT_BOUND")
+)
+"""Objects that LangGraph's code compares by identity, by module and name. ``DEFAULT_BOUND`` is a
+``RunnableCallable``, the others are bare objects."""
 
 
 def is_private_key(key: str) -> bool:

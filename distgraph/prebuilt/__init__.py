@@ -15,8 +15,8 @@ from distgraph.errors import MissingExtraError
 if TYPE_CHECKING:
     from langchain_core.tools import InjectedToolCallId
 
+    from distgraph.prebuilt.annotations import InjectedState, InjectedStore, ToolRuntime
     from distgraph.prebuilt.chat_agent_executor import create_react_agent
-    from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
     from distgraph.prebuilt.requests import ToolCallRequest
     from distgraph.prebuilt.tool_node import ToolNode, tools_condition
     from distgraph.prebuilt.tool_placement import placed
@@ -29,12 +29,12 @@ if find_spec("langchain_core") is None:
     )
 
 _HOME = {
-    "InjectedState": "distgraph.prebuilt.markers",
-    "InjectedStore": "distgraph.prebuilt.markers",
+    "InjectedState": "distgraph.prebuilt.annotations",
+    "InjectedStore": "distgraph.prebuilt.annotations",
     "InjectedToolCallId": "langchain_core.tools",
     "ToolCallRequest": "distgraph.prebuilt.requests",
     "ToolNode": "distgraph.prebuilt.tool_node",
-    "ToolRuntime": "distgraph.prebuilt.markers",
+    "ToolRuntime": "distgraph.prebuilt.annotations",
     "ValidationNode": "distgraph.prebuilt.tool_validator",
     "create_react_agent": "distgraph.prebuilt.chat_agent_executor",
     "placed": "distgraph.prebuilt.tool_placement",

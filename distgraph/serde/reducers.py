@@ -154,7 +154,34 @@ def _search(cls: type, data: bool) -> Reduce | None:
     asks = any(isinstance(base.__dict__.get("__getattr__"), FunctionType) for base in cls.__mro__)
     if asks and not issubclass(cls, type) and not any(hasattr(cls, name) for name in _SET):
         return _reduce_without_asking
-    return None
+    return _reduce_slotted if _has_copies_without_slots(cls) else None
+
+
+def _has_copies_without_slots(cls: type) -> bool:
+    """Whether a class has slots and travels by value: copies have a dict instead."""
+    if not any(vars(base).get("__slots__") for base in cls.__mro__) or issubclass(cls, type):
+        return False
+    own_state = (vars(base).get(how) for base in cls.__mro__ for how in ("__getstate__", *_SET))
+    if any(isinstance(function, FunctionType) for function in own_state):
+        return False
+    from distgraph.serde.pickling import by_value
+
+    return by_value(cls)
+
+
+def _reduce_slotted(obj: Any) -> Any:
+    """Reduce an object by the names of its attributes, wherever its class keeps them."""
+    reduced: Any = obj.__reduce_ex__(5)
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
+        return reduced
+    attributes, slots = _state(obj)
+    contents = (*reduced[3:5], None, None)[:2]
+    return (*reduced[:2], {**attributes, **slots}, *contents, _set_attributes)
+
+
+def _set_attributes(obj: Any, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        object.__setattr__(obj, name, value)
 
 
 def _reduce_exception(exc: BaseException) -> Any:
@@ -183,6 +210,8 @@ def _library_rule(cls: type) -> Reduce | None:
     for rule in _rules:
         if (reduce := rule(cls)) is not None:
             return reduce
+    if ("langgraph", "RunnableCallable") in names:
+        return _reduce_sentinel
     if hasattr(cls, "__pydantic_fields__") and names & {
         ("langchain_core", "Runnable"),
         ("langchain_core", "Embeddings"),
@@ -236,7 +265,7 @@ def _cached_property(function: Any, name: str | None) -> Any:
 
 
 def _reduce_sentinel(obj: object) -> Any:
-    """Reduce a bare ``object()`` to its name, where it is one that is known to be compared."""
+    """Reduce an object to its name, where it is one that is known to be compared."""
     for module, name in SENTINELS:
         if getattr(sys.modules.get(module), name, None) is obj:
             return _named, (module, name)

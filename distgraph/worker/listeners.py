@@ -10,7 +10,7 @@ receive.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 from functools import lru_cache
@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from distgraph._internal.loaded import loaded
-from distgraph.contract.callbacks import CallbackInfo, Listener
+from distgraph.contract.callbacks import STREAMED, CallbackInfo, Listener
 from distgraph.contract.stream import Event
 from distgraph.worker.forward import IGNORED_BY, forward, forwarding_handler, hears
 from distgraph.worker.tracing import is_tracer, tracer_stand_in
@@ -45,7 +45,8 @@ def stand_ins(
         if listener.traces:
             one = tracer_stand_in(_Told(listener, whole, emit), info.run_id)
         else:
-            one = _stand_in_class()(_Told(listener, whole, emit), listener.cls)
+            cls = _tapping_class() if listener.taps else _stand_in_class()
+            one = cls(_Told(listener, whole, emit), listener.cls)
         if listener.inherited:
             handlers.append(one)
         if listener.hook is not None:
@@ -122,6 +123,11 @@ class _Told:
             self._runs.discard(run_id)
         forward(self.emit, name, args, kwargs, listener=self.listener.number)
 
+    def streamed(self, run_id: UUID, chunk: Any) -> None:
+        """Forward a chunk that a run streams."""
+        number = self.listener.number
+        forward(self.emit, STREAMED, (chunk,), {"run_id": run_id}, listener=number)
+
 
 @lru_cache(maxsize=1)
 def _stand_in_class() -> type[Any]:
@@ -150,6 +156,28 @@ def _stand_in_class() -> type[Any]:
     for name in IGNORED_BY:
         setattr(StandIn, name, hears(name))
     return StandIn
+
+
+@lru_cache(maxsize=1)
+def _tapping_class() -> type[Any]:
+    cls: Any = _stand_in_class()
+
+    class TappingStandIn(cls):  # type: ignore[misc]
+        """A handler that also receives the chunks that a run streams."""
+
+        def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+            for chunk in output:
+                self.told.streamed(run_id, chunk)
+                yield chunk
+
+        async def tap_output_aiter(
+            self, run_id: UUID, output: AsyncIterator[Any]
+        ) -> AsyncIterator[Any]:
+            async for chunk in output:
+                self.told.streamed(run_id, chunk)
+                yield chunk
+
+    return TappingStandIn
 
 
 def _class(cls: tuple[str, str]) -> Any:

@@ -7,13 +7,19 @@ import operator
 import pickle
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
+from langchain_core.runnables import (
+    Runnable,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+)
 from typing_extensions import TypedDict
 
 from distgraph.graph import START, StateGraph
@@ -105,6 +111,24 @@ def test_retries_and_fallbacks_run_again() -> None:
         raise ValueError("broken")
 
     assert graph_of(broken).with_fallbacks([graph_of()]).invoke({"items": []}) == {"items": ["n"]}
+
+
+def test_astream_events_tells_what_a_runnable_in_a_node_streams() -> None:
+    def spell(texts: Iterator[str]) -> Iterator[str]:
+        for text in texts:
+            yield from text
+
+    def streams(state: Any) -> Any:
+        return {"items": list(RunnableGenerator(spell, name="spell").stream("abc"))}
+
+    events = collected(graph_of(streams).astream_events({"items": []}, version="v2"))
+    told = [(e["name"], e["data"]["chunk"]) for e in events if e["event"] == "on_chain_stream"]
+    update = {"items": ["a", "b", "c"]}
+    assert told == [
+        *[("spell", letter) for letter in "abc"],
+        ("n", update),
+        ("LangGraph", {"n": update}),
+    ]
 
 
 def test_astream_events_tells_of_graph_node_and_tokens() -> None:

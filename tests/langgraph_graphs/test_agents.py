@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -24,9 +24,13 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
+from langgraph.store.memory import InMemoryStore
 from pydantic import BaseModel
 
+from distgraph import distribute
 from distgraph.agents import create_agent
+from distgraph.prebuilt import InjectedState, InjectedStore
+from distgraph.prebuilt import ToolRuntime as OurToolRuntime
 from tests.langgraph_graphs.support import newest, same
 from tests.support.models import CallingModel
 
@@ -333,3 +337,22 @@ def test_ray_options_name_nodes_and_tools():
     assert (split.options("add").ray_options, split.options("add").timeout) == ({"num_cpus": 2}, 5)
     with pytest.raises(ValueError, match=r"no node or tool 'ad'\. Did you mean 'add'\?"):
         create_agent(model(), TOOLS, backend="local", ray_options={"ad": {}})
+
+
+def test_our_annotations_are_langgraphs_where_it_is_installed(backend):
+    @tool
+    def count(
+        a: int,
+        runtime: OurToolRuntime,
+        messages: Annotated[list[Any], InjectedState("messages")],
+        store: Annotated[Any, InjectedStore()],
+    ) -> str:
+        """Count."""
+        store.put(("counts",), "a", {"a": a})
+        found = store.get(("counts",), "a").value["a"]
+        return f"{found} {len(runtime.state['messages'])} {len(messages)} {runtime.tool_call_id}"
+
+    graph = theirs.create_agent(model(("count", {"a": 5})), [count], store=InMemoryStore())
+    distributed = distribute(graph, backend=backend)
+    call, answer, *_ = distributed.invoke(INPUT)["messages"][1:]
+    assert answer.content == f"5 2 2 {call.tool_calls[0]['id']}"

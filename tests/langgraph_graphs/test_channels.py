@@ -249,8 +249,10 @@ def test_known_channels_become_ours():
 
 
 def test_sentinels_that_writers_compare_travel_as_themselves():
+    from langgraph.pregel._read import DEFAULT_BOUND
     from langgraph.pregel._write import PASSTHROUGH, SKIP_WRITE, ChannelWriteEntry
 
+    assert loads(dumps_code([DEFAULT_BOUND]))[0] is DEFAULT_BOUND
     entry, skipped = loads(dumps_code((ChannelWriteEntry("c"), SKIP_WRITE)))
     assert entry.value is PASSTHROUGH
     assert skipped is SKIP_WRITE

@@ -87,6 +87,20 @@ def test_an_instance_that_comes_home_has_the_very_class_it_left_with(elsewhere: 
     assert item_class.n is method
 
 
+def test_an_instance_with_slots_comes_home(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import dataclasses\n"
+        "@dataclasses.dataclass(slots=True)\nclass Point:\n    x: int\n    y: int\n"
+        "class Named(Point):\n    pass\n"
+    )
+    named = script["Named"](1, 2)
+    named.name = "n"
+    points = [script["Point"](3, 4), named]
+    back = loads(elsewhere(lambda blob: dumps_data(loads(blob)), dumps_data(points)))
+    assert back == points
+    assert back[1].name == "n"
+
+
 def test_a_main_class_is_the_same_for_code_and_data(elsewhere: Elsewhere) -> None:
     script = main_program("class Item:\n    pass\ndef check(x):\n    return isinstance(x, Item)\n")
 
