@@ -262,7 +262,7 @@ class WorkerProcess:
         way = self._way(opened, request, name, lend)
         calls = way.calls
         try:
-            if locate(program, request).needs_loop(request):
+            if locate(program, request).needs_loop(request, run):
                 steps = run_async(program, request, run, stream, calls, limited=limited)
                 outcome = self._on_loop(steps, way)
             else:

@@ -133,5 +133,5 @@ def _prepared(
         modes.update(dict.fromkeys(getattr(transformer, "required_stream_modes", ())))
     arguments = {**options, "stream_mode": list(modes), "subgraphs": True, "version": "v2"}
     check_arguments("stream_events", arguments)
-    call = graph._prepare(input, config, arguments, message_events=True, ns=ns)
+    call = graph._prepare(input, config, arguments, message_events=True, ns=ns, is_async=is_async)
     return mux, call

@@ -21,6 +21,7 @@ __all__ = (
     "Placement",
     "RayOptions",
     "ToolOptions",
+    "in_other_form",
     "resolve",
     "validate",
 )
@@ -194,6 +195,20 @@ def _pool_size(value: Any, node: str) -> tuple[int, int | None]:
             f"a number from 1, or (fewest, most); got {value!r}"
         )
     return fewest, most
+
+
+def in_other_form(ray_options: Mapping[str, Any], is_async: bool) -> dict[str, Any]:
+    """Return options that give the other form of a node's code, sync or async, the same place.
+
+    Args:
+        ray_options: Options of the node, for the form that ``is_async`` names.
+        is_async: Whether that form is the async one.
+    """
+    place = resolve(ray_options, is_async)
+    if place.affinity is not None or place.kind == "pool":
+        return dict(ray_options)
+    kind = place.kind if place.kind == "task" else "thread" if is_async else "async"
+    return {**ray_options, "placement": kind}
 
 
 def resolve(ray_options: Mapping[str, Any] | None, is_async: bool, node: str = "") -> Placement:

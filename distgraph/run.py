@@ -84,7 +84,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
     ) -> AsyncIterator[Any]:
         """Async variant of ``stream``."""
         check_arguments("astream", options)
-        call = self._prepare(input, config, options)
+        call = self._prepare(input, config, options, is_async=True)
         return AsyncRunStream(call, partial(self._steps, is_async=True))
 
     def invoke(
@@ -258,7 +258,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
         for_output = options.get("stream_mode", "values") == "values"
         if for_output:
             options = {**options, "stream_mode": ()}
-        call = self._prepare(input, config, options, want_output=for_output)
+        call = self._prepare(input, config, options, want_output=for_output, is_async=is_async)
         chunks: list[Any] = []
         end = yield from self._steps(call, is_async=is_async, kept=chunks)
         if not for_output:

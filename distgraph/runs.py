@@ -408,6 +408,7 @@ class StartMethods:
             debug=debug,
             version=version,
             progress=progress,
+            is_async=False,
         )
         _tell(call, call.callbacks.started(call.plan.input))
         return _launch(self, call, terms, detached, None)
@@ -417,7 +418,7 @@ class StartMethods:
     ) -> RunHandle:
         """Async variant of ``start``. On the local backend, async nodes run on this event loop."""
         detached = bool(options.get("detached"))
-        call, terms = _plan(self, input, config, **options)
+        call, terms = _plan(self, input, config, is_async=True, **options)
         await call.callbacks.acall(call.callbacks.started(call.plan.input))
         loop = asyncio.get_running_loop()
         return await asyncio.to_thread(_launch, self, call, terms, detached, loop)
@@ -476,9 +477,10 @@ def _plan(
     slow_reader: SlowReader = "truncate",
     time_to_live: float | None = None,
     progress: bool = False,
+    is_async: bool,
     **options: Any,
 ) -> tuple[Invocation, RunTerms]:
-    """Check the arguments of ``start``."""
+    """Check the arguments of ``start``, or of ``astart`` for a caller that awaits the run."""
     if retention is not None and not isinstance(retention, Retention):
         raise TypeError(
             f"retention must be a distgraph.runs.Retention, got {type(retention).__name__}"
@@ -491,7 +493,7 @@ def _plan(
         raise ValueError(f"time_to_live must be a number of seconds above 0, got {time_to_live!r}")
     check_arguments("start", options)
     arguments = cast("RunArguments[Any]", options)
-    call = prepare(graph, input, config, arguments, want_result=True)
+    call = prepare(graph, input, config, arguments, want_result=True, is_async=is_async)
     if progress:
         call = watched(call)
         call = replace(call, face=replace(call.face, reports_progress=True))

@@ -330,7 +330,7 @@ class LocalWorkers:
             group = self._new.popleft()
             request = group.starts[0].request
             context = self._context.copy()
-            if not locate(self._plan.graph.program, request).needs_loop(request):
+            if not locate(self._plan.graph.program, request).needs_loop(request, self._plan.info):
                 if self._pool is None:
                     self._pool = DaemonExecutor(thread_name_prefix="distgraph-node")
                 self._pool.spawn(partial(context.run, self._run_in_thread, group, request))

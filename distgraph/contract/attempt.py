@@ -83,7 +83,7 @@ class AttemptRequest:
     metadata: Mapping[str, Any]
     """``langgraph_step``, ``langgraph_node``, … of this task, with node and user metadata."""
     is_async: bool = False
-    """Whether the function to call is a coroutine function."""
+    """Whether the async form of the node or part runs."""
     timeout: float | None = None
     """Seconds after which a part is ended, which its node then makes a result of."""
     limit: TimeoutPolicy | None = None
@@ -219,6 +219,9 @@ class SharedRunOptions:
     """What follows when attempts are lost, unless a node's own options say otherwise."""
     callbacks: CallbackInfo | None = None
     """Set if the caller's callback handlers receive events of the run."""
+    awaits: bool = False
+    """Whether the caller awaits the run: code with a sync and an async form then runs in the async
+    form, as in LangGraph."""
     trace: Mapping[str, str] | None = None
     """OpenTelemetry's current span of the caller, as W3C trace context; None: no spans are
     wanted."""

@@ -8,7 +8,7 @@ are plain picklable data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ class Writer(Protocol):
         """Do the same as a plain call, as a coroutine."""
 
 
+def is_awaited(writer: Writer, awaits: bool) -> bool:
+    """Return whether ``acall`` of a writer must be awaited.
+
+    Args:
+        writer: A writer. Its attribute ``has_both_forms``, if any, says that its code has a sync
+            and an async form.
+        awaits: Whether the run's caller awaits the run.
+    """
+    return writer.is_async or (awaits and getattr(writer, "has_both_forms", False))
+
+
 @dataclass(frozen=True)
 class Part:
     """One piece of a node's work that runs as a task of its own, such as one tool call."""
@@ -62,6 +73,14 @@ class PartOptions:
     """Seconds that a part may run before its work is ended, from its start on the worker."""
     max_concurrency: int | None = None
     """Parts of this key that may run at once, within one run of the graph."""
+    other_form: PartOptions | None = None
+    """The options where the run's caller wants the other form, sync or async. None: the code has
+    one form only."""
+
+    def for_caller(self, awaits: bool) -> PartOptions:
+        """Return the options for a sync caller, or for one that awaits the run."""
+        other = self.other_form
+        return self if other is None or self.is_async is awaits else other
 
 
 class Split(Protocol):
@@ -124,9 +143,17 @@ class NodeSpec:
     """Identity of the node's function: the namespace of its cached results."""
     error_handler: str | None = None
     """Name of the node that runs in the same superstep when this one has failed."""
+    other_form: NodeSpec | None = None
+    """The node where the run's caller wants the other form, sync or async. None: the node's code
+    has one form only."""
     inline: NodeProgram | None = None
     """Set where the node holds no user code at all (``__start__`` without conditional edges, a
     subgraph without them): the engine computes its writes itself."""
+
+    def for_caller(self, awaits: bool) -> NodeSpec:
+        """Return the node for a sync caller, or for one that awaits the run."""
+        other = self.other_form
+        return self if other is None or self.is_async is awaits else other
 
 
 @dataclass(frozen=True)
@@ -139,6 +166,8 @@ class NodeProgram:
     function behind injection of config, writer, store and runtime. None passes the input on."""
     writers: tuple[Writer, ...] = ()
     is_async: bool = False
+    awaited: Callable[..., Any] | None = None
+    """The async form of ``bound`` where the node has both: the request says which one runs."""
     part: Callable[..., Any] | None = None
     """Runs one part of a split node: ``part(input, state, context)``."""
     trace: TracePolicy | None = None
@@ -148,6 +177,10 @@ class NodeProgram:
     ``GraphSpec``."""
     user_writers: bool = False
     """True where a writer runs user code (a conditional edge)."""
+
+    def without_code(self) -> NodeProgram:
+        """Return the node with its writers only."""
+        return replace(self, bound=None, awaited=None, part=None)
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,15 @@ def attempt_of(
     kind: Literal["node", "part", "writers"],
     value: Any,
     part: PartStart | None = None,
+    *,
+    awaits: bool = False,
 ) -> StartTask:
-    """Return the instruction to run an attempt of a task, with the state that it reads."""
-    superstep, node = graph.superstep, task.node
-    options = None if part is None else part.options
+    """Return the instruction to run an attempt of a task, with the state that it reads.
+
+    ``awaits``: whether the run's caller awaits the run.
+    """
+    superstep, node = graph.superstep, task.node.for_caller(awaits)
+    options = None if part is None else part.options.for_caller(awaits)
     count = 1 if task.parts is None else len(task.parts.parts)
     number = 0 if part is None else part.number
     reads, channels, managed = _state_for(graph, task, kind, part)

@@ -520,7 +520,7 @@ class Machine:
         value: Any,
         part: PartStart | None = None,
     ) -> None:
-        start = attempt_of(graph, task, kind, value, part)
+        start = attempt_of(graph, task, kind, value, part, awaits=self._options.shared.awaits)
         self._out.append(self._attempts.start(graph, task, start, self._drain))
 
     def _write_inline(self, graph: GraphRun, task: Task, value: Any) -> None:

@@ -117,6 +117,11 @@ class BranchWriter:
         """Whether ``acall`` must be awaited in place of a call."""
         return self.path.is_async
 
+    @property
+    def has_both_forms(self) -> bool:
+        """Whether the path has a sync and an async form."""
+        return isinstance(self.path, RunnableNode) and self.path.has_both_forms
+
     def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         """Return the writes.
 
@@ -134,8 +139,11 @@ class BranchWriter:
     async def acall(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         state = self._input(value, read)
         with path_run(self._callback_config(context), self._run_name, state) as report:
-            result = self.path(state, context)
-            result = await result if self.is_async else result
+            if isinstance(self.path, RunnableNode):
+                result = await self.path.awaited(state, context)
+            else:
+                result = self.path(state, context)
+                result = await result if self.is_async else result
             if report is not None:
                 report(result)
         return self._writes(result)

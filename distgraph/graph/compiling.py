@@ -32,6 +32,7 @@ from distgraph.graph.branch import Branch, BranchWriter
 from distgraph.graph.schema import SchemaMapper, mapper_of
 from distgraph.graph.subgraphs import find_graph, graph_or_action
 from distgraph.graph.writes import EdgeWriter, StateWriter
+from distgraph.placement import in_other_form
 from distgraph.types import Send
 from distgraph.worker.user_functions import FunctionNode, RunnableNode
 
@@ -275,6 +276,7 @@ def _program(
         is_async=bound.is_async
         if bound is not None
         else any(branch.path.is_async for branch in branches.values()),
+        awaited=bound.awaited if isinstance(bound, RunnableNode) and bound.has_both_forms else None,
         part=getattr(_divisible(bound), "distgraph_part", None),
         user_writers=bool(branches),
         trace=None if key == START else blueprint.nodes[key].trace_policy,
@@ -313,8 +315,17 @@ def _branch_channels(blueprint: Blueprint, key: str) -> tuple[str, ...]:
 def _completed(node: NodeSpec, program: NodeProgram) -> NodeSpec:
     """Give the driver the program of a node that runs no user code."""
     if node.split is not None:
-        writers = None if program.user_writers else replace(program, bound=None, part=None)
-        return replace(node, is_async=program.is_async, inline=writers)
+        writers = None if program.user_writers else program.without_code()
+        return with_other_form(replace(node, is_async=program.is_async, inline=writers), program)
     if program.bound is not None or program.user_writers:
-        return replace(node, is_async=program.is_async)
+        return with_other_form(replace(node, is_async=program.is_async), program)
     return replace(node, inline=program)
+
+
+def with_other_form(node: NodeSpec, program: NodeProgram) -> NodeSpec:
+    """Return a node that runs in the form of the run's caller, if its code has both forms."""
+    if program.awaited is None:
+        return node
+    options = in_other_form(node.ray_options, node.is_async)
+    other = replace(node, is_async=not node.is_async, ray_options=options)
+    return replace(node, other_form=other)

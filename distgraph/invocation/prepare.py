@@ -65,6 +65,7 @@ def prepare(
     want_result: bool = False,
     message_events: bool = False,
     ns: tuple[str, ...] | None = None,
+    is_async: bool = False,
 ) -> Invocation:
     """Check a call, and complete it by what the node around it and the graph's config say.
 
@@ -75,6 +76,7 @@ def prepare(
         want_result: Whether the terminal event carries the output, beside what modes show.
         message_events: Whether mode ``messages`` shows the events of chat models.
         ns: What ``run_namespace`` returned for this call, None to ask it.
+        is_async: Whether the caller awaits the run.
     """
     context, output_keys = arguments.get("context"), arguments.get("output_keys")
     durability = arguments.get("durability")
@@ -134,6 +136,7 @@ def prepare(
         configurable=_public(merged["configurable"]),
         losses=_losses(merged),
         callbacks=callbacks.info,
+        awaits=is_async,
         trace=spans.caller_trace(),
     )
     stream = replace(stream, numbered=_resets(shared.losses, graph.program))

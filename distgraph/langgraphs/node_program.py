@@ -38,6 +38,7 @@ class NodeWriter:
     """Name of the conditional edge, for errors."""
     runnable: Any
     is_async: bool
+    has_both_forms: bool = False
 
     def __call__(self, value: Any, read: Reader, context: Any) -> Sequence[Write]:
         writes: list[Write] = []

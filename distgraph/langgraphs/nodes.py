@@ -13,17 +13,17 @@ from distgraph._internal.mistakes import nearest
 from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
-from distgraph.graph.compiling import labelled
+from distgraph.graph.compiling import labelled, with_other_form
 from distgraph.graph.schema import SchemaMapper
 from distgraph.graph.spec import refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.node_program import NodeRunnable
 from distgraph.langgraphs.pinning import pinned_parts
-from distgraph.langgraphs.sync_or_async import runs_async
 from distgraph.langgraphs.vocabulary import private
 from distgraph.langgraphs.writers import branch_channels, own_writers, worker_writers
 from distgraph.types import TimeoutPolicy
+from distgraph.worker.runnable_forms import async_only, has_async_form
 
 __all__ = ("GivenOptions", "translate")
 
@@ -161,13 +161,14 @@ def _node(
     if bound is not None and child is None:
         ray_options = placement.validate(options.of(prefix + key), prefix + key)
         tools = _tools(graph, prefix + key, bound, ray_options, options)
-    is_async = bound is not None and child is None and runs_async(bound)
+    is_async, both = (False, False) if bound is None or child is not None else _forms(bound)
     writers = worker_writers(node.flat_writers)
     reads = branch_channels(node.flat_writers, keys)
     if hasattr(bound, "tools_by_name"):
-        from distgraph.langgraphs.tools import needs_loop
+        from distgraph.langgraphs.tools import calls_async_form, needs_loop
 
         is_async = needs_loop(bound)  # where it is split, each call decides for itself
+        both = not is_async and calls_async_form(bound)
         if tools is None or tools.stateful:
             reads = tuple(keys)  # a ToolNode reads the state as conditional edges do
     if PREVIOUS in graph.channels:  # an @entrypoint, which waits for the tasks that it calls
@@ -178,9 +179,12 @@ def _node(
     waits = is_async or ((bound is None or child is not None) and any(w.is_async for w in writers))
     program = NodeProgram(
         name=key,
-        bound=None if bound is None or child is not None else NodeRunnable(bound, is_async),
+        bound=None
+        if bound is None or child is not None
+        else NodeRunnable(bound, is_async and not both),
         writers=writers,
         is_async=waits,
+        awaited=NodeRunnable(bound, True) if both else None,
         part=None if tools is None else tools.part,
         user_writers=True,
         trace=getattr(node, "trace_policy", None),
@@ -207,7 +211,19 @@ def _node(
         error_handler=getattr(node, "error_handler_node", None),
         inline=None if inline is None else NodeProgram(key, None, inline),
     )
-    return spec, program
+    return with_other_form(spec, program), program
+
+
+def _forms(bound: Any) -> tuple[bool, bool]:
+    """Return whether a node's ``Runnable`` is placed as async code, and whether it has both forms.
+
+    A node that was written in both forms is: on a cluster, a thousand nodes that wait share a
+    process.
+    """
+    if async_only(bound):
+        return True, False
+    both = has_async_form(bound)
+    return both and hasattr(bound, "afunc"), both
 
 
 def _timeout(node: Any, is_graph: bool, where: str) -> TimeoutPolicy | None:

@@ -13,15 +13,28 @@ from distgraph._internal.missing import MISSING
 from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own, own_bubble
-from distgraph.langgraphs.sync_or_async import reaches_unwritten_hook
 from distgraph.langgraphs.tool_split import NodeToolSplit
 from distgraph.prebuilt.injection import injected_args
-from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
+from distgraph.prebuilt.options import (
+    forms_of,
+    has_async,
+    has_sync,
+    part_options,
+    tool_options,
+)
 from distgraph.prebuilt.split import ToolPart, ToolSplit
 from distgraph.spans import tool_span
 from distgraph.types import Command
+from distgraph.worker.runnable_forms import reaches_unwritten_hook
 
-__all__ = ("NodeTools", "SharedToolNode", "is_tool_node", "needs_loop", "tools_of")
+__all__ = (
+    "NodeTools",
+    "SharedToolNode",
+    "calls_async_form",
+    "is_tool_node",
+    "needs_loop",
+    "tools_of",
+)
 
 
 _HOMES = ("langgraph.prebuilt", "langchain.tools")
@@ -60,32 +73,50 @@ def tools_of(
     if not is_tool_node(runnable):
         return None
     tools = runnable.tools_by_name
-    wrap = getattr(runnable, "_wrap_tool_call", None)
-    awrap = getattr(runnable, "_awrap_tool_call", None)
-    if awrap is not None and reaches_unwritten_hook(awrap):
-        awrap = None
-    only_awrap = awrap is not None and wrap is None
+    wrap, awrap = _wrappers(runnable)
+    wraps = {"wrap": wrap is not None, "awrap": awrap is not None}
     options = tool_options(tools, ray_options, node)
-    how = {}
-    for name, tool in tools.items():
-        awaits = has_async(tool)
-        how[name] = part_options(
+    how = {
+        name: part_options(
             f"{node}.{name}",
             {**base, **options[name]},
-            sync=has_sync(tool) and not only_awrap,
-            awaits=awaits or only_awrap,
-            to_core=only_awrap and not awaits,
+            forms_of(tool, **wraps),
         )
-    wrapped = wrap is not None or awrap is not None
+        for name, tool in tools.items()
+    }
+    wrapped = any(wraps.values())
     stateful = frozenset(n for n, t in tools.items() if wrapped or injected_args(t).reads_state)
     messages_key = str(getattr(runnable, "_messages_key", "messages"))
-    other = PartOptions(is_async=only_awrap) if wrapped else None
+    other = None
+    if wrapped:
+        other = part_options(
+            node, {}, forms_of(None, wrap=wrap is not None, awrap=awrap is not None)
+        )
     split = ToolSplit(tuple(tools), messages_key, how, stateful, other)
-    plain = frozenset(n for n in tools if not options[n] and not how[n].is_async)
+    plain = frozenset(
+        n for n in tools if not (options[n] or how[n].is_async or how[n].other_form is not None)
+    )
     return NodeTools(
         NodeToolSplit(split, plain),
         NodeToolPart(runnable, messages_key),
     )
+
+
+def _wrappers(runnable: Any) -> tuple[Any, Any]:
+    """Return the sync and the async wrapper of a node's tool calls; None for one it has not."""
+    wrap = getattr(runnable, "_wrap_tool_call", None)
+    awrap = getattr(runnable, "_awrap_tool_call", None)
+    if awrap is not None and reaches_unwritten_hook(awrap):
+        awrap = None
+    return wrap, awrap
+
+
+def calls_async_form(runnable: Any) -> bool:
+    """Whether a ``ToolNode`` that runs as a whole has an async form of its own."""
+    wrap, awrap = _wrappers(runnable)
+    if wrap is not None or awrap is not None:
+        return awrap is not None
+    return any(has_async(tool) for tool in runnable.tools_by_name.values())
 
 
 def needs_loop(runnable: Any) -> bool:

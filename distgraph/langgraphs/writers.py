@@ -15,7 +15,7 @@ from distgraph.contract.spec import Write, Writer
 from distgraph.graph.writes import EdgeWriter, StateWriter
 from distgraph.langgraphs.node_program import NodeWriter
 from distgraph.langgraphs.vocabulary import private
-from distgraph.worker.user_functions import async_only
+from distgraph.worker.runnable_forms import async_only, has_async_form
 
 __all__ = ("branch_channels", "own_writers", "worker_writers")
 
@@ -69,10 +69,14 @@ def _written(builder: Any, name: str) -> tuple[str, ...]:
 
 def worker_writers(writers: Sequence[Any]) -> tuple[NodeWriter, ...]:
     """Return the writers of a node that run next to it."""
-    return tuple(
-        NodeWriter(_branch_name(writer), writer, async_only(_path(writer) or writer))
-        for writer in writers
-    )
+    return tuple(map(_worker_writer, writers))
+
+
+def _worker_writer(writer: Any) -> NodeWriter:
+    path = _path(writer)
+    is_async = async_only(path or writer)
+    both = path is not None and not is_async and has_async_form(path)
+    return NodeWriter(_branch_name(writer), writer, is_async, both)
 
 
 def _branch(writer: Any) -> Any:

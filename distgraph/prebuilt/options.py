@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
@@ -13,7 +14,16 @@ from distgraph._internal.mistakes import nearest
 from distgraph.contract.spec import PartOptions
 from distgraph.prebuilt.class_tools import is_class_tool
 
-__all__ = ("OPTIONS_KEY", "has_async", "has_sync", "part_options", "tool_options", "with_pool")
+__all__ = (
+    "OPTIONS_KEY",
+    "Forms",
+    "forms_of",
+    "has_async",
+    "has_sync",
+    "part_options",
+    "tool_options",
+    "with_pool",
+)
 
 OPTIONS_KEY = "distgraph_ray_options"
 """Key of a tool's ``metadata`` under which ``placed`` keeps its options."""
@@ -90,19 +100,47 @@ def _count(where: str, value: Any) -> int | None:
     return value
 
 
-def part_options(
-    where: str, options: Mapping[str, Any], *, sync: bool, awaits: bool, to_core: bool = False
-) -> PartOptions:
+class Forms(NamedTuple):
+    """The forms in which the calls of a tool run.
+
+    Attributes:
+        sync: Whether there is a sync form.
+        awaits: Whether there is an async form.
+        waits: Whether the tool itself waits in its async form: it then needs no core of its own.
+    """
+
+    sync: bool
+    awaits: bool
+    waits: bool
+
+
+def forms_of(tool: BaseTool | None, *, wrap: bool, awrap: bool) -> Forms:
+    """Return the forms of the calls of a tool in a ``ToolNode``.
+
+    A sync caller's calls run in the sync wrapper, those of a caller that awaits the run in the
+    async one; a wrapper that is missing is replaced by the other.
+
+    Args:
+        tool: The tool, None for an unknown one.
+        wrap: Whether the node has a sync wrapper around its calls.
+        awrap: Whether it has an async one.
+    """
+    waits = tool is not None and has_async(tool)
+    sync = (tool is None or has_sync(tool)) and (wrap or not awrap)
+    return Forms(sync, awrap or (waits and not (wrap and sync)), waits)
+
+
+def part_options(where: str, options: Mapping[str, Any], forms: Forms) -> PartOptions:
     """Validate one tool's options and return the options of its calls.
+
+    Calls with both forms run in the form that the run's caller uses. A tool that waits in its
+    async form waits in a shared process, in either form, unless its options say otherwise.
 
     Args:
         where: Name of the tool in errors.
         options: ``timeout`` (seconds, or a ``timedelta``), ``max_concurrency``, and what
             ``ray_options`` of a node may hold.
-        sync: Whether the tool has a sync method.
-        awaits: Whether the tool has an async method, which is preferred unless the placement is a
-            thread.
-        to_core: Whether the coroutine computes and therefore needs a core of its own.
+        forms: The forms of the calls.
 
     Raises:
         ValueError: An unknown key, a bad value, or options that contradict each other.
@@ -110,16 +148,21 @@ def part_options(
     _check_names(where, list(options))
     rest = {key: value for key, value in options.items() if key not in _OURS}
     valid = placement.validate(rest, where)
-    is_async = awaits and not (sync and valid.get("placement") == "thread")
-    if is_async and to_core and not valid:
+    thread = forms.sync and valid.get("placement") == "thread"
+    is_async = forms.awaits and not thread and (forms.waits or not forms.sync)
+    if is_async and not forms.waits and not valid:
         valid = {"placement": "task"}
     placement.resolve(valid, is_async, where)
-    return PartOptions(
+    made = PartOptions(
         is_async=is_async,
         ray_options=valid,
         timeout=_seconds(where, options.get("timeout")),
         max_concurrency=_count(where, options.get("max_concurrency")),
     )
+    if not (forms.sync and forms.awaits):
+        return made
+    other = placement.in_other_form(valid, is_async)
+    return replace(made, other_form=replace(made, is_async=not is_async, ray_options=other))
 
 
 def _check_names(where: str, names: Sequence[str]) -> None:

@@ -99,10 +99,7 @@ class ToolSplit:
         Raises:
             ValueError: They contradict what a tool has, or are not supported for it.
         """
-        how = {
-            name: replace(own, ray_options={**ray_options, **own.ray_options})
-            for name, own in self.how.items()
-        }
+        how = {name: _under(ray_options, own) for name, own in self.how.items()}
         for name, own in how.items():
             placement.resolve(own.ray_options, own.is_async, f"{node}.{name}")
         return replace(self, how=how)
@@ -125,6 +122,15 @@ class ToolSplit:
             for call in found.calls
         ]
         return combined(outputs, found.kind, self.messages_key)
+
+
+def _under(ray_options: Mapping[str, Any], own: PartOptions) -> PartOptions:
+    options = {**ray_options, **own.ray_options}
+    made = replace(own, ray_options=options)
+    if own.other_form is None:
+        return made
+    other = replace(own.other_form, ray_options=placement.in_other_form(options, own.is_async))
+    return replace(made, other_form=other)
 
 
 def timeout_text(name: str, seconds: float) -> str:

@@ -30,7 +30,7 @@ from distgraph.prebuilt.class_tools import made_tool, tool_name
 from distgraph.prebuilt.injection import Injected, inject, injected_args
 from distgraph.prebuilt.invoking import AWAITING, IN_PLACE, Face, on_a_loop, without_loop
 from distgraph.prebuilt.markers import InjectedState, InjectedStore, ToolRuntime
-from distgraph.prebuilt.options import has_async, has_sync, part_options, tool_options
+from distgraph.prebuilt.options import Forms, forms_of, part_options, tool_options
 from distgraph.prebuilt.requests import AsyncToolCallWrapper, ToolCallRequest, ToolCallWrapper
 from distgraph.prebuilt.split import ToolPart, ToolSplit, timeout_text
 from distgraph.prebuilt.tool_calls import (
@@ -136,15 +136,10 @@ class ToolNode(Runnable[Any, Any]):
         return self._tools
 
     def _options(self, key: str, options: Mapping[str, Any]) -> PartOptions:
-        sync, awaits = has_sync(self._tools[key]), has_async(self._tools[key])
-        only_awrap = self._awrap is not None and self._wrap is None
-        return part_options(
-            f"{self.name}.{key}",
-            options,
-            sync=sync and not only_awrap,
-            awaits=awaits or only_awrap,
-            to_core=only_awrap and not awaits,
-        )
+        return part_options(f"{self.name}.{key}", options, self._forms(self._tools[key]))
+
+    def _forms(self, tool: BaseTool | None) -> Forms:
+        return forms_of(tool, wrap=self._wrap is not None, awrap=self._awrap is not None)
 
     # --- as a Runnable, by itself or as a node that runs whole ---
 
@@ -246,7 +241,7 @@ class ToolNode(Runnable[Any, Any]):
         if self._wrap is not None or self._awrap is not None:
             # a wrapper may read the state, and may return a message for an unknown tool
             stateful = set(self._tools)
-            other = PartOptions(is_async=self._wrap is None)
+            other = part_options(str(self.name), {}, self._forms(None))
         return ToolSplit(
             names=tuple(self._tools),
             messages_key=self._messages_key,

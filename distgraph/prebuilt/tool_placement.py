@@ -11,13 +11,7 @@ from typing_extensions import Unpack
 
 from distgraph.placement import ToolOptions
 from distgraph.prebuilt.class_tools import is_class_tool, made_tool
-from distgraph.prebuilt.options import (
-    OPTIONS_KEY,
-    has_async,
-    has_sync,
-    part_options,
-    with_pool,
-)
+from distgraph.prebuilt.options import OPTIONS_KEY, forms_of, part_options, with_pool
 
 __all__ = ("placed",)
 
@@ -56,5 +50,5 @@ def placed(
     options = {**known, **ray_options}
     where = f"Tool `{made.name}`"
     checked = with_pool(where, options, is_class_tool(made))
-    part_options(where, checked, sync=has_sync(made), awaits=has_async(made))
+    part_options(where, checked, forms_of(made, wrap=False, awrap=False))
     return made.model_copy(update={"metadata": {**(made.metadata or {}), OPTIONS_KEY: options}})

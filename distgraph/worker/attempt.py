@@ -21,7 +21,7 @@ from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.progress import PROGRESS_MODE, AttemptStarted
 from distgraph.contract.retries import Levels, verdicts_on
-from distgraph.contract.spec import GraphProgram, NodeProgram, Write
+from distgraph.contract.spec import GraphProgram, NodeProgram, Write, is_awaited
 from distgraph.contract.stream import Event, Segment
 from distgraph.engine.outputs import read_value, read_values
 from distgraph.errors import (
@@ -81,11 +81,12 @@ class LocatedNode:
     levels: Levels = ()
     """Retry policies that its failures meet."""
 
-    def needs_loop(self, request: AttemptRequest) -> bool:
+    def needs_loop(self, request: AttemptRequest, run: RunInfo) -> bool:
         """Whether the attempt awaits anything."""
         if request.is_async and request.kind != "writers":
             return True
-        return request.kind != "part" and any(w.is_async for w in self.program.writers)
+        awaits = run.shared.awaits
+        return request.kind != "part" and any(is_awaited(w, awaits) for w in self.program.writers)
 
 
 def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
@@ -458,11 +459,13 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
 
 async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: bool) -> Any:
     assert program.bound is not None
-    if on_loop and not program.is_async:
+    is_async = task.request.is_async
+    if on_loop and not is_async:
         return await in_thread(program.bound, value, task)
-    result = program.bound(value, task)
+    form = program.awaited if is_async and program.awaited is not None else program.bound
+    result = form(value, task)
     # a value may be awaitable itself, as a reference of Ray is: only async code is awaited
-    waits = inspect.iscoroutine(result) or (program.is_async and inspect.isawaitable(result))
+    waits = inspect.iscoroutine(result) or (is_async and inspect.isawaitable(result))
     return await result if waits else result
 
 
@@ -565,7 +568,7 @@ async def _write(
             if run.manager is not None and getattr(writer, "name", None) is not None:
                 step += 1
                 task.config["callbacks"] = run.child(step)
-            if writer.is_async:
+            if is_awaited(writer, task.run.shared.awaits):
                 writes.extend(await writer.acall(value, read, task))
             else:
                 writes.extend(writer(value, read, task))

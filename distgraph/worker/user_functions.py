@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from distgraph._internal.loaded import loaded
 from distgraph.errors import InvalidUpdateError, MissingExtraError
 from distgraph.worker.pooled import Pooled
+from distgraph.worker.runnable_forms import async_only, has_async_form
 
 __all__ = (
     "FunctionNode",
@@ -197,25 +198,20 @@ async def _last_async(items: AsyncIterator[Any]) -> Any:
     return total
 
 
-def async_only(runnable: Any) -> bool:
-    """Return whether a Runnable, or a part of it, has no synchronous form."""
-    if getattr(runnable, "afunc", None) is not None and not getattr(runnable, "func", None):
-        return True
-    parts = getattr(runnable, "steps", None) or getattr(runnable, "steps__", None) or ()
-    if isinstance(parts, Mapping):
-        parts = tuple(parts.values())
-    inner = getattr(runnable, "bound", None)
-    return any(async_only(p) for p in (*parts, *(() if inner is None else (inner,))))
-
-
 class RunnableNode:
-    """A LangChain ``Runnable`` as a node or a path."""
+    """A LangChain ``Runnable`` as a node or a path.
 
-    __slots__ = ("is_async", "runnable")
+    Attributes:
+        is_async: Whether it has no sync form.
+        has_both_forms: Whether it has a sync form and an async form of its own.
+    """
+
+    __slots__ = ("has_both_forms", "is_async", "runnable")
 
     def __init__(self, runnable: Any) -> None:
         self.runnable = runnable
         self.is_async = async_only(runnable)
+        self.has_both_forms = not self.is_async and has_async_form(runnable)
 
     @property
     def action(self) -> Any:
@@ -224,8 +220,12 @@ class RunnableNode:
 
     def __call__(self, input: Any, context: NodeContext) -> Any:
         if self.is_async:
-            return self.runnable.ainvoke(input, context.config)
+            return self.awaited(input, context)
         return self.runnable.invoke(input, context.config)
+
+    async def awaited(self, input: Any, context: NodeContext) -> Any:
+        """Run the async form."""
+        return await self.runnable.ainvoke(input, context.config)
 
     def __repr__(self) -> str:
         return f"RunnableNode({self.runnable!r})"

@@ -162,7 +162,7 @@ def test_a_node_of_a_nested_graph_is_found_by_its_path() -> None:
     request = play.of("i1").request
     located = locate(graph.program, request)
     assert located.program.name == "i1"
-    assert not located.needs_loop(request)
+    assert not located.needs_loop(request, RunInfo(CUSTOM))
     outcome = run_sync(graph.program, request, RunInfo(CUSTOM), Recorder())
     assert outcome.writes == (("items", ["i1"]),)
 
@@ -179,7 +179,7 @@ def test_what_waits_needs_a_loop() -> None:
         (Attempts(adds("n"), route), True),
     ):
         request = attempts.request()
-        assert locate(attempts.graph.program, request).needs_loop(request) is waits
+        assert locate(attempts.graph.program, request).needs_loop(request, RunInfo(CUSTOM)) is waits
 
 
 # --- conditional edges ----------------------------------------------------------------------------
