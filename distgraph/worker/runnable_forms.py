@@ -31,8 +31,9 @@ _ASYNC_METHODS = (
 )
 """Methods by which a class writes its async form."""
 
-_FRAMEWORK = ("langchain_core.", "langgraph._internal.")
-"""Modules whose classes have an async form if their parts have one."""
+_SEQUENCE = "RunnableSeq"
+"""LangGraph's class of sequences, which like LangChain's own classes has an async form if one of
+its parts has one."""
 
 
 def async_only(runnable: Any) -> bool:
@@ -58,9 +59,9 @@ def has_async_form(runnable: Any) -> bool:
 def _has_async_form(runnable: Any, depth: int) -> bool:
     if depth == 0:
         return False
-    afunc = getattr(runnable, "afunc", None)
-    if afunc is not None:
-        return not _in_executor(afunc) and not reaches_unwritten_hook(afunc)
+    if hasattr(runnable, "afunc"):
+        afunc = runnable.afunc
+        return not (afunc is None or _in_executor(afunc) or reaches_unwritten_hook(afunc))
     if getattr(runnable, "coroutine", None) is not None:  # a tool
         return True
     return any(_writes(type(runnable), method) for method in _ASYNC_METHODS) or any(
@@ -72,7 +73,8 @@ def _writes(cls: type, method: str) -> bool:
     """Whether a class has a method that is not the framework's."""
     for base in cls.__mro__:
         if method in vars(base):
-            return not base.__module__.startswith(_FRAMEWORK)
+            theirs = base.__module__.startswith("langchain_core.")
+            return not theirs and base.__name__ != _SEQUENCE
     return False
 
 
