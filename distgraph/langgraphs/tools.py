@@ -10,7 +10,6 @@ from typing import Any
 from langchain_core.runnables import Runnable
 
 from distgraph._internal.missing import MISSING
-from distgraph.contract.spec import PartOptions
 from distgraph.errors import ParentCommand
 from distgraph.interop import own, own_bubble
 from distgraph.langgraphs.tool_split import NodeToolSplit
