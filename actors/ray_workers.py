@@ -17,16 +17,18 @@ from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.reaper import Reaper
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
-from distgraph.contract.attempt import AttemptOutcome
+from distgraph.channels.binop import only_adds
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask
+from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import AttemptId
 from distgraph.driver.leases import LeaseTerms
 from distgraph.driver.ports import Group, GroupEnded, GroupRecalled
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.worker.deadline import shortest
-from distgraph.worker.packing import Packet, StatePacker
+from distgraph.worker.packing import PackedAttempt, Packet, StatePacker
 
 __all__ = ("RayWorkers", "Recalled", "Reply", "SharedWorkers")
 
@@ -86,7 +88,7 @@ class _Packet:
     kind: placement.Kind
     groups: list[Group] = field(default_factory=list)
     affinity: placement.Affinity | None = None
-    attempts: list[tuple[bytes, dict[str, bytes | int]]] = field(default_factory=list)
+    attempts: list[PackedAttempt] = field(default_factory=list)
     values: list[LargeValue] = field(default_factory=list)
     """Large values of the state."""
 
@@ -122,7 +124,9 @@ class RayWorkers:
         self._info = info
         self._thread = run_id if thread is None else thread
         self._post = post
-        self._packer = StatePacker(LargeValue)
+        self._packer = StatePacker(LargeValue, keeps_items=self._keeps_items)
+        self._graph: GraphSpec | None = None
+        self._keeping: dict[tuple[tuple[str, ...], str], bool] = {}
         self._placements: dict[Hashable, placement.Placement] = {}
         self._functions: dict[Hashable, Any] = {}
         self._needs: dict[Hashable, tuple[Needs, str]] = {}
@@ -131,6 +135,10 @@ class RayWorkers:
         self._joined = False
         self.results = Results()
         """Results of calls, for attempts that request them."""
+
+    def learn(self, graph: GraphSpec) -> None:
+        """Learn the run's graph: of a list that grows by a known reducer, only the tail is sent."""
+        self._graph = graph
 
     # --- for the driver -------------------------------------------------------------------------
 
@@ -233,6 +241,17 @@ class RayWorkers:
             self._shared.threads.leave(self._thread, self._run_id)
 
     # --- sending --------------------------------------------------------------------------------
+
+    def _keeps_items(self, request: AttemptRequest, name: str) -> bool:
+        key = request.graph_path, name
+        known = self._keeping.get(key)
+        if known is None:
+            graph = self._graph
+            for node in request.graph_path:
+                graph = None if graph is None else graph.nodes[node].subgraph
+            known = graph is not None and only_adds(graph.channels.get(name))
+            self._keeping[key] = known
+        return known
 
     def _placement(self, start: StartTask) -> placement.Placement:
         request = start.request

@@ -254,6 +254,7 @@ class RunLoop:
 
     def _drive(self, spec: GraphSpec, meter: RunMeter) -> None:
         start = self._start
+        self._workers.learn(spec)
         next_version: Callable[[Any], Any] = increment
         port, thread = None, None
         saver, caches = (None, {}) if start.packed_storage is None else loads(start.packed_storage)

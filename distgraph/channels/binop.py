@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import operator as operators
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from distgraph._internal.missing import MISSING
 from distgraph.channels.base import BaseChannel, Value, invalid_update
@@ -14,7 +14,14 @@ from distgraph.types import Overwrite
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ("BinaryOperatorAggregate", "factory_of", "overwritten", "same_reducer")
+__all__ = (
+    "BinaryOperatorAggregate",
+    "factory_of",
+    "keeps_items",
+    "only_adds",
+    "overwritten",
+    "same_reducer",
+)
 
 _CONCRETE: dict[Any, type[Any]] = {
     collections.abc.Sequence: list,
@@ -126,6 +133,27 @@ class BinaryOperatorAggregate(BaseChannel[Value, Any, Value]):
         )
 
     __hash__ = None
+
+
+R = TypeVar("R", bound=Callable[..., Any])
+
+_KEEPING: list[Callable[..., Any]] = [operators.add]
+
+
+def keeps_items(reducer: R) -> R:
+    """Mark a reducer that leaves the items of its list as they are, as ``operator.add`` does.
+
+    A function of the user's is not marked: it may change an item that is in the list already.
+    """
+    _KEEPING.append(reducer)
+    return reducer
+
+
+def only_adds(channel: object) -> bool:
+    """Return whether the reducer of a channel is marked by ``keeps_items``."""
+    return type(channel) is BinaryOperatorAggregate and any(
+        channel.operator is known for known in _KEEPING
+    )
 
 
 def same_reducer(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

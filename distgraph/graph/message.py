@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict
 
+from distgraph.channels.binop import keeps_items
 from distgraph.errors import MissingExtraError
 
 __all__ = ("REMOVE_ALL_MESSAGES", "MessagesState", "add_messages", "push_message")
@@ -26,6 +27,7 @@ Format = Literal["langchain-openai"]
 _REMOVE = "remove"
 
 
+@keeps_items
 def add_messages(left: Any = None, right: Any = None, *, format: Format | None = None) -> Any:
     """Append the messages of ``right`` to those of ``left``; one with a known id replaces it.
 
