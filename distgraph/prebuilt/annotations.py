@@ -20,7 +20,7 @@ __all__ = ("InjectedState", "InjectedStore", "ToolRuntime")
 
 
 def _complete(runtime: Any) -> bool:
-    """Whether LangGraph's ``ToolRuntime`` has all that ours has; older versions lack fields."""
+    """Whether LangGraph's ``ToolRuntime`` has all fields of distgraph's; older versions do not."""
     known = {field.name for field in fields(runtime)}
     return known >= {field.name for field in fields(markers.ToolRuntime)} and hasattr(
         runtime, "emit_output_delta"
