@@ -426,10 +426,27 @@ class _DataTable(dict[type, Reduce]):
 
     def __missing__(self, cls: type) -> Reduce:
         rule = find(cls, data=True)
-        if rule is None:
-            raise KeyError(cls)
-        found = self[cls] = _or_ordinary(rule)
-        return found
+        if rule is not None:
+            found = self[cls] = _or_ordinary(rule)
+            return found
+        if _is_ordinary_for_good(cls):
+            self[cls] = _reduce_ordinary
+            return _reduce_ordinary
+        raise KeyError(cls)
+
+
+def _is_ordinary_for_good(cls: type) -> bool:
+    """Return whether the table may keep a class: its module keeps the class, and no class is one
+    of its instances, which the pickler writes by name."""
+    if issubclass(cls, type):
+        return False
+    names: dict[str, Any] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+    return names.get(cls.__qualname__) is cls
+
+
+def _reduce_ordinary(obj: Any) -> Any:
+    """Reduce an object as the pickler does for a class that is not in the table: found sooner."""
+    return obj.__reduce_ex__(5)
 
 
 def _or_ordinary(rule: Reduce) -> Reduce:
