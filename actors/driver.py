@@ -19,7 +19,7 @@ import ray
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors.cluster import NAMESPACE, broker_name, remote
 from actors.entrance import CALLER, Entrance
-from actors.executors import Executor, Executors, ThreadExecutors
+from actors.executors import ExecutorHost, Executors, ThreadExecutors
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
 from actors.metrics import export
@@ -130,11 +130,13 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         port = WorkerPort(session)
         heartbeats = WorkerHeartbeats(port, silence, end_process)
+        host = ExecutorHost(port, heartbeats, self._program)
         self._shared = SharedWorkers(
             session,
             port.ticket,
-            Executors(port.ticket, heartbeats),
-            ThreadExecutors(thread_idle, partial(Executor, port.ticket, None, pinned=True)),
+            host,
+            Executors(host),
+            ThreadExecutors(thread_idle, partial(host.start, pinned=True)),
             reaper,
             heartbeats,
             LeaseHost(port, reaper.kill, heartbeats, self._program),
@@ -189,6 +191,16 @@ class SuperstepDriver:
     def take_outcomes(self, number: int, packed: Any) -> None:
         """Accept outcomes that hold references, from the lease that served the group."""
         self._shared.leases.take_outcomes(number, packed)
+
+    @ray.method(concurrency_group="packets")
+    def executor_packet(self, number: int) -> tuple[Any, list[Any]]:
+        """Return attempts, or results of calls, that hold references, for their executor."""
+        return self._shared.executor_host.packet(number)
+
+    @ray.method(concurrency_group="packets")
+    def take_executor_outcome(self, name: str, packed: Any) -> None:
+        """Accept an outcome that holds references, from an executor."""
+        self._shared.executor_host.take_outcome(name, packed)
 
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:

@@ -1,32 +1,56 @@
 """The executors of a session: processes shared by many waiting attempts.
 
-Attempts go to an executor many in one call, and their outcomes come back many in one answer: one
-question is always outstanding per executor, which is also how its death is noticed.
+Each is an actor whose one call never returns while it lives, which is how its death is noticed.
+Attempts and outcomes travel by the wire.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster import alive_nodes
+from actors.executor_frames import (
+    DROP,
+    ENDED,
+    EXECUTOR,
+    PACKET,
+    RESULTS,
+    TAKEN,
+    ExecutorOpened,
+    PacketHead,
+)
+from actors.executor_worker import AsyncExecutorActor
 from actors.heartbeats import WorkerHeartbeats
-from actors.persistent import persistent
-from actors.tasks import EXECUTOR_CALLS, AsyncExecutorActor
+from actors.lease_frames import BYE, CANCEL, OPENED, PROGRAM, head, read_head, rest
+from actors.leases import GroupFailed, LargeValue
+from actors.worker_port import WorkerPort
+from distgraph import __version__
+from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.concurrency.timers import timers
 from distgraph.driver.ports import NotTaken
 from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
+from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.references import Parcel
+from distgraph.wire import Connection, ConnectionClosed, Frame
+from distgraph.worker.held import HeldValues
+
+__all__ = ("Done", "Executor", "ExecutorHost", "Executors", "PackedAttempts", "ThreadExecutors")
 
 logger = logging.getLogger("distgraph")
 
@@ -36,104 +60,322 @@ _LOOK = 1.0
 _END = 10.0
 """Seconds for finalizers of an executor that is not needed any more."""
 
+_REASON = 3.0
+"""Seconds that Ray has to say why a process is gone, after its connection has ended."""
+
 _CROWDED = 64
 """Attempts in one executor from which another machine gets one too."""
 
 _NODES_FOR = 5.0
 """Seconds for which the list of machines is trusted."""
 
-_LOOK = 2.0
-"""Seconds between two looks at the threads that are idle."""
+_numbers = itertools.count(1)
 
 Done = Callable[["bytes | None", "BaseException | None"], None]
 """Takes a packed outcome, or why there is none, or neither: it was cancelled."""
 
 
-class Executor:
-    """One executor process, from the driver's view."""
+class PackedAttempts(NamedTuple):
+    """Attempts of one run for an executor."""
+
+    packed: Any
+    """The packet: bytes, or a ``Parcel`` if it holds references."""
+    values: Sequence[LargeValue]
+    """Large values of the state."""
+    program: str
+    """Hash of the graph's program."""
+    thread: bool
+    """Whether synchronous nodes run in threads."""
+
+
+class ExecutorHost:
+    """Starts executors, and serves their connections.
+
+    Args:
+        port: Which the executors connect to.
+        heartbeats: Of worker processes.
+        program: Returns the program of a graph by its hash, and where the caller's modules lie.
+    """
 
     def __init__(
         self,
-        ticket: bytes,
-        node: str | None,
+        port: WorkerPort,
+        heartbeats: WorkerHeartbeats,
+        program: Callable[[str], tuple[Any, Sequence[str]]],
+    ) -> None:
+        self.ticket = port.ticket
+        self.heartbeats = heartbeats
+        self.program = program
+        self.calls = DaemonExecutor(1, thread_name_prefix="distgraph-executors")
+        """For calls of Ray, which may wait: the wire must not."""
+        self._executors: dict[str, Executor] = {}
+        self.by_ray: dict[int, tuple[Any, list[Any]]] = {}
+        """What holds references, by number: it is fetched through Ray."""
+        self.outcomes: dict[str, Any] = {}
+        """Outcomes that came through Ray, by the name of their attempt."""
+        port.serve(EXECUTOR, self)
+
+    def start(
+        self,
+        node: str | None = None,
         lost: Callable[[Executor], object] = lambda executor: None,
         *,
         pinned: bool = False,
-        heartbeats: WorkerHeartbeats | None = None,
+    ) -> Executor:
+        """Start an executor.
+
+        Args:
+            node: Id of a machine that is preferred.
+            lost: Called once its process is gone.
+            pinned: Whether values that nodes return may stay in its process.
+        """
+        executor = Executor(self, node, lost, pinned=pinned)
+        self._executors[executor.id] = executor
+        executor.begin()
+        return executor
+
+    def forget(self, executor: Executor) -> None:
+        """Forget an executor whose process is gone."""
+        self._executors.pop(executor.id, None)
+
+    # --- for executors, through Ray -------------------------------------------------------------
+
+    def packet(self, number: int) -> tuple[Any, list[Any]]:
+        """Return a packet, or results of calls, and references to large values."""
+        return self.by_ray[number]
+
+    def take_outcome(self, name: str, packed: Any) -> None:
+        """Accept an outcome that holds references. The frame that reports it follows."""
+        self.outcomes[name] = packed
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Wait for the frame by which a process says which executor it is."""
+
+    def received(self, connection: Connection, frame: Frame) -> None:
+        """Take a frame."""
+        executor: Executor | None = connection.tag
+        if executor is not None:
+            executor.received(frame)
+        elif frame.kind == OPENED:
+            told = ExecutorOpened(*read_head(frame))
+            executor = connection.tag = self._executors.get(told.identity)
+            if executor is None:  # it was ended before it began
+                connection.send(BYE, b"", wait=False)
+            else:
+                executor.opened(connection, told)
+
+    def ended(self, connection: Connection, error: BaseException | None) -> None:
+        """A connection has ended: Ray says why, if the process is gone."""
+        executor: Executor | None = connection.tag
+        if executor is not None:
+            timers().after(_REASON if executor.load else 0.0, partial(executor.gone, None))
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A packet that the process has not begun, as far as is known."""
+
+    names: Sequence[str]
+    program: str
+
+
+class Executor:
+    """One executor process, from the driver's view. Made by ``ExecutorHost.start``."""
+
+    def __init__(
+        self,
+        host: ExecutorHost,
+        node: str | None,
+        lost: Callable[[Executor], object],
+        *,
+        pinned: bool,
     ) -> None:
         self.id = uuid.uuid4().hex
-        self.retirement = Retirement()
-        self._heartbeats = heartbeats
-        self._cancelled: dict[str, float] = {}
-        self._arriving: dict[str, Sequence[str]] = {}
-        """Packets that the process may not have begun, by the name of their first attempt."""
-        strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
-        self._handle: Any = AsyncExecutorActor.options(
-            max_concurrency=EXECUTOR_CALLS, scheduling_strategy=strategy
-        ).remote(ticket, pinned, self.id)
         self.node = node
-        self._lost = lost
-        self._lock = threading.Lock()
-        self._jobs: dict[str, Done] = {}
-        self._listening = False
+        self.retirement = Retirement()
         self.is_lost = False
         """Whether the process is known to be gone."""
-        # nothing may be on its way to one that dies between two runs
-        self._handle.watch.remote().future().add_done_callback(self._watched)
+        self._host = host
+        self._pinned = pinned
+        self._lost = lost
+        self._handle: Any = None
+        self._lock = threading.Lock()
+        """Also the order of frames: both sides use large values in the same order."""
+        self._jobs: dict[str, Done] = {}
+        self._cancelled: dict[str, float] = {}
+        self._arriving: dict[int, _Sent] = {}
+        self._by_ray: dict[str, int] = {}
+        """Numbers of packets that are fetched through Ray, by the name of their last attempt."""
+        self._connection: Connection | None = None
+        self._waiting: list[Callable[[Connection], None]] = []
+        """What is sent once the process has connected."""
+        self._held: HeldValues[None] = HeldValues()
+        self._programs: set[str] = set()
+        """Hashes of the graphs that the process has, or was sent."""
+        self._began: set[str] = set()
+        """Hashes of the graphs whose attempts the process has begun: it has loaded them."""
+        self._ending = False
+
+    def begin(self) -> None:
+        """Ask Ray for the process."""
+        node = self.node
+        strategy = NodeAffinitySchedulingStrategy(node, soft=True) if node else "DEFAULT"
+        self._handle = AsyncExecutorActor.options(scheduling_strategy=strategy).remote()
+        served = self._handle.serve.remote(__version__, self._host.ticket, self.id, self._pinned)
+        served.future().add_done_callback(self._served)
 
     @property
     def load(self) -> int:
         """Attempts that have not come back."""
         return len(self._jobs)
 
-    def prepare(self, digest: str, program: bytes, paths: tuple[str, ...]) -> None:
+    def prepare(self, digest: str, program: Any, paths: Sequence[str]) -> None:
         """Let the process load a graph, and do not wait: a failure also occurs in its attempts."""
-        prepared = self._handle.prepare.remote(digest, program, paths)
-        prepared.future().add_done_callback(lambda future: future.exception())
+        with self._lock:
+            self._send_soon(partial(self._send_program, digest, program, paths))
 
-    def submit(
-        self,
-        jobs: Sequence[tuple[str, Done]],
-        packed: bytes,
-        snapshots: Sequence[Any],
-        thread: bool,
-    ) -> None:
-        """Send the attempts of a packet; each ``Done`` is called once.
+    def submit(self, jobs: Sequence[tuple[str, Done]], attempts: PackedAttempts) -> None:
+        """Send attempts; each ``Done`` is called once.
 
         Args:
             jobs: A name for each attempt, in the packet's order, and what takes its outcome.
-            packed: The packet.
-            snapshots: References to large state values.
-            thread: Run synchronous nodes in threads.
+            attempts: The attempts.
         """
-        names = [name for name, _ in jobs]
         with self._lock:
-            self._jobs.update(jobs)
-            self._arriving[names[0]] = names
-            listen = not self._listening
-            self._listening = True
-        sent = self._handle.submit.remote(names, packed, thread, *snapshots)
-        sent.future().add_done_callback(lambda future: self._refused(names, future))
-        if listen:
-            self._listen()
+            gone = self.is_lost
+            if not gone:
+                self._jobs.update(jobs)
+                self._send_soon(partial(self._send_packet, [name for name, _ in jobs], attempts))
+        if gone:
+            for _, done in jobs:
+                done(None, NotTaken("the executor has ended before it was sent the attempt"))
 
     def cancel(self, names: Sequence[str]) -> None:
         """End attempts; of those that have no outcome then, ``Done`` is called with nothing."""
         with self._lock:
             known = [name for name in names if name in self._jobs]
             self._cancelled.update(dict.fromkeys(known, time.monotonic()))
-        if known:
-            self._handle.cancel.remote(known)
+            if known:
+                self._send_soon(lambda connection: connection.send(CANCEL, head(known), wait=False))
+
+    def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
+        """Send results of calls, each with the name of the attempt that made the call."""
+        packed, number = dumps_parcel(list(results)), None
+        if isinstance(packed, Parcel):
+            number = next(_numbers)
+            self._host.by_ray[number] = packed, []
+            with self._lock:
+                self._by_ray[results[-1][0]] = number
+            packed = b""
+        told = head((number,))
+        with self._lock:
+            self._send_soon(lambda connection: connection.send(RESULTS, told, packed, wait=False))
+
+    def drop(self, run_id: str | None) -> None:
+        """Let go of the values of a run that stayed in the process, finalizers included."""
+        told = head((run_id,))
+        with self._lock:
+            self._send_soon(lambda connection: connection.send(DROP, told, wait=False))
+
+    def end(self) -> None:
+        """End the process: its values are released, and their finalizers run."""
+        self._ending = True
+        timers().after(_END, self._kill)
+        self.drop(None)
+
+    def _kill(self) -> None:
+        self._host.calls.spawn(partial(ray.kill, self._handle))
+
+    # --- sending, locked ------------------------------------------------------------------------
+
+    def _send_soon(self, send: Callable[[Connection], None]) -> None:
+        if self._connection is None:
+            self._waiting.append(send)
+            return
+        with suppress(ConnectionClosed):  # ``ended`` reports it
+            send(self._connection)
+
+    def _send_packet(
+        self, names: Sequence[str], attempts: PackedAttempts, connection: Connection
+    ) -> None:
+        number = next(_numbers)
+        packed, values, program, thread = attempts
+        self._arriving[number] = _Sent(names, program)
+        if program not in self._programs:
+            self._send_program(program, *self._host.program(program), connection)
+        blobs = [value.blob for value in values]
+        if isinstance(packed, Parcel) or None in blobs:
+            self._host.by_ray[number] = packed, [value.reference() for value in values]
+            self._by_ray[names[-1]] = number
+            told = PacketHead(number, names, program, thread, by_ray=True)
+            connection.send(PACKET, head(told), wait=False)
+            return
+        numbers = [value.number for value in values]
+        sizes = {n: (None, len(b or b"")) for n, b in zip(numbers, blobs, strict=True)}
+        new = self._held.missing(numbers)
+        self._held.use(numbers, {n: sizes[n] for n in new})
+        parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
+        told = PacketHead(number, names, program, thread, numbers, new)
+        connection.send(PACKET, head(told), packed, *parts, wait=False)
+
+    def _send_program(
+        self, digest: str, blob: Any, paths: Sequence[str], connection: Connection
+    ) -> None:
+        self._programs.add(digest)
+        if type(blob) is bytes:  # else it holds references of Ray, which has to see them travel
+            connection.send(PROGRAM, head((digest, tuple(paths))), blob, wait=False)
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def opened(self, connection: Connection, told: ExecutorOpened) -> None:
+        """The process has connected: send what waits."""
+        with self._lock:
+            self._connection = connection
+            self._programs.update(told.programs)
+            waiting, self._waiting = self._waiting, []
+            for send in waiting:
+                self._send_soon(send)
+
+    def received(self, frame: Frame) -> None:
+        """Take a frame."""
+        if frame.kind == TAKEN:
+            with self._lock:
+                for number in read_head(frame):
+                    sent = self._arriving.pop(number, None)
+                    if sent is not None:
+                        self._began.add(sent.program)
+        elif frame.kind == ENDED:
+            self._take(read_head(frame), iter(rest(frame)))
+
+    def _take(self, ended: Sequence[tuple[str, str]], parts: Iterable[Any]) -> None:
+        parts = iter(parts)
+        for name, how in ended:
+            packed, error = None, None
+            if how == "done":
+                packed = next(parts)
+            elif how == "failed":
+                error = GroupFailed()
+                error.__cause__ = rebuild_error(loads(next(parts)))
+            elif how == "ray":
+                packed = self._host.outcomes.pop(name, None)
+            with self._lock:
+                done = self._jobs.pop(name, None)
+                self._cancelled.pop(name, None)
+                number = self._by_ray.pop(name, None) if self._by_ray else None
+            if number is not None:
+                self._host.by_ray.pop(number, None)
+            if done is not None:
+                done(packed, error)
+
+    # --- the end --------------------------------------------------------------------------------
 
     def look(self) -> bool:
         """Retire or end the process if that is due. Return whether it gets new attempts."""
-        if self._heartbeats is None:
-            return True
-        health = self._heartbeats.health(self.id)
+        health = self._host.heartbeats.health(self.id)
         with self._lock:
-            cancelled = {n: since for n, since in self._cancelled.items() if n in self._jobs}
-            self._cancelled = cancelled
-            running = len(self._jobs)
+            cancelled, running = dict(self._cancelled), len(self._jobs)
         verdict = self.retirement.look(health, cancelled, running, time.monotonic())
         if verdict.retire:
             stack = f"\n{health.stack}" if health.stack else ""
@@ -144,97 +386,62 @@ class Executor:
             )
             self._move_arriving()
         if verdict.end:
-            ray.kill(self._handle)
-            self._fail(WorkerDied(f"the executor was ended, because {self.retirement.why}"))
+            self._kill()
+            self.gone(WorkerDied(f"the executor was ended, because {self.retirement.why}"))
         return not self.retirement.why
 
     def _move_arriving(self) -> None:
         """Give up attempts that the process has not begun: they run elsewhere."""
-        assert self._heartbeats is not None
-        took = self._heartbeats.took(self.id)
         with self._lock:
-            packets = [names for first, names in self._arriving.items() if first not in took]
-            names = [name for packet in packets for name in packet if name in self._jobs]
-            self._arriving.clear()
+            packets, self._arriving = self._arriving, {}
+            names = [n for sent in packets.values() for n in sent.names if n in self._jobs]
             moved = [self._jobs.pop(name) for name in names]
-        if names:
-            self._handle.cancel.remote(names)
+            if names:
+                self._send_soon(lambda connection: connection.send(CANCEL, head(names), wait=False))
         for done in moved:
             done(None, NotTaken("an executor that is blocked did not take the attempt"))
 
-    def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
-        """Send results of calls, each with the name of the attempt that made the call."""
-        packed = dumps_parcel(list(results))
-        persistent(lambda: self._handle.deliver.remote(packed))
+    def _served(self, served: Future[Any]) -> None:
+        """The actor's call has ended, or its process has. Called by a thread of Ray's."""
+        if self._ending and served.exception() is None:
+            self._host.calls.spawn(lambda: self._handle.__ray_terminate__.remote())
+        else:
+            self._kill()
+        self.gone(served.exception())
 
-    def drop(self, run_id: str) -> None:
-        """Let go of the values of a run that stayed in the process, finalizers included."""
-        self._handle.drop_pinned.remote(run_id)
-
-    def end(self) -> None:
-        """End the process: its values are released, and their finalizers run."""
-        handle = self._handle
-        timers().after(_END, lambda: ray.kill(handle))
-        handle.drop_pinned.remote(None).future().add_done_callback(
-            lambda _: handle.__ray_terminate__.remote()
-        )
-
-    def _listen(self) -> None:
-        self._handle.collect.remote().future().add_done_callback(self._collected)
-
-    def _collected(self, future: Any) -> None:
-        error = future.exception()
-        if error is not None:
-            self._fail(error)
-            return
-        ended = loads(future.result())
+    def gone(self, error: BaseException | None) -> None:
+        """The process is gone: what it has begun is lost, and the rest runs elsewhere."""
         with self._lock:
-            known = [(self._jobs.pop(name, None), outcome, why) for name, outcome, why in ended]
-            self._listening = bool(self._jobs)
-            listen = self._listening
-        if listen:
-            self._listen()
-        for done, outcome, why in known:
-            if done is not None:
-                done(outcome, why)
-
-    def _refused(self, names: list[str], future: Any) -> None:
-        error = future.exception()
-        with self._lock:
-            self._arriving.pop(names[0], None)
-        if error is not None:
-            if isinstance(error, RayActorError):
-                self._note_loss()
-            with self._lock:
-                known = [self._jobs.pop(name, None) for name in names]
-            for done in known:
-                if done is not None:
-                    done(None, error)
-
-    def _fail(self, error: BaseException) -> None:
-        if isinstance(error, (RayActorError, WorkerDied)):
-            self._note_loss()
-        with self._lock:
+            if self.is_lost:
+                return
+            self.is_lost = True
             jobs, self._jobs = self._jobs, {}
-            self._listening = False
-        for done in jobs.values():
-            done(None, error)
-
-    def _watched(self, future: Any) -> None:
-        if isinstance(future.exception(), RayActorError):
-            self._note_loss()
-
-    def _note_loss(self) -> None:
-        self.is_lost = True
+            packets, self._arriving = self._arriving, {}
+            self._waiting.clear()
+            # a graph that ends each process which loads it is sent to no further one
+            safe = [sent.names for sent in packets.values() if sent.program in self._began]
+            connection, numbers = self._connection, list(self._by_ray.values())
+        for number in numbers:
+            self._host.by_ray.pop(number, None)
+        if connection is not None:
+            connection.close()
+        if error is None and not self._ending:
+            self._kill()  # it lives perhaps, and is cut off
+        self._host.forget(self)
         self._lost(self)
+        untaken = {name for names in safe for name in names}
+        for name, done in jobs.items():
+            if name in untaken:
+                done(None, NotTaken("the executor died before it began the attempt"))
+            else:
+                done(None, error or WorkerCrashedError())
 
 
 class Executors:
     """At most one executor a machine; a further machine joins when the others are crowded."""
 
-    def __init__(self, ticket: bytes, heartbeats: WorkerHeartbeats | None = None) -> None:
-        self._ticket = ticket
-        self._heartbeats = heartbeats
+    def __init__(self, host: ExecutorHost) -> None:
+        self._host = host
         self._looking = False
         self._retired: list[Executor] = []
         self._lock = threading.Lock()
@@ -254,9 +461,9 @@ class Executors:
             if least is None or least.load >= _CROWDED:
                 free = self._free_node()
                 if least is None or free is not None:
-                    least = Executor(self._ticket, free, self._forget, heartbeats=self._heartbeats)
+                    least = self._host.start(free, self._forget)
                     self._all.append(least)
-            if not self._looking and self._heartbeats is not None:
+            if not self._looking:
                 self._looking = True
                 timers().after(_LOOK, self._look)
             return least

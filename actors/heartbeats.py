@@ -86,11 +86,6 @@ class WorkerHeartbeats:
         with self._lock:
             return self._known.past_limit(name, time.monotonic())
 
-    def took(self, identity: str) -> frozenset[str]:
-        """Return the packets that a shared process has begun, by their first attempts."""
-        with self._lock:
-            return self._known.took(identity)
-
     def settle(self, name: str) -> None:
         """Note that a group of attempts that was to end has ended."""
         with self._lock:

@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from distgraph import __version__
+from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Frame
 from distgraph.wire.frames import Bytes
 
@@ -50,6 +52,23 @@ class WorkerTicket(NamedTuple):
         """Return a ticket that travelled as plain bytes: Ray reads arguments of a task before the
         task finds out which version of distgraph is there."""
         return cls(*pickle.loads(ticket))
+
+
+def require_version(version: str, host: str) -> None:
+    """Check a worker process on a host.
+
+    Args:
+        version: Of distgraph in the driver's process.
+        host: Names this machine.
+
+    Raises:
+        UnsupportedClusterError: This machine has another version of distgraph.
+    """
+    if version != __version__:
+        raise UnsupportedClusterError(
+            f"host {host} has distgraph {__version__}, the run was started with "
+            f"{version}: install the same version on every node"
+        )
 
 
 def lease_name(number: int) -> str:

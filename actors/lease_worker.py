@@ -35,12 +35,11 @@ from actors.lease_frames import (
     head,
     lease_name,
     read_head,
+    require_version,
     rest,
 )
 from actors.worker import process
-from distgraph import __version__
 from distgraph.driver.batching import LATE
-from distgraph.errors import UnsupportedClusterError
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_blobs, dumps_data
 from distgraph.serde.references import Parcel
@@ -208,11 +207,7 @@ def serve_lease(version: str, ticket: bytes, lease: int) -> None:
         UnsupportedClusterError: This machine has another version of distgraph, or cannot reach the
             driver.
     """
-    if version != __version__:
-        raise UnsupportedClusterError(
-            f"host {HOST} has distgraph {__version__}, the run was started with "
-            f"{version}: install the same version on every node"
-        )
+    require_version(version, HOST)
     LeaseServer(WorkerTicket.read(ticket), lease).serve()
 
 

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 from actors import cluster
 from actors.calls import Results, pack_result
-from actors.executors import Done, Executor, Executors, ThreadExecutors
+from actors.executors import (
+    Done,
+    Executor,
+    ExecutorHost,
+    Executors,
+    PackedAttempts,
+    ThreadExecutors,
+)
 from actors.failures import typed, unreadable
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
@@ -43,6 +50,7 @@ class SharedWorkers(NamedTuple):
     session: str
     ticket: bytes
     """What worker processes need to connect."""
+    executor_host: ExecutorHost
     executors: Executors
     threads: ThreadExecutors
     reaper: Reaper
@@ -333,7 +341,8 @@ class RayWorkers:
             name = self._name(group.ids[0])
             self._sent[group] = _Sent(partial(executor.cancel, [name]), executor)
             jobs.append((name, self._replies(group)))
-        executor.submit(jobs, packed, packet.references(), packet.kind == "thread")
+        thread = packet.kind == "thread"
+        executor.submit(jobs, PackedAttempts(packed, packet.values, self._program, thread))
 
     def _executor(self, affinity: placement.Affinity | None) -> Executor:
         """Return an executor. Values in a pinned one die with it; the next attempt gets another."""
@@ -343,7 +352,7 @@ class RayWorkers:
             self._joined = True
             return self._shared.threads.join(self._thread, self._run_id)
         if self._pinned is None or self._pinned.is_lost:
-            self._pinned = Executor(self._shared.ticket, None, pinned=True)
+            self._pinned = self._shared.executor_host.start(pinned=True)
         return self._pinned
 
     def _name(self, attempt: AttemptId) -> str:

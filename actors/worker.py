@@ -16,20 +16,19 @@ import ray
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
-from actors.calls import AttemptCalls
-from actors.cluster import NAMESPACE, driver_name
-from actors.lease_frames import WorkerTicket
+from actors.calls import AttemptCalls, driver_of
+from actors.lease_frames import WorkerTicket, require_version
 from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
-from distgraph import __version__, logs
+from distgraph import logs
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
 from distgraph.contract.stream import Event
-from distgraph.errors import SerializationError, UnsupportedClusterError
+from distgraph.errors import SerializationError
 from distgraph.metrics import Meter, interval_from_environment
 from distgraph.persistence.kept_references import keeps_references
 from distgraph.serde.exceptions import capture_error, release_error
@@ -76,6 +75,8 @@ class WorkerProcess:
         """Held while a graph is loaded, by hash: a second thread waits for the first."""
         self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}
         """Programs that were received and not loaded yet."""
+        self._awaited: dict[str, asyncio.Future[GraphProgram]] = {}
+        """Programs that are being loaded, on the loop of an executor."""
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
@@ -120,11 +121,11 @@ class WorkerProcess:
         Raises:
             SerializationError: A module that the graph needs cannot be imported here.
         """
-        known = self._known(packet)
+        known = self.known(packet.program)
         if known is not None:
             return known
         offered = self._offered.pop(packet.program, None)
-        found = ray.get(self._fetch(packet)) if offered is None else offered
+        found = ray.get(self._fetch(packet.program, packet.session)) if offered is None else offered
         return self.load(packet.program, *found)
 
     @property
@@ -137,24 +138,34 @@ class WorkerProcess:
         """Take a graph for attempts that follow, and load it with the first of them."""
         self._offered[digest] = blob, paths
 
-    async def aprogram(self, packet: Packet) -> GraphProgram:
-        """Async variant of ``program``, for the loop of an executor, which must not block."""
-        known = self._known(packet)
-        if known is None:
-            known = await in_thread(self.load, packet.program, *await self._fetch(packet))
-        return known
+    async def aprogram(self, digest: str, session: str) -> GraphProgram:
+        """Async variant of ``program``, for the loop of an executor, which must not block. Packets
+        that need the same graph wait for one load of it."""
+        known = self.known(digest)
+        if known is not None:
+            return known
+        loading = self._awaited.get(digest)
+        if loading is None:
+            loading = self._awaited[digest] = asyncio.ensure_future(self._aload(digest, session))
+            loading.add_done_callback(lambda _: self._awaited.pop(digest, None))
+        return await asyncio.shield(loading)
 
-    def _known(self, packet: Packet) -> GraphProgram | None:
+    async def _aload(self, digest: str, session: str) -> GraphProgram:
+        offered = self._offered.pop(digest, None)
+        found = await self._fetch(digest, session) if offered is None else offered
+        return await in_thread(self.load, digest, *found)
+
+    def known(self, digest: str) -> GraphProgram | None:
+        """Return a graph if it is loaded here."""
         with self._lock:
-            program = self._programs.get(packet.program)
+            program = self._programs.get(digest)
             if program is not None:
-                self._programs.move_to_end(packet.program)
+                self._programs.move_to_end(digest)
             return program
 
     @staticmethod
-    def _fetch(packet: Packet) -> Any:
-        driver = ray.get_actor(driver_name(packet.session), NAMESPACE)
-        return driver.program.remote(packet.program)
+    def _fetch(digest: str, session: str) -> Any:
+        return driver_of(session).program.remote(digest)
 
     def load(self, digest: str, blob: bytes, paths: tuple[str, ...]) -> GraphProgram:
         """Load a graph.
@@ -315,11 +326,10 @@ class WorkerProcess:
         if calls is not None:
             calls.close()
 
-    async def open(self, packed: bytes) -> OpenPacket:
-        """Open a packet on the loop of an executor."""
+    def open(self, packed: bytes, program: GraphProgram) -> OpenPacket:
+        """Open a packet, whose graph is loaded."""
         packet = _open(packed)
-        await in_thread(self.heartbeat.start)
-        return OpenPacket(packet, _run_info(packet.run), await self.aprogram(packet))
+        return OpenPacket(packet, _run_info(packet.run), program)
 
     async def await_attempt(
         self, opened: OpenPacket, at: int, snapshots: Sequence[bytes], name: str
@@ -384,11 +394,7 @@ def _open(packed: bytes) -> Packet:
         UnsupportedClusterError: This machine has another version of distgraph.
     """
     version, *rest = loads(packed)
-    if version != __version__:  # before anything else that another version may have changed
-        raise UnsupportedClusterError(
-            f"host {HOST} has distgraph {__version__}, the run was started with "
-            f"{version}: install the same version on every node"
-        )
+    require_version(version, HOST)  # before anything else that another version may have changed
     return Packet(version, *rest)
 
 

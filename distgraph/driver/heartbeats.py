@@ -7,7 +7,7 @@ hangs or the network is cut.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,9 +22,6 @@ The process itself interrupts the attempt at the limit, and ends one second late
 
 _DUE = 4096
 """Limits of time that are remembered of attempts which have no process any more."""
-
-_TOOK = 256
-"""Packets that are remembered: of older ones, Ray has brought the reply long ago."""
 
 _STACK = 16_384
 """Characters of a stack dump that are kept."""
@@ -58,8 +55,6 @@ class Process:
     """Groups of attempts, and when each began."""
     due: dict[str, float] = field(default_factory=dict)
     """When attempts are to be ended that are limited in time."""
-    took: deque[str] = field(default_factory=lambda: deque(maxlen=_TOOK))
-    """Packets that a shared process has begun, by the name of their first attempt."""
     stack: str = ""
     reported: bool = False
     is_ended: bool = False
@@ -163,8 +158,6 @@ class Heartbeats:
         elif "end" in message:
             process.running.pop(str(message["end"]), None)
             process.due.pop(str(message["end"]), None)
-        elif "took" in message:
-            process.took.append(str(message["took"]))
         elif "limit" in message:
             process.due[str(message["limit"])] = now + float(message["left"]) + OVERDUE
         for name, left in dict(message.get("beat") or {}).items():
@@ -201,11 +194,6 @@ class Heartbeats:
             if process.identity == identity:
                 return Health(max(now - process.beat, process.lag), process.behind, process.stack)
         return Health()
-
-    def took(self, identity: str) -> frozenset[str]:
-        """Return the packets that a process has begun, of those that it was sent last."""
-        names = (p.took for p in self._processes.values() if p.identity == identity)
-        return frozenset(next(names, ()))
 
     def overdue(self, now: float) -> Sequence[Overdue]:
         """Return attempts that are behind their limits; each is returned once."""

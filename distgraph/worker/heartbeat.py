@@ -149,11 +149,6 @@ class Heartbeat:
             daemon(self._beat, "distgraph-heartbeat").start()
         self._wake.set()
 
-    def took(self, name: str) -> None:
-        """Report that this process begins a packet, before the code of any node of it can block."""
-        with self._lock:
-            self._tell(took=name)
-
     def limit(self, name: str, clock: Limited) -> None:
         """Report that an attempt is limited in time, before its code begins."""
         with self._lock:

@@ -20,7 +20,7 @@ from tests.support.graphs import Items
 def process(monkeypatch: pytest.MonkeyPatch) -> worker.WorkerProcess:
     """A process that cannot ask a driver for anything."""
 
-    def refuse(packet: Packet) -> Any:
+    def refuse(digest: str, session: str) -> Any:
         raise AssertionError("the driver was asked")
 
     made = worker.WorkerProcess()

@@ -1,0 +1,54 @@
+"""What driver and executor say to each other, beside what a lease says too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = (
+    "DROP",
+    "ENDED",
+    "EXECUTOR",
+    "PACKET",
+    "RESULTS",
+    "TAKEN",
+    "ExecutorOpened",
+    "PacketHead",
+)
+
+EXECUTOR = "executor"
+"""Role of the connections of executors."""
+
+PACKET, RESULTS, DROP = 32, 33, 34
+"""Driver to executor: attempts to run; results of calls that attempts have made; values of a run,
+or of all runs before the end of the process, to let go of."""
+
+TAKEN, ENDED = 32, 33
+"""Executor to driver: packets whose attempts begin now; what came of attempts, each
+``(name, how)`` with a part for ``done`` and ``failed``. How: see ``OutcomesHead``."""
+
+
+class ExecutorOpened(NamedTuple):
+    """The process of an executor."""
+
+    identity: str
+    programs: Sequence[str] = ()
+    """Hashes of the graphs that the process has loaded."""
+
+
+class PacketHead(NamedTuple):
+    """A packet of attempts, each a group of its own. The packet and new large values follow."""
+
+    number: int
+    names: Sequence[str]
+    """Of the attempts, in the packet's order."""
+    program: str
+    """Hash of the graph's program."""
+    thread: bool
+    """Whether synchronous nodes run in threads."""
+    values: Sequence[int] = ()
+    """Numbers of the large values that the packet refers to, by position."""
+    new: Sequence[int] = ()
+    """Those that follow."""
+    by_ray: bool = False
+    """Whether the packet holds references, and is to be fetched through Ray."""

@@ -1,0 +1,328 @@
+"""The process of an executor: many attempts that wait, as coroutines or threads of one actor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from actors.calls import driver_of
+from actors.cluster import remote
+from actors.executor_frames import (
+    DROP,
+    ENDED,
+    EXECUTOR,
+    PACKET,
+    RESULTS,
+    TAKEN,
+    ExecutorOpened,
+    PacketHead,
+)
+from actors.lease_frames import (
+    CANCEL,
+    OPENED,
+    PROGRAM,
+    WorkerTicket,
+    head,
+    read_head,
+    require_version,
+    rest,
+)
+from actors.worker import OpenPacket, process
+from distgraph.concurrency.threads import DaemonExecutor, in_thread
+from distgraph.serde.exceptions import capture_error
+from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.references import parcel
+from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
+from distgraph.worker.attempt import HOST
+from distgraph.worker.deadline import left_behind
+from distgraph.worker.heartbeat import LoopLag
+from distgraph.worker.held import HeldValues
+from distgraph.worker.pinned import drop
+
+__all__ = ("AsyncExecutorActor",)
+
+_THREADS = 512
+
+_CLEANUP = 5.0
+"""Seconds that an attempt has to end after a cancel, for its cleanup code."""
+
+_CANCELS = 20
+"""Maximum number of cancels of an attempt that suppresses cancellation."""
+
+_AGAIN = 0.1
+"""Seconds between two of them."""
+
+_REFUSED_KEPT = 4096
+
+
+class AsyncExecutor:
+    """Runs the attempts that wait more than they compute: one process for a thousand of them."""
+
+    def __init__(self) -> None:
+        self._threads = DaemonExecutor(_THREADS, thread_name_prefix="distgraph-node")
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._refused: OrderedDict[str, None] = OrderedDict()
+        """Attempts that were cancelled and did not run: they may be on their way, or wait for
+        their graph to be loaded."""
+        self._ended: list[tuple[str, str, Any]] = []
+        """``(name, how, part)`` of attempts whose outcomes were not sent."""
+        self._taken: list[int] = []
+        """Packets that begin."""
+        self._inbox: deque[Frame | None] = deque()
+        self._told = False
+        """Whether the loop was told that the inbox has something."""
+        self._held: HeldValues[bytes] = HeldValues()
+        self._others: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
+
+    async def serve(self, version: str, ticket: bytes, identity: str, pinned: bool) -> None:
+        """Serve attempts until the driver says that the executor ends, or is gone.
+
+        Raises:
+            UnsupportedClusterError: This machine has another version of distgraph, or cannot reach
+                the driver.
+        """
+        require_version(version, HOST)
+        process().identity, process().pinned, process().role = identity, pinned, "executor"
+        told = WorkerTicket.read(ticket)
+        heartbeat = process().enter(told)
+        self._loop = asyncio.get_running_loop()
+        process().lag = LoopLag(self._loop)
+        self._session = told.session
+        self._connection = await in_thread(
+            partial(
+                connect,
+                Address(*told.address),
+                told.secret,
+                EXECUTOR,
+                name=f"the executor process {os.getpid()} on {HOST}",
+                to="the superstep driver",
+                on_frame=self._receive,
+                on_closed=lambda connection, error: self._put(None),
+            )
+        )
+        await in_thread(heartbeat.start)
+        self._send(OPENED, head(ExecutorOpened(identity, process().programs)))
+        await self._ending.wait()
+        for task in list(self._running.values()):
+            task.cancel()
+        self._connection.close()
+
+    # --- on the thread of the wire --------------------------------------------------------------
+
+    def _receive(self, connection: Connection, frame: Frame) -> None:
+        if frame.kind == PROGRAM:
+            digest, paths = read_head(frame)
+            process().offer(digest, bytes(rest(frame)[0]), paths)
+        self._put(frame)
+
+    def _put(self, frame: Frame | None) -> None:
+        self._inbox.append(frame)
+        if not self._told:
+            self._told = True
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._take)
+
+    # --- on the loop ----------------------------------------------------------------------------
+
+    def _take(self) -> None:
+        """Take what has come. The first node that begins afterwards may block this loop."""
+        self._told = False
+        while self._inbox:
+            frame = self._inbox.popleft()
+            if frame is None:
+                self._ending.set()
+            elif frame.kind == PACKET:
+                self._packet(PacketHead(*read_head(frame)), rest(frame))
+            elif frame.kind == PROGRAM:
+                self._spawn(self._load(read_head(frame)[0]))
+            elif frame.kind == CANCEL:
+                self._spawn(self._cancel(read_head(frame)))
+            elif frame.kind == RESULTS:
+                self._results(read_head(frame)[0], rest(frame))
+            elif frame.kind == DROP:
+                self._spawn(self._drop(read_head(frame)[0]))
+        self._tell_taken()
+
+    def _spawn(self, steps: Any) -> None:
+        task = asyncio.create_task(steps)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+    def _send(self, kind: int, *parts: Any) -> None:
+        with suppress(ConnectionClosed):  # the driver is gone, and this process goes
+            self._connection.send(kind, *parts, wait=False, interruptible=False)
+
+    def _packet(self, told: PacketHead, parts: Sequence[Any]) -> None:
+        if told.by_ray:
+            self._spawn(self._fetched(told))
+            return
+        new = {n: (bytes(part), len(part)) for n, part in zip(told.new, parts[1:], strict=True)}
+        values = self._held.use(told.values, new)
+        program = process().known(told.program)
+        if program is not None:
+            try:
+                self._begin(told, process().open(parts[0], program), values)
+            except Exception as error:
+                self._failed(told.names, error)
+        else:
+            self._spawn(self._loaded(told, parts[0], values))
+
+    async def _load(self, digest: str) -> None:
+        with suppress(Exception):  # it occurs again in the attempts that need the graph
+            await process().aprogram(digest, self._session)
+
+    async def _fetched(self, told: PacketHead) -> None:
+        """Begin a packet that holds references."""
+        try:
+            found = driver_of(self._session).executor_packet.remote(told.number)
+            packed, references = await found
+            values = [await reference for reference in references]
+        except Exception as error:
+            self._failed(told.names, error)
+            return
+        await self._loaded(told, packed, values)
+
+    async def _loaded(self, told: PacketHead, packed: Any, values: Sequence[bytes]) -> None:
+        """Begin a packet whose graph may have to be loaded."""
+        try:
+            program = await process().aprogram(told.program, self._session)
+            packet = process().open(packed, program)
+        except Exception as error:
+            self._failed(told.names, error)
+            return
+        self._begin(told, packet, values)
+        self._tell_taken()
+
+    def _begin(self, told: PacketHead, packet: OpenPacket, values: Sequence[bytes]) -> None:
+        """Start a packet's attempts, each under its name. None of its code runs before that."""
+        self._taken.append(told.number)
+        for at, name in enumerate(told.names):
+            if name in self._refused:
+                continue
+            steps = self._run(name, packet, at, values, told.thread)
+            task = self._running[name] = asyncio.create_task(steps)
+            task.add_done_callback(partial(self._over, name))
+
+    def _tell_taken(self) -> None:
+        if self._taken:
+            taken, self._taken = self._taken, []
+            self._send(TAKEN, head(taken))
+
+    def _over(self, name: str, task: asyncio.Task[None]) -> None:
+        # not within the attempt: one that is cancelled before its first step never gets there
+        self._running.pop(name, None)
+        left_behind.discard(task)
+        if task.cancelled():
+            self._report(name, "dropped")
+
+    async def _drop(self, run_id: str | None) -> None:
+        """Let go of the values that a run, or all runs, left in this process."""
+        await in_thread(drop, run_id)
+        if run_id is None:
+            self._ending.set()
+
+    def _results(self, number: int | None, parts: Sequence[Any]) -> None:
+        """Accept results of calls that attempts have made."""
+        if number is None:
+            self._deliver(parts[0])
+        else:
+            self._spawn(self._fetch_results(number))
+
+    async def _fetch_results(self, number: int) -> None:
+        packed, _ = await driver_of(self._session).executor_packet.remote(number)
+        self._deliver(packed)
+
+    @staticmethod
+    def _deliver(packed: Any) -> None:
+        for name, result in loads(packed):
+            process().deliver(name, result)
+
+    async def _cancel(self, names: Sequence[str]) -> None:
+        """Cancel attempts; repeat the cancel for attempts that suppress cancellation.
+
+        A thread cannot be ended: its outcome is dropped, and it waits for no more calls.
+        """
+        for name in names:
+            process().leave(name)
+            if name not in self._running:
+                self._refused[name] = None
+                self._report(name, "dropped")  # unless it has ended, it never starts
+        while len(self._refused) > _REFUSED_KEPT:
+            self._refused.popitem(last=False)
+        for number in range(_CANCELS):
+            tasks = [task for name in names if (task := self._running.get(name)) is not None]
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_AGAIN if number else _CLEANUP)
+        for name in names:
+            task = self._running.get(name)
+            if task is not None:  # nobody waits for it any longer
+                left_behind.add(task)
+                self._report(name, "dropped")
+
+    def _failed(self, names: Sequence[str], error: Exception) -> None:
+        for name in names:
+            self._report(name, "failed", dumps_data(capture_error(error)))
+
+    def _report(self, name: str, how: str, part: Any = None) -> None:
+        """Send what came of an attempt, together with what else ends now."""
+        if not self._ended:
+            self._loop.call_soon(self._flush)
+        self._ended.append((name, how, part))
+
+    def _flush(self) -> None:
+        ended, self._ended = self._ended, []
+        parts = [part for _, how, part in ended if how in ("done", "failed")]
+        self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
+
+    async def _run(
+        self, name: str, packet: OpenPacket, at: int, values: Sequence[bytes], thread: bool
+    ) -> None:
+        try:
+            if thread:
+                run = partial(process().run_attempt, name=name, lend=self._threads.lend)
+                outcome = await self._in_thread(partial(run, packet, at, values))
+            else:
+                outcome = await process().await_attempt(packet, at, values, name)
+            if type(outcome) is bytes:
+                self._report(name, "done", outcome)
+            else:
+                driver = driver_of(self._session)
+                await driver.take_executor_outcome.remote(name, parcel(outcome))
+                self._report(name, "ray")
+        except asyncio.CancelledError:
+            self._report(name, "dropped")
+        except Exception as failure:
+            self._failed([name], failure)
+
+    async def _in_thread(self, call: Callable[[], bytes]) -> bytes:
+        """Make a call in a thread. One that is cancelled is left behind, and noted."""
+        over = threading.Event()
+
+        def run() -> bytes:
+            try:
+                return call()
+            finally:
+                over.set()
+                left_behind.discard(over)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except asyncio.CancelledError:
+            left_behind.add(over)
+            if over.is_set():
+                left_behind.discard(over)
+            raise
+
+
+AsyncExecutorActor: Any = remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AsyncExecutor)
+"""The executor as a Ray actor."""
