@@ -90,15 +90,6 @@ def test_a_silence_is_reported_once():
     assert len(beats.unreported(40.0)) == 1
 
 
-def test_what_a_process_has_begun_is_known_by_its_own_word():
-    beats = known()
-    assert beats.took("e") == frozenset()
-    told(beats, 1.0, took="r/t/1")
-    told(beats, 1.0, took="r/u/1")
-    assert beats.took("e") == {"r/t/1", "r/u/1"}
-    assert beats.took("another") == frozenset()
-
-
 def test_a_process_is_ended_once_if_nothing_at_all_comes_from_it():
     beats = known(role="task")
     assert beats.stopped(1000.0, 60.0) == []  # nothing runs there

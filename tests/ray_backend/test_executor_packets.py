@@ -1,0 +1,106 @@
+"""What becomes of attempts that were sent to an executor, from the driver's view. No Ray runs."""
+
+from types import SimpleNamespace
+
+from actors.executor_frames import ENDED, PACKET, TAKEN, ExecutorOpened, PacketHead
+from actors.executors import Executor, PackedAttempts
+from actors.lease_frames import CANCEL, PROGRAM, head, read_head
+from distgraph.driver.ports import NotTaken
+from distgraph.errors import WorkerDied
+from distgraph.wire import Frame
+
+DEAD = WorkerDied("its process is gone")
+
+
+class Wire:
+    """Notes the frames that are sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, kind, *parts, wait):
+        assert not wait
+        self.sent.append(Frame(kind, parts, 0))
+
+    @property
+    def kinds(self):
+        return [frame.kind for frame in self.sent]
+
+    def packets(self):
+        return [PacketHead(*read_head(f)).number for f in self.sent if f.kind == PACKET]
+
+    def close(self):
+        pass
+
+
+class Sent:
+    """An executor whose process is not there, and what came of its attempts."""
+
+    def __init__(self):
+        host = SimpleNamespace(
+            by_ray={},
+            outcomes={},
+            program=lambda digest: (b"program", ()),
+            calls=SimpleNamespace(spawn=lambda call: None),
+            forget=lambda executor: None,
+        )
+        self.lost = []
+        self.executor = Executor(host, None, self.lost.append, pinned=False)
+        self.wire = Wire()
+        self.ended = {}
+
+    def open(self):
+        self.executor.opened(self.wire, ExecutorOpened(self.executor.id))
+
+    def submit(self, *names, program="graph"):
+        jobs = [(name, lambda *came, name=name: self.ended.update({name: came})) for name in names]
+        self.executor.submit(jobs, PackedAttempts(b"packed", (), program, False))
+
+    def tell(self, kind, said, *parts):
+        self.executor.received(Frame(kind, (head(said), *parts), 0))
+
+
+def test_frames_wait_in_their_order_until_the_process_has_connected():
+    sent = Sent()
+    sent.submit("a")
+    sent.executor.cancel(["a"])
+    sent.submit("b")
+    assert sent.wire.sent == []
+    sent.open()
+    assert sent.wire.kinds == [PROGRAM, PACKET, CANCEL, PACKET]
+
+
+def test_each_outcome_of_a_frame_goes_to_its_attempt():
+    sent = Sent()
+    sent.open()
+    sent.submit("a", "b", "c")
+    sent.tell(ENDED, (("c", "dropped"), ("a", "done")), b"outcome")
+    assert sent.ended == {"c": (None, None), "a": (b"outcome", None)}
+    assert sent.executor.load == 1
+
+
+def test_a_packet_that_a_dead_process_did_not_begin_is_not_taken():
+    sent = Sent()
+    sent.open()
+    sent.submit("begun")
+    sent.tell(TAKEN, sent.wire.packets())
+    sent.submit("not begun")
+    sent.executor.gone(DEAD)
+    assert sent.ended["begun"] == (None, DEAD)
+    assert isinstance(sent.ended["not begun"][1], NotTaken)
+    assert sent.lost == [sent.executor]
+
+
+def test_a_graph_that_may_have_ended_its_process_is_not_sent_on_for_ever():
+    sent = Sent()
+    sent.open()
+    sent.submit("a")
+    sent.executor.gone(DEAD)
+    assert sent.ended["a"] == (None, DEAD)
+
+
+def test_what_is_sent_to_a_dead_process_is_not_taken():
+    sent = Sent()
+    sent.executor.gone(DEAD)
+    sent.submit("a")
+    assert isinstance(sent.ended["a"][1], NotTaken)
