@@ -47,6 +47,19 @@ def steps(backend):
     return builder.compile(backend=backend)
 
 
+def long(backend):
+    """One node on the second host, which streams some events and then takes long."""
+
+    def stay(state, writer):
+        for i in range(EVENTS):
+            writer(i)
+        time.sleep(120.0)
+
+    builder = StateGraph(State)
+    builder.add_node("stay", stay, ray_options={"resources": {"host2": 1}})
+    return builder.add_edge(START, "stay").compile(backend=backend)
+
+
 def large(backend):
     """10 MB of state that the second host made, and that the third reads."""
 
@@ -91,7 +104,7 @@ def main(what):
             placed = Counter(graph.invoke({"items": []})["items"])
             say(seconds=time.perf_counter() - begin, placed=sorted(placed.values()))
         return
-    builder = {"steps": steps, "large": large}[what]
+    builder = {"steps": steps, "long": long, "large": large}[what]
     config = {"recursion_limit": 1000}
     graph = builder("ray")
     begin = last = time.perf_counter()
