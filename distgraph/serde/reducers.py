@@ -308,12 +308,10 @@ def _reduce_without_asking(obj: Any) -> Any:
     Before an object has its state, pickle asks it for ``__setstate__``; a ``__getattr__`` that
     reads an attribute of its own then calls itself without end.
     """
-    try:
-        reduced: Any = obj.__reduce_ex__(4)
-    except Exception:
-        if sys.version_info >= (3, 11) or isinstance(obj, (tuple, str, bytes, int, float)):
-            raise
-        # Python 3.10 asks `__getattr__` for `__getstate__`
+    reduced: Any
+    if sys.version_info >= (3, 11) or not _has_state_by_default(type(obj)):
+        reduced = obj.__reduce_ex__(4)
+    else:  # Python 3.10 asks `__getattr__` for `__getstate__`
         items = list.__iter__(obj) if isinstance(obj, list) else None
         pairs = iter(dict.items(obj)) if isinstance(obj, dict) else None
         made = copyreg.__newobj__, (type(obj),)  # type: ignore[attr-defined]
@@ -322,6 +320,16 @@ def _reduce_without_asking(obj: Any) -> Any:
         return reduced
     contents = (*reduced[3:5], None, None)[:2]
     return (*reduced[:3], *contents, _set_state)
+
+
+def _has_state_by_default(cls: Any) -> bool:
+    """Whether no class that an object is an instance of says how the object is pickled."""
+    return (
+        not hasattr(cls, "__getstate__")
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and not issubclass(cls, (tuple, str, bytes, int, float))
+    )
 
 
 def _state(obj: Any) -> tuple[dict[str, Any], dict[str, Any]]:
