@@ -9,7 +9,7 @@ import pytest
 
 from distgraph import distribute
 from tests.support.differential import Build, Differ
-from tests.support.engines import DISTRIBUTED, REFERENCE, Engine
+from tests.support.engines import DISTRIBUTED, REFERENCE, REFERENCE_AWAITS, Engine
 
 VERSION = tuple(int(n) for n in version("langgraph").split(".")[:3])
 
@@ -17,6 +17,10 @@ newest = pytest.mark.skipif(
     VERSION < (1, 2, 22), reason="chunks are compared with those of LangGraph 1.2.22 and newer"
 )
 """Older versions stream other shapes than the newest, whose shapes are ours."""
+
+reference_awaits = pytest.mark.skipif(
+    not REFERENCE_AWAITS, reason="on this Python the reference's async nodes lack their context"
+)
 
 
 class Distributed(Engine):

@@ -26,7 +26,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import CachePolicy, Command, Send, interrupt
 from typing_extensions import TypedDict
 
-from tests.langgraph_graphs.support import Distributed, Reference, newest
+from tests.langgraph_graphs.support import Distributed, Reference, newest, reference_awaits
 from tests.support.differential import Differ, assert_same
 from tests.support.models import CallingModel
 from tests.support.normalise import normalise
@@ -562,6 +562,7 @@ def test_other_savers(beside, saver):
     )
 
 
+@reference_awaits
 def test_an_asynchronous_saver_of_the_callers_loop(beside, tmp_path):
     async def told(engine: Any) -> Any:
         found = []

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from distgraph import distribute
 from distgraph.graph import StateGraph as OwnStateGraph
-from tests.langgraph_graphs.support import VERSION
+from tests.langgraph_graphs.support import VERSION, reference_awaits
 
 pytestmark = pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
 
@@ -127,6 +127,7 @@ def test_projections_are_read_as_the_run_goes_on(backend: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@reference_awaits
 def test_an_async_reader_awaits_the_run(backend: str) -> None:
     async def main(graph: Any) -> Any:
         run = await graph.astream_events(INPUT, version="v3", transformers=[Upper])
