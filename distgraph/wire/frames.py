@@ -21,7 +21,7 @@ __all__ = (
     "encode",
 )
 
-_HEADER = struct.Struct("!QBB")
+_HEADER = struct.Struct("!QBI")
 """Bytes after the header, kind, number of parts."""
 
 _LENGTH = struct.Struct("!Q")
@@ -37,8 +37,6 @@ LINE = 2
 
 FIRST_FREE = 16
 """The kinds from here on belong to the users of a connection."""
-
-MOST_PARTS = 255
 
 _INLINE = 1 << 16
 """Bytes of a frame from which the frame is read into memory of its own."""
@@ -62,8 +60,8 @@ class Frame(NamedTuple):
 def encode(kind: int, parts: Sequence[Bytes]) -> tuple[bytes, int]:
     """Return what goes before the parts of a frame, and the size of the whole frame in bytes."""
     count = len(parts)
-    if not 0 < count <= MOST_PARTS:
-        raise ValueError(f"a frame has 1 to {MOST_PARTS} parts, not {count}")
+    if count == 0:
+        raise ValueError("a frame has at least one part")
     sizes = [len(part) for part in parts]
     lengths = b"" if count == 1 else b"".join(map(_LENGTH.pack, sizes))
     rest = len(lengths) + sum(sizes)

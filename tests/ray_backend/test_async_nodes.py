@@ -34,6 +34,25 @@ def test_two_hundred_waiting_nodes_take_a_handful_of_processes(on_ray):
     assert seconds < 5, "they waited one after another"
 
 
+def test_three_hundred_nodes_of_one_process_end_in_one_turn_of_its_loop(on_ray):
+    waiting = []  # one for each process that has loaded the graph
+
+    async def wait(state):
+        mine = asyncio.get_running_loop().create_future()
+        waiting.append(mine)
+        if len(waiting) == 300:
+            for future in waiting:
+                future.set_result(None)
+        await mine
+        return {"items": [state["i"]]}
+
+    builder = on_ray.StateGraph(Items).add_node("wait", wait)
+    builder.add_conditional_edges(
+        on_ray.START, lambda s: [on_ray.Send("wait", {"i": i}) for i in range(300)], ["wait"]
+    )
+    assert on_ray.compile(builder).invoke({"items": []}) == {"items": list(range(300))}
+
+
 def test_waiting_nodes_leave_the_cpus_to_others(on_ray):
     async def wait(state):
         await asyncio.sleep(1.0)

@@ -232,7 +232,7 @@ def test_a_frame_that_is_none_ends_a_greeted_connection(served):
     listener, there = served
     side = Side()
     connection = dial(listener, side)
-    connection._sock.send(struct.pack("!QBB", 2**64 - 1, KIND, 1))
+    connection._sock.send(struct.pack("!QBI", 2**64 - 1, KIND, 1))
     assert "allowed" in str(there.closed.get(timeout=10))
     side.closed.get(timeout=10)
     assert works(listener)
