@@ -206,8 +206,8 @@ class Executor:
         self._jobs: dict[str, Done] = {}
         self._cancelled: dict[str, float] = {}
         self._arriving: dict[int, _Sent] = {}
-        self._by_ray: dict[str, int] = {}
-        """Numbers of packets that are fetched through Ray, by the name of their last attempt."""
+        self._by_ray: dict[str, list[int]] = {}
+        """Numbers of what is fetched through Ray, by the name of the last attempt it is for."""
         self._connection: Connection | None = None
         self._waiting: list[Callable[[Connection], None]] = []
         """What is sent once the process has connected."""
@@ -264,10 +264,13 @@ class Executor:
         """Send results of calls, each with the name of the attempt that made the call."""
         packed, number = dumps_parcel(list(results)), None
         if isinstance(packed, Parcel):
-            number = next(_numbers)
-            self._host.by_ray[number] = packed, []
             with self._lock:
-                self._by_ray[results[-1][0]] = number
+                waiting = [name for name, _ in results if name in self._jobs]
+                if not waiting:
+                    return
+                number = next(_numbers)
+                self._host.by_ray[number] = packed, []
+                self._by_ray.setdefault(waiting[-1], []).append(number)
             packed = b""
         told = head((number,))
         with self._lock:
@@ -308,7 +311,7 @@ class Executor:
         blobs = [value.blob for value in values]
         if isinstance(packed, Parcel) or None in blobs:
             self._host.by_ray[number] = packed, [value.reference() for value in values]
-            self._by_ray[names[-1]] = number
+            self._by_ray.setdefault(names[-1], []).append(number)
             told = PacketHead(number, names, program, thread, by_ray=True)
             connection.send(PACKET, head(told), wait=False)
             return
@@ -363,8 +366,8 @@ class Executor:
             with self._lock:
                 done = self._jobs.pop(name, None)
                 self._cancelled.pop(name, None)
-                number = self._by_ray.pop(name, None) if self._by_ray else None
-            if number is not None:
+                numbers = self._by_ray.pop(name, ())
+            for number in numbers:
                 self._host.by_ray.pop(number, None)
             if done is not None:
                 done(packed, error)
@@ -420,7 +423,7 @@ class Executor:
             self._waiting.clear()
             # a graph that ends each process which loads it is sent to no further one
             safe = [sent.names for sent in packets.values() if sent.program in self._began]
-            connection, numbers = self._connection, list(self._by_ray.values())
+            connection, numbers = self._connection, list(itertools.chain(*self._by_ray.values()))
         for number in numbers:
             self._host.by_ray.pop(number, None)
         if connection is not None:
