@@ -76,7 +76,7 @@ class AsyncExecutor:
         """Packets that begin."""
         self._inbox: deque[Frame | None] = deque()
         self._told = False
-        """Whether the loop was told that the inbox has something."""
+        """Whether a call of the loop that empties the inbox is due."""
         self._held: HeldValues[bytes] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
