@@ -27,7 +27,14 @@ from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.mirror import MirrorServer, Recorder, Replica, ReplicaState
 from distgraph.wire import Address
 
-__all__ = ("end_of_run", "from_environment", "start_mirror", "state_of")
+__all__ = (
+    "clock_from",
+    "end_of_run",
+    "from_environment",
+    "recorder",
+    "start_mirror",
+    "state_of",
+)
 
 logger = logging.getLogger("distgraph")
 
