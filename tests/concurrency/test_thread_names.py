@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from distgraph import concurrency
+
 ROOT = Path(__file__).parents[2]
 STARTERS = {"daemon": 1, "DaemonExecutor": "thread_name_prefix", "Timers": 0}
 """What starts threads, and which argument is the name."""
@@ -59,9 +61,7 @@ def _names() -> set[str]:
 
 
 def _table() -> set[str]:
-    page = (ROOT / "docs/project/design.md").read_text(encoding="utf-8")
-    section = page.split("\n## Threads\n")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `(distgraph-[a-z-]+)` \|", section, re.MULTILINE))
+    return set(re.findall(r"^``(distgraph-[a-z-]+)``$", concurrency.__doc__ or "", re.MULTILINE))
 
 
 def test_every_thread_is_in_the_table() -> None:
