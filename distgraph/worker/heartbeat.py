@@ -3,6 +3,10 @@
 While something runs, a thread sends a heartbeat each second. If the node's code keeps the
 interpreter lock, no Python thread can send: then ``faulthandler``, which needs no lock, writes the
 Python stacks into the same connection every few seconds. A stopped process sends neither.
+
+``faulthandler`` reads the frames of all threads, and a thread that runs Python code meanwhile can
+make it read freed memory: the process would die. It therefore writes only behind a time at which
+the thread of the heartbeat should have run, and did not.
 """
 
 from __future__ import annotations
@@ -39,6 +43,16 @@ _BEHIND = 5.0
 
 _AGAIN = 10.0
 """Seconds between two such tries."""
+
+_STUCK = 1.25
+"""Seconds for which the thread of the heartbeat did not run when it should have, after which the
+stacks are written of a process with an attempt that is limited in time."""
+
+_PAST = 0.25
+"""Seconds between two heartbeats while an attempt goes on behind its limit of time."""
+
+_SHORTEST = 0.05
+"""Seconds between two heartbeats, at least."""
 
 
 class Limited(Protocol):
@@ -113,7 +127,9 @@ class Heartbeat:
         self._tried = 0.0
         self._running: dict[str, None] = {}
         self._limited: dict[str, Limited] = {}
-        self._wake = threading.Event()
+        self._wake = threading.Condition(self._lock)
+        self._next = float("inf")
+        """When the next heartbeat is due; infinite while nothing runs."""
         self._beating = False
         self._armed = float("-inf")
 
@@ -147,7 +163,8 @@ class Heartbeat:
         if not self._beating:
             self._beating = True
             daemon(self._beat, "distgraph-heartbeat").start()
-        self._wake.set()
+        if self._next == float("inf"):
+            self._wake.notify()
 
     def limit(self, name: str, clock: Limited) -> None:
         """Report that an attempt is limited in time, before its code begins."""
@@ -155,6 +172,10 @@ class Heartbeat:
             self._limited[name] = clock
             self._tell(limit=name, left=clock.peek())
             self._arm(force=True)
+            soon = time.monotonic() + self._pause()
+            if soon < self._next < float("inf"):  # else the thread has nothing to wait for
+                self._next = soon
+                self._wake.notify()
 
     def end(self, name: str) -> None:
         """Report that an attempt, or a group of attempts, has ended here."""
@@ -170,11 +191,10 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while True:
-            self._wake.wait()
             with self._lock:
-                if not (self._running or self._always):
-                    self._wake.clear()
-                    continue
+                while not (self._running or self._always):
+                    self._next = float("inf")
+                    self._wake.wait()
             self._connect_again()
             with self._lock:
                 left = {name: clock.peek() for name, clock in self._limited.items()}
@@ -182,7 +202,18 @@ class Heartbeat:
                 stacks = {"stack": stack} if stack else {}
                 self._tell(beat=left, lag=lag, behind=left_behind.count(_BEHIND), **stacks)
                 self._arm(force=True)
-            time.sleep(BEAT)
+                self._sleep()
+
+    def _sleep(self) -> None:
+        """Wait until the next heartbeat is due."""
+        self._next = time.monotonic() + self._pause()
+        while (left := self._next - time.monotonic()) > 0:
+            self._wake.wait(left)
+
+    def _pause(self) -> float:
+        """Return the seconds between two heartbeats."""
+        left = min((clock.peek() for clock in self._limited.values()), default=BEAT)
+        return min(BEAT, max(left, _SHORTEST)) if left > 0 else _PAST
 
     def _arm(self, *, force: bool = False) -> None:
         """Let the stacks be written if no heartbeat follows in time."""
@@ -190,10 +221,8 @@ class Heartbeat:
         descriptor = None if self._connection is None else self._connection.descriptor
         if descriptor is None or (not force and now < self._armed + BEAT):
             return
-        left = min((clock.peek() for clock in self._limited.values()), default=SILENT)
         self._armed = now
-        # 0.3 s behind a limit: what keeps it ends by itself
-        seconds = min(SILENT, max(left, 0.0) + 0.3)
+        seconds = min(SILENT, self._pause() + _STUCK) if self._limited else SILENT
         faulthandler.dump_traceback_later(seconds, repeat=True, file=descriptor)
 
     def _disarm(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import socket
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
+from distgraph.contract.heartbeats import BEAT, HEARTBEAT, decode, encode
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, Listener, new_secret
 from distgraph.worker import heartbeat as heartbeat_module
@@ -141,13 +142,43 @@ def test_a_process_connects_again_and_says_what_still_runs(driver, beats, monkey
     assert driver.next() == {"limit": "a", "left": 20.0}
 
 
-def test_stacks_are_written_when_no_heartbeat_follows(driver, beats):
+def keep_the_interpreter_lock(seconds):
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+def test_stacks_are_written_while_the_code_keeps_the_interpreter_lock(driver, beats):
     beats.begin("a")
     beats.limit("a", Clock(0.0))
-    while b"Timeout (0:00:00" not in (line := driver.lines.get(timeout=10)):
+    keep_the_interpreter_lock(2.0)
+    while b"Timeout (0:00:01.5" not in (line := driver.lines.get(timeout=10)):
         pass
     assert decode(line) is None
     assert "most recent call first" in driver.lines.get(timeout=5).decode()
+
+
+@pytest.mark.parametrize("left", [0.0, 0.2])
+def test_no_stack_is_written_of_a_process_that_runs(driver, beats, monkeypatch, left):
+    """``faulthandler`` may crash a process whose threads run while it reads their frames."""
+    monkeypatch.setattr(heartbeat_module, "_STUCK", 0.6)
+    beats.begin("a")
+    beats.begin("b")
+    beats.limit("a", Clock(left))
+    beats.end("a")
+    beats.limit("b", Clock(left))
+    heard = [driver.next() for _ in range(12)]
+    assert None not in heard
+    assert {"limit": "b", "left": left} in heard
+    assert [m["beat"] for m in heard if "beat" in m][-1] == {"b": left}
+
+
+def test_a_heartbeat_is_sent_when_a_limit_is_reached(driver, beats):
+    """So that the stacks are written soon of code that keeps the interpreter lock from then on."""
+    beats.begin("a")
+    driver.until(beat={})
+    began = time.monotonic()
+    beats.limit("a", Clock(0.1))
+    driver.until(beat={"a": 0.1})
+    assert time.monotonic() - began < BEAT / 2
 
 
 def test_nothing_is_written_to_a_file_that_has_the_descriptor_of_the_connection(
@@ -162,7 +193,7 @@ def test_nothing_is_written_to_a_file_that_has_the_descriptor_of_the_connection(
         os.dup2(file.fileno(), descriptor)  # code of users has closed it, and opened a file
         beats.limit("a", Clock(0.0))
         driver.until(hello="me")
-        time.sleep(0.5)  # stacks would be written after 0.3 s
+        keep_the_interpreter_lock(2.0)  # stacks would be written after 1.5 s
         os.close(descriptor)
     assert path.read_bytes() == b""
 
