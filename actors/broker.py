@@ -25,13 +25,12 @@ from actors.cluster import (
     NAMESPACE,
     actor_id,
     driver_name,
-    mirror_name,
     node_address,
     remote,
     with_driver,
 )
 from actors.metrics import export
-from actors.mirror import clock_from, end_of_run, recorder, state_of
+from actors.mirror import Mirroring, end_of_run
 from actors.reaper import cancel_tasks
 from actors.watched import REPORT, Watched
 from distgraph import __version__, logs, metrics
@@ -40,7 +39,7 @@ from distgraph.concurrency.timers import timers
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Journal, KeepRun
-from distgraph.errors import DriverLost, InvalidTransition, RunError
+from distgraph.errors import DriverLost
 from distgraph.metrics import Meter
 from distgraph.serde.pickling import loads
 from distgraph.streaming.broker import Broker, Limits
@@ -99,21 +98,25 @@ class StreamBroker:
         """Drivers that were lost, by id, and the runs that another driver took over."""
         self._silent: set[str] = set()
         """Drivers that were ended, because they gave no sign of life."""
-        self._mirror: Any = None
+        self._mirroring: Mirroring | None = None
         self._records: Recorder | None = None
-        self._is_again = False
-        """Whether another process was the broker before this one."""
         broker, clock, epoch = Broker(limits, end_of_run), time.monotonic, 0
         notes: dict[str, Any] = {}
         if mirrored:
-            mirror = self._mirror = ray.get_actor(mirror_name(session), NAMESPACE)
-            state = state_of(mirror)
-            epoch, notes, clock = state.epoch, state.notes, clock_from(state)
-            self._is_again = epoch > 1
-            self._records = recorder(mirror, state, clock, self._end_process)
+            self._mirroring = Mirroring(
+                session, limits, self._end_process, lambda call: self._host.exclusively(call)
+            )
+            state, clock = self._mirroring.state, self._mirroring.clock
+            epoch, notes = state.epoch, state.notes
+            self._records = self._mirroring.records
             broker = recorded(state.broker, self._records)
         self._host = BrokerHost(
-            broker, clock, overdue=self._cancel, idle=self._leave, idle_after=idle
+            broker,
+            clock,
+            overdue=self._cancel,
+            idle=self._leave,
+            idle_after=idle,
+            follows=epoch > 1,
         )
         after = (lambda call: call()) if self._records is None else self._records.after
         self._server = BrokerServer(self._host, node_address(), after, epoch)
@@ -132,12 +135,7 @@ class StreamBroker:
     @ray.method(concurrency_group="control")
     def announce(self, run_id: str, terms: RunTerms, begin: KeepRun | None = None) -> None:
         """Open the log of a run that no reader owns."""
-        try:
-            self._host.announce(run_id, terms, begin)
-        except RunError:
-            known = self._host.describe(run_id)
-            if not self._is_again or known is None or known.status != "pending":
-                raise  # else its caller has repeated what this broker's predecessor did
+        self._host.announce(run_id, terms, begin)
         self._watch_driver()  # who starts runs may be gone when their driver dies
         self._settle()
 
@@ -336,8 +334,8 @@ class StreamBroker:
         """End a session that nobody uses."""
         with suppress(ValueError, RayError):
             ray.kill(ray.get_actor(driver_name(self._session), NAMESPACE))
-        if self._mirror is not None:
-            ray.kill(self._mirror)
+        if self._mirroring is not None:
+            self._mirroring.end()
         ray.kill(ray.get_runtime_context().current_actor)
 
     # --- for workers and the driver -------------------------------------------------------------
@@ -379,13 +377,7 @@ class StreamBroker:
         self, caller: str, reader: ReaderKey, after_seq: int | None, only_end: bool = False
     ) -> int:
         """Open a further reader of a run."""
-        try:
-            after = self._host.open(caller, reader, after_seq, only_end)
-        except InvalidTransition:
-            if not self._is_again:
-                raise
-            self._host.leave(caller, [reader])  # its caller repeats what it asked this one's
-            after = self._host.open(caller, reader, after_seq, only_end)  # predecessor
+        after = self._host.open(caller, reader, after_seq, only_end)
         self._settle()
         return after
 
@@ -440,7 +432,7 @@ StreamBrokerActor: Any = remote(
         "drive": 1,
         "control": 4,
         "cancel": 1,
-        "watch": 2,
+        "watch": 3,
     },
 )(StreamBroker)
 """The broker as a Ray actor: threads by concern, so that none waits for another."""

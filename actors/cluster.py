@@ -77,9 +77,15 @@ def broker_name(session: str) -> str:
     return f"distgraph-broker-{session.partition(_DRIVER)[0]}"
 
 
-def mirror_name(session: str) -> str:
-    """Name of the mirror of a session's broker."""
-    return f"distgraph-mirror-{session}"
+def mirror_name(session: str, number: int = 0) -> str:
+    """Name of the mirror of a session's broker, which ``number`` others were before."""
+    return f"distgraph-mirror-{session}.{number}"
+
+
+def number_of_mirror(name: str, session: str) -> int | None:
+    """Return the number of a session's mirror; None for the name of another actor."""
+    number = name.removeprefix(mirror_name(session).removesuffix("0"))
+    return int(number) if number.isdecimal() else None
 
 
 def with_driver(session: str, number: int) -> str:

@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import alive_nodes, mirror_name, node_address, remote
+from actors.cluster import (
+    NAMESPACE,
+    alive_nodes,
+    broker_name,
+    mirror_name,
+    node_address,
+    number_of_mirror,
+    remote,
+)
 from actors.persistent import persistent
 from distgraph import logs
+from distgraph.concurrency.threads import daemon
+from distgraph.concurrency.timers import timers
 from distgraph.contract.stream import Blob
 from distgraph.driver.operations import end_blob
 from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import loads
 from distgraph.serde.references import Parcel
 from distgraph.streaming.broker import Broker, Limits
-from distgraph.streaming.mirror import MirrorServer, Recorder, Replica, ReplicaState
+from distgraph.streaming.mirror import (
+    Mirror,
+    MirrorServer,
+    Recorder,
+    Replica,
+    ReplicaState,
+    clock_from,
+)
 from distgraph.wire import Address
 
-__all__ = (
-    "clock_from",
-    "end_of_run",
-    "from_environment",
-    "recorder",
-    "start_mirror",
-    "state_of",
-)
+__all__ = ("Mirroring", "end_of_run", "from_environment", "start_mirror")
 
 logger = logging.getLogger("distgraph")
+
+_LONGEST_PAUSE = 10
+"""Seconds before another mirror is started after many, or after one that could not be started."""
 
 
 def from_environment() -> bool:
@@ -50,20 +61,37 @@ def end_of_run(error: BaseException) -> Blob:
 
 
 class BrokerMirror:
-    """The mirror actor of one session."""
+    """The mirror actor of one session.
 
-    def __init__(self, limits: Limits) -> None:
+    Args:
+        limits: Of the broker.
+        broker: Names the broker for a mirror that follows one that was lost, and that ends with
+            its broker. "" for the first mirror, which ends with its session.
+    """
+
+    def __init__(self, limits: Limits, broker: str = "") -> None:
         logs.configure()
-        self._replica = Replica(Broker(limits, end_of_run))
+        self._replica = Replica(Broker(limits, end_of_run), follows=bool(broker))
         self._server = MirrorServer(self._replica, node_address())
+        if broker:
+            lives = ray.get_actor(broker, NAMESPACE).watch.remote().future()
+            lives.add_done_callback(lambda future: os._exit(0))
 
     def address(self) -> tuple[Address, bytes]:
         """Return where the mirror is reached, and the secret."""
         return self._server.address, self._server.secret
 
+    def is_complete(self) -> bool:
+        """Return whether a broker may begin with this mirror."""
+        return self._replica.is_complete
+
     def begin(self) -> Any:
         """Return what a broker begins with; see ``Replica.begin``."""
         return self._replica.begin()
+
+    def copy(self, packed: Parcel) -> bool:
+        """Begin with a state that holds references; see ``Replica.copy``."""
+        return self._replica.copy(ReplicaState(*loads(packed)))
 
     def apply(self, epoch: int, first: int, packed: Parcel) -> bool:
         """Apply records that hold references; see ``Replica.apply``."""
@@ -75,55 +103,120 @@ _BrokerMirrorActor: Any = remote(num_cpus=0, max_restarts=0)(BrokerMirror)
 
 def start_mirror(session: str, limits: Limits, options: dict[str, Any]) -> Any:
     """Start the mirror of a session, on another machine than this one where there is one."""
+    return _BrokerMirrorActor.options(
+        name=mirror_name(session), **options | {"scheduling_strategy": _elsewhere(0)}
+    ).remote(limits)
+
+
+def _elsewhere(number: int) -> NodeAffinitySchedulingStrategy:
+    """Return the place of a session's mirror. Each is on another machine than the one before."""
     here = ray.get_runtime_context().get_node_id()
-    others = [node for node in alive_nodes() if node != here]
-    there = NodeAffinitySchedulingStrategy(others[0] if others else here, soft=True)
-    options = {**options, "scheduling_strategy": there}
-    return _BrokerMirrorActor.options(name=mirror_name(session), **options).remote(limits)
+    others = sorted(node for node in alive_nodes() if node != here) or [here]
+    return NodeAffinitySchedulingStrategy(others[number % len(others)], soft=True)
 
 
-def state_of(mirror: Any) -> ReplicaState:
-    """Return what a broker begins with.
+class Mirroring:
+    """What a broker has to do with its mirror. Another one is started where the mirror is lost.
+
+    Args:
+        session: Id of the session.
+        limits: Of the broker.
+        ended: Ends the broker: another process is the broker of its session.
+        exclusively: Makes a call during which the broker does not change.
 
     Raises:
         BrokerLost: The mirror is lost, and the broker that it had mirrored.
     """
-    try:
-        return ReplicaState(*loads(ray.get(mirror.begin.remote())))
-    except RayError as error:
-        raise BrokerLost(
-            f"the stream broker cannot begin, because its mirror is lost ({type(error).__name__})"
-        ) from error
+
+    def __init__(
+        self,
+        session: str,
+        limits: Limits,
+        ended: Callable[[], object],
+        exclusively: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._session = session
+        self._limits = limits
+        self._exclusively = exclusively
+        self._has_ended = False
+        self._number, self._mirror = _found(session)
+        try:
+            self.state = ReplicaState(*loads(ray.get(self._mirror.begin.remote())))
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise _begins_with_nothing(type(error).__name__) from error
+        self.clock = clock_from(self.state)
+        self.records = Recorder(_reached(self._mirror), self.clock, self._lost, ended, self.state)
+
+    def end(self) -> None:
+        """End the mirror."""
+        self._has_ended = True
+        ray.kill(self._mirror)
+
+    def _lost(self, error: BaseException) -> None:
+        if self._has_ended:
+            return
+        logger.warning(
+            "the mirror of the stream broker is lost (%s: %s): until another one has its place, "
+            "the death of the broker ends its runs",
+            type(error).__name__,
+            error,
+        )
+        ray.kill(self._mirror)  # it lacks what follows, and must not be begun with
+        self._start_later(float(min(self._number, _LONGEST_PAUSE)))
+
+    def _start_later(self, seconds: float) -> None:
+        timers().after(seconds, lambda: daemon(self._start, "distgraph-mirror").start())
+
+    def _start(self) -> None:
+        self._number += 1
+        try:
+            mirror = self._mirror = _BrokerMirrorActor.options(
+                name=mirror_name(self._session, self._number),
+                namespace=NAMESPACE,
+                lifetime="detached",  # else it would end with this process
+                scheduling_strategy=_elsewhere(self._number),
+            ).remote(self._limits, broker_name(self._session))
+            ray.get(mirror.address.remote())
+        except (RayError, ValueError) as error:
+            logger.warning("another mirror of the stream broker could not be started: %s", error)
+            self._start_later(_LONGEST_PAUSE)
+            return
+        self.records.replace(_reached(mirror), self._exclusively, _is_there)
 
 
-def recorder(
-    mirror: Any, state: ReplicaState, clock: Callable[[], float], ended: Callable[[], object]
-) -> Recorder:
-    """Return what sends a broker's records to its mirror."""
+def _is_there() -> None:
+    logger.warning(
+        "another mirror of the stream broker is there: the death of the broker ends no run"
+    )
 
-    def refer(epoch: int, first: int, packed: Parcel) -> Future[bool]:
-        return persistent(lambda: mirror.apply.remote(epoch, first, packed))
 
+def _found(session: str) -> tuple[int, Any]:
+    """Return the number of a session's last mirror, and the mirror."""
+    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    ours = {actor["name"] for actor in named if actor["namespace"] == NAMESPACE}
+    numbers = [number_of_mirror(name, session) for name in ours]
+    found = [number for number in numbers if number is not None]
+    if not found:
+        raise _begins_with_nothing("it has ended")
+    last = max(found)
+    return last, ray.get_actor(mirror_name(session, last), NAMESPACE)
+
+
+def _begins_with_nothing(why: str) -> BrokerLost:
+    return BrokerLost(f"the stream broker cannot begin, because its mirror is lost ({why})")
+
+
+def _reached(mirror: Any) -> Mirror:
     def locate() -> tuple[Address, bytes]:
         found: tuple[Address, bytes] = persistent(mirror.address.remote).result()
         return found
 
-    return Recorder(locate, refer, clock, partial(_lost, mirror), ended, state)
+    def apply(epoch: int, first: int, packed: Parcel) -> Future[bool]:
+        return persistent(lambda: mirror.apply.remote(epoch, first, packed))
 
+    def copy(packed: Parcel) -> Future[bool]:
+        return persistent(lambda: mirror.copy.remote(packed))
 
-def _lost(mirror: Any, error: BaseException) -> None:
-    logger.warning(
-        "the mirror of the stream broker is lost (%s: %s): from now on the death of the broker "
-        "ends its runs",
-        type(error).__name__,
-        error,
-    )
-    ray.kill(mirror)  # it lacks what follows, and must not be begun with
-
-
-def clock_from(state: ReplicaState) -> Callable[[], float]:
-    """Return the clock of a broker, which continues that of the one before it."""
-    if not state.applied:
-        return time.monotonic
-    ahead = state.now - time.monotonic()
-    return lambda: time.monotonic() + ahead
+    return Mirror(locate, apply, copy)

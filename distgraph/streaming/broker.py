@@ -525,6 +525,11 @@ class Broker:
         self._settle(run, now)
         return after_seq
 
+    def has_reader(self, caller: str, key: ReaderKey) -> bool:
+        """Return whether a caller has a reader of that key."""
+        known = self._callers.get(caller)
+        return known is not None and key in known.readers
+
     def leave(self, caller: str, keys: Iterable[ReaderKey], now: float) -> None:
         """Close readers. The owner's own reader closes its run."""
         known = self._callers.get(caller)

@@ -31,6 +31,8 @@ class BrokerHost:
         forgotten: Called with started runs that are no longer kept.
         idle: Called once nothing has been hosted for ``idle_after`` seconds.
         idle_after: Seconds; None to never call ``idle``.
+        follows: Whether another process was the host before, so that callers may repeat what they
+            had asked of that one.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class BrokerHost:
         forgotten: Callable[[list[str]], object] = lambda run_ids: None,
         idle: Callable[[], object] = lambda: None,
         idle_after: float | None = None,
+        follows: bool = False,
     ) -> None:
         self._broker = broker
+        self._follows = follows
         self._clock = clock
         self._overdue = overdue
         self._forgotten = forgotten
@@ -127,7 +131,9 @@ class BrokerHost:
     def announce(self, run_id: str, terms: RunTerms, begin: KeepRun | None = None) -> None:
         """See ``Broker.announce``."""
         with self._lock:
-            self._broker.announce(run_id, terms, self._clock(), begin)
+            known = self._broker.describe(run_id) if self._follows else None
+            if known is None or known.status != "pending":
+                self._broker.announce(run_id, terms, self._clock(), begin)
             self._sweep_later()
 
     def end_unbegun(self, run_id: str, blob: Blob) -> None:
@@ -167,6 +173,8 @@ class BrokerHost:
     ) -> int:
         """See ``Broker.open``."""
         with self._lock:
+            if self._follows and self._broker.has_reader(caller, reader):
+                self._broker.leave(caller, [reader], self._clock())
             after = self._broker.open(
                 caller, reader, after_seq, self._clock(), lease=lease, only_end=only_end
             )
@@ -195,6 +203,11 @@ class BrokerHost:
         """See ``Broker.present``."""
         with self._lock:
             return self._broker.present()
+
+    def exclusively(self, call: Callable[[], object]) -> None:
+        """Make a call during which the broker does not change."""
+        with self._lock:
+            call()
 
     def _sweep_later(self) -> None:
         """Sweep in a while, as long as there are started runs. The caller holds the lock."""

@@ -4,35 +4,56 @@ The rules of ``Broker`` are deterministic and take the time as an argument: the 
 same order make the same broker. What the broker says to others (acknowledgements, pushes, answers)
 leaves its process only once the mirror has the calls before it. A broker that is started again
 begins with the replica, in which nothing is missing that a reader or worker has seen.
+
+A mirror that is lost is followed by another one. The broker goes on meanwhile and holds nothing
+back. The other mirror gets a copy of the broker, then the calls since. It is complete, and a broker
+may begin with it, once it has all calls whose effects had left before the broker held back again.
 """
 
 from __future__ import annotations
 
-import logging
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
+from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
 from distgraph.streaming.broker import Broker
+from distgraph.streaming.transport_wire import unpacked
 from distgraph.wire import Address, Connection, Frame, Listener, new_secret
 from distgraph.wire.link import ANSWER, Link, Locate, answer
 from distgraph.wire.loop import loop
 
-__all__ = ("MirrorServer", "Recorder", "Replica", "ReplicaState", "recorded")
+__all__ = (
+    "Mirror",
+    "MirrorServer",
+    "Recorder",
+    "Replica",
+    "ReplicaState",
+    "clock_from",
+    "recorded",
+)
 
-logger = logging.getLogger("distgraph")
-
-_RECORDS = ANSWER + 20
+_RECORDS, _COPY = ANSWER + 20, ANSWER + 21
 _HEAD = struct.Struct("!QQ")
 _APPLIED = struct.Struct("!?")
 
-_NOTE = "note"
+_NOTE, _COMPLETE = "note", "complete"
+
+PATIENCE = 10.0
+"""Seconds for which a broker waits for its mirror."""
+
+_COPY_PATIENCE = 60.0
+"""Seconds for which a broker waits until another mirror has its copy."""
+
+_GLANCE = 1.0
+"""Seconds between two looks whether the mirror has answered."""
 
 _CHANGES = frozenset(
     {
@@ -78,6 +99,25 @@ class ReplicaState(NamedTuple):
     notes: dict[str, Any]
 
 
+def clock_from(
+    state: ReplicaState, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], float]:
+    """Return the clock of a broker, which continues that of the one before it.
+
+    Args:
+        state: What the broker begins with.
+        clock: The clock of this machine.
+    """
+    if not state.applied:
+        return clock
+    ahead = state.now - clock()
+    return lambda: clock() + ahead
+
+
+def _noted(notes: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in (notes | new).items() if value is not None}
+
+
 # --- in the process of the mirror ---------------------------------------------------------------
 
 
@@ -86,25 +126,50 @@ class Replica:
 
     Args:
         broker: A broker to which nothing has happened.
+        follows: Whether another mirror, which is lost, was there before: what the broker is has to
+            be copied first.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, *, follows: bool = False) -> None:
         self._lock = threading.Lock()
         self._broker = broker
         self._notes: dict[str, Any] = {}
         self._epoch = 0
         self._applied = 0
         self._now = 0.0
+        self._is_complete = not follows
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a broker may begin with it."""
+        return self._is_complete
 
     def begin(self) -> Any:
         """Return the ``ReplicaState``, pickled, for a broker that begins.
 
         Records of an earlier broker are refused from now on.
+
+        Raises:
+            BrokerLost: The mirror before this one was lost, and then the broker, before this one
+                had all that the broker had said to others.
         """
         with self._lock:
+            if not self._is_complete:
+                raise BrokerLost(
+                    "the stream broker died before another mirror had taken the place of one that "
+                    "was lost"
+                )
             self._epoch += 1
             state = (self._epoch, self._applied, self._now, self._broker, self._notes)
             return dumps_parcel(state)
+
+    def copy(self, state: ReplicaState) -> bool:
+        """Begin with the state of a broker. Return False for an earlier broker."""
+        with self._lock:
+            if state.epoch < self._epoch:
+                return False
+            self._epoch, self._applied, self._now, self._broker, self._notes = state
+            return True
 
     def apply(self, epoch: int, first: int, now: float, records: Sequence[Record]) -> bool:
         """Apply records, of which the first has number ``first``; those that are known are left
@@ -121,8 +186,10 @@ class Replica:
 
     def _apply(self, record: Record) -> None:
         if record.method == _NOTE:
-            notes = self._notes | record.named
-            self._notes = {name: value for name, value in notes.items() if value is not None}
+            self._notes = _noted(self._notes, record.named)
+            return
+        if record.method == _COMPLETE:
+            self._is_complete = True
             return
         with suppress(Exception):  # it was raised in the broker as well
             getattr(self._broker, record.method)(*record.given, **record.named)
@@ -153,10 +220,42 @@ class MirrorServer:
         if frame.kind == _RECORDS:
             epoch, first = _HEAD.unpack(frame.parts[1])
             applied = self._replica.apply(epoch, first, *loads(frame.parts[2]))
-            answer(connection, frame, _APPLIED.pack(applied))
+        elif frame.kind == _COPY:
+            applied = self._replica.copy(ReplicaState(*loads(frame.parts[1])))
+        else:
+            return
+        answer(connection, frame, _APPLIED.pack(applied))
 
 
 # --- in the process of the broker ---------------------------------------------------------------
+
+
+class Mirror(NamedTuple):
+    """How a broker reaches a mirror."""
+
+    locate: Locate
+    """Finds its listener."""
+    apply: Callable[[int, int, Parcel], Future[bool]]
+    """Sends records that hold references, by the system that counts these; returns whether they
+    were applied. See ``Replica.apply``."""
+    copy: Callable[[Parcel], Future[bool]]
+    """The same for a state that holds references. See ``Replica.copy``."""
+
+
+class _Way:
+    """The way to one mirror. For the loop's thread only, but for ``state``."""
+
+    link: Link
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.state: Any = b""
+        """What the mirror has to be sent first, pickled."""
+        self.asked: float | None = None
+        """When what has no answer yet was sent."""
+        self.patience = 0.0
+        """Seconds for which the answer is waited for."""
+        self.is_watched = False
 
 
 class Recorder:
@@ -164,30 +263,31 @@ class Recorder:
     on them.
 
     Args:
-        locate: Finds the mirror.
-        refer: Sends records that hold references, by the system that counts them; returns whether
-            they were applied.
+        mirror: The mirror that the broker has begun with.
         clock: The time that the broker is given.
-        lost: Called once if the mirror cannot be reached any more. What was held back is released
-            behind it: the broker goes on without a mirror.
+        lost: Called if the mirror does not answer, or cannot be reached any more. What was held
+            back is released behind it: the broker goes on without a mirror, until ``replace``.
         refused: Called if another broker has begun, so that this one must end.
-        state: What the broker began with.
+        state: What the broker began with. Its broker is the one that is recorded.
+        patience: Seconds for which an answer of the mirror is waited for.
     """
 
     def __init__(
         self,
-        locate: Locate,
-        refer: Callable[[int, int, Parcel], Future[bool]],
+        mirror: Mirror,
         clock: Callable[[], float],
         lost: Callable[[BaseException], object],
         refused: Callable[[], object],
         state: ReplicaState,
+        patience: float = PATIENCE,
     ) -> None:
-        self._refer = refer
         self._clock = clock
         self._on_lost = lost
         self._refused = refused
         self._epoch = state.epoch
+        self._broker = state.broker
+        self._notes = state.notes
+        self._patience = patience
         self._lock = threading.RLock()  # the garbage collector may close a stream at any moment
         self._made = self._applied = state.applied
         """Numbers of the last record that was made, and that the mirror has."""
@@ -195,19 +295,23 @@ class Recorder:
         self._held: deque[tuple[int, Callable[[], object]]] = deque()
         self._sending = False
         self._releasing = False
-        self._lost = False
-        self._link = Link(locate, "broker", "the mirror of the broker", on_lost=self._fail)
+        self._holds = True
+        """Whether what depends on a record is held back until the mirror has it."""
+        self._way: _Way | None = None
+        self._way = self._way_to(mirror)
 
     def note(self, **values: Any) -> None:
         """Keep values for the next broker; None for one that is not kept any more."""
-        self.add(Record(_NOTE, (), values))
+        with self._lock:
+            self._notes = _noted(self._notes, values)
+            self.add(Record(_NOTE, (), values))
 
     def add(self, record: Record) -> None:
         """Add a record. The order of calls is the order of records."""
         with self._lock:
-            if self._lost:
-                return
             self._made += 1
+            if self._way is None:
+                return
             self._pending.append(record)
             if not self._sending:
                 self._sending = True
@@ -216,7 +320,8 @@ class Recorder:
     def after(self, call: Callable[[], object]) -> None:
         """Make a call once the mirror has all records that were added so far."""
         with self._lock:
-            if self._held or self._releasing or self._applied < self._made:
+            must_wait = self._holds and self._applied < self._made
+            if self._held or self._releasing or must_wait:
                 self._held.append((self._made, call))
                 return
         call()
@@ -227,36 +332,122 @@ class Recorder:
         self.after(done.set)
         done.wait()
 
+    def replace(
+        self,
+        mirror: Mirror,
+        exclusively: Callable[[Callable[[], object]], object],
+        ready: Callable[[], object],
+    ) -> None:
+        """Go on with another mirror after the last one was lost.
+
+        Args:
+            mirror: The other mirror, to which nothing has happened.
+            exclusively: Makes a call during which the broker does not change.
+            ready: Called once a broker may begin with the other mirror.
+        """
+        way = self._way_to(mirror)
+
+        def copy() -> None:
+            with self._lock:
+                state = ReplicaState(
+                    self._epoch, self._made, self._clock(), self._broker, self._notes
+                )
+                self._way, self._sending = way, True  # what follows is sent behind the copy
+            way.state = dumps_parcel(tuple(state))
+
+        exclusively(copy)
+        loop().soon(lambda: self._send_copy(way, ready))
+
     # --- on the loop's thread -------------------------------------------------------------------
+
+    def _way_to(self, mirror: Mirror) -> _Way:
+        way = _Way(mirror)
+        way.link = Link(
+            mirror.locate,
+            "broker",
+            "the mirror of the broker",
+            on_open=lambda connection: None,  # it stays connected: a loss is noticed at once
+            on_lost=lambda error: self._fail(way, error),
+        )
+        return way
+
+    def _send_copy(self, way: _Way, ready: Callable[[], object]) -> None:
+        state, way.state = way.state, b""
+
+        def copied() -> None:
+            with self._lock:
+                self._holds = True
+                self._made += 1
+                self._pending.append(Record(_COMPLETE, (), {}))
+                self._applied = self._made - len(self._pending)
+            self.after(ready)
+            self._send()
+
+        if isinstance(state, Parcel):
+            answered = way.mirror.copy(state)
+        else:
+            answered = unpacked(_APPLIED, way.link.request(_COPY, state))
+        self._expect(way, answered, _COPY_PATIENCE, copied)
 
     def _send(self) -> None:
         with self._lock:
+            way = self._way
             records, self._pending = self._pending, []
             first, last = self._applied + 1, self._made
-            if not records or self._lost:
+            if not records or way is None:
                 self._sending = False
                 return
             now = self._clock()
         packed = dumps_parcel((now, records))
-        if isinstance(packed, Parcel):
-            self._refer(self._epoch, first, packed).add_done_callback(
-                lambda future: loop().soon(lambda: self._answered(last, future, future.result))
-            )
-            return
-        head = _HEAD.pack(self._epoch, first)
-        self._link.request(_RECORDS, head, packed).add_done_callback(
-            lambda future: self._answered(last, future, lambda: _APPLIED.unpack(future.result())[0])
-        )
 
-    def _answered(self, last: int, future: Future[Any], applied: Callable[[], bool]) -> None:
-        error = future.exception()
-        if error is not None:
-            self._fail(error)
-        elif applied():
+        def applied() -> None:
             self._release(last)
             self._send()
-        else:  # nothing that is held back may leave
-            self._refused()
+
+        if isinstance(packed, Parcel):
+            answered = way.mirror.apply(self._epoch, first, packed)
+        else:
+            head = _HEAD.pack(self._epoch, first)
+            answered = unpacked(_APPLIED, way.link.request(_RECORDS, head, packed))
+        self._expect(way, answered, self._patience, applied)
+
+    def _expect(
+        self, way: _Way, answered: Future[bool], patience: float, then: Callable[[], object]
+    ) -> None:
+        """Go on when the mirror has answered; without the mirror if it does not."""
+        way.asked, way.patience = time.monotonic(), patience
+        if not way.is_watched:
+            way.is_watched = True
+            self._look(way)
+
+        def settle() -> None:
+            if way is not self._way:
+                return
+            error = answered.exception()
+            way.asked = None
+            if error is not None:
+                self._fail(way, error)
+            elif answered.result():
+                then()
+            else:  # nothing that is held back may leave
+                self._refused()
+
+        def on_loop(future: Future[bool]) -> None:
+            if loop().is_current:
+                settle()
+            else:
+                loop().soon(settle)
+
+        answered.add_done_callback(on_loop)
+
+    def _look(self, way: _Way) -> None:
+        """Do not wait for ever for a mirror that is stopped."""
+        if way is not self._way:
+            return
+        if way.asked is not None and time.monotonic() >= way.asked + way.patience:
+            self._fail(way, TimeoutError(f"no answer for {way.patience:.0f} s"))
+        else:
+            loop().after(min(_GLANCE, way.patience), lambda: self._look(way))
 
     def _release(self, last: int) -> None:
         """Make the calls that were held back up to a record, in their order."""
@@ -271,12 +462,13 @@ class Recorder:
                 call = self._held.popleft()[1]
             call()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, way: _Way, error: BaseException) -> None:
         with self._lock:
-            if self._lost:
+            if way is not self._way:
                 return
-            self._lost = True
+            self._way, self._holds, self._sending = None, False, False
             self._pending.clear()
+        way.link.close()
         self._on_lost(error)
         self._release(self._made)
 

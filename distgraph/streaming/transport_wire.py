@@ -22,7 +22,7 @@ from distgraph.wire import Address, Connection, ConnectionClosed, Frame, Listene
 from distgraph.wire.frames import Bytes
 from distgraph.wire.link import ANSWER, Link, Locate, answer
 
-__all__ = ("BrokerServer", "WireDrives", "WirePuts", "WireReads")
+__all__ = ("BrokerServer", "WireDrives", "WirePuts", "WireReads", "unpacked")
 
 _PUT, _DRIVE, _FENCE, _LISTEN, _EVENTS, _CONSUMED, _LEAVE = range(ANSWER + 1, ANSWER + 8)
 
@@ -32,8 +32,8 @@ _ORDER = struct.Struct("!Q")
 _BROKER = "the stream broker"
 
 
-def _unpacked(layout: struct.Struct, request: Future[Bytes]) -> Future[Any]:
-    """Return the number that the broker answers with."""
+def unpacked(layout: struct.Struct, request: Future[Bytes]) -> Future[Any]:
+    """Return the number that a request is answered with."""
     number: Future[Any] = Future()
 
     def settle(found: Future[Bytes]) -> None:
@@ -76,7 +76,7 @@ class WirePuts:
             link = Link(partial(self._locate, run.session), "worker", _BROKER)
             link = self._links.setdefault(run.session, link)
         answer = link.request(_PUT, run.run_id.encode(), packed, give_way=True)
-        return _unpacked(_PAUSE, answer)
+        return unpacked(_PAUSE, answer)
 
 
 # --- in a driver --------------------------------------------------------------------------------
@@ -102,12 +102,12 @@ class WireDrives:
         if isinstance(packed, Parcel):
             return self._refer(run_id, caller, batch_no, packed)
         head = (run_id.encode(), caller.encode(), _ORDER.pack(batch_no))
-        return _unpacked(_PAUSE, self._link.request(_DRIVE, *head, packed))
+        return unpacked(_PAUSE, self._link.request(_DRIVE, *head, packed))
 
     def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
         """Cut off an attempt; the result is the number of its events that have arrived."""
         task, attempt = attempt_id.task_id.encode(), _ORDER.pack(attempt_id.attempt)
-        return _unpacked(_ORDER, self._link.request(_FENCE, run_id.encode(), task, attempt))
+        return unpacked(_ORDER, self._link.request(_FENCE, run_id.encode(), task, attempt))
 
 
 # --- in a calling process -----------------------------------------------------------------------
@@ -265,7 +265,7 @@ class BrokerServer:
             self._host.listen(caller, received, positions, outlet)
 
     def _answer(self, connection: Connection, frame: Frame, said: bytes) -> None:
-        self._after(lambda: _answer_if_open(connection, frame, said))
+        self._after(lambda: answer(connection, frame, said))
 
     def _on_closed(self, connection: Connection, error: BaseException | None) -> None:
         outlet = self._outlets.pop(connection, None)
@@ -291,11 +291,6 @@ class BrokerServer:
             parts.append(packed)
         with suppress(ConnectionClosed):  # what did not arrive is handed out again
             connection.send(_EVENTS, *parts, wait=False)
-
-
-def _answer_if_open(connection: Connection, frame: Frame, said: bytes) -> None:
-    with suppress(ConnectionClosed):  # what has no answer is asked again
-        answer(connection, frame, said)
 
 
 def _report(received: int, positions: Sequence[tuple[ReaderKey, int]]) -> bytes:

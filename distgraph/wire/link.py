@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -140,10 +141,8 @@ class Link:
 
     def _tell(self, kind: int, parts: tuple[Bytes, ...]) -> None:
         if self._connection is not None:
-            try:
+            with suppress(ConnectionClosed):  # what is not answered is sent again
                 self._connection.send(kind, *parts, wait=False)
-            except ConnectionClosed:  # what is not answered is sent again
-                pass
 
     def _close(self) -> None:
         self._closed = True
@@ -215,4 +214,5 @@ class Link:
 
 def answer(connection: Connection, frame: Frame, said: Bytes) -> None:
     """Answer the request that a frame holds. The request is in the parts behind the first."""
-    connection.send(ANSWER, frame.parts[0], said, wait=False)
+    with suppress(ConnectionClosed):  # what has no answer is asked again
+        connection.send(ANSWER, frame.parts[0], said, wait=False)

@@ -118,9 +118,41 @@ def test_broker_and_driver_die_together_and_a_saved_run_goes_on():
     assert disturbed.state == undisturbed.state
 
 
-def test_a_stream_goes_on_without_a_mirror_and_then_ends_with_its_broker():
-    stream = counted().stream({"items": []}, stream_mode="custom")
-    assert read(stream, {10: [("BrokerMirror",)]}) == list(range(EVENTS))
+def other_mirror() -> str:
+    """Wait until a mirror that follows a lost one is complete. Return its name."""
+
+    def complete() -> str | None:
+        for name in (actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)):
+            if name.startswith("distgraph-mirror-") and not name.endswith(".0"):
+                if ray.get(ray.get_actor(name, "distgraph").is_complete.remote()):
+                    return str(name)
+        return None
+
+    return str(eventually(complete, "another mirror is complete"))
+
+
+def test_a_lost_mirror_is_replaced_and_the_stream_then_survives_its_broker():
+    seen = []
+    for chunk in counted().stream({"items": []}, stream_mode="custom"):
+        seen.append(chunk)
+        if len(seen) == 10:
+            hit("BrokerMirror")
+            other_mirror()
+            hit("StreamBroker")
+    assert seen == list(range(EVENTS))
+    mirror = other_mirror()
+    actors.end_session()
+    eventually(lambda: not pids_of_actors("BrokerMirror"), f"{mirror} ends with its broker")
+
+
+def test_a_broker_that_dies_with_its_mirror_ends_its_streams():
+    both = {10: [("BrokerMirror",), ("StreamBroker",)]}
     with pytest.raises(BrokerLost):
-        read(counted().stream({"items": []}, stream_mode="custom"), {10: [("StreamBroker",)]})
+        read(counted().stream({"items": []}, stream_mode="custom"), both)
     assert counted().invoke({"items": []}) == {"items": [EVENTS]}
+
+
+def test_a_stream_goes_on_beside_a_mirror_that_is_stopped():
+    stream = counted().stream({"items": []}, stream_mode="custom")
+    assert read(stream, {10: [("BrokerMirror", signal.SIGSTOP)]}) == list(range(EVENTS))
+    other_mirror()

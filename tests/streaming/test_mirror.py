@@ -13,16 +13,19 @@ import pytest
 
 from distgraph.contract.started import RunTerms
 from distgraph.contract.stream import Admit, Commit, Finish
-from distgraph.errors import BrokerLost
+from distgraph.errors import BrokerLost, InvalidTransition, RunError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.broker import Broker, Limits
+from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.mirror import (
+    Mirror,
     MirrorServer,
     Record,
     Recorder,
     Replica,
     ReplicaState,
+    clock_from,
     recorded,
 )
 from distgraph.streaming.transport import ReaderKey
@@ -110,11 +113,14 @@ class Life:
     def after(self, call: Callable[[], object]) -> None:
         self.held.append((len(self.kept.records), call))
 
-    def spread(self) -> None:
-        """Let the reader be pushed to, the mirror have its records, and others what follows."""
+    def push(self) -> None:
         for caller in self.broker.take_woken():
             if found := self.broker.take(caller, 0.0):
                 self.after(partial(self.reading.take, self.broker.number_of(caller), found))
+
+    def spread(self) -> None:
+        """Let the reader be pushed to, the mirror have its records, and others what follows."""
+        self.push()
         new = self.kept.records[self.applied : self.reach]
         first = self.state.applied + self.applied + 1
         assert self.replica.apply(self.state.epoch, first, 0.0, new)
@@ -199,34 +205,82 @@ def test_repeated_records_are_applied_once_and_those_of_an_earlier_broker_never(
 # --- over a socket ------------------------------------------------------------------------------
 
 
+class Served(MirrorServer):
+    """A mirror that can be stopped, and lost."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.is_stopped = self.is_lost = False
+        self.connections: set[Any] = set()
+        self.replica = replica
+        super().__init__(replica, "127.0.0.1")
+
+    def _on_frame(self, connection: Any, frame: Any) -> None:
+        self.connections.add(connection)
+        if not self.is_stopped:
+            super()._on_frame(connection, frame)
+
+    def lose(self) -> None:
+        self.is_lost = True
+        for connection in self.connections:
+            connection.close()
+
+    def mirror(self) -> Mirror:
+        def locate() -> Any:
+            if self.is_lost:
+                raise BrokerLost("the mirror died")
+            return self.address, self.secret
+
+        def apply(epoch: int, first: int, packed: Any) -> Future[bool]:
+            return self._answered(self.replica.apply(epoch, first, *loads(packed)))
+
+        def copy(packed: Any) -> Future[bool]:
+            return self._answered(self.replica.copy(ReplicaState(*loads(packed))))
+
+        return Mirror(locate, apply, copy)
+
+    @staticmethod
+    def _answered(value: bool) -> Future[bool]:
+        answer: Future[bool] = Future()
+        answer.set_result(value)
+        return answer
+
+
 class Mirrored:
     """A recorder and its mirror."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = SECONDS) -> None:
         self.replica = Replica(small())
-        self.server = MirrorServer(self.replica, "127.0.0.1")
-        self.is_there = True
+        self.server = Served(self.replica)
         self.lost: Future[BaseException] = Future()
         self.refused = threading.Event()
+        self.state = begun(self.replica)
         self.recorder = Recorder(
-            self.locate,
-            self.refer,
+            self.server.mirror(),
             lambda: 5.0,
             self.lost.set_result,
             self.refused.set,
-            begun(self.replica),
+            self.state,
+            patience,
         )
-        self.broker = recorded(small(), self.recorder)
+        self.broker = recorded(self.state.broker, self.recorder)
+        self.lock = threading.RLock()
 
-    def locate(self) -> Any:
-        if not self.is_there:
-            raise BrokerLost("the mirror died")
-        return self.server.address, self.server.secret
+    def exclusively(self, call: Callable[[], object]) -> None:
+        with self.lock:
+            call()
 
-    def refer(self, epoch: int, first: int, packed: Any) -> Future[bool]:
-        applied: Future[bool] = Future()
-        applied.set_result(self.replica.apply(epoch, first, *loads(packed)))
-        return applied
+    def lose(self) -> None:
+        self.recorder.note(connected=True)
+        self.recorder.wait()
+        self.server.lose()
+        assert isinstance(self.lost.result(SECONDS), BrokerLost)
+
+    def replaced(self) -> Served:
+        """Go on with another mirror than the one that is lost."""
+        server, ready = Served(Replica(small(), follows=True)), threading.Event()
+        self.recorder.replace(server.mirror(), self.exclusively, ready.set)
+        assert ready.wait(SECONDS)
+        return server
 
 
 def test_what_follows_a_record_is_held_back_until_the_mirror_has_it():
@@ -255,9 +309,135 @@ def test_a_broker_whose_successor_has_begun_says_nothing_more():
 
 def test_a_broker_goes_on_without_a_mirror_that_is_lost():
     plane = Mirrored()
-    plane.is_there = False
+    plane.lose()
     plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
     plane.recorder.wait()
-    assert isinstance(plane.lost.result(SECONDS), BrokerLost)
     plane.broker.publish(RUN, [segment("a", 1)], 0.0)
     plane.recorder.wait()
+
+
+def test_a_mirror_that_does_not_answer_is_lost():
+    plane = Mirrored(patience=0.1)
+    plane.server.is_stopped = True
+    plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
+    plane.recorder.wait()
+    assert isinstance(plane.lost.result(SECONDS), TimeoutError)
+
+
+def test_another_mirror_has_what_the_broker_has():
+    plane = Mirrored()
+    plane.recorder.note(driver="d1", gone="g")
+    plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
+    plane.recorder.note(gone=None)
+    plane.lose()
+    other = plane.replaced()
+    plane.broker.publish(RUN, [segment("a", 1)], 0.0)
+    plane.recorder.note(session="s")
+    plane.recorder.wait()
+    state = begun(other.replica)
+    assert state.broker.statistics() == plane.broker.statistics()
+    assert state.notes == {"driver": "d1", "connected": True, "session": "s"}
+    assert state.epoch == plane.state.epoch + 1
+
+
+def test_what_follows_a_record_is_held_back_again_with_another_mirror():
+    plane = Mirrored()
+    plane.lose()
+    other, said = plane.replaced(), threading.Event()
+    other.is_stopped = True
+    plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
+    plane.recorder.after(said.set)
+    assert not said.wait(0.05)
+
+
+def test_a_broker_is_not_begun_with_a_mirror_that_lacks_what_others_have_seen():
+    plane, other = Mirrored(), Replica(small(), follows=True)
+    with pytest.raises(BrokerLost, match="before another mirror"):
+        other.begin()
+    assert other.copy(plane.state)
+    with pytest.raises(BrokerLost, match="before another mirror"):
+        other.begin()
+    assert other.apply(1, 1, 0.0, [Record("complete", (), {})])
+    assert begun(other).epoch == 2
+
+
+def test_a_copy_of_an_earlier_broker_is_refused():
+    plane, other = Mirrored(), Replica(small())
+    begun(other), begun(other)
+    assert plane.state.epoch == 1
+    assert not other.copy(plane.state)
+
+
+class Recorded(Life):
+    """A life whose records go over a socket."""
+
+    def __init__(self, plane: Mirrored, reading: Reading) -> None:
+        self.broker, self.recorder, self.reading = plane.broker, plane.recorder, reading
+        self.broker.listen(CALLER, 0, 0.0)
+        self.spread()
+
+    def after(self, call: Callable[[], object]) -> None:
+        self.recorder.after(call)
+
+    def spread(self) -> None:
+        self.push()
+        self.recorder.wait()
+
+
+def go_on(life: Life, told: deque[tuple[str, Any]], count: int) -> None:
+    for _ in range(min(count, len(told))):
+        life.tell(*told.popleft())
+        life.spread()
+        life.consume()
+
+
+@pytest.mark.parametrize("without", [0, 1, 3])
+@pytest.mark.parametrize("first", range(len(calls())))
+def test_a_broker_that_dies_after_its_mirror_goes_on_from_another_mirror(first, without):
+    plane, reading, told = Mirrored(), Reading(), deque(calls())
+    life = Recorded(plane, reading)
+    go_on(life, told, first)
+    plane.lose()
+    go_on(life, told, without)
+    other = plane.replaced()
+    go_on(life, told, 1)
+    other.is_stopped = True
+    if told:  # the broker dies before its mirror has this
+        life.tell(*told[0])
+        life.push()
+    life = Life(other.replica, reading, None)
+    go_on(life, told, len(told))
+    while not reading.has_ended:
+        life.consume()
+    assert reading.events == UNDISTURBED
+
+
+# --- a host that follows another one ------------------------------------------------------------
+
+
+def test_what_a_caller_repeats_of_a_host_that_follows_is_no_error():
+    host = BrokerHost(small(), follows=True)
+    for _ in range(2):
+        host.announce(RUN, RunTerms())
+        assert host.open(CALLER, ReaderKey(RUN, 1), 0) == 0
+    assert [state.run_id for state in host.describe_all()] == [RUN]
+    host.drive(RUN, "", 1, [Admit("a", 1, 1)])
+    with pytest.raises(RunError, match="known already"):
+        host.announce(RUN, RunTerms())
+
+
+def test_what_a_caller_repeats_of_a_first_host_is_an_error():
+    host = BrokerHost(small())
+    host.announce(RUN, RunTerms())
+    with pytest.raises(RunError, match="known already"):
+        host.announce(RUN, RunTerms())
+    host.open(CALLER, ReaderKey(RUN, 1), 0)
+    with pytest.raises(InvalidTransition, match="open already"):
+        host.open(CALLER, ReaderKey(RUN, 1), 0)
+
+
+def test_the_clock_of_a_broker_continues_that_of_the_one_before():
+    state = begun(Replica(small()))
+    assert clock_from(state, lambda: 7.0)() == 7.0
+    at = iter([100.0, 103.0])
+    assert clock_from(state._replace(applied=1, now=50.0), lambda: next(at))() == 53.0
