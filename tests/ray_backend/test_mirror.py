@@ -12,10 +12,12 @@ import pytest
 import ray
 
 import actors
-from distgraph import START, StateGraph
+from distgraph import START, StateGraph, attach
 from distgraph.errors import BrokerLost
 from tests.chaos import steps
 from tests.chaos.faults import Figures, graph, run_once
+from tests.ray_backend.started_graphs import EVENTS as LATER
+from tests.ray_backend.test_attach import lines, process
 from tests.support.cluster import eventually, pids_of_actors
 from tests.support.graphs import Items
 
@@ -118,17 +120,22 @@ def test_broker_and_driver_die_together_and_a_saved_run_goes_on():
     assert disturbed.state == undisturbed.state
 
 
+def actors_named(prefix: str) -> list[str]:
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return [str(actor["name"]) for actor in named if actor["name"].startswith(prefix)]
+
+
 def other_mirror() -> str:
     """Wait until a mirror that follows a lost one is complete. Return its name."""
 
     def complete() -> str | None:
-        for name in (actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)):
-            if name.startswith("distgraph-mirror-") and not name.endswith(".0"):
-                if ray.get(ray.get_actor(name, "distgraph").is_complete.remote()):
-                    return str(name)
+        for name in actors_named("distgraph-mirror-"):
+            mirror = ray.get_actor(name, "distgraph")
+            if not name.endswith(".0") and ray.get(mirror.is_complete.remote()):
+                return name
         return None
 
-    return str(eventually(complete, "another mirror is complete"))
+    return str(eventually(complete, "another mirror is complete", 30))
 
 
 def test_a_lost_mirror_is_replaced_and_the_stream_then_survives_its_broker():
@@ -156,3 +163,23 @@ def test_a_stream_goes_on_beside_a_mirror_that_is_stopped():
     stream = counted().stream({"items": []}, stream_mode="custom")
     assert read(stream, {10: [("BrokerMirror", signal.SIGSTOP)]}) == list(range(EVENTS))
     other_mirror()
+
+
+def test_a_detached_run_survives_its_caller_its_brokers_and_its_mirror(tmp_path):
+    idle = {"DISTGRAPH_DETACHED_IDLE": "1", "DISTGRAPH_MIRROR": "1"}
+    caller = process("detach", tmp_path / "threads.sqlite", **idle)
+    (run_id,) = next(lines(caller))
+    os.kill(caller.pid, signal.SIGKILL)
+    caller.wait(10)
+    run, seen = attach(run_id), []
+    for item in run.events():
+        seen.append(tuple(item))
+        if len(seen) == 10:
+            hit("StreamBroker")
+        elif len(seen) == 20:
+            hit("BrokerMirror")
+            other_mirror()
+            hit("StreamBroker")
+    assert seen == [(number, number - 1) for number in range(1, LATER + 1)]
+    assert run.result(timeout=20) == {"items": [LATER]}
+    eventually(lambda: not actors_named("distgraph-"), "the actors end when they are idle", 30)
