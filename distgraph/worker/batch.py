@@ -50,9 +50,7 @@ class Batch:
         with self._lock:
             self.is_recalled = True
             self._end = self._next
-            plain = list(
-                itertools.takewhile(lambda outcome: type(outcome) is bytes, self._outcomes)
-            )
+            plain = list(itertools.takewhile(_is_plain, self._outcomes))
             del self._outcomes[: len(plain)]
             return plain, self._end
 
