@@ -71,10 +71,6 @@ class Results:
     """Files that could not be collected, with the error's message."""
     patterns: set[str] = field(default_factory=set)
     """Patterns of exclusions that matched a test."""
-    by_the_clock: set[str] = field(default_factory=set)
-    """Tests that wait for a time or measure one."""
-    passed_again: dict[str, str] = field(default_factory=dict)
-    """Tests of ``by_the_clock`` that failed and then passed alone, with the first error."""
 
     def ran(self) -> set[str]:
         """Return the tests with an outcome that counts."""
@@ -107,8 +103,6 @@ def _enter(found: Results, entry: Mapping[str, Any]) -> None:
         }
         sets[outcome].add(entry["test"])
         found.patterns |= set(entry.get("patterns", ()))
-        if entry.get("clock"):
-            found.by_the_clock.add(entry["test"])
 
 
 def function(test: str) -> str:
@@ -152,13 +146,6 @@ def regressions(found: Results, before: set[str], files: Iterable[str]) -> dict[
     known |= {function(test) for test in known}
     worse |= dict.fromkeys(asked - known, "it was not collected")
     return worse
-
-
-def take_second_run(found: Results, second: Results) -> None:
-    """Count the tests that passed in their second run as passed."""
-    for test in second.passed & found.failed.keys():
-        found.passed_again[test] = found.failed.pop(test)
-        found.passed.add(test)
 
 
 # --- figures -------------------------------------------------------------------------------------

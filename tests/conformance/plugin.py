@@ -7,7 +7,6 @@ what happened as JSON lines: one object a test, and one a file that could not be
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import os
@@ -37,15 +36,6 @@ def _short(nodeid: str) -> str:
     return nodeid.removeprefix("tests/")
 
 
-_CLOCK = re.compile(r"\b(sleep|perf_counter|monotonic|wait_for|\w*timeout)\b")
-
-
-def _by_the_clock(item: pytest.Item) -> bool:
-    """Return whether a test waits for a time or measures one: a busy machine can fail it."""
-    function = getattr(item, "function", None)
-    return function is not None and _CLOCK.search(inspect.getsource(function)) is not None
-
-
 # --- what runs -----------------------------------------------------------------------------------
 
 
@@ -68,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _write(test=test, outcome="left out")
             left.append(item)
         else:
-            _write(test=test, outcome="collected", clock=_by_the_clock(item))
+            _write(test=test, outcome="collected")
             kept.append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)

@@ -128,10 +128,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy.mkdir(parents=True)
         upstream.copy_tests(upstream.fetch(package=options.package), copy, installed)
         found = _run(copy, Path(scratch) / "results.jsonl", files, options)
-        worse = _regressions(found, files, options)
-        if timed := sorted(worse.keys() & found.failed.keys() & found.by_the_clock):
-            second = _run(copy, Path(scratch) / "second.jsonl", timed, options)
-            judge.take_second_run(found, second)
     _print_summary(found, files, options)
     if options.update:
         header = _HEADER.format(
@@ -158,7 +154,7 @@ def _exclusions(options: argparse.Namespace) -> list[judge.Exclusion]:
 
 
 def _run(
-    copy: Path, results: Path, tests: Sequence[str], options: argparse.Namespace
+    copy: Path, results: Path, files: Sequence[str], options: argparse.Namespace
 ) -> judge.Results:
     excluded = [pattern for entry in _exclusions(options) for pattern in entry.tests]
     settings = {
@@ -180,7 +176,7 @@ def _run(
     traceback = "short" if options.keep else "native"
     command += ["-p", "no:cacheprovider", f"--tb={traceback}", "--no-header", "-W", "ignore"]
     command += [f"--timeout={TIMEOUTS[options.backend]}", *(["-k", options.k] if options.k else [])]
-    command += [f"tests/{test}" for test in tests]
+    command += [f"tests/{file}" for file in files]
     log = results.with_suffix(".log")
     with log.open("w") as output:
         status = subprocess.run(
@@ -219,17 +215,10 @@ def _print_summary(found: judge.Results, files: Sequence[str], options: argparse
             print(f"    {test}")
 
 
-def _regressions(
-    found: judge.Results, files: Sequence[str], options: argparse.Namespace
-) -> dict[str, str]:
-    before = judge.read_passed(_passed(options))
-    return judge.regressions(found, before, () if options.k else files)
-
-
 def _verdict(found: judge.Results, files: Sequence[str], options: argparse.Namespace) -> int:
-    worse = _regressions(found, files, options)
-    for test, error in sorted(found.passed_again.items()):
-        print(f"\nPASSED IN ITS SECOND RUN: {test}\n    {error.splitlines()[0] if error else ''}")
+    before = judge.read_passed(_passed(options))
+    asked = () if options.k else files
+    worse = judge.regressions(found, before, asked)
     for test, error in sorted(worse.items()):
         print(f"\nPASSED BEFORE: {test}\n    {error.splitlines()[0] if error else ''}")
     stale: set[str] = set()
@@ -241,7 +230,7 @@ def _verdict(found: judge.Results, files: Sequence[str], options: argparse.Names
     if worse or stale or not found.ran():
         print(f"\n{len(worse)} tests that passed before do not pass.")
         return 1
-    new = set(judge.compact(found)) - judge.read_passed(_passed(options))
+    new = set(judge.compact(found)) - before
     if new and not options.quick and not options.k and not options.files:
         print(f"\n{len(new)} more pass than {_passed(options).name} has: see --update.")
     return 0

@@ -198,23 +198,6 @@ def test_what_passed_before_must_pass() -> None:
     }
 
 
-def test_a_test_that_passes_in_its_second_run_counts_as_passed() -> None:
-    first = judge.results(
-        [
-            '{"test": "a.py::late", "outcome": "collected", "clock": true}',
-            '{"test": "a.py::late", "outcome": "failed", "error": "0.7 s"}',
-            '{"test": "a.py::wrong", "outcome": "collected", "clock": false}',
-            '{"test": "a.py::wrong", "outcome": "failed", "error": "2 != 3"}',
-        ]
-    )
-    assert first.by_the_clock == {"a.py::late"}
-    judge.take_second_run(first, judge.results(['{"test": "a.py::late", "outcome": "passed"}']))
-    assert first.passed_again == {"a.py::late": "0.7 s"}
-    assert judge.regressions(first, {"a.py::late", "a.py::wrong"}, ["a.py"]) == {
-        "a.py::wrong": "2 != 3"
-    }
-
-
 def test_a_test_that_never_passed_may_fail() -> None:
     assert judge.regressions(found(), {"a.py::one[x]", "a.py::two"}, ["a.py"]) == {}
 
