@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from actors.connect import ensure_ray
@@ -207,11 +208,19 @@ def serve_forever(
     _internal_kv_put(_SERVED_BY, mine, overwrite=True)
     # at INFO, a proxy logs every route of the application in one line of 4,000 characters
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": host, "port": port},
-        logging_config={"log_level": "WARNING"},
-    )
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": host, "port": port},
+            logging_config={"log_level": "WARNING"},
+        )
+    except RayTaskError as error:
+        if "Failed to bind" not in str(error):
+            raise
+        raise ProjectError(
+            f"the head of the cluster cannot listen on {host}:{port}. Give another --port, or end "
+            "the program that uses this one"
+        ) from None
     serve.run(application, name=APPLICATION, route_prefix=project.http.mount_prefix or "/")
     sys.stderr.write(f"distgraph serve: {host}:{port}, {options}\n")
     ended = threading.Event()

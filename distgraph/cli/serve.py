@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -112,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
             os.environ[KEY_VARIABLE] = options.api_key
         check_host(options.host, access_of(project))
         settings = settings_of(options)
+        if options.local or not os.environ.get("RAY_ADDRESS"):  # else the head's machine listens
+            _check_port(options.host, options.port)
         if not options.local:
             return _on_ray(project, settings, options)
         app = application(project, settings)
@@ -122,6 +125,28 @@ def run(options: argparse.Namespace) -> int:
     server = uvicorn.Server(config)
     server.run()
     return 0 if server.started else codes.FAILED
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse an address that this machine cannot listen on: Ray Serve says it in 70 lines.
+
+    Raises:
+        ProjectError: Another program listens there, or the address is not of this machine.
+    """
+    from distgraph.serve.errors import ProjectError
+
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot listen on {host}:{port} ({error.strerror}). Give another --port, or end the "
+            "program that uses this one"
+        ) from error
 
 
 def _on_ray(project: Project, settings: Settings, options: argparse.Namespace) -> int:
