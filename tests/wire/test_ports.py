@@ -120,14 +120,17 @@ def is_ended(sock: socket.socket) -> bool:
         bytes(range(256)) * 40,
         pickle.dumps(("a", 1)),
         b'{"hello":"me"}\n',
-        struct.pack("!QBB", 2**63, GREETING, 1),
-        struct.pack("!QBB", 1025, GREETING, 1) + bytes(1025),
+        struct.pack("!QBI", 2**63, GREETING, 1),
+        struct.pack("!QBI", 1025, GREETING, 1) + bytes(1025),
         encode(GREETING, (b"x" * 100,))[0] + b"x" * 100,
         encode(KIND, (b"frame",))[0] + b"frame",
     ],
     ids=["http", "bytes", "pickle", "line", "huge length", "above limit", "no answer", "frame"],
 )
-def test_garbage_ends_its_connection_and_no_other(port: Port, data: bytes) -> None:
+def test_garbage_ends_its_connection_and_no_other(
+    port: Port, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "SILENCE", 60.0)  # it is ended for what it sent
     sock = stranger(port)
     sock.sendall(data)
     assert is_ended(sock)
