@@ -217,6 +217,8 @@ def serve_forever(
     except RayTaskError as error:
         if "Failed to bind" not in str(error):
             raise
+        if not serve.status().applications:
+            serve.shutdown()  # else it keeps this port, whatever the next command names
         raise ProjectError(
             f"the head of the cluster cannot listen on {host}:{port}. Give another --port, or end "
             "the program that uses this one"

@@ -10,7 +10,7 @@ from importlib import metadata
 
 from distgraph import status
 
-__all__ = ("EXTRAS", "Machine", "installed", "problems", "table")
+__all__ = ("EXTRAS", "Machine", "extras", "heading", "installed", "problems", "table", "verdict")
 
 EXTRAS = {
     "langchain": ("langchain-core",),
@@ -18,11 +18,18 @@ EXTRAS = {
     "checkpoint": ("langgraph-checkpoint",),
     "sqlite": ("langgraph-checkpoint-sqlite",),
     "postgres": ("langgraph-checkpoint-postgres", "psycopg"),
+    "serve": ("langgraph-sdk", "starlette", "uvicorn"),
+    "progress": ("rich",),
+    "otel": ("opentelemetry-api", "opentelemetry-sdk"),
 }
-"""Packages of each extra."""
+"""Packages of each extra, without those that other extras or Ray bring."""
+
+ONLY_HERE = ("progress",)
+"""Extras that the calling process needs, and no other machine."""
 
 _COMPARED = ("Python", "ray", "distgraph")
 _PACKAGES = ("cloudpickle", "pydantic", *(name for names in EXTRAS.values() for name in names))
+_EVERYWHERE = [n for n in _PACKAGES if all(n not in EXTRAS[extra] for extra in ONLY_HERE)]
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def problems(here: dict[str, str], machines: Sequence[Machine]) -> list[str]:
     """Return what does not fit, each with the remedy.
 
     Python, Ray and distgraph must be the same everywhere. Other packages that this process has
-    must exist on every machine, as nodes import them there.
+    must exist on every machine, as nodes import them there; not those of ``ONLY_HERE``.
     """
     found = []
     for machine in machines:
@@ -85,7 +92,7 @@ def problems(here: dict[str, str], machines: Sequence[Machine]) -> list[str]:
                 else f"run `pip install {name}=={ours}` there"
             )
             found.append(f"{machine.name} {has}, this process has {ours}: {remedy}")
-        missing = [n for n in _PACKAGES if n in here and n not in machine.versions]
+        missing = [n for n in _EVERYWHERE if n in here and n not in machine.versions]
         if missing:
             found.append(
                 f"{machine.name} lacks packages that this process has: run `pip install "

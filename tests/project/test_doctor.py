@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from distgraph import doctor
 from distgraph.__main__ import main
 from distgraph.doctor import Machine
 
+ROOT = Path(__file__).parents[2]
 HERE = {"Python": "3.11.7", "ray": "2.60.0", "distgraph": "0.1.0", "langgraph": "1.2.22"}
 
 
@@ -74,6 +77,19 @@ def test_an_extra_that_is_missing_comes_with_the_command_that_installs_it() -> N
         "  langchain: langchain-core 1.8.3",
         "  agents: not installed (pip install 'distgraph[agents]')",
     ]
+
+
+def test_every_extra_of_users_is_shown() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    for_developers = {"examples", "test", "conformance", "ecosystem", "docs", "dev"}
+    names = re.findall(r"^(\w+) = \[", section, re.MULTILINE)
+    assert set(doctor.EXTRAS) == set(names) - for_developers
+
+
+def test_only_the_calling_process_needs_the_package_of_the_live_view() -> None:
+    here = {**HERE, "rich": "14.0"}
+    assert doctor.problems(here, [Machine("b", versions=HERE)]) == []
 
 
 def test_the_command_line_names_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
