@@ -218,7 +218,8 @@ def serve_forever(
         if "Failed to bind" not in str(error):
             raise
         if not serve.status().applications:
-            serve.shutdown()  # else it keeps this port, whatever the next command names
+            # else it keeps this port, whatever the next command names
+            serve.shutdown()  # type: ignore[no-untyped-call]
         raise ProjectError(
             f"the head of the cluster cannot listen on {host}:{port}. Give another --port, or end "
             "the program that uses this one"
