@@ -17,7 +17,7 @@ from types import FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any, TypeVar
 
 from distgraph.langgraphs.vocabulary import SENTINELS
-from distgraph.serde import live, rebuilt, references
+from distgraph.serde import live, rebuilt, references, script_names
 from distgraph.serde.script_variables import reduce_variable
 
 T = TypeVar("T")
@@ -150,11 +150,19 @@ def _search(cls: type, data: bool) -> Reduce | None:
         if base in _BY_BASE:
             return _BY_BASE[base]
         if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):
-            return None
+            return _rule_of_reducing(cls)
     asks = any(isinstance(base.__dict__.get("__getattr__"), FunctionType) for base in cls.__mro__)
     if asks and not issubclass(cls, type) and not any(hasattr(cls, name) for name in _SET):
         return _reduce_without_asking
     return _reduce_slotted if _has_copies_without_slots(cls) else None
+
+
+def _rule_of_reducing(cls: type) -> Reduce | None:
+    """Return the rule for a class with a ``__reduce__`` of its own; None: its own is right."""
+    from distgraph.serde.pickling import found_under
+
+    known = found_under(cls.__module__, cls.__qualname__) is cls
+    return None if known else script_names.reduce_named
 
 
 def _has_copies_without_slots(cls: type) -> bool:
@@ -427,6 +435,7 @@ _standard[MappingProxyType] = _reduce_proxy
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[functools.cached_property] = _reduce_cached_property
 _standard[object] = _reduce_sentinel
+_standard.update(dict.fromkeys(script_names.TYPES, script_names.reduce_named))
 
 
 class _DataTable(dict[type, Reduce]):

@@ -176,6 +176,49 @@ def test_cached_functions_and_properties_of_a_script_travel(elsewhere: Elsewhere
     assert elsewhere(script["node"]) == (True, [832040], 7)
 
 
+def test_types_that_pickle_as_a_name_of_the_script_travel(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "from typing import NewType\n"
+        "from typing_extensions import ParamSpec, TypeVarTuple\n"
+        "UserId = NewType('UserId', int)\n"
+        "P = ParamSpec('P')\n"
+        "Ts = TypeVarTuple('Ts')\n"
+        "def node(given):\n"
+        "    names = [UserId.__name__, UserId.__supertype__, P.__name__, Ts.__name__]\n"
+        "    return given is UserId, repr(UserId), UserId(3), names\n"
+    )
+
+    def there(code: bytes, data: bytes) -> Any:
+        return dumps_data((loads(code)(loads(data)), loads(data)))
+
+    user_id = script["UserId"]
+    blob = elsewhere(there, dumps_code(script["node"]), dumps_data(user_id))
+    found, home = loads(blob)
+    assert found == (True, "__main__.UserId", 3, ["UserId", int, "P", "Ts"])
+    assert home is user_id
+
+
+def test_an_object_that_reduces_to_a_name_of_the_script_is_one_per_process(
+    elsewhere: Elsewhere,
+) -> None:
+    script = main_program(
+        "class Missing:\n"
+        "    def __init__(self, label): self.label = label\n"
+        "    def __reduce__(self): return 'MISSING'\n"
+        "MISSING = Missing('none')\n"
+        "def node(given): return given is MISSING, given.label\n"
+    )
+
+    def there(code: bytes, data: bytes) -> Any:
+        return dumps_data((loads(code)(loads(data)), loads(data)))
+
+    missing = script["MISSING"]
+    blob = elsewhere(there, dumps_code(script["node"]), dumps_data(missing))
+    found, home = loads(blob)
+    assert found == (True, "none")
+    assert home is missing
+
+
 def test_cached_functions_of_a_module_travel_by_name() -> None:
     from distgraph.serde.diagnose import global_names
 
