@@ -246,8 +246,7 @@ class RunLoop:
 
     def _run(self) -> None:
         spec = self._spec()
-        again = self._keeping is not None and self._keeping.journal is not None
-        meter = self._meter.run(spec.name, time.time, again=again)
+        meter = self._meter.run(spec.name, time.time)
         try:
             self._drive(spec, meter)
         finally:

@@ -18,7 +18,6 @@ from distgraph.serve.project import Project, load_object
 from distgraph.serve.records import Assistant, now
 from distgraph.serve.registry import Registry
 from distgraph.serve.runner import Runner
-from distgraph.serve.scheduling import CronScheduler
 from distgraph.serve.thread_log import ThreadLog
 from distgraph.serve.watching import Changes
 
@@ -57,14 +56,14 @@ class Server:
     store: Any
     """A LangGraph store."""
     stack: AsyncExitStack
-    serving: tuple[asyncio.Task[None], ...] = ()
+    serving: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """End: runs of the local backend end, too; detached runs go on."""
-        for task in self.serving:
-            task.cancel()
+        if self.serving is not None:
+            self.serving.cancel()
             with suppress(asyncio.CancelledError):
-                await task
+                await self.serving
         await self.runner.close()
         await self.changes.close()
         await self.stack.aclose()
@@ -117,11 +116,7 @@ async def open_server(project: Project, settings: Settings) -> Server:
     )
     server.log.settle = runner.follow
     await registry.seen(runner.owner)
-    crons = CronScheduler(registry, runner)
-    server.serving = (
-        asyncio.ensure_future(runner.serve()),
-        asyncio.ensure_future(crons.serve()),
-    )
+    server.serving = asyncio.ensure_future(runner.serve())
     return server
 
 

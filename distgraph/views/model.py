@@ -19,7 +19,6 @@ from distgraph.contract.progress import (
     RetryScheduled,
     TaskCached,
 )
-from distgraph.contract.stream import shown_attempt
 
 __all__ = ("Attempt", "NodeRow", "RunModel", "Snapshot", "WorkerRow", "node_label")
 
@@ -199,7 +198,7 @@ class RunModel:
     def _queued(self, event: AttemptQueued) -> None:
         attempt = Attempt(
             event.task_id,
-            shown_attempt(event.attempt),
+            event.attempt,
             event.path,
             event.part,
             event.kind,
