@@ -246,7 +246,8 @@ class RunLoop:
 
     def _run(self) -> None:
         spec = self._spec()
-        meter = self._meter.run(spec.name, time.time)
+        again = self._keeping is not None and self._keeping.journal is not None
+        meter = self._meter.run(spec.name, time.time, again=again)
         try:
             self._drive(spec, meter)
         finally:

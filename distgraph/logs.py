@@ -51,7 +51,7 @@ def run_fields() -> Mapping[str, Any]:
         **({} if thread_id is None else {"thread_id": str(thread_id)}),
         "node": "/".join((*request.graph_path, request.node)),
         "step": request.step,
-        "attempt": request.attempt,
+        "attempt": request.shown_attempt,
     }
 
 

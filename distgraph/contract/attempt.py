@@ -11,7 +11,7 @@ from distgraph._internal.records import pickled_by_fields
 from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
-from distgraph.contract.stream import AttemptId, Segment, StreamRequest
+from distgraph.contract.stream import AttemptId, Segment, StreamRequest, shown_attempt
 from distgraph.contract.surroundings import Surroundings
 from distgraph.losses import LossPolicy
 
@@ -116,6 +116,11 @@ class AttemptRequest:
     def attempt_id(self) -> AttemptId:
         """The id of the attempt to run."""
         return AttemptId(self.task_id, self.attempt)
+
+    @property
+    def shown_attempt(self) -> int:
+        """The number of the attempt as users see it: from 1, whichever driver started it."""
+        return shown_attempt(self.attempt)
 
 
 class Called(NamedTuple):

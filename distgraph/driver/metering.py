@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from distgraph import metrics
 from distgraph.contract.attempt import AttemptOutcome
@@ -21,10 +22,11 @@ class DriverMeter:
         self._open: set[RunMeter] = set()
         meter.watch(self.present)
 
-    def run(self, graph: str, clock: Callable[[], float]) -> RunMeter:
-        """Return the counts of a run that starts now."""
+    def run(self, graph: str, clock: Callable[[], float], *, again: bool = False) -> RunMeter:
+        """Return the counts of a run that starts now; ``again``: an earlier driver started it."""
         run = RunMeter(self, graph, clock)
-        self.meter.add(metrics.RUNS_STARTED, graph)
+        if not again:
+            self.meter.add(metrics.RUNS_STARTED, graph)
         self._open.add(run)
         return run
 
@@ -58,7 +60,17 @@ class RunMeter:
         """When each open attempt was queued."""
         self._sent: set[AttemptId] = set()
         self._step = 0
+        self._repeats = False
         self.has_ended = False
+
+    @contextmanager
+    def repeating(self) -> Iterator[None]:
+        """Keep what is noted meanwhile out of the counts: an earlier driver has counted it."""
+        self._repeats = True
+        try:
+            yield
+        finally:
+            self._repeats = False
 
     @property
     def queued_now(self) -> int:
@@ -74,12 +86,12 @@ class RunMeter:
         """Note an attempt that could run now."""
         request = start.request
         self._since[request.attempt_id] = self._clock()
-        if request.attempt > 1:
-            self._meter.add(metrics.RETRIES, self._graph, _label(start))
+        if request.shown_attempt > 1:
+            self._add(metrics.RETRIES, _label(start))
         step = start.steps_around[0] if start.steps_around else request.step
         if step > self._step:
             self._step = step
-            self._meter.add(metrics.STEPS, self._graph)
+            self._add(metrics.STEPS)
 
     def sent(self, attempt_id: AttemptId) -> None:
         """Note that an attempt was handed over to be run."""
@@ -90,8 +102,8 @@ class RunMeter:
         node = _label(start)
         since = self._forget(outcome.attempt_id)
         lost = outcome.lost and outcome.status != "timeout"
-        self._meter.add(metrics.ATTEMPTS, self._graph, node, "lost" if lost else outcome.status)
-        if outcome.started_at and since is not None:
+        self._add(metrics.ATTEMPTS, node, "lost" if lost else outcome.status)
+        if outcome.started_at and since is not None and not self._repeats:
             wait = max(0.0, outcome.started_at - since)  # clocks of machines differ
             self._meter.observe(metrics.WAIT, self._graph, node, value=wait)
             self._meter.observe(metrics.DURATION, self._graph, node, value=outcome.duration)
@@ -99,7 +111,7 @@ class RunMeter:
     def cancelled(self, start: StartTask) -> None:
         """Note an attempt that is not wanted any more."""
         self._forget(start.request.attempt_id)
-        self._meter.add(metrics.ATTEMPTS, self._graph, _label(start), "cancelled")
+        self._add(metrics.ATTEMPTS, _label(start), "cancelled")
 
     def finish(self, status: str) -> None:
         """Note the end of the run. The first end counts."""
@@ -107,8 +119,12 @@ class RunMeter:
             self.has_ended = True
             self._since.clear()
             self._sent.clear()
-            self._meter.add(metrics.RUNS_ENDED, self._graph, status)
+            self._add(metrics.RUNS_ENDED, status)
             self._driver.forget(self)
+
+    def _add(self, metric: Metric, *labels: str) -> None:
+        if not self._repeats:
+            self._meter.add(metric, self._graph, *labels)
 
     def _forget(self, attempt_id: AttemptId) -> float | None:
         self._sent.discard(attempt_id)

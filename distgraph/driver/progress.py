@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +91,10 @@ class ProgressWriter:
         """Report the end of the run. The first end counts."""
         if self._meter is not None:
             self._meter.finish(status)
+
+    def repeating(self) -> AbstractContextManager[None]:
+        """Return what keeps reports out of the counts: an earlier driver has counted them."""
+        return nullcontext() if self._meter is None else self._meter.repeating()
 
     def without_start(self, arrived: int) -> int:
         """Return how many events of an attempt's own code are among its events in the stream.

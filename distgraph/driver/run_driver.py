@@ -340,7 +340,7 @@ class RunDriver:
         if error is None:
             error = RunError(
                 f"node {request.node!r}, step {request.step}: the backend returned no outcome of "
-                f"attempt {request.attempt}. This is a bug of the backend"
+                f"attempt {request.shown_attempt}. This is a bug of the backend"
             )
         shipped = capture_error(error)
         attempt = self._attempts[request.attempt_id]
@@ -639,17 +639,18 @@ class RunDriver:
         asked: dict[str, Storage | Wake] = {}
         finish: Finish | None = None
         begun = False
-        for event in journal.repeat():
-            begun = begun or isinstance(event, RunStarted)
-            asked.pop(getattr(event, "key", ""), None)
-            with journal.draws.active():
-                for instruction in self._handled_again(event):
-                    if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
-                        asked[instruction.key] = instruction
-                    elif isinstance(instruction, Finish):
-                        finish = instruction
-                    else:
-                        _AGAIN.get(type(instruction), RunDriver._ignore)(self, instruction)
+        with self._progress.repeating():
+            for event in journal.repeat():
+                begun = begun or isinstance(event, RunStarted)
+                asked.pop(getattr(event, "key", ""), None)
+                with journal.draws.active():
+                    for instruction in self._handled_again(event):
+                        if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
+                            asked[instruction.key] = instruction
+                        elif isinstance(instruction, Finish):
+                            finish = instruction
+                        else:
+                            _AGAIN.get(type(instruction), RunDriver._ignore)(self, instruction)
         if self._write.is_behind:
             raise not_the_same()
         self._feed(DriverReplaced((self._batches + 1) // GENERATION))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from distgraph.contract.events import InputEvent, RunOptions
 from distgraph.contract.spec import GraphSpec
+from distgraph.contract.stream import shown_attempt
 
 __all__ = ("Recording", "Story", "Transition")
 
@@ -64,7 +65,7 @@ class Story:
 
 
 def _words(state: State) -> str:
-    return f"attempt {state}" if isinstance(state, int) else state
+    return f"attempt {shown_attempt(state)}" if isinstance(state, int) else state
 
 
 @dataclass

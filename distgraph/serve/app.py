@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount
 
 from distgraph.serve import event_protocol, meta
 from distgraph.serve.access import access_of
 from distgraph.serve.assistants import AssistantEndpoints
+from distgraph.serve.crons import CronEndpoints
 from distgraph.serve.errors import (
     RequestError,
     on_failure,
     on_http_error,
     on_request_error,
 )
-from distgraph.serve.http import answer
 from distgraph.serve.project import Project, load_object
 from distgraph.serve.runs import RunEndpoints
 from distgraph.serve.server import Server, Settings, open_server
@@ -73,29 +70,9 @@ def _routes(server: Server) -> list[BaseRoute]:
         "meta": meta.routes(server),
         "assistants": AssistantEndpoints(server).routes(),
         "threads": [*event_protocol.routes(server), *ThreadEndpoints(server).routes()],
+        "crons": CronEndpoints(server).routes(),
         "runs": RunEndpoints(server).routes(),
         "store": StoreEndpoints(server).routes(),
-        "crons": _crons(),
     }
     disabled = server.project.http.disabled
     return [route for name, routes in groups.items() if name not in disabled for route in routes]
-
-
-def _crons() -> list[BaseRoute]:
-    async def none(request: Request) -> Response:
-        return answer([], headers={"x-pagination-total": "0"})
-
-    async def zero(request: Request) -> Response:
-        return answer(0)
-
-    async def missing(request: Request) -> Response:
-        raise RequestError(501, "crons are not supported: schedule runs by a scheduler of yours")
-
-    methods: list[Any] = ["GET", "POST", "PATCH", "DELETE"]
-    return [
-        Route("/runs/crons/search", none, methods=["POST"]),
-        Route("/runs/crons/count", zero, methods=["POST"]),
-        Route("/runs/crons", missing, methods=methods),
-        Route("/runs/crons/{cron_id}", missing, methods=methods),
-        Route("/threads/{thread_id}/runs/crons", missing, methods=["POST"]),
-    ]

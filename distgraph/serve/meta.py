@@ -35,7 +35,7 @@ def routes(server: Server) -> list[BaseRoute]:
             {
                 "version": _version("distgraph") or "0",
                 "langgraph_py_version": _version("langgraph"),
-                "flags": {"assistants": True, "crons": False, "langsmith": False},
+                "flags": {"assistants": True, "crons": True, "langsmith": False},
                 "host": {"kind": "distgraph", "backend": server.settings.backend},
             }
         )

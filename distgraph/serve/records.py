@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, Literal
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 __all__ = (
     "ACTIVE",
     "Assistant",
+    "Cron",
     "Page",
     "Run",
     "RunStatus",
@@ -161,6 +162,38 @@ class Run:
             "kwargs": {k: v for k, v in self.kwargs.items() if k != "user"},
             "multitask_strategy": self.multitask_strategy,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A schedule by which runs start."""
+
+    cron_id: str
+    assistant_id: str
+    schedule: str
+    """As cron has it: minute, hour, day, month, weekday; optionally second."""
+    created_at: str
+    updated_at: str
+    thread_id: str | None = None
+    """The thread of the runs; None: each run has one of its own."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """The body of the requests for its runs."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    timezone: str | None = None
+    """Name of the IANA database; None: UTC."""
+    end_time: str | None = None
+    """ISO 8601, UTC: no run starts later."""
+    next_run_date: str | None = None
+    """ISO 8601, UTC; None: no run is to come."""
+    on_run_completed: str = "delete"
+    enabled: bool = True
+    user_id: str | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Who made it, and under which conditions on thread and assistant: for the runs."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return the cron as clients see it."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "origin"}
 
 
 @dataclass(frozen=True, slots=True)

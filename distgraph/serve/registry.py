@@ -1,4 +1,4 @@
-"""The registry of assistants, threads and runs. All server processes share it by its database.
+"""The registry of assistants, threads, runs and crons. All server processes share its database.
 
 The one rule that makes a thread's runs take turns is in the database: a unique index allows one
 running run for each thread.
@@ -15,11 +15,11 @@ from distgraph.serve.access import Filters
 from distgraph.serve.conditions import Condition, contains, permits
 from distgraph.serve.database import Database, Transaction
 from distgraph.serve.encoding import as_json, from_json
-from distgraph.serve.records import ACTIVE, Assistant, Page, Run, RunStatus, Thread, now
+from distgraph.serve.records import ACTIVE, Assistant, Cron, Page, Run, RunStatus, Thread, now
 
 __all__ = ("Finished", "Registry", "sortable")
 
-T = TypeVar("T", Assistant, Thread, Run)
+T = TypeVar("T", Assistant, Thread, Run, Cron)
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS assistants (
@@ -48,28 +48,51 @@ _SCHEMA = (
         WHERE status = 'running'""",
     "CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status)",
     "CREATE INDEX IF NOT EXISTS threads_by_time ON threads (created_at)",
+    """CREATE TABLE IF NOT EXISTS crons (
+        cron_id TEXT PRIMARY KEY, assistant_id TEXT NOT NULL, schedule TEXT NOT NULL,
+        created_at TEXT NOT NULL, updated_at TEXT NOT NULL, thread_id TEXT, payload TEXT NOT NULL,
+        metadata TEXT NOT NULL, timezone TEXT, end_time TEXT, next_run_date TEXT,
+        on_run_completed TEXT NOT NULL, enabled INTEGER NOT NULL, user_id TEXT,
+        origin TEXT NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS crons_by_next_run ON crons (next_run_date)",
     "CREATE TABLE IF NOT EXISTS servers (owner TEXT PRIMARY KEY, seen DOUBLE PRECISION NOT NULL)",
 )
 
-_JSON = frozenset({"config", "context", "metadata", "values", "interrupts", "error", "kwargs"})
+_JSON = frozenset(
+    {"config", "context", "metadata", "values", "interrupts", "error", "kwargs", "payload",
+     "origin"}
+)  # fmt: skip
+
+_BOOLEAN = ("temporary", "enabled")
 
 _SORTED = {
     Assistant: ("assistant_id", "graph_id", "name", "created_at", "updated_at"),
     Thread: ("thread_id", "status", "created_at", "updated_at", "state_updated_at"),
     Run: ("created_at",),
+    Cron: (
+        "cron_id",
+        "assistant_id",
+        "thread_id",
+        "created_at",
+        "updated_at",
+        "next_run_date",
+        "end_time",
+    ),
 }
 
 
 def _columns(record: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for each in dataclasses.fields(record):
-        value = getattr(record, each.name)
-        if each.name in _JSON:
-            value = None if value is None else as_json(value).decode()
-        elif isinstance(value, bool):
-            value = int(value)
-        found[each.name] = value
-    return found
+    return {
+        each.name: _written(each.name, getattr(record, each.name))
+        for each in dataclasses.fields(record)
+    }
+
+
+def _written(name: str, value: Any) -> Any:
+    """Return a value as its column has it."""
+    if name in _JSON:
+        return None if value is None else as_json(value).decode()
+    return int(value) if isinstance(value, bool) else value
 
 
 def _record(cls: type[T], row: Mapping[str, Any]) -> T:
@@ -78,7 +101,7 @@ def _record(cls: type[T], row: Mapping[str, Any]) -> T:
         value = row[each.name] if each.name in row else getattr(cls, each.name, None)
         if each.name in _JSON:
             value = from_json(value)
-        elif each.name == "temporary":
+        elif each.name in _BOOLEAN:
             value = bool(value)
         values[each.name] = value
     return cls(**values)
@@ -94,9 +117,7 @@ def _insert(transaction: Transaction, table: str, record: Any, **more: Any) -> N
 def _update(
     transaction: Transaction, table: str, key: str, id: str, changes: Mapping[str, Any]
 ) -> int:
-    values = [
-        as_json(v).decode() if k in _JSON and v is not None else v for k, v in changes.items()
-    ]
+    values = [_written(name, value) for name, value in changes.items()]
     assigned = ", ".join(f'"{name}" = ?' for name in changes)
     return transaction.execute(f"UPDATE {table} SET {assigned} WHERE {key} = ?", [*values, id])
 
@@ -291,10 +312,11 @@ class Registry:
         )
 
     async def delete_thread(self, thread_id: str) -> bool:
-        """Delete a thread with its runs; return whether there was one."""
+        """Delete a thread with its runs and crons; return whether there was one."""
 
         def work(transaction: Transaction) -> bool:
             transaction.execute("DELETE FROM runs WHERE thread_id = ?", [thread_id])
+            transaction.execute("DELETE FROM crons WHERE thread_id = ?", [thread_id])
             return transaction.execute("DELETE FROM threads WHERE thread_id = ?", [thread_id]) > 0
 
         deleted = await self.database.run(work)
@@ -549,6 +571,75 @@ class Registry:
         deleted = await self.database.run(work)
         self.on_change(run.thread_id)
         return deleted
+
+    # --- crons ------------------------------------------------------------------------------------
+
+    async def add_cron(self, cron: Cron) -> None:
+        """Add a cron."""
+        await self.database.run(lambda transaction: _insert(transaction, "crons", cron))
+
+    async def cron(self, cron_id: str, filters: Filters = None) -> Cron | None:
+        """Return the cron of that id; None if there is none that the filters permit."""
+        return await self._one(Cron, "crons", "cron_id", cron_id, filters)
+
+    async def crons(
+        self,
+        page: Page,
+        *,
+        assistant_id: str | None = None,
+        thread_id: str | None = None,
+        user_id: str | None = None,
+        enabled: bool | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        filters: Filters = None,
+    ) -> tuple[list[Cron], int]:
+        """Return a page of the crons, and how many there are in all."""
+        equal = {"assistant_id": assistant_id, "thread_id": thread_id, "user_id": user_id}
+        conditions: list[Condition] = [
+            *((f"{column} = ?", [value]) for column, value in equal.items() if value is not None),
+            *([] if enabled is None else [("enabled = ?", [int(enabled)])]),
+            *contains(self.database.dialect, "metadata", metadata),
+            *permits(self.database.dialect, "metadata", filters),
+        ]
+        return await self._page(Cron, "crons", page, conditions)
+
+    async def change_cron(self, cron_id: str, changes: Mapping[str, Any]) -> None:
+        """Set columns of a cron."""
+        await self.database.run(
+            lambda transaction: _update(transaction, "crons", "cron_id", cron_id, changes)
+        )
+
+    async def delete_cron(self, cron_id: str) -> None:
+        """Delete a cron. Its runs go on."""
+        await self.database.run(
+            lambda transaction: transaction.execute(
+                "DELETE FROM crons WHERE cron_id = ?", [cron_id]
+            )
+        )
+
+    async def due_crons(self, time: str, following: Callable[[Cron], str | None]) -> list[Cron]:
+        """Return the crons whose time has come, each to one of the processes that ask.
+
+        Args:
+            time: The time: ISO 8601, UTC.
+            following: Returns when the next run of a cron is to start.
+        """
+        due = "FROM crons WHERE enabled = 1 AND next_run_date <= ?"
+
+        def look(transaction: Transaction) -> bool:
+            return bool(transaction.rows(f"SELECT 1 AS one {due} LIMIT 1", [time]))
+
+        def work(transaction: Transaction) -> list[Cron]:
+            rows = transaction.rows(f"SELECT * {due}{_lock(transaction)}", [time])
+            crons = [_record(Cron, row) for row in rows]
+            for cron in crons:
+                changes = {"next_run_date": following(cron)}
+                _update(transaction, "crons", "cron_id", cron.cron_id, changes)
+            return crons
+
+        if not await self.database.run(look, write=False):
+            return []
+        return await self.database.run(work)
 
     # --- server processes -------------------------------------------------------------------------
 

@@ -112,6 +112,17 @@ class Runner:
             )
         return found
 
+    async def permitted_assistant(self, name: str, filters: Filters) -> Assistant:
+        """Return an assistant that the filters permit; the server's own are for everybody.
+
+        Raises:
+            RequestError: 422: there is none.
+        """
+        assistant = await self.assistant(name)
+        if assistant.assistant_id == assistant_id_of(assistant.graph_id):
+            return assistant
+        return await self.assistant(name, filters)
+
     async def create(
         self,
         thread_id: str | None,
@@ -135,9 +146,7 @@ class Runner:
         Raises:
             RequestError: 404: no such thread; 409: the thread is busy; 422: no such assistant.
         """
-        assistant = await self.assistant(request.assistant_id)
-        if assistant.assistant_id != assistant_id_of(assistant.graph_id):
-            assistant = await self.assistant(request.assistant_id, assistant_filters)
+        assistant = await self.permitted_assistant(request.assistant_id, assistant_filters)
         request.engine_input()  # a wrong command is refused now
         temporary = thread_id is None
         made: Thread | None = None

@@ -18,6 +18,7 @@ from distgraph.serve.project import Project, load_object
 from distgraph.serve.records import Assistant, now
 from distgraph.serve.registry import Registry
 from distgraph.serve.runner import Runner
+from distgraph.serve.scheduling import CronScheduler
 from distgraph.serve.thread_log import ThreadLog
 from distgraph.serve.watching import Changes
 
@@ -56,14 +57,14 @@ class Server:
     store: Any
     """A LangGraph store."""
     stack: AsyncExitStack
-    serving: asyncio.Task[None] | None = None
+    serving: tuple[asyncio.Task[None], ...] = ()
 
     async def close(self) -> None:
         """End: runs of the local backend end, too; detached runs go on."""
-        if self.serving is not None:
-            self.serving.cancel()
+        for task in self.serving:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self.serving
+                await task
         await self.runner.close()
         await self.changes.close()
         await self.stack.aclose()
@@ -116,7 +117,11 @@ async def open_server(project: Project, settings: Settings) -> Server:
     )
     server.log.settle = runner.follow
     await registry.seen(runner.owner)
-    server.serving = asyncio.ensure_future(runner.serve())
+    crons = CronScheduler(registry, runner)
+    server.serving = (
+        asyncio.ensure_future(runner.serve()),
+        asyncio.ensure_future(crons.serve()),
+    )
     return server
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import HTTPConnection
 
+from distgraph.serve.access import Filters
 from distgraph.serve.http import user_of
 from distgraph.serve.records import Run
 from distgraph.serve.run_requests import RunRequest
@@ -14,7 +15,41 @@ from distgraph.serve.run_requests import RunRequest
 if TYPE_CHECKING:
     from distgraph.serve.server import Server
 
-__all__ = ("start_run",)
+__all__ = ("Permission", "permission_to_run", "start_run")
+
+
+class Permission(NamedTuple):
+    """What authorization says of a run that a user wants to start."""
+
+    metadata: dict[str, Any]
+    """Metadata of the run, with what a handler wrote into it."""
+    thread: Filters
+    """Conditions on its thread."""
+    assistant: Filters
+    """Conditions on its assistant."""
+
+
+async def permission_to_run(
+    server: Server, connection: HTTPConnection, thread_id: str | None, wanted: RunRequest
+) -> Permission:
+    """Ask whether the user of a request may start a run.
+
+    Raises:
+        RequestError: 403: the user may not.
+    """
+    value: dict[str, Any] = {
+        "thread_id": thread_id,
+        "assistant_id": wanted.assistant_id,
+        "metadata": dict(wanted.metadata),
+        "kwargs": wanted.kwargs(),
+        "multitask_strategy": wanted.multitask_strategy,
+        "if_not_exists": wanted.if_not_exists,
+        "after_seconds": wanted.after_seconds,
+    }
+    filters = await server.access.authorize(connection, "threads", "create_run", value)
+    read = {"assistant_id": wanted.assistant_id}
+    of_assistant = await server.access.authorize(connection, "assistants", "read", read)
+    return Permission(value["metadata"] or {}, filters, of_assistant)
 
 
 async def start_run(
@@ -32,24 +67,12 @@ async def start_run(
     Raises:
         RequestError: 403: the user may not; and what ``Runner.create`` raises.
     """
-    value: dict[str, Any] = {
-        "thread_id": thread_id,
-        "assistant_id": wanted.assistant_id,
-        "metadata": dict(wanted.metadata),
-        "kwargs": wanted.kwargs(),
-        "multitask_strategy": wanted.multitask_strategy,
-        "if_not_exists": wanted.if_not_exists,
-        "after_seconds": wanted.after_seconds,
-    }
-    filters = await server.access.authorize(connection, "threads", "create_run", value)
-    read = {"assistant_id": wanted.assistant_id}
-    of_assistant = await server.access.authorize(connection, "assistants", "read", read)
-    metadata = value["metadata"] or {}
+    permission = await permission_to_run(server, connection, thread_id, wanted)
     return await server.runner.create(
         thread_id,
-        replace(wanted, metadata=metadata),
-        filters=filters,
-        metadata=metadata,
+        replace(wanted, metadata=permission.metadata),
+        filters=permission.thread,
+        metadata=permission.metadata,
         user=user_of(connection),
-        assistant_filters=of_assistant,
+        assistant_filters=permission.assistant,
     )

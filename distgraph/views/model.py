@@ -19,6 +19,7 @@ from distgraph.contract.progress import (
     RetryScheduled,
     TaskCached,
 )
+from distgraph.contract.stream import shown_attempt
 
 __all__ = ("Attempt", "NodeRow", "RunModel", "Snapshot", "WorkerRow", "node_label")
 
@@ -198,7 +199,7 @@ class RunModel:
     def _queued(self, event: AttemptQueued) -> None:
         attempt = Attempt(
             event.task_id,
-            event.attempt,
+            shown_attempt(event.attempt),
             event.path,
             event.part,
             event.kind,

@@ -308,7 +308,7 @@ def _span(request: AttemptRequest) -> AttemptSpan | NoSpan:
     name = "/".join((*request.graph_path, request.node))
     attributes = {
         "distgraph.node": name,
-        "distgraph.attempt": request.attempt,
+        "distgraph.attempt": request.shown_attempt,
         "distgraph.task_id": request.task_id,
         "distgraph.kind": request.kind,
     }

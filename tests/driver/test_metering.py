@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from distgraph import metrics
 from distgraph.contract.events import Woken
+from distgraph.contract.stream import Journal
 from distgraph.driver.metering import DriverMeter
 from distgraph.graph import START, StateGraph
+from distgraph.losses import LossPolicy
 from distgraph.metrics import METRICS, Meter, interval_from_environment
 from distgraph.types import RetryPolicy
 from tests.driver.fake import FakeRun
+from tests.driver.test_takeover import Relay
 from tests.support.graphs import Items
 
 
@@ -78,6 +83,53 @@ def test_a_run_that_is_cancelled_leaves_nothing_open() -> None:
     seen = counts(run.meter)
     assert seen["attempts"] == {("g", "a", "cancelled"): 1}
     assert (seen["attempts_queued"], seen["attempts_sent"]) == ({(): 0}, {(): 0})
+
+
+class MeteredRelay(Relay):
+    """A run whose drivers count, each in a process of its own, and whose journal loses nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.meters: list[Meter] = []
+
+    def driver(self, journal: Journal | None) -> FakeRun:
+        self.meters.append(Meter())
+        of_driver = DriverMeter(self.meters[-1])
+        self.settings["meter"] = of_driver.run("g", lambda: 0.0, again=journal is not None)
+        return super().driver(journal)
+
+    def kill(self, run: FakeRun) -> FakeRun:
+        while self.under_way:
+            self.arrive(run)
+        return run if self.log.ended else super().kill(run)
+
+
+def in_a_row() -> Any:
+    builder = StateGraph(Items)
+    for name in "abc":
+        builder.add_node(name, lambda state, name=name: {"items": [name]})
+    return builder.add_edge(START, "a").add_edge("a", "b").add_edge("b", "c").compile(name="g")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_drivers_that_follow_each_other_count_a_run_once(seed: int) -> None:
+    policy = LossPolicy(9, "buffer")
+    relay = MeteredRelay(random.Random(seed), in_a_row(), {"items": []}, policy)
+    relay.go()
+    assert len(relay.meters) == 3
+    *_, last = each = [counts(meter) for meter in relay.meters]
+    counted: Counter[Any] = Counter()
+    for seen in each:
+        for name, values in seen.items():
+            counted.update({(name, *labels): value for labels, value in values.items()})
+    assert counted["runs_started", "g"] == 1
+    assert counted["runs_ended", "g", "done"] == 1
+    assert counted["steps", "g"] == 3
+    assert [counted["attempts", "g", node, "ok"] for node in "abc"] == [1, 1, 1]
+    lost = [counted["attempts", "g", node, "lost"] for node in "abc"]
+    assert [counted["retries", "g", node] for node in "abc"] == lost
+    assert [counted["attempt_seconds", "g", node] for node in "abc"] == [1, 1, 1]
+    assert (last["runs"], last["attempts_queued"], last["attempts_sent"]) == (({(): 0},) * 3)
 
 
 def test_a_watched_counter_gives_what_was_added_since() -> None:

@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from distgraph import spans as own_spans
 from distgraph.errors import MissingExtraError
 from distgraph.graph import START, StateGraph
-from tests.observe import traced
+from tests.observe import taken_over, traced
+from tests.observe.taken_over import LOST, TURNS
 from tests.observe.traced import TREE, graph, paths, plain
 from tests.support.graphs import Items
 
@@ -141,3 +142,53 @@ def test_ray_gives_the_same_tree_from_several_processes(tmp_path: Path) -> None:
     pids = {name: {s["pid"] for s in found if s["name"] == name} for name in ("request", "run g")}
     assert not pids["request"] & pids["run g"]
     assert len({span["pid"] for span in found}) >= 3  # caller, driver, workers
+
+
+@pytest.mark.ray
+@pytest.mark.faults
+def test_spans_and_metrics_of_a_run_whose_driver_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("opencensus.stats", reason='needs "ray[default]"')
+    file = tmp_path / "spans"
+    done = subprocess.run(
+        [sys.executable, "-m", taken_over.__name__, str(file)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DISTGRAPH_OTEL": "on",
+            "DISTGRAPH_METRICS": "0.5",
+        },
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    before, after = metrics["before"], metrics["after"]
+    turns = "ray_distgraph_attempts_total graph=g node=turn status="
+    assert before[turns + "ok"] == LOST
+    assert (after[turns + "ok"], after[turns + "lost"]) == (TURNS, 1)
+    assert after["ray_distgraph_retries_total graph=g node=turn"] == 1
+    assert after["ray_distgraph_steps_total graph=g"] == TURNS
+    assert after["ray_distgraph_runs_started_total graph=g"] == 1
+    assert after["ray_distgraph_runs_ended_total graph=g status=done"] == 1
+    assert all(value >= 0 for value in after.values())
+
+    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len({span["trace"] for span in found}) == 1
+    known = {span["id"]: span for span in found}
+    assert len(known) == len(found)
+    (run,) = [span for span in found if span["name"] == "run g"]  # of the driver that ended it
+    assert known[run["parent"]]["name"] == "request"
+    steps = [span for span in found if span["parent"] == run["id"]]
+    assert [span["name"] for span in steps] == [f"step {n + 1}" for n in range(LOST, TURNS)]
+    attempts = [
+        (known[span["parent"]]["name"], span["attributes"]["distgraph.attempt"])
+        for span in found
+        if span["name"] == "node turn" and span["parent"] in known
+    ]
+    assert sorted(attempts) == [
+        *((f"step {n + 1}", 1) for n in range(LOST)),
+        (f"step {LOST + 1}", 2),
+        *((f"step {n + 1}", 1) for n in range(LOST + 1, TURNS)),
+    ]

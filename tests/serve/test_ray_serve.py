@@ -22,7 +22,7 @@ from tests.serve.support import background, new_thread, parse_sse, run, without_
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-STREAMS = 20
+STREAMS = 100
 TICKS = 25
 
 

@@ -6,14 +6,14 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from distgraph.serve.database import Conflict, open_database
-from distgraph.serve.records import Assistant, Page, Run, Thread, new_id, now
+from distgraph.serve.records import Assistant, Cron, Page, Run, Thread, new_id, now
 from distgraph.serve.registry import Finished, Registry
 from tests.support.postgres import Postgres
 
@@ -195,5 +195,23 @@ def test_records_return_as_they_were_written(where: str) -> None:
         assert await second.assistant(str(uuid.uuid4())) is None
         assert await second.threads(Page()) == ([], 0)
         assert await first.forgotten_threads("9999") == [one.thread_id]
+
+    check(where, work)
+
+
+def test_of_several_processes_one_gets_a_cron_that_is_due(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        due = Cron(new_id(), "a", "0 0 * * *", now(), now(), next_run_date="2026-01-01T00:00:00")
+        later = replace(due, cron_id=new_id(), next_run_date="2026-01-03T00:00:00")
+        for cron in (due, later, replace(due, cron_id=new_id(), enabled=False)):
+            await first.add_cron(cron)
+        claims = [each.due_crons("2026-01-02", lambda _: "2027") for each in (first, second) * 2]
+        found = [cron.cron_id for crons in await asyncio.gather(*claims) for cron in crons]
+        assert found == [due.cron_id]
+        assert (await second.cron(due.cron_id)) == replace(due, next_run_date="2027")
+        await second.change_cron(due.cron_id, {**asdict(later), "cron_id": due.cron_id})
+        assert (await first.cron(due.cron_id)) == replace(later, cron_id=due.cron_id)
+        await first.delete_cron(due.cron_id)
+        assert await second.cron(due.cron_id) is None
 
     check(where, work)

@@ -85,4 +85,4 @@ def test_the_examples_of_the_page_print_what_it_shows(url: str) -> None:
             text = done.stdout.replace("\r\n", "\n")
         assert block.output is not None and matches(block.output, text), text
         ran += 1
-    assert ran == 5
+    assert ran == 6

@@ -11,6 +11,7 @@ from distgraph.contract.progress import (
     RetryScheduled,
     TaskCached,
 )
+from distgraph.contract.stream import GENERATION
 from distgraph.views.layout import ranks
 from distgraph.views.model import NodeRow, RunModel, WorkerRow
 
@@ -31,6 +32,13 @@ def ended(
     number = more.pop("attempt", 1)
     host = more.pop("host", "a")
     return AttemptEnded(task, number, status, at, host, pid, started_at, duration, **more)
+
+
+def test_attempts_of_a_run_that_was_taken_over_are_numbered_from_1() -> None:
+    number = GENERATION + 2
+    run = model(queued("t", 0.0, attempt=number), started("t", 1.0, attempt=number))
+    (attempt,) = run.attempts
+    assert (attempt.number, attempt.started_at) == (2, 1.0)
 
 
 def model(*events: Any) -> RunModel:
