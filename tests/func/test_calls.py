@@ -105,7 +105,7 @@ def test_synchronous_code_calls_async_tasks(ours):
 @pytest.mark.parametrize(
     "called, depth",
     [
-        pytest.param(total, 3, id="total"),  # seven wait, on Ray each in a process of its own
+        pytest.param(total, 2, id="total"),  # on Ray three wait, each in a process, for 2 CPUs
         pytest.param(total_in_threads, 4, id="total_in_threads"),
         pytest.param(atotal, 4, id="atotal"),
     ],
