@@ -84,6 +84,9 @@ an owner, and a name:
 ``distgraph-takeover``
     In: broker. Owner: ``actors/broker.py``. Waits for the driver that replaces one that died.
     Ends with its start.
+``distgraph-mirror``
+    In: broker. Owner: ``actors/mirror.py``. Waits for the mirror that replaces one that died. Ends
+    with its start.
 ``distgraph-metrics``
     In: all. Owner: ``actors/metrics.py``. Waits for the next time that metrics are exported.
     Ends with the process.

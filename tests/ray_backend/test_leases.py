@@ -217,19 +217,34 @@ def setting(request, ray_session):
         session.end()
 
 
-def test_the_stream_is_the_same(setting, on_ray):
+def test_the_stream_is_the_same(setting, on_ray, tmp_path):
+    looked = tmp_path / "looked"
+
     def talks(state, writer):
         for number in range(3):
             writer(number)
         return {"items": ["t"]}
 
-    graph = chain(on_ray, talks, lambda state: {"items": ["u"]})
-    assert list(graph.stream({"items": []}, stream_mode=["custom", "updates"])) == [
+    def waits(state):  # a lease without work ends after 0.1 s
+        until = time.monotonic() + 30
+        while not looked.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return {"items": ["u"]}
+
+    chunks = []
+    for chunk in chain(on_ray, talks, waits).stream(
+        {"items": []}, stream_mode=["custom", "updates"]
+    ):
+        chunks.append(chunk)
+        if chunk == ("updates", {"n0": {"items": ["t"]}}):
+            found = eventually(leases, "a lease serves the second node") if setting else leases()
+            looked.touch()
+    assert chunks == [
         *(("custom", number) for number in range(3)),
         ("updates", {"n0": {"items": ["t"]}}),
         ("updates", {"n1": {"items": ["u"]}}),
     ]
-    assert bool(leases()) == setting
+    assert bool(found) == setting
 
 
 def test_a_death_is_the_same_error(setting, on_ray):
