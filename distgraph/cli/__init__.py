@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; see ``distgraph.cli.codes``."""
     parser = argparse.ArgumentParser(
         prog="distgraph",
-        description="Look at runs on a Ray cluster, and end them.",
+        description="Serve graphs, check machines, and look at runs on a Ray cluster.",
         epilog=codes.TEXT,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
