@@ -20,6 +20,7 @@ from ray.exceptions import AuthenticationError
 from actors import ray_messages
 from actors.cluster import cluster_size, cpus
 from distgraph import __version__, status
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedClusterError
 
@@ -27,6 +28,33 @@ logger = logging.getLogger("distgraph")
 
 _REACH = 10.0
 """Seconds for the head of a cluster to accept a connection."""
+
+
+_forked_from: int | None = None
+"""The process that used Ray, and from which this one was forked."""
+
+
+@in_forked_process
+def _note_fork() -> None:
+    global _forked_from
+    if ray.is_initialized():
+        _forked_from = os.getppid()
+
+
+def refuse_fork() -> None:
+    """Refuse to use Ray where it cannot answer.
+
+    Raises:
+        UnsupportedClusterError: This process was forked from one that uses Ray.
+    """
+    if _forked_from is not None:
+        raise UnsupportedClusterError(
+            f"process {os.getpid()} was forked from process {_forked_from}, which uses Ray, and "
+            "Ray does not work in a forked process. Start the process another way: "
+            'multiprocessing.get_context("spawn"), ProcessPoolExecutor(mp_context=...), a server '
+            "that loads the program in each of its processes (gunicorn without --preload). Or "
+            "fork before the first run and before ray.init"
+        )
 
 
 def ensure_ray() -> None:
@@ -37,8 +65,10 @@ def ensure_ray() -> None:
 
     Raises:
         UnsupportedClusterError: This process is connected by Ray Client, there is no cluster at
-            ``RAY_ADDRESS``, or the cluster refuses the token of this process.
+            ``RAY_ADDRESS``, the cluster refuses the token of this process, or this process was
+            forked from one that uses Ray.
     """
+    refuse_fork()
     try:
         _refuse_client()
         if not ray.is_initialized():

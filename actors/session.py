@@ -44,6 +44,7 @@ from actors.watched import REPORT, Watched
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
 from distgraph.contract.stream import KeepRun
@@ -555,6 +556,17 @@ _session: Session | None = None
 _detached: Session | None = None
 _set_asides: list[Session] = []
 """Sessions whose driver died, and whose broker still keeps streams of started runs."""
+_inherited: list[Session] = []
+"""Sessions of the process from which this one was forked: they are neither used nor ended here."""
+
+
+@in_forked_process
+def _forget_sessions() -> None:
+    global _session, _detached, _lock
+    _inherited.extend(s for s in (_session, _detached, *_set_asides) if s is not None)
+    _session = _detached = None
+    _set_asides.clear()
+    _lock = threading.Lock()
 
 
 @atexit.register

@@ -19,8 +19,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from actors.cluster import NAMESPACE, broker_name, get, job
-from actors.connect import ensure_ray
+from actors.connect import ensure_ray, refuse_fork
 from actors.transport_ray import RayReads
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.contract.started import RunState
 from distgraph.errors import BrokerLost, RunError, RunNotFound, SerializationError
 from distgraph.serde.pickling import loads
@@ -151,6 +152,15 @@ class AttachedSession:
 
 _lock = threading.Lock()
 _attached: dict[str, AttachedSession] = {}
+_inherited: list[AttachedSession] = []
+"""Sessions of the process from which this one was forked: they are neither used nor ended here."""
+
+
+@in_forked_process
+def _forget_sessions() -> None:
+    global _attached, _lock
+    _inherited.extend(_attached.values())
+    _attached, _lock = {}, threading.Lock()
 
 
 def shut() -> None:
@@ -204,7 +214,12 @@ def started(own: Sequence[Link]) -> list[RunState]:
 
 def connected() -> bool:
     """Return whether this process is connected to a cluster, having tried what ``RAY_ADDRESS``
-    names."""
+    names.
+
+    Raises:
+        UnsupportedClusterError: This process was forked from one that uses Ray.
+    """
+    refuse_fork()
     if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
         ensure_ray()
     return ray.is_initialized()

@@ -21,6 +21,7 @@ from typing import Any
 
 from distgraph.backends.base import RunPlan, saver_config
 from distgraph.backends.started import KeptStream, LocalStarted, encode_kept, started_runs
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
@@ -125,6 +126,12 @@ _BACKEND = LocalBackend()
 def backend() -> LocalBackend:
     """Return the local backend."""
     return _BACKEND
+
+
+@in_forked_process
+def _forget_runs() -> None:
+    _own_loop.cache_clear()
+    started_runs.cache_clear()
 
 
 @cache

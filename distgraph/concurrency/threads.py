@@ -18,7 +18,9 @@ from concurrent.futures import thread as _pools
 from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
+
+from distgraph.concurrency.forking import in_forked_process
 
 __all__ = ("DaemonExecutor", "daemon", "in_thread", "new_loop", "wait_for_idle")
 
@@ -59,12 +61,16 @@ class DaemonExecutor(ThreadPoolExecutor):
         super().__init__(max_workers, thread_name_prefix)
         self._most = max_workers
         self._prefix = thread_name_prefix
+        self._made = 0
+        self._closed = False
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._jobs: deque[tuple[Future[Any] | None, Callable[[], Any]]] = deque()
         self._alive = 0
         self._idle = 0
-        self._made = 0
-        self._closed = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call ``fn(*args, **kwargs)`` in a thread.
@@ -145,8 +151,16 @@ class DaemonExecutor(ThreadPoolExecutor):
             return None
 
 
+_all: WeakSet[DaemonExecutor] = WeakSet()
 _at_work: set[threading.Thread] = set()
 _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, DaemonExecutor] = WeakKeyDictionary()
+
+
+@in_forked_process
+def _forget_threads() -> None:
+    for each in list(_all):
+        each._begin()
+    _at_work.clear()
 
 
 def _carry_out(future: Future[Any] | None, call: Callable[[], Any]) -> None:

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from weakref import WeakSet
 
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 
 __all__ = ("Timers", "timers")
@@ -42,12 +44,16 @@ class Timers:
         self._clock = clock
         self._linger = linger
         self._spawn = spawn or (lambda body: daemon(body, name).start())
+        self._numbers = itertools.count()
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
         # Entered as such, never as a Condition: that runs Python code which a signal can interrupt
         # with the lock held. Reentrant: the garbage collector may close a run at any moment.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._due: list[tuple[float, int, Callable[[], object]]] = []
-        self._numbers = itertools.count()
         self._serving = False
 
     def after(self, seconds: float, call: Callable[[], object]) -> Callable[[], None]:
@@ -98,6 +104,15 @@ class Timers:
                         return
                 elif (wait := self._due[0][0] - self._clock()) > 0:
                     self._changed.wait(wait)
+
+
+_all: WeakSet[Timers] = WeakSet()
+
+
+@in_forked_process
+def _forget_threads() -> None:
+    for each in list(_all):
+        each._begin()
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from functools import cached_property, lru_cache, partial
 from typing import Any, TypeVar
 
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.errors import RunError
 from distgraph.persistence.kept_references import keep_references
@@ -211,6 +212,11 @@ def loop_of(resource: object) -> asyncio.AbstractEventLoop | None:
         if isinstance(loop, asyncio.AbstractEventLoop):
             return loop
     return None
+
+
+@in_forked_process
+def _forget_loop() -> None:
+    shared_loop.cache_clear()
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.errors import RunError, SerializationError, UnsupportedClusterError
 from distgraph.persistence import faces
@@ -136,7 +137,6 @@ class Host:
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(8)
-        self.pid = os.getpid()
         self._lock = threading.RLock()
         self._count = 0
         self._held: dict[str, Callable[[], Any]] = {}
@@ -277,9 +277,15 @@ def host() -> Host:
     """Return this process's host. A forked process has one of its own."""
     global _host
     with _lock:
-        if _host is None or _host.pid != os.getpid():
+        if _host is None:
             _host = Host()
         return _host
+
+
+@in_forked_process
+def _forget_host() -> None:
+    global _host, _lock
+    _host, _lock = None, threading.Lock()
 
 
 class HostClient(Reach):

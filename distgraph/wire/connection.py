@@ -132,6 +132,7 @@ class Connection:
         self._file = _file(sock.fileno())
         """What the file descriptor stands for: code of users may close any file descriptor."""
         sock.setblocking(False)
+        loop.users.add(self)
 
     def begin(self, early: bytes = b"") -> None:
         """Start to serve. ``early``: bytes that came together with the greeting. Loop only."""
@@ -361,6 +362,12 @@ class Connection:
         if not self._closing:
             self._closing = True
             self._loop.soon(self._finish)
+
+    def leave(self) -> None:
+        """Send nothing from this process, which was forked from that of the connection."""
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._closed = True
 
     def _finish(self) -> None:
         self._flush()

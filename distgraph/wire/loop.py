@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import selectors
 import socket
 import threading
@@ -13,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakSet
 
+from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 
 __all__ = ("READ", "WRITE", "Loop", "loop")
@@ -30,6 +31,13 @@ class Ready(Protocol):
         """Read or write as far as possible without waiting. ``mask``: ``READ``, ``WRITE``."""
 
 
+class User(Protocol):
+    """What the loop serves."""
+
+    def leave(self) -> None:
+        """Use the socket no more: this is a forked process, and the socket is its parent's."""
+
+
 class Loop:
     """Waits for sockets and for time, and makes calls.
 
@@ -37,6 +45,7 @@ class Loop:
     """
 
     def __init__(self) -> None:
+        self.users: WeakSet[User] = WeakSet()
         self._selector = selectors.DefaultSelector()
         self._calls: deque[Callable[[], object]] = deque()
         self._due: list[tuple[float, int, Callable[[], object]]] = []
@@ -107,13 +116,23 @@ class Loop:
 
 
 _lock = threading.Lock()
-_loop: tuple[int, Loop] | None = None
+_loop: Loop | None = None
 
 
 def loop() -> Loop:
     """Return the loop of this process. A forked process has one of its own."""
     global _loop
     with _lock:
-        if _loop is None or _loop[0] != os.getpid():
-            _loop = os.getpid(), Loop()
-        return _loop[1]
+        if _loop is None:
+            _loop = Loop()
+        return _loop
+
+
+@in_forked_process
+def _forget_loop() -> None:
+    """Leave the connections to the process that opened them."""
+    global _loop, _lock
+    inherited, _loop, _lock = _loop, None, threading.Lock()
+    if inherited is not None:
+        for user in list(inherited.users):
+            user.leave()
