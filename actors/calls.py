@@ -22,6 +22,7 @@ from actors.persistent import persistent
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import ProgressMade
 from distgraph.errors import SerializationError
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
@@ -76,7 +77,7 @@ class AttemptCalls:
     def ship(self, function: Function) -> tuple[bytes, str]:
         return function.shipped()
 
-    def send(self, call: TaskCall | DroppedCall) -> None:
+    def send(self, call: TaskCall | DroppedCall | ProgressMade) -> None:
         try:
             packed = parcel(dumps_data(call))
         except SerializationError as error:

@@ -22,6 +22,7 @@ from distgraph.contract.events import (
     CallDropped,
     CancelRequested,
     DrainRequested,
+    ProgressMade,
     RunOptions,
     RunStarted,
     TaskCalled,
@@ -342,6 +343,8 @@ class RunLoop:
             return self._workers.open_recalled(news)
         if isinstance(news, _PackedCall):
             call = loads(news.packed)
+            if isinstance(call, ProgressMade):
+                return call
             return TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call)
         return news
 

@@ -31,6 +31,7 @@ from distgraph.contract.events import (
     CallDropped,
     CancelRequested,
     DrainRequested,
+    ProgressMade,
     RunStarted,
     StartTask,
     TaskCalled,
@@ -498,12 +499,15 @@ class LocalRun:
         self._drive()
         self.workers.hand_out()
 
-    def call(self, call: TaskCall | DroppedCall) -> None:
-        """Take a call that the code of an attempt made, or has cancelled.
+    def call(self, call: TaskCall | DroppedCall | ProgressMade) -> None:
+        """Take a call that the code of an attempt made, or has cancelled, or that it goes on.
 
         Outcomes of calls are delivered later, because the calling code holds a lock.
         """
-        self._inbox.append(TaskCalled(call) if isinstance(call, TaskCall) else CallDropped(call))
+        if isinstance(call, TaskCall):
+            self._inbox.append(TaskCalled(call))
+        else:
+            self._inbox.append(CallDropped(call) if isinstance(call, DroppedCall) else call)
         self._drive()
 
     def drain(self, reason: str) -> None:

@@ -111,6 +111,8 @@ class AttemptRequest:
     """Callback run id of the parent run. None: the parent is the run of the root graph."""
     trace: Mapping[str, str] | None = None
     """OpenTelemetry's span of the superstep, as W3C trace context; None: no spans are wanted."""
+    reports: ProgressReports | None = None
+    """Reports of progress that graphs around the node, with an idle limit, wait for."""
 
     @property
     def attempt_id(self) -> AttemptId:
@@ -131,6 +133,15 @@ class Called(NamedTuple):
     retry: tuple[RetryPolicy, ...] = ()
     around: str | None = None
     """Callback run id of the parent of the call."""
+
+
+class ProgressReports(NamedTuple):
+    """The reports of progress that an attempt is to send to the engine."""
+
+    every: float
+    """Seconds between two reports of one kind, at least."""
+    events: bool
+    """Whether events and callbacks are reported, not only heartbeats."""
 
 
 class Lateness(NamedTuple):

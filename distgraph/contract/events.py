@@ -112,6 +112,20 @@ class CallDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressMade:
+    """The code of an attempt that is on a worker makes progress."""
+
+    task_id: str
+    attempt: int
+    kind: Literal["begun", "events", "heartbeat"]
+
+    @property
+    def attempt_id(self) -> AttemptId:
+        """The id of the attempt."""
+        return AttemptId(self.task_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """The caller cancelled the run, or left."""
 
@@ -174,6 +188,7 @@ InputEvent = (
     | AttemptEnded
     | TaskCalled
     | CallDropped
+    | ProgressMade
     | CancelRequested
     | CheckpointLoaded
     | Synced

@@ -10,6 +10,7 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import CancelTask, StartTask
 from distgraph.contract.stream import GENERATION, AttemptId, shown_attempt
 from distgraph.engine.graph_run import GraphRun
+from distgraph.engine.idle import note_progress
 from distgraph.engine.story import Story
 from distgraph.engine.superstep import Task
 from distgraph.errors import InvalidTransition
@@ -55,9 +56,15 @@ class Attempts:
             request = replace(request, attempt=number)
         if request is not start.request:
             start = replace(start, request=request)
+        note_progress(graph)
         self._running[request.task_id] = RunningAttempt(graph, task, start)
         self._story.note(task.name, request.task_id, "waiting", request.attempt)
         return start
+
+    def within(self, graph: GraphRun) -> list[AttemptId]:
+        """Return the attempts that run in a graph, or inside of it."""
+        running = self._running.values()
+        return [a.start.request.attempt_id for a in running if a.graph.within(graph)]
 
     def expect(self, outcome: AttemptOutcome) -> RunningAttempt:
         """Return the attempt that an outcome belongs to.
@@ -79,8 +86,9 @@ class Attempts:
 
     def end(self, outcome: AttemptOutcome) -> None:
         """Note that an attempt has ended."""
-        name = self._running.pop(outcome.task_id).task.name
-        self._story.note(name, outcome.task_id, outcome.attempt, outcome.status)
+        ended = self._running.pop(outcome.task_id)
+        note_progress(ended.graph)
+        self._story.note(ended.task.name, outcome.task_id, outcome.attempt, outcome.status)
 
     def cancel(self, unwanted: Callable[[RunningAttempt], bool]) -> list[CancelTask]:
         """Return the instructions that end the unwanted attempts."""

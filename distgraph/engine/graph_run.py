@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
+from distgraph._internal.keys import POSITION
 from distgraph.contract.attempt import AttemptRequest, Called, Standing
 from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import PART
+from distgraph.engine.idle import IdleWindow, reports_of
 from distgraph.engine.outputs import read_values
 from distgraph.engine.parts import PartStart
 from distgraph.engine.superstep import Superstep, Task
@@ -69,6 +71,8 @@ class GraphRun:
     """The error with which the graph fails once the other tasks of the superstep have ended."""
     run_id: str | None = None
     """Id of its run for callbacks; None for the root graph, and if there are no callbacks."""
+    idle: IdleWindow | None = None
+    """The idle limit of the node that the graph is."""
 
     @property
     def ended(self) -> bool:
@@ -85,6 +89,13 @@ class GraphRun:
     def within(self, other: GraphRun) -> bool:
         """Return whether this graph is ``other`` or inside of it."""
         return any(graph is other for graph in self.lineage())
+
+
+def inherited_metadata(task: Task) -> dict[str, Any]:
+    """Return the metadata of the task around a subgraph, from which its tasks' metadata starts."""
+    own = {key: v for key, v in task.metadata.items() if key not in POSITION}
+    own.setdefault("checkpoint_ns", task.ns)
+    return own
 
 
 def _state_for(
@@ -157,6 +168,7 @@ def attempt_of(
         standing=standing,
         called=called,
         around=task.run_id or graph.run_id,
+        reports=reports_of(graph),
     )
     key = "" if part is None else part.part.key
     after = None if task.call is None else task.call.position

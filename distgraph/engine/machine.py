@@ -44,6 +44,7 @@ from distgraph.contract.events import (
     InputEvent,
     Instruction,
     LookUp,
+    ProgressMade,
     Remember,
     RunOptions,
     RunStarted,
@@ -73,18 +74,18 @@ from distgraph.engine.failures import (
     retried,
     timed_out,
 )
-from distgraph.engine.graph_run import GraphRun, Phase, attempt_of
+from distgraph.engine.graph_run import GraphRun, Phase, attempt_of, inherited_metadata
+from distgraph.engine.idle import IdleWindow, take_report
 from distgraph.engine.outputs import touches
 from distgraph.engine.parts import Parts, PartStart, divide
 from distgraph.engine.story import Recording, Story, Transition
 from distgraph.engine.stream_events import StreamEvents
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep, Task, out_of_steps
 from distgraph.engine.task_calls import TaskCalls, called_task, cancelled
 from distgraph.engine.thread import GraphThread
 from distgraph.errors import (
     GraphDrained,
     GraphInterrupt,
-    GraphRecursionError,
     InvalidTransition,
     ParentCommand,
 )
@@ -228,6 +229,11 @@ class Machine:
         if outcome is not None:
             self._take_outcome(outcome)
 
+    def _progress_made(self, event: ProgressMade) -> None:
+        running = self._attempts.find(event.attempt_id)
+        if running is not None:
+            take_report(running.graph, event)
+
     def _drain_requested(self, event: DrainRequested) -> None:
         self._drain = event.reason
 
@@ -239,6 +245,7 @@ class Machine:
         AttemptEnded: lambda self, event: self._take_outcome(event.outcome),
         TaskCalled: _task_called,
         CallDropped: lambda self, event: self._drop_call(event.call),
+        ProgressMade: _progress_made,
         CancelRequested: lambda self, event: self._finish(Finish("cancelled")),
         DrainRequested: _drain_requested,
         DriverReplaced: _driver_replaced,
@@ -283,7 +290,7 @@ class Machine:
         options = self._options
         metadata = options.metadata
         if parent is not None:
-            metadata = {**spec.metadata, **_inherited(parent[1])}
+            metadata = {**spec.metadata, **inherited_metadata(parent[1])}
         restarts = 0 if parent is None else parent[0].restarts
         if parent is not None and parent[1].attempt > 1:
             self._restarts += 1
@@ -360,7 +367,7 @@ class Machine:
             tasks = superstep.prepare()
             self._out += self._stream.checkpoint(graph, tasks)
             if superstep.step > superstep.stop:
-                self._fail(graph, _out_of_steps(superstep, tasks))
+                self._fail(graph, out_of_steps(superstep, tasks))
                 return
             if not tasks:
                 self._complete(graph)
@@ -490,9 +497,25 @@ class Machine:
         child = self._add_graph(subgraph, ns, (*graph.path, task.name), None, (graph, task))
         self._out += self._callbacks.graph_began(child, value)
         late = timed_out(task, task.limit)
-        if late is not None:
-            self._after(child, late.timeout, partial(self._fail, child, late))
+        if late is not None and late.run_timeout is not None:
+            self._after(child, late.run_timeout, partial(self._fail, child, late))
+        child.idle = IdleWindow.of(task.limit)
+        if child.idle is not None:
+            self._watch(child, task, child.idle)
         self._begin(child, {} if value is None else value)
+
+    def _watch(self, child: GraphRun, task: Task, window: IdleWindow) -> None:
+        """Fail a graph that makes no progress for the time that its node's idle limit allows."""
+
+        def quarter_ended() -> None:
+            if window.is_over_with(self._attempts.within(child)):
+                late = timed_out(task, task.limit, window.lateness)
+                assert late is not None
+                self._fail(child, late)
+            else:
+                self._watch(child, task, window)
+
+        self._after(child, window.quarter, quarter_ended)
 
     def _start_split(self, graph: GraphRun, task: Task, split: Split) -> None:
         """Start each part of a task's work as an attempt of its own."""
@@ -971,20 +994,3 @@ def replay(recording: Recording) -> list[list[Instruction]]:
         random=draw,
     )
     return [machine.handle(event) for event in recording.events]
-
-
-def _inherited(task: Task) -> dict[str, Any]:
-    """Return the metadata of the task around a subgraph, from which its tasks' metadata starts."""
-    own = {key: v for key, v in task.metadata.items() if key not in k.POSITION}
-    own.setdefault("checkpoint_ns", task.ns)
-    return own
-
-
-def _out_of_steps(superstep: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
-    names = ", ".join(sorted({repr(t.name) for t in tasks}))
-    rest = f"{names} would run next" if names else "one step short of seeing that it ended"
-    return GraphRecursionError(
-        f"graph {superstep.spec.name!r}: recursion limit of {superstep.stop} supersteps reached "
-        f"without an end; {rest}. Check that a path to END is taken, or pass a higher "
-        'config={"recursion_limit": ...}'
-    )

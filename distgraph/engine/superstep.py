@@ -23,7 +23,7 @@ from distgraph.contract.spec import GraphSpec, NodeSpec, Write
 from distgraph.engine.checkpoints import VERSION, channels_from, increment
 from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
-from distgraph.errors import InvalidUpdateError
+from distgraph.errors import GraphRecursionError, InvalidUpdateError
 
 if TYPE_CHECKING:
     from distgraph.contract.attempt import NodeFailure
@@ -414,3 +414,14 @@ class Superstep:
         if not any(v > seen.get(c, null) for c, v in self.versions.items()):
             return False
         return any((not t.hidden) if nodes == "*" else (t.name in nodes) for t in tasks)
+
+
+def out_of_steps(superstep: Superstep, tasks: Sequence[Task]) -> GraphRecursionError:
+    """Return the error of a graph that has run all supersteps that it may."""
+    names = ", ".join(sorted({repr(t.name) for t in tasks}))
+    rest = f"{names} would run next" if names else "one step short of seeing that it ended"
+    return GraphRecursionError(
+        f"graph {superstep.spec.name!r}: recursion limit of {superstep.stop} supersteps reached "
+        f"without an end; {rest}. Check that a path to END is taken, or pass a higher "
+        'config={"recursion_limit": ...}'
+    )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origi
 
 from distgraph.backends import backend_name
 from distgraph.contract.cache_names import identity_of
-from distgraph.errors import UnsupportedError
 from distgraph.graph.node_function import runnable_of
 from distgraph.graph.schema import has_fields
 from distgraph.persistence import opening  # noqa: F401  tells serde how savers travel
@@ -26,7 +25,6 @@ __all__ = (
     "check_resources",
     "infer",
     "node_name",
-    "refuse_idle_timeout",
 )
 
 
@@ -93,20 +91,6 @@ def check_resources(backend: Any, **given: Any) -> None:
     name = backend_name(backend)
     for role, resource in given.items():
         check(resource, cast("Role", role), name)
-
-
-def refuse_idle_timeout(where: str, timeout: TimeoutPolicy | None, is_graph: bool) -> None:
-    """Refuse an idle timeout of a graph that becomes a node.
-
-    Raises:
-        UnsupportedError: Nodes of the graph run on several workers, so no single process sees
-            their progress.
-    """
-    if is_graph and timeout is not None and timeout.idle_timeout is not None:
-        raise UnsupportedError(
-            f"{where} is a graph, and cannot have an idle_timeout: its nodes are tasks of their "
-            "own. Give idle_timeout to those, or this node a run_timeout"
-        )
 
 
 def node_name(action: Any) -> str:

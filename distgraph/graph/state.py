@@ -31,7 +31,6 @@ from distgraph.graph.spec import (
     check_resources,
     infer,
     node_name,
-    refuse_idle_timeout,
 )
 from distgraph.placement import RayOptions, resolve, validate
 from distgraph.worker.context import active_task
@@ -206,8 +205,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
-        if subgraph is not None:
-            refuse_idle_timeout(where, limit, is_graph=True)
         if subgraph is None:
             bound, described = _bound(action, options, where)
             resolve(options, bound.is_async, node)

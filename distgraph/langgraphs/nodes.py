@@ -15,7 +15,6 @@ from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.graph.compiling import labelled, with_other_form
 from distgraph.graph.schema import SchemaMapper
-from distgraph.graph.spec import refuse_idle_timeout
 from distgraph.graph.subgraphs import NestableGraph
 from distgraph.langgraphs.channels import translate_channels
 from distgraph.langgraphs.node_program import NodeRunnable
@@ -205,7 +204,7 @@ def _node(
         keeps_graph=bool(node.subgraphs),
         split=None if tools is None else tools.split,
         retry=policies_of(node.retry_policy or graph.retry_policy or None),
-        timeout=_timeout(node, child is not None, where),
+        timeout=TimeoutPolicy.coerce(getattr(node, "timeout", None)),
         cache=cache,
         identity="__dynamic__" if cache is None else _identity(node.bound),
         error_handler=getattr(node, "error_handler_node", None),
@@ -224,12 +223,6 @@ def _forms(bound: Any) -> tuple[bool, bool]:
         return True, False
     both = has_async_form(bound)
     return both and hasattr(bound, "afunc"), both
-
-
-def _timeout(node: Any, is_graph: bool, where: str) -> TimeoutPolicy | None:
-    policy = TimeoutPolicy.coerce(getattr(node, "timeout", None))
-    refuse_idle_timeout(where, policy, is_graph)
-    return policy
 
 
 def _identity(bound: Any) -> str:

@@ -46,6 +46,7 @@ from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.listeners import configured
 from distgraph.worker.messages import other_messages
+from distgraph.worker.progress import Progress
 from distgraph.worker.surroundings import surrounded
 from distgraph.worker.tracing import traced
 
@@ -234,15 +235,16 @@ async def _attempt(
         if PROGRESS_MODE in run.shared.stream.modes:
             begun = AttemptStarted(*request.attempt_id, HOST, os.getpid(), started_at)
             stream.emit(Event(request.ns, PROGRESS_MODE, begun))
-        emit = stream.emit if clock is None else clock.watching(stream.emit)
-        callbacks = attempt_callbacks(request, run, emit, clock)
+        progress = Progress(request, clock, calls)
+        emit = progress.watching(stream.emit)
+        callbacks = attempt_callbacks(request, run, emit, progress)
         task = build_context(
             request,
             run,
             emit,
             store=store,
             callbacks=callbacks.handlers,
-            clock=clock,
+            progress=progress,
             control=control,
             spec=node.graph.spec,
             started_at=started_at,
@@ -260,6 +262,7 @@ async def _attempt(
         ):
             if clock is not None:
                 clock.start()
+            progress.begin()
             try:
                 ending = await _ending_of(node, task, on_loop)
             finally:

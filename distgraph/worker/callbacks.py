@@ -12,10 +12,10 @@ from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.stream import CALLBACK_MODE, Event
 from distgraph.errors import RunCancelled
 from distgraph.worker.context import wants
-from distgraph.worker.deadline import Clock
 from distgraph.worker.forward import beating_handler
 from distgraph.worker.listeners import Hook, stand_ins
 from distgraph.worker.messages import make_handler
+from distgraph.worker.progress import Progress
 from distgraph.worker.tools import tool_handler
 
 
@@ -40,11 +40,11 @@ def attempt_callbacks(
     request: AttemptRequest,
     run: RunInfo,
     emit: Callable[[Event], None],
-    clock: Clock | None = None,
+    progress: Progress | None = None,
 ) -> AttemptCallbacks:
     """Return the callbacks of one attempt. LangChain is imported only where they are needed."""
     shared, stream = run.shared, run.shared.stream
-    beats = clock is not None and clock.listens and find_spec("langchain_core") is not None
+    beats = progress is not None and progress.listens and find_spec("langchain_core") is not None
     tools = "tools" in stream.modes and wants(stream, request)
     if shared.callbacks is None and not (beats or tools or run.capture):
         return _NONE
@@ -53,8 +53,8 @@ def attempt_callbacks(
     hooks: tuple[Hook, ...] = ()
     if shared.callbacks is not None:
         handlers, hooks = stand_ins(shared.callbacks, emit, request.graph_path)
-    if clock is not None and beats:
-        handlers.append(beating_handler(clock.beat))
+    if progress is not None and beats:
+        handlers.append(beating_handler(progress.beat))
     if tools:
 
         def emit_tool(ns: tuple[str, ...], payload: dict[str, Any]) -> None:

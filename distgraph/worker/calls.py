@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from distgraph._internal.keys import RETURN
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
+from distgraph.contract.events import ProgressMade
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeProgram, Reader, Write
 from distgraph.errors import GraphInterrupt, RunCancelled, UnsupportedError
@@ -64,8 +65,8 @@ class CallPort(Protocol):
     def ship(self, function: Function) -> tuple[Any, str]:
         """Return the function in a form that can be sent, and a key that identifies it."""
 
-    def send(self, call: TaskCall | DroppedCall) -> None:
-        """Report a call, or its cancellation, to the driver without waiting."""
+    def send(self, call: TaskCall | DroppedCall | ProgressMade) -> None:
+        """Report a call, its cancellation, or progress to the driver without waiting."""
 
     def flush(self) -> None:
         """Hand out results that are there already. Called without a lock, after ``send``."""
@@ -149,6 +150,12 @@ class Calls:
         future.add_done_callback(partial(self._left, seq))
         self._port.flush()
         return future
+
+    def report(self, progress: ProgressMade) -> None:
+        """Report to the driver that the attempt makes progress."""
+        if not self._closed:
+            self._port.send(progress)
+            self._port.flush()
 
     def _left(self, seq: int, future: Any) -> None:
         """Report a call to the driver whose future its caller has cancelled."""

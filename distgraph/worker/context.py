@@ -23,7 +23,7 @@ from distgraph.worker import interrupts
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
     from distgraph.worker.calls import Calls
-    from distgraph.worker.deadline import Clock
+    from distgraph.worker.progress import Progress
 
 EmitEvent = Callable[[Event], None]
 
@@ -141,7 +141,7 @@ def build_context(
     *,
     store: Any,
     callbacks: Any,
-    clock: Clock | None = None,
+    progress: Progress | None = None,
     control: RunControl | None = None,
     spec: GraphSpec | None = None,
     started_at: float | None = None,
@@ -161,12 +161,12 @@ def build_context(
     def write(payload: Any) -> None:
         if streamed:
             emit(Event(ns, "custom", payload))
-        elif clock is not None and clock.listens:
-            clock.beat()
+        elif progress is not None:
+            progress.beat_own()
 
     beats: dict[str, Any] = {}
-    if clock is not None and clock.heartbeat is not None:
-        beats["heartbeat"] = clock.heartbeat
+    if progress is not None and progress.heartbeat is not None:
+        beats["heartbeat"] = progress.heartbeat
 
     standing = request.standing
     previous = request.state.get(PREVIOUS)

@@ -21,7 +21,6 @@ from distgraph.contract.attempt import Lateness
 
 if TYPE_CHECKING:
     from distgraph.contract.attempt import AttemptRequest
-    from distgraph.contract.stream import Event
     from distgraph.types import TimeoutPolicy
 
 T = TypeVar("T")
@@ -73,17 +72,6 @@ class Clock:
         """Note that the attempt makes progress. Any thread may call this."""
         if self._started:
             self._progress = time.monotonic()
-
-    def watching(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Return ``emit`` with each event taken for progress, where it is."""
-        if not self.listens:
-            return emit
-
-        def emit_and_beat(event: Event) -> None:
-            self.beat()
-            emit(event)
-
-        return emit_and_beat
 
     @property
     def heartbeat(self) -> Callable[[], None] | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from distgraph import StateGraph
-from distgraph.errors import NodeTimeoutError, UnsupportedError
+from distgraph.errors import NodeTimeoutError
 from distgraph.graph import START
 from distgraph.types import RetryPolicy, TimeoutPolicy
 from tests.support.graphs import Items, adds
@@ -181,8 +181,50 @@ def test_a_graph_as_a_node_has_a_run_timeout(ours):
     graph = ours.compile(one_of_ours(inner, timeout=0.3, retry_policy=retries))
     with pytest.raises(NodeTimeoutError, match="Node 'slow' exceeded its run timeout of 0.300s"):
         graph.invoke({"items": []})
-    with pytest.raises(UnsupportedError, match="Node `slow` is a graph, .*run_timeout"):
-        one_of_ours(inner, timeout=TimeoutPolicy(idle_timeout=1))
+
+
+def around(ns, node, **policy):
+    """Return a builder of a graph with an idle limit, which runs ``node`` and then another one."""
+    inner = ns.StateGraph(Items).add_node("wait", node).add_node("then", waiting(0.3))
+    inner = inner.add_edge(ns.START, "wait").add_edge("wait", "then").compile()
+    return one(ns, inner, timeout=ns.TimeoutPolicy(**policy))
+
+
+def test_an_idle_timeout_of_a_graph_as_a_node(differ):
+    fails_alike(differ, lambda ns: around(ns, waiting(30), idle_timeout=0.6), stream_mode="updates")
+
+
+def test_with_refresh_on_heartbeat_events_inside_a_graph_are_no_progress(differ):
+    def build(ns):
+        return around(ns, waiting(20, beats=200), idle_timeout=0.6, refresh_on="heartbeat")
+
+    fails_alike(differ, build, stream_mode=["updates"])
+
+
+@pytest.mark.parametrize("by", ["writer", "heartbeat"])
+def test_progress_of_nodes_inside_a_graph_puts_its_idle_timeout_off(differ, by):
+    refresh = "auto" if by == "writer" else "heartbeat"
+
+    def build(ns):
+        beating = waiting(3.0, beats=14, by=by)
+        return around(ns, beating, idle_timeout=1.6, refresh_on=refresh)
+
+    outcome = differ.stream(
+        build,
+        {"items": []},
+        stream_mode=["values", "custom"],
+        subgraphs=True,
+        faces=("async",),
+        reference_face="async",
+    )
+    assert outcome.error is None
+
+
+def test_what_a_node_inside_a_graph_writes_to_nobody_is_no_progress_of_the_graph(differ):
+    def build(ns):
+        return around(ns, waiting(20, beats=200), idle_timeout=0.6)
+
+    fails_alike(differ, build, stream_mode=["updates"])
 
 
 def one_of_ours(node, **options):

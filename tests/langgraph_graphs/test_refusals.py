@@ -12,7 +12,6 @@ from typing_extensions import TypedDict
 from distgraph import distribute
 from distgraph.errors import MissingExtraError, UnsupportedError
 from distgraph.langgraphs import versions
-from tests.langgraph_graphs.support import VERSION
 
 
 class State(TypedDict, total=False):
@@ -41,18 +40,6 @@ def graph(**options: Any) -> StateGraph:
 def refused(given: Any, told: str, **options: Any) -> None:
     with pytest.raises(UnsupportedError, match=told):
         distribute(given, backend="local", **options)
-
-
-@pytest.mark.skipif(VERSION < (1, 2, 0), reason="new in LangGraph 1.2")
-def test_an_idle_timeout_of_a_graph():
-    from langgraph.types import TimeoutPolicy
-
-    async def waits(state: State) -> None:
-        """Takes no time."""
-
-    child = StateGraph(State).add_node("waits", waits).add_edge(START, "waits").compile()
-    late = StateGraph(State).add_node("child", child, timeout=TimeoutPolicy(idle_timeout=1))
-    refused(late.add_edge(START, "child"), "Node `child` is a graph, and cannot have an idle_time")
 
 
 def test_a_remote_graph():
