@@ -185,7 +185,7 @@ def test_a_graph_as_a_node_has_a_run_timeout(ours):
 
 def around(ns, node, **policy):
     """Return a builder of a graph with an idle limit, which runs ``node`` and then another one."""
-    inner = ns.StateGraph(Items).add_node("wait", node).add_node("then", waiting(0.3))
+    inner = ns.StateGraph(Items).add_node("wait", node).add_node("then", waiting(0.2))
     inner = inner.add_edge(ns.START, "wait").add_edge("wait", "then").compile()
     return one(ns, inner, timeout=ns.TimeoutPolicy(**policy))
 
@@ -206,8 +206,8 @@ def test_progress_of_nodes_inside_a_graph_puts_its_idle_timeout_off(differ, by):
     refresh = "auto" if by == "writer" else "heartbeat"
 
     def build(ns):
-        beating = waiting(3.0, beats=14, by=by)
-        return around(ns, beating, idle_timeout=1.6, refresh_on=refresh)
+        beating = waiting(1.5, beats=14, by=by)
+        return around(ns, beating, idle_timeout=1.2, refresh_on=refresh)
 
     outcome = differ.stream(
         build,
