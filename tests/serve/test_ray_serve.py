@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from tests.serve.support import background, new_thread, parse_sse, run, without_
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 STREAMS = 100
-TICKS = 25
 
 
 @pytest.fixture(scope="module")
@@ -146,34 +145,55 @@ def _wait_for(found: Callable[[], Any], seconds: float) -> Any:
     return value
 
 
-async def _ticks(url: str, count: int = TICKS) -> list[Any]:
+async def _read(url: str, seen: list[Any], enough: asyncio.Event) -> None:
     client = get_client(url=url, api_key=None)
-    return [
-        part.data
-        async for part in client.runs.stream(
-            None,
-            "slow",
-            input={"ticks": count, "pause": 0.1},
-            stream_mode="custom",
-            stream_resumable=True,
-            on_disconnect="continue",
-        )
-        if part.event == "custom"
-    ]
+    async for part in client.runs.stream(
+        None,
+        "slow",
+        input={"ticks": 100_000, "pause": 0.5},
+        stream_mode="custom",
+        stream_resumable=True,
+        on_disconnect="continue",
+    ):
+        if part.event == "custom":
+            seen.append(part.data)
+        if enough.is_set():
+            return
+
+
+async def _while_clients_read(
+    url: str, streams: int, work: Callable[[], Coroutine[Any, Any, Any]]
+) -> None:
+    """Let ``work`` happen to streams that have begun, and check that each goes on: every event
+    once, in order."""
+    seen: list[list[Any]] = [[] for _ in range(streams)]
+    enough = asyncio.Event()
+    reading = [asyncio.ensure_future(_read(url, each, enough)) for each in seen]
+
+    async def have(counts: list[int]) -> None:
+        while not all(len(each) >= count for each, count in zip(seen, counts, strict=True)):
+            ended = [each for each in reading if each.done()]
+            assert not ended, ended[0].exception() or "a stream has ended"
+            await asyncio.sleep(0.05)
+
+    await asyncio.wait_for(have([3] * streams), 120)
+    await work()
+    await asyncio.wait_for(have([len(each) + 3 for each in seen]), 120)
+    enough.set()
+    await asyncio.gather(*reading)
+    await get_client(url=url, api_key=None).runs.cancel_many(status="running")
+    assert seen == [list(range(len(each))) for each in seen]
 
 
 def test_every_client_of_a_killed_replica_gets_every_event_once(on_serve: str) -> None:
     import ray
 
-    async def streams() -> list[list[Any]]:
-        reading = [asyncio.ensure_future(_ticks(on_serve)) for _ in range(STREAMS)]
-        await asyncio.sleep(2.5)
+    async def kill() -> None:
         names = _replica_names()
         assert len(names) == 2
         ray.kill(ray.get_actor(names[0], "serve"))
-        return await asyncio.gather(*reading)
 
-    assert asyncio.run(streams()) == [list(range(TICKS))] * STREAMS
+    asyncio.run(_while_clients_read(on_serve, STREAMS, kill))
 
 
 def test_a_run_is_read_again_after_its_end(on_serve: str) -> None:
@@ -215,16 +235,12 @@ def test_an_upgrade_loses_nothing_of_the_streams_and_later_runs_have_the_new_gra
     graphs.write_text(graphs.read_text().replace("first version", "second version"))
     data = tmp_path_factory.getbasetemp() / "on_serve"
 
-    async def upgraded() -> list[list[Any]]:
-        reading = [asyncio.ensure_future(_ticks(on_serve, 150)) for _ in range(4)]
-        await asyncio.sleep(2)
+    async def upgrade() -> None:
         old = set(_replica_names())
         await asyncio.to_thread(_deploy, new, data, ReplicaOptions(replicas=2))
         await asyncio.to_thread(_wait_for, lambda: not old & set(_replica_names()), 60)
-        assert not any(each.done() for each in reading), "the streams ended before the upgrade"
-        return await asyncio.gather(*reading)
 
-    assert asyncio.run(upgraded()) == [list(range(150))] * 4
+    asyncio.run(_while_clients_read(on_serve, 4, upgrade))
     with httpx.Client(base_url=on_serve, timeout=60) as http:
         answered = run(http, None, assistant_id="busy", input={"ticks": 0}).json()
         assert answered["done"] == ["second version"]
@@ -249,10 +265,8 @@ def test_replicas_are_added_for_open_streams_and_removed_again(
     _deploy(PROJECT, tmp_path_factory.getbasetemp() / "on_serve", options)
     _wait_for(lambda: len(_replica_names()) == 1, 60)
 
-    async def streams() -> list[list[Any]]:
-        reading = [asyncio.ensure_future(_ticks(on_serve, 150)) for _ in range(8)]
+    async def more() -> None:
         await asyncio.to_thread(_wait_for, lambda: len(_replica_names()) == 2, 60)
-        return await asyncio.gather(*reading)
 
-    assert asyncio.run(streams()) == [list(range(150))] * 8
+    asyncio.run(_while_clients_read(on_serve, 8, more))
     _wait_for(lambda: len(_replica_names()) == 1, 60)
