@@ -1,7 +1,7 @@
 """The superstep driver: an actor that runs the engine of every run of a session.
 
-It holds channels and applies reducers; no node, tool or conditional edge ever runs here. Each run
-has a thread, which waits for outcomes and carries out what the engine makes of them.
+It holds channels and applies reducers; no node, tool or conditional edge ever runs here. What
+happens in a run is handled in its turns, on threads that the runs share.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from actors.transport_ray import locate
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph.concurrency.timers import timers
+from distgraph.concurrency.turns import Turns
 from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Journal
@@ -125,6 +126,7 @@ class SuperstepDriver:
             partial(locate, session), lambda *batch: persistent(lambda: broker.drive.remote(*batch))
         )
         self._durations = Durations()
+        self._turns = Turns()
         self._meter = DriverMeter(Meter())
         export(self._meter.meter, metrics_every)
         reaper = Reaper(self._broker)
@@ -150,7 +152,7 @@ class SuperstepDriver:
         self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
         self._runs: dict[str, RunLoop] = {}
         self._ticket = port.ticket
-        port.serve(CALLER, Entrance(self._enter, self._cancel_now, self._drain_now))
+        port.serve(CALLER, Entrance(self._turns, self._begin, self._cancel_now, self._drain_now))
 
     @ray.method(concurrency_group="control")
     def entrance(self) -> bytes:
@@ -205,7 +207,7 @@ class SuperstepDriver:
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
         """Start a run. What comes of it is in its stream."""
-        self._begin(StartRun(*loads(packed)), packed).begin()
+        self._begin(packed)
 
     @ray.method(concurrency_group="runs")
     def take_over(self, journals: list[Journal], suspects: bool) -> None:
@@ -218,16 +220,14 @@ class SuperstepDriver:
         if suspects:
             self._suspects.update(journal.program for journal in journals)
         for journal in journals:
-            self._begin(StartRun(*loads(journal.start)), journal.start, journal).begin()
+            self._begin(journal.start, journal)
         early, self._early = self._early, None
         for ask in early or ():
             ask()
 
-    def _enter(self, packed: bytes) -> Callable[[], None]:
-        return self._begin(StartRun(*loads(packed)), packed).drive
-
-    def _begin(self, start: StartRun, packed: bytes, journal: Journal | None = None) -> RunLoop:
-        """Register a run, which the caller lets begin."""
+    def _begin(self, packed: bytes, journal: Journal | None = None) -> None:
+        """Start a run. It goes on in its turns."""
+        start = StartRun(*loads(packed))
         run_id = start.options.shared.run_id
         keeping = None
         if self._takeover and isinstance(packed, bytes):  # it holds no references
@@ -242,6 +242,7 @@ class SuperstepDriver:
             self._broker.terminate.remote,
             self._durations,
             self._meter,
+            self._turns,
             partial(self._forget, run_id),
         )
         with self._changed:
@@ -249,7 +250,7 @@ class SuperstepDriver:
             if not self._looking:
                 self._looking = True
                 timers().after(_LOOK, self._look)
-        return loop
+        loop.begin()
 
     def _spec(self, digest: str) -> GraphSpec:
         spec = self._graph(digest).spec

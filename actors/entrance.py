@@ -7,7 +7,6 @@ of an actor takes ten times as long.
 from __future__ import annotations
 
 import queue
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ from typing import Any
 
 from actors.lease_frames import WorkerTicket
 from actors.persistent import persistent
-from distgraph.concurrency.threads import daemon
+from distgraph.concurrency.turns import Seat, Turns
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame
@@ -31,44 +30,33 @@ CALLER = "caller"
 _START, _CANCEL, _DRAIN = 17, 18, 19
 """Kinds of frames. Each is answered: b"" for done, or a pickled error."""
 
-_SPARE = 2
-"""Threads that wait for runs to begin: a run does not wait for a thread to start."""
-
 _REMEMBERED = 4096
 """Runs whose start is known: a request that is sent again starts none twice."""
-
-Begin = Callable[[bytes], Callable[[], None]]
-"""Registers a run, and returns what drives it to its end."""
 
 
 class Entrance:
     """Takes the requests of callers, on the port of a driver.
 
-    Requests of one caller are carried out in their order. Each run is driven by a thread that ends
-    with the run.
+    Requests of one caller are carried out in their order.
 
     Args:
-        begin: Registers a run.
+        turns: The threads that carry them out.
+        begin: Starts a run, and does not wait for it.
         cancel: Ends runs.
         drain: Stops a run behind its superstep, for a reason.
     """
 
     def __init__(
         self,
-        begin: Begin,
+        turns: Turns,
+        begin: Callable[[bytes], object],
         cancel: Callable[[list[str]], object],
         drain: Callable[[str, str], object],
     ) -> None:
         self._begin, self._cancel, self._drain = begin, cancel, drain
         self._requests: queue.SimpleQueue[tuple[Connection, Frame]] = queue.SimpleQueue()
-        self._turn = threading.Lock()
-        """Held by the thread that takes the next request: so their order holds."""
-        self._lock = threading.Lock()
-        self._waiting = 0
-        """Threads that wait for a request."""
+        self._seat = Seat(turns, self._turn)
         self._begun: OrderedDict[str, None] = OrderedDict()
-        for _ in range(_SPARE):
-            self._wait_with_another()
 
     # --- on the thread of the wire --------------------------------------------------------------
 
@@ -78,40 +66,22 @@ class Entrance:
     def received(self, connection: Connection, frame: Frame) -> None:
         """Take a request."""
         self._requests.put((connection, frame))
+        self._seat.ask()
 
     def ended(self, connection: Connection, error: BaseException | None) -> None:
         """Forget nothing: requests are repeated on another connection."""
 
-    # --- on threads of its own ------------------------------------------------------------------
+    # --- turns ----------------------------------------------------------------------------------
 
-    def _wait_with_another(self) -> None:
-        with self._lock:
-            if self._waiting >= _SPARE:
-                return
-            self._waiting += 1
-        daemon(self._serve, "distgraph-entrance").start()
+    def _turn(self) -> None:
+        while not self._requests.empty():
+            self._carry_out(*self._requests.get())
 
-    def _serve(self) -> None:
-        """Body of a thread: carry out requests until one is a run, and then that run."""
-        run = None
-        while run is None:
-            with self._turn:
-                run = self._carry_out(*self._requests.get())
-        with self._lock:
-            self._waiting -= 1
-            is_last = not self._waiting
-        if is_last:
-            self._wait_with_another()
-        try:
-            run()
-        finally:
-            self._wait_with_another()
-
-    def _carry_out(self, connection: Connection, frame: Frame) -> Callable[[], None] | None:
-        run, said = None, b""
+    def _carry_out(self, connection: Connection, frame: Frame) -> None:
+        said = b""
         try:
             if frame.kind == _START:
-                run = self._started(_text(frame.parts[1]), bytes(frame.parts[2]))
+                self._start(_text(frame.parts[1]), bytes(frame.parts[2]))
             elif frame.kind == _CANCEL:
                 self._cancel([_text(part) for part in frame.parts[1:]])
             elif frame.kind == _DRAIN:
@@ -122,15 +92,14 @@ class Entrance:
             answer(connection, frame, said)
         except ConnectionClosed:  # the request comes again
             pass
-        return run
 
-    def _started(self, run_id: str, packed: bytes) -> Callable[[], None] | None:
+    def _start(self, run_id: str, packed: bytes) -> None:
         if run_id in self._begun:
-            return None
+            return
         self._begun[run_id] = None
         if len(self._begun) > _REMEMBERED:
             self._begun.popitem(last=False)
-        return self._begin(packed)
+        self._begin(packed)
 
 
 class DriverLink:

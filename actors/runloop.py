@@ -1,4 +1,4 @@
-"""One run on the driver actor: its thread, and its connections to workers and broker."""
+"""One run on the driver actor: its turns, and its connections to workers and broker."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actors import cluster
 from actors.ray_workers import RayWorkers, Recalled, Reply, SharedWorkers
 from distgraph.backends.base import saver_config
 from distgraph.concurrency.interrupting import Interrupted, interrupt, stack_of
-from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
+from distgraph.concurrency.turns import Seat, Turns
 from distgraph.contract.calls import TaskCall
 from distgraph.contract.events import (
     CallDropped,
@@ -98,7 +98,7 @@ class Keeping(NamedTuple):
 
 
 class RunLoop:
-    """A run's thread. Whatever happens elsewhere reaches it through its inbox.
+    """A run. Whatever happens elsewhere reaches it through its inbox, and is handled in its turns.
 
     Args:
         start: The run.
@@ -109,7 +109,8 @@ class RunLoop:
         terminate: Ends the stream of a run by another way: (caller, run ids, terminal event).
         durations: What attempts of each node take.
         meter: Counts for the metrics of the driver.
-        ended: Called at the end of the thread.
+        turns: The threads that the runs share.
+        ended: Called at the end of the run.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class RunLoop:
         terminate: Callable[[str, list[str], bytes], object],
         durations: Durations,
         meter: DriverMeter,
+        turns: Turns,
         ended: Callable[[], None],
     ) -> None:
         self._start = start
@@ -131,7 +133,8 @@ class RunLoop:
         self._meter = meter
         self._ended = ended
         self._inbox: queue.SimpleQueue[_News] = queue.SimpleQueue()
-        post, run_id = self._inbox.put, start.options.shared.run_id
+        self._seat = Seat(turns, self._turn)
+        post, run_id = self._put, start.options.shared.run_id
         self._heartbeats = shared.heartbeats
         thread = start.options.shared.configurable.get("thread_id")
         self._workers = RayWorkers(
@@ -151,13 +154,18 @@ class RunLoop:
 
         self._events = BrokerPlane(drives, run_id, start.caller, post, end)
         self._why: RunError | None = None
-        """Why the run's thread was interrupted."""
+        """Why a turn of the run was interrupted."""
+        self._driver: RunDriver | None = None
+        self._run_meter: RunMeter | None = None
+        self._over = False
         self._saver: SaverThread | None = None
-        self._thread: int | None = None
+        self._wake: Callable[[], None] | None = None
+        """Takes back the turn that is due at a deadline of the driver's."""
         self._saves_before = 0
         """Saves that earlier drivers have carried out."""
-        self._busy: float | None = None
-        """Since when the thread handles events, None while it waits for some."""
+        self._watching = threading.Lock()
+        self._busy: tuple[float, int] | None = None
+        """Since when events are handled, and in which thread. None between two turns."""
         self._left: float | None = None
         self._reported: float | None = None
 
@@ -167,22 +175,20 @@ class RunLoop:
         return self._start.program
 
     def begin(self) -> None:
-        """Start the thread."""
-        run_id = self._start.options.shared.run_id
-        daemon(self._main, f"distgraph-run-{run_id[:8]}").start()
+        """Ask for the first turn."""
+        self._seat.ask()
 
-    def drive(self) -> None:
-        """Drive the run to its end in the calling thread, which is for nothing else."""
-        run_id = self._start.options.shared.run_id
-        threading.current_thread().name = f"distgraph-run-{run_id[:8]}"
-        self._main()
+    def _put(self, news: _News) -> None:
+        """Have something handled in the run's next turn. Any thread may call this."""
+        self._inbox.put(news)
+        self._seat.ask()
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
         self._left = time.monotonic()
         if self._saver is not None:
             self._saver.ending()
-        self._inbox.put(CancelRequested())
+        self._put(CancelRequested())
 
     def look(self, limit: float) -> str | None:
         """Interrupt a reducer that takes too long. Return where one is that takes long.
@@ -190,20 +196,21 @@ class RunLoop:
         Args:
             limit: Seconds that reducers may take between two events of the run.
         """
-        since, thread = self._busy, self._thread
-        if since is None or thread is None:
-            return None
-        now = time.monotonic()
-        seconds = now - since
-        run_id = self._start.options.shared.run_id
-        left = self._left is not None and now > max(self._left, since) + LEFT
-        if left or seconds > limit:
-            what = "the run was cancelled" if left else f"reducers may take {limit:g} s"
-            self._why = RunError(
-                f"run {run_id}: a reducer was ended after {seconds:.0f} s, because {what} (setting "
-                f"DISTGRAPH_REDUCER_TIMEOUT):\n{stack_of(thread)}"
-            )
-            interrupt(thread)
+        with self._watching:  # the turn does not end meanwhile: its thread then serves others
+            if self._busy is None:
+                return None
+            since, thread = self._busy
+            now = time.monotonic()
+            seconds = now - since
+            run_id = self._start.options.shared.run_id
+            left = self._left is not None and now > max(self._left, since) + LEFT
+            if left or seconds > limit:
+                what = "the run was cancelled" if left else f"reducers may take {limit:g} s"
+                self._why = RunError(
+                    f"run {run_id}: a reducer was ended after {seconds:.0f} s, because {what} "
+                    f"(setting DISTGRAPH_REDUCER_TIMEOUT):\n{stack_of(thread)}"
+                )
+                interrupt(thread)
         if seconds < SLOW:
             return None
         where = f"run {run_id}: a reducer has run for {seconds:.0f} s\n{stack_of(thread)}"
@@ -214,48 +221,67 @@ class RunLoop:
 
     def call(self, packed: bytes) -> None:
         """Accept a call that the code of an attempt made. Thread-safe."""
-        self._inbox.put(_PackedCall(packed))
+        self._put(_PackedCall(packed))
 
     def drain(self, reason: str) -> None:
         """Stop the run gracefully after the current superstep. Thread-safe."""
-        self._inbox.put(DrainRequested(reason))
+        self._put(DrainRequested(reason))
 
     def results(self, key: tuple[str, int], after: int) -> bytes | None:
         """Return results of an attempt's calls, having waited for some. None: the run is over."""
         return self._workers.results.take(key, after)
 
-    # --- the thread -----------------------------------------------------------------------------
+    # --- turns ----------------------------------------------------------------------------------
 
-    def _main(self) -> None:
-        run_id = self._start.options.shared.run_id
-        self._thread = threading.get_ident()
-        self._heartbeats.watch(run_id, self._overdue)
+    def _turn(self) -> None:
+        """Handle what has come in. Reducers may take any time."""
+        if self._over:
+            return
+        self._over = True
         try:
-            self._run()
-        except BaseException as error:  # before there was a driver
+            driver, started = self._driver, None
+            if driver is None:
+                driver = self._driver = self._made()
+                started = RunStarted(loads(self._start.packed_input))
+            self._busy = time.monotonic(), threading.get_ident()
+            if started is not None:
+                self._begin(driver, started)
+            driver.run(self._news(driver))
+            self._rest()
+            self._ask_at(driver.deadline)
+            self._over = driver.finished
+        except BaseException as error:  # outside of the driver
+            self._rest()
             self._events.terminate(error)
         finally:
-            if self._saver is not None:
-                self._saver.close()
-            self._workers.close()
-            self._heartbeats.forget(run_id)
-            self._ended()
+            if self._over:
+                self._end()
+
+    def _rest(self) -> None:
+        """Nobody interrupts this thread for the run from here on: it serves others."""
+        with self._watching:
+            self._busy = None
+
+    def _end(self) -> None:
+        if self._run_meter is not None:
+            self._run_meter.finish("error")  # unless it has ended
+        if self._saver is not None:
+            self._saver.close()
+        self._workers.close()
+        self._heartbeats.forget(self._start.options.shared.run_id)
+        self._ended()
 
     def _overdue(self, attempt: Overdue) -> None:
         task_id, number = attempt.name.partition("/")[2].rsplit("/", 1)
-        self._inbox.put(AttemptOverdue(AttemptId(task_id, int(number)), attempt.stack))
+        self._put(AttemptOverdue(AttemptId(task_id, int(number)), attempt.stack))
 
-    def _run(self) -> None:
+    def _made(self) -> RunDriver:
+        """Return the run's driver, having waited for its graph."""
+        start = self._start
+        self._heartbeats.watch(start.options.shared.run_id, self._overdue)
         spec = self._spec()
         again = self._keeping is not None and self._keeping.journal is not None
-        meter = self._meter.run(spec.name, time.time, again=again)
-        try:
-            self._drive(spec, meter)
-        finally:
-            meter.finish("error")  # unless it has ended
-
-    def _drive(self, spec: GraphSpec, meter: RunMeter) -> None:
-        start = self._start
+        meter = self._run_meter = self._meter.run(spec.name, time.time, again=again)
         self._workers.learn(spec)
         next_version: Callable[[Any], Any] = increment
         port, thread = None, None
@@ -268,7 +294,7 @@ class RunLoop:
             self._saver = SaverThread(
                 port,
                 saver_config(start.options),
-                self._inbox.put,
+                self._put,
                 thread=thread,
                 caches=Caches(caches) if caches else None,
             )
@@ -306,35 +332,34 @@ class RunLoop:
         if keeping is not None and not (earlier and earlier.notes):
             keeping.keep_program()
             operations.keep(KeepRun(keeping.start, start.program))
-        if earlier is not None:
-            driver.repeat(RunStarted(loads(start.packed_input)))
-        else:
-            if start.drain is not None:
-                driver.run([DrainRequested(start.drain)])
-            driver.run([RunStarted(loads(start.packed_input))])
-        while not driver.finished:
-            try:
-                driver.run(self._news(driver))
-            finally:
-                self._busy = None
+        return driver
+
+    def _begin(self, driver: RunDriver, started: RunStarted) -> None:
+        if self._keeping is not None and self._keeping.journal is not None:
+            driver.repeat(started)
+            return
+        if self._start.drain is not None:
+            driver.run([DrainRequested(self._start.drain)])
+        driver.run([started])
+
+    def _ask_at(self, deadline: float | None) -> None:
+        """Ask for a turn at a time, though nothing happens until then."""
+        if self._wake is not None:
+            self._wake()
+        self._wake = None if deadline is None else timers().at(deadline, self._seat.ask)
 
     def _saves_done(self) -> int:
         assert self._saver is not None
         return self._saves_before + self._saver.carried_out
 
     def _news(self, driver: RunDriver) -> Iterator[DriverEvent]:
-        """Wait for something to happen, or for the driver's deadline. What has come in meanwhile
-        is handled together."""
-        deadline = driver.deadline
-        wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            first = self._inbox.get(timeout=wait)
-            self._busy = time.monotonic()
-            yield self._opened(first)
-            while not driver.finished:
-                yield self._opened(self._inbox.get_nowait())
-        except queue.Empty:
-            return
+        """Yield what has come in: it is handled together."""
+        while not driver.finished:
+            try:
+                news = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            yield self._opened(news)
 
     def _opened(self, news: _News) -> DriverEvent:
         if isinstance(news, Reply):
@@ -349,4 +374,4 @@ class RunLoop:
         return news
 
     def _later(self, seconds: float, event: Woken) -> Callable[[], None]:
-        return timers().after(seconds, partial(self._inbox.put, event))
+        return timers().after(seconds, partial(self._put, event))

@@ -22,10 +22,6 @@ SHORT = 0.0001
 """Seconds that an attempt takes, on a machine of any speed."""
 
 
-SHORT = 0.0001
-"""Seconds that an attempt takes, on a machine of any speed."""
-
-
 class State(TypedDict):
     items: Annotated[list[Any], operator.add]
 

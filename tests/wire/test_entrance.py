@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,18 +12,17 @@ import pytest
 from actors import worker_port
 from actors.entrance import CALLER, DriverLink, Entrance
 from actors.worker_port import WorkerPort
+from distgraph.concurrency.turns import Turns
 
 
 class Driver:
-    """A driver whose runs go on until they are cancelled."""
+    """A driver that notes what is asked of it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.threads: list[str] = []
-        self.ends: dict[str, threading.Event] = {}
         self.changed = threading.Condition()
         port = WorkerPort("session")
-        port.serve(CALLER, Entrance(self.begin, self.cancel, self.drain))
+        port.serve(CALLER, Entrance(Turns(), self.begin, self.cancel, self.drain))
         self.ticket = port.ticket
 
     def note(self, what: str, subject: str) -> None:
@@ -31,24 +30,15 @@ class Driver:
             self.asked.append((what, subject))
             self.changed.notify_all()
 
-    def begin(self, packed: bytes) -> Callable[[], None]:
+    def begin(self, packed: bytes) -> None:
         run_id = packed.decode()
         if run_id == "broken":
             raise LookupError("no module of that name")
-        end = self.ends[run_id] = threading.Event()
         self.note("start", run_id)
-
-        def run() -> None:
-            self.threads.append(threading.current_thread().name)
-            assert end.wait(30)
-            self.note("end", run_id)
-
-        return run
 
     def cancel(self, run_ids: list[str]) -> None:
         for run_id in run_ids:
             self.note("cancel", run_id)
-            self.ends[run_id].set()
 
     def drain(self, run_id: str, reason: str) -> None:
         self.note(f"drain: {reason}", run_id)
@@ -80,12 +70,9 @@ class _Handle:
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     monkeypatch.setattr(worker_port, "node_address", lambda: "127.0.0.1")
-    made = Driver()
-    yield made
-    for end in made.ends.values():
-        end.set()
+    return Driver()
 
 
 @pytest.fixture
@@ -105,8 +92,7 @@ def test_requests_are_carried_out_in_their_order(driver: Driver, link: DriverLin
         link.drain(run_id, "why")
     link.cancel("a")
     start(link, "d")
-    asked = [entry for entry in driver.wait_for(9) if entry[0] != "end"]
-    assert asked == [
+    assert driver.wait_for(8) == [
         ("start", "a"),
         ("drain: why", "a"),
         ("start", "b"),
@@ -116,16 +102,6 @@ def test_requests_are_carried_out_in_their_order(driver: Driver, link: DriverLin
         ("cancel", "a"),
         ("start", "d"),
     ]
-
-
-def test_runs_go_on_beside_each_other(driver: Driver, link: DriverLink) -> None:
-    ids = [f"run {number}" for number in range(20)]
-    for run_id in ids:
-        start(link, run_id).result(30)
-    link.cancel(*ids)
-    asked = driver.wait_for(60)
-    assert sorted(subject for what, subject in asked if what == "end") == sorted(ids)
-    assert len(driver.threads) == 20
 
 
 def test_a_run_that_cannot_begin_fails_its_start_alone(driver: Driver, link: DriverLink) -> None:
