@@ -43,11 +43,9 @@ an owner, and a name:
     process.
 ``distgraph-dial``
     In: all. Owner: ``wire/link.py``. Waits for one connection to be made. Ends with it.
-``distgraph-entrance``
-    In: driver. Owner: ``actors/entrance.py``. Waits for a request of a caller; the run that it
-    starts. Ends with that run, under the name ``distgraph-run``.
-``distgraph-run``
-    In: driver. Owner: ``RunLoop``. Waits for what happens in one run. Ends with the run.
+``distgraph-runs``
+    In: driver. Owner: ``concurrency/turns.py``. Waits for requests of callers, and for what
+    happens in runs. Ends with the process; behind a turn that took long, with the turn.
 ``distgraph-saver``
     In: driver, or caller (local). Owner: ``SaverThread``. Waits for what one run has to save.
     Ends with the run.
