@@ -267,6 +267,7 @@ class RunLoop:
             self._run_meter.finish("error")  # unless it has ended
         if self._saver is not None:
             self._saver.close()
+        self._driver = None  # the state is freed now, not by the garbage collector
         self._workers.close()
         self._heartbeats.forget(self._start.options.shared.run_id)
         self._ended()
