@@ -112,7 +112,8 @@ def _elsewhere(number: int) -> NodeAffinitySchedulingStrategy:
     """Return the place of a session's mirror. Each is on another machine than the one before."""
     here = ray.get_runtime_context().get_node_id()
     others = sorted(node for node in alive_nodes() if node != here) or [here]
-    return NodeAffinitySchedulingStrategy(others[number % len(others)], soft=True)
+    # not soft: Ray then takes any machine at times, also where this one is there
+    return NodeAffinitySchedulingStrategy(others[number % len(others)], soft=False)
 
 
 class Mirroring:

@@ -2,6 +2,7 @@
 
 ``python -m tests.chaos --minutes 5``: random faults for some minutes.
 ``python -m tests.chaos --steps 1000``: one saved run, whose processes are killed in turn.
+``python -m tests.chaos --events 10000000``: one run of many events, and the memory that it takes.
 ``--mirror``: with a mirror of the broker, whose death then ends no run.
 """
 
@@ -15,14 +16,8 @@ import time
 
 import ray
 
-from tests.chaos import steps
+from tests.chaos import events, steps
 from tests.chaos.faults import BOUND, KINDS, Figures, graph, hitter, run_once
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:
@@ -30,17 +25,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--events", type=int, default=None)
     parser.add_argument("--every", type=int, default=50, help="supersteps between two kills")
     parser.add_argument("--mirror", action="store_true")
     options = parser.parse_args()
     if options.mirror:
         os.environ["DISTGRAPH_MIRROR"] = "1"
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    if options.events is not None:
+        return not events.report(options.events)
     if options.steps is not None:
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
         return not steps.report(options.steps, options.every)
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}")
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     chance, figures, compiled = random.Random(seed), Figures(), graph()
     run_once(compiled, figures, lambda pid: None)
     begin = minute = time.monotonic()
@@ -51,7 +48,7 @@ def main() -> int:
             print(
                 f"{(minute - begin) / 60:.0f} min: runs {figures.runs}, events {figures.events}, "
                 f"faults {figures.faults.total()}, errors {figures.typed_errors.total()}, "
-                f"violations {len(figures.violations)}, {resident() >> 20} MiB in this process",
+                f"violations {len(figures.violations)}, {events.resident(os.getpid())} MiB in this process",
                 flush=True,
             )
     per_minute = figures.events / ((time.monotonic() - begin) / 60)

@@ -3,6 +3,7 @@
 Started by ``test_three_hosts.py`` on the first host. The last line is the result, or the error.
 """
 
+import itertools
 import json
 import operator
 import sys
@@ -18,6 +19,9 @@ from distgraph.graph import END, START, StateGraph
 from distgraph.types import Send
 
 STEPS, EVENTS = 40, 10
+
+WRITING = 0.002
+"""Seconds between two events of ``quick``."""
 
 
 class State(TypedDict, total=False):
@@ -93,8 +97,46 @@ def spread(backend):
     return builder.compile(backend=backend)
 
 
+def quick(backend):
+    """Steps on the second host that take no time, and whose events say when they were written."""
+
+    def now(state, writer):
+        n = state.get("n", 0)
+        for i in range(EVENTS):
+            writer([n, i, time.monotonic()])
+            time.sleep(WRITING)
+        return {"n": n + 1}
+
+    builder = StateGraph(State)
+    builder.add_node("now", now, ray_options={"resources": {"host2": 1}})
+    builder.add_edge(START, "now")
+    builder.add_conditional_edges("now", lambda s: "now" if s["n"] < STEPS else END, ["now", END])
+    return builder.compile(backend=backend)
+
+
+def timed(graph):
+    """Run ``quick``. Return its chunks, the ages of its events, and how long its steps took."""
+    chunks, ages, ends = [], [], []
+    for mode, chunk in graph.stream(
+        {"n": 0}, {"recursion_limit": 1000}, stream_mode=["custom", "updates"]
+    ):
+        now = time.monotonic()
+        if mode == "custom":
+            ages.append(now - chunk.pop())
+        else:
+            ends.append(now)
+        chunks.append([mode, chunk])
+    steps = [after - before for before, after in itertools.pairwise(ends)]
+    return {"chunks": chunks, "ages": ages, "steps": steps}
+
+
 def main(what):
     ray.init(log_to_driver=False, logging_level="ERROR")
+    if what == "quick":
+        timed(quick("ray"))
+        say(warm=True)
+        say(**timed(quick("ray")))
+        return
     if what == "spread":
         graph = spread("ray")
         while len(set(graph.invoke({"items": []})["items"])) < 3:

@@ -15,16 +15,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
+
+from tests.support.slow_wire import CLONE, SlowWire
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 _PORT = 6379
 
 _numbers = itertools.count()
+
+
+def why_not_slow() -> str | None:
+    """Return why this machine cannot have hosts with slow cables; None if it can."""
+    found = why_not()
+    if found is None and not os.access(CLONE, os.R_OK | os.W_OK):
+        found = f"slow cables need {CLONE}"
+    return found
 
 
 def why_not() -> str | None:
@@ -39,21 +49,24 @@ def why_not() -> str | None:
     return None
 
 
-def can_delay() -> bool:
-    """Whether the kernel can delay packets (netem)."""
-    with Hosts(1) as hosts:
-        return hosts.delay(1, 1.0)
-
-
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
 class Hosts:
-    """Hosts 1 to ``count``, each with a network and a ``/tmp/ray`` of its own."""
+    """Hosts 1 to ``count``, each with a network and a ``/tmp/ray`` of its own.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        count: How many.
+        slow: Hosts with a slow cable: the seconds for which a frame is on its way, in each
+            direction.
+    """
+
+    def __init__(self, count: int, slow: Mapping[int, float] | None = None) -> None:
         self.count = count
+        self._slow = dict(slow or {})
+        self.wires: dict[int, SlowWire] = {}
+        """The slow cables, by host."""
         self._tag = f"{os.getpid() % 100_000}x{next(_numbers)}"
         self._net = f"10.{80 + os.getpid() % 150}.7"
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="distgraph-hosts-"))
@@ -65,7 +78,13 @@ class Hosts:
         for host in range(1, self.count + 1):
             name, veth = self._name(host), self._veth(host)
             _ip("netns", "add", name)
-            _ip("link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", name)
+            if host in self._slow:
+                inside = f"dgi{self._tag}-{host}"
+                self.wires[host] = SlowWire((veth, inside), self._slow[host])
+                _ip("link", "set", inside, "netns", name)
+                _ip("-n", name, "link", "set", inside, "name", "eth0")
+            else:
+                _ip("link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", name)
             _ip("link", "set", veth, "master", f"dgb{self._tag}", "up")
             _ip("-n", name, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
@@ -83,6 +102,8 @@ class Hosts:
             with suppress(subprocess.CalledProcessError):
                 self.kill(host)
                 _ip("netns", "del", self._name(host))
+        for wire in self.wires.values():
+            wire.close()
         with suppress(subprocess.CalledProcessError):
             _ip("link", "del", f"dgb{self._tag}")
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -128,9 +149,9 @@ class Hosts:
             output, _ = done.communicate(timeout=60)
             assert done.returncode == 0, output
 
-    def start_program(self, module: str, *words: str) -> subprocess.Popen[str]:
+    def start_program(self, module: str, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start a module of the tests on the first host, connected to the cluster."""
-        env = {"RAY_ADDRESS": f"{self.address(1)}:{_PORT}"}
+        env = {"RAY_ADDRESS": f"{self.address(1)}:{_PORT}", **environment}
         return self.start(
             1, [sys.executable, "-m", module, *words], env=env, stdout=subprocess.PIPE
         )
@@ -142,12 +163,6 @@ class Hosts:
     def join(self, host: int) -> None:
         """Put a host back."""
         _ip("link", "set", self._veth(host), "up")
-
-    def delay(self, host: int, milliseconds: float) -> bool:
-        """Delay what a host sends; False where the kernel cannot."""
-        words = ["tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay"]
-        words = ["ip", "netns", "exec", self._name(host), *words, f"{milliseconds}ms"]
-        return subprocess.run(words, capture_output=True).returncode == 0
 
     def kill(self, host: int) -> None:
         """Kill all processes of a host, which loses its memory."""
