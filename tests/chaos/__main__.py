@@ -48,7 +48,8 @@ def main() -> int:
             print(
                 f"{(minute - begin) / 60:.0f} min: runs {figures.runs}, events {figures.events}, "
                 f"faults {figures.faults.total()}, errors {figures.typed_errors.total()}, "
-                f"violations {len(figures.violations)}, {events.resident(os.getpid())} MiB in this process",
+                f"violations {len(figures.violations)}, "
+                f"{events.resident(os.getpid())} MiB in this process",
                 flush=True,
             )
     per_minute = figures.events / ((time.monotonic() - begin) / 60)

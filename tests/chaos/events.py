@@ -45,7 +45,8 @@ def run(count: int) -> Result:
     stream = builder.compile(backend="ray").stream({"items": []}, stream_mode="custom")
     pids = {"caller": os.getpid(), "worker": next(stream)}
     for name, actor in (("broker", "StreamBroker"), ("driver", "Driver"), ("mirror", "Mirror")):
-        pids |= {name: pid for pid in pids_of_actors(actor)}
+        for pid in pids_of_actors(actor):
+            pids[name] = pid
     result, begin = Result(memory={name: [] for name in pids}), time.monotonic()
     every = max(1, count // LOOKS)
     for number in stream:
