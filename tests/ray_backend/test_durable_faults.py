@@ -83,8 +83,9 @@ def until_the_slow_one_is_alone(stream, saver, chunks):
             break
 
     def saved():
-        found = saver.get_tuple(THREAD)
-        return ("items", ["quick"]) in [write[1:] for write in found.pending_writes]
+        found = saver.get_tuple(THREAD)  # None: the saver is behind the run
+        writes = [] if found is None else found.pending_writes
+        return ("items", ["quick"]) in [write[1:] for write in writes]
 
     eventually(saved, "the sibling's write is saved")
 
