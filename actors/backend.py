@@ -14,6 +14,8 @@ from typing import Any
 from actors import session, started
 from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
+from distgraph.concurrency.collecting import is_collecting
+from distgraph.concurrency.timers import timers
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, StreamEvent
@@ -71,6 +73,9 @@ logger = logging.getLogger("distgraph")
 
 _FRESH = 2.0
 """Seconds after the start of a run for which a session that is lost may have been so before."""
+
+_GRACE = 2.0
+"""Seconds that a caller who leaves a saved run waits for its end."""
 
 _BACKEND = RayBackend()
 
@@ -158,11 +163,31 @@ class RayRun:
         self._begin()
 
     def close(self) -> None:
-        if not self._left:
+        if self._left:
+            return
+        if is_collecting():
             self._left = True
-            if self._unsubscribe is not None:
-                self._unsubscribe()
-            self._session.leave(self._run_id, ended=self._ended)
+            timers().after(0.0, self._leave)
+            return
+        try:
+            if self._loop is None and not self._ended and self._plan.info.saver is not None:
+                self._cancel_and_wait()
+        finally:
+            self._left = True
+            self._leave()
+
+    def _cancel_and_wait(self) -> None:
+        """What is saved can be seen once the caller has left, as in LangGraph."""
+        until = time.monotonic() + _GRACE
+        self._session.cancel(self._run_id)
+        with suppress(RunError, TimeoutError):  # the driver or the broker is lost, or a node stuck
+            while not self._ended and (left := until - time.monotonic()) > 0:
+                self._seen(self._reader.read(left))
+
+    def _leave(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        self._session.leave(self._run_id, ended=self._ended)
 
     async def aclose(self) -> None:
         if not (self._left or self._ended):

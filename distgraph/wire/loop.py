@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 from weakref import WeakSet
 
@@ -47,6 +48,8 @@ class Loop:
     def __init__(self) -> None:
         self.users: WeakSet[User] = WeakSet()
         self._selector = selectors.DefaultSelector()
+        self._lost: list[selectors.BaseSelector] = []
+        """Selectors whose file descriptors code of the user has closed."""
         self._calls: deque[Callable[[], object]] = deque()
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
@@ -100,12 +103,32 @@ class Loop:
             wait = 0.0 if self._calls else None
             if self._due and wait is None:
                 wait = max(0.0, self._due[0][0] - time.monotonic())
-            for key, mask in self._selector.select(wait):
+            for key, mask in self._selected(wait):
                 self._make(lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
             while self._due and self._due[0][0] <= time.monotonic():
                 self._make(heapq.heappop(self._due)[2])
             for _ in range(len(self._calls)):
                 self._make(self._calls.popleft())
+
+    def _selected(self, wait: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return self._selector.select(wait)
+        except OSError as error:
+            logger.warning(
+                "the sockets are watched anew: code of the user closed a file: %s", error
+            )
+            self._watch_anew()
+            return []
+
+    def _watch_anew(self) -> None:
+        """Replace the selector, whose file descriptor was closed."""
+        lost, self._selector = self._selector, selectors.DefaultSelector()
+        self._lost.append(lost)  # its number may be that of a file of the user's, which stays open
+        for key in list(lost.get_map().values()):
+            try:
+                self._selector.register(key.fileobj, key.events, key.data)
+            except (OSError, ValueError):  # closed as well: reading tells its user so
+                self._calls.append(partial(key.data, READ))
 
     @staticmethod
     def _make(call: Callable[[], object]) -> None:

@@ -1,13 +1,15 @@
 """Leaving a stream cancels its run and frees the CPUs."""
 
 import asyncio
+import gc
 import os
 import time
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
-from tests.support.graphs import Items
+from tests.support.graphs import Items, adds
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
 
@@ -96,6 +98,39 @@ def test_close_ends_the_nodes(on_ray, tmp_path, kind):
     assert_ended(tmp_path)
     print(f"{kind}: ended after {time.perf_counter() - begin:.2f} s")
     assert next(stream, None) is None
+
+
+@pytest.mark.parametrize("kind", ["updates", "values"])
+def test_what_is_saved_can_be_seen_once_the_caller_has_left(on_ray, kind):
+    def waits(state):
+        time.sleep(5)
+
+    builder = on_ray.StateGraph(Items).add_node("a", adds("a")).add_node("waits", waits)
+    builder.add_edge(on_ray.START, "a").add_edge("a", "waits")
+    graph = on_ray.compile(builder, checkpointer=InMemorySaver())
+    for number in range(5):
+        config = {"configurable": {"thread_id": f"{kind} {number}"}}
+        for chunk in graph.stream({"items": []}, config, stream_mode=kind):
+            if chunk in ({"a": {"items": ["a"]}}, {"items": ["a"]}):
+                break
+        state = graph.get_state(config)
+        assert (state.values, state.next) == ({"items": ["a"]}, ("waits",))
+        assert [s.metadata["step"] for s in graph.get_state_history(config)] == [1, 0, -1]
+
+
+def test_a_stream_that_is_collected_as_garbage_ends_its_nodes(on_ray, tmp_path):
+    """The collector may run in any thread, with any lock held: it is not to wait."""
+    graph = on_ray.compile(busy(on_ray, tmp_path), checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    stream = graph.stream({"items": []}, config, stream_mode="custom")
+    read_both(stream)
+    circle = [iter(stream)]
+    circle.append(circle)
+    del stream, circle
+    begin = time.perf_counter()
+    gc.collect()
+    assert time.perf_counter() - begin < 1.5
+    assert_ended(tmp_path)
 
 
 def test_break_ends_the_nodes(on_ray, tmp_path):

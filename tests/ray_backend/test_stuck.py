@@ -12,6 +12,7 @@ import pytest
 from distgraph.errors import WorkerDied
 from distgraph.runtime import Runtime
 from distgraph.types import RetryPolicy
+from distgraph.wire.loop import loop
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
@@ -219,6 +220,18 @@ def test_a_process_that_is_asked_to_end_is_lost_and_cleans_up(on_ray, kind, tmp_
     graph = one(on_ray, Pooled if kind == "pool" else node, **options)
     assert graph.invoke({"items": []}, {"max_attempts": 2}) == {"items": ["second"]}
     assert (tmp_path / "cleaned").exists()
+
+
+def test_a_node_that_closes_the_selector_of_its_process_disturbs_no_other(on_ray):
+    def closes(state):
+        os.close(loop()._selector.fileno())
+        return {"items": [os.getpid()]}
+
+    def fine(state):
+        return {"items": [os.getpid()]}
+
+    (pid,) = one(on_ray, closes).invoke({"items": []})["items"]
+    assert one(on_ray, fine).invoke({"items": []}) == {"items": [pid]}
 
 
 def test_a_node_that_closes_the_sockets_of_its_process_is_lost_and_leaves_a_fresh_one(on_ray):

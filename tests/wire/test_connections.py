@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import struct
@@ -14,6 +15,7 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
+from distgraph.wire.loop import READ, Loop
 from tests.support.cluster import eventually
 from tests.support.tls import use_tls
 
@@ -294,3 +296,19 @@ def test_tls_without_its_files_is_refused_with_their_names(monkeypatch):
     monkeypatch.setenv("RAY_TLS_CA_CERT", "/nowhere.crt")
     with pytest.raises(UnsupportedClusterError, match=r"RAY_TLS_CA_CERT=/nowhere.crt"):
         Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+
+
+def test_a_selector_whose_file_was_closed_is_replaced(caplog):
+    loop, got = Loop(), queue.SimpleQueue()
+    (left, right), (_kept, closed) = socket.socketpair(), socket.socketpair()
+    loop.soon(lambda: loop.watch(right, READ, lambda mask: got.put(right.recv(10))))
+    loop.soon(lambda: loop.watch(closed, READ, lambda mask: got.put("closed")))
+    loop.soon(lambda: got.put("watched"))
+    assert got.get(timeout=10) == "watched"
+    os.close(loop._selector.fileno())
+    os.close(closed.detach())
+    loop.soon(lambda: got.put("before"))
+    left.send(b"after")
+    assert {got.get(timeout=10) for _ in range(3)} == {"before", b"after", "closed"}
+    (message,) = caplog.messages
+    assert message.startswith("sockets are watched anew, as code of the user closed a file: ")
