@@ -114,9 +114,7 @@ class Loop:
         try:
             return self._selector.select(wait)
         except OSError as error:
-            logger.warning(
-                "the sockets are watched anew: code of the user closed a file: %s", error
-            )
+            logger.warning("sockets are watched anew, as code of the user closed a file: %s", error)
             self._watch_anew()
             return []
 
