@@ -8,14 +8,14 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, GetTimeoutError
 
 from actors import ray_messages
 from actors.cluster import cluster_size, cpus
@@ -283,3 +283,27 @@ def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterEr
         f"{where}distgraph does not start in a worker process of the cluster ({reason}): install "
         f"distgraph {__version__}, which this process has, in the environment of every node"
     )
+
+
+def lost_at_start(errors: Mapping[str, BaseException], seconds: float) -> UnsupportedClusterError:
+    """Return the user's error for actors that Ray gave up before they ran, or that were late.
+
+    Args:
+        errors: What Ray raised, by actor.
+        seconds: How long they were waited for.
+    """
+    why = "; ".join(f"{actor}: {_reason(error, seconds)}" for actor, error in errors.items())
+    return UnsupportedClusterError(
+        f"the cluster did not start the actors of this process's runs ({why}). If the cluster is "
+        "just starting, start the program again when `ray status` lists this machine. Otherwise "
+        "look for the cause in the logs of Ray on this machine (session_latest/logs/raylet.out: "
+        "memory that ran out, processes that ended), or let `distgraph doctor` try it"
+    )
+
+
+def _reason(error: BaseException, seconds: float) -> str:
+    if isinstance(error, GetTimeoutError):
+        return f"no answer within {seconds:g} s"
+    lines = [line for line in str(error).splitlines() if line and not line.startswith("\t")]
+    told = [line.partition(" Some common causes include")[0] for line in lines[1:] or lines]
+    return " ".join(told) or type(error).__name__

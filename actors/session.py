@@ -6,16 +6,17 @@ import atexit
 import logging
 import os
 import threading
+import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import actors.references  # noqa: F401 (registers Ray's references)
@@ -31,7 +32,7 @@ from actors.cluster import (
     job,
     node_address,
 )
-from actors.connect import check_versions, did_not_start, ensure_ray
+from actors.connect import check_versions, did_not_start, ensure_ray, lost_at_start
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.entrance import DriverLink
 from actors.mirror import from_environment, start_mirror
@@ -86,6 +87,11 @@ _ASKED = 1024
 _START = 120.0
 """Seconds for driver and broker to come up, on a cluster that may have to grow first."""
 
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try to start driver and broker."""
+
+_T = TypeVar("_T")
+
 
 class _Sent(NamedTuple):
     """A run that was sent to the driver."""
@@ -112,6 +118,8 @@ class Session:
         self.job: str | None = job()
         self.caller = f"{self.job}-{os.getpid()}-{self.id}"
         self.failure: BaseException | None = None
+        self.is_stillborn = False
+        """Whether Ray gave up driver or broker before both ran: others may come up."""
         self._lock = threading.RLock()
         self._has_driver = threading.Event()
         """Cleared while another driver takes the place of one that is lost."""
@@ -161,7 +169,7 @@ class Session:
         self._way = DriverLink(self.driver)
         self._by_calls = False
         """Whether requests go by calls of the driver's actor."""
-        self._starting = [self.driver.ping.remote(), self.broker.ping.remote()]
+        self._starting = [self.broker.ping.remote(), self.driver.ping.remote()]
         self._near = near
         start_workers(near)
         self._watch: Any = None
@@ -177,17 +185,29 @@ class Session:
         """Wait until driver and broker run; what the caller does before that goes on meanwhile.
 
         Raises:
-            UnsupportedClusterError: One cannot import distgraph there, or has another version.
+            UnsupportedClusterError: One cannot import distgraph there, has another version, or was
+                given up by Ray before it ran.
         """
         if self._watch is not None:
             self._has_driver.wait(_START)
             return
+        versions, errors = dict[str, str](), dict[str, RayError]()
+        until = time.monotonic() + _START
+        for name, ping in zip(("stream broker", "superstep driver"), self._starting, strict=True):
+            try:
+                versions[name] = get(ping, max(0.0, until - time.monotonic()))
+            except RayError as error:
+                errors[name] = error
+        first = next(iter(errors.values()), None)  # without a broker, no driver comes up
         try:
-            versions = [get(ping, _START) for ping in self._starting]
-            check_versions(dict(zip(("superstep driver", "stream broker"), versions, strict=True)))
-        except (RayError, UnsupportedClusterError) as error:
-            self.failure = did_not_start(error) or error
-            raise error_for_one(self.failure) from error
+            if first is not None:
+                raise did_not_start(first) or lost_at_start(errors, _START) from first
+            check_versions(versions)
+        except UnsupportedClusterError as error:
+            self.is_stillborn = first is not None and _is_stillbirth(first)
+            self.failure = error
+            self._kill()
+            raise error_for_one(error) from error.__cause__
         with self._lock:
             if self._watch is None:
                 self._watch_driver()
@@ -382,12 +402,15 @@ class Session:
         self.receiver.stop(self.failure)
         self._reads.close()
         self._way.close()
+        self._kill()
+        self.hide()
+
+    def _kill(self) -> None:
         if ray.is_initialized():
             for actor in (self.driver, self.broker, self._mirror):
                 with suppress(RayError):
                     if actor is not None:
                         ray.kill(actor)
-        self.hide()
 
     def hide(self) -> None:
         """Give nobody access to objects of this process any more, such as savers."""
@@ -544,6 +567,11 @@ def _packed(plan: RunPlan, digest: str, caller: str, *, is_async: bool = False) 
     return parcel(dumps_data(tuple(start)))
 
 
+def _is_stillbirth(error: RayError) -> bool:
+    """Whether Ray gave up an actor, and not the caller: another one may come up."""
+    return not isinstance(error, GetTimeoutError) and did_not_start(error) is None
+
+
 def _why_not_started(run_id: str, future: Any) -> RunError | None:
     error = future.exception()
     if isinstance(error, RayActorError):
@@ -596,13 +624,38 @@ def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
         blob, digest = plan.graph.blob.get()
         packed = _packed(plan, digest, "")
     if not detached:
-        return current().launch(plan, terms, blob, digest, packed)
+        return repeated(current, lambda own: own.launch(plan, terms, blob, digest, packed))
     referring = any(isinstance(b, (ReferringBlob, Parcel)) for b in (blob, packed))
     refuse_to_leave(plan.graph.name, [*plan.graph.blob.staying, *staying], referring)
+
+    def start(session: Session) -> RayStarted:
+        return session.launch(plan, terms, blob, digest, packed)
+
     try:
-        return current_detached().launch(plan, terms, blob, digest, packed)
+        return repeated(current_detached, start)
     except BrokerLost:  # it has ended, having been idle for long
-        return current_detached().launch(plan, terms, blob, digest, packed)
+        return repeated(current_detached, start)
+
+
+def repeated(find: Callable[[], Session], use: Callable[[Session], _T]) -> _T:
+    """Use a session, and another one while Ray gives up driver or broker before they run.
+
+    Ray does so where the process or the machine of an actor ends while the actor is created, or is
+    not known everywhere: on a cluster that has just started, or that lacks memory.
+
+    Raises:
+        UnsupportedClusterError: They did not come up in the last try either.
+    """
+    for pause in _PAUSES:
+        session = find()
+        try:
+            return use(session)
+        except UnsupportedClusterError as error:
+            if not session.is_stillborn:
+                raise
+            logger.warning("%s. They are started again", error.args[0].partition(". If ")[0])
+        time.sleep(pause)
+    return use(find())
 
 
 def current_detached() -> Session:
