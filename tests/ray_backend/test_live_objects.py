@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 
 class Found(TypedDict):
     found: Annotated[list[Any], operator.add]

@@ -89,7 +89,11 @@ def test_the_death_of_the_caller_ends_its_nodes(on_ray, ray_session, tmp_path):
     finally:
         caller.kill()
         caller.wait()
-    wait_for_free_cpus(15)
-    size = trace.stat().st_size
+    wait_for_free_cpus(15)  # Ray frees them before the process has ended
+    eventually(lambda: is_still(trace), "the node of the caller has ended", 15)
+
+
+def is_still(file):
+    size = file.stat().st_size
     time.sleep(0.3)
-    assert trace.stat().st_size == size
+    return file.stat().st_size == size
