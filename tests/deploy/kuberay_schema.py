@@ -1,8 +1,11 @@
 """The part of KubeRay's API that manifests here may use: names and types of fields.
 
-Source: the Go types of ``ray.io/v1`` in KubeRay's repository (``ray-operator/apis/ray/v1``,
-``raycluster_types.go``, ``rayjob_types.go``, ``rayservice_types.go``), written down by hand from
-several of its commits, not of one release. Fields of pods are written down from common use.
+Source: KubeRay's Go types of ``ray.io/v1`` (``ray-operator/apis/ray/v1``: ``raycluster_types.go``
+of commit 026f143, ``rayjob_types.go`` of 0057210, ``rayservice_types.go`` of 0074129), and the
+resource definition of ``RayService`` of commit 02a80a6
+(``helm-chart/kuberay-operator/crds/ray.io_rayservices.yaml``): its autoscaler, the fields of the
+service, and what is required. Where versions differ, the stricter one holds. What Kubernetes
+defines, such as pods, comes from the models of its own client.
 A field that is not listed here is refused, so a misspelt field fails. A field of KubeRay that a
 manifest begins to use is added here.
 """
@@ -10,6 +13,8 @@ manifest begins to use is added here.
 from __future__ import annotations
 
 from typing import Any
+
+from tests.deploy.kubernetes_schema import DEFINITIONS, reference
 
 __all__ = ("SCHEMAS",)
 
@@ -19,12 +24,6 @@ STRING: Schema = {"type": "string"}
 BOOLEAN: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 STRINGS: Schema = {"type": "object", "additionalProperties": STRING}
-QUANTITY: Schema = {
-    "anyOf": [
-        {"type": "integer"},
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?$"},
-    ]
-}
 NAME: Schema = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
 
 
@@ -43,81 +42,18 @@ def each(item: Schema) -> Schema:
 
 
 METADATA = fields({"name": NAME, "namespace": NAME, "labels": STRINGS, "annotations": STRINGS})
-KEY = fields({"name": STRING, "key": STRING, "optional": BOOLEAN}, "key")
-ENV = fields(
-    {
-        "name": STRING,
-        "value": STRING,
-        "valueFrom": fields(
-            {
-                "secretKeyRef": KEY,
-                "configMapKeyRef": KEY,
-                "fieldRef": fields({"apiVersion": STRING, "fieldPath": STRING}, "fieldPath"),
-            }
-        ),
-    },
-    "name",
-)
-AMOUNTS: Schema = {"type": "object", "additionalProperties": QUANTITY}
-PROBE = fields(
-    {
-        "exec": fields({"command": each(STRING)}),
-        "httpGet": fields({"path": STRING, "port": {"type": ["integer", "string"]}}, "port"),
-        "initialDelaySeconds": COUNT,
-        "periodSeconds": COUNT,
-        "timeoutSeconds": COUNT,
-        "failureThreshold": COUNT,
-    }
-)
-CONTAINER = fields(
-    {
-        "name": NAME,
-        "image": STRING,
-        "imagePullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-        "command": each(STRING),
-        "args": each(STRING),
-        "env": each(ENV),
-        "ports": each(
-            fields({"name": NAME, "containerPort": COUNT, "protocol": STRING}, "containerPort")
-        ),
-        "resources": fields({"requests": AMOUNTS, "limits": AMOUNTS}),
-        "volumeMounts": each(
-            fields(
-                {"name": STRING, "mountPath": STRING, "subPath": STRING, "readOnly": BOOLEAN},
-                "name",
-                "mountPath",
-            )
-        ),
-        "lifecycle": fields({"preStop": fields({"exec": fields({"command": each(STRING)})})}),
-        "readinessProbe": PROBE,
-        "livenessProbe": PROBE,
-    },
-    "name",
-    "image",
-)
-POD = fields(
-    {
-        "metadata": METADATA,
-        "spec": fields(
-            {
-                "containers": {**each(CONTAINER), "minItems": 1},
-                "volumes": each({"type": "object", "required": ["name"]}),
-                "serviceAccountName": STRING,
-                "nodeSelector": STRINGS,
-                "tolerations": each({"type": "object"}),
-                "terminationGracePeriodSeconds": COUNT,
-            },
-            "containers",
-        ),
-    },
-    "spec",
-)
+POD = reference("V1PodTemplateSpec")
+RESOURCES = reference("V1ResourceRequirements")
 AUTOSCALER = fields(
     {
-        "resources": fields({"requests": AMOUNTS, "limits": AMOUNTS}),
+        "resources": RESOURCES,
         "image": STRING,
         "imagePullPolicy": STRING,
-        "env": each(ENV),
+        "env": each(reference("V1EnvVar")),
+        "envFrom": each(reference("V1EnvFromSource")),
+        "volumeMounts": each(reference("V1VolumeMount")),
+        "securityContext": reference("V1SecurityContext"),
+        "version": {"enum": ["v1", "v2"]},
         "idleTimeoutSeconds": COUNT,
         "upscalingMode": {"enum": ["Default", "Aggressive", "Conservative"]},
     }
@@ -184,7 +120,7 @@ SERVICE = fields(
     {
         "serveConfigV2": STRING,
         "rayClusterConfig": CLUSTER,
-        "serveService": fields({"metadata": METADATA, "spec": {"type": "object"}}),
+        "serveService": reference("V1Service"),
         "excludeHeadPodFromServeSvc": BOOLEAN,
         "serviceUnhealthySecondThreshold": COUNT,
         "deploymentUnhealthySecondThreshold": COUNT,
@@ -205,7 +141,7 @@ def _kind(kind: str, spec: Schema) -> Schema:
         "kind",
         "metadata",
         "spec",
-    )
+    ) | {"$defs": DEFINITIONS}
 
 
 SCHEMAS: dict[str, Schema] = {

@@ -15,6 +15,7 @@ import yaml
 from tests.deploy.kuberay_schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
+POD = ("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec")
 FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
 
 
@@ -61,7 +62,11 @@ def test_a_manifest_fits_the_schema(path: Path) -> None:
         (("spec", "submissionMode"), "Http"),
         (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
         (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplica"), 3),
-        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec", "containers"), []),
+        ((*POD, "containers"), None),
+        ((*POD, "terminationGracePeriodSecond"), 60),
+        ((*POD, "containers", 0, "resources", "limit"), {"cpu": "1"}),
+        ((*POD, "containers", 0, "env", 0), {"value": "without a name"}),
+        ((*POD, "containers", 0, "ports"), [{"name": "serve"}]),
     ],
     ids=lambda value: str(value[-1]) if isinstance(value, tuple) else "",
 )
