@@ -87,8 +87,13 @@ def derived_checkpoint_ids(run_id: str) -> NewCheckpointId:
     return new
 
 
-def in_generation(new: NewCheckpointId, generation: int) -> NewCheckpointId:
-    """Return ids for a graph that was started again: not those of its first start."""
+def in_generation(new: NewCheckpointId, generation: str) -> NewCheckpointId:
+    """Return ids for a graph that was started again: not those of an earlier start.
+
+    ``generation``: which start it is; empty for the first one.
+    """
+    if not generation:
+        return new
     return lambda ns, step: new(f"{ns}/{generation}", step)
 
 

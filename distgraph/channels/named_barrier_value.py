@@ -50,11 +50,11 @@ class NamedBarrierValue(BaseChannel[Value, Value, Any]):
         return new
 
     def update(self, values: Sequence[Value]) -> bool:
-        before = len(self.seen)
         for value in values:
             if value not in self.names:
                 raise invalid_update(self.key, f"Value {value!r} not in {sorted(self.names)!r}")  # type: ignore[type-var]
-            self.seen.add(value)
+        before = len(self.seen)
+        self.seen = self.seen.union(values)  # a checkpoint that is not saved yet holds the old set
         return len(self.seen) != before
 
     def get(self) -> Value:

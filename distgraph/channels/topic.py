@@ -56,10 +56,9 @@ class Topic(BaseChannel["Sequence[Value]", "Value | list[Value]", "list[Value]"]
         return new
 
     def update(self, values: Sequence[Value | list[Value]]) -> bool:
-        updated = False
-        if not self.accumulate:
-            updated = bool(self.values)
-            self.values = []
+        updated = not self.accumulate and bool(self.values)
+        # A checkpoint that is not saved yet holds the old list.
+        self.values = self.values.copy() if self.accumulate else []
         for value in values:
             if isinstance(value, list):
                 self.values.extend(value)

@@ -53,7 +53,7 @@ class CallbackEvents:
         if self._info is None or graph.parent is None:
             return []
         task = graph.parent[1]
-        graph.run_id = self._id("/".join(graph.ns), task.attempt, graph.restarts)
+        graph.run_id = self._id("graph", task.id, task.attempt, graph.restarts)
         tags = (*self._info.tags, *graph.superstep.spec.tags, "seq:step:1")
         return self._begin(
             graph,

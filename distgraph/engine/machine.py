@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from distgraph._internal import keys as k
-from distgraph._internal.chat_messages import message_ids
 from distgraph._internal.ids import (
     NewCheckpointId,
     derived_checkpoint_ids,
@@ -144,6 +143,7 @@ class Machine:
         reply, and the function that takes it."""
         self._requests = 0
         self._restarts = 0
+        self._unsaved_calls = 0
         """Graphs that were started again."""
         self._rewound: set[str] = set()
         """Namespaces of subgraphs that have gone back in time with the graph around them."""
@@ -295,12 +295,16 @@ class Machine:
         if parent is not None and parent[1].attempt > 1:
             self._restarts += 1
             restarts = self._restarts
-        new_id = self._new_checkpoint_id
+        generation = str(restarts) if restarts else ""
+        if spec.persistence is True and not options.thread.saves:
+            # Each call has the same namespace, by which derived ids are told apart.
+            self._unsaved_calls += 1
+            generation = f"{restarts}.{self._unsaved_calls}"
         superstep = Superstep(
             spec,
             ns=k.NS_SEP.join(ns),
             limit=options.shared.recursion_limit,
-            new_checkpoint_id=in_generation(new_id, restarts) if restarts else new_id,
+            new_checkpoint_id=in_generation(self._new_checkpoint_id, generation),
             next_version=self._next_version,
             base_metadata=metadata,
             ignored=self.ignored,
@@ -489,7 +493,7 @@ class Machine:
         value = self._guard(graph, lambda: graph.superstep.mapped_input_of(task))
         if self._over(graph):
             return
-        self._stream.has_seen(message_ids(value))
+        self._stream.took(graph, value)
         self._out += self._callbacks.node_began(graph, task, value)
         ns = (*graph.ns, task.ns.rsplit(k.NS_SEP, 1)[-1])
         if task.attempt > 1 and subgraph.persistence is not True:

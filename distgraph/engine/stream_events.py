@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from distgraph._internal.chat_messages import whole_messages
+from distgraph._internal.chat_messages import message_ids, whole_messages
 from distgraph._internal.keys import INTERRUPT
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import Emit, RunOptions
@@ -148,9 +148,17 @@ class StreamEvents:
         event = TaskCached(task.id, (*graph.path, task.name), graph.superstep.step)
         return [self._emit(graph, PROGRESS_MODE, event)]
 
-    def has_seen(self, message_ids: Set[str]) -> None:
+    def has_seen(self, ids: Set[str]) -> None:
         """Note messages that were streamed, or were in an input: they are not streamed again."""
-        self._seen_messages |= message_ids
+        self._seen_messages |= ids
+
+    def took(self, graph: GraphRun, value: Any) -> None:
+        """Note the messages in the input of a node that is a graph.
+
+        Those of a graph that is not shown do not count: the node around it shows them.
+        """
+        if self._wants(graph, "messages"):
+            self.has_seen(message_ids(value))
 
     def _wants(self, graph: GraphRun, mode: str) -> bool:
         if graph.parent is not None and not self._stream.subgraphs:

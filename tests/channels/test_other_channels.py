@@ -177,3 +177,24 @@ def test_channels_of_different_kinds_or_settings_differ(make: Callable[[], BaseC
     assert make() == make()
     assert all(make() != other for other in others)
     assert EphemeralValue(int) != EphemeralValue(int, guard=False)
+
+
+@pytest.mark.parametrize(
+    ("channel", "writes"),
+    [
+        (NamedBarrierValue(str, {"a", "b"}), ["a", "b"]),
+        (NamedBarrierValueAfterFinish(str, {"a", "b"}), ["a", "b"]),
+        (Topic(str, accumulate=True), ["a", "b"]),
+        (Topic(str), ["a", "b"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_checkpoint_that_is_saved_later_does_not_change_with_its_channel(
+    channel: BaseChannel[Any, Any, Any], writes: list[str]
+) -> None:
+    channel = channel.from_checkpoint(MISSING)
+    channel.update(writes[:1])
+    checkpoint = channel.checkpoint()
+    before = copy.deepcopy(checkpoint)
+    channel.update(writes[1:])
+    assert checkpoint == before

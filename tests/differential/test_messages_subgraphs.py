@@ -60,3 +60,20 @@ def test_without_subgraphs_the_childs_message_comes_once_and_whole(engine):
         ("AIMessage", "echo say hi", "child"),
         ("AIMessage", "after", "after"),
     ]
+
+
+def with_inner_graph(ns):
+    """A child graph, a later step of which is a graph too, and has the first step's message."""
+    inner = ns.StateGraph(ns.MessagesState).add_node("look", lambda s: {})
+    inner = inner.add_edge(ns.START, "look").compile()
+    child = ns.StateGraph(ns.MessagesState)
+    child.add_node("write", lambda s: {"messages": AIMessage("written", id="w1")})
+    child.add_node("inner", inner).add_edge(ns.START, "write").add_edge("write", "inner")
+    builder = ns.StateGraph(ns.MessagesState).add_node("child", child.compile())
+    return builder.add_edge(ns.START, "child")
+
+
+@pytest.mark.parametrize("subgraphs", [False, True])
+def test_the_input_of_a_graph_that_is_not_shown_hides_no_message(differ, subgraphs):
+    seen = differ.stream(with_inner_graph, HI, stream_mode=["messages"], subgraphs=subgraphs)
+    assert len(seen.chunks) == 1
