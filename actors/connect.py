@@ -144,25 +144,36 @@ def _init(options: dict[str, Any]) -> None:
 
 def _call_init(options: dict[str, Any]) -> None:
     if options.get("address") == "local":
-        with _few_processes():
+        with _quick_start():
             ray.init(**options)
     else:
         ray.init(**options)
 
 
 @contextmanager
-def _few_processes() -> Iterator[None]:
+def _quick_start() -> Iterator[None]:
     """Let a local Ray start neither its dashboard's server nor its autoscaler.
 
     They take a tenth of the CPU seconds before the first event of a run. A local Ray has no
     dashboard and no machine to add, but Ray has no option to leave the two processes out.
+
+    Its agent takes any free port. By default, it tries one port for 3.3 s where another Ray of the
+    machine has that port, and ``ray.init`` waits for it.
     """
     from ray._private.node import Node
 
-    left_out = [name for name in ("start_api_server", "start_monitor") if hasattr(Node, name)]
-    originals = {name: getattr(Node, name) for name in left_out}
-    for name in left_out:
-        setattr(Node, name, lambda self, **options: None)
+    names = ("start_api_server", "start_monitor", "start_raylet")
+    originals = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+
+    def leave_out(self: Node, **options: Any) -> None:
+        return None
+
+    def start_raylet(self: Node, *args: Any, **options: Any) -> Any:
+        self._ray_params.dashboard_agent_listen_port = 0
+        return originals["start_raylet"](self, *args, **options)
+
+    for name in originals:
+        setattr(Node, name, start_raylet if name == "start_raylet" else leave_out)
     try:
         yield
     finally:

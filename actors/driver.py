@@ -37,7 +37,6 @@ from distgraph.concurrency.turns import Turns
 from distgraph.contract.load import DriverLoad
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Journal
-from distgraph.driver.ahead import awaits
 from distgraph.driver.batching import Durations
 from distgraph.driver.journal import repeat_random_bytes
 from distgraph.driver.metering import DriverMeter
@@ -160,14 +159,29 @@ class SuperstepDriver:
         return self._ticket
 
     @ray.method(concurrency_group="programs")
-    def register(self, digest: str, spec: bytes, program: bytes, paths: tuple[str, ...]) -> None:
-        """Register a graph under the hash of its program. Failures are reported to the runs."""
+    def register(
+        self,
+        digest: str,
+        spec: bytes,
+        program: bytes,
+        paths: tuple[str, ...],
+        awaits: bool = False,
+    ) -> None:
+        """Register a graph under the hash of its program. Failures are reported to the runs.
+
+        Args:
+            digest: Hash of the program.
+            spec: The ``GraphSpec``, packed.
+            program: The ``GraphProgram``, packed.
+            paths: Where the caller's own modules lie.
+            awaits: Whether nodes run in an executor, which then starts with the first graph.
+        """
         extend_path(paths)
         graph: Graph | BaseException
         try:
-            graph = Graph(loads(spec), spec, program, paths)
-            if not self._graphs and awaits(graph.spec):
+            if awaits and not self._graphs:  # it imports what it needs beside what follows here
                 self._shared.executors.pick().prepare(digest, program, paths)
+            graph = Graph(loads(spec), spec, program, paths)
             guard(graph.spec, ReducerTasks(self._shared.reaper, paths))
         except Exception as error:
             graph = error

@@ -40,7 +40,7 @@ from actors.runloop import StartRun
 from actors.started import RayStarted
 from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
-from actors.warm import start_workers, warm_up
+from actors.warm import cpus_of, start_workers, warm_up
 from actors.watched import REPORT, Watched
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
@@ -49,6 +49,7 @@ from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
 from distgraph.contract.stream import KeepRun
+from distgraph.driver.ahead import awaits
 from distgraph.driver.caching import caches_of
 from distgraph.driver.operations import end_blob
 from distgraph.errors import (
@@ -171,7 +172,9 @@ class Session:
         """Whether requests go by calls of the driver's actor."""
         self._starting = [self.broker.ping.remote(), self.driver.ping.remote()]
         self._near = near
-        start_workers(near)
+        self._cpus = cpus_of(here)
+        # one CPU is left to driver and broker, for which the first event waits
+        start_workers(near, self._cpus - 1 or self._cpus)
         self._watch: Any = None
         self._ended_for_silence = ""
         self._actors = {
@@ -329,15 +332,26 @@ class Session:
     def _register(self, plan: RunPlan, blob: bytes, digest: str) -> None:
         with self._lock:
             if digest not in self._registered:
-                spec, paths = plan.graph.spec, user_paths()
-                self.driver.register.remote(digest, parcel(dumps_code(spec)), parcel(blob), paths)
+                spec, paths, is_first = plan.graph.spec, user_paths(), not self._registered
+                awaited = is_first and awaits(spec)
+                registered = self.driver.register.remote(
+                    digest, parcel(dumps_code(spec)), parcel(blob), paths, awaited
+                )
                 # a process that has loaded the graph may see no GPU any more
-                if not (self._registered or requests_anything(spec)) and type(blob) is bytes:
-                    warm_up(self._near, digest, blob, paths)
+                if is_first and not requests_anything(spec) and type(blob) is bytes:
+                    warm = partial(self._warm_up, self._cpus - awaited, digest, blob, paths)
+                    registered.future().add_done_callback(warm)
             self._registered[digest] = None
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
                 self._registered.popitem(last=False)
+
+    def _warm_up(
+        self, processes: int, digest: str, blob: bytes, paths: tuple[str, ...], registered: Any
+    ) -> None:
+        """Let worker processes load the first graph, once its executor has its process."""
+        if registered.exception() is None and self.alive():
+            warm_up(self._near, processes, digest, blob, paths)
 
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep."""

@@ -12,7 +12,7 @@ import ray
 
 from actors.cluster import remote
 
-__all__ = ("start_workers", "warm_up")
+__all__ = ("cpus_of", "start_workers", "warm_up")
 
 MOST = 8
 """Processes at most: each takes memory, whether it is needed or not."""
@@ -38,32 +38,34 @@ _load_task: Any = remote(max_retries=0, num_cpus=0)(load)
 _load_graph_task: Any = remote(max_retries=0, num_cpus=0)(load_graph)
 
 
-def start_workers(strategy: Any) -> None:
-    """Let Ray start a worker process for each CPU of this machine, and do not wait for them.
+def cpus_of(node: str) -> int:
+    """Return the number of CPUs of a machine, by its id in Ray."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    found = next((known for known in nodes if known["NodeID"] == node), {})
+    return int(found.get("Resources", {}).get("CPU", 0))
+
+
+def start_workers(strategy: Any, processes: int) -> None:
+    """Let Ray start worker processes, and do not wait for them.
 
     A failure here also occurs in driver and broker, which report it.
 
     Args:
         strategy: Where: a scheduling strategy of Ray that names this machine.
+        processes: How many.
     """
-    _spread(_load_task.options(scheduling_strategy=strategy))
+    _spread(_load_task.options(scheduling_strategy=strategy), processes)
 
 
-def warm_up(strategy: Any, digest: str, blob: Any, paths: tuple[str, ...]) -> None:
-    """Let these processes load a graph, and do not wait for them.
+def warm_up(strategy: Any, processes: int, digest: str, blob: Any, paths: tuple[str, ...]) -> None:
+    """Let worker processes load a graph, and do not wait for them.
 
     A failure here also occurs in the attempts of the graph, which report it.
     """
-    _spread(_load_graph_task.options(scheduling_strategy=strategy), digest, blob, paths)
+    task = _load_graph_task.options(scheduling_strategy=strategy)
+    _spread(task, processes, digest, blob, paths)
 
 
-def _spread(task: Any, *args: Any) -> None:
-    for _ in range(min(MOST, _cpus_here())):
+def _spread(task: Any, times: int, *args: Any) -> None:
+    for _ in range(min(MOST, times)):
         task.remote(*args).future().add_done_callback(lambda future: future.exception())
-
-
-def _cpus_here() -> int:
-    here = ray.get_runtime_context().get_node_id()
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    found = next((node for node in nodes if node["NodeID"] == here), {})
-    return int(found.get("Resources", {}).get("CPU", 0))

@@ -27,6 +27,7 @@ import distgraph
 if TYPE_CHECKING:
     from distgraph.views import Progress
 
+STARTED = time.perf_counter()
 SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt"}
 SKIPPED = {"site-packages", "test", "tests", "pydoc_data", "__pycache__", ".git", ".venv"}
 MAX_BYTES = 1_000_000
@@ -110,15 +111,19 @@ def run_by_langgraph(agent: Any, asked: dict[str, Any]) -> tuple[float, str]:
 
 def run_by_distgraph(
     agent: Any, asked: dict[str, Any], backend: Literal["ray", "local"] | None
-) -> tuple[float, Progress[Any]]:
-    """Run the same agent on workers, and show the run; return the seconds and the run."""
-    begin = time.perf_counter()
+) -> tuple[float, float, Progress[Any]]:
+    """Run the same agent on workers, and show the run.
+
+    Returns:
+        The seconds of the run, those from the start of the program to the first event, the run.
+    """
+    begin, first = time.perf_counter(), 0.0
     graph = distgraph.distribute(agent, backend=backend)
     stream = graph.stream(asked, stream_mode="messages")
     with closing(distgraph.progress(stream, text=True)) as run:
         for _ in run:  # the view shows the tokens
-            pass
-    return time.perf_counter() - begin, run
+            first = first or time.perf_counter() - STARTED
+    return time.perf_counter() - begin, first, run
 
 
 def show_gain(run: Progress[Any]) -> None:
@@ -178,9 +183,11 @@ def study(args: argparse.Namespace) -> int:
     print(f"Its model: {described}.", flush=True)
     asked = {"messages": [("user", args.question or question_about(list(documents)))]}
     before = run_by_langgraph(agent, asked) if args.compare else None
-    seconds, run = run_by_distgraph(agent, asked, args.backend)
+    seconds, first, run = run_by_distgraph(agent, asked, args.backend)
     show_gain(run)
-    if before is not None:
+    if before is None:
+        print(f"The first event came {first:.1f} s after the start of the program.")
+    else:
         same = "the same report" if run.snapshot().text == before[1] else "another report"
         print(
             f"LangGraph in this process: {before[0]:.1f} s. distgraph, with the start of Ray: "

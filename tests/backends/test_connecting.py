@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,11 +113,31 @@ def test_connect_refuses_an_unknown_backend_at_once() -> None:
 def test_a_local_ray_starts_without_the_server_of_its_dashboard_and_its_autoscaler() -> None:
     from ray._private.node import Node
 
-    from actors.connect import _few_processes
+    from actors.connect import _quick_start
 
-    before = Node.start_api_server, Node.start_monitor
+    before = Node.start_api_server, Node.start_monitor, Node.start_raylet
     node: Any = object()
-    with _few_processes():
+    with _quick_start():
         Node.start_api_server(node, include_dashboard=False, raise_on_failure=False)
         Node.start_monitor(node)
-    assert (Node.start_api_server, Node.start_monitor) == before
+    assert (Node.start_api_server, Node.start_monitor, Node.start_raylet) == before
+
+
+def test_a_local_ray_waits_for_no_port_that_another_ray_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    from actors.connect import _quick_start
+
+    node: Any = SimpleNamespace(_ray_params=RayParams())
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        Node, "start_raylet", lambda self, *given: asked.append((self._ray_params, *given))
+    )
+    assert node._ray_params.dashboard_agent_listen_port != 0
+    with _quick_start():
+        Node.start_raylet(node, "plasma", "fallback")
+    assert asked == [(node._ray_params, "plasma", "fallback")]
+    assert node._ray_params.dashboard_agent_listen_port == 0
