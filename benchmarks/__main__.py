@@ -143,7 +143,8 @@ def main(given: Sequence[str] | None = None) -> int:
         arguments.chart.write_text(chart.as_svg(results), encoding="utf-8")
     if arguments.page:
         glance = "\n".join(chart.sentences(results))
-        page = report.into_page(arguments.page.read_text(encoding="utf-8"), text, glance)
+        tables = report.as_markdown(families, results, where, brief=True, **options)
+        page = report.into_page(arguments.page.read_text(encoding="utf-8"), tables, glance)
         arguments.page.write_text(page, encoding="utf-8")
     return int(any(result.failures for found in results.values() for result in found))
 

@@ -86,10 +86,27 @@ def _metric(result: CaseResult, metric: Metric) -> dict[str, Any]:
     }
 
 
+_WIDE = 0.2
+"""Distance of the quartiles, as a part of the median, from which a figure is marked."""
+
+
 def as_markdown(
-    families: Sequence[Family], results: Results, machine: Mapping[str, Any], **options: Any
+    families: Sequence[Family],
+    results: Results,
+    machine: Mapping[str, Any],
+    *,
+    brief: bool = False,
+    **options: Any,
 ) -> str:
-    """Return the report that people read."""
+    """Return the report that people read.
+
+    Args:
+        families: What was measured.
+        results: The measurements by the name of their family.
+        machine: Where.
+        brief: Leave out quartiles and each contender's CPU and memory, as on the page.
+        options: How.
+    """
     how = ", ".join(f"{key} {value}" for key, value in options.items())
     lines = [
         f"Measured {machine['date']} on {machine['cores']} cores, {machine['memory_gb']} GB, "
@@ -99,8 +116,11 @@ def as_markdown(
         "",
         *_marks(results),
     ]
+    if brief and (used := _memory(results)):
+        lines[1:1] = ["", used]
     for family in families:
-        lines += ["", f"### {family.title}", "", family.note, "", *_table(results[family.name])]
+        shown = _table(results[family.name], brief)
+        lines += ["", f"### {family.title}", "", family.note, "", *shown]
     return "\n".join(lines) + "\n"
 
 
@@ -117,7 +137,21 @@ def _bound(mark: Mark) -> str:
     return f"≤ {number(mark.at_most)}" if mark.at_most is not None else f"≥ {mark.at_least:,.0f}"
 
 
-def _table(results: Sequence[CaseResult]) -> list[str]:
+def _memory(results: Results) -> str:
+    cases = [result for family in results.values() for result in family]
+    most = {
+        name: max((_median(r.usage[name], "memory") for r in cases if r.usage.get(name)), default=0)
+        for name in (OURS, LANGGRAPH)
+    }
+    if not all(most.values()):
+        return ""
+    return (
+        f"Memory, at most: {most[OURS] / 1000:.1f} GB for the processes of distgraph and Ray "
+        f"together, {most[LANGGRAPH] / 1000:.1f} GB for the one process of LangGraph."
+    )
+
+
+def _table(results: Sequence[CaseResult], brief: bool) -> list[str]:
     present = {c.name for r in results for c in r.case.contenders}
     columns = [name for name in TITLES if name in present]
     ratios = [name for name in (LANGGRAPH, RAY) if name in present and OURS in present]
@@ -125,14 +159,17 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
     for result in results:
         for metric in result.case.metrics:
             row = [result.case.name, f"{metric.name}, {metric.unit}"]
-            row += [_cell(result, name, metric) for name in columns]
+            row += [_cell(result, name, metric, brief) for name in columns]
             row += [_ratio(result, metric, name) for name in ratios]
             first = metric is result.case.metrics[0]
-            row += [_used(result, columns, what) if first else "" for what in ("cpu", "memory")]
+            if brief:
+                row.append(_cpu_ratio(result) if first else "")
+            else:
+                row += [_used(result, columns, what) if first else "" for what in ("cpu", "memory")]
             rows.append(row)
     heads = [TITLES[name] for name in columns]
     heads += [f"distgraph ÷ {TITLES[name]}" for name in ratios]
-    heads += ["CPU, s", "memory, MB"]
+    heads += ["CPU ÷ LangGraph"] if brief else ["CPU, s", "memory, MB"]
     lines = table(["case", "", *heads], rows)
     for result in results:
         for name, reason in result.failures.items():
@@ -153,11 +190,27 @@ def _used(result: CaseResult, columns: Sequence[str], what: str) -> str:
     return " · ".join(shown) if result.usage else ""
 
 
-def _cell(result: CaseResult, contender: str, metric: Metric) -> str:
+def _cpu_ratio(result: CaseResult) -> str:
+    """Return the CPU seconds of distgraph as a multiple of LangGraph's."""
+    if not (result.usage.get(OURS) and result.usage.get(LANGGRAPH)):
+        return ""
+    base = _median(result.usage[LANGGRAPH], "cpu")
+    # below a tenth of a second, a clock of 10 ms decides
+    return f"{number(_median(result.usage[OURS], 'cpu') / base)}×" if base >= 0.1 else ""
+
+
+def _cell(result: CaseResult, contender: str, metric: Metric, brief: bool) -> str:
     if contender in result.failures:
         return "failed"
     found = result.summary(contender, metric.name)
-    return "" if found is None else cell(found)
+    if found is None:
+        return ""
+    return brief_cell(found) if brief else cell(found)
+
+
+def brief_cell(found: Summary) -> str:
+    """Return a median, with a tilde where the quartiles lie far apart."""
+    return ("~" if found.q3 - found.q1 > _WIDE * found.median else "") + number(found.median)
 
 
 def _ratio(result: CaseResult, metric: Metric, other: str) -> str:

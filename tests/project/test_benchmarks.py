@@ -206,6 +206,23 @@ def test_the_table_shows_medians_quartiles_and_ratios() -> None:
     assert "repetitions 3" in text
 
 
+def test_the_page_shows_medians_and_marks_those_whose_quartiles_lie_far_apart() -> None:
+    case = Case("warm", (WALL,), (_values(OURS, 4.0, 6.0, 8.0), _values(LANGGRAPH, 2.0, 2.0, 2.0)))
+    [result] = measure([case], 3)
+    used = {OURS: Usage(1.0, 2900.0), LANGGRAPH: Usage(2.0, 400.0)}
+    result.usage = {name: [one] for name, one in used.items()}
+    text = report.as_markdown([_family(case)], {"first": [result]}, MACHINE, brief=True)
+    assert text.splitlines()[-3:] == [
+        "| case |  | distgraph | LangGraph | distgraph ÷ LangGraph | CPU ÷ LangGraph |",
+        "| :-- | :-- | --: | --: | --: | --: |",
+        "| warm | wall, ms | ~6 | 2 | 3× | 0.5× |",
+    ]
+    assert text.splitlines()[2] == (
+        "Memory, at most: 2.9 GB for the processes of distgraph and Ray together, 0.4 GB for the "
+        "one process of LangGraph."
+    )
+
+
 def test_the_table_names_what_failed_and_why() -> None:
     def broken() -> Mapping[str, float]:
         raise RuntimeError("no")
