@@ -66,3 +66,11 @@ def test_what_a_user_must_decide_is_marked() -> None:
     for key in ("region:", "availability_zone:", "InstanceType: m6i.2xlarge", "max_workers: 8"):
         lines = [line for line in text.splitlines() if line.strip().startswith(key)]
         assert lines and all("FILL IN" in line for line in lines), key
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "docs/deploy/ray-up.md"])
+def test_programs_that_ray_exec_starts_join_the_cluster(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    programs = re.findall(r"ray exec cluster\.yaml '(.*python .*)'", text)
+    assert programs
+    assert [line for line in programs if not line.startswith("RAY_ADDRESS=auto python ")] == []
