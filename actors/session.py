@@ -205,7 +205,7 @@ class Session:
         try:
             if first is not None:
                 raise did_not_start(first) or lost_at_start(errors, _START) from first
-            check_versions(versions)
+            check_versions({name: versions[name] for name in reversed(versions)})
         except UnsupportedClusterError as error:
             self.is_stillborn = first is not None and _is_stillbirth(first)
             self.failure = error
