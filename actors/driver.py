@@ -6,6 +6,7 @@ happens in a run is handled in its turns, on threads that the runs share.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -182,6 +183,8 @@ class SuperstepDriver:
             if awaits and not self._graphs:  # it imports what it needs beside what follows here
                 self._shared.executors.pick().prepare(digest, program, paths)
             graph = Graph(loads(spec), spec, program, paths)
+            if not (self._graphs or self._runs):
+                gc.freeze()  # states cause garbage collections: not of what is imported
             guard(graph.spec, ReducerTasks(self._shared.reaper, paths))
         except Exception as error:
             graph = error

@@ -6,6 +6,7 @@ that must be there work as they do. The thread of the wire receives what comes m
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import time
@@ -38,7 +39,7 @@ from actors.lease_frames import (
     require_version,
     rest,
 )
-from actors.worker import process
+from actors.worker import freeze, process
 from distgraph.driver.batching import LATE
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_blobs, dumps_data
@@ -88,6 +89,7 @@ class LeaseServer:
         connection.send(OPENED, head(opened), interruptible=False)
         heartbeat = process().enter(self._ticket)
         process().leased = True
+        freeze()
         heartbeat.begin(lease_name(self._lease))
         try:
             while (frame := self._inbox.get()) is not None:
@@ -95,6 +97,7 @@ class LeaseServer:
         except ConnectionClosed:
             return
         finally:
+            gc.unfreeze()
             process().leased = False
             calls.on_waiting = None
             heartbeat.end(lease_name(self._lease))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections import OrderedDict
@@ -54,6 +55,14 @@ from distgraph.worker.unsent import unsent_error
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
 """Seconds between two looks at a coroutine: a cancel is only seen between them."""
+
+
+def freeze() -> None:
+    """Leave what is loaded out of garbage collections.
+
+    A state of many objects causes collections, and each would look through all imported modules.
+    """
+    gc.freeze()
 
 
 class OpenPacket(NamedTuple):
@@ -185,8 +194,11 @@ class WorkerProcess:
             with self._lock:
                 self._loading.pop(digest, None)
                 self._programs[digest] = program
-                while len(self._programs) > _PROGRAMS_KEPT:
+                if len(self._programs) > _PROGRAMS_KEPT:
                     self._programs.popitem(last=False)
+                    gc.unfreeze()  # it may be garbage now
+                if self.leased or len(self._programs) == 1:  # no attempt is under way
+                    freeze()
         return program
 
     # --- attempts -------------------------------------------------------------------------------
