@@ -251,14 +251,27 @@ class RayWorkers:
     # --- sending --------------------------------------------------------------------------------
 
     def _keeps_items(self, request: AttemptRequest, name: str) -> bool:
-        key = request.graph_path, name
-        known = self._keeping.get(key)
+        return self._only_adds(request.graph_path, name)
+
+    def only_adds(self, ns: str, name: str) -> bool:
+        """Return whether a channel only adds items to a list.
+
+        Args:
+            ns: Namespace of the checkpoints of the channel's graph.
+            name: Name of the channel.
+        """
+        path = tuple(part.partition(":")[0] for part in ns.split("|")) if ns else ()
+        return self._only_adds(path, name)
+
+    def _only_adds(self, path: tuple[str, ...], name: str) -> bool:
+        known = self._keeping.get((path, name))
         if known is None:
             graph = self._graph
-            for node in request.graph_path:
-                graph = None if graph is None else graph.nodes[node].subgraph
+            for node in path:
+                spec = None if graph is None else graph.nodes.get(node)
+                graph = None if spec is None else spec.subgraph
             known = graph is not None and only_adds(graph.channels.get(name))
-            self._keeping[key] = known
+            self._keeping[path, name] = known
         return known
 
     def _placement(self, start: StartTask) -> placement.Placement:

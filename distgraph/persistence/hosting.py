@@ -24,6 +24,7 @@ from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.errors import RunError, SerializationError, UnsupportedClusterError
 from distgraph.persistence import faces
 from distgraph.persistence.allowlists import allowing
+from distgraph.persistence.growing_lists import ForgottenLists, KeptLists, ShortCheckpoint
 from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
@@ -142,6 +143,7 @@ class Host:
         self._held: dict[str, Callable[[], Any]] = {}
         self._keys: dict[int, str] = {}
         self._known: dict[str, Callable[[], Any]] = {}
+        self._lists = KeptLists()
         self.carrier: Carrier = NoCarrier()
         """Takes references to clients and from them; the backend sets it."""
 
@@ -205,6 +207,11 @@ class Host:
                     "the object referenced"
                 )
             args, kwargs = loads(packed)
+            if len(args) > 1 and type(args[1]) is ShortCheckpoint:
+                whole = self._lists.completed(args[1])
+                if whole is None:
+                    return ForgottenLists()
+                args = (args[0], whole, *args[2:])
             resource = allowing(resource, allowlist)
             return faces.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
 

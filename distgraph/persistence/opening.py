@@ -29,6 +29,7 @@ __all__ = (
     "open_resource",
     "reduce_resource",
     "saver_for_driver",
+    "send_tails",
     "set_reach",
 )
 
@@ -119,6 +120,20 @@ def saver_for_driver(placed: Placed, reach: Reach) -> BaseCheckpointSaver[Any]:
     """
     saver: BaseCheckpointSaver[Any] = open_resource(placed, reach)
     return saver
+
+
+def send_tails(saver: Any, only_adds: Callable[[str, str], bool]) -> None:
+    """Let a run's saver of another process receive of a list that grew what is new.
+
+    Args:
+        saver: The saver, as ``saver_for_driver`` returns it.
+        only_adds: Whether the reducer of a channel leaves the items of its list as they are, by
+            the namespace of a checkpoint and the channel's name.
+    """
+    from distgraph.persistence.proxies import RemoteSaver
+
+    if isinstance(saver, RemoteSaver):
+        saver.send_tails(only_adds)
 
 
 def cache_for_driver(placed: Placed, reach: Reach) -> BaseCache[Any]:

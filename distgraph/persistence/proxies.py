@@ -20,6 +20,8 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import NOT_PROVIDED, BaseStore
 
+from distgraph.errors import SerializationError
+from distgraph.persistence.growing_lists import ForgottenLists, SentLists
 from distgraph.persistence.placing import Placed
 from distgraph.persistence.reach import Reach
 from distgraph.serde.configs import Trip
@@ -104,6 +106,7 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
         self._stand_for(placed, reach)
         super().__init__(serde=RemoteSerializer(self))
         self._versions = placed.traits.get("versions", "ask")
+        self._lists: SentLists | None = None
 
     @property
     def config_specs(self) -> Any:
@@ -119,6 +122,38 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
         trip = Trip()
         args, kwargs = trip.leave(args, kwargs)
         return trip.come_back(await super()._acall(method, *args, **kwargs))
+
+    def send_tails(self, only_adds: Callable[[str, str], bool]) -> None:
+        """Send of a list that grew what is new. One run at a time may save then.
+
+        Args:
+            only_adds: See ``SentLists``.
+        """
+        self._lists = SentLists(only_adds)
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        """Store a checkpoint; returns the config that names it."""
+        lists = self._lists
+        if lists is not None:
+            try:
+                ns = config["configurable"].get("checkpoint_ns", "")
+                short = lists.shortened(ns, checkpoint)
+                if short is None:
+                    return self._call("put", config, checkpoint, metadata, new_versions)
+                stored = self._call("put", config, short, metadata, new_versions)
+                if type(stored) is not ForgottenLists:
+                    return stored
+            except SerializationError:  # the error of the whole checkpoint says where
+                pass
+            except BaseException:
+                lists.forget()
+                raise
+            lists.forget()
+        return self._call("put", config, checkpoint, metadata, new_versions)
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        """Async variant of ``put``."""
+        return await self._acall("put", config, checkpoint, metadata, new_versions)
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> RemoteSaver:
         """Return a stand-in for the saver's own ``with_allowlist(extra_allowlist)``."""
@@ -251,7 +286,7 @@ def _pass_on(cls: Any, *methods: str) -> None:
 
 _pass_on(
     RemoteSaver,
-    *("get", "get_tuple", "put", "delete_thread", "delete_for_runs", "copy_thread", "prune"),
+    *("get", "get_tuple", "delete_thread", "delete_for_runs", "copy_thread", "prune"),
     "get_delta_channel_history",
 )
 # as they are called: what is not given is the store's own default

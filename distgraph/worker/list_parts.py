@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ("HELD_PART", "GrowingList", "Part", "extends")
+__all__ = ("HELD_PART", "GrowingList", "Part", "extends", "has_id")
 
 HELD_PART = 16_000
 """Bytes from which a part that did not change is kept by workers, and not sent with each packet."""
@@ -66,7 +66,7 @@ class GrowingList:
             kept = blob if reference is None else None
             parts.append(Part(len(value) - start, kept, reference))
         # An item without an id gets one from ``add_messages`` later, in place.
-        settled = all(_has_id(item) for item in value[len(earlier) :])
+        settled = all(has_id(item) for item in value[len(earlier) :])
         self._items, self._parts = (list(value), parts) if settled else ([], [])
         return tuple(parts)
 
@@ -76,7 +76,8 @@ class GrowingList:
         return Part(part.items, None, self._put(part.blob))
 
 
-def _has_id(item: Any) -> bool:
+def has_id(item: Any) -> bool:
+    """Return whether ``add_messages`` leaves an item as it is: a message has an id."""
     if isinstance(item, dict):
         return "role" not in item or item.get("id") is not None
     return getattr(item, "id", "") is not None
