@@ -24,7 +24,7 @@ from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.reaper import Reaper
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
-from distgraph.channels.binop import only_adds
+from distgraph.channels.growing import only_adds
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.calls import CallResult
 from distgraph.contract.events import StartTask

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = (
     "BinaryOperatorAggregate",
     "factory_of",
+    "is_keeping_items",
     "keeps_items",
-    "only_adds",
     "overwritten",
     "same_reducer",
 )
@@ -149,11 +149,9 @@ def keeps_items(reducer: R) -> R:
     return reducer
 
 
-def only_adds(channel: object) -> bool:
-    """Return whether the reducer of a channel is marked by ``keeps_items``."""
-    return type(channel) is BinaryOperatorAggregate and any(
-        channel.operator is known for known in _KEEPING
-    )
+def is_keeping_items(reducer: Callable[..., Any]) -> bool:
+    """Return whether a reducer is marked by ``keeps_items``."""
+    return any(reducer is known for known in _KEEPING)
 
 
 def same_reducer(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

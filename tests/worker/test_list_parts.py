@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langgraph.graph.message import _messages_delta_reducer
 
-from distgraph.channels.binop import BinaryOperatorAggregate, only_adds
+from distgraph.channels.binop import BinaryOperatorAggregate
 from distgraph.channels.delta import DeltaChannel
+from distgraph.channels.growing import only_adds
 from distgraph.channels.last_value import LastValue
 from distgraph.errors import SerializationError
 from distgraph.graph.message import add_messages
@@ -115,6 +117,7 @@ def test_an_error_counts_the_items_of_the_whole_list() -> None:
         (BinaryOperatorAggregate(list, lambda left, right: left + right), False),
         (BinaryOperatorAggregate(list, add_messages(format="langchain-openai")), False),
         (DeltaChannel(lambda left, writes: left), False),
+        (DeltaChannel(_messages_delta_reducer), True),
         (LastValue(list), False),
         (None, False),
     ],
