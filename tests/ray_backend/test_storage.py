@@ -18,7 +18,8 @@ from typing_extensions import TypedDict
 
 from distgraph import get_store
 from distgraph.errors import UnsupportedError
-from distgraph.graph import START, MessagesState, StateGraph
+from distgraph.graph import END, START, MessagesState, StateGraph
+from distgraph.persistence.growing_lists import SHORT, KeptLists
 from distgraph.prebuilt import InjectedStore, ToolNode
 from distgraph.runtime import Runtime
 from distgraph.types import Send
@@ -97,6 +98,37 @@ def test_a_saver_that_was_closed_behind_compile_is_named(on_ray, tmp_path):
         graph = builder.compile(checkpointer=saver, backend="ray")
     with pytest.raises(UnsupportedError, match="SqliteSaver: its connection is closed"):
         graph.invoke({"out": []}, {"configurable": {"thread_id": "1"}})
+
+
+class Noting(InMemorySaver):
+    """Notes the list of each checkpoint that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = []
+
+    def put(self, config, checkpoint, metadata, new_versions):
+        self.given.append(checkpoint["channel_values"].get("out", []))
+        return super().put(config, checkpoint, metadata, new_versions)
+
+
+def test_a_saver_of_the_caller_receives_the_new_items_of_a_list_that_grows(on_ray, monkeypatch):
+    received = []
+    completed = KeptLists.completed
+
+    def noting(self, short):
+        received.append(len(short.tails["out"].items))
+        return completed(self, short)
+
+    monkeypatch.setattr(KeptLists, "completed", noting)
+    saver = Noting()
+    builder = StateGraph(State).add_node("n", lambda state: {"out": [len(state["out"])]})
+    builder.add_edge(START, "n")
+    builder.add_conditional_edges("n", lambda s: "n" if len(s["out"]) < SHORT + 9 else END)
+    graph = builder.compile(checkpointer=saver, backend="ray")
+    graph.invoke({"out": []}, {"configurable": {"thread_id": "1"}, "recursion_limit": 50})
+    assert saver.given[1:] == [list(range(count)) for count in range(SHORT + 10)]
+    assert received == [SHORT + 1, *[1] * 8]
 
 
 def test_a_store_in_postgres_is_used_by_workers(on_ray, postgres):
