@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from distgraph._internal.loaded import loaded
 from distgraph.channels.binop import BinaryOperatorAggregate, is_keeping_items
 from distgraph.channels.delta import DeltaChannel
+from distgraph.langgraphs.vocabulary import private_if_loaded
 
 __all__ = ("only_adds",)
 
@@ -17,6 +17,6 @@ def only_adds(channel: object) -> bool:
     if type(channel) is BinaryOperatorAggregate:
         return is_keeping_items(channel.operator)
     if type(channel) is DeltaChannel:
-        of_messages = loaded("langgraph.pregel._messages", "_messages_delta_reducer")
+        of_messages = private_if_loaded("_messages_delta_reducer")
         return of_messages is not None and channel.reducer is of_messages
     return False

@@ -48,6 +48,7 @@ _HOMES = {
     "SKIP_WRITE": "langgraph.pregel._write",
     "StreamMessagesHandler": "langgraph.pregel._messages",
     "StreamMux": "langgraph.stream._mux",
+    "_messages_delta_reducer": "langgraph.pregel._messages",
     "_tool_call_writer": "langgraph.pregel._tools",
 }
 
