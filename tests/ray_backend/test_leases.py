@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -50,6 +51,15 @@ def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
     graph.invoke({"items": []})
     served = graph.invoke({"items": []})["items"]
     assert len(set(served)) == 1
+
+
+def frozen(state):
+    return {"items": [gc.get_freeze_count()]}
+
+
+def test_garbage_collections_leave_out_what_was_loaded_before_the_node(on_ray):
+    items = chain(on_ray, frozen, frozen).invoke({"items": []})["items"]
+    assert min(items) > 10_000
 
 
 def test_attempts_that_are_sent_together_do_not_wait_for_a_slow_one(on_ray, tmp_path):
