@@ -283,9 +283,13 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
     around = call.around
     if around is not None and (call.parent is not None or event.mode in BY_CALLBACK):
         wanted = around.run.shared.stream
-        own_form = event.mode == "messages" and (
-            call.stream.request.message_events != wanted.message_events
-            and "messages" in call.stream.yielded
+        # as in LangGraph, whoever streams a graph in mode `custom` is the only one who gets it
+        own_form = event.mode in call.stream.yielded and (
+            event.mode == "custom"
+            or (
+                event.mode == "messages"
+                and call.stream.request.message_events != wanted.message_events
+            )
         )
         if event.mode in wanted.modes and wanted.subgraphs and not own_form:
             around.emit(Event(event.ns, event.mode, event.payload))

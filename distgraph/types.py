@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
+from distgraph._internal.counts_as import counts_as_langgraphs
 from distgraph._internal.current import current_task
 from distgraph._internal.ids import interrupt_id
 from distgraph._internal.keys import INTERRUPT, ROOT
@@ -200,6 +201,7 @@ class Send:
     """
 
     __slots__ = ("arg", "node", "timeout")
+    __class__ = property(counts_as_langgraphs)  # type: ignore[assignment]
 
     def __init__(
         self, /, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
@@ -207,6 +209,9 @@ class Send:
         self.node = node
         self.arg = arg
         self.timeout = TimeoutPolicy.coerce(timeout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _send, (type(self), self.node, self.arg, self.timeout)
 
     def __hash__(self) -> int:
         return hash((self.node, self.arg, self.timeout))
@@ -222,6 +227,10 @@ class Send:
             and self.arg == other.arg
             and self.timeout == other.timeout
         )
+
+
+def _send(cls: type[Send], node: str, arg: Any, timeout: TimeoutPolicy | None) -> Send:
+    return cls(node, arg, timeout=timeout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +251,11 @@ class Command(Generic[N]):
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
+    __class__ = property(counts_as_langgraphs)  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _command, (type(self), vars(self))
+
     def __repr__(self) -> str:
         shown = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
         return f"Command({', '.join(f'{k}={v!r}' for k, v in shown if v)})"
@@ -259,6 +273,10 @@ class Command(Generic[N]):
             return list(update)
         pairs = object_updates(update)
         return [(ROOT, update)] if pairs is None else pairs
+
+
+def _command(cls: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
+    return cls(**fields)
 
 
 @dataclass(slots=True, init=False)

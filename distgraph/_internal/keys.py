@@ -42,4 +42,4 @@ POSITION = frozenset(
         "langgraph_checkpoint_ns",
     }
 )
-"""Keys of a task's metadata that say where the task is: no nested graph inherits them."""
+"""Keys of a task's metadata that say where the task is: those of a nested graph replace them."""

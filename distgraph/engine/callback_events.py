@@ -107,9 +107,9 @@ class CallbackEvents:
             "parent_run_id": UUID(parent or info.run_id),
             "tags": list(tags),
             "metadata": {
-                "ls_integration": "langgraph",
                 **graph.superstep.spec.metadata,
                 **info.metadata,
+                "ls_integration": "langgraph",
                 **task.metadata,
             },
             "name": name,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-from distgraph._internal.keys import POSITION
 from distgraph.contract.attempt import AttemptRequest, Called, Standing
 from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
@@ -93,9 +92,8 @@ class GraphRun:
 
 def inherited_metadata(task: Task) -> dict[str, Any]:
     """Return the metadata of the task around a subgraph, from which its tasks' metadata starts."""
-    own = {key: v for key, v in task.metadata.items() if key not in POSITION}
-    own.setdefault("checkpoint_ns", task.ns)
-    return own
+    # with the position of the task around, which theirs replaces: it keeps LangGraph's order of keys
+    return {**task.metadata, "checkpoint_ns": task.metadata.get("checkpoint_ns", task.ns)}
 
 
 def _state_for(

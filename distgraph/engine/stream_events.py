@@ -67,7 +67,7 @@ class StreamEvents:
         if self._wants(graph, "messages") and not task.handed:
             written = [v for _, v in task.writes] if task.messages is None else task.messages
             for message in whole_messages(written, self._seen_messages):
-                metadata = {"ls_integration": "langgraph", **task.metadata}
+                metadata = _as_callbacks_have_it(task.metadata)
                 out.append(self._emit(graph, "messages", (message, metadata)))
         return [*out, *self.wrote(graph, task), *self.ended(graph, task)]
 
@@ -176,6 +176,16 @@ class StreamEvents:
     ) -> Emit:
         at = graph.superstep.step if step is None else step
         return Emit(graph.ns, at, mode, payload, debug_type)
+
+
+def _as_callbacks_have_it(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's metadata with what LangGraph adds to that of a run, in its order of keys."""
+    found: dict[str, Any] = {}
+    for key, value in metadata.items():
+        if key == "langgraph_step":  # the first key that is not of the run
+            found.setdefault("ls_integration", "langgraph")
+        found[key] = value
+    return found
 
 
 def _shown_input(graph: GraphRun, task: Task) -> Any:

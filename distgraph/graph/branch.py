@@ -65,9 +65,16 @@ def make_branch(source: str, name: str, path: Any, path_map: Any) -> Branch:
             f"{what}: path_map must be a dict or a list of node names, "
             f"got {type(path_map).__name__}"
         )
-    elif get_origin(returned := hints.get("return")) is Literal:
+    elif _is_function(path) and get_origin(returned := hints.get("return")) is Literal:
         ends = {target: target for target in get_args(returned)}
     return Branch(source, name, bound, ends, _input_schema(path, hints))
+
+
+def _is_function(path: Any) -> bool:
+    """Whether LangGraph reads the destinations off the path: it does not for an object."""
+    if is_runnable(path):
+        path = getattr(path, "func", None) or getattr(path, "afunc", None)
+    return inspect.isfunction(path) or inspect.ismethod(path)
 
 
 def _hints(path: Any) -> dict[str, Any]:

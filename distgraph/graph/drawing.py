@@ -231,19 +231,23 @@ def _edges(blueprint: Blueprint) -> list[DrawableEdge]:
     chosen: list[DrawableEdge] = []
     for source, branches in blueprint.branches.items():
         for branch in branches.values():
-            # A path that declares no destinations may lead to any other node.
-            ends = branch.ends
-            if ends is None:
-                ends = {end: end for end in (*blueprint.nodes, END) if end != source}
+            # as in LangGraph, a path that declares no destinations has no edge
+            ends = branch.ends or {}
             chosen.extend(_conditional(source, end, label) for label, end in ends.items())
     for name, node in blueprint.nodes.items():
         targets = node.ends
         pairs = targets.items() if isinstance(targets, Mapping) else ((end, end) for end in targets)
         chosen.extend(_conditional(name, end, label) for end, label in pairs)
+    # as in LangGraph, what no edge from the start leads to has no edges
+    begun = _reached([*plain, *chosen], START)
+    plain = [edge for edge in plain if edge.source in begun]
+    chosen = [edge for edge in chosen if edge.source in begun]
     drawn = [*plain, *chosen]
     outer = [edge for edge in plain if edge.target == END]
     sources = {edge.source for edge in drawn}
-    for name in (n for n, s in blueprint.nodes.items() if not (n in sources or s.is_error_handler)):
+    for name in (n for n, s in blueprint.nodes.items() if n in begun and n not in sources):
+        if blueprint.nodes[name].is_error_handler:
+            continue
         # a deferred node waits for all paths that it does not begin
         waiting = [n for n in _deferred(blueprint) if name not in _reached(drawn, n)]
         chosen += [DrawableEdge(name, later, None, True) for later in waiting]

@@ -6,7 +6,6 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from distgraph.constants import END, START
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
 
 __all__ = ("mermaid",)
@@ -63,9 +62,11 @@ def _box(
     graph: DrawableGraph, prefix: str, with_styles: bool, words: int, boxes: set[str]
 ) -> Iterator[str]:
     if with_styles:
+        first, last = graph.first_node(), graph.last_node()
         for node in graph.nodes.values():
             if _parent(node.id) == prefix:
-                yield "\t" + _node(node)
+                style = "first" if node is first else "last" if node is last else ""
+                yield "\t" + _node(node, style)
     here = [edge for edge in graph.edges if _common(edge) == prefix]
     for edge in sorted(here, key=lambda edge: edge.source == edge.target):
         yield f"\t{_id(edge.source)}{_arrow(edge, words)}{_id(edge.target)};"
@@ -79,17 +80,15 @@ def _box(
             yield "\tend"
 
 
-def _node(node: DrawableNode) -> str:
+def _node(node: DrawableNode, style: str) -> str:
     # Mermaid reads *name*, _name_ and `name` as emphasis unless it is HTML.
     marked = node.name[0] in "*_`" and node.name[-1] in "*_`"
     label = f"<p>{node.name}</p>" if marked else node.name
     notes = [note for key, value in node.metadata.items() if (note := _note(key, value))]
     if notes:
         label += "<hr/><small><em>" + "\n".join(notes) + "</em></small>"
-    if node.id == START:
-        return f"{_id(node.id)}([{label}]):::first"
-    if node.id == END:
-        return f"{_id(node.id)}([{label}]):::last"
+    if style:
+        return f"{_id(node.id)}([{label}]):::{style}"
     return f"{_id(node.id)}({label})"
 
 

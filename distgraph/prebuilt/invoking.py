@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
-from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.interop import own
 from distgraph.prebuilt.options import has_async, has_sync
-from distgraph.types import Command
 
 __all__ = ("AWAITING", "IN_PLACE", "Face", "on_a_loop", "without_loop")
 
@@ -40,14 +36,14 @@ class _InPlace:
     is_async = False
 
     async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
-        return _plain(call_tool(_carrying(tool), call, config))
+        return own(call_tool(tool, call, config))
 
 
 class _Awaiting:
     is_async = True
 
     async def invoke(self, tool: BaseTool, call: dict[str, Any], config: Any) -> Any:
-        return _plain(await await_tool(_carrying(tool), call, config))
+        return own(await await_tool(tool, call, config))
 
 
 IN_PLACE: Face = _InPlace()
@@ -137,46 +133,3 @@ class _Loop:
 @functools.lru_cache(maxsize=1)
 def _loop() -> _Loop:
     return _Loop()
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _ToolCommand(Command[Any], ToolOutputMixin):
-    """A command on its way out of a tool: LangChain turns what is no tool output into text."""
-
-
-def _marked(value: Any) -> Any:
-    value = own(value)
-    if isinstance(value, Command):
-        return _ToolCommand(**{f.name: getattr(value, f.name) for f in fields(Command)})
-    if isinstance(value, list) and any(isinstance(item, Command) for item in value):
-        return [_marked(item) for item in value]
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _ToolCommand):
-        return Command(**{f.name: getattr(value, f.name) for f in fields(Command)})
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _carrying(tool: BaseTool) -> BaseTool:
-    """Return a tool like this one whose commands get through LangChain's formatting."""
-    pair = tool.response_format == "content_and_artifact"
-
-    def out(value: Any) -> Any:
-        if pair and isinstance(value, tuple) and len(value) == 2:
-            return _marked(value[0]), value[1]
-        return _marked(value)
-
-    @functools.wraps(tool._run)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return out(tool._run(*args, **kwargs))
-
-    @functools.wraps(tool._arun)
-    async def arun(*args: Any, **kwargs: Any) -> Any:
-        return out(await tool._arun(*args, **kwargs))
-
-    carrying = copy.copy(tool)
-    object.__setattr__(carrying, "_run", run)
-    object.__setattr__(carrying, "_arun", arun)
-    return carrying

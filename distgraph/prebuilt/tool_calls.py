@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, RemoveMessage, ToolMessage, convert_to_messages
@@ -154,7 +154,7 @@ def _command(
             f"messages as ToolNode input, got: {update} for tool '{call['name']}'"
         )
     update = deepcopy(update)
-    command = replace(command, update=update)
+    command = Command(graph=command.graph, update=update, resume=command.resume, goto=command.goto)
     messages = convert_to_messages(
         update.get(messages_key, []) if isinstance(update, dict) else update
     )

@@ -40,6 +40,9 @@ _NATIVE = (
 _OBJECT = "obj"
 """Attribute of an ``AttributeError``, used for suggestions only; the value can be any object."""
 
+_ARGS = "args"
+"""What ``BaseException`` keeps outside of ``__dict__``, and some constructors set otherwise."""
+
 _LARGE = 100_000
 """Bytes from which such an object is not sent."""
 
@@ -143,7 +146,11 @@ def _instance(shipped: ShippedError, data: ErrorData) -> BaseException:
     if data.pickled is not None:
         exc = pickling.loads(data.pickled)
         for name, blob in data.lost:
-            vars(exc)[name] = pickling.loads(blob)
+            value = pickling.loads(blob)
+            if name == _ARGS:
+                _set(exc, name, value)
+            else:
+                vars(exc)[name] = value
     elif data.parts is not None:
         children = None if data.children is None else list(map(_rebuild, data.children))
         exc = _from_parts(data.parts, children)
@@ -253,10 +260,11 @@ def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, byte
         blob = pickling.dumps(exc)
         back = pickling.loads(blob)
         says_how = _says_how(type(exc))
+        same_args = bool(_args(back) == _args(exc))
         added = vars(exc).keys() - vars(back).keys() - {"__notes__"}
         same = (
             type(back) is type(exc)
-            and (bool(_args(back) == _args(exc)) or says_how)
+            and (same_args or says_how)
             and (says_how or not added)
             and not vars(back).keys() - vars(exc).keys()
             and not _slots(exc).keys() - _slots(back).keys()
@@ -266,6 +274,9 @@ def _own_pickle(exc: BaseException) -> tuple[bytes | None, tuple[tuple[str, byte
         lost = tuple((n, pickling.dumps(vars(exc)[n])) for n in sorted(added))
     except Exception:
         return None, ()
+    if not same_args:
+        with contextlib.suppress(Exception):
+            lost = (*lost, (_ARGS, pickling.dumps(_args(exc))))
     return (blob, lost) if same else (None, ())
 
 

@@ -466,7 +466,10 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
     if on_loop and not is_async:
         return await in_thread(program.bound, value, task)
     form = program.awaited if is_async and program.awaited is not None else program.bound
-    result = form(value, task)
+    try:
+        result = form(value, task)
+    except StopIteration as stop:  # what LangGraph makes of it, and no coroutine lets through
+        raise RuntimeError("generator raised StopIteration") from stop
     # a value may be awaitable itself, as a reference of Ray is: only async code is awaited
     waits = inspect.iscoroutine(result) or (is_async and inspect.isawaitable(result))
     return await result if waits else result

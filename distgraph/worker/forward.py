@@ -109,7 +109,7 @@ def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -
     from langchain_core.callbacks.manager import CallbackManager
 
     around = request.around if request.called is None else request.called.around
-    metadata = {"ls_integration": "langgraph", **info.metadata, **request.metadata}
+    metadata = {**info.metadata, "ls_integration": "langgraph", **request.metadata}
     manager = CallbackManager(
         handlers=[],
         inheritable_handlers=handlers,

@@ -79,6 +79,16 @@ def test_namespaces_exactly(engine):
     ]
 
 
+@pytest.mark.parametrize("mode", ["custom", "updates"])
+def test_custom_chunks_go_to_the_node_alone_if_it_streams_them(differ, mode):
+    differ.stream(
+        lambda ns: streaming(ns, stream_mode=mode),
+        {"items": []},
+        stream_mode=["updates", "custom"],
+        subgraphs=True,
+    )
+
+
 @pytest.mark.parametrize("pass_config", [False, True])
 @pytest.mark.parametrize("mode", [None, "values", ["updates", "custom"]], ids=str)
 def test_a_node_can_stream_a_graph(differ, mode, pass_config):

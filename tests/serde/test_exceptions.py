@@ -375,6 +375,7 @@ def test_errors_of_pydantic_and_openai_keep_their_class() -> None:
         Model(x="a")
     back: Any = ship(invalid.value)
     assert type(back) is pydantic.ValidationError
+    assert back.args == invalid.value.args
     assert back.errors() == invalid.value.errors()
 
     with OpenAIServer(["slow down"], status=429) as server:
