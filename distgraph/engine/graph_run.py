@@ -92,7 +92,7 @@ class GraphRun:
 
 def inherited_metadata(task: Task) -> dict[str, Any]:
     """Return the metadata of the task around a subgraph, from which its tasks' metadata starts."""
-    # with the position of the task around, which theirs replaces: it keeps LangGraph's order of keys
+    # with the position of the task around, which theirs replaces: keys are in LangGraph's order
     return {**task.metadata, "checkpoint_ns": task.metadata.get("checkpoint_ns", task.ns)}
 
 
