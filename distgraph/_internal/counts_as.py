@@ -8,6 +8,7 @@ LangChain turns a tool's result into text unless it counts as a tool's output, a
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -30,12 +31,14 @@ def counts_as_langgraphs(value: Any) -> type:
 
 
 @cache
-def _exported(cls: type) -> str:
+def _exported(cls: Hashable) -> str:
+    assert isinstance(cls, type)
     return next(base.__name__ for base in cls.__mro__ if base.__module__ == "distgraph.types")
 
 
 @cache
-def _tool_output(cls: type, output: type) -> type:
+def _tool_output(cls: Hashable, output: Hashable) -> type:
+    assert isinstance(cls, type) and isinstance(output, type)
     if issubclass(cls, output):
         return cls
     named = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}

@@ -98,13 +98,14 @@ class StreamEvents:
         return [self._emit(graph, RESET_MODE, payload)]
 
     def interrupted(self, graph: GraphRun, task: Task) -> list[Emit]:
-        """The interrupts of a task."""
+        """The interrupts of a task. The state that is told with them is the output so far."""
         out: list[Emit] = []
+        self._read_output(graph)
         if self._wants(graph, "updates"):
             out.append(self._emit(graph, "updates", {INTERRUPT: task.interrupts}))
         if self._wants(graph, "values"):
-            state = read_values(graph.superstep.channels, graph.output_keys)
-            out.append(self._emit(graph, "values", with_interrupts(state, task.interrupts)))
+            chunk = with_interrupts(graph.output, task.interrupts)
+            out.append(self._emit(graph, "values", chunk))
         return [*out, *self.ended(graph, task)]
 
     def stopped(self, graph: GraphRun) -> list[Emit]:
@@ -118,13 +119,16 @@ class StreamEvents:
 
         ``resumed``: the graph goes on from a checkpoint; the state is that of the step before.
         """
-        graph.output = read_values(graph.superstep.channels, graph.output_keys)
-        if graph.result_keys is not None:
-            graph.result = read_values(graph.superstep.channels, graph.result_keys)
+        self._read_output(graph)
         if not self._wants(graph, "values"):
             return []
         step = graph.superstep.step - 1 if resumed else None
         return [self._emit(graph, "values", graph.output, step=step)]
+
+    def _read_output(self, graph: GraphRun) -> None:
+        graph.output = read_values(graph.superstep.channels, graph.output_keys)
+        if graph.result_keys is not None:
+            graph.result = read_values(graph.superstep.channels, graph.result_keys)
 
     def checkpoint(self, graph: GraphRun, tasks: Sequence[Task]) -> list[Emit]:
         """Mode ``checkpoints``: the checkpoint that the next tasks start from."""

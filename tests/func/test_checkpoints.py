@@ -244,3 +244,23 @@ def test_history_and_time_travel(ours):
     states = list(graph.get_state_history(CONFIG))
     assert [state.metadata["step"] for state in states] == [0, -1]
     assert graph.invoke(None, states[1].config)["__interrupt__"][0].value == "one?"
+
+
+@flow
+def asking_at_times(func, ns, **options):
+    interrupt = ns.interrupt
+
+    @func.entrypoint(**options)
+    def workflow(asks):
+        if asks:
+            interrupt("?")
+        return {"kept": 1}
+
+    return workflow
+
+
+def test_an_interrupted_run_returns_what_the_thread_returned_before(engine):
+    graph = engine.compile(asking_at_times(engine), checkpointer=InMemorySaver())
+    assert graph.invoke(False, CONFIG) == {"kept": 1}
+    again = graph.invoke(True, CONFIG)
+    assert (again["kept"], [i.value for i in again["__interrupt__"]]) == (1, ["?"])
