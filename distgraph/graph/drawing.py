@@ -65,20 +65,29 @@ class DrawableGraph:
         self,
         *,
         with_styles: bool = True,
-        curve_style: str = "linear",
+        curve_style: Any = "linear",
+        node_colors: Any = None,
         wrap_label_n_words: int = 9,
+        frontmatter_config: Mapping[str, Any] | None = None,
     ) -> str:
         """Return the graph as Mermaid text, conditional edges dashed.
 
         Args:
             with_styles: Include the nodes' shapes and colours.
-            curve_style: Mermaid's name of the shape of edges.
+            curve_style: Mermaid's name of the shape of edges, or LangChain's ``CurveStyle``.
+            node_colors: LangChain's ``NodeStyles``: the styles of all, the first and the last node.
             wrap_label_n_words: Break labels after this many words.
+            frontmatter_config: Mermaid's configuration, such as ``{"config": {"theme": "dark"}}``.
         """
         from distgraph.graph.mermaid import mermaid
 
         return mermaid(
-            self, with_styles=with_styles, curve_style=curve_style, words=wrap_label_n_words
+            self,
+            with_styles=with_styles,
+            curve_style=getattr(curve_style, "value", curve_style),
+            words=wrap_label_n_words,
+            styles=None if node_colors is None else vars(node_colors),
+            config=frontmatter_config,
         )
 
     def draw_ascii(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
@@ -31,16 +32,34 @@ _ENTITIES = {
 }
 
 
-def mermaid(graph: DrawableGraph, *, with_styles: bool, curve_style: str, words: int) -> str:
+def mermaid(
+    graph: DrawableGraph,
+    *,
+    with_styles: bool,
+    curve_style: str,
+    words: int,
+    styles: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> str:
     """Return the text; each subgraph that is expanded is a box."""
     lines: list[str] = []
     if with_styles:
-        lines += ["---", "config:", "  flowchart:", f"    curve: {curve_style}", "---"]
+        lines += ["---", *_front_matter(curve_style, config), "---"]
     lines.append("graph TD;")
     lines += _box(graph, "", with_styles, words, set())
     if with_styles:
-        lines += [f"\tclassDef {name} {style}" for name, style in _STYLES.items()]
+        lines += [f"\tclassDef {name} {style}" for name, style in (styles or _STYLES).items()]
     return "\n".join(lines) + "\n"
+
+
+def _front_matter(curve_style: str, given: Mapping[str, Any] | None) -> list[str]:
+    if not given:
+        return ["config:", "  flowchart:", f"    curve: {curve_style}"]
+    config = dict(given.get("config", {}))
+    config["flowchart"] = {**config.get("flowchart", {}), "curve": curve_style}
+    return str(
+        import_module("yaml").dump({**given, "config": config}, default_flow_style=False)
+    ).splitlines()
 
 
 def _parent(name: str) -> str:

@@ -228,3 +228,16 @@ def test_what_is_added_after_compile_is_not_drawn() -> None:
     compiled = b.compile()
     b.add_node("late", node).add_edge("plan", "late")
     assert list(compiled.get_graph().nodes) == [START, "plan", END]
+
+
+def test_options_of_mermaid_are_those_of_langchain() -> None:
+    from langchain_core.runnables.graph import CurveStyle, NodeStyles
+
+    options: Any = {
+        "curve_style": CurveStyle.BASIS,
+        "node_colors": NodeStyles(first="fill:#fff"),
+        "frontmatter_config": {"config": {"theme": "neutral"}, "title": "t"},
+    }
+    theirs = Theirs(State).add_node("a", node).add_edge(THEIR_START, "a").compile()
+    ours = StateGraph(State).add_node("a", node).add_edge(START, "a").compile()
+    assert ours.get_graph().draw_mermaid(**options) == theirs.get_graph().draw_mermaid(**options)
