@@ -201,7 +201,7 @@ class Send:
     """
 
     __slots__ = ("arg", "node", "timeout")
-    __class__ = property(counts_as_langgraphs)  # type: ignore[assignment]
+    __class__ = property(counts_as_langgraphs)
 
     def __init__(
         self, /, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
@@ -251,7 +251,7 @@ class Command(Generic[N]):
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
-    __class__ = property(counts_as_langgraphs)  # type: ignore[assignment]
+    __class__ = property(counts_as_langgraphs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _command, (type(self), vars(self))

@@ -8,8 +8,6 @@ LangChain turns a tool's result into text unless it counts as a tool's output, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
-from functools import cache
 from typing import Any
 
 __all__ = ("counts_as_langgraphs",)
@@ -30,16 +28,16 @@ def counts_as_langgraphs(value: Any) -> type:
     return own if output is None else _tool_output(own, output)
 
 
-@cache
-def _exported(cls: Hashable) -> str:
-    assert isinstance(cls, type)
+_OUTPUTS: dict[type, type] = {}
+"""By our class: the class that counts as a tool's output."""
+
+
+def _exported(cls: type) -> str:
     return next(base.__name__ for base in cls.__mro__ if base.__module__ == "distgraph.types")
 
 
-@cache
-def _tool_output(cls: Hashable, output: Hashable) -> type:
-    assert isinstance(cls, type) and isinstance(output, type)
-    if issubclass(cls, output):
-        return cls
-    named = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-    return type(cls.__name__, (cls, output), named)
+def _tool_output(cls: type, output: type) -> type:
+    if cls not in _OUTPUTS:
+        named = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        _OUTPUTS[cls] = type(cls.__name__, (cls, output), named)
+    return _OUTPUTS[cls]
