@@ -26,8 +26,8 @@ class GraphNode:
     name: str
     bound: Any
     """The node's function or ``Runnable``; see ``runnable_of``."""
-    channels: tuple[str, ...] | str
-    triggers: tuple[str, ...]
+    channels: list[str] | str
+    triggers: list[str]
     metadata: Mapping[str, Any] | None = None
     tags: tuple[str, ...] = ()
     retry_policy: tuple[RetryPolicy, ...] = ()
@@ -75,8 +75,8 @@ class Inspection(NestableGraph):
             name: GraphNode(
                 name,
                 self._runnable(name),
-                node.channels,
-                node.triggers,
+                _keys(node.channels),
+                list(node.triggers),
                 node.metadata,
                 node.tags,
                 node.retry,
