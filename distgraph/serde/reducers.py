@@ -9,6 +9,7 @@ import copyreg
 import functools
 import gc
 import importlib
+import struct
 import sys
 import threading
 import weakref
@@ -367,6 +368,10 @@ def _reduce_proxy(proxy: Any) -> Any:
     return MappingProxyType, (mapping,)
 
 
+def _reduce_struct(compiled: struct.Struct) -> Any:
+    return struct.Struct, (compiled.format,)
+
+
 # --- weak references -----------------------------------------------------------------------------
 # What a reference refers to travels with it. An entry of a weak dictionary or set lives at the
 # receiver as long as something else there refers to its object.
@@ -432,6 +437,7 @@ _BY_BASE: dict[type, Reduce] = {
 }
 _standard[weakref.ref] = _standard[_Holding] = _reduce_reference
 _standard[MappingProxyType] = _reduce_proxy
+_standard[struct.Struct] = _reduce_struct
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[functools.cached_property] = _reduce_cached_property
 _standard[object] = _reduce_sentinel

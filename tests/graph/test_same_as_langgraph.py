@@ -207,8 +207,8 @@ def test_empty_channels_have_the_same_checkpoint(shape: Callable[[Lib], Any]) ->
 @shapes
 def test_nodes_have_the_same_triggers_inputs_and_order(shape: Callable[[Lib], Any]) -> None:
     ours, theirs = shape(OURS).compile().spec, shape(THEIRS).compile()
-    assert [(n.name, n.triggers, n.channels) for n in ours.nodes.values()] == [
-        (name, n.triggers, n.channels) for name, n in theirs.nodes.items()
+    assert [(n.name, list(n.triggers), listed(n.channels)) for n in ours.nodes.values()] == [
+        (name, list(n.triggers), listed(n.channels)) for name, n in theirs.nodes.items()
     ]
     assert {k: list(v) for k, v in ours.trigger_to_nodes.items()} == {
         k: list(v) for k, v in theirs.trigger_to_nodes.items()

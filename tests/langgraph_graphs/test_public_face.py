@@ -64,7 +64,7 @@ def plain(name: str, value: Any) -> Any:
     if name == "channels":
         return {key: type(channel).__name__ for key, channel in value.items()}
     if name == "nodes":
-        return {key: (list(n.triggers), n.metadata, type(n.tags)) for key, n in value.items()}
+        return {key: (n.triggers, n.metadata, type(n.tags)) for key, n in value.items()}
     if isinstance(value, type) and issubclass(value, BaseModel):
         return value.model_json_schema()
     return value

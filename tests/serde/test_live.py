@@ -11,6 +11,7 @@ import logging
 import queue
 import random
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -361,6 +362,11 @@ def test_a_view_of_a_dict_stays_a_view_of_it(elsewhere: Elsewhere) -> None:
 
     mapping = {"a": 1}
     assert elsewhere(there, mapping, MappingProxyType(mapping)) == {"a": 1, "b": 2}
+
+
+def test_a_compiled_format_of_struct_is_compiled_anew(elsewhere: Elsewhere) -> None:
+    compiled = struct.Struct("<IH")
+    assert elsewhere(lambda: (compiled.format, compiled.pack(1, 2))) == ("<IH", compiled.pack(1, 2))
 
 
 # --- objects that answer to any name -------------------------------------------------------------
