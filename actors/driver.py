@@ -85,7 +85,7 @@ class SuperstepDriver:
     Args:
         session: Id of the session.
         pool_idle: Seconds after which processes of a pool end that have nothing to do.
-        thread_idle: The same of executors that belong to a thread.
+        thread_idle: Seconds after which idle executors end that belong to a thread.
         ticket: The way to objects in the caller's process, such as savers.
         leases: Whether tasks run in leased processes.
         detached: Whether the session outlives its caller.

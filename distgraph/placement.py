@@ -41,7 +41,7 @@ _TARGETING = ("label_selector", "scheduling_strategy", "runtime_env")
 
 
 class RayOptions(TypedDict, total=False):
-    """What one attempt of a node needs: keys of Ray's ``remote``, and six of distgraph's."""
+    """Resources and placement of one attempt of a node: Ray's options, and six of distgraph."""
 
     num_cpus: float | None
     """CPUs to reserve. Default: 1 for a plain function, none for ``async def`` and classes."""

@@ -428,13 +428,13 @@ def attach(run_id: str, *, backend: str | None = None) -> RunHandle:
     """Return the handle of a started run by its id: of this process, or of the Ray cluster.
 
     Args:
-        run_id: ``RunHandle.run_id`` of a run that ``start`` started, in whatever process of the
-            cluster.
-        backend: "local" for the runs of this process only. Default: these first, then those of the
-            Ray cluster that this process is connected to or ``RAY_ADDRESS`` names.
+        run_id: ``RunHandle.run_id`` of a run that ``start`` started, in any process of the cluster.
+        backend: "local" for the runs of this process only. By default, the runs of this process
+            come first, then those of the Ray cluster that this process is connected to, or that
+            ``RAY_ADDRESS`` names.
 
     Raises:
-        RunNotFound: No run of that id is known; the message says where was looked.
+        RunNotFound: No run of that id is known; the message names the places that were searched.
         SerializationError: The run streams classes that this process cannot import.
     """
     run_id = str(run_id)

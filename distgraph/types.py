@@ -149,7 +149,9 @@ class RetryPolicy(NamedTuple):
         max_attempts: Maximum number of attempts, including the first.
         jitter: Whether a random time of up to one second is added.
         retry_on: Exception classes, or a function of the exception. Default: lost connections,
-            HTTP 5xx, the death of a worker, and exceptions other than Python's common ones.
+            HTTP 5xx, the death of a worker, and all exceptions but those that another attempt
+            would most likely meet again: ``ValueError``, ``TypeError``, ``RuntimeError``,
+            ``OSError`` and others of Python, as in LangGraph.
     """
 
     initial_interval: float = 0.5
@@ -316,7 +318,7 @@ class Interrupt:
 class Overwrite:
     """A write that replaces a channel's value instead of going through its reducer.
 
-    Two of them for one key in one superstep are an ``InvalidUpdateError``.
+    Two ``Overwrite`` for one key in one superstep raise ``InvalidUpdateError``.
     """
 
     value: Any

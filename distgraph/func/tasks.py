@@ -164,9 +164,10 @@ def task(
     """Make a task of a function, as a decorator with or without arguments.
 
     A task is called in an entrypoint, in a node, or in another task. The call returns a future at
-    once, and the function runs as a task of its own: on Ray wherever there is room. With a
-    checkpointer, a call that has finished is not run again when the run continues; calls
-    are known by the order in which code makes them, so this order must not depend on anything that
+    once, and the function runs as a task of its own: on Ray, on any machine with free resources.
+
+    With a checkpointer, a call that has finished does not run again when the run continues. Calls
+    are known by the order in which code makes them: this order must not depend on anything that
     differs between runs. Parameters named ``config``, ``writer``, ``store``, ``runtime`` and
     ``previous`` that the call leaves out are filled in.
 
