@@ -93,6 +93,13 @@ def with_driver(session: str, number: int) -> str:
     return f"{session.partition(_DRIVER)[0]}{_DRIVER}{number}"
 
 
+def drivers() -> set[str]:
+    """Return the names of the superstep drivers of all sessions of the cluster."""
+    named: list[dict[str, str]] = ray.util.list_named_actors(all_namespaces=True)
+    ours = {actor["name"] for actor in named if actor["namespace"] == NAMESPACE}
+    return {name for name in ours if name.startswith(driver_name(""))}
+
+
 def actor_id(handle: Any) -> str:
     """Return the id of an actor."""
     found: str = handle._actor_id.hex()

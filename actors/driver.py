@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 import ray
+from ray.exceptions import RayError
 
 import actors.references  # noqa: F401 (registers Ray's references)
-from actors.cluster import NAMESPACE, broker_name, remote
+from actors.cluster import NAMESPACE, broker_name, driver_name, drivers, remote
 from actors.entrance import CALLER, Entrance
 from actors.executors import ExecutorHost, Executors, ThreadExecutors
 from actors.heartbeats import WorkerHeartbeats
@@ -61,6 +64,9 @@ STORAGE_CALLS = 8
 
 _LOOK = 1.0
 """Seconds between two looks at the reducers of runs."""
+
+_ASKED = 16
+"""Drivers that are asked at once to give a worker lease back."""
 
 RESULT_CALLS = 64
 """Maximum number of Ray tasks that wait for results of calls at the same time; others wait their
@@ -141,7 +147,7 @@ class SuperstepDriver:
             ThreadExecutors(thread_idle, partial(host.start, pinned=True)),
             reaper,
             heartbeats,
-            LeaseHost(port, reaper.kill, heartbeats, self._program),
+            LeaseHost(port, reaper.kill, heartbeats, self._program, partial(ask_others, session)),
             leases,
             pool_idle,
         )
@@ -370,6 +376,11 @@ class SuperstepDriver:
         return __version__
 
     @ray.method(concurrency_group="control")
+    def give_back(self) -> None:
+        """Give a worker lease back for another driver, whose attempts wait and which has none."""
+        self._shared.leases.give_back()
+
+    @ray.method(concurrency_group="control")
     def statistics(self) -> dict[str, Any]:
         """Return the numbers of runs, graphs, executors and cancelled tasks, all leases, and who is
         silent."""
@@ -435,6 +446,14 @@ class SuperstepDriver:
         """Drop a run that has ended."""
         with self._changed:
             self._runs.pop(run_id, None)
+
+
+def ask_others(session: str) -> None:
+    """Ask other drivers of the cluster, of any session, to give a worker lease back."""
+    names = sorted(drivers() - {driver_name(session)})
+    for name in random.sample(names, min(len(names), _ASKED)):
+        with suppress(ValueError, RayError):  # it ended meanwhile
+            ray.get_actor(name, NAMESPACE).give_back.remote()
 
 
 def _end_process(broker_lost: Any) -> None:

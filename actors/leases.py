@@ -50,6 +50,7 @@ from distgraph.driver import leases as rules
 from distgraph.driver.heartbeats import Process
 from distgraph.driver.leases import (
     TASKS,
+    AskOthers,
     Drop,
     End,
     Fail,
@@ -182,6 +183,7 @@ class LeaseHost:
             the task, how messages name it, and what returns its process.
         heartbeats: Of worker processes.
         program: Returns the program of a graph by its hash, and where the caller's modules lie.
+        ask_others: Asks other drivers of the cluster to give a lease back.
     """
 
     def __init__(
@@ -190,7 +192,9 @@ class LeaseHost:
         kill: Callable[[Any, str, Callable[[], Process | None]], object],
         heartbeats: WorkerHeartbeats,
         program: Callable[[str], tuple[Any, Sequence[str]]],
+        ask_others: Callable[[], object],
     ) -> None:
+        self._ask_drivers = ask_others
         self._program = program
         self._heartbeats = heartbeats
         heartbeats.describe = self._describe
@@ -205,6 +209,8 @@ class LeaseHost:
         """Outcomes that came through Ray, by the number of the group."""
         self._tick_at: float | None = None
         self._calls = DaemonExecutor(2, thread_name_prefix="distgraph-leases")
+        # on its own: it needs the cluster's control store, requests for leases do not
+        self._asking = DaemonExecutor(1, thread_name_prefix="distgraph-leases")
         self._port = port
         port.serve(LEASE, self)
 
@@ -226,6 +232,12 @@ class LeaseHost:
         with self._lock:
             now = time.monotonic()
             actions = self._rules.cancel(group.needs.key, group.owner, group, now)
+        self._do(actions)
+
+    def give_back(self) -> None:
+        """Give a lease back for another driver, whose attempts wait and which has none."""
+        with self._lock:
+            actions = self._rules.give_back(time.monotonic())
         self._do(actions)
 
     def _describe(self, name: str) -> str:
@@ -389,6 +401,9 @@ class LeaseHost:
         if serving:
             self._kill_worker(worker)
 
+    def _ask_others(self, action: AskOthers) -> None:
+        self._asking.spawn(self._ask_drivers)
+
     def _drop(self, action: Drop[LeasedGroup]) -> None:
         action.job.done(None, None)
 
@@ -529,6 +544,7 @@ _DO: dict[type, Callable[[LeaseHost, Any], None]] = {
     Give: LeaseHost._give,
     End: LeaseHost._end,
     Interrupt: LeaseHost._interrupt,
+    AskOthers: LeaseHost._ask_others,
     Drop: LeaseHost._drop,
     Fail: LeaseHost._fail,
 }

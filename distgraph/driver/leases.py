@@ -14,6 +14,9 @@ sent only while it serves nothing: no group can meet a lease that is about to en
   ends at once: it may hold what that request waits for.
 - A lease that has served for ``TENURE`` ends behind its group, and a new request queues in the
   cluster's scheduler with those of others.
+- Steps of a run that follow each other can keep a lease for hours. So a driver whose groups wait,
+  and which holds nothing that could serve them, asks other drivers of the cluster for a lease. Each
+  of them gives one back, and requests no other for ``HELD_BACK``.
 - Requests in excess of waiting groups are withdrawn after ``SURPLUS``.
 - Leases of a pool, which are costly to set up, follow rules of their own (``LeaseTerms``).
 """
@@ -29,12 +32,15 @@ from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
 __all__ = (
+    "ASK_AGAIN",
+    "HELD_BACK",
     "IDLE",
     "PATIENCE",
     "SURPLUS",
     "TENURE",
     "UNSERVED",
     "Action",
+    "AskOthers",
     "Drop",
     "End",
     "Fail",
@@ -69,6 +75,14 @@ PATIENCE = 0.1
 SURPLUS = 1.0
 """Seconds for which there may be more requests than groups that wait. A request that is granted
 meanwhile ends by itself; one that waits longer is demand for nobody."""
+
+ASK_AGAIN = 1.6
+"""Seconds after which other drivers are asked again, at most. Before that, they are asked each time
+that groups have waited twice as long."""
+
+HELD_BACK = 0.05
+"""Seconds without a new request behind a lease that was given to another driver. Else the cluster
+would grant the request with what was given."""
 
 DEATHS = 3
 """Leases of the same needs that may die one after the other before they serve anything. The next
@@ -114,7 +128,10 @@ class _Lease(Generic[J]):
     lent: bool = False
     """Whether the code of its group only waits for other groups."""
     doomed: bool = False
-    """Whether its process is about to be killed."""
+    """Whether it ends behind its group: its process is about to be killed, or another driver waits
+    for what it holds."""
+    given: bool = False
+    """Whether another driver waits for what it holds."""
 
 
 class _Waiting(Generic[J]):
@@ -190,6 +207,10 @@ class Interrupt(NamedTuple, Generic[J]):
     job: J
 
 
+class AskOthers(NamedTuple):
+    """Ask the other drivers of the cluster for a lease each: ``give_back``."""
+
+
 class Drop(NamedTuple, Generic[J]):
     """Report a group that was never sent as cancelled."""
 
@@ -202,7 +223,7 @@ class Fail(NamedTuple, Generic[J]):
     job: J
 
 
-Action = Request | Withdraw | Give[J] | End | Interrupt[J] | Drop[J] | Fail[J]
+Action = Request | Withdraw | Give[J] | End | Interrupt[J] | AskOthers | Drop[J] | Fail[J]
 
 
 class Leases(Generic[J]):
@@ -227,6 +248,10 @@ class Leases(Generic[J]):
         self._idle: dict[Hashable, OrderedDict[int, _Lease[J]]] = {}
         self._surplus: dict[Hashable, float] = {}
         """Needs with more requests than groups that wait, and since when."""
+        self._held_back: dict[Hashable, float] = {}
+        """Needs of a lease that was given to another driver, and until when none follows it."""
+        self._ask_from = 0.0
+        """When other drivers may be asked again."""
         self._deaths: dict[Hashable, int] = {}
         self._serving: dict[int, tuple[int, Hashable]] = {}
         """Of each group that is served (by ``id``): its lease, and who owns it."""
@@ -299,7 +324,7 @@ class Leases(Generic[J]):
             return [End(number)]
         self._requested[lease.needs].pop(number, None)
         self._deaths.pop(lease.needs, None)
-        lease.granted = now
+        lease.granted, self._ask_from = now, now
         task = self._terms_of(lease.needs).most is None
         if task and not self._waiting.get(lease.needs) and self._idle.get(lease.needs):
             self._forget(lease)
@@ -317,6 +342,8 @@ class Leases(Generic[J]):
         lease.served += 1
         self._lend(lease, False)
         if lease.doomed:
+            if lease.given:
+                self._held_back[lease.needs] = now + HELD_BACK
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
         waiting = self._waiting.get(lease.needs)
@@ -379,6 +406,24 @@ class Leases(Generic[J]):
         failing: list[Action[J]] = [Fail(waiting.take())] if fails and waiting else []
         return [*failing, *self._advance(needs, now)]
 
+    def give_back(self, now: float) -> list[Action[J]]:
+        """Give a lease back for another driver, whose groups wait and which has none."""
+        for needs, idle in self._idle.items():
+            if idle and self._terms_of(needs).most is None:
+                _, lease = idle.popitem(last=False)
+                self._forget(lease)
+                self._held_back[needs] = now + HELD_BACK
+                return [End(lease.number)]
+        busy = [lease for lease in self._leases.values() if self._can_give(lease)]
+        if busy:
+            lease = min(busy, key=lambda lease: lease.granted)
+            lease.doomed = lease.given = True
+        return []
+
+    def _can_give(self, lease: _Lease[J]) -> bool:
+        held = lease.phase is Phase.BUSY and not (lease.lent or lease.doomed)
+        return held and self._terms_of(lease.needs).most is None
+
     # --- time -----------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Action[J]]:
@@ -391,6 +436,14 @@ class Leases(Generic[J]):
         for needs, waiting in list(self._waiting.items()):
             if self._demands_more(needs) and now - waiting.since >= PATIENCE:
                 actions += self._advance(needs, now)
+        for needs, until in list(self._held_back.items()):
+            if now >= until:
+                del self._held_back[needs]
+                actions += self._advance(needs, now)
+        starving = self._starving_since()
+        if starving is not None and now >= max(starving + PATIENCE, self._ask_from):
+            self._ask_from = now + min(ASK_AGAIN, now - starving)
+            actions.append(AskOthers())
         for needs, idle in self._idle.items():
             while idle and self._end_of(needs, idle) <= now:
                 _, lease = idle.popitem(last=False)  # the one that was used longest ago
@@ -405,7 +458,20 @@ class Leases(Generic[J]):
             w.since + PATIENCE for needs, w in self._waiting.items() if self._demands_more(needs)
         ]
         times += [self._end_of(needs, idle) for needs, idle in self._idle.items() if idle]
+        times += self._held_back.values()
+        starving = self._starving_since()
+        times += [] if starving is None else [max(starving + PATIENCE, self._ask_from)]
         return min((time for time in times if time < inf), default=None)
+
+    def _starving_since(self) -> float | None:
+        """Return since when groups wait while no lease that could serve them is held."""
+        times = (
+            waiting.since
+            for needs, waiting in self._waiting.items()
+            if self._count[needs] == len(self._requested.get(needs, ()))
+            and self._terms_of(needs).most is None
+        )
+        return min(times, default=None)
 
     def _end_of(self, needs: Hashable, idle: OrderedDict[int, _Lease[J]]) -> float:
         """Return when the idle lease that was used longest ago ends."""
@@ -469,7 +535,8 @@ class Leases(Generic[J]):
         late = waiting is not None and now - waiting.since >= PATIENCE
         unlimited = late and self._terms_of(needs).most is None
         self._count.setdefault(needs, 0)
-        while self._short(needs) and (unlimited or self._count[needs] < self._room.get(needs, 1)):
+        room = self._room.get(needs, 1) - (needs in self._held_back)
+        while self._short(needs) and (unlimited or self._count[needs] < room):
             yield self._ask(needs, now)
         if self._excess(needs) <= 0:
             self._surplus.pop(needs, None)
@@ -538,7 +605,8 @@ class Leases(Generic[J]):
             assert not self._idle.get(needs), "a group waits beside a lease that is idle"
             requested_now = len(self._requested.get(needs, ()))
             count = self._count[needs]
-            assert requested_now >= min(len(waiting), self.most) or count >= self._room[needs]
+            room = self._room[needs] - (needs in self._held_back)
+            assert requested_now >= min(len(waiting), self.most) or count >= room
         for needs, count in self._count.items():
             own = [lease for lease in self._leases.values() if lease.needs == needs]
             assert count == sum(not lease.lent for lease in own)

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from distgraph.driver import leases as rules
 from distgraph.driver.leases import (
     DEATHS,
+    HELD_BACK,
     IDLE,
     PATIENCE,
     SURPLUS,
     TASKS,
     TENURE,
     UNSERVED,
+    AskOthers,
     Drop,
     End,
     Fail,
@@ -329,9 +331,84 @@ def test_an_idle_pool_ends_for_a_request_that_is_not_granted_for_a_while():
     leases.opened(number, 0.0)
     leases.done(number, 1.0)
     leases.submit("n", "run", Job("b"), 1.5)
+    assert set(leases.tick(3.4)) == {AskOthers()}
     assert leases.deadline() == 3.5
-    assert leases.tick(3.4) == []
     assert leases.tick(3.5) == [End(number)]
+
+
+# --- other drivers -------------------------------------------------------------------------------
+
+
+def test_other_drivers_are_asked_for_a_lease_while_groups_wait_and_none_is_held():
+    leases = Leases()
+    leases.submit("n", "run", Job("a"), 10.0)
+    asked = []
+    now = 10.0
+    while now < 16.0:
+        now = leases.deadline()
+        asked += [now - 10.0 for action in leases.tick(now) if action == AskOthers()]
+    assert asked == pytest.approx([PATIENCE * 2**n for n in range(5)] + [3.2, 4.8, 6.4])
+
+
+def test_other_drivers_are_not_asked_while_a_lease_serves_one_group_after_the_other():
+    leases = Leases()
+    served_by(leases)
+    leases.submit("n", "run", Job("a"), 0.0)
+    leases.submit("n", "run", Job("b"), 0.0)
+    assert kinds(leases.tick(5.0)) == ["Request"]
+
+
+def test_groups_that_starve_again_ask_as_soon_as_before():
+    leases = Leases()
+    leases.submit("n", "run", Job("a"), 0.0)
+    for now in (0.1, 0.2, 0.4, 0.8):
+        assert AskOthers() in leases.tick(now)
+    leases.opened(1, 1.0)
+    leases.lost(1, 1.0)
+    leases.submit("n", "run", Job("b"), 1.0)
+    assert AskOthers() in leases.tick(1.0 + PATIENCE)
+
+
+def test_an_idle_lease_is_given_back_at_once_and_no_other_is_requested_for_a_moment():
+    leases, job = Leases(), Job("next")
+    number = served_by(leases)
+    assert leases.give_back(0.01) == [End(number)]
+    assert leases.submit("n", "run", job, 0.02) == []
+    assert leases.deadline() == pytest.approx(0.01 + HELD_BACK)
+    assert leases.tick(0.01 + HELD_BACK) == [Request(2, "n")]
+
+
+def test_of_leases_that_are_busy_the_oldest_is_given_back_behind_its_group():
+    leases = Leases()
+    for name in "abc":
+        leases.submit("n", "run", Job(name), 0.0, room=2)
+    leases.opened(2, 0.0)
+    leases.opened(1, 0.01)
+    assert leases.give_back(0.02) == []
+    assert kinds(leases.done(1, 0.03)) == ["Give"]
+    assert leases.done(2, 0.03) == [End(2)]
+    assert leases.done(1, 0.04) == []
+
+
+def test_each_driver_that_asks_is_given_another_lease():
+    leases = Leases()
+    for name in "ab":
+        leases.submit("n", "run", Job(name), 0.0, room=2)
+    for number in (1, 2):
+        leases.opened(number, 0.0)
+    leases.give_back(0.0)
+    leases.give_back(0.0)
+    leases.give_back(0.0)
+    assert (leases.done(1, 0.1), leases.done(2, 0.1)) == ([End(1)], [End(2)])
+    assert leases.give_back(0.2) == []
+
+
+def test_a_worker_of_a_pool_is_not_given_back():
+    leases, (number, *_) = pool(Job("a"))
+    leases.opened(number, 0.0)
+    assert leases.give_back(0.1) == []
+    assert leases.done(number, 0.2) == []
+    assert leases.give_back(0.3) == []
 
 
 # --- any order -----------------------------------------------------------------------------------
@@ -366,6 +443,8 @@ class World:
             elif isinstance(action, End):
                 assert self.running[action.number] is None
                 self.ending.add(action.number)
+            elif isinstance(action, AskOthers):
+                assert self.leases.waiting > 0
             elif isinstance(action, Interrupt):
                 assert self.running[action.number] is action.job
                 assert action.job in self.cancelled
@@ -379,7 +458,7 @@ class World:
     def step(self):
         pick = lambda values: self.data.draw(st.sampled_from(sorted(values)))  # noqa: E731
         busy = {n for n, job in self.running.items() if job is not None}
-        what = ["submit", "pass"]
+        what = ["submit", "pass", "give back"]
         what += ["grant", "die requested", "refuse"] * bool(self.requested)
         what += ["lend"] * bool(busy)
         what += ["finish"] * 3 * bool(busy) + ["die"] * bool(self.running)
@@ -397,6 +476,8 @@ class World:
             self.do(self.leases.tick(self.now))
             due = self.leases.deadline()
             assert due is None or due > self.now - 1e-6, "what is due is not done"
+        elif chosen == "give back":
+            self.do(self.leases.give_back(self.now))
         elif chosen == "cancel":
             needs, owner, job = self.data.draw(st.sampled_from(self.jobs))
             self.cancelled.add(job)
@@ -436,6 +517,9 @@ class World:
                 self.happen("finish", busy[0])
             elif self.requested:
                 self.happen("grant", min(self.requested))
+            elif self.leases.waiting:
+                self.now = self.leases.deadline()
+                self.do(self.leases.tick(self.now))
             else:
                 break
         self.now += 10.0
