@@ -37,7 +37,7 @@ class RayBackend:
 
     def connect(self) -> None:
         """Start the session, and Ray where nobody has."""
-        session.repeated(session.current, session.Session.wait_until_up)
+        session.connect()
 
     def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
         """Start a run, and the session with its first one.
@@ -105,13 +105,17 @@ class RayRun:
         """Ends the subscription to requests to drain."""
 
     def _begin(self) -> None:
-        session.repeated(session.current, self._begin_in)
+        session.repeated(partial(session.enter, self._plan), self._begin_in)
 
     def _begin_in(self, own: session.Session) -> None:
         self._session = own
         self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), self._loop)
         self._began = time.monotonic()
-        self._session.start(self._plan, self._reader.inbox, is_async=self._loop is not None)
+        try:
+            self._session.start(self._plan, self._reader.inbox, is_async=self._loop is not None)
+        except BaseException:
+            self._session.runs.discard(self._run_id)
+            raise
 
     def read(self) -> Sequence[StreamEvent]:
         while True:

@@ -156,6 +156,12 @@ class StreamBroker:
         return self._host.describe_all()
 
     @ray.method(concurrency_group="control")
+    def ended(self, run_ids: list[str]) -> list[str]:
+        """Return those of started runs that have ended, or are unknown."""
+        states = ((run_id, self._host.describe(run_id)) for run_id in run_ids)
+        return [run_id for run_id, state in states if state is None or state.status not in ONGOING]
+
+    @ray.method(concurrency_group="control")
     def face(self, run_id: str) -> bytes | None:
         """Return how a started run's events become chunks, pickled."""
         return self._host.face(run_id)

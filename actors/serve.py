@@ -52,7 +52,7 @@ _REQUESTS = 1000
 _STREAMS = 100
 """Requests, streams above all, for which replicas are added beyond: an event loop is then busy."""
 
-_FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE")
+_FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE", "DISTGRAPH_DRIVERS")
 """Settings of this process that replicas get."""
 
 _SERVED_BY = b"distgraph-served-by"

@@ -1,4 +1,4 @@
-"""A caller's session: one driver and one broker, warm and shared by all of its runs."""
+"""A caller's sessions: each is one driver and one broker, warm and shared by many runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -46,11 +46,13 @@ from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
 from distgraph.concurrency.forking import in_forked_process
+from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started import RunTerms
 from distgraph.contract.stream import KeepRun
 from distgraph.driver.ahead import awaits
 from distgraph.driver.caching import caches_of
+from distgraph.driver.choosing import Choice, drivers_from_environment, ties
 from distgraph.driver.operations import end_blob
 from distgraph.errors import (
     BrokerLost,
@@ -104,15 +106,22 @@ class _Sent(NamedTuple):
 
 
 class Session:
-    """Driver, broker, and what receives their events. One a process, made when needed.
+    """Driver, broker, and what receives their events. Made when needed.
 
     Args:
         detached: Whether driver and broker outlive this process, until they have been idle for a
-            while. A process has such a session besides its own once it starts a detached run.
+            while. A process has such sessions besides its own once it starts a detached run.
+        number: Number of the session among those of its kind in this process, from 0.
+        of: How many there are.
     """
 
-    def __init__(self, detached: bool = False) -> None:
+    def __init__(self, detached: bool = False, number: int = 0, of: int = 1) -> None:
         self.is_detached = detached
+        self._is_first, self._has_siblings = number == 0, of > 1
+        self.runs: set[str] = set()
+        """Runs that were given to this session, and have not been left."""
+        self._unowned: set[str] = set()
+        """Runs of this process that no reader owns, and that went on at the last look."""
         self.has_launched = False
         """Whether a run was started here that no reader owns."""
         self.id = uuid.uuid4().hex[:12]
@@ -173,8 +182,9 @@ class Session:
         self._starting = [self.broker.ping.remote(), self.driver.ping.remote()]
         self._near = near
         self._cpus = cpus_of(here)
-        # one CPU is left to driver and broker, for which the first event waits
-        start_workers(near, self._cpus - 1 or self._cpus)
+        if self._is_first:
+            # one CPU is left to driver and broker, for which the first event waits
+            start_workers(near, self._cpus - 1 or self._cpus)
         self._watch: Any = None
         self._ended_for_silence = ""
         self._actors = {
@@ -217,6 +227,11 @@ class Session:
                 self.broker.watch.remote().future().add_done_callback(self._broker_died)
                 timers().after(_PING, self._look)
 
+    def come_up(self) -> None:
+        """As ``wait_until_up``, for a thread of its own: a failure is that of the next run."""
+        with suppress(RunError, RayError, UnsupportedClusterError):
+            self.wait_until_up()
+
     def _watch_driver(self) -> None:
         self._watch = self.driver.watch.remote()
         self._watch.future().add_done_callback(partial(self._driver_lost, self.driver))
@@ -238,7 +253,20 @@ class Session:
             elif seconds >= REPORT:
                 actor.report(name, seconds, self._silence)
         self._forget_begun()
+        if self._unowned and self._has_siblings:
+            with suppress(RayError):
+                asked = self.broker.ended.remote(list(self._unowned)).future()
+                asked.add_done_callback(self._forget_ended)
         timers().after(_PING, self._look)
+
+    def _forget_ended(self, future: Any) -> None:
+        if future.exception() is None:
+            self._unowned.difference_update(future.result())
+
+    @property
+    def live(self) -> int:
+        """Runs of this process that go on."""
+        return len(self.runs) + len(self._unowned)
 
     def _end_silent(self, name: str, actor: Watched) -> None:
         if name != "superstep driver":
@@ -308,6 +336,8 @@ class Session:
             )
             raise lost from error
         driver = actor_id(self.driver)
+        if self._has_siblings:
+            self._unowned.add(run_id)
         self._send(plan, blob, digest, packed).add_done_callback(
             lambda future: self._not_started(run_id, driver, future)
         )
@@ -338,7 +368,8 @@ class Session:
                     digest, parcel(dumps_code(spec)), parcel(blob), paths, awaited
                 )
                 # a process that has loaded the graph may see no GPU any more
-                if is_first and not requests_anything(spec) and type(blob) is bytes:
+                plain = not requests_anything(spec) and type(blob) is bytes
+                if self._is_first and is_first and plain:
                     warm = partial(self._warm_up, self._cpus - awaited, digest, blob, paths)
                     registered.future().add_done_callback(warm)
             self._registered[digest] = None
@@ -379,6 +410,7 @@ class Session:
         """Forget a run, and end it if it has not ended."""
         reader = ReaderKey(run_id)
         self.receiver.close(reader)
+        self.runs.discard(run_id)
         self._sent.pop(run_id, None)
         if self.failure is None and ray.is_initialized():
             if not ended:
@@ -593,36 +625,93 @@ def _why_not_started(run_id: str, future: Any) -> RunError | None:
     return error and RunError(f"the driver could not start run {run_id}: {error}")
 
 
-_lock = threading.Lock()
-_session: Session | None = None
-_detached: Session | None = None
+class _Sessions:
+    """The sessions of this process of one kind, each with a driver and a broker of its own.
+
+    All of them start with the first run. One that is lost is replaced; the others go on.
+    """
+
+    def __init__(self, *, detached: bool) -> None:
+        self._detached = detached
+        self._choice = Choice()
+        self._lock = threading.Lock()
+        self.all: list[Session] = []
+
+    def first(self) -> Session:
+        """Return the session of the first driver; new sessions where some are missing or lost."""
+        with self._lock:
+            if not self.all:
+                ensure_ray()
+                of = drivers_from_environment()
+                self.all = [self._new(number, of) for number in range(of)]
+            for number, session in enumerate(self.all):
+                if not session.alive():
+                    ensure_ray()
+                    _leave(session)
+                    self.all[number] = self._new(number, len(self.all))
+            return self.all[0]
+
+    def _new(self, number: int, of: int) -> Session:
+        session = Session(self._detached, number, of)
+        if number > 0:  # it is watched also if no run is given to it for long
+            daemon(session.come_up, "distgraph-connect").start()
+        return session
+
+    def choose(self, plan: RunPlan) -> Session:
+        """Return the session of a new run, which counts as live from now on.
+
+        ``Session.leave`` ends that, or ``Session.launch``, which counts the run on its own.
+        """
+        first, tied = self.first(), list[Hashable]()
+        if len(self.all) > 1:
+            shared, (_, digest) = plan.options.shared, plan.graph.blob.get()
+            thread = shared.configurable.get("thread_id")
+            tied = ties(shared.run_id, thread, plan.graph.spec, digest)
+        with self._lock:
+            known = self.all or [first]  # none, if they were ended meanwhile
+            session = known[self._choice.choose([s.live for s in known], tied)]
+            session.runs.add(plan.options.shared.run_id)
+            return session
+
+    def end(self) -> None:
+        """End all of them."""
+        with self._lock:
+            for session in self.all:
+                session.end()
+            self.all = []
+
+
+_own = _Sessions(detached=False)
+_outliving = _Sessions(detached=True)
 _set_asides: list[Session] = []
 """Sessions whose driver died, and whose broker still keeps streams of started runs."""
 _inherited: list[Session] = []
 """Sessions of the process from which this one was forked: they are neither used nor ended here."""
 
 
+def _everything() -> list[Session]:
+    return [*_own.all, *_outliving.all, *_set_asides]
+
+
 @in_forked_process
 def _forget_sessions() -> None:
-    global _session, _detached, _lock
-    _inherited.extend(s for s in (_session, _detached, *_set_asides) if s is not None)
-    _session = _detached = None
+    global _own, _outliving
+    _inherited.extend(_everything())
+    _own, _outliving = _Sessions(detached=False), _Sessions(detached=True)
     _set_asides.clear()
-    _lock = threading.Lock()
 
 
 @atexit.register
 def _close() -> None:
     """Before Ray's own exit handler: no thread of distgraph may call Ray from here on."""
     started.shut()
-    for session in (_session, _detached, *_set_asides):
-        if session is not None:
-            session.shut()
+    for session in _everything():
+        session.shut()
 
 
 def sessions() -> list[Session]:
     """Return the sessions of this process that can be used."""
-    return [s for s in (_session, _detached) if s is not None and s.alive()]
+    return [session for session in (*_own.all, *_outliving.all) if session.alive()]
 
 
 def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
@@ -637,18 +726,24 @@ def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
     with references.staying() as staying:
         blob, digest = plan.graph.blob.get()
         packed = _packed(plan, digest, "")
+
+    def start(session: Session) -> RayStarted:
+        try:
+            return session.launch(plan, terms, blob, digest, packed)
+        finally:
+            session.runs.discard(plan.options.shared.run_id)
+
     if not detached:
-        return repeated(current, lambda own: own.launch(plan, terms, blob, digest, packed))
+        find = partial(_own.choose, plan)
+        return repeated(find, start)
     referring = any(isinstance(b, (ReferringBlob, Parcel)) for b in (blob, packed))
     refuse_to_leave(plan.graph.name, [*plan.graph.blob.staying, *staying], referring)
 
-    def start(session: Session) -> RayStarted:
-        return session.launch(plan, terms, blob, digest, packed)
-
+    find = partial(_outliving.choose, plan)
     try:
-        return repeated(current_detached, start)
+        return repeated(find, start)
     except BrokerLost:  # it has ended, having been idle for long
-        return repeated(current_detached, start)
+        return repeated(find, start)
 
 
 def repeated(find: Callable[[], Session], use: Callable[[Session], _T]) -> _T:
@@ -673,34 +768,37 @@ def repeated(find: Callable[[], Session], use: Callable[[Session], _T]) -> _T:
 
 
 def current_detached() -> Session:
-    """Return this process's session of detached runs; a new one where there is none alive."""
-    global _detached
-    with _lock:
-        if _detached is None or not _detached.alive():
-            ensure_ray()
-            if _detached is not None:
-                _detached.hide()
-            _detached = Session(detached=True)
-        return _detached
+    """Return this process's first session of detached runs; a new one where there is none alive."""
+    return _outliving.first()
 
 
 def current() -> Session:
-    """Return this process's session; a new one where there is none, or the last one was lost."""
-    global _session
-    with _lock:
-        if _session is None or not _session.alive():
-            ensure_ray()
-            if _session is not None and _session.failure is not None:
-                _set_aside(_session)
-            elif _session is not None:  # the process has left its cluster
-                _session.hide()
-            _session = Session()
-        return _session
+    """Return this process's first session; a new one where there is none, or it was lost."""
+    return _own.first()
 
 
-def _set_aside(session: Session) -> None:
-    """End a session that is lost. The broker stays where it keeps the streams of started runs."""
-    if session.has_launched and isinstance(session.failure, DriverLost):
+def enter(plan: RunPlan) -> Session:
+    """Return the session of a run that is read here. The run is live until ``Session.leave``."""
+    return _own.choose(plan)
+
+
+def connect() -> None:
+    """Start the sessions of this process, and wait until their drivers and brokers run.
+
+    Raises:
+        UnsupportedClusterError: The first ones did not come up.
+    """
+    repeated(current, Session.wait_until_up)
+    for session in list(_own.all)[1:]:
+        session.come_up()
+
+
+def _leave(session: Session) -> None:
+    """Leave a session that cannot be used. The broker of one that is lost stays where it keeps the
+    streams of started runs."""
+    if session.is_detached or session.failure is None:  # or the process has left its cluster
+        session.hide()
+    elif session.has_launched and isinstance(session.failure, DriverLost):
         _set_asides.append(session)
     else:
         session.end()
@@ -708,19 +806,14 @@ def _set_aside(session: Session) -> None:
 
 def exists() -> bool:
     """Return whether ``current`` has a session to return, and starts none."""
-    found = _session
-    return found is not None and found.alive()
+    return any(session.alive() for session in list(_own.all))
 
 
 def end() -> None:
-    """End this process's session: its driver, broker, executors and pools, and runs still going.
+    """End this process's sessions: drivers, brokers, executors and pools, and runs still going.
 
-    The next run starts another one. Ray itself stays as it is.
+    The next run starts others. Ray itself stays as it is, and so do detached runs.
     """
-    global _session
-    with _lock:
-        if _session is not None:
-            _session.end()
-            _session = None
-        while _set_asides:
-            _set_asides.pop().end()
+    _own.end()
+    while _set_asides:
+        _set_asides.pop().end()

@@ -48,7 +48,8 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of the children that it waited for."""
     stat = _stat(pid)
     return 0.0 if stat is None else sum(map(int, stat[_UTIME:_CSTIME])) / _TICKS
 
@@ -78,11 +79,11 @@ def measured(run: Callable[[], T], *, alone: bool) -> tuple[T, Usage | None]:
         return run(), None
     me = os.getpid()
     pids = [me] if alone else tree(me)
-    before = {pid: _cpu(pid) for pid in pids}
+    before = {pid: cpu_of(pid) for pid in pids}
     for pid in pids:
         with suppress(OSError):
             (_PROC / str(pid) / "clear_refs").write_text(_RESET_PEAK)
     result = run()
     pids = [me] if alone else tree(me)
-    cpu = sum(max(0.0, _cpu(pid) - before.get(pid, 0.0)) for pid in pids)
+    cpu = sum(max(0.0, cpu_of(pid) - before.get(pid, 0.0)) for pid in pids)
     return result, Usage(cpu, sum(map(_peak, pids)))

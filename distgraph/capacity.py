@@ -8,7 +8,7 @@ from typing import Any
 from distgraph import status
 from distgraph.contract.spec import GraphSpec
 
-__all__ = ("demand_of", "unplaceable")
+__all__ = ("demand_of", "has_pool", "requests_anything", "unplaceable")
 
 _NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
@@ -40,6 +40,11 @@ def unplaceable(graph: GraphSpec, machines: Sequence[dict[str, float]]) -> list[
 def requests_anything(graph: GraphSpec) -> bool:
     """Return whether a node requests more than the default."""
     return any(demand_of(options) for _, options in _requests(graph))
+
+
+def has_pool(graph: GraphSpec) -> bool:
+    """Return whether a node, subgraphs included, runs in a pool of workers."""
+    return any("concurrency" in options for _, options in _requests(graph))
 
 
 def _requests(graph: GraphSpec) -> Iterator[tuple[str, Mapping[str, Any]]]:
