@@ -15,7 +15,7 @@ from actors import session, started
 from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.collecting import is_collecting
-from distgraph.concurrency.timers import timers
+from distgraph.concurrency.threads import elsewhere
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, StreamEvent
@@ -174,7 +174,7 @@ class RayRun:
             return
         if is_collecting():
             self._left = True
-            timers().after(0.0, self._leave)
+            elsewhere(self._leave)
             return
         try:
             if self._loop is None and not self._ended and self._plan.info.saver is not None:

@@ -9,6 +9,7 @@ __all__ = (
     "DROP",
     "ENDED",
     "EXECUTOR",
+    "LEAVES",
     "PACKET",
     "RESULTS",
     "TAKEN",
@@ -23,9 +24,10 @@ PACKET, RESULTS, DROP = 32, 33, 34
 """Driver to executor: attempts to run; results of calls that attempts have made; values of a run,
 or of all runs before the end of the process, to let go of."""
 
-TAKEN, ENDED = 32, 33
+TAKEN, ENDED, LEAVES = 32, 33, 34
 """Executor to driver: packets whose attempts begin now; what came of attempts, each
-``(name, how)`` with a part for ``done`` and ``failed``. How: see ``OutcomesHead``."""
+``(name, how)`` with a part for ``done`` and ``failed``; why the process is to get no more attempts.
+How: see ``OutcomesHead``."""
 
 
 class ExecutorOpened(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from actors.executor_frames import (
     DROP,
     ENDED,
     EXECUTOR,
+    LEAVES,
     PACKET,
     RESULTS,
     TAKEN,
@@ -60,6 +62,9 @@ _AGAIN = 0.1
 
 _REFUSED_KEPT = 4096
 
+_LOOK = 1.0
+"""Seconds between two close looks at the files of this process, which take 0.1 ms each."""
+
 
 class AsyncExecutor:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
@@ -79,6 +84,10 @@ class AsyncExecutor:
         """Whether a call of the loop that empties the inbox is due."""
         self._held: HeldValues[bytes] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
+        self._looked = 0.0
+        """When the files of this process were looked at closely."""
+        self._leaves = False
+        """Whether the driver was told to send no more attempts."""
         self._ending = asyncio.Event()
 
     async def serve(self, version: str, ticket: bytes, identity: str, pinned: bool) -> None:
@@ -281,8 +290,21 @@ class AsyncExecutor:
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
+        if not self._leaves:
+            self._look()
         parts = [part for _, how, part in ended if how in ("done", "failed")]
         self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
+
+    def _look(self) -> None:
+        """Report once if code of users has closed files of this process."""
+        now = time.monotonic()
+        closely = now > self._looked + _LOOK
+        if closely:
+            self._looked = now
+        damage = process().descriptors.look(closely=closely)
+        if damage:
+            self._leaves = True
+            self._send(LEAVES, head((damage,)))
 
     async def _run(
         self, name: str, packet: OpenPacket, at: int, values: Sequence[bytes], thread: bool

@@ -27,6 +27,7 @@ from actors.executor_frames import (
     DROP,
     ENDED,
     EXECUTOR,
+    LEAVES,
     PACKET,
     RESULTS,
     TAKEN,
@@ -351,6 +352,14 @@ class Executor:
                         self._began.add(sent.program)
         elif frame.kind == ENDED:
             self._take(read_head(frame), iter(rest(frame)))
+        elif frame.kind == LEAVES:
+            (damage,) = read_head(frame)
+            if not self._pinned:  # else its values are there only
+                self._retire(
+                    self.retirement.retire(
+                        f"a node has closed files of its process that it had not opened: {damage}"
+                    )
+                )
 
     def _take(self, ended: Sequence[tuple[str, str]], parts: Iterable[Any]) -> None:
         parts = iter(parts)
@@ -380,18 +389,20 @@ class Executor:
         with self._lock:
             cancelled, running = dict(self._cancelled), len(self._jobs)
         verdict = self.retirement.look(health, cancelled, running, time.monotonic())
-        if verdict.retire:
-            stack = f"\n{health.stack}" if health.stack else ""
-            logger.warning(
-                "an executor gets no more attempts, because %s; new attempts go to another one%s",
-                verdict.retire,
-                stack,
-            )
-            self._move_arriving()
+        self._retire(verdict.retire, health.stack)
         if verdict.end:
             self._kill()
             self.gone(WorkerDied(f"the executor was ended, because {self.retirement.why}"))
         return not self.retirement.why
+
+    def _retire(self, why: str, stack: str = "") -> None:
+        if why:
+            logger.warning(
+                "an executor gets no more attempts, because %s; new attempts go to another one%s",
+                why,
+                f"\n{stack}" if stack else "",
+            )
+            self._move_arriving()
 
     def _move_arriving(self) -> None:
         """Give up attempts that the process has not begun: they run elsewhere."""
@@ -460,7 +471,8 @@ class Executors:
     def pick(self) -> Executor:
         """Return the executor with the least load."""
         with self._lock:
-            least = min(self._all, key=lambda e: e.load, default=None)
+            able = [executor for executor in self._all if not executor.retirement.why]
+            least = min(able, key=lambda e: e.load, default=None)
             if least is None or least.load >= _CROWDED:
                 free = self._free_node()
                 if least is None or free is not None:

@@ -113,6 +113,8 @@ class OutcomesHead(NamedTuple):
     how: str
     """``done``: the outcomes follow. ``ray``: they were sent through Ray, as they hold references.
     ``failed``: the error follows. ``dropped``: the group was cancelled."""
+    leaves: bool = False
+    """Whether the process serves no further group: its files are damaged."""
 
 
 def head(value: Any) -> bytes:

@@ -57,6 +57,13 @@ _GLANCE = 0.0005
 """Seconds between two looks whether earlier outcomes of a group were sent."""
 
 
+_LONG = 0.02
+"""Seconds of a group behind which the process is looked at closely, which takes 0.1 ms."""
+
+_SENT = 1.0
+"""Seconds for the last outcomes of a process that ends."""
+
+
 class LeaseServer:
     """Serves one lease."""
 
@@ -102,6 +109,9 @@ class LeaseServer:
             calls.on_waiting = None
             heartbeat.end(lease_name(self._lease))
             connection.close()
+            if process().descriptors.look(closely=True):
+                connection.wait_closed(_SENT)
+                process().end_if_damaged()
 
     # --- on the thread of the wire --------------------------------------------------------------
 
@@ -147,6 +157,7 @@ class LeaseServer:
         how = "dropped"
         parts: tuple[Any, ...] = ()
         self._running = group.name
+        begun = time.monotonic()
         batch = Batch(group.attempts)
         if group.attempts > 1:
             self._batch = group.number, batch
@@ -163,12 +174,16 @@ class LeaseServer:
         self._batch = None
         while batch.is_recalled:  # those outcomes are sent first
             time.sleep(_GLANCE)
+        closely = time.monotonic() - begun > _LONG
+        damage = process().descriptors.look(closely=closely)
         if parts and isinstance(parts[0], Parcel):
+            if damage:  # Ray may wait for ever
+                process().end_if_damaged()
             driver = driver_of(self._ticket.session)
             # not `ray.get`, which would give this lease's CPU to another task
             driver.take_outcomes.remote(group.number, parts[0]).future().result()
             how, parts = "ray", ()
-        outcome = OutcomesHead(group.number, how)
+        outcome = OutcomesHead(group.number, how, bool(damage))
         connection.send(OUTCOMES, head(outcome), *parts, interruptible=False)
 
     def _waits(self, waits: bool) -> None:

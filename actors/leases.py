@@ -447,6 +447,8 @@ class LeaseHost:
         found = self._served.pop(outcome.number, None)
         packed = self._parcels.pop(outcome.number, None)
         with self._lock:
+            if outcome.leaves and found is not None:
+                self._rules.doom(found[1])
             actions = self._rules.done(worker.number, time.monotonic())
         self._do(actions)  # first: what waits is sent before the outcomes are looked at
         if found is None:
@@ -468,8 +470,14 @@ class LeaseHost:
         with self._lock:
             busy = self._rules.is_busy(worker.number)
         if busy:  # ``_task_ended`` reports the reason, mostly at once
-            timers().after(_REASON, lambda: self._lost(worker, None))
+            timers().after(_REASON, lambda: self._cut_off(worker))
         else:
+            self._lost(worker, None)
+
+    def _cut_off(self, worker: _Worker) -> None:
+        """Give a worker up whose process lives perhaps."""
+        if worker.number in self._workers:
+            self._kill_worker(worker)
             self._lost(worker, None)
 
     def _task_ended(self, worker: _Worker, ended: Future[Any]) -> None:

@@ -12,6 +12,7 @@ from actors.worker import process
 def run_attempts(ticket: bytes, packed: bytes, *snapshots: bytes) -> Any:
     """Run a packet's attempts one after the other."""
     process().enter(WorkerTicket.read(ticket))
+    process().end_if_damaged()
     return process().run_batch(packed, snapshots)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -41,16 +42,23 @@ from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
 from distgraph.wire import Address
+from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, started_since
 from distgraph.worker.deadline import main_thread
+from distgraph.worker.descriptors import Descriptors
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
 from distgraph.worker.tidying import Tidying
 from distgraph.worker.unsent import unsent_error
+
+logger = logging.getLogger("distgraph")
+
+_DAMAGED = 3
+"""Status with which a process ends whose files were closed by code of users."""
 
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
@@ -121,6 +129,25 @@ class WorkerProcess:
     def tidying(self) -> Tidying:
         """Sets back what the node on the main thread has changed in this process."""
         return Tidying()
+
+    @cached_property
+    def descriptors(self) -> Descriptors:
+        """The files that this process had opened before any code of users."""
+        loop()
+        self.tidying  # noqa: B018 (its copies of files are among them)
+        return Descriptors()
+
+    def end_if_damaged(self) -> None:
+        """End this process, if code of users that has ended has damaged it: another one follows."""
+        damage = self.descriptors.look(closely=True)
+        if damage:
+            logger.warning(
+                "process %d ends, and another one follows: a node has closed files of its process "
+                "that it had not opened: %s",
+                os.getpid(),
+                damage,
+            )
+            os._exit(_DAMAGED)
 
     # --- programs and actors --------------------------------------------------------------------
 
@@ -220,6 +247,7 @@ class WorkerProcess:
             heartbeat.begin(name)
         batch = batch or Batch(len(packet.attempts))
         try:
+            self.descriptors.begin()
             opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
             while self._unwanted != name and (at := batch.begin()) is not None:
                 batch.ended(self.run_attempt(opened, at, snapshots))
@@ -237,6 +265,7 @@ class WorkerProcess:
 
     def enter(self, ticket: WorkerTicket) -> Heartbeat:
         """Work for a session from now on. Return the heartbeat of this process for it."""
+        self.descriptors  # noqa: B018 (made now, before code of users)
         with self._lock:
             known = self._heartbeats.get(ticket)
             if known is None:

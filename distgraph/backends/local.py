@@ -21,8 +21,9 @@ from typing import Any
 
 from distgraph.backends.base import RunPlan, saver_config
 from distgraph.backends.started import KeptStream, LocalStarted, encode_kept, started_runs
+from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.forking import in_forked_process
-from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop, wait_for_idle
+from distgraph.concurrency.threads import DaemonExecutor, daemon, elsewhere, new_loop, wait_for_idle
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
@@ -573,8 +574,11 @@ class LocalRun:
     def close(self) -> None:
         if _exiting:  # a thread that ended with the interpreter may hold a lock for ever
             return
+        if is_collecting():
+            elsewhere(self.close)
+            return
         if self.end() and self._loop is None:
-            if self._driver_thread != threading.get_ident():  # as of a generator that is collected
+            if self._driver_thread != threading.get_ident():  # as of code that drops an iterator
                 with self._driving:  # no late writer of the run is let in once the caller has left
                     pass
                 self._drive()

@@ -6,6 +6,7 @@ node that never returns, left behind by its timeout or its run, would keep the p
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextvars
 import logging
@@ -22,7 +23,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from distgraph.concurrency.forking import in_forked_process
 
-__all__ = ("DaemonExecutor", "daemon", "in_thread", "new_loop", "wait_for_idle")
+__all__ = ("DaemonExecutor", "daemon", "elsewhere", "in_thread", "new_loop", "wait_for_idle")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +50,17 @@ def daemon(target: Callable[[], object], name: str) -> threading.Thread:
     Neither does it for threads of pools that ``target`` makes.
     """
     return threading.Thread(target=target, name=name, daemon=_OURS)
+
+
+def elsewhere(call: Callable[[], object]) -> None:
+    """Make a call in a thread of its own. This takes no lock, so that the garbage collector may.
+
+    An interpreter that ends makes no call any more.
+    """
+    with suppress(RuntimeError):
+        _thread.start_new_thread(
+            _carry_out, (None, call)
+        )  # `threading` would wait for the new thread
 
 
 class DaemonExecutor(ThreadPoolExecutor):

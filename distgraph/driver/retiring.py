@@ -39,6 +39,13 @@ class Retirement:
     def __init__(self) -> None:
         self.why = ""
 
+    def retire(self, why: str) -> str:
+        """Retire the process. Return why, "" if it was retired before."""
+        if self.why:
+            return ""
+        self.why = why
+        return why
+
     def look(
         self, health: Health, cancelled: Mapping[str, float], running: int, now: float
     ) -> Verdict:

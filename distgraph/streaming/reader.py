@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from distgraph.concurrency.collecting import is_collecting
+from distgraph.concurrency.threads import elsewhere
 from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.receiver import Inbox, Receiver
@@ -94,9 +97,14 @@ class Reader:
 
     def close(self) -> None:
         """Leave. Again, it does nothing."""
-        if not self._left:
-            self._left = True
-            self._receiver.leave(self.inbox.reader)
+        if self._left:
+            return
+        self._left = True
+        leave = partial(self._receiver.leave, self.inbox.reader)
+        if is_collecting():
+            elsewhere(leave)
+        else:
+            leave()
 
     def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
         self._bytes += sum(len(delivery.segment.blob) for delivery in deliveries)

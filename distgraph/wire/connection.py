@@ -193,6 +193,11 @@ class Connection:
         """
         return self._sock.fileno() if self._gather and self._is_ours() else None
 
+    def check(self) -> None:
+        """End the connection if code of the user has closed its file descriptor. Loop only."""
+        if not self._is_ours():
+            self._end(OSError(errno.EBADF, "code of the user has closed the file descriptor"))
+
     def _is_ours(self) -> bool:
         return _file(self._sock.fileno()) == self._file
 
@@ -362,6 +367,12 @@ class Connection:
         if not self._closing:
             self._closing = True
             self._loop.soon(self._finish)
+
+    def wait_closed(self, seconds: float) -> None:
+        """Wait until a closed connection has sent everything, and the other side has ended."""
+        until = time.monotonic() + seconds
+        while not self._closed and time.monotonic() < until:
+            time.sleep(_GLANCE)
 
     def leave(self) -> None:
         """Send nothing from this process, which was forked from that of the connection."""

@@ -30,6 +30,9 @@ _AGAIN = 0.05
 _GLANCE = 0.0005
 """Seconds between two looks whether a request was sent."""
 
+_LOOK = 1.0
+"""Seconds between two looks at a connection from which an answer is to come."""
+
 _HAND_OVER = 1.0
 """Most seconds that ``request`` waits for that: a connection is made meanwhile."""
 
@@ -91,6 +94,7 @@ class Link:
         self._dialing = False
         self._failure: BaseException | None = None
         self._closed = False
+        self._looking = False
         if on_open is not None:
             self._loop.soon(self._connect)
 
@@ -130,6 +134,9 @@ class Link:
             return
         self._number += 1
         self._waiting[self._number] = request
+        if not self._looking:
+            self._looking = True
+            self._loop.after(_LOOK, self._look)
         if self._connection is None:
             self._connect()
         else:
@@ -143,6 +150,14 @@ class Link:
         if self._connection is not None:
             with suppress(ConnectionClosed):  # what is not answered is sent again
                 self._connection.send(kind, *parts, wait=False)
+
+    def _look(self) -> None:
+        """Look whether code of the user has closed the connection: nothing else tells of that."""
+        self._looking = bool(self._waiting)
+        if self._looking:
+            self._loop.after(_LOOK, self._look)
+            if self._connection is not None:
+                self._connection.check()
 
     def _close(self) -> None:
         self._closed = True

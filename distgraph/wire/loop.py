@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 from weakref import WeakSet
@@ -53,10 +54,12 @@ class Loop:
         self._calls: deque[Callable[[], object]] = deque()
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
-        self._wakes, self._woken = socket.socketpair()
-        self._wakes.setblocking(False)
-        self._woken.setblocking(False)
+        self._rewiring = threading.RLock()
+        self._wakes, self._woken = _pair()
         self._selector.register(self._woken, READ, self._drain)
+        self._start()
+
+    def _start(self) -> None:
         self._thread = daemon(self._run, "distgraph-wire")
         self._thread.start()
 
@@ -73,6 +76,26 @@ class Loop:
                 self._wakes.send(b"\0")
             except BlockingIOError:  # it has been woken often enough
                 pass
+            except OSError:
+                self._wake_anew()
+
+    def _wake_anew(self) -> None:
+        """Replace the sockets that wake the thread: code of the user has closed one of them."""
+        logger.warning("the thread of the wire is woken anew, as code of the user closed a file")
+        with self._rewiring:
+            with suppress(KeyError):
+                self._selector.unregister(self._woken)
+            for lost in (self._wakes, self._woken):
+                lost.detach()  # its number may be that of a file of the user's, which stays open
+            self._wakes, self._woken = _pair()
+            try:
+                self._selector.register(self._woken, READ, self._drain)
+            except OSError:  # the selector is closed too, and the thread may wait there for ever
+                self._watch_anew()
+                self._selector.register(self._woken, READ, self._drain)
+                if not self.is_current:
+                    self._start()
+            self._wakes.send(b"\0")
 
     # --- on the loop's thread only --------------------------------------------------------------
 
@@ -93,13 +116,17 @@ class Loop:
 
     def _drain(self, mask: int) -> None:
         try:
-            while len(self._woken.recv(4096)) == 4096:
-                pass
+            while count := len(self._woken.recv(4096)):
+                if count < 4096:
+                    return
         except BlockingIOError:
+            return
+        except OSError:
             pass
+        self._wake_anew()
 
     def _run(self) -> None:
-        while True:
+        while self.is_current:
             wait = 0.0 if self._calls else None
             if self._due and wait is None:
                 wait = max(0.0, self._due[0][0] - time.monotonic())
@@ -134,6 +161,13 @@ class Loop:
             call()
         except Exception:  # that of one connection is not to end the others
             logger.exception("a connection's call failed: %r", call)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    wakes, woken = socket.socketpair()
+    wakes.setblocking(False)
+    woken.setblocking(False)
+    return wakes, woken
 
 
 _lock = threading.Lock()

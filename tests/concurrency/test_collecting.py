@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 
+import pytest
+
 from distgraph.concurrency.collecting import is_collecting
+from distgraph.concurrency.threads import elsewhere
+from tests.support.cluster import eventually
 
 
 class Notes:
@@ -49,3 +54,23 @@ def test_it_is_so_in_one_thread_only() -> None:
     Asks()
     gc.collect()
     assert elsewhere == [False]
+
+
+def test_a_call_elsewhere_is_made_while_this_thread_holds_every_lock_of_threads() -> None:
+    made = threading.Event()
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        elsewhere(made.set)
+        assert made.wait(10)
+
+
+def test_a_call_elsewhere_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ran = threading.Event()
+
+    def fails() -> None:
+        ran.set()
+        raise LookupError("of the call")
+
+    with caplog.at_level(logging.ERROR, "distgraph"):
+        elsewhere(fails)
+        assert ran.wait(10)
+        eventually(lambda: "of the call" in caplog.text, "the failure is logged")

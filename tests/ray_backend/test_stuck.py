@@ -231,7 +231,8 @@ def test_a_node_that_closes_the_selector_of_its_process_disturbs_no_other(on_ray
         return {"items": [os.getpid()]}
 
     (pid,) = one(on_ray, closes).invoke({"items": []})["items"]
-    assert one(on_ray, fine).invoke({"items": []}) == {"items": [pid]}
+    (other,) = one(on_ray, fine).invoke({"items": []})["items"]
+    assert other != pid
 
 
 def test_a_node_that_closes_the_sockets_of_its_process_is_lost_and_leaves_a_fresh_one(on_ray):

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,8 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
+from distgraph.wire.frames import FIRST_FREE
+from distgraph.wire.link import Link, answer
 from distgraph.wire.loop import READ, Loop
 from tests.support.cluster import eventually
 from tests.support.tls import use_tls
@@ -312,3 +315,53 @@ def test_a_selector_whose_file_was_closed_is_replaced(caplog):
     assert {got.get(timeout=10) for _ in range(3)} == {"before", b"after", "closed"}
     (message,) = caplog.messages
     assert message.startswith("sockets are watched anew, as code of the user closed a file: ")
+
+
+@pytest.mark.parametrize("which", ["_wakes", "_woken", "both", "all", "replaced"])
+def test_a_loop_whose_sockets_were_closed_is_woken_all_the_same(which, caplog):
+    loop, got = Loop(), queue.SimpleQueue()
+    names = ["_wakes", "_woken"] if which in ("both", "all") else [which]
+    loop.soon(lambda: got.put("begun"))
+    assert got.get(timeout=10) == "begun"
+    with open(os.devnull, "rb+") as other:
+        if which == "replaced":
+            os.dup2(other.fileno(), loop._wakes.fileno())
+        else:
+            for name in names:
+                os.close(getattr(loop, name).fileno())
+        if which == "all":
+            os.close(loop._selector.fileno())
+    for number in range(3):
+        loop.soon(partial(got.put, number))
+    assert [got.get(timeout=10) for _ in range(3)] == [0, 1, 2]
+    (left, right), watched = socket.socketpair(), queue.SimpleQueue()
+    loop.soon(lambda: loop.watch(right, READ, lambda mask: watched.put(right.recv(10))))
+    left.send(b"read")
+    assert watched.get(timeout=10) == b"read"
+    assert caplog.messages[0].startswith("the thread of the wire is woken anew")
+
+
+def test_a_request_whose_connection_was_closed_under_it_is_sent_again():
+    asked: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+
+    def on_frame(connection, frame):
+        asked.put(connection)
+        if asked_before:  # the first one is never answered
+            answer(connection, frame, b"answer")
+        asked_before.append(connection)
+
+    asked_before: list[Connection] = []
+    listener = Listener(
+        "127.0.0.1",
+        SECRET,
+        on_open=lambda connection: None,
+        on_frame=on_frame,
+        on_closed=lambda connection, error: None,
+    )
+    link = Link(lambda: (listener.address, SECRET), "worker", "the listener")
+    request = link.request(FIRST_FREE + 1, b"question")
+    asked.get(timeout=10)
+    os.close(link._connection._sock.fileno())
+    assert request.result(timeout=10) == b"answer"
+    link.close()
+    listener.close()

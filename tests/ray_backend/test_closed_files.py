@@ -1,0 +1,97 @@
+"""A node that closes, or replaces, a file of its process which it had not opened."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+from distgraph.errors import WorkerDied
+from tests.support.graphs import Items
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
+
+EVENTS, MANY = 20, 200
+"""Events of a node before it does harm, and all of them."""
+
+BOUND = 20.0
+"""Seconds of a run, the start of a process included."""
+
+
+def files(state: Any) -> Any:
+    numbers = map(int, os.listdir("/proc/self/fd"))
+    return {"items": [sorted(n for n in numbers if os.path.exists(f"/proc/self/fd/{n}"))]}
+
+
+def closes(state: Any, writer: Any) -> Any:
+    for i in range(EVENTS):
+        writer(i)
+    os.close(state["items"][0])
+    for i in range(EVENTS, MANY):
+        writer(i)
+
+
+def replaces(state: Any, writer: Any) -> Any:
+    for i in range(EVENTS):
+        writer(i)
+    with open(os.devnull, "rb+") as other:
+        os.dup2(other.fileno(), state["items"][0])
+    for i in range(EVENTS, MANY):
+        writer(i)
+
+
+def fine(state: Any, writer: Any) -> Any:
+    for i in range(MANY):
+        writer(i)
+    return {"items": [len(state["items"][0])]}
+
+
+def awaited(node: Any) -> Any:
+    if node is files:
+
+        async def afiles(state: Any) -> Any:
+            return files(state)
+
+        return afiles
+
+    async def anode(state: Any, writer: Any) -> Any:
+        return node(state, writer)
+
+    return anode
+
+
+def one(ns: Any, node: Any) -> Any:
+    return ns.compile(ns.StateGraph(Items).add_node("n", node).add_edge(ns.START, "n"))
+
+
+@pytest.mark.parametrize("kind", ["task", "async"])
+@pytest.mark.parametrize("harm", [closes, replaces])
+def test_a_node_that_closes_any_one_file_of_its_process_disturbs_no_other(
+    on_ray: Any, kind: str, harm: Any
+) -> None:
+    form = awaited if kind == "async" else lambda node: node
+    lists, harms, works = (one(on_ray, form(node)) for node in (files, harm, fine))
+    (numbers,) = lists.invoke({"items": []})["items"]
+    lost = []
+    for number in numbers:
+        (present,) = lists.invoke({"items": []})["items"]
+        if number not in present:
+            continue
+        begin, seen = time.monotonic(), []
+        try:
+            for event in harms.stream({"items": [number]}, stream_mode="custom"):
+                seen.append(event)
+            assert seen == list(range(MANY))
+        except WorkerDied:
+            lost.append(number)
+            assert seen == list(range(len(seen)))
+        assert time.monotonic() - begin < BOUND, number
+        begin, blob = time.monotonic(), b"x" * 3_000_000
+        chunks = list(works.stream({"items": [blob]}, stream_mode=["custom", "values"]))
+        assert [c for mode, c in chunks if mode == "custom"] == list(range(MANY)), number
+        assert chunks[-1] == ("values", {"items": [blob, len(blob)]}), number
+        assert time.monotonic() - begin < BOUND, number
+    print(f"{len(numbers)} files; the process was lost with {lost}")
+    assert len(lost) < 6

@@ -1,0 +1,94 @@
+"""What code of users does to files of its process that it had not opened."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distgraph.worker.descriptors import Descriptors
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    made = os.pipe()
+    yield made
+    for number in made:
+        try:
+            os.close(number)
+        except OSError:
+            continue
+
+
+def test_a_process_that_nobody_touched_is_not_damaged(pipe: tuple[int, int]) -> None:
+    descriptors = Descriptors()
+    descriptors.begin()
+    assert descriptors.look(closely=True) == ""
+
+
+def test_a_closed_file_is_found(pipe: tuple[int, int]) -> None:
+    descriptors = Descriptors()
+    text = os.readlink(f"/proc/self/fd/{pipe[0]}")
+    os.close(pipe[0])
+    assert descriptors.look(closely=False) == f"{pipe[0]} ({text}) was closed"
+
+
+def test_a_replaced_file_is_found_by_a_close_look(pipe: tuple[int, int]) -> None:
+    descriptors = Descriptors()
+    text = os.readlink(f"/proc/self/fd/{pipe[0]}")
+    with open(os.devnull, "rb") as other:
+        os.dup2(other.fileno(), pipe[0])
+    assert descriptors.look(closely=False) == ""
+    assert descriptors.look(closely=True) == f"{pipe[0]} ({text}) was replaced"
+
+
+def test_damage_is_told_again(pipe: tuple[int, int]) -> None:
+    descriptors = Descriptors()
+    os.close(pipe[0])
+    found = descriptors.look(closely=False)
+    assert found
+    assert descriptors.look(closely=True) == found
+
+
+def test_what_was_closed_before_the_code_of_users_began_is_no_damage(
+    pipe: tuple[int, int],
+) -> None:
+    descriptors = Descriptors()
+    os.close(pipe[0])
+    descriptors.begin()
+    assert descriptors.look(closely=True) == ""
+
+
+def test_files_that_their_owners_close_at_any_time_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "read").write_text("text")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname()[:2])
+        accepted, _ = server.accept()
+        read, device = open(tmp_path / "read"), open(os.devnull, "rb")  # noqa: SIM115
+        descriptors = Descriptors()
+        for each in (client, accepted, read, device):
+            each.close()
+        assert descriptors.look(closely=True) == ""
+
+
+def test_files_that_code_of_users_opens_are_its_own() -> None:
+    descriptors = Descriptors()
+    for number in os.pipe():
+        os.close(number)
+    assert descriptors.look(closely=True) == ""
+
+
+def test_standard_files_are_left_out() -> None:
+    code = (
+        "import os; from distgraph.worker.descriptors import Descriptors; d = Descriptors();"
+        "os.close(0); os.close(2); print(repr(d.look(closely=True)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert done.stdout == b"''\n"
