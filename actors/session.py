@@ -166,9 +166,11 @@ class Session:
         limits = limits_from_environment()
         self._mirror: Any = None
         broker = dict(options)
-        if from_environment():  # a broker that has one is started again where it died
+        if from_environment():  # a broker that has one is started again
             self._mirror = start_mirror(self.id, limits, options)
             broker |= {"max_restarts": -1, "max_task_retries": -1}
+            if detached:  # the caller's machine may be lost: then another one will do
+                broker["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **broker).remote(
             limits, self.id, idle, metrics_every, driver, self._silence, self._mirror is not None
         )

@@ -52,15 +52,20 @@ def own_hosts() -> Iterator[Hosts]:
 
 
 def run(
-    hosts: Hosts, what: str, at: int = -1, act: Callable[[], object] = lambda: None
+    hosts: Hosts,
+    what: str | tuple[str, ...],
+    at: int = -1,
+    act: Callable[[Any], object] = lambda chunk: None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Run a graph; return its chunks and its end. ``act`` is called behind chunk ``at``."""
-    program = hosts.start_program("tests.ray_backend.three_hosts", what)
-    lines, acting = [], threading.Thread(target=act)
+    """Run a graph; return its chunks and its end. ``act`` is called with chunk ``at``."""
+    words = (what,) if isinstance(what, str) else what
+    program = hosts.start_program("tests.ray_backend.three_hosts", *words)
+    lines, acting = [], threading.Thread()
     for line in program.stdout or ():
         if line.startswith("{"):
             lines.append(json.loads(line))
             if len(lines) == at:
+                acting = threading.Thread(target=act, args=[lines[-1]["chunk"]])
                 acting.start()
     assert program.wait() == 0
     if at > 0:
@@ -69,20 +74,62 @@ def run(
     return [line["chunk"] for line in lines[:-1] if "chunk" in line], lines[-1]
 
 
-def cut(hosts: Hosts, seconds: float, times: int = 1) -> None:
+def cut(hosts: Hosts, seconds: float, times: int = 1, host: int = 2) -> None:
     for _ in range(times):
-        hosts.cut(2)
+        hosts.cut(host)
         time.sleep(seconds)
-        hosts.join(2)
+        hosts.join(host)
         time.sleep(seconds if times > 1 else 0)
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(2, 1), (10, 1), (0.4, 8)])
 def test_a_host_that_is_cut_off_and_put_back_leaves_an_exact_stream(hosts, seconds, times):
-    chunks, end = run(hosts, "steps", MIDDLE, lambda: cut(hosts, seconds, times))
+    chunks, end = run(hosts, "steps", MIDDLE, lambda _: cut(hosts, seconds, times))
     assert end["error"] is None
     assert chunks == EXACT
     assert end["longest"] < seconds + 10
+
+
+@pytest.mark.parametrize("at", [EVENTS // 2, MIDDLE])
+def test_a_host_that_is_cut_off_for_a_minute_is_one_typed_error(own_hosts, at):
+    """At an event of a node, and behind the last event of a superstep."""
+    chunks, end = run(own_hosts, "steps", at, lambda _: cut(own_hosts, 60))
+    assert end["error"] == "WorkerDied"
+    assert at <= len(chunks) < len(EXACT)
+    assert chunks == EXACT[: len(chunks)]
+    assert end["since"] < 60
+
+
+def test_buffered_nodes_of_a_host_that_is_cut_off_for_a_minute_move_to_another_one(own_hosts):
+    def act(chunk: Any) -> None:
+        _, (_, _, address) = chunk
+        (host,) = [host for host in (2, 3) if own_hosts.address(host) == address]
+        cut(own_hosts, 60, host=host)
+
+    chunks, end = run(own_hosts, "moves", EVENTS // 2, act)
+    assert end["error"] is None
+    plain = [[mode, chunk[:2] if mode == "custom" else chunk] for mode, chunk in chunks]
+    assert plain == [[mode, {"node": c["far"]} if "far" in c else c] for mode, c in EXACT]
+    assert end["longest"] < 70
+
+
+@pytest.mark.parametrize("mirror", ["1", "0"])
+def test_a_detached_run_whose_machine_is_killed(own_hosts, mirror, tmp_path):
+    """Its caller, its driver and its broker are there. With a mirror, the run goes on elsewhere."""
+    caller = own_hosts.start_program(
+        "tests.ray_backend.three_hosts",
+        "launch",
+        str(tmp_path / "threads.sqlite"),
+        host=2,
+        DISTGRAPH_MIRROR=mirror,
+    )
+    run_id = json.loads(next(line for line in caller.stdout if line.startswith("{")))["run_id"]
+    chunks, end = run(own_hosts, ("read", run_id), MIDDLE, lambda _: own_hosts.kill(2))
+    assert chunks == EXACT[: len(chunks)]
+    assert (end["error"], len(chunks) == len(EXACT)) == (
+        (None, True) if mirror == "1" else ("BrokerLost", False)
+    )
+    assert max(end["longest"], end["since"]) < 60
 
 
 def test_equal_tasks_are_spread_over_the_hosts(hosts):
@@ -96,14 +143,14 @@ def test_equal_tasks_are_spread_over_the_hosts(hosts):
 
 
 def test_a_host_that_is_killed_is_one_typed_error_behind_all_that_it_had_sent(own_hosts):
-    chunks, end = run(own_hosts, "long", EVENTS, lambda: own_hosts.kill(2))
+    chunks, end = run(own_hosts, "long", EVENTS, lambda _: own_hosts.kill(2))
     assert end["error"] == "WorkerDied"
     assert chunks == [["custom", i] for i in range(EVENTS)]
     assert end["since"] < 60
 
 
 def test_state_that_a_killed_host_had_made_is_not_lost(own_hosts):
-    chunks, end = run(own_hosts, "large", 2, lambda: own_hosts.kill(2))
+    chunks, end = run(own_hosts, "large", 2, lambda _: own_hosts.kill(2))
     assert end["error"] is None
     assert chunks == [
         ["updates", {"make": None}],

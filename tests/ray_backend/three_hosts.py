@@ -12,8 +12,10 @@ from collections import Counter
 from typing import Annotated
 
 import ray
+from langgraph.checkpoint.sqlite import SqliteSaver
 from typing_extensions import TypedDict
 
+import distgraph
 from distgraph.errors import RunError
 from distgraph.graph import END, START, StateGraph
 from distgraph.types import Send
@@ -34,6 +36,12 @@ def say(**line):
     print(json.dumps(line), flush=True)
 
 
+def plain(mode, chunk):
+    if mode == "custom":
+        return chunk
+    return {node: (update or {}).get("n") for node, update in chunk.items()}
+
+
 def far(state, writer):
     n = state.get("n", 0)
     for i in range(EVENTS):
@@ -42,12 +50,32 @@ def far(state, writer):
     return {"n": n + 1}
 
 
-def steps(backend):
-    """Steps that run on the second host, one after the other."""
+def steps(backend, resource="host2", saver=None):
+    """Steps that run on one host, one after the other."""
     builder = StateGraph(State)
-    builder.add_node("far", far, ray_options={"resources": {"host2": 1}})
+    builder.add_node("far", far, ray_options={"resources": {resource: 1}})
     builder.add_edge(START, "far")
     builder.add_conditional_edges("far", lambda s: "far" if s["n"] < STEPS else END, ["far", END])
+    return builder.compile(backend=backend, checkpointer=saver)
+
+
+def moves(backend):
+    """Steps on the second or third host, whose events say on which one."""
+
+    def node(state, writer):
+        n = state.get("n", 0)
+        here = ray.util.get_node_ip_address()
+        for i in range(EVENTS):
+            writer([n, i, here])
+            time.sleep(0.01)
+        return {"n": n + 1}
+
+    builder = StateGraph(State)
+    builder.add_node("node", node, ray_options={"resources": {"far": 1}})
+    builder.add_edge(START, "node")
+    builder.add_conditional_edges(
+        "node", lambda s: "node" if s["n"] < STEPS else END, ["node", END]
+    )
     return builder.compile(backend=backend)
 
 
@@ -130,8 +158,37 @@ def timed(graph):
     return {"chunks": chunks, "ages": ages, "steps": steps}
 
 
-def main(what):
+def launch(database):
+    """Start a detached run of steps on the third host, and stay."""
+    with SqliteSaver.from_conn_string(database) as saver:
+        graph = steps("ray", "host3", saver)
+        config = {"recursion_limit": 1000, "configurable": {"thread_id": "1"}}
+        modes = ["custom", "updates"]
+        run = graph.start(
+            {"n": 0}, {**config, "on_lost_attempt": "buffer"}, stream_mode=modes, detached=True
+        )
+        say(run_id=run.run_id)
+        time.sleep(600)
+
+
+def read(run_id):
+    """Read a run that another process has started."""
+    run, end, last, longest = distgraph.attach(run_id), None, time.perf_counter(), 0.0
+    try:
+        for _, (mode, chunk) in run.events():
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+            say(chunk=[mode, plain(mode, chunk)])
+    except RunError as error:
+        end = type(error).__name__
+    say(error=end, longest=longest, since=time.perf_counter() - last)
+
+
+def main(what, *given):
     ray.init(log_to_driver=False, logging_level="ERROR")
+    if what in ("launch", "read"):
+        {"launch": launch, "read": read}[what](*given)
+        return
     if what == "quick":
         timed(quick("ray"))
         say(warm=True)
@@ -146,8 +203,10 @@ def main(what):
             placed = Counter(graph.invoke({"items": []})["items"])
             say(seconds=time.perf_counter() - begin, placed=sorted(placed.values()))
         return
-    builder = {"steps": steps, "long": long, "large": large}[what]
+    builder = {"steps": steps, "moves": moves, "long": long, "large": large}[what]
     config = {"recursion_limit": 1000}
+    if what == "moves":
+        config["on_lost_attempt"] = "buffer"
     graph = builder("ray")
     begin = last = time.perf_counter()
     longest = 0.0
@@ -155,9 +214,7 @@ def main(what):
         for mode, chunk in graph.stream({"n": 0}, config, stream_mode=["custom", "updates"]):
             now = time.perf_counter()
             longest, last = max(longest, now - last), now
-            if mode == "updates":
-                chunk = {node: (update or {}).get("n") for node, update in chunk.items()}
-            say(chunk=[mode, chunk])
+            say(chunk=[mode, plain(mode, chunk)])
         end = {"error": None}
     except RunError as error:
         end = {"error": type(error).__name__, "text": str(error)}
@@ -167,4 +224,4 @@ def main(what):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -134,7 +134,10 @@ class Hosts:
         )
 
     def start_ray(self, cpus: Sequence[float]) -> None:
-        """Start a Ray cluster with a node on each host; host i has the resource ``host<i>``."""
+        """Start a Ray cluster with a node on each host.
+
+        Host i has the resource ``host<i>``; all but the first one have the resource ``far``.
+        """
         ray = str(pathlib.Path(sys.executable).with_name("ray"))
         for host, number in enumerate(cpus, 1):
             where = (
@@ -143,17 +146,20 @@ class Hosts:
                 else ["--address", f"{self.address(1)}:{_PORT}"]
             )
             words = [ray, "start", *where, "--node-ip-address", self.address(host)]
-            words += ["--num-cpus", str(number), "--resources", f'{{"host{host}": 100}}']
+            far = "" if host == 1 else ', "far": 100'
+            words += ["--num-cpus", str(number), "--resources", f'{{"host{host}": 100{far}}}']
             words += ["--object-store-memory", str(200 << 20), "--disable-usage-stats"]
             done = self.start(host, words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             output, _ = done.communicate(timeout=60)
             assert done.returncode == 0, output
 
-    def start_program(self, module: str, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a module of the tests on the first host, connected to the cluster."""
+    def start_program(
+        self, module: str, *words: str, host: int = 1, **environment: str
+    ) -> subprocess.Popen[str]:
+        """Start a module of the tests on a host, connected to the cluster."""
         env = {"RAY_ADDRESS": f"{self.address(1)}:{_PORT}", **environment}
         return self.start(
-            1, [sys.executable, "-m", module, *words], env=env, stdout=subprocess.PIPE
+            host, [sys.executable, "-m", module, *words], env=env, stdout=subprocess.PIPE
         )
 
     def cut(self, host: int) -> None:
