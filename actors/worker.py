@@ -46,7 +46,7 @@ from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST, locate, run_async, run_sync
 from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
-from distgraph.worker.children import descendants, kill, now_since_boot, started_since
+from distgraph.worker.children import descendants, kill, now_since_boot, same, started_since
 from distgraph.worker.deadline import main_thread
 from distgraph.worker.descriptors import Descriptors
 from distgraph.worker.heartbeat import Heartbeat
@@ -325,7 +325,8 @@ class WorkerProcess:
                         program, request, run, stream, calls, alone=alone, limited=limited
                     )
                 if alone and outcome.status in ("cancelled", "timeout"):
-                    kill(started_since(descendants(os.getpid()), begin))
+                    orphans = same(main_thread.children)  # of children that ended meanwhile
+                    kill(started_since([*orphans, *descendants(os.getpid())], begin))
             if request.trace is not None:
                 flush_soon()
             return pack(outcome, request, program, run)

@@ -7,7 +7,15 @@ import signal
 import time
 from contextlib import suppress
 
-__all__ = ("descendants", "kill", "kill_tree", "now_since_boot", "started_since")
+__all__ = (
+    "descendants",
+    "kill",
+    "kill_tree",
+    "marked",
+    "now_since_boot",
+    "same",
+    "started_since",
+)
 
 
 def descendants(pid: int) -> list[int]:
@@ -31,6 +39,16 @@ def started_since(pids: list[int], begin: float) -> list[int]:
     """
     ticks = int(begin * os.sysconf("SC_CLK_TCK"))
     return [pid for pid in pids if (started := _started(pid)) is not None and started >= ticks]
+
+
+def marked(pids: list[int]) -> list[tuple[int, int]]:
+    """Return processes that exist, each with a mark that no later process of its number has."""
+    return [(pid, started) for pid in pids if (started := _started(pid)) is not None]
+
+
+def same(marks: list[tuple[int, int]]) -> list[int]:
+    """Return the processes that were marked and still exist."""
+    return [pid for pid, started in marks if _started(pid) == started]
 
 
 def _started(pid: int) -> int | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import Lateness
+from distgraph.worker.children import descendants, marked
 
 if TYPE_CHECKING:
     from distgraph.contract.attempt import AttemptRequest
@@ -119,6 +120,8 @@ class Interruption:
         self._lock = threading.Lock()
         self._accepts = False
         self._sent = False
+        self.children: list[tuple[int, int]] = []
+        """Child processes of code that was interrupted, when it was; see ``marked``."""
 
     def interrupt(self, wanted: Callable[[], bool] = lambda: True) -> bool:
         """Let the running code get a ``KeyboardInterrupt``, blocking calls included. Any thread.
@@ -131,6 +134,8 @@ class Interruption:
             if not (self._accepts and wanted()):
                 return False
             self._sent = True
+            # the code may end its child processes now, and lose sight of theirs
+            self.children = marked(descendants(os.getpid()))
             signal.pthread_kill(main, _SIGNAL)
             return True
 
@@ -138,6 +143,7 @@ class Interruption:
         """Run ``call`` in the main thread. Return its result and whether it was interrupted."""
         previous = _signal.signal(_NUMBER, self._raise)
         self._sent = False
+        self.children = []
         result: T | None = None
         try:
             try:

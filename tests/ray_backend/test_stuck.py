@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from distgraph.errors import WorkerDied
+from distgraph.errors import NodeTimeoutError, WorkerDied
 from distgraph.runtime import Runtime
 from distgraph.types import RetryPolicy
 from distgraph.wire.loop import loop
@@ -115,6 +115,30 @@ def test_child_processes_of_a_cancelled_node_are_ended(on_ray, stuck):
     wait_for_free_cpus()
 
 
+@pytest.mark.parametrize("how", ["left", "limited"])
+def test_a_process_whose_parent_ends_with_the_node_is_ended_too(on_ray, tmp_path, how):
+    told = tmp_path / "child"
+
+    def node(state, writer):
+        script = f"sleep 300 & echo $! > {told}.part; mv {told}.part {told}; wait"
+        writer("started")
+        subprocess.run(["sh", "-c", script], start_new_session=True)  # ends sh, and sh alone
+
+    graph = one(on_ray, node, **({"timeout": 2} if how == "limited" else {}))
+    stream = graph.stream({"items": []}, stream_mode="custom")
+    assert next(stream) == "started"
+    eventually(told.exists, "the child process has started")
+    child = int(told.read_text())
+    assert alive(child)
+    if how == "left":
+        stream.close()
+    else:
+        with pytest.raises(NodeTimeoutError):
+            list(stream)
+    eventually(lambda: not alive(child), "the child process has ended", BOUND)
+    wait_for_free_cpus()
+
+
 class HoldsTheLock:
     def __call__(self, state):
         with open(state["items"][0], "w"):
@@ -123,8 +147,6 @@ class HoldsTheLock:
 
 @pytest.mark.parametrize("kind", ["task", "pool"])
 def test_a_limit_of_time_holds_for_code_that_holds_the_interpreter_lock(on_ray, kind, tmp_path):
-    from distgraph.errors import NodeTimeoutError
-
     def node(state):
         HoldsTheLock()(state)
 
@@ -151,8 +173,6 @@ def test_a_policy_tries_again_after_a_limit_that_was_kept_from_outside(on_ray, t
 
 
 def test_a_stopped_worker_is_ended_at_its_limit_of_time(on_ray, tmp_path):
-    from distgraph.errors import NodeTimeoutError
-
     def node(state):
         (tmp_path / "began").touch()
         os.kill(os.getpid(), signal.SIGSTOP)
