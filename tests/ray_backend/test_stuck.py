@@ -195,6 +195,7 @@ def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp
         if not (tmp_path / "began").exists():
             (tmp_path / "began").touch()
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)  # another thread may take the signal, and this one run on for a while
         return {"items": ["second"]}
 
     def node(state):
