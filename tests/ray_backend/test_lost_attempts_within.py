@@ -1,4 +1,4 @@
-"""Lost attempts of Sends, of nodes of a subgraph, of nodes that call a graph, and of chat models."""
+"""Lost attempts of Sends, in subgraphs, of nodes that call a graph, and of chat models."""
 
 from __future__ import annotations
 
