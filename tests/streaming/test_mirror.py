@@ -257,13 +257,17 @@ class Mirrored:
         self.recorder = Recorder(
             self.server.mirror(),
             lambda: 5.0,
-            self.lost.set_result,
+            self._note_loss,
             self.refused.set,
             self.state,
             patience,
         )
         self.broker = recorded(self.state.broker, self.recorder)
         self.lock = threading.RLock()
+
+    def _note_loss(self, error: BaseException) -> None:
+        if not self.lost.done():  # another mirror may be lost later, behind the end of its test
+            self.lost.set_result(error)
 
     def exclusively(self, call: Callable[[], object]) -> None:
         with self.lock:
