@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -245,6 +245,20 @@ class Served(MirrorServer):
         return answer
 
 
+_recorders: list[Recorder] = []
+
+
+@pytest.fixture(autouse=True)
+def no_recorder_outlives_its_test() -> Iterator[None]:
+    """One that waits for its mirror would give it up in the middle of another test."""
+    yield
+    while _recorders:
+        recorder = _recorders.pop()
+        with recorder._lock:
+            recorder._way = None
+            recorder._held.clear()
+
+
 class Mirrored:
     """A recorder and its mirror."""
 
@@ -264,6 +278,7 @@ class Mirrored:
         )
         self.broker = recorded(self.state.broker, self.recorder)
         self.lock = threading.RLock()
+        _recorders.append(self.recorder)
 
     def _note_loss(self, error: BaseException) -> None:
         if not self.lost.done():  # another mirror may be lost later, behind the end of its test
