@@ -138,18 +138,29 @@ class RunHandle:
     """
 
     def __init__(
-        self, run: StartedRun, *, follower: Future[None] | None = None, graph: object = None
+        self,
+        run: StartedRun,
+        *,
+        follower: Future[None] | None = None,
+        graph: object = None,
+        face: RunFace | None = None,
     ) -> None:
         self._run = run
+        self._end_seq: int | None = None
         self._follower = follower
         # a checkpointer or store in the memory of this process lives as long as its graph
         self._graph = graph
-        self._known_face: RunFace | None = None
+        self._known_face = face
 
     @property
     def run_id(self) -> str:
         """Id of the run, by which ``attach`` finds the run from other processes."""
         return self._run.run_id
+
+    @property
+    def end_seq(self) -> int | None:
+        """Number of the run's last event, once ``result`` or ``aresult`` has seen it; else None."""
+        return self._end_seq
 
     @property
     def status(self) -> RunStatus:
@@ -330,6 +341,7 @@ class RunHandle:
             ) from None
         finally:
             reader.close()
+        self._end_seq = events[-1].seq
         return face, events[-1].payload
 
     def _result(self, loop: asyncio.AbstractEventLoop | None, timeout: float | None) -> Steps[Any]:
@@ -540,8 +552,9 @@ def _launch(
         raise
     callbacks = call.callbacks
     if callbacks.info is None and not callbacks.hears and not call.stream.print_modes:
-        return RunHandle(run, graph=graph)
-    return RunHandle(run, follower=_follow(call, call.face, run, loop), graph=graph)
+        return RunHandle(run, graph=graph, face=face)
+    follower = _follow(call, call.face, run, loop)
+    return RunHandle(run, follower=follower, graph=graph, face=face)
 
 
 # --- callbacks and printing: in the process that started the run ----------------------------------

@@ -278,7 +278,8 @@ class Runner:
             error = failure
         last = UNKNOWN_LAST
         with suppress(DistgraphError, UnboundLocalError):
-            last = (await handle.ainfo()).last
+            seen = handle.end_seq
+            last = (await handle.ainfo()).last if seen is None else seen
         await self._end(run, error, last=last)
 
     async def _end(self, run: Run, error: BaseException | None, *, last: int) -> None:

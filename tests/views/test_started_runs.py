@@ -102,3 +102,18 @@ def test_a_run_that_reports_nothing_has_a_view_of_its_chunks_and_no_timeline() -
     assert len(list(distgraph.progress(handle, view="none"))) == 3
     with pytest.raises(UnsupportedError, match=r"start it with start\(\.\.\., progress=True\)"):
         distgraph.timeline(handle)
+
+
+def test_a_handle_that_has_seen_the_end_knows_its_number(backend: str) -> None:
+    handle = graph(backend).start(WORDS)
+    assert handle.end_seq is None
+    handle.result(30)
+    assert handle.end_seq == handle.info.last
+
+
+def test_the_process_that_started_a_run_reads_it_without_asking_how(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = graph(backend).start(WORDS)
+    monkeypatch.setattr(type(handle._run), "face", lambda self: pytest.fail("the process knows it"))
+    assert _sorted([chunk.chunk for chunk in handle.events()]) == _sorted(CHUNKS)
