@@ -1,5 +1,5 @@
-"""What clients do with checkpoints beside running graphs: delete those of a thread or a run, copy
-a thread."""
+"""What clients do with checkpoints beside running graphs: delete those of a thread or a run, or all
+but the newest; copy a thread."""
 
 from __future__ import annotations
 
@@ -39,11 +39,34 @@ class Checkpoints:
         for found in await self._all(thread_id):
             is_of_run = (found.metadata or {}).get("run_id") == run_id
             (dropped if is_of_run else kept).append(found)
+        await self._drop(thread_id, dropped, kept)
+
+    async def keep_latest(self, thread_id: str) -> None:
+        """Delete all checkpoints of a thread but the newest of each namespace.
+
+        Its ancestors stay as far as a channel that saves only what was added (``DeltaChannel``)
+        needs them.
+        """
+        found = await self._all(thread_id)
+        by_key = {_key(saved.config): saved for saved in found}
+        newest = {_key(saved.config)[0]: saved for saved in found}
+        needed: set[tuple[str, str]] = set()
+        for saved in newest.values():
+            left = set((saved.metadata or {}).get("counters_since_delta_snapshot") or ())
+            while saved is not None:
+                needed.add(_key(saved.config))
+                values = saved.checkpoint["channel_values"]
+                left -= {n for n in left if type(values.get(n)).__name__ == "_DeltaSnapshot"}
+                parent = saved.parent_config if left else None
+                saved = None if parent is None else by_key.get(_key(parent))
+        kept = [saved for key, saved in by_key.items() if key in needed]
+        dropped = [saved for key, saved in by_key.items() if key not in needed]
+        await self._drop(thread_id, dropped, kept)
+
+    async def _drop(self, thread_id: str, dropped: list[Any], kept: list[Any]) -> None:
+        """Delete some of a thread's checkpoints; ``kept`` are the others."""
         name = type(self.saver).__name__
-        keys = [
-            (thread_id, c.get("checkpoint_ns", ""), c["checkpoint_id"])
-            for c in (found.config["configurable"] for found in dropped)
-        ]
+        keys = [(thread_id, *_key(found.config)) for found in dropped]
         if not keys:
             return
         if name == "FileSaver":
@@ -109,3 +132,9 @@ class Checkpoints:
     async def _call(self, method: str, *arguments: Any) -> Any:
         call: Callable[..., Any] = faces.call
         return await asyncio.to_thread(call, self.saver, method, arguments)
+
+
+def _key(config: Any) -> tuple[str, str]:
+    """Return the namespace and the id of a checkpoint."""
+    configurable = config["configurable"]
+    return configurable.get("checkpoint_ns", ""), configurable["checkpoint_id"]

@@ -130,18 +130,21 @@ class ThreadEndpoints:
         await self._server.registry.delete_thread(thread_id)
 
     async def prune(self, request: Request) -> Response:
-        """Delete several threads."""
+        """Delete several threads, or all of their checkpoints but the newest."""
         body = await body_of(request)
         strategy = body.get("strategy") or "delete"
-        if strategy != "delete":
-            raise RequestError(422, f"strategy must be delete, got {strategy!r}")
+        if strategy not in ("delete", "keep_latest"):
+            raise RequestError(422, f"strategy must be delete or keep_latest, got {strategy!r}")
         filters = await self._server.access.authorize(request, "threads", "delete", dict(body))
-        deleted = 0
-        for thread_id in body.get("thread_ids") or ():
-            if await self._server.registry.thread(str(thread_id), filters) is not None:
-                await self._delete(str(thread_id))
-                deleted += 1
-        return answer({"pruned_count": deleted})
+        pruned = 0
+        for thread_id in map(str, body.get("thread_ids") or ()):
+            if await self._server.registry.thread(thread_id, filters) is not None:
+                if strategy == "delete":
+                    await self._delete(thread_id)
+                else:
+                    await self._server.checkpoints.keep_latest(thread_id)
+                pruned += 1
+        return answer({"pruned_count": pruned})
 
     async def search(self, request: Request) -> Response:
         """Answer with the threads that fit."""

@@ -275,6 +275,27 @@ def test_a_copy_goes_its_own_way(http: httpx.Client) -> None:
     assert len(http.get(f"/threads/{copied['thread_id']}/history").json()) == 3
 
 
+def test_prune_keeps_the_newest_checkpoint_of_each_namespace(http: httpx.Client) -> None:
+    thread_id = new_thread(http)
+    for _ in range(2):
+        run(http, thread_id, assistant_id="nested", input={"question": "really?"})
+    before = http.get(f"/threads/{thread_id}/state", params={"subgraphs": "true"}).json()
+    assert before["tasks"][0]["interrupts"]
+    body = {"thread_ids": [thread_id], "strategy": "keep_latest"}
+    assert http.post("/threads/prune", json=body).json() == {"pruned_count": 1}
+    assert len(http.get(f"/threads/{thread_id}/history").json()) == 1
+    after = http.get(f"/threads/{thread_id}/state", params={"subgraphs": "true"}).json()
+    assert {**after, "parent_checkpoint": None} == {**before, "parent_checkpoint": None}
+    answered = run(http, thread_id, assistant_id="nested", command={"resume": "yes"}).json()
+    assert answered["answer"] == "yes"
+
+
+def test_prune_refuses_other_strategies(http: httpx.Client) -> None:
+    answered = http.post("/threads/prune", json={"thread_ids": [], "strategy": "oldest"})
+    assert answered.status_code == 422
+    assert answered.json() == {"detail": "strategy must be delete or keep_latest, got 'oldest'"}
+
+
 def test_prune_deletes_threads(http: httpx.Client) -> None:
     made = [new_thread(http) for _ in range(2)]
     assert http.post("/threads/prune", json={"thread_ids": made}).json() == {"pruned_count": 2}
