@@ -124,6 +124,10 @@ def read_project(file: str | Path) -> Project:
         raise ProjectError(f"{path} must be a JSON object, got {type(given).__name__}")
     for key in given.keys() - _KEYS:
         logger.warning("%s: key %r is unknown and has no effect.%s", path, key, nearest(key, _KEYS))
+    checkpointer = _object(path, given, "checkpointer")
+    for key in sorted(checkpointer.keys() - {"path"}):
+        remedy = " Delete threads with POST /threads/prune." if key == "ttl" else ""
+        logger.warning("%s: checkpointer.%s has no effect.%s", path, key, remedy)
     folder = path.parent
     return Project(
         folder=folder,
@@ -132,7 +136,7 @@ def read_project(file: str | Path) -> Project:
         auth=_object(path, given, "auth"),
         http=_http(path, _object(path, given, "http")),
         store=_object(path, given, "store"),
-        checkpointer=_object(path, given, "checkpointer"),
+        checkpointer=checkpointer,
         import_paths=_dependencies(path, given.get("dependencies", ["."])),
     )
 

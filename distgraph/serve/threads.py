@@ -65,6 +65,7 @@ class ThreadEndpoints:
         """Create a thread; with ``supersteps``, one that has a state."""
         body = await body_of(request)
         thread_id = _thread_id(body.get("thread_id"))
+        _refuse_ttl(body)
         metadata = _object(body, "metadata")
         if_exists = body.get("if_exists") or "raise"
         if if_exists not in ("raise", "do_nothing"):
@@ -106,6 +107,7 @@ class ThreadEndpoints:
     async def change(self, request: Request) -> Response:
         """Merge metadata into a thread's."""
         body = await body_of(request)
+        _refuse_ttl(body)
         value: dict[str, Any] = {"metadata": _object(body, "metadata")}
         thread = await self._thread(request, "update", value)
         metadata = {**thread.metadata, **value["metadata"]}
@@ -352,6 +354,15 @@ def _object(body: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(422, f"{key} must be an object, got {value!r}"[:200])
     return dict(value)
+
+
+def _refuse_ttl(body: Mapping[str, Any]) -> None:
+    if body.get("ttl") is not None:
+        raise RequestError(
+            422,
+            "ttl: this server keeps threads until they are deleted. Leave ttl out, and delete or "
+            "shorten threads with POST /threads/prune, for example once a day",
+        )
 
 
 def _supersteps(given: Any) -> list[list[StateUpdate]]:

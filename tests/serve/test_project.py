@@ -127,6 +127,15 @@ def test_unknown_keys_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "key 'grphs' is unknown" in caplog.text
 
 
+def test_settings_of_the_checkpointer_without_an_effect_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ttl = {"strategy": "delete", "default_ttl": 60}
+    with caplog.at_level(logging.WARNING, "distgraph"):
+        read_project(write(tmp_path, checkpointer={"ttl": ttl}))
+    assert "checkpointer.ttl has no effect. Delete threads with POST /threads/prune." in caplog.text
+
+
 def test_the_environment_wins_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

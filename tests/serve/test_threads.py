@@ -290,6 +290,15 @@ def test_prune_keeps_the_newest_checkpoint_of_each_namespace(http: httpx.Client)
     assert answered["answer"] == "yes"
 
 
+def test_a_thread_with_a_time_to_live_is_refused_with_the_remedy(http: httpx.Client) -> None:
+    made = http.post("/threads", json={"ttl": {"ttl": 5, "strategy": "delete"}})
+    changed = http.patch(f"/threads/{new_thread(http)}", json={"ttl": {"ttl": 5}})
+    for answered in (made, changed):
+        assert answered.status_code == 422
+        assert answered.json()["detail"].startswith("ttl: this server keeps threads until they")
+        assert "POST /threads/prune" in answered.json()["detail"]
+
+
 def test_prune_refuses_other_strategies(http: httpx.Client) -> None:
     answered = http.post("/threads/prune", json={"thread_ids": [], "strategy": "oldest"})
     assert answered.status_code == 422
