@@ -49,6 +49,9 @@ class GraphRun:
     """Names of the subgraph nodes that lead from the root to the graph."""
     output_keys: tuple[str, ...] | str
     parent: tuple[GraphRun, Task] | None = None
+    number: int = 0
+    """Counts the graphs of the run. One with a history of its own begins many times under one
+    namespace, where no saver makes its channels' versions unique."""
     restarts: int = 0
     """Graphs of the run that had been started again when this graph, or one around it, was. Its
     tasks may have the ids of earlier tasks: attempts are numbered from another base."""
@@ -133,7 +136,8 @@ def attempt_of(
     number = 0 if part is None else part.number
     reads, channels, managed = _state_for(graph, task, kind, part)
     state = read_values(superstep.channels, channels)
-    versions = {c: superstep.versions[c] for c in state if c in superstep.versions}
+    known = superstep.versions
+    versions: dict[str, Any] = {c: (graph.number, known[c]) for c in state if c in known}
     called = None
     if task.call is not None:  # the function is shipped as state is: a large one by reference
         slot = f"{CALLED}{task.call.key}"

@@ -143,7 +143,7 @@ class Machine:
         reply, and the function that takes it."""
         self._requests = 0
         self._restarts = 0
-        self._unsaved_calls = 0
+        self._begun = 0
         """Graphs that were started again."""
         self._rewound: set[str] = set()
         """Namespaces of subgraphs that have gone back in time with the graph around them."""
@@ -295,11 +295,10 @@ class Machine:
         if parent is not None and parent[1].attempt > 1:
             self._restarts += 1
             restarts = self._restarts
+        self._begun += 1
         generation = str(restarts) if restarts else ""
-        if spec.persistence is True and not options.thread.saves:
-            # Each call has the same namespace, by which derived ids are told apart.
-            self._unsaved_calls += 1
-            generation = f"{restarts}.{self._unsaved_calls}"
+        if spec.persistence is True and not options.thread.saves:  # all calls have one namespace
+            generation = f"{restarts}.{self._begun}"
         superstep = Superstep(
             spec,
             ns=k.NS_SEP.join(ns),
@@ -324,6 +323,7 @@ class Machine:
             path,
             spec.output_channels if output_keys is None else output_keys,
             parent,
+            self._begun,
             restarts,
             spec.interrupt_before,
             spec.interrupt_after,

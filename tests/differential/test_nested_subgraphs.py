@@ -50,11 +50,12 @@ def test_namespaces_exactly(engine):
 def looping(ns):
     """A graph that keeps its history, as a node that runs three times."""
     inner = ns.StateGraph(Items).add_node("leaf", adds("leaf", 1)).add_edge(ns.START, "leaf")
+    inner.add_node("last", lambda s: {"items": [f"of {len(s['items'])}"]}).add_edge("leaf", "last")
     inner = inner.compile(checkpointer=True)
     middle = ns.StateGraph(Items).add_node("inner", inner).add_edge(ns.START, "inner")
     builder = ns.StateGraph(Items).add_node("middle", middle.compile())
     return builder.add_edge(ns.START, "middle").add_conditional_edges(
-        "middle", lambda s: "middle" if len(s["items"]) < 4 else ns.END, ["middle", ns.END]
+        "middle", lambda s: "middle" if len(s["items"]) < 9 else ns.END, ["middle", ns.END]
     )
 
 

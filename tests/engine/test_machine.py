@@ -67,7 +67,8 @@ def test_the_request_carries_what_the_node_reads_and_the_versions_of_it() -> Non
     start = play.of("a")
     assert start.request.state == {"items": [1], "n": 3}
     assert start.request.reads == ("items", "n")
-    assert start.versions == {"items": 2, "n": 2}
+    graph = 1  # the root is the first graph of the run
+    assert start.versions == {"items": (graph, 2), "n": (graph, 2)}
 
 
 def test_a_version_changes_with_its_value_only() -> None:

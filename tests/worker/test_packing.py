@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypedDict
 
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.errors import SerializationError
+from distgraph.graph import END, START, StateGraph
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.packing import LARGE, StatePacker, unpack_request
 from tests.engine.corpus import fan
@@ -198,3 +200,25 @@ def test_whatever_the_order_each_attempt_gets_its_version(data: st.DataObject) -
         packed = [packer.pack(request(state), versions, snapshots) for _ in range(2)]
         assert [unpack(one, snapshots).state for one in packed] == [state, state]
         assert len(snapshots) == len({id(reference) for reference in snapshots}) <= 3
+
+
+class Calls(TypedDict):
+    calls: int
+
+
+def test_a_graph_that_begins_again_under_its_namespace_is_sent_its_own_state() -> None:
+    """Without a saver, both starts of a graph with a history of its own count versions from 1."""
+    inner = StateGraph(Calls).add_node("look", lambda s: {}).add_edge(START, "look")
+    outer = StateGraph(Calls).add_node("inner", inner.compile(checkpointer=True))
+    outer.add_node("count", lambda s: {"calls": s["calls"] + 1})
+    outer.add_edge(START, "inner").add_edge("inner", "count").add_conditional_edges(
+        "count", lambda s: "inner" if s["calls"] < 2 else END, ["inner", END]
+    )
+    play = Play(outer.compile(backend="local"))
+    play.start({"calls": 0})
+    play.finish()
+    packer, sent = StatePacker(Store().put), []
+    for start in play.started:
+        packed = packer.pack(start.request, start.versions, [])
+        sent.append((start.request.node, unpack_request(packed, []).state["calls"]))
+    assert [calls for node, calls in sent if node == "look"] == [0, 1]
