@@ -12,11 +12,12 @@ sent only while it serves nothing: no group can meet a lease that is about to en
   results of other groups does not count: it holds no CPU.
 - A lease that serves nothing for ``IDLE`` ends. While a request for other needs is not granted, it
   ends at once: it may hold what that request waits for.
-- A lease that has served for ``TENURE`` ends behind its group, and a new request queues in the
+- A lease that has served for ``TENURE`` ends behind its group, also where no other group waits: the
+  steps of a run that follow each other would keep it for hours. A new request queues in the
   cluster's scheduler with those of others.
-- Steps of a run that follow each other can keep a lease for hours. So a driver whose groups wait,
-  and which holds nothing that could serve them, asks other drivers of the cluster for a lease. Each
-  of them gives one back, and requests no other for ``HELD_BACK``.
+- A driver whose groups wait, and which holds nothing that could serve them, does not wait that
+  long: it asks other drivers of the cluster for a lease. Each of them gives one back, and requests
+  no other for ``HELD_BACK``.
 - Requests in excess of waiting groups are withdrawn after ``SURPLUS``.
 - Leases of a pool, which are costly to set up, follow rules of their own (``LeaseTerms``).
 """
@@ -60,8 +61,9 @@ IDLE = 0.1
 milliseconds; another job of the cluster waits for a CPU that is idle no longer than that."""
 
 TENURE = 1.0
-"""Seconds after which a lease ends behind its group although others wait for it. A request of
-another job waits no longer; a new request costs 2 to 4 milliseconds, well below a hundredth."""
+"""Seconds after which a lease ends behind its group, whatever follows. The scheduler does not say
+whether another job waits, which so waits no longer; a new request costs 2 to 4 milliseconds, well
+below a hundredth."""
 
 SHORT_TENURE = 0.05
 """The same while a request for other needs of this session is not granted."""
@@ -346,8 +348,7 @@ class Leases(Generic[J]):
                 self._held_back[lease.needs] = now + HELD_BACK
             self._forget(lease)
             return [End(number), *self._advance(lease.needs, now)]
-        waiting = self._waiting.get(lease.needs)
-        if waiting and self._terms_of(lease.needs).most is None:
+        if self._terms_of(lease.needs).most is None:
             tenure = SHORT_TENURE if self._starving(lease.needs, now) else TENURE
             if now - lease.granted >= tenure:
                 self._forget(lease)

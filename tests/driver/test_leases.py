@@ -156,12 +156,13 @@ def test_the_tenure_is_short_while_other_needs_are_not_granted():
     assert kinds(leases.done(1, rules.SHORT_TENURE)) == ["End", "Request"]
 
 
-def test_a_lease_that_outlives_its_tenure_alone_goes_on():
+def test_a_lease_ends_when_its_tenure_is_over_although_no_group_waits_here():
+    """Another job of the cluster may wait for its CPU."""
     leases = Leases()
     number = served_by(leases)
     leases.submit("n", "run", Job("b"), 0.05)
-    assert leases.done(number, 10 * TENURE) == []
-    assert kinds(leases.submit("n", "run", Job("c"), 10 * TENURE)) == ["Give"]
+    assert leases.done(number, 10 * TENURE) == [End(number)]
+    assert kinds(leases.submit("n", "run", Job("c"), 10 * TENURE)) == ["Request"]
 
 
 def test_requests_in_excess_are_withdrawn_after_a_while():

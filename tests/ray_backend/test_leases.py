@@ -135,25 +135,50 @@ def test_an_idle_session_holds_no_cpu(on_ray):
     wait_for_free_cpus()
 
 
-def test_another_job_gets_all_cpus_while_the_session_is_idle(on_ray, ray_session):
-    program = (
-        "import ray, sys\n"
-        "ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
-        "task = ray.remote(num_cpus=2)(lambda: 'all')\n"
-        "print(ray.get(task.remote(), timeout=30))\n"
+ALL_CPUS = (
+    "import ray, sys\n"
+    "ray.init(sys.argv[1], log_to_driver=False, logging_level='ERROR')\n"
+    "task = ray.remote(num_cpus=2)(lambda: 'all')\n"
+    "print(ray.get(task.remote(), timeout=30))\n"
+)
+"""A job that needs both CPUs of the cluster."""
+
+
+def job_for_all_cpus(ray):
+    return subprocess.Popen(
+        [sys.executable, "-c", ALL_CPUS, ray.get_runtime_context().gcs_address],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+
+
+def test_another_job_gets_all_cpus_while_the_session_is_idle(on_ray, ray_session):
     graph = chain(on_ray, pid, pid)
     graph.invoke({"items": []})
-    address = ray_session.get_runtime_context().gcs_address
-    done = subprocess.run(
-        [sys.executable, "-c", program, address],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert done.stdout.strip().endswith("all"), done.stderr
+    job = job_for_all_cpus(ray_session)
+    out, errors = job.communicate(timeout=50)
+    assert out.strip().endswith("all"), errors
     assert len(graph.invoke({"items": []})["items"]) == 2
+
+
+def test_another_job_gets_all_cpus_while_a_run_never_pauses(on_ray, ray_session):
+    """Steps that follow each other leave no lease idle: it ends when it has served for a second."""
+    builder = on_ray.StateGraph(Items).add_node("again", lambda s: None)
+    graph = builder.add_edge(on_ray.START, "again").add_edge("again", "again").compile()
+    stream = graph.stream({"items": []}, {"recursion_limit": 10**9}, stream_mode="updates")
+    assert next(stream) == {"again": None}
+    job = job_for_all_cpus(ray_session)
+    try:
+        for chunk in stream:
+            assert chunk == {"again": None}
+            if job.poll() is not None:
+                break
+    finally:
+        stream.close()
+        out, errors = job.communicate(timeout=50)
+    assert out.strip().endswith("all"), errors
 
 
 def test_nodes_with_other_needs_do_not_wait_for_an_idle_lease(on_ray):
