@@ -55,7 +55,8 @@ SLOW = 5.0
 """Seconds after which a reducer that runs is reported."""
 
 LEFT = 1.0
-"""Seconds that a reducer of a cancelled run may go on."""
+"""Seconds that a reducer of a cancelled run may go on, and that one that was interrupted may take to
+end. One that waits outside of Python is not interrupted before it returns."""
 
 
 class StartRun(NamedTuple):
@@ -169,6 +170,10 @@ class RunLoop:
         """Since when events are handled, and in which thread. None between two turns."""
         self._left: float | None = None
         self._reported: float | None = None
+        self._interrupted: tuple[float, float] | None = None
+        """The turn that was interrupted, by its beginning, and when."""
+        self._given_up = False
+        """Whether the run has ended while its turn goes on: nothing that the turn does counts."""
 
     @property
     def program(self) -> str:
@@ -192,7 +197,8 @@ class RunLoop:
         self._put(CancelRequested())
 
     def look(self, limit: float) -> str | None:
-        """Interrupt a reducer that takes too long. Return where one is that takes long.
+        """Interrupt a reducer that takes too long, and end its run. Return where one is that takes
+        long.
 
         Args:
             limit: Seconds that reducers may take between two events of the run.
@@ -212,6 +218,15 @@ class RunLoop:
                     f"(setting DISTGRAPH_REDUCER_TIMEOUT):\n{stack_of(thread)}"
                 )
                 interrupt(thread)
+                if self._interrupted is None or self._interrupted[0] != since:
+                    self._interrupted = since, now
+                elif now > self._interrupted[1] + LEFT:
+                    self._busy, self._given_up = None, True
+        if self._given_up:
+            if self._driver is not None:
+                self._driver.collapse(Interrupted())
+            self._end()
+            return None
         if seconds < SLOW:
             return None
         where = f"run {run_id}: a reducer has run for {seconds:.0f} s\n{stack_of(thread)}"
@@ -248,20 +263,22 @@ class RunLoop:
             if started is not None:
                 self._begin(driver, started)
             driver.run(self._news(driver))
-            self._rest()
-            self._ask_at(driver.deadline)
-            self._over = driver.finished
+            if self._rest():
+                self._ask_at(driver.deadline)
+                self._over = driver.finished
         except BaseException as error:  # outside of the driver
-            self._rest()
-            self._events.terminate(error)
+            if self._rest():
+                self._events.terminate(error)
         finally:
-            if self._over:
+            if self._over and not self._given_up:
                 self._end()
 
-    def _rest(self) -> None:
-        """Nobody interrupts this thread for the run from here on: it serves others."""
+    def _rest(self) -> bool:
+        """Return whether the turn counts. Nobody interrupts its thread for the run from here on: it
+        serves others."""
         with self._watching:
             self._busy = None
+            return not self._given_up
 
     def _end(self) -> None:
         if self._run_meter is not None:

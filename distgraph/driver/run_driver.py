@@ -230,7 +230,7 @@ class RunDriver:
                     self._handle(event)
                 self._flush()
             except BaseException as error:  # a bug, or user code in a reducer that did it
-                self._collapse(error)
+                self.collapse(error)
 
     def repeat(self, start: RunStarted) -> None:
         """Arrive where an earlier driver of the run was lost, and go on from there.
@@ -246,7 +246,7 @@ class RunDriver:
         except BaseException as error:
             lost = error if isinstance(error, DriverLost) else not_the_same()
             lost.__cause__ = lost.__cause__ or (None if lost is error else error)
-            self._collapse(lost)
+            self.collapse(lost)
         else:
             self.run(() if begun else (start,))
 
@@ -455,7 +455,7 @@ class RunDriver:
         self._congested = False
 
     def _failed(self, event: BackendFailed) -> None:
-        self._collapse(event.error)
+        self.collapse(event.error)
 
     # --- instructions ---------------------------------------------------------------------------
 
@@ -700,8 +700,11 @@ class RunDriver:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _collapse(self, error: BaseException) -> None:
-        """End the run without its engine."""
+    def collapse(self, error: BaseException) -> None:
+        """End the run without its engine.
+
+        Another thread may call this where code of users does not come back from a turn.
+        """
         if self.finished:
             return
         groups = {a.group: None for a in self._attempts.values() if a.group is not None}

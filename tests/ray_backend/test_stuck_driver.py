@@ -53,6 +53,16 @@ class EndlessInC(TypedDict):
     items: Annotated[list, endless_in_c]
 
 
+def waiting(a, b):
+    if b:
+        time.sleep(1000)
+    return a + b
+
+
+class Waiting(TypedDict):
+    items: Annotated[list, waiting]
+
+
 class Plain(TypedDict):
     items: Annotated[list, operator.add]
 
@@ -70,12 +80,23 @@ def test_an_endless_reducer_is_ended_and_named(own_session):
     assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
 
 
-def test_a_run_with_an_endless_reducer_can_be_left(own_session, monkeypatch):
+def test_a_reducer_that_waits_outside_of_python_ends_its_run(own_session):
+    begin = time.perf_counter()
+    with pytest.raises(RunError, match="a reducer was ended") as caught:
+        one(own_session, Waiting).invoke({"items": []})
+    assert "time.sleep(1000)" in str(caught.value)
+    assert time.perf_counter() - begin < BOUND
+    assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
+    wait_for_free_cpus()
+
+
+@pytest.mark.parametrize("state", [Endless, Waiting], ids=["computes", "waits"])
+def test_a_run_with_an_endless_reducer_can_be_left(own_session, monkeypatch, state):
     from actors import session
 
     monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "300")
     session.end()
-    stream = one(own_session, Endless, adds("n", 1)).stream({"items": []}, stream_mode="custom")
+    stream = one(own_session, state, adds("n", 1)).stream({"items": []}, stream_mode="custom")
     next(stream)
     driver = session.current().driver
     time.sleep(0.5)  # until the reducer runs: nothing tells of that
