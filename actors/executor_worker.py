@@ -87,7 +87,7 @@ class AsyncExecutor:
         self._looked = 0.0
         """When the files of this process were looked at closely."""
         self._leaves = False
-        """Whether the driver was told to send no more attempts."""
+        """Whether the driver was asked to send no more attempts."""
         self._ending = asyncio.Event()
 
     async def serve(self, version: str, ticket: bytes, identity: str, pinned: bool) -> None:

@@ -55,8 +55,8 @@ SLOW = 5.0
 """Seconds after which a reducer that runs is reported."""
 
 LEFT = 1.0
-"""Seconds that a reducer of a cancelled run may go on, and that one that was interrupted may take to
-end. One that waits outside of Python is not interrupted before it returns."""
+"""Seconds that a reducer of a cancelled run may go on, and that one that was interrupted may take
+to end. One that waits outside of Python is not interrupted before it returns."""
 
 
 class StartRun(NamedTuple):

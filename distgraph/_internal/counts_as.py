@@ -1,8 +1,8 @@
-"""Objects of ours that count as LangGraph's in ``isinstance``, where LangGraph is loaded.
+"""Objects of distgraph that count as LangGraph's in ``isinstance``, where LangGraph is loaded.
 
 Code of LangGraph and LangChain that runs in nodes and tools looks at what the user returned:
 LangChain turns a tool's result into text unless it counts as a tool's output, and LangGraph's
-``ToolNode`` refuses what is no ``Command``. ``type(...)`` of the object stays ours.
+``ToolNode`` refuses what is no ``Command``. ``type(...)`` of the object stays distgraph's.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class StreamEvents:
         return [self._emit(graph, RESET_MODE, payload)]
 
     def interrupted(self, graph: GraphRun, task: Task) -> list[Emit]:
-        """The interrupts of a task. The state that is told with them is the output so far."""
+        """The interrupts of a task, and the output so far."""
         out: list[Emit] = []
         self._read_output(graph)
         if self._wants(graph, "updates"):

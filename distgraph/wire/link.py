@@ -152,7 +152,7 @@ class Link:
                 self._connection.send(kind, *parts, wait=False)
 
     def _look(self) -> None:
-        """Look whether code of the user has closed the connection: nothing else tells of that."""
+        """Look whether code of the user has closed the connection: nothing else shows that."""
         self._looking = bool(self._waiting)
         if self._looking:
             self._loop.after(_LOOK, self._look)
