@@ -97,15 +97,18 @@ class ThreadLog:
         thread = await self._registry.thread(thread_id)
         if thread is None:
             return 0
-        runs = await self._registry.runs_from(thread_id, thread.next_number - 1)
-        for run in runs:
-            if run.base is not None and run.last is None:
-                try:
-                    handle = await self._handles.get(run)
-                    return run.base + (await handle.ainfo()).last
-                except DistgraphError:
-                    return run.base
-        return thread.next_number - 1
+        newest = thread.next_number - 1
+        for run in await self._registry.runs_from(thread_id, newest):
+            base = run.base or 0
+            if run.last is not None:  # it has ended since the thread was read
+                newest = base + run.last
+                continue
+            try:
+                handle = await self._handles.get(run)
+                return base + (await handle.ainfo()).last
+            except DistgraphError:
+                return base
+        return newest
 
     async def read(
         self, thread_id: str, after: int | None = 0, *, strict: bool = False
