@@ -14,30 +14,44 @@ __all__ = ("counts_as_langgraphs",)
 
 
 def counts_as_langgraphs(value: Any) -> type:
-    """Return LangGraph's class of the same name for the ``__class__`` of an object.
+    """Return, for the ``__class__`` of an object, a class that counts as LangGraph's of its name.
 
-    Where LangGraph is not loaded, but tools of LangChain are: a class that counts as their output.
+    Where LangGraph is not loaded, but tools of LangChain are: one that counts as their output.
     """
     own = type(value)
     types = sys.modules.get("langgraph.types")
     found = getattr(types, _exported(own), None)
     if found is not None:
-        return found  # type: ignore[no-any-return]
+        return _counting(own, found)
     tools = sys.modules.get("langchain_core.messages.tool")
     output = getattr(tools, "ToolOutputMixin", None)
-    return own if output is None else _tool_output(own, output)
+    return own if output is None else _counting(own, output)
 
 
-_OUTPUTS: dict[type, type] = {}
-"""By our class: the class that counts as a tool's output."""
+_COUNTING: dict[tuple[type, type], type] = {}
+"""By distgraph's class and the class that its objects count as."""
 
 
 def _exported(cls: type) -> str:
     return next(base.__name__ for base in cls.__mro__ if base.__module__ == "distgraph.types")
 
 
-def _tool_output(cls: type, output: type) -> type:
-    if cls not in _OUTPUTS:
-        named = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        _OUTPUTS[cls] = type(cls.__name__, (cls, output), named)
-    return _OUTPUTS[cls]
+def _counting(own: type, other: type) -> type:
+    """Return a subclass of ``other`` that makes objects of ``own``.
+
+    ``dataclasses.replace`` and ``copy.replace`` call the ``__class__`` of an object.
+    """
+    counting = _COUNTING.get((own, other))
+    if counting is None:
+
+        def new(cls: type, *args: Any, **fields: Any) -> Any:
+            return own(*args, **fields)
+
+        named = {
+            "__slots__": (),
+            "__module__": own.__module__,
+            "__qualname__": own.__qualname__,
+            "__new__": new,
+        }
+        counting = _COUNTING[own, other] = type(other)(own.__name__, (other,), named)
+    return counting

@@ -1,6 +1,8 @@
 """Nodes that return ``Command``: an update and where to go, in one value."""
 
-from tests.support.graphs import Numbers, adds
+import dataclasses
+
+from tests.support.graphs import Items, Numbers, adds
 
 MODES = ["values", "updates", "tasks", "debug"]
 
@@ -128,3 +130,20 @@ def test_a_command_as_input_updates_the_state(differ):
     differ.stream(
         build, lambda ns: ns.Command(update={"n": 4}, goto="a"), stream_mode=["values", "updates"]
     )
+
+
+def replacing(ns):
+    def decide(state):
+        return dataclasses.replace(
+            ns.Command(goto=ns.Send("b", {"items": []})), update={"items": ["x"]}
+        )
+
+    builder = ns.StateGraph(Items).add_node("a", decide).add_node("b", adds("b"))
+    return builder.add_edge(ns.START, "a")
+
+
+def test_a_replaced_command_goes_where_the_first_one_went(differ):
+    assert differ.stream(replacing, {"items": []}, stream_mode="updates").chunks == [
+        {"a": {"items": ["x"]}},
+        {"b": {"items": ["b"]}},
+    ]
