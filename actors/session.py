@@ -372,19 +372,18 @@ class Session:
                 # a process that has loaded the graph may see no GPU any more
                 plain = not requests_anything(spec) and type(blob) is bytes
                 if self._is_first and is_first and plain:
-                    warm = partial(self._warm_up, self._cpus - awaited, digest, blob, paths)
+                    # One for each CPU: they delay the first event, but later nodes need them.
+                    warm = partial(self._warm_up, digest, blob, paths)
                     registered.future().add_done_callback(warm)
             self._registered[digest] = None
             self._registered.move_to_end(digest)
             if len(self._registered) > GRAPHS // 2:  # the driver forgets no sooner than we do
                 self._registered.popitem(last=False)
 
-    def _warm_up(
-        self, processes: int, digest: str, blob: bytes, paths: tuple[str, ...], registered: Any
-    ) -> None:
+    def _warm_up(self, digest: str, blob: bytes, paths: tuple[str, ...], registered: Any) -> None:
         """Let worker processes load the first graph, once its executor has its process."""
         if registered.exception() is None and self.alive():
-            warm_up(self._near, processes, digest, blob, paths)
+            warm_up(self._near, self._cpus, digest, blob, paths)
 
     def drain(self, run_id: str, reason: str) -> None:
         """Stop a run gracefully after its current superstep."""
