@@ -13,7 +13,7 @@ from distgraph._internal.lazy import lazy_names
 if TYPE_CHECKING:
     from actors.broker import StreamBroker
     from actors.driver import SuperstepDriver
-    from actors.session import end as end_session
+    from actors.sessions import end as end_session
 
 __all__ = ("StreamBroker", "SuperstepDriver", "end_session")
 
@@ -23,6 +23,6 @@ if not TYPE_CHECKING:
         {
             "StreamBroker": "actors.broker",
             "SuperstepDriver": "actors.driver",
-            "end_session": "actors.session:end",
+            "end_session": "actors.sessions:end",
         },
     )

@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors import session, started
+from actors import sessions, started
+from actors.session import Session
 from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.collecting import is_collecting
@@ -19,6 +20,7 @@ from distgraph.concurrency.threads import elsewhere
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.started import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, StreamEvent
+from distgraph.driver.startup import repeated
 from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.serde.pickling import dumps_code
 from distgraph.streaming.reader import Reader
@@ -33,11 +35,11 @@ class RayBackend:
 
     def ready(self) -> bool:
         """Return whether this process has a session."""
-        return session.exists()
+        return sessions.exists()
 
     def connect(self) -> None:
         """Start the session, and Ray where nobody has."""
-        session.connect()
+        sessions.connect()
 
     def start(self, plan: RunPlan, *, is_async: bool) -> RayRun:
         """Start a run, and the session with its first one.
@@ -58,15 +60,15 @@ class RayBackend:
     ) -> RayStarted:
         """Start a run that no reader owns, in this process's session or one that outlives it."""
         plan = replace(plan, info=replace(plan.info, surroundings=capture()))
-        return session.launch(plan, replace(terms, face=dumps_code(face)), detached=detached)
+        return sessions.launch(plan, replace(terms, face=dumps_code(face)), detached=detached)
 
     def find(self, run_id: str) -> RayStarted | None:
         """Return a started run of any session of the cluster."""
-        return started.find(run_id, session.sessions())
+        return started.find(run_id, sessions.usable())
 
     def started(self) -> list[RunState]:
         """Return the states of the started runs of all sessions of the cluster."""
-        return started.started(session.sessions())
+        return started.started(sessions.usable())
 
 
 logger = logging.getLogger("distgraph")
@@ -105,9 +107,9 @@ class RayRun:
         """Ends the subscription to requests to drain."""
 
     def _begin(self) -> None:
-        session.repeated(partial(session.enter, self._plan), self._begin_in)
+        repeated(partial(sessions.enter, self._plan), self._begin_in)
 
-    def _begin_in(self, own: session.Session) -> None:
+    def _begin_in(self, own: Session) -> None:
         self._session = own
         self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), self._loop)
         self._began = time.monotonic()

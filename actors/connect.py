@@ -8,18 +8,18 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, GetTimeoutError
+from ray.exceptions import AuthenticationError
 
 from actors import ray_messages
 from actors.cluster import cluster_size, cpus
-from distgraph import __version__, status
+from distgraph import status
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedClusterError
@@ -265,56 +265,3 @@ def _client_error(what: str) -> UnsupportedClusterError:
         f"{what}, which cannot stream a run. Run the program on a machine of the cluster "
         "(`ray job submit`, or `ray attach` and start it there) with RAY_ADDRESS=auto"
     )
-
-
-def check_versions(found: dict[str, str]) -> None:
-    """Compare the versions of distgraph that the session's actors report with the version here.
-
-    Raises:
-        UnsupportedClusterError: One differs.
-    """
-    for actor, version in found.items():
-        if version != __version__:
-            raise UnsupportedClusterError(
-                f"the {actor} runs distgraph {version}, this process {__version__}: install the "
-                "same version on every node of the cluster"
-            )
-
-
-def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterError | None:
-    """Return the user's error if distgraph cannot be imported, or has another version, on a worker.
-
-    None if ``error``, which Ray raised for an actor or a task, has another cause.
-    """
-    text = str(error)
-    if not any(sign in text for sign in ("failed to import on the worker", "its creation task")):
-        return None
-    reason = text.strip().splitlines()[-1].strip()
-    return UnsupportedClusterError(
-        f"{where}distgraph does not start in a worker process of the cluster ({reason}): install "
-        f"distgraph {__version__}, which this process has, in the environment of every node"
-    )
-
-
-def lost_at_start(errors: Mapping[str, BaseException], seconds: float) -> UnsupportedClusterError:
-    """Return the user's error for actors that Ray gave up before they ran, or that were late.
-
-    Args:
-        errors: What Ray raised, by actor.
-        seconds: How long they were waited for.
-    """
-    why = "; ".join(f"{actor}: {_reason(error, seconds)}" for actor, error in errors.items())
-    return UnsupportedClusterError(
-        f"the cluster did not start the actors of this process's runs ({why}). If the cluster is "
-        "just starting, start the program again when `ray status` lists this machine. Otherwise "
-        "look for the cause in the logs of Ray on this machine (session_latest/logs/raylet.out: "
-        "memory that ran out, processes that ended), or let `distgraph doctor` try it"
-    )
-
-
-def _reason(error: BaseException, seconds: float) -> str:
-    if isinstance(error, GetTimeoutError):
-        return f"no answer within {seconds:g} s"
-    lines = [line for line in str(error).splitlines() if line and not line.startswith("\t")]
-    told = [line.partition(" Some common causes include")[0] for line in lines[1:] or lines]
-    return " ".join(told) or type(error).__name__

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors import session
+from actors import sessions
 from actors.cluster import get, remote
 from actors.connect import ensure_ray
 from distgraph import START, StateGraph, doctor, status
@@ -126,7 +126,7 @@ def round_trips() -> tuple[float, float]:
             graph.invoke({})
             times.append(time.perf_counter() - started)
     finally:
-        session.end()
+        sessions.end()
     return times[0], times[1]
 
 

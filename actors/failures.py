@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ray.exceptions as rx
 
-from actors.connect import did_not_start
 from actors.leases import GroupFailed
 from distgraph.contract.events import StartTask
+from distgraph.driver.startup import did_not_start
 from distgraph.errors import RunCancelled, RunError, SerializationError, WorkerDied
 
 _DEATHS = (

@@ -21,7 +21,7 @@ from ray.exceptions import RayTaskError
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from actors.connect import ensure_ray
-from actors.session import current_detached
+from actors.sessions import current_detached
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import MissingExtraError
 from distgraph.serve.access import VARIABLES, access_of, check_host

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import ray
 
 import actors
-from actors import session
+from actors import sessions
 from benchmarks import runs, streaming
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import OURS
@@ -58,7 +58,7 @@ class Used(NamedTuple):
 
 def used(work: Callable[[], T]) -> tuple[Used, T]:
     """Do some work; return what it took, and its result."""
-    found = session.sessions()
+    found = sessions.usable()
     drivers = ray.get([one.driver.process.remote() for one in found])
     brokers = ray.get([one.broker.process.remote() for one in found])
     pids = [*drivers, *brokers, os.getpid()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distgraph._internal.adapters import register as register_adapter
 from distgraph._internal.lazy import lazy_names
+from distgraph._internal.version import __version__
 
 if TYPE_CHECKING:
     from distgraph.agents import create_agent as create_agent
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
         interrupt,
     )
     from distgraph.views import progress, timeline
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "END": "distgraph.constants",

@@ -109,9 +109,9 @@ def _is_forgotten(run_id: str) -> bool:
 def _detached_actors() -> list[str]:
     import ray
 
-    from actors import session
+    from actors import sessions
 
-    own = {s.id for s in session.sessions()}
+    own = {s.id for s in sessions.usable()}
     names = [a["name"] for a in ray.util.list_named_actors(all_namespaces=True)]
     return [n for n in names if n.startswith("distgraph-") and n.rpartition("-")[2][:12] not in own]
 
@@ -136,12 +136,12 @@ def test_the_death_of_a_detached_driver_is_an_error_for_readers_elsewhere(
 def test_a_run_that_ended_is_read_after_the_death_of_its_driver(
     on_ray: Any, ray_session: Any
 ) -> None:
-    from actors import session
+    from actors import sessions
 
     graph = counting(backend="ray")
     run = graph.start({"items": []}, stream_mode="custom")
     assert run.result(timeout=30) == {"items": [EVENTS]}
-    lost = session.current()
+    lost = sessions.current()
     ray_session.kill(lost.driver)
     eventually(lambda: not lost.alive(), "the death is known")
     assert graph.start({"items": []}).result(timeout=60) == {"items": [EVENTS]}

@@ -123,17 +123,3 @@ def test_a_cluster_that_takes_the_token_is_joined_with_a_line_that_says_its_size
     assert re.fullmatch(
         r"distgraph: joined 127\.0\.0\.1:6379: 2 machines, 24 CPUs, 2 GPUs … \d+\.\d s", second
     )
-
-
-def test_an_actor_that_ray_gives_up_is_told_with_what_ray_says_and_a_remedy():
-    died = RuntimeError(
-        "The actor died unexpectedly before finishing this task.\n\tclass_name: StreamBroker\n"
-        "The actor is dead because its node has died.\nThe actor never ran."
-    )
-    late = connect.GetTimeoutError("Get timed out")
-    told = str(connect.lost_at_start({"stream broker": died, "superstep driver": late}, 120.0))
-    assert told.startswith(
-        "the cluster did not start the actors of this process's runs (stream broker: The actor is "
-        "dead because its node has died. The actor never ran.; superstep driver: no answer within "
-        "120 s). If the cluster is just starting"
-    )

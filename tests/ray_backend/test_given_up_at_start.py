@@ -12,9 +12,10 @@ import pytest
 from ray import NodeID
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors import session
+from actors import session, sessions
 from actors.cluster import remote
 from distgraph import START, StateGraph
+from distgraph.driver import startup
 from distgraph.errors import UnsupportedClusterError
 from tests.support.engines import Engine
 from tests.support.graphs import Items
@@ -48,8 +49,8 @@ class AtFirst:
 
 @pytest.fixture
 def without_session(on_ray: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.end()
-    monkeypatch.setattr(session, "_PAUSES", (0.0, 0.0))
+    sessions.end()
+    monkeypatch.setattr(startup, "PAUSES", (0.0, 0.0))
 
 
 def items() -> list[str]:

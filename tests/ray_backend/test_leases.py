@@ -41,9 +41,9 @@ def chain(ns, *nodes, **options):
 def leases():
     import ray
 
-    from actors import session
+    from actors import sessions
 
-    return ray.get(session.current().driver.statistics.remote())["leases"]
+    return ray.get(sessions.current().driver.statistics.remote())["leases"]
 
 
 def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
@@ -242,14 +242,14 @@ def test_a_lease_can_be_refused_for_a_node(on_ray):
 @pytest.fixture(scope="module", params=["1", "0"], ids=["leases", "tasks"])
 def setting(request, ray_session):
     """A session with leases, and one with a Ray task for each group."""
-    from actors import session
+    from actors import sessions
 
-    session.end()
+    sessions.end()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTGRAPH_LEASES", request.param)
-        session.current()
+        sessions.current()
         yield request.param == "1"
-        session.end()
+        sessions.end()
 
 
 def test_the_stream_is_the_same(setting, on_ray, tmp_path):

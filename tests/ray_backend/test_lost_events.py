@@ -43,7 +43,7 @@ def short_gate(on_ray):
     """Let the session's broker wait for lost events less long than it does by default."""
     import ray
 
-    from actors.session import current
+    from actors.sessions import current
 
     def set_gate(actor, seconds):
         broker = actor._host._broker

@@ -91,7 +91,7 @@ def test_a_stuck_worker_is_killed_with_its_run_and_replaced(on_ray):
 def _stuck_workers():
     import ray
 
-    from actors.session import current
+    from actors.sessions import current
 
     leases = ray.get(current().driver.statistics.remote())["leases"]
     return [lease for lease in leases if (lease["node"], lease["phase"]) == ("stuck", "busy")]

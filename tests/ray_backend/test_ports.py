@@ -99,7 +99,7 @@ def test_a_session_listens_on_three_ports_which_are_gone_with_it(on_ray: Engine)
 
     from actors import end_session
     from actors.cluster import remote
-    from actors.session import current
+    from actors.sessions import current
 
     end_session()
     before = listening(os.getpid())

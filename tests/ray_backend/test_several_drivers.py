@@ -34,9 +34,9 @@ def two_drivers(ray_session):
 @pytest.fixture
 def two(two_drivers, on_ray):
     """The engine, with two drivers that run."""
-    from actors import session
+    from actors import sessions
 
-    session.connect()
+    sessions.connect()
     assert len(own()) == 2
     eventually(lambda: live() == [0, 0], "no run of another test goes on")
     return on_ray
@@ -44,9 +44,9 @@ def two(two_drivers, on_ray):
 
 def own():
     """The sessions that are not of detached runs."""
-    from actors import session
+    from actors import sessions
 
-    return session._own.all
+    return sessions._own.all
 
 
 def live():

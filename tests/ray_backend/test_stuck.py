@@ -186,10 +186,10 @@ def test_a_stopped_worker_is_ended_at_its_limit_of_time(on_ray, tmp_path):
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", ["task", "own task", "async", "pool"])
 def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp_path, monkeypatch):
-    from actors import session
+    from actors import sessions
 
     monkeypatch.setenv("DISTGRAPH_SILENCE", "12")
-    session.end()
+    sessions.end()
 
     def once():
         if not (tmp_path / "began").exists():
@@ -215,7 +215,7 @@ def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp
     seconds = time.time() - (tmp_path / "began").stat().st_mtime
     print(f"{kind}: replaced after {seconds:.1f} s")
     assert 10 < seconds < 12 + BOUND
-    session.end()
+    sessions.end()
 
 
 @pytest.mark.parametrize("kind", ["task", "own task", "pool"])

@@ -24,13 +24,13 @@ BOUND = 30.0
 @pytest.fixture
 def own_session(on_ray, monkeypatch):
     """A session of its own, with short bounds."""
-    from actors import session
+    from actors import sessions
 
     monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
     monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "3")
-    session.end()
+    sessions.end()
     yield on_ray
-    session.end()
+    sessions.end()
 
 
 def endless(a, b):
@@ -92,13 +92,13 @@ def test_a_reducer_that_waits_outside_of_python_ends_its_run(own_session):
 
 @pytest.mark.parametrize("state", [Endless, Waiting], ids=["computes", "waits"])
 def test_a_run_with_an_endless_reducer_can_be_left(own_session, monkeypatch, state):
-    from actors import session
+    from actors import sessions
 
     monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "300")
-    session.end()
+    sessions.end()
     stream = one(own_session, state, adds("n", 1)).stream({"items": []}, stream_mode="custom")
     next(stream)
-    driver = session.current().driver
+    driver = sessions.current().driver
     time.sleep(0.5)  # until the reducer runs: nothing tells of that
     stream.close()
     import ray

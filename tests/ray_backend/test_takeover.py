@@ -183,12 +183,12 @@ def left(graph: Any, at: Callable[[], None], policy: Any) -> list[Any]:
 
 @pytest.fixture
 def fresh(ray_session: Any) -> Iterator[None]:
-    from actors import session
+    from actors import sessions
 
     wait_for_free_cpus(30)
-    session.end()
+    sessions.end()
     yield
-    session.end()
+    sessions.end()
 
 
 @pytest.mark.parametrize("way", [streamed, astreamed, started, left])
