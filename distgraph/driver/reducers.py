@@ -14,6 +14,7 @@ from types import BuiltinFunctionType
 from typing import Any
 
 from distgraph.channels.base import BaseChannel
+from distgraph.channels.growing import only_adds
 from distgraph.concurrency.interrupting import Interrupted
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Reduced
@@ -108,11 +109,16 @@ def reduce_packed(function: Callable[..., Any], packed: bytes) -> bytes:
 
 
 def guard(spec: GraphSpec, elsewhere: Elsewhere) -> None:
-    """Guard the reducers of a graph and its subgraphs, of channels that nothing uses yet."""
+    """Guard the users' reducers of a graph and its subgraphs, of channels that nothing uses yet.
+
+    ``add_messages`` and the like stay as they are: by them a sender knows that a list only grows.
+    """
     for key, channel in spec.channels.items():
         name = _attribute(channel)
         function = getattr(channel, name, None)
         if function is None or isinstance(function, (BuiltinFunctionType, GuardedReducer)):
+            continue
+        if only_adds(channel):
             continue
         label = f"the reducer of key {key!r} of graph {spec.name!r}"
         setattr(channel, name, GuardedReducer(function, label, elsewhere))

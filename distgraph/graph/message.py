@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict
@@ -68,14 +69,13 @@ def _merge(left: Any, right: Any, *, format: Format | None = None) -> list[Any]:
     messages: type[_Messages] = _LangChain if _has_langchain() else _Dicts
     old = messages.coerce(left if isinstance(left, list) else [left])
     new = messages.coerce(right if isinstance(right, list) else [right])
-    for message in (*old, *new):
-        if messages.id_of(message) is None:
-            messages.set_id(message, str(uuid.uuid4()))
+    ids = messages.ids_of(old)
+    messages.ids_of(new)
     for index in reversed(range(len(new))):
         if messages.removes(new[index]) and messages.id_of(new[index]) == REMOVE_ALL_MESSAGES:
             return new[index + 1 :]
     merged = list(old)
-    places = {messages.id_of(message): place for place, message in enumerate(merged)}
+    places = dict(zip(ids, range(len(ids)), strict=True))
     removed: set[Any] = set()
     for message in new:
         key = messages.id_of(message)
@@ -111,13 +111,23 @@ class _Messages:
     def coerce(messages: list[Any]) -> list[Any]:
         raise NotImplementedError
 
-    @staticmethod
-    def id_of(message: Any) -> Any:
-        return message.id
+    @classmethod
+    def ids_of(cls, messages: list[Any]) -> list[Any]:
+        """Return the ids of messages, after each without one was given one."""
+        ids = list(map(cls.id_of, messages))
+        if None in ids:
+            for at, message in enumerate(messages):
+                if ids[at] is None:
+                    # not that of the list: the same message may stand there twice
+                    ids[at] = cls.id_of(message) or cls.set_id(message, str(uuid.uuid4()))
+        return ids
+
+    id_of: Callable[[Any], Any] = staticmethod(attrgetter("id"))
 
     @staticmethod
-    def set_id(message: Any, value: str) -> None:
+    def set_id(message: Any, value: str) -> str:
         message.id = value
+        return value
 
     @staticmethod
     def removes(message: Any) -> bool:
@@ -175,8 +185,9 @@ class _Dicts(_Messages):
         return message.get("id")
 
     @staticmethod
-    def set_id(message: Any, value: str) -> None:
+    def set_id(message: Any, value: str) -> str:
         message["id"] = value
+        return value
 
     @staticmethod
     def removes(message: Any) -> bool:

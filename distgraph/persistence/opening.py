@@ -125,6 +125,8 @@ def saver_for_driver(placed: Placed, reach: Reach) -> BaseCheckpointSaver[Any]:
 def send_tails(saver: Any, only_adds: Callable[[str, str], bool]) -> None:
     """Let a run's saver of another process receive of a list that grew what is new.
 
+    One that this process opens itself is given whole lists.
+
     Args:
         saver: The saver, as ``saver_for_driver`` returns it.
         only_adds: Whether the reducer of a channel leaves the items of its list as they are, by
@@ -132,7 +134,7 @@ def send_tails(saver: Any, only_adds: Callable[[str, str], bool]) -> None:
     """
     from distgraph.persistence.proxies import RemoteSaver
 
-    if isinstance(saver, RemoteSaver):
+    if isinstance(saver, RemoteSaver) and saver.distgraph_placed.kind == "caller":
         saver.send_tails(only_adds)
 
 

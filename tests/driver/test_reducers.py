@@ -8,12 +8,14 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from distgraph.channels.binop import BinaryOperatorAggregate
+from distgraph.channels.growing import only_adds
 from distgraph.contract.events import RunStarted
 from distgraph.contract.stream import Journal, Note, Reduced
 from distgraph.driver.journal import Draws, JournalWriter
 from distgraph.driver.reducers import SLOW, GuardedReducer, distrust, guard, reduce_packed
 from distgraph.errors import DriverLost
 from distgraph.graph import START, StateGraph
+from distgraph.graph.message import add_messages
 from distgraph.serde.pickling import dumps_data
 
 
@@ -102,6 +104,20 @@ def test_the_reducers_of_users_are_guarded_in_a_graph_and_its_subgraphs() -> Non
         [1, 2],
         ["the reducer of key 'own' of graph 'LangGraph'"] * 2,
     )
+
+
+class Talk(TypedDict):
+    messages: Annotated[list, add_messages]
+    own: Annotated[list, lambda a, b: a + b]
+
+
+def test_a_guarded_graph_tells_which_lists_only_grow() -> None:
+    spec = StateGraph(Talk).add_node("n", lambda s: s).add_edge(START, "n").compile().spec
+    guard(spec, Clock().elsewhere)
+    assert {name: only_adds(spec.channels[name]) for name in ("messages", "own")} == {
+        "messages": True,
+        "own": False,
+    }
 
 
 def noted(*drawn: Any) -> Note:

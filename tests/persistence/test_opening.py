@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from langgraph.cache.sqlite import SqliteCache
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -79,6 +80,18 @@ def test_a_driver_opens_the_file(connection, elsewhere):
     assert opened.get_tuple(config()).checkpoint["channel_values"] == {"a": 1}
     saved(opened, step=1, a=2)
     assert saver.get_tuple(config()).checkpoint["channel_values"] == {"a": 2}
+
+
+def test_a_saver_that_a_driver_opens_is_given_whole_lists(connection, elsewhere):
+    blob = dumps_code(SqliteSaver(connection))
+    elsewhere()
+    saver = loads(blob)
+    opening.send_tails(saver, lambda ns, name: True)
+    items = list(range(99))
+    for count in (50, 99):
+        given = {**empty_checkpoint(), "channel_values": {"items": items[:count]}}
+        saver.put(config(), given, {}, {"items": count})
+    assert saver.get_tuple(config()).checkpoint["channel_values"] == {"items": items}
 
 
 def test_a_driver_calls_the_object_of_its_caller(elsewhere):
