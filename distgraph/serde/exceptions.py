@@ -21,6 +21,7 @@ from distgraph.contract.failure import ErrorData, ErrorParts, ShippedError
 from distgraph.errors import NodeFailed, Unsent
 from distgraph.serde import pickling
 from distgraph.serde.lenient import dumps_class, dumps_field
+from distgraph.serde.reducers import new_exception
 from distgraph.serde.tracebacks import build_traceback, read_frames
 
 __all__ = ("capture_error", "rebuild_error", "release_error")
@@ -171,7 +172,7 @@ def _stand_in(shipped: ShippedError, data: ErrorData) -> NodeFailed:
         with contextlib.suppress(Exception):
             base = pickling.loads(blob)
             cls = type("NodeFailed", (NodeFailed, base), {"__module__": NodeFailed.__module__})
-            exc: NodeFailed = _made(cls, ())
+            exc: NodeFailed = new_exception(cls, ())
             exc.args, exc.type_name, exc.traceback_text = (text, name, told), name, told
             if str(exc) == text:
                 return exc
@@ -412,7 +413,7 @@ def _from_parts(parts: ErrorParts, members: list[BaseException] | None) -> BaseE
         base = next(b for b in cls.__mro__ if b.__name__ == "BaseExceptionGroup")
         exc = base.__new__(cls, *args, members)
     else:
-        exc = _made(cls, args)
+        exc = new_exception(cls, args)
         _set(exc, "args", args)
     for name, blob in parts.attributes:
         value = pickling.loads(blob)
@@ -426,18 +427,6 @@ def _from_parts(parts: ErrorParts, members: list[BaseException] | None) -> BaseE
         else:
             vars(exc)[name] = value
     return exc
-
-
-def _made(cls: Any, args: tuple[Any, ...]) -> Any:
-    """Return a new instance; a ``__new__`` of its own may want other arguments."""
-    try:
-        return cls.__new__(cls, *args)
-    except Exception:
-        for base in cls.__mro__[1:]:
-            for given in (args, ()):
-                with contextlib.suppress(Exception):
-                    return base.__new__(cls, *given)
-        raise
 
 
 def _say(exc: BaseException, text: str) -> None:

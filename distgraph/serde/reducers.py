@@ -5,6 +5,7 @@ Types of other packages are recognised by the names in their MRO, never by impor
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import gc
@@ -31,6 +32,7 @@ _MAY_TRAVEL = frozenset({"_io.BytesIO", "_io.StringIO"})
 _STREAMS = ("_io.TextIOWrapper", "_io._BufferedIOBase", "_io._RawIOBase")
 _STANDARD_STREAMS = ("stdin", "stdout", "stderr")
 _CONTEXT_VARIABLE = "_contextvars.ContextVar"
+_ARGS: Any = vars(BaseException)["args"]
 
 _registered: dict[type, Reduce] = {}
 _standard: dict[type, Reduce] = {}
@@ -195,12 +197,14 @@ def _set_attributes(obj: Any, attributes: dict[str, Any]) -> None:
 
 def _reduce_exception(exc: BaseException) -> Any:
     """Reduce an exception whose ``__init__`` need not take what ``args`` holds."""
-    return _exception, (type(exc), exc.args, exc.__dict__)
+    args = _ARGS.__get__(exc)  # the class may have a property of that name, or refuse to set it
+    attributes, slots = _state(exc)
+    return _exception, (type(exc), args, {**attributes, **slots} if slots else attributes)
 
 
 def _exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
-    exc = cls.__new__(cls, *args)
-    exc.args = args
+    exc = new_exception(cls, args)
+    _ARGS.__set__(exc, args)
     for name, value in state.items():  # where this process has slots, a copy of the class has none
         slot = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
         if isinstance(slot, MemberDescriptorType):
@@ -208,6 +212,18 @@ def _exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str,
         else:
             exc.__dict__[name] = value
     return exc
+
+
+def new_exception(cls: Any, args: tuple[Any, ...]) -> Any:
+    """Return a new instance; a ``__new__`` of its own may want other arguments."""
+    try:
+        return cls.__new__(cls, *args)
+    except Exception:
+        for base in cls.__mro__[1:]:
+            for given in (args, ()):
+                with contextlib.suppress(Exception):
+                    return base.__new__(cls, *given)
+        raise
 
 
 def _library_rule(cls: type) -> Reduce | None:

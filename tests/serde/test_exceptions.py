@@ -7,6 +7,7 @@ import pickle
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from distgraph.contract.failure import ShippedError
 from distgraph.errors import NodeFailed, Unsent
 from distgraph.serde.exceptions import capture_error, rebuild_error, release_error
-from distgraph.serde.pickling import dumps, loads
+from distgraph.serde.pickling import dumps, dumps_code, dumps_data, loads
 from distgraph.serde.tracebacks import read_frames
 from tests.support.elsewhere import Elsewhere, main_program
 
@@ -53,6 +54,34 @@ class OwnNew(Exception):
     def __init__(self, first: int, second: int) -> None:
         super().__init__(first)
         self.second = second
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenSlots(Exception):
+    code: int
+
+
+class ReadOnlyArgs(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+    @property
+    def args(self) -> Any:
+        return ("read only",)
+
+
+class Slotted(Exception):
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
 
 
 class Unspeakable(Exception):
@@ -105,6 +134,19 @@ def test_class_arguments_text_and_attributes_are_as_they_were(exc: BaseException
     assert back.args == exc.args
     own = {k: v for k, v in vars(back).items() if k != "__notes__"}
     assert own == vars(exc)
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [OwnNew(1, 2), Frozen(3), FrozenSlots(3), ReadOnlyArgs(3), KeywordOnly(code=3), Slotted(3)],
+    ids=lambda exc: type(exc).__name__,
+)
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_an_exception_as_a_value_travels(exc: Any, dump: Any) -> None:
+    back = loads(dump([exc]))[0]
+    assert type(back) is type(exc)
+    assert (back.__reduce__()[1], vars(back)) == (exc.__reduce__()[1], vars(exc))
+    assert getattr(back, "code", None) == getattr(exc, "code", None)
 
 
 def test_what_built_in_classes_keep_outside_of_their_dict_arrives() -> None:
