@@ -66,6 +66,15 @@ class InvalidUpdateError(_Explained, explained=True):
     """A node's return value, or the writes of one superstep together, cannot update the state."""
 
 
+class UnmappedPathError(ValueError, KeyError):
+    """The path of a conditional edge returned a value that is not in its ``path_map``.
+
+    LangGraph raises ``KeyError``.
+    """
+
+    __str__ = Exception.__str__  # a ``KeyError`` shows the repr of its message
+
+
 class EmptyInputError(Exception):
     """The graph was started without any input."""
 

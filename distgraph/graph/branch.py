@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from distgraph._internal.keys import BRANCH_TO, TASKS
 from distgraph.constants import END, START
 from distgraph.contract.spec import Reader, Write
-from distgraph.errors import InvalidUpdateError
+from distgraph.errors import InvalidUpdateError, UnmappedPathError
 from distgraph.graph.schema import SchemaMapper, has_fields
 from distgraph.interop import own
 from distgraph.types import Send
@@ -133,6 +133,7 @@ class BranchWriter:
         """Return the writes.
 
         Raises:
+            UnmappedPathError: The path returned what is not in ``path_map``.
             ValueError: The path returned no valid destination.
             InvalidUpdateError: It returned a ``Send`` to the end.
         """
@@ -195,7 +196,7 @@ class BranchWriter:
             try:
                 target = self.ends[item]
             except (KeyError, TypeError):
-                raise ValueError(
+                raise UnmappedPathError(
                     f"{self._what} did not return a valid destination: {item!r} is not one of "
                     f"{', '.join(map(repr, self.ends))}. Add it to path_map or return one of these"
                 ) from None

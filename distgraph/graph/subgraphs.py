@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import AsyncIterator, Iterator, Mapping
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distgraph._internal.adapters import adapter_of
@@ -167,7 +167,7 @@ def _reached(function: Any) -> list[Any]:
     values = list(cells.values())
     if not all(value is None or type(value) in _PLAIN for value in (*values, *named.values())):
         values += _loaded(code, cells, named)
-    return [getattr(value, "__self__", value) for value in values]
+    return [value.__self__ if isinstance(value, MethodType) else value for value in values]
 
 
 def _is_filled(cell: Any) -> bool:

@@ -160,6 +160,23 @@ def test_a_compiled_graph_survives_pickling() -> None:
     assert restored.program.nodes["a"].bound({"items": []}, None) == {"items": ["x"]}
 
 
+class Attributes(dict[str, Any]):
+    """A dict whose keys are attributes too: an unknown one is a ``KeyError``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+def test_a_node_may_use_an_object_whose_unknown_attributes_are_key_errors() -> None:
+    settings = Attributes(word="hi")
+
+    def say(state: Any) -> Any:
+        return {"items": [settings.word]}
+
+    graph = StateGraph(State).add_node(say).add_edge(START, "say").compile(backend="local")
+    assert graph.invoke({"items": []}) == {"items": ["hi"]}
+
+
 def test_compiling_twice_gives_graphs_that_share_no_channel_state() -> None:
     b = StateGraph(State).add_node("a", node).add_edge(START, "a")
     first, second = b.compile(), b.compile(name="second")
