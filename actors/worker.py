@@ -50,6 +50,7 @@ from distgraph.worker.children import descendants, kill, now_since_boot, same, s
 from distgraph.worker.deadline import main_thread
 from distgraph.worker.descriptors import Descriptors
 from distgraph.worker.heartbeat import Heartbeat
+from distgraph.worker.kept_messages import KeptMessages, Loan
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
 from distgraph.worker.tidying import Tidying
@@ -94,6 +95,7 @@ class WorkerProcess:
         """Programs that were received and not loaded yet."""
         self._awaited: dict[str, asyncio.Future[GraphProgram]] = {}
         """Programs that are being loaded, on the loop of an executor."""
+        self._messages = KeptMessages()
         self._calling: dict[str, Calls] = {}
         """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
@@ -306,7 +308,8 @@ class WorkerProcess:
             lend: Allows for more threads of the executor.
         """
         storage.enter(opened.packet.session)
-        request = unpack_request(opened.packet.attempts[at], snapshots)
+        loan = Loan(self._messages)
+        request = unpack_request(opened.packet.attempts[at], snapshots, loan.items)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
         heartbeat, called = self.heartbeat, name or opened.packet.names[0]
@@ -327,6 +330,8 @@ class WorkerProcess:
                 if alone and outcome.status in ("cancelled", "timeout"):
                     orphans = same(main_thread.children)  # of children that ended meanwhile
                     kill(started_since([*orphans, *descendants(os.getpid())], begin))
+            if outcome.status not in ("cancelled", "timeout"):  # else its code may still run
+                loan.end()
             if request.trace is not None:
                 flush_soon()
             return pack(outcome, request, program, run)
@@ -378,7 +383,8 @@ class WorkerProcess:
     ) -> bytes:
         """Run one attempt of a packet on this loop, and return its packed outcome."""
         storage.enter(opened.packet.session)
-        request = unpack_request(opened.packet.attempts[at], snapshots)
+        loan = Loan(self._messages)
+        request = unpack_request(opened.packet.attempts[at], snapshots, loan.items)
         stream = self._stream(opened, request)
         calls = self._way(opened, request, name).calls
         heartbeat = self.heartbeat
@@ -392,6 +398,8 @@ class WorkerProcess:
                 limited=partial(heartbeat.limit, name),
             )
             outcome = await throttled(steps, stream)
+            if outcome.status not in ("cancelled", "timeout"):  # else its code may still run
+                loan.end()
             if request.trace is not None:
                 flush_soon()
             return pack(outcome, request, opened.program, opened.run)

@@ -149,18 +149,30 @@ def _placed(part: Part, snapshots: list[Any]) -> bytes | int:
     return at
 
 
-def _unpacked(packed: PackedValue, snapshots: Sequence[bytes]) -> Any:
-    if isinstance(packed, list):
-        parts = [_unpacked(part, snapshots) for part in packed]
-        return parts[0] if len(parts) == 1 else list(chain.from_iterable(parts))
-    return loads(snapshots[packed] if isinstance(packed, int) else packed)
+def _blob(packed: bytes | int, snapshots: Sequence[bytes]) -> bytes:
+    return snapshots[packed] if isinstance(packed, int) else packed
 
 
-def unpack_request(packed: PackedAttempt, snapshots: Sequence[bytes]) -> AttemptRequest:
+def unpack_request(
+    packed: PackedAttempt,
+    snapshots: Sequence[bytes],
+    items: Callable[[bytes], list[Any]] = loads,
+) -> AttemptRequest:
     """Rebuild a request: every attempt gets objects of its own, so that none sees another's
-    changes in place."""
+    changes in place.
+
+    Args:
+        packed: The request.
+        snapshots: Large state values.
+        items: Returns the items of a pickled part of a list.
+    """
     blob, state = packed
     told = loads(blob)
-    values = {name: _unpacked(item, snapshots) for name, item in state.items()}
+    values = {
+        name: list(chain.from_iterable(items(_blob(part, snapshots)) for part in value))
+        if isinstance(value, list)
+        else loads(_blob(value, snapshots))
+        for name, value in state.items()
+    }
     given: list[Any] = [*told[:_STATE], values, *told[_STATE:]]
     return AttemptRequest(*given)
