@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount
 
 from distgraph.serve import event_protocol, meta
@@ -36,7 +40,8 @@ def application(project: Project, settings: Settings | None = None) -> Starlette
     """
     settings = settings or Settings()
     project.enter()
-    own = load_object(project, project.http.app, "http.app") if project.http.app else None
+    own, more = _own_application(project)
+    access = access_of(project).middleware()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -49,20 +54,36 @@ def application(project: Project, settings: Settings | None = None) -> Starlette
             if project.http.mount_prefix:
                 routes = [Mount(project.http.mount_prefix, routes=routes)]
             app.router.routes[:] = [*routes, *([Mount("", app=own)] if own is not None else [])]
+            gc.collect()
+            gc.freeze()  # runs cause garbage collections: not of what is imported
             try:
                 yield
             finally:
+                gc.unfreeze()
                 await server.close()
 
     return Starlette(
         lifespan=lifespan,
-        middleware=access_of(project).middleware(),
+        middleware=[*access, *more] if project.http.auth_first else [*more, *access],
         exception_handlers={
             RequestError: on_request_error,
             HTTPException: on_http_error,
             Exception: on_failure,
         },
     )
+
+
+def _own_application(project: Project) -> tuple[Any, list[Middleware]]:
+    """Return the user's application, and its middleware, which is for all requests."""
+    if not project.http.app:
+        return None, []
+    own = load_object(project, project.http.app, "http.app")
+    more = getattr(own, "user_middleware", None)
+    if not isinstance(own, Starlette) or not more:
+        return own, []
+    own = copy.copy(own)  # without what its requests pass before they come to it
+    own.user_middleware, own.middleware_stack = [], None
+    return own, list(more)
 
 
 def _routes(server: Server) -> list[BaseRoute]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from starlette.requests import HTTPConnection, Request
@@ -30,6 +30,49 @@ __all__ = (
 
 Endpoint = Callable[[Request], Awaitable[Any]]
 
+_MOST = 1 << 31
+"""Least whole number that is too large: databases count with 32 bits."""
+
+
+class _Kind(NamedTuple):
+    """A type of fields of bodies."""
+
+    name: str
+    fits: Callable[[Any], bool]
+    fields: tuple[str, ...]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value  # PostgreSQL has no such text
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+_KINDS = {
+    field: kind
+    for kind in (
+        _Kind("an object", lambda v: isinstance(v, dict), ("extract", "filter", "metadata")),
+        _Kind("a list of strings", _is_texts, ("ids", "run_ids", "thread_ids")),
+        _Kind("a string or a list of strings", lambda v: _is_text(v) or _is_texts(v), ("select",)),
+        _Kind("a whole number from 0", _is_number, ("limit", "max_depth", "offset", "version")),
+        _Kind("true or false", lambda v: isinstance(v, bool), ("enabled",)),
+        _Kind(
+            "a string",
+            _is_text,
+            ("assistant_id", "description", "graph_id", "key", "name", "query", "schedule",
+             "sort_by", "sort_order", "status", "thread_id", "timezone", "user_id"),
+        ),
+    )
+    for field in kind.fields
+}  # fmt: skip
+"""Fields that have the same type in the bodies of all endpoints."""
+
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
@@ -50,7 +93,7 @@ async def body_of(request: Request) -> dict[str, Any]:
     """Return the JSON object of a request; {} without a body.
 
     Raises:
-        RequestError: 422: it is no JSON object.
+        RequestError: 422: it is no JSON object, or a field has a wrong type.
     """
     raw = await request.body()
     if not raw.strip():
@@ -60,6 +103,10 @@ async def body_of(request: Request) -> dict[str, Any]:
         return {}
     if not isinstance(body, dict):
         raise RequestError(422, "the body must be a JSON object")
+    for key, value in body.items():
+        kind = _KINDS.get(key)
+        if kind is not None and value is not None and not kind.fits(value):
+            raise RequestError(422, f"{key} must be {kind.name}, got {value!r}"[:200])
     return body
 
 
@@ -105,7 +152,7 @@ def _number(given: Mapping[str, Any], key: str, default: int) -> int:
         number = int(value)
     except (TypeError, ValueError):
         number = -1
-    if number < 0 or isinstance(value, bool):
+    if not 0 <= number < _MOST or isinstance(value, bool):
         raise RequestError(422, f"{key} must be a whole number from 0, got {value!r}")
     return number
 

@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from distgraph._internal.mistakes import nearest
-from distgraph.serve.errors import ProjectError
+from distgraph.serve.errors import ProjectError, RequestError
+from distgraph.serve.expiry import Expiry, minutes_of
 
 __all__ = ("GraphSource", "HttpSettings", "Project", "load_object", "read_project")
 
@@ -51,6 +52,24 @@ _KEYS = frozenset(
 )
 
 
+_HTTP_KEYS = frozenset(
+    {
+        "app",
+        "cors",
+        "disable_a2a",
+        "disable_assistants",
+        "disable_mcp",
+        "disable_meta",
+        "disable_runs",
+        "disable_store",
+        "disable_threads",
+        "disable_ui",
+        "middleware_order",
+        "mount_prefix",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class GraphSource:
     """Where a graph of the application is."""
@@ -69,6 +88,8 @@ class HttpSettings:
     """The user's own ASGI application, ``./file.py:name``."""
     cors: Mapping[str, Any] | None = None
     mount_prefix: str = ""
+    auth_first: bool = False
+    """Whether who asks is checked before the middleware of ``app``."""
     disabled: frozenset[str] = frozenset()
     """Groups of endpoints that are switched off: ``assistants``, ``threads``, ``runs``, ``store``,
     ``meta``."""
@@ -85,6 +106,7 @@ class Project:
     http: HttpSettings = field(default_factory=HttpSettings)
     store: Mapping[str, Any] = field(default_factory=dict)
     checkpointer: Mapping[str, Any] = field(default_factory=dict)
+    expiry: Expiry = field(default_factory=Expiry)
     import_paths: tuple[Path, ...] = ()
     """Folders of ``dependencies``, from which the graphs' modules import."""
 
@@ -125,9 +147,8 @@ def read_project(file: str | Path) -> Project:
     for key in given.keys() - _KEYS:
         logger.warning("%s: key %r is unknown and has no effect.%s", path, key, nearest(key, _KEYS))
     checkpointer = _object(path, given, "checkpointer")
-    for key in sorted(checkpointer.keys() - {"path"}):
-        remedy = " Delete threads with POST /threads/prune." if key == "ttl" else ""
-        logger.warning("%s: checkpointer.%s has no effect.%s", path, key, remedy)
+    for key in sorted(checkpointer.keys() - {"path", "ttl"}):
+        logger.warning("%s: checkpointer.%s has no effect.", path, key)
     folder = path.parent
     return Project(
         folder=folder,
@@ -137,6 +158,7 @@ def read_project(file: str | Path) -> Project:
         http=_http(path, _object(path, given, "http")),
         store=_object(path, given, "store"),
         checkpointer=checkpointer,
+        expiry=_expiry(path, _object(path, checkpointer, "ttl")),
         import_paths=_dependencies(path, given.get("dependencies", ["."])),
     )
 
@@ -195,6 +217,13 @@ def _http(path: Path, given: Mapping[str, Any]) -> HttpSettings:
     prefix = given.get("mount_prefix") or ""
     if prefix and not str(prefix).startswith("/"):
         raise ProjectError(f"{path}: http.mount_prefix must begin with /, got {prefix!r}")
+    order = given.get("middleware_order") or "middleware_first"
+    if order not in ("auth_first", "middleware_first"):
+        raise ProjectError(
+            f"{path}: http.middleware_order must be auth_first or middleware_first, got {order!r}"
+        )
+    for key in sorted(given.keys() - _HTTP_KEYS):
+        logger.warning("%s: http.%s has no effect.%s", path, key, nearest(key, _HTTP_KEYS))
     disabled = {
         key.removeprefix("disable_")
         for key, value in given.items()
@@ -204,8 +233,29 @@ def _http(path: Path, given: Mapping[str, Any]) -> HttpSettings:
         app=given.get("app"),
         cors=given.get("cors"),
         mount_prefix=str(prefix).rstrip("/"),
+        auth_first=order == "auth_first",
         disabled=frozenset(disabled),
     )
+
+
+def _expiry(path: Path, given: Mapping[str, Any]) -> Expiry:
+    for key in sorted(given.keys() - {"strategy", *Expiry._fields}):
+        logger.warning("%s: checkpointer.ttl.%s has no effect.", path, key)
+    if given.get("strategy") == "keep_latest":
+        logger.warning(
+            "%s: checkpointer.ttl has no effect with the strategy keep_latest. To shorten threads, "
+            "call POST /threads/prune",
+            path,
+        )
+        return Expiry()
+    expiry = Expiry()
+    try:
+        ttl = minutes_of({"ttl": given.get("default_ttl"), "strategy": given.get("strategy")})
+        interval = minutes_of(given.get("sweep_interval_minutes")) or expiry.sweep_interval_minutes
+        limit = int(given.get("sweep_limit") or expiry.sweep_limit)
+    except (RequestError, TypeError, ValueError) as error:
+        raise ProjectError(f"{path}: checkpointer.ttl: {error}") from None
+    return Expiry(ttl, interval, limit)
 
 
 def _dependencies(path: Path, given: Any) -> tuple[Path, ...]:

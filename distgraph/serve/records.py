@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import UUID
 
@@ -97,6 +97,8 @@ class Thread:
     """Whether the thread belongs to a run without a thread."""
     version: int = 0
     """Grows with each change of the thread's runs."""
+    ttl: float | None = None
+    """Minutes without a change after which the thread is deleted; None: it is kept."""
 
     def shown(self) -> dict[str, Any]:
         """Return the thread as clients see it."""
@@ -111,6 +113,17 @@ class Thread:
             "values": self.values,
             "error": self.error,
             "interrupts": self.interrupts or {},
+        }
+
+    def shown_ttl(self) -> dict[str, Any] | None:
+        """Return the time to live as clients see it."""
+        if self.ttl is None:
+            return None
+        expires = datetime.fromisoformat(self.updated_at) + timedelta(minutes=self.ttl)
+        return {
+            "strategy": "delete",
+            "ttl_minutes": self.ttl,
+            "expires_at": expires.isoformat(),
         }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from distgraph.serve.access import Filters
@@ -17,7 +18,7 @@ from distgraph.serve.database import Database, Transaction
 from distgraph.serve.encoding import as_json, from_json
 from distgraph.serve.records import ACTIVE, Assistant, Cron, Page, Run, RunStatus, Thread, now
 
-__all__ = ("Finished", "Registry", "sortable")
+__all__ = ("Finished", "Registry", "ThreadNotFound", "sortable")
 
 T = TypeVar("T", Assistant, Thread, Run, Cron)
 
@@ -36,7 +37,8 @@ _SCHEMA = (
         thread_id TEXT PRIMARY KEY, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
         state_updated_at TEXT NOT NULL, metadata TEXT NOT NULL, config TEXT NOT NULL,
         status TEXT NOT NULL, "values" TEXT, interrupts TEXT, error TEXT,
-        next_number BIGINT NOT NULL, temporary INTEGER NOT NULL, version BIGINT NOT NULL)""",
+        next_number BIGINT NOT NULL, temporary INTEGER NOT NULL, version BIGINT NOT NULL,
+        ttl DOUBLE PRECISION)""",
     """CREATE TABLE IF NOT EXISTS runs (
         run_id TEXT PRIMARY KEY, thread_id TEXT NOT NULL, assistant_id TEXT NOT NULL,
         graph_id TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
@@ -48,6 +50,8 @@ _SCHEMA = (
         WHERE status = 'running'""",
     "CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status)",
     "CREATE INDEX IF NOT EXISTS threads_by_time ON threads (created_at)",
+    """CREATE INDEX IF NOT EXISTS temporary_threads ON threads (updated_at)
+        WHERE temporary = 1""",
     """CREATE TABLE IF NOT EXISTS crons (
         cron_id TEXT PRIMARY KEY, assistant_id TEXT NOT NULL, schedule TEXT NOT NULL,
         created_at TEXT NOT NULL, updated_at TEXT NOT NULL, thread_id TEXT, payload TEXT NOT NULL,
@@ -64,6 +68,8 @@ _JSON = frozenset(
 )  # fmt: skip
 
 _BOOLEAN = ("temporary", "enabled")
+
+_IS_ACTIVE = "status IN ('pending', 'running')"
 
 _SORTED = {
     Assistant: ("assistant_id", "graph_id", "name", "created_at", "updated_at"),
@@ -133,6 +139,10 @@ def _one_of(column: str, values: Sequence[str]) -> Condition:
     return f"{column} IN ({', '.join('?' for _ in values)})", list(values)
 
 
+class ThreadNotFound(Exception):
+    """There is no thread of that id."""
+
+
 class Finished(NamedTuple):
     """What the note of a run's end found."""
 
@@ -162,6 +172,8 @@ class Registry:
                 transaction.rows("SELECT pg_advisory_xact_lock(7264921)")
             for statement in _SCHEMA:
                 transaction.execute(statement)
+            if "ttl" not in _column_names(transaction, "threads"):  # of an older version
+                transaction.execute("ALTER TABLE threads ADD COLUMN ttl DOUBLE PRECISION")
 
         await self.database.run(work)
 
@@ -305,22 +317,68 @@ class Registry:
         ]
         return await self._page(Thread, "threads", page, conditions)
 
-    async def change_thread(self, thread_id: str, changes: Mapping[str, Any]) -> None:
-        """Set columns of a thread."""
-        await self.database.run(
-            lambda transaction: _update(transaction, "threads", "thread_id", thread_id, changes)
-        )
+    async def change_thread(
+        self,
+        thread_id: str,
+        changes: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set columns of a thread. A thread with an active run stays busy.
+
+        Args:
+            metadata: What is merged into its metadata.
+        """
+
+        def work(transaction: Transaction) -> None:
+            rows = transaction.rows(
+                "SELECT metadata FROM threads WHERE thread_id = ?" + _lock(transaction), [thread_id]
+            )
+            columns = {**changes, "updated_at": now()}
+            if metadata and rows:
+                columns["metadata"] = {**from_json(rows[0]["metadata"]), **metadata}
+            if "status" in columns and transaction.rows(
+                f"SELECT 1 AS one FROM runs WHERE thread_id = ? AND {_IS_ACTIVE} LIMIT 1",
+                [thread_id],
+            ):
+                columns["status"] = "busy"
+            _update(transaction, "threads", "thread_id", thread_id, columns)
+
+        await self.database.run(work)
 
     async def delete_thread(self, thread_id: str) -> bool:
         """Delete a thread with its runs and crons; return whether there was one."""
+        deleted = await self.database.run(
+            lambda transaction: _delete_thread(transaction, thread_id)
+        )
+        self.on_change(thread_id)
+        return deleted
 
-        def work(transaction: Transaction) -> bool:
-            transaction.execute("DELETE FROM runs WHERE thread_id = ?", [thread_id])
-            transaction.execute("DELETE FROM crons WHERE thread_id = ?", [thread_id])
-            return transaction.execute("DELETE FROM threads WHERE thread_id = ?", [thread_id]) > 0
+    async def delete_expired_threads(self, time: datetime, limit: int) -> list[str]:
+        """Delete threads without an active run whose time to live had passed at a time.
+
+        Returns:
+            Their ids, ``limit`` of them at most.
+        """
+
+        def work(transaction: Transaction) -> list[str]:
+            expired: list[str] = []
+            for each in transaction.rows("SELECT DISTINCT ttl FROM threads WHERE ttl IS NOT NULL"):
+                before = (time - timedelta(minutes=each["ttl"])).isoformat()
+                rows = transaction.rows(
+                    f"""SELECT thread_id FROM threads WHERE ttl = ? AND updated_at < ?
+                    AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id
+                    AND runs.{_IS_ACTIVE}) LIMIT ?{_lock(transaction)}""",
+                    [each["ttl"], before, limit - len(expired)],
+                )
+                expired += [row["thread_id"] for row in rows]
+            for thread_id in expired:
+                _delete_thread(transaction, thread_id)
+            return expired
 
         deleted = await self.database.run(work)
-        self.on_change(thread_id)
+        for thread_id in deleted:
+            self.on_change(thread_id)
         return deleted
 
     async def thread_versions(self, thread_ids: Sequence[str]) -> dict[str, int]:
@@ -371,6 +429,9 @@ class Registry:
             only_if_idle: Whether it is to be the only active run of its thread.
             thread: The thread, where it is made for the run.
             claim: Whether the run is claimed by its owner, if it is its turn; see ``claim``.
+
+        Raises:
+            ThreadNotFound: The thread was deleted.
         """
 
         def work(transaction: Transaction) -> Run | None:
@@ -381,6 +442,8 @@ class Registry:
                 + _lock(transaction),
                 [run.thread_id],
             )
+            if not threads:  # a run without a thread would never get its turn
+                raise ThreadNotFound(run.thread_id)
             rows = transaction.rows(
                 """SELECT MAX(ordinal) AS ordinal,
                    SUM(CASE WHEN status IN ('pending', 'running') THEN 1 ELSE 0 END) AS active
@@ -390,11 +453,11 @@ class Registry:
             if only_if_idle and rows[0]["active"]:
                 return None
             added = dataclasses.replace(run, ordinal=(rows[0]["ordinal"] or 0) + 1)
-            if claim and threads and not rows[0]["active"] and run.start_at <= time.time():
+            if claim and not rows[0]["active"] and run.start_at <= time.time():
                 added = dataclasses.replace(added, status="running", base=threads[0]["next_number"])
             _insert(transaction, "runs", added)
             metadata = {
-                **(from_json(threads[0]["metadata"]) if threads else {}),
+                **from_json(threads[0]["metadata"]),
                 "graph_id": run.graph_id,
                 "assistant_id": run.assistant_id,
             }
@@ -708,6 +771,21 @@ class Registry:
 def sortable(cls: type[Any]) -> tuple[str, ...]:
     """Return the fields by which a list may be sorted."""
     return _SORTED[cls]
+
+
+def _column_names(transaction: Transaction, table: str) -> set[str]:
+    sql = (
+        "SELECT column_name AS name FROM information_schema.columns WHERE table_name = ?"
+        if transaction.dialect == "postgres"
+        else "SELECT name FROM pragma_table_info(?)"
+    )
+    return {row["name"] for row in transaction.rows(sql, [table])}
+
+
+def _delete_thread(transaction: Transaction, thread_id: str) -> bool:
+    transaction.execute("DELETE FROM runs WHERE thread_id = ?", [thread_id])
+    transaction.execute("DELETE FROM crons WHERE thread_id = ?", [thread_id])
+    return transaction.execute("DELETE FROM threads WHERE thread_id = ?", [thread_id]) > 0
 
 
 def _lock(transaction: Transaction) -> str:

@@ -23,7 +23,7 @@ from distgraph.serve.errors import RequestError
 from distgraph.serve.graphs import Graph, Graphs, assistant_id_of
 from distgraph.serve.handles import Handles
 from distgraph.serve.records import Assistant, Run, RunStatus, Thread, new_id, now
-from distgraph.serve.registry import Registry
+from distgraph.serve.registry import Registry, ThreadNotFound
 from distgraph.serve.run_requests import RunRequest
 from distgraph.serve.thread_log import describe
 from distgraph.serve.users import User
@@ -67,6 +67,7 @@ class Runner:
         checkpoints: What the savers of threads can do beside runs.
         detached: Whether runs outlive this process: on Ray, with savers that others can open.
         sole: Whether this is the only server process of the registry.
+        ttl: Minutes without a change after which new threads are deleted; None: they are kept.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Runner:
         *,
         detached: bool,
         sole: bool,
+        ttl: float | None = None,
     ) -> None:
         self.registry = registry
         self.graphs = graphs
@@ -88,6 +90,7 @@ class Runner:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{new_id()}"
         self._detached = detached
         self._sole = sole
+        self._ttl = ttl
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -152,13 +155,13 @@ class Runner:
         made: Thread | None = None
         if thread_id is None:
             thread_id = new_id()
-            made = _thread(thread_id, metadata, temporary=request.on_completion == "delete")
+            made = self.new_thread(thread_id, metadata, temporary=request.on_completion == "delete")
         elif await self.registry.thread(thread_id, filters) is None:
             exists = await self.registry.thread(thread_id) is not None
             if exists or request.if_not_exists != "create":
                 raise RequestError(404, "Thread or assistant not found.")
             with suppress(Conflict):
-                await self.registry.add_thread(_thread(thread_id, metadata))
+                await self.registry.add_thread(self.new_thread(thread_id, metadata))
         strategy = request.multitask_strategy
         run_metadata = {**assistant.metadata, **request.metadata}
         run = Run(
@@ -177,9 +180,12 @@ class Runner:
         if strategy in ("interrupt", "rollback"):
             for active in await self.registry.active_runs(thread_id):
                 await self.cancel(active, rollback=strategy == "rollback")
-        added = await self.registry.add_run(
-            run, only_if_idle=strategy == "reject", thread=made, claim=True
-        )
+        try:
+            added = await self.registry.add_run(
+                run, only_if_idle=strategy == "reject", thread=made, claim=True
+            )
+        except ThreadNotFound:  # deleted meanwhile
+            raise RequestError(404, "Thread or assistant not found.") from None
         if added is None:
             raise RequestError(
                 409,
@@ -192,6 +198,15 @@ class Runner:
             self.handles.expect(added.run_id)
             self._spawn(self._carry_out(added, assistant))
         return added
+
+    def new_thread(
+        self, thread_id: str, metadata: Mapping[str, Any] | None, *, temporary: bool = False
+    ) -> Thread:
+        """Return a thread that is to be added to the registry."""
+        stamp, ttl = now(), None if temporary else self._ttl
+        return Thread(
+            thread_id, stamp, stamp, stamp, dict(metadata or {}), temporary=temporary, ttl=ttl
+        )
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -226,7 +241,6 @@ class Runner:
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:
-                    self.handles.failed(run.run_id)
                     await self._end(run, error, last=1)
                     return
                 self.handles.started(run.run_id, handle)
@@ -234,7 +248,7 @@ class Runner:
                 await self.follow(run)
                 self._going.pop(run.run_id, None)
         finally:
-            self.handles.failed(run.run_id)
+            self.handles.failed(run.run_id)  # readers then find the end of a run without a handle
 
     async def _start(self, run: Run, assistant: Assistant | None, stack: AsyncExitStack) -> Any:
         request = RunRequest.of(run.kwargs)
@@ -455,13 +469,6 @@ class Runner:
             ends = [asyncio.ensure_future(h.acancel(wait=True)) for h in self._going.values()]
             if ends:
                 await asyncio.wait(ends, timeout=_ENDING)
-
-
-def _thread(
-    thread_id: str, metadata: Mapping[str, Any] | None, *, temporary: bool = False
-) -> Thread:
-    stamp = now()
-    return Thread(thread_id, stamp, stamp, stamp, dict(metadata or {}), temporary=temporary)
 
 
 class ServerStopped(Exception):

@@ -12,6 +12,7 @@ from distgraph.serve.access import Access, access_of
 from distgraph.serve.checkpoints import Checkpoints
 from distgraph.serve.database import Conflict, open_database
 from distgraph.serve.errors import ProjectError
+from distgraph.serve.expiry import ThreadExpiry
 from distgraph.serve.graphs import Graphs, assistant_id_of
 from distgraph.serve.handles import Handles
 from distgraph.serve.project import Project, load_object
@@ -100,6 +101,7 @@ async def open_server(project: Project, settings: Settings) -> Server:
         checkpoints,
         detached=settings.backend == "ray",
         sole=settings.sole,
+        ttl=project.expiry.default_ttl,
     )
     server = Server(
         project=project,
@@ -121,6 +123,7 @@ async def open_server(project: Project, settings: Settings) -> Server:
     server.serving = (
         asyncio.ensure_future(runner.serve()),
         asyncio.ensure_future(crons.serve()),
+        asyncio.ensure_future(ThreadExpiry(registry, checkpoints, project.expiry).serve()),
     )
     return server
 

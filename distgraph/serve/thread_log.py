@@ -238,12 +238,17 @@ class ThreadLog:
 
     async def _forgotten(self, run: Run, known: int, strict: bool) -> AsyncIterator[LogEntry]:
         """What is left of a run whose events are no longer kept."""
-        now = await self._registry.run(run.run_id)
+        now = await self.noted(run)
+        if now is None:  # deleted: rolled back
+            return
         base = run.base or 0
-        last = base if now is None or now.last is None else base + now.last
-        if strict and now is not None and known < last - 1:
+        last = base if now.last is None else base + now.last
+        if known < base and last <= base + 1:  # it could not start, and has no other event
+            yield RunBegan(base, run)
+            known = base
+        if strict and known < last - 1:
             raise LogTruncated(known, None)
-        if now is not None and known < last and now.last is not None:
+        if known < last and now.last is not None:
             yield RunEnded(last, now, now.status, now.error)
 
 

@@ -16,6 +16,7 @@ from distgraph.errors import InvalidUpdateError
 from distgraph.serve.access import Action, Filters
 from distgraph.serve.database import Conflict
 from distgraph.serve.errors import RequestError
+from distgraph.serve.expiry import minutes_of
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected
 from distgraph.serve.records import Thread, new_id, now
 from distgraph.serve.runner import state_columns
@@ -65,7 +66,7 @@ class ThreadEndpoints:
         """Create a thread; with ``supersteps``, one that has a state."""
         body = await body_of(request)
         thread_id = _thread_id(body.get("thread_id"))
-        _refuse_ttl(body)
+        ttl = minutes_of(body.get("ttl"))
         metadata = _object(body, "metadata")
         if_exists = body.get("if_exists") or "raise"
         if if_exists not in ("raise", "do_nothing"):
@@ -81,8 +82,9 @@ class ThreadEndpoints:
             "if_exists": if_exists,
         }
         filters = await self._server.access.authorize(request, "threads", "create", value)
-        stamp = now()
-        thread = Thread(thread_id, stamp, stamp, stamp, value["metadata"])
+        thread = self._server.runner.new_thread(thread_id, value["metadata"])
+        if ttl is not None:
+            thread = replace(thread, ttl=ttl)
         try:
             await self._server.registry.add_thread(thread)
         except Conflict:
@@ -102,17 +104,19 @@ class ThreadEndpoints:
 
     async def get(self, request: Request) -> Response:
         """Answer with a thread."""
-        return answer((await self._thread(request, "read")).shown())
+        thread = await self._thread(request, "read")
+        include = ",".join(request.query_params.getlist("include")).split(",")
+        more = {"ttl": thread.shown_ttl()} if "ttl" in include else {}
+        return answer({**thread.shown(), **more})
 
     async def change(self, request: Request) -> Response:
-        """Merge metadata into a thread's."""
+        """Merge metadata into a thread's, and set its time to live."""
         body = await body_of(request)
-        _refuse_ttl(body)
+        ttl = minutes_of(body.get("ttl"))
         value: dict[str, Any] = {"metadata": _object(body, "metadata")}
         thread = await self._thread(request, "update", value)
-        metadata = {**thread.metadata, **value["metadata"]}
         await self._server.registry.change_thread(
-            thread.thread_id, {"metadata": metadata, "updated_at": now()}
+            thread.thread_id, {} if ttl is None else {"ttl": ttl}, metadata=value["metadata"]
         )
         if "return=minimal" in request.headers.get("prefer", ""):
             return nothing()
@@ -183,18 +187,22 @@ class ThreadEndpoints:
         thread = await self._thread(request, "read")
         value: dict[str, Any] = {"metadata": dict(thread.metadata)}
         await self._server.access.authorize(request, "threads", "create", value)
-        stamp = now()
+        stamp, graph_id = now(), self._graph_id(thread)
         copied = replace(
             thread,
             thread_id=new_id(),
             created_at=stamp,
             updated_at=stamp,
             metadata=value["metadata"],
-            status="idle" if thread.status == "busy" else thread.status,
             next_number=1,
             version=0,
         )
         await self._server.checkpoints.copy_thread(thread.thread_id, copied.thread_id)
+        if thread.status == "busy":  # its last checkpoint is newer than what the registry has
+            left: dict[str, Any] = {"status": "idle"}
+            if graph_id is not None:
+                left = await self._server.runner.thread_state(copied.thread_id, graph_id)
+            copied = replace(copied, **left)
         await self._server.registry.add_thread(copied)
         return answer(copied.shown())
 
@@ -300,9 +308,7 @@ class ThreadEndpoints:
             except (InvalidUpdateError, ValueError, TypeError, KeyError) as error:
                 raise RequestError(422, f"{type(error).__name__}: {error}") from None
             columns = await state_columns(graph, thread.thread_id)
-        await self._server.registry.change_thread(
-            thread.thread_id, {**columns, "error": None, "updated_at": now()}
-        )
+        await self._server.registry.change_thread(thread.thread_id, {**columns, "error": None})
         return written
 
     def _graph_id(self, thread: Thread) -> str | None:
@@ -354,15 +360,6 @@ def _object(body: Mapping[str, Any], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(422, f"{key} must be an object, got {value!r}"[:200])
     return dict(value)
-
-
-def _refuse_ttl(body: Mapping[str, Any]) -> None:
-    if body.get("ttl") is not None:
-        raise RequestError(
-            422,
-            "ttl: this server keeps threads until they are deleted. Leave ttl out, and delete or "
-            "shorten threads with POST /threads/prune, for example once a day",
-        )
 
 
 def _supersteps(given: Any) -> list[list[StateUpdate]]:

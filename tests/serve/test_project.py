@@ -16,6 +16,7 @@ import pytest
 from distgraph.cli import main
 from distgraph.serve.app import application
 from distgraph.serve.errors import ProjectError
+from distgraph.serve.expiry import Expiry
 from distgraph.serve.graphs import Graphs
 from distgraph.serve.project import load_object, read_project
 from distgraph.serve.server import Settings
@@ -100,6 +101,7 @@ def test_a_package_of_src_layout_is_imported_by_its_name(tmp_path: Path) -> None
         ({"dependencies": ["./nope"]}, "dependencies names './nope'"),
         ({"dependencies": ["surely-not-installed>=1"]}, "pip install 'surely-not-installed>=1'"),
         ({"http": {"mount_prefix": "api"}}, "http.mount_prefix must begin with /"),
+        ({"http": {"middleware_order": "last"}}, "must be auth_first or middleware_first"),
         ({"auth": "auth.py:auth"}, "auth must be an object"),
     ],
 )
@@ -123,17 +125,64 @@ def test_a_missing_and_a_broken_file(tmp_path: Path) -> None:
 
 def test_unknown_keys_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "distgraph"):
-        read_project(write(tmp_path, grphs={}))
+        read_project(write(tmp_path, grphs={}, http={"disable_threds": True}))
     assert "key 'grphs' is unknown" in caplog.text
+    assert "http.disable_threds has no effect. Did you mean 'disable_threads'?" in caplog.text
 
 
 def test_settings_of_the_checkpointer_without_an_effect_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ttl = {"strategy": "delete", "default_ttl": 60}
+    ttl = {"strategy": "delete", "default_ttl": 60, "often": True}
     with caplog.at_level(logging.WARNING, "distgraph"):
+        project = read_project(write(tmp_path, checkpointer={"ttl": ttl, "serde": {}}))
+    assert "checkpointer.serde has no effect." in caplog.text
+    assert "checkpointer.ttl.often has no effect." in caplog.text
+    assert project.expiry == Expiry(default_ttl=60.0)
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    [
+        {"strategy": "archive", "default_ttl": 60},
+        {"default_ttl": 0},
+        {"sweep_interval_minutes": "often"},
+        {"sweep_limit": "all"},
+    ],
+)
+def test_a_wrong_time_to_live_of_threads_is_refused(tmp_path: Path, ttl: Any) -> None:
+    with pytest.raises(ProjectError, match="checkpointer.ttl"):
         read_project(write(tmp_path, checkpointer={"ttl": ttl}))
-    assert "checkpointer.ttl has no effect. Delete threads with POST /threads/prune." in caplog.text
+
+
+def test_a_thread_whose_time_to_live_has_passed_is_deleted_with_its_checkpoints(
+    tmp_path: Path,
+) -> None:
+    ttl = {"default_ttl": 0.0001, "sweep_interval_minutes": 0.001}
+    app = application(read_project(write(tmp_path, checkpointer={"ttl": ttl})))
+    asyncio.run(_outlives(app))
+
+
+async def _outlives(app: Any) -> None:
+    """Check that a thread with a longer time to live outlives one with the default."""
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://served") as client,
+    ):
+        saver = app.state.server.checkpoints.saver
+        kept = (await client.post("/threads", json={"ttl": 60})).json()["thread_id"]
+        made = (await client.post("/threads", json={})).json()["thread_id"]
+        for thread_id in (kept, made):
+            body = {"assistant_id": "g", "input": {}, "if_not_exists": "create"}
+            done = await client.post(f"/threads/{thread_id}/runs/wait", json=body, timeout=30)
+            assert done.json() == {"text": "hello"}
+        with app.state.server.changes.watch(made) as watch:
+            while (await client.get(f"/threads/{made}")).status_code != 404:
+                await watch.changed(10)
+        while await saver.aget_tuple({"configurable": {"thread_id": made}}) is not None:
+            await asyncio.sleep(0)
+        assert (await client.get(f"/threads/{kept}")).json()["values"] == {"text": "hello"}
 
 
 def test_the_environment_wins_over_the_file(
@@ -205,6 +254,55 @@ def test_the_users_own_saver_store_and_application(tmp_path: Path) -> None:
     asyncio.run(check())
     module = sys.modules[f"graphs_of_{tmp_path.name.replace('-', '_')}"]
     assert module.made == ["app", "saver", "store", "saver closed", "app closed"]
+
+
+COUNTING = """
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+class Counting(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        response = await call_next(request)
+        response.headers.append("x-passed", request.url.path)
+        return response
+
+mine = Route("/mine", lambda request: PlainTextResponse("mine"))
+app = Starlette(routes=[mine], middleware=[Middleware(Counting)])
+"""
+
+
+@pytest.mark.parametrize("order", ["middleware_first", "auth_first"])
+def test_middleware_of_the_users_application_is_for_all_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setenv("DISTGRAPH_API_KEY", "secret")
+    http = {"app": "./MODULE.py:app", "middleware_order": order}
+    file = write(tmp_path, module=GRAPH + COUNTING, http=http)
+
+    async def check() -> None:
+        app = application(read_project(file), Settings(folder=tmp_path / "data"))
+        transport = httpx.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://served") as client,
+        ):
+            for path in ("/mine", "/assistants/g"):
+                found = await client.get(path, headers={"x-api-key": "secret"})
+                assert (found.status_code, found.headers["x-passed"]) == (200, path)
+                refused = await client.get(path)
+                assert refused.status_code == 401
+                assert ("x-passed" in refused.headers) == (order == "middleware_first")
+            body = {"assistant_id": "g", "input": {}, "stream_mode": "updates"}
+            streamed = await client.post(
+                "/runs/stream", json=body, headers={"x-api-key": "secret"}, timeout=30
+            )
+            assert streamed.headers["x-passed"] == "/runs/stream"
+            assert "event: updates" in streamed.text
+
+    asyncio.run(check())
 
 
 def test_the_command_refuses_with_a_reason(

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from distgraph.serve.database import Conflict, open_database
 from distgraph.serve.records import Assistant, Cron, Page, Run, Thread, new_id, now
-from distgraph.serve.registry import Finished, Registry
+from distgraph.serve.registry import Finished, Registry, ThreadNotFound
 from tests.support.postgres import Postgres
 
 Check = Callable[[Registry, Registry], Awaitable[None]]
@@ -93,7 +94,10 @@ def test_a_run_that_is_added_to_an_idle_thread_is_claimed_at_once(where: str) ->
         assert await second.claim(one.thread_id, "q") is None
         ended = await first.finish(begun, "success", last=4, thread={"status": "idle"})
         assert ended == Finished(first=True, more=True)
-        later = await first.add_run(run(thread().thread_id, start_at=time.time() + 60), claim=True)
+        other = thread()
+        later = await first.add_run(
+            run(other.thread_id, start_at=time.time() + 60), thread=other, claim=True
+        )
         assert later is not None and later.status == "pending"
 
     check(where, work)
@@ -106,6 +110,18 @@ def test_a_run_that_was_claimed_is_not_ended_as_one_that_waits(where: str) -> No
         assert waits is not None and await second.claim(one.thread_id, "p") is not None
         ended = await first.finish(waits, "interrupted", last=0, thread={}, if_unclaimed=True)
         assert ended == Finished(first=False, more=True)
+
+    check(where, work)
+
+
+def test_no_run_is_added_to_a_thread_that_was_deleted(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        await first.add_thread(one)
+        await second.delete_thread(one.thread_id)
+        with pytest.raises(ThreadNotFound):
+            await first.add_run(run(one.thread_id))
+        assert await first.active_runs(one.thread_id) == []
 
     check(where, work)
 
@@ -213,5 +229,69 @@ def test_of_several_processes_one_gets_a_cron_that_is_due(where: str) -> None:
         assert (await first.cron(due.cron_id)) == replace(later, cron_id=due.cron_id)
         await first.delete_cron(due.cron_id)
         assert await second.cron(due.cron_id) is None
+
+    check(where, work)
+
+
+def test_a_change_of_metadata_loses_no_other_change(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        await first.add_thread(one)
+        await asyncio.gather(
+            *(
+                r.change_thread(one.thread_id, {}, metadata={f"{n}": n})
+                for n, r in enumerate((first, second) * 4)
+            ),
+            first.add_run(run(one.thread_id)),
+        )
+        known = await second.thread(one.thread_id)
+        assert known is not None
+        numbers = {f"{n}": n for n in range(8)}
+        assert known.metadata == {**numbers, "graph_id": "g", "assistant_id": "a"}
+
+    check(where, work)
+
+
+def test_a_thread_with_an_active_run_stays_busy_when_its_state_is_written(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one = thread()
+        added = await first.add_run(run(one.thread_id, owner="p"), thread=one, claim=True)
+        await second.change_thread(one.thread_id, {"status": "idle", "values": {"n": 1}})
+        known = await first.thread(one.thread_id)
+        assert known is not None and (known.status, known.values) == ("busy", {"n": 1})
+        assert added is not None
+        await first.finish(added, "success", last=1, thread={"status": "idle"})
+        await second.change_thread(one.thread_id, {"status": "interrupted"})
+        known = await first.thread(one.thread_id)
+        assert known is not None and known.status == "interrupted"
+
+    check(where, work)
+
+
+def test_threads_whose_time_to_live_has_passed_are_deleted_by_one_process(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        old, busy, kept = thread(ttl=5.0), thread(ttl=5.0), thread()
+        long = thread(ttl=60.0)
+        for each in (old, kept, long):
+            await first.add_thread(each)
+        await first.add_run(run(busy.thread_id), thread=busy)
+        later = datetime.now(timezone.utc) + timedelta(minutes=6)
+        found = await asyncio.gather(
+            *(r.delete_expired_threads(later, 10) for r in (first, second))
+        )
+        assert sorted(found) == [[], [old.thread_id]]
+        left, _ = await first.threads(Page())
+        assert {t.thread_id for t in left} == {t.thread_id for t in (busy, kept, long)}
+        hours = datetime.now(timezone.utc) + timedelta(hours=2)
+        assert await first.delete_expired_threads(hours, 10) == [long.thread_id]
+
+    check(where, work)
+
+
+def test_a_database_of_an_older_version_gets_the_columns_that_it_lacks(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        await first.database.run(lambda t: t.execute("ALTER TABLE threads DROP COLUMN ttl"))
+        await asyncio.gather(first.set_up(), second.set_up())
+        await first.add_thread(thread(ttl=5.0))
 
     check(where, work)

@@ -386,6 +386,24 @@ def test_resume_on_a_thread_without_a_question_is_a_clear_error(http: httpx.Clie
     assert "no question" in result["__error__"]["message"]
 
 
+def test_a_run_that_cannot_start_says_why_in_each_of_its_streams(http: httpx.Client) -> None:
+    thread_id = new_thread(http)
+    body = {"assistant_id": "work", "interrupt_before": ["frist"], "stream_resumable": True}
+    for begin in (1, 3, 5):  # each has two events: its begin and its end
+        found = events(http, thread_id, **body, input={"done": []})
+        run_id = found[0].data["run_id"]
+        assert [(e.event, e.id) for e in found] == [
+            ("metadata", f"{begin}-0"),
+            ("error", f"{begin + 1}-0"),
+        ]
+        assert found[1].data["error"] == "ValueError"
+        assert "no node 'frist' in graph 'work'" in found[1].data["message"]
+        path = f"/threads/{thread_id}/runs/{run_id}/stream"
+        for last, rest in (("-1", found), (f"{begin}-0", found[1:]), (f"{begin + 1}-0", [])):
+            again = http.get(path, headers={"Last-Event-ID": last})
+            assert parse_sse(again.text) == rest
+
+
 def test_command_goto_and_update(http: httpx.Client) -> None:
     thread_id = new_thread(http)
     run(http, thread_id, assistant_id="ask", input={"question": "why?"})

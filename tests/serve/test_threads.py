@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -42,6 +43,28 @@ def test_a_thread_with_a_known_id(http: httpx.Client) -> None:
     )
     kept = http.post("/threads", json={"thread_id": thread_id, "if_exists": "do_nothing"})
     assert kept.json()["metadata"] == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("/threads/search", {"ids": [1]}, "ids must be a list of strings, got [1]"),
+        ("/threads/search", {"limit": 1 << 40}, "limit must be a whole number from 0, got"),
+        ("/assistants/search", {"metadata": "mine"}, "metadata must be an object, got 'mine'"),
+        ("/assistants/count", {"name": {"like": "a"}}, "name must be a string, got {'like': 'a'}"),
+        ("/runs/crons/search", {"enabled": {}}, "enabled must be true or false, got {}"),
+        ("/runs/crons/count", {"thread_id": ["a"]}, "thread_id must be a string, got ['a']"),
+        ("/store/namespaces", {"limit": {}}, "limit must be a whole number from 0, got {}"),
+        ("/store/items/search", {"offset": "1"}, "offset must be a whole number from 0, got '1'"),
+        ("/runs/cancel", {"run_ids": "all"}, "run_ids must be a list of strings, got 'all'"),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_refused_by_name(
+    http: httpx.Client, path: str, body: dict[str, Any], detail: str
+) -> None:
+    answered = http.post(path, json=body)
+    assert answered.status_code == 422
+    assert answered.json()["detail"].startswith(detail)
 
 
 @pytest.mark.parametrize("path", ["", "/state", "/history", "/runs"])
@@ -275,6 +298,25 @@ def test_a_copy_goes_its_own_way(http: httpx.Client) -> None:
     assert len(http.get(f"/threads/{copied['thread_id']}/history").json()) == 3
 
 
+def test_a_copy_of_a_busy_thread_shows_its_newest_checkpoint(http: httpx.Client) -> None:
+    thread_id = new_thread(http)
+    body = {
+        "assistant_id": "slow",
+        "input": {"ticks": 1000},
+        "durability": "sync",
+        "stream_mode": "custom",
+        "on_disconnect": "cancel",
+    }
+    with http.stream("POST", f"/threads/{thread_id}/runs/stream", json=body) as response:
+        assert "data: 0" in response.iter_lines()
+        copied = http.post(f"/threads/{thread_id}/copy").json()
+    assert http.get(f"/threads/{copied['thread_id']}").json() == copied
+    state = http.get(f"/threads/{copied['thread_id']}/state").json()
+    assert state["next"] == ["tick"]
+    assert (copied["status"], copied["values"]) == ("interrupted", state["values"])
+    assert state["values"]["ticks"] == 1000
+
+
 def test_prune_keeps_the_newest_checkpoint_of_each_namespace(http: httpx.Client) -> None:
     thread_id = new_thread(http)
     for _ in range(2):
@@ -290,13 +332,36 @@ def test_prune_keeps_the_newest_checkpoint_of_each_namespace(http: httpx.Client)
     assert answered["answer"] == "yes"
 
 
-def test_a_thread_with_a_time_to_live_is_refused_with_the_remedy(http: httpx.Client) -> None:
-    made = http.post("/threads", json={"ttl": {"ttl": 5, "strategy": "delete"}})
-    changed = http.patch(f"/threads/{new_thread(http)}", json={"ttl": {"ttl": 5}})
-    for answered in (made, changed):
+def test_the_time_to_live_of_a_thread_is_shown_where_it_is_asked_for(http: httpx.Client) -> None:
+    thread_id = new_thread(http, ttl={"ttl": 5, "strategy": "delete"})
+    assert "ttl" not in http.get(f"/threads/{thread_id}").json()
+    shown = http.get(f"/threads/{thread_id}", params={"include": "ttl"}).json()
+    expires = datetime.fromisoformat(shown["updated_at"]) + timedelta(minutes=5)
+    assert shown["ttl"] == {
+        "strategy": "delete",
+        "ttl_minutes": 5.0,
+        "expires_at": expires.isoformat(),
+    }
+    http.patch(f"/threads/{thread_id}", json={"ttl": 7})
+    changed = http.get(f"/threads/{thread_id}", params={"include": "ttl"}).json()
+    assert changed["ttl"]["ttl_minutes"] == 7.0
+    kept = http.get(f"/threads/{new_thread(http)}", params={"include": "ttl"}).json()
+    assert kept["ttl"] is None
+
+
+@pytest.mark.parametrize(
+    ("ttl", "detail"),
+    [
+        ({"ttl": 5, "strategy": "keep_latest"}, "POST /threads/prune"),
+        ({"ttl": -1}, "ttl must be a positive number of minutes, got -1"),
+        ("soon", "ttl must be a positive number of minutes, got 'soon'"),
+    ],
+)
+def test_a_wrong_time_to_live_is_refused(http: httpx.Client, ttl: Any, detail: str) -> None:
+    changed = http.patch(f"/threads/{new_thread(http)}", json={"ttl": ttl})
+    for answered in (http.post("/threads", json={"ttl": ttl}), changed):
         assert answered.status_code == 422
-        assert answered.json()["detail"].startswith("ttl: this server keeps threads until they")
-        assert "POST /threads/prune" in answered.json()["detail"]
+        assert detail in answered.json()["detail"]
 
 
 def test_prune_refuses_other_strategies(http: httpx.Client) -> None:
