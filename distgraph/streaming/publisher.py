@@ -4,7 +4,8 @@ Each run has one *lane*, with at most one put in flight. In an idle lane the emi
 at once, so no timer or thread switch delays a first token. In a busy lane events gather until the
 put is acknowledged, and the next put sends all of them. A node never waits for its last
 acknowledgement: ``close`` returns the unsent events, and the attempt's outcome carries these
-events.
+events. A whole chat message, which agents still change when the model has emitted it, waits a
+moment.
 
 Signals (``KeyboardInterrupt`` when a task is cancelled, or an exception of a signal handler in the
 node's code) reach CPython code only after calls and backward jumps. Fields that must change
@@ -25,13 +26,16 @@ from distgraph import metrics
 from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import BrokerLost, RunCancelled, RunError
-from distgraph.streaming.codec import join_events, pack_event
+from distgraph.streaming.codec import WholeMessage, join_events, pack_event, whole_message
 from distgraph.streaming.transport import GONE, Ack, Puts, RunKey
 
 __all__ = ("AttemptStream", "Publisher", "StreamClosed")
 
 EVENT_OVERHEAD = 64
 """Bytes that a buffered event counts for besides its pickle."""
+
+_LATE = 0.02
+"""Seconds that a whole chat message may wait, unless its attempt ends before."""
 
 _HARD = 8
 _SLICE = 0.05
@@ -55,6 +59,7 @@ class _Lane:
         "due",
         "error",
         "events",
+        "has_whole",
         "in_flight",
         "last_put",
         "lock",
@@ -75,6 +80,7 @@ class _Lane:
         self.due: float | None = None
         self.bytes = 0
         self.events = 0
+        self.has_whole = False
         self.open = 0
         self.in_flight: list[_Taken] | None = None
         self.resend = False
@@ -208,6 +214,7 @@ class Publisher:
                 stream._sent = sent
         lane.dirty = []
         lane.bytes = lane.events = 0
+        lane.has_whole = False
         self._give_room(lane)
         return taken
 
@@ -271,7 +278,8 @@ class Publisher:
             lane.resend = False
             lane.unacked = []
             lane.paused = pause > 0
-            lane.next_put = self._clock() + pause if lane.paused else lane.last_put + self._gap
+            due = self._clock() + pause if lane.paused else lane.last_put + self._gap
+            lane.next_put = max(due, lane.next_put)
             if lane.dirty:
                 self._schedule(lane, lane.next_put)
         self._drop_if_idle(lane)
@@ -375,7 +383,7 @@ class AttemptStream:
             RunCancelled: The attempt was cancelled, or the run has ended.
             BrokerLost: The stream is gone.
         """
-        data = pack_event(event, self._node and f"node {self._node!r}")
+        data = whole_message(event, pack_event(event, self._node and f"node {self._node!r}"))
         publisher, lane = self._publisher, self._lane
         factor = 1 if wait else _HARD
         room = taken = refusal = None
@@ -395,9 +403,12 @@ class AttemptStream:
                         lane.bytes += len(data) + EVENT_OVERHEAD
                         lane.events += 1
                         pending.append(data)
+                        if type(data) is WholeMessage and not lane.has_whole:
+                            lane.has_whole = True
+                            lane.next_put = max(lane.next_put, publisher._clock() + _LATE)
                         if lane.in_flight is None:
                             due = lane.due
-                            if due is None or publisher._clock() >= due:
+                            if due is None or publisher._clock() >= min(due, lane.next_put):
                                 taken = publisher._start_put(lane)
                         break
                     if room is None:
@@ -478,6 +489,9 @@ class AttemptStream:
             if pending:
                 lane.bytes -= sum(map(len, pending)) + EVENT_OVERHEAD * len(pending)
                 lane.events -= len(pending)
+                if lane.has_whole and not lane.paused:
+                    lane.has_whole = False
+                    lane.next_put = lane.last_put + self._publisher._gap
             lane.dirty = [stream for stream in lane.dirty if stream is not self]
             tail: list[Segment] = []
             if unconfirmed or lane.error is not None:

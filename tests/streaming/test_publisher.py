@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Admit, Commit, Event, Finish, Segment
@@ -66,6 +67,53 @@ def test_the_first_event_is_sent_at_once_by_the_thread_that_emits_it() -> None:
     broker.open().emit(custom("x"))
     assert broker.puts == [("run", [("a", 1, ["x"])])]
     assert broker.threads == [threading.current_thread()]
+
+
+def test_a_whole_message_shows_the_name_that_its_agent_sets() -> None:
+    broker = Broker()
+    message = AIMessage("hi")
+    broker.open().emit(Event((), "messages", (message, {})))
+    broker.pump_after(GAP)
+    assert broker.puts == []
+    message.name = "ann"
+    broker.pump_after(0.02)
+    assert broker.puts == [("run", [("a", 1, [(AIMessage("hi", name="ann"), {})])])]
+
+
+def test_a_whole_message_does_not_wait_for_longer_than_its_attempt() -> None:
+    broker = Broker()
+    message = AIMessage("hi")
+    attempt, other = broker.open("a"), broker.open("b")
+    attempt.emit(Event((), "messages", (message, {})))
+    attempt.emit(custom("x"))
+    message.name = "ann"
+    published, [tail] = attempt.close()
+    assert published == 2
+    assert [event.payload for event in decode_events(tail)] == [
+        (AIMessage("hi", name="ann"), {}),
+        "x",
+    ]
+    other.emit(custom("y"))
+    assert broker.puts == [("run", [("b", 1, ["y"])])]
+
+
+def test_the_chunk_of_a_message_is_sent_at_once() -> None:
+    broker = Broker()
+    broker.open().emit(Event((), "messages", (AIMessageChunk("hi"), {})))
+    assert len(broker.puts) == 1
+
+
+def test_a_whole_message_during_a_put_waits_too() -> None:
+    broker = Broker()
+    attempt, message = broker.open(), AIMessage("hi")
+    attempt.emit(custom("x"))
+    attempt.emit(Event((), "messages", (message, {})))
+    broker.ack()
+    broker.pump_after(GAP)
+    assert len(broker.puts) == 1
+    message.name = "ann"
+    broker.pump_after(0.02)
+    assert broker.puts[1:] == [("run", [("a", 2, [(AIMessage("hi", name="ann"), {})])])]
 
 
 def test_events_gather_while_a_put_is_in_flight_and_are_the_next_put() -> None:
