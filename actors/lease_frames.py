@@ -43,7 +43,7 @@ those that have ended."""
 class WorkerTicket(NamedTuple):
     """What a worker process needs to connect to its driver. It travels through Ray only."""
 
-    address: tuple[str, int]
+    address: tuple[str, int, str]
     secret: bytes
     session: str
 

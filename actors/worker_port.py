@@ -45,8 +45,8 @@ class WorkerPort:
             on_closed=self._end,
             lines=(HEARTBEAT,),
         )
-        host, number = self._listener.address
-        self.ticket = pickle.dumps(tuple(WorkerTicket((host, number), secret, session)), 5)
+        host, number, local = self._listener.address
+        self.ticket = pickle.dumps(tuple(WorkerTicket((host, number, local), secret, session)), 5)
         """What a worker process needs to connect, for ``WorkerTicket.read``."""
 
     @property

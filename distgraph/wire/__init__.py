@@ -1,4 +1,4 @@
-"""Framed messages between the processes of a session, over TCP.
+"""Framed messages between the processes of a session, over TCP, or a Unix socket on one machine.
 
 A ``Listener`` accepts connections of processes that know the secret of its session; ``connect``
 makes one. Both return a ``Connection``, which sends frames from any thread, within the credit that

@@ -55,6 +55,9 @@ _IDLE, _INTERVAL, _PROBES = 10, 5, 3
 """Keep-alive: seconds of silence before the first probe, between probes, and probes until the other
 side counts as lost."""
 
+_DIRECT = 1 << 16
+"""Most bytes of a frame that the main thread sends itself where a signal handler may raise."""
+
 _LINGER = 5.0
 """Seconds for which a closed connection waits for the other side to end as well."""
 
@@ -116,6 +119,8 @@ class Connection:
         self._outbox: deque[tuple[bytes, tuple[Bytes, ...], int]] = deque()
         """Frames, each with its size against the credit."""
         self._unsent: deque[memoryview] = deque()
+        self._begun: tuple[bytes, deque[int]] | None = None
+        """A frame of the main thread, and how many of its bytes the system has taken."""
         self._credit = WINDOW
         self._to_credit = 0
         self._mask = 0
@@ -154,7 +159,7 @@ class Connection:
             parts: Bytes. They must not change any more.
             wait: Whether the call may wait.
             interruptible: Whether a signal handler may raise within this call, where this is the
-                main thread. Then the loop's thread writes, so that no frame is cut off.
+                main thread. Then a frame that was begun is completed by the loop's thread.
 
         Raises:
             ConnectionClosed: The connection has ended.
@@ -165,11 +170,40 @@ class Connection:
             self._wait_for_room()
         if self._closed or self._closing:
             raise self._ended()
-        self._outbox.append((head, parts, size))  # not interrupted by signals
         if interruptible and threading.current_thread() is threading.main_thread():
-            self._loop.soon(self._flush)
+            self._send_interruptibly(head, parts, size)
         else:
+            self._outbox.append((head, parts, size))
             self._flush()
+
+    def _send_interruptibly(self, head: bytes, parts: tuple[Bytes, ...], size: int) -> None:
+        """Send a frame where a signal handler may raise after each call.
+
+        ``_begun`` says at each moment what is to be completed: ``deque.extend`` hands the bytes to
+        the system, and notes how many it took, before any handler runs.
+        """
+        if not self._gather or size > _DIRECT:
+            self._outbox.append((head, parts, size))  # not interrupted by signals
+            self._loop.soon(self._flush)
+            return
+        data = b"".join((head, *parts))
+        taken: deque[int] = deque()
+        is_done = False
+        try:
+            with self._lock:
+                if not (self._closed or self._outbox or self._unsent or self._begun):
+                    self._begun = (data, taken)
+                    self._credit -= size
+                    with suppress(OSError):  # the loop's thread meets it again
+                        taken.extend(map(self._sock.send, (data,)))
+                    if taken and taken[0] == len(data):
+                        self._begun = None
+                        is_done = True
+                else:
+                    self._outbox.append((head, parts, size))
+        finally:
+            if not is_done:
+                self._loop.soon(self._flush)
 
     def send_line(self, line: bytes) -> None:
         """Send a line of text, without its end, to a side that reads lines. It never waits.
@@ -224,6 +258,11 @@ class Connection:
             if self._closed:
                 return
             idle = not self._unsent
+            if self._begun is not None:
+                data, taken = self._begun
+                if sum(taken) < len(data):
+                    self._unsent.append(memoryview(data)[sum(taken) :])
+                self._begun = None
             while self._outbox:
                 head, parts, size = self._outbox.popleft()
                 self._credit -= size
@@ -404,6 +443,7 @@ class Connection:
             if self._closed:
                 return
             self._closed = True
+            self._begun = None
             self._outbox.clear()
             self._unsent.clear()
             self._room.notify_all()
@@ -430,6 +470,8 @@ def _file(descriptor: int) -> tuple[int, int] | None:
 
 def tune(sock: socket.socket) -> None:
     """Send small frames at once, and notice a machine that is gone."""
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (

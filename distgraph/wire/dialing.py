@@ -17,6 +17,9 @@ from distgraph.wire.security import tls_contexts
 
 __all__ = ("Address", "connect")
 
+LOCAL = "distgraph-"
+"""Begin of the names of Unix sockets."""
+
 PATIENCE = 20.0
 """Seconds for which a connection is tried."""
 
@@ -32,6 +35,8 @@ class Address(NamedTuple):
 
     host: str
     port: int
+    local: str = ""
+    """Name of the listener's Unix socket, for processes of the same machine. Empty for none."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -109,7 +114,7 @@ def _unreachable(me: Peer, to: str, address: Address, error: OSError) -> Unsuppo
 
 
 def _greeted(address: Address, secret: bytes, me: Peer, patience: float) -> socket.socket:
-    sock = socket.create_connection((address.host, address.port), patience)
+    sock = reach(address, patience)
     try:
         tune(sock)
         contexts = tls_contexts()
@@ -124,6 +129,26 @@ def _greeted(address: Address, secret: bytes, me: Peer, patience: float) -> sock
         with suppress(OSError):
             sock.close()
         raise
+
+
+def reach(address: Address, patience: float) -> socket.socket:
+    """Return a socket that is connected to a listener: on this machine, a Unix socket, where a send
+    to a process that waits takes half as long as through TCP.
+    """
+    if address.local:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(patience)
+            sock.connect("\0" + address.local)
+            return sock
+        except OSError:  # the listener is on another machine, or in another container
+            sock.close()
+    return socket.create_connection((address.host, address.port), patience)
+
+
+def is_local_name(name: object) -> bool:
+    """Whether the name of a socket is that of a listener on this machine."""
+    return isinstance(name, bytes) and name.startswith(b"\0" + LOCAL.encode())
 
 
 def _message(sock: socket.socket, until: float) -> bytes:

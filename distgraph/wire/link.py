@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.threads import daemon
@@ -52,9 +54,10 @@ class _Request:
 class Link:
     """The way of this process to one listener.
 
-    Requests arrive in their order. A request whose connection ended before its answer came is sent
-    again, so that it may be carried out twice. All work is done on the thread of the connections,
-    and connecting on one of its own.
+    Requests of one thread arrive in their order. A request whose connection ended before its answer
+    came is sent again, so that it may be carried out twice. A thread sends its requests itself
+    where a connection is open; all else is done on the thread of the connections, and connecting on
+    one of its own.
 
     Args:
         locate: Finds the listener, for each connection anew.
@@ -87,10 +90,13 @@ class Link:
         self._on_lost = on_lost
         self._patience = patience
         self._loop = loop()
-        # for the loop's thread only
+        self._numbers = count(1)
+        self._order = threading.RLock()  # reentrant: a signal handler may make a request too
         self._waiting: dict[int, _Request] = {}
-        self._number = 0
+        """Requests by number, changed by single operations only."""
+        # written on the loop's thread only
         self._connection: Connection | None = None
+        """Open, and all requests that waited for it are on their way."""
         self._dialing = False
         self._failure: BaseException | None = None
         self._closed = False
@@ -108,7 +114,18 @@ class Link:
                 its way: what the calling code does next may keep the interpreter lock for long.
         """
         request = _Request(kind, parts, Future())
-        self._loop.soon(partial(self._request, request))
+        number = next(self._numbers)
+        try:
+            with self._order:
+                self._waiting[number] = request
+                connection = self._connection
+            if connection is None or not self._looking:
+                self._loop.soon(partial(self._attend, number, request))
+            if connection is not None:
+                _send(connection, number, request)
+        except BaseException:  # of a signal handler: the caller sends it anew
+            self._waiting.pop(number, None)
+            raise
         if give_way and not self._loop.is_current:
             begun = time.monotonic()
             while not (request.sent or request.answer.done()):
@@ -128,33 +145,27 @@ class Link:
 
     # --- on the loop's thread -------------------------------------------------------------------
 
-    def _request(self, request: _Request) -> None:
+    def _attend(self, number: int, request: _Request) -> None:
+        """Look after a request: that there is a connection, and that it does not end unnoticed."""
         if self._failure is not None:
-            request.answer.set_exception(error_for_one(self._failure))
+            if self._waiting.pop(number, None) is not None:
+                request.answer.set_exception(error_for_one(self._failure))
             return
-        self._number += 1
-        self._waiting[self._number] = request
         if not self._looking:
             self._looking = True
             self._loop.after(_LOOK, self._look)
-        if self._connection is None:
-            self._connect()
-        else:
-            self._send(self._number, request)
-
-    def _send(self, number: int, request: _Request) -> None:
-        self._tell(request.kind, (_NUMBER.pack(number), *request.parts))
-        request.sent = True
+        self._connect()
 
     def _tell(self, kind: int, parts: tuple[Bytes, ...]) -> None:
         if self._connection is not None:
-            with suppress(ConnectionClosed):  # what is not answered is sent again
+            with suppress(ConnectionClosed):
                 self._connection.send(kind, *parts, wait=False)
 
     def _look(self) -> None:
         """Look whether code of the user has closed the connection: nothing else shows that."""
-        self._looking = bool(self._waiting)
-        if self._looking:
+        self._looking = False  # before the look: other threads add requests first
+        if self._waiting:
+            self._looking = True
             self._loop.after(_LOOK, self._look)
             if self._connection is not None:
                 self._connection.check()
@@ -192,14 +203,14 @@ class Link:
         if self._closed:
             made.close()
             return
-        self._connection = made
+        if self._on_open is not None and not made.closed:
+            self._on_open(made)
+        with self._order:
+            for number, request in list(self._waiting.items()):
+                _send(made, number, request)
+            self._connection = made
         if made.closed:
             self._ended(made, None)
-            return
-        if self._on_open is not None:
-            self._on_open(made)
-        for number, request in self._waiting.items():
-            self._send(number, request)
 
     def _on_frame(self, connection: Connection, frame: Frame) -> None:
         if frame.kind != ANSWER:
@@ -221,10 +232,17 @@ class Link:
         if self._closed:
             return
         self._failure = error
-        waiting, self._waiting = self._waiting, {}
-        for request in waiting.values():
-            request.answer.set_exception(error_for_one(error))
+        for number in list(self._waiting):
+            request = self._waiting.pop(number, None)
+            if request is not None:
+                request.answer.set_exception(error_for_one(error))
         self._on_lost(error)
+
+
+def _send(connection: Connection, number: int, request: _Request) -> None:
+    with suppress(ConnectionClosed):  # what is not answered is sent again
+        connection.send(request.kind, _NUMBER.pack(number), *request.parts, wait=False)
+    request.sent = True
 
 
 def answer(connection: Connection, frame: Frame, said: Bytes) -> None:

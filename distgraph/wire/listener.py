@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import socket
 import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import greeting
 from distgraph.wire.connection import Connection, OnClosed, OnFrame, tune
-from distgraph.wire.dialing import Address
+from distgraph.wire.dialing import LOCAL, Address
 from distgraph.wire.frames import GREETING, Frame, FrameError, FrameReader, encode
 from distgraph.wire.greeting import GreetingError, Peer
 from distgraph.wire.loop import READ, WRITE, Loop, loop
@@ -78,7 +80,8 @@ class Listener:
         self._tls = None if contexts is None else contexts[0]
         self._sock = listening_socket(host)
         self._sock.setblocking(False)
-        self.address = Address(host, self._sock.getsockname()[1])
+        self._local, name = (None, "") if self._tls else _local_socket()
+        self.address = Address(host, self._sock.getsockname()[1], name)
         self._strangers: OrderedDict[_Stranger, None] = OrderedDict()
         self._accepting = False
         self._closed = False
@@ -100,22 +103,29 @@ class Listener:
         if self._closed:
             return
         self._closed = True
-        self._loop.watch(self._sock, 0, self._ready)
+        self._watch(0)
         self._sock.close()
+        if self._local is not None:
+            self._local.close()
         for stranger in list(self._strangers):
             stranger.end()
 
     def _accept_more(self) -> None:
         if not self._accepting and not self._closed:
             self._accepting = True
-            self._loop.watch(self._sock, READ, self._ready)
+            self._watch(READ)
 
     def _pause(self, seconds: float) -> None:
         self._accepting = False
-        self._loop.watch(self._sock, 0, self._ready)
+        self._watch(0)
         self._loop.after(seconds, self._accept_more)
 
-    def _ready(self, mask: int) -> None:
+    def _watch(self, mask: int) -> None:
+        self._loop.watch(self._sock, mask, partial(self._ready, self._sock))
+        if self._local is not None:
+            self._loop.watch(self._local, mask, partial(self._ready, self._local))
+
+    def _ready(self, listening: socket.socket, mask: int) -> None:
         if len(self._strangers) >= STRANGERS:
             oldest = next(iter(self._strangers))
             left = oldest.since + GRACE - time.monotonic()
@@ -124,7 +134,7 @@ class Listener:
                 return
             oldest.end()
         try:
-            sock, address = self._sock.accept()
+            sock, address = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError:  # too many open files: those that are connected go on
@@ -138,7 +148,8 @@ class Listener:
         except OSError:
             sock.close()
             return
-        stranger = _Stranger(self, sock, str(Address(*address[:2])))
+        named = str(Address(*address[:2])) if address else "this machine"
+        stranger = _Stranger(self, sock, named)
         self._strangers[stranger] = None
         self._loop.after(SILENCE, stranger.end)
         stranger.begin()
@@ -310,6 +321,26 @@ def listening_socket(host: str) -> socket.socket:
         if last
         else f"this process cannot listen on {host}: {failure}"
     )
+
+
+def _local_socket() -> tuple[socket.socket | None, str]:
+    """Return a Unix socket that listens, and its name. None where the system has no such names.
+
+    The name stands in no file system: it ends with the process, and containers do not share it.
+    """
+    name = LOCAL + secrets.token_hex(16)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except (AttributeError, OSError):
+        return None, ""
+    try:
+        sock.bind("\0" + name)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        return None, ""
+    return sock, name
 
 
 def _ports() -> tuple[int, int]:

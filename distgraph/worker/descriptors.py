@@ -13,6 +13,8 @@ import stat
 from contextlib import suppress
 from typing import NamedTuple
 
+from distgraph.wire.dialing import is_local_name
+
 __all__ = ("Descriptors",)
 
 _OPEN = "/proc/self/fd"
@@ -111,15 +113,13 @@ def _is_written(number: int) -> bool:
 
 
 def _is_connection(number: int) -> bool:
-    """Whether a socket is connected over a network."""
+    """Whether a socket is a connection over a network, or will be one, or is one of distgraph."""
     with socket.socket(fileno=os.dup(number)) as sock:
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return False
-        try:
-            sock.getpeername()
-        except OSError:
-            return False
-        return True
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            return not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        with suppress(OSError):
+            return is_local_name(sock.getpeername()) or is_local_name(sock.getsockname())
+        return False
 
 
 def _is_other(number: int, file: _File) -> bool:

@@ -182,7 +182,7 @@ def hand_over() -> None:
     Publisher(puts).open(RUN, "a", 1, 1).emit(Event((), "custom", 1))
     (link,) = puts._links.values()
     assert [request for request in link._waiting.values() if not request.sent] == []
-    assert link._number == 1
+    assert next(link._numbers) == 2
 
 
 def test_an_event_is_on_its_way_when_its_writer_returns() -> None:

@@ -51,11 +51,13 @@ class Side:
         }
 
 
-@pytest.fixture
-def served():
+@pytest.fixture(params=["Unix", "TCP"])
+def served(request):
     """A listener that echoes, and its side."""
     side = Side(echo=True)
     listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    if request.param == "TCP":
+        listener.address = listener.address._replace(local="")
     yield listener, side
     listener.close()
 
@@ -198,6 +200,38 @@ def test_a_signal_handler_that_raises_cuts_no_frame_off(served):
     assert sorted(set(numbers)) == list(range(max(numbers) + 1))  # a struck send may have sent
     assert numbers == sorted(numbers)
     connection.close()
+
+
+# --- the way --------------------------------------------------------------------------------------
+
+
+def test_processes_of_one_machine_are_connected_by_a_unix_socket():
+    side = Side()
+    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    connection = dial(listener, Side())
+    assert connection._sock.family == socket.AF_UNIX
+    connection.close()
+    listener.close()
+
+
+def test_a_process_that_does_not_find_the_unix_socket_connects_by_tcp():
+    """It runs on another machine, or in another container."""
+    side = Side()
+    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    listener.address = listener.address._replace(local="distgraph-of-another-machine")
+    connection = dial(listener, Side())
+    assert connection._sock.family == socket.AF_INET
+    connection.close()
+    listener.close()
+
+
+def test_with_tls_there_is_no_unix_socket(monkeypatch):
+    """The certificates show who may connect, on the same machine too."""
+    use_tls(monkeypatch)
+    side = Side()
+    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+    assert listener.address.local == ""
+    listener.close()
 
 
 # --- who may connect ------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import ctypes
 import os
 import queue
 import socket
-import time
+from contextlib import suppress
 
 import pytest
 
-from distgraph.contract.heartbeats import BEAT, HEARTBEAT, decode, encode
+from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, Listener, new_secret
 from distgraph.worker import heartbeat as heartbeat_module
@@ -171,14 +171,13 @@ def test_no_stack_is_written_of_a_process_that_runs(driver, beats, monkeypatch, 
     assert [m["beat"] for m in heard if "beat" in m][-1] == {"b": left}
 
 
-def test_a_heartbeat_is_sent_when_a_limit_is_reached(driver, beats):
+def test_a_heartbeat_is_sent_when_a_limit_is_reached(driver, beats, monkeypatch):
     """So that the stacks are written soon of code that keeps the interpreter lock from then on."""
+    monkeypatch.setattr(heartbeat_module, "BEAT", 3600.0)
     beats.begin("a")
     driver.until(beat={})
-    began = time.monotonic()
     beats.limit("a", Clock(0.1))
     driver.until(beat={"a": 0.1})
-    assert time.monotonic() - began < BEAT / 2
 
 
 def test_nothing_is_written_to_a_file_that_has_the_descriptor_of_the_connection(
@@ -216,5 +215,6 @@ def test_a_line_that_does_not_end_ends_the_connection(driver, beats):
     beats.begin("a")
     driver.until(begin="a")
     beats._connection._sock.setblocking(True)
-    beats._connection._sock.sendall(bytes(2 << 20))
+    with suppress(OSError):  # the other side may end the connection before all is sent
+        beats._connection._sock.sendall(bytes(2 << 20))
     assert "a line of more than" in str(driver.closed.get(timeout=10))

@@ -24,7 +24,7 @@ from distgraph.persistence.hosting import Host
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.transport_wire import BrokerServer
-from distgraph.wire import Address, Connection, Listener, connect
+from distgraph.wire import Address, Connection, Listener, connect, dialing
 from distgraph.wire import listener as listener_module
 from distgraph.wire.frames import FIRST_FREE, GREETING, encode
 from distgraph.wire.greeting import Peer
@@ -48,10 +48,19 @@ class Port(NamedTuple):
     listener: Listener
     greeted: list[str]
     """Who was let in."""
+    is_local: bool
+    """Whether strangers come through the Unix socket of this machine."""
+
+
+@pytest.fixture(params=["TCP", "Unix"])
+def is_local(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "Unix")
 
 
 @pytest.fixture(params=["stream broker", "superstep driver", "caller's process"])
-def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
+def port(
+    request: pytest.FixtureRequest, is_local: bool, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Port]:
     """A port as a session opens it."""
     monkeypatch.setattr(actors.worker_port, "node_address", lambda: "127.0.0.1")
     if request.param == "stream broker":
@@ -73,7 +82,7 @@ def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         greet(self, stranger, peer, early)
 
     monkeypatch.setattr(Listener, "greeted", greets)
-    made = Port(*found, greeted)
+    made = Port(*found, greeted, is_local)
     yield made
     made.listener.close()
 
@@ -99,7 +108,17 @@ def let_in(port: Port) -> int:
 
 
 def stranger(port: Port) -> socket.socket:
-    return socket.create_connection(port.address, 5)
+    sock, where = unconnected(port)
+    sock.settimeout(5)
+    sock.connect(where)
+    return sock
+
+
+def unconnected(port: Port) -> tuple[socket.socket, Any]:
+    """Return a socket, and where it may connect to."""
+    if port.is_local:
+        return socket.socket(socket.AF_UNIX), "\0" + port.address.local
+    return socket.socket(), port.address[:2]
 
 
 def is_ended(sock: socket.socket) -> bool:
@@ -156,14 +175,16 @@ def test_a_recorded_greeting_is_not_accepted_again(
             said.append(bytes(data))
             return super().sendall(data, *flags)
 
-    def create(address: Address, timeout: float | None = None) -> socket.socket:
-        sock = Recording(socket.AF_INET, socket.SOCK_STREAM)
+    def reach(address: Address, timeout: float) -> socket.socket:
+        kind, where = unconnected(port)
+        sock = Recording(kind.family)
+        kind.close()
         sock.settimeout(timeout)
-        sock.connect(tuple(address))
+        sock.connect(where)
         return sock
 
     with monkeypatch.context() as patch:
-        patch.setattr(socket, "create_connection", create)
+        patch.setattr(dialing, "reach", reach)
         assert let_in(port) == 1
     sock = stranger(port)
     sock.sendall(said[0])
@@ -190,9 +211,9 @@ def test_a_thousand_silent_connections_keep_nobody_out_and_take_no_thread(port: 
     threads = threading.active_count()
     crowd = []
     for _ in range(1000):
-        sock = socket.socket()
+        sock, where = unconnected(port)
         sock.setblocking(False)
-        sock.connect_ex(port.address)
+        sock.connect_ex(where)
         crowd.append(sock)
     assert let_in(port) == 1
     assert port.listener.strangers <= listener_module.STRANGERS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from distgraph.wire import Connection, Listener, connect, new_secret
 from distgraph.worker.descriptors import Descriptors
+from tests.support.cluster import eventually
 
 
 @pytest.fixture
@@ -74,6 +77,42 @@ def test_files_that_their_owners_close_at_any_time_are_left_out(tmp_path: Path) 
         for each in (client, accepted, read, device):
             each.close()
         assert descriptors.look(closely=True) == ""
+
+
+def test_a_connection_that_is_still_being_made_is_left_out() -> None:
+    made = socket.socket()
+    descriptors = Descriptors()
+    made.close()
+    assert descriptors.look(closely=False) == ""
+
+
+def test_connections_of_this_machine_that_are_of_distgraph_are_left_out() -> None:
+    """They look after themselves."""
+    opened: queue.Queue[Connection] = queue.Queue()
+    secret = new_secret()
+    there = Listener(
+        "127.0.0.1",
+        secret,
+        on_open=opened.put,
+        on_frame=lambda connection, frame: None,
+        on_closed=lambda connection, error: None,
+    )
+    here = connect(
+        there.address,
+        secret,
+        "test",
+        on_frame=lambda connection, frame: None,
+        on_closed=lambda connection, error: None,
+    )
+    ends = here, opened.get(timeout=10)
+    descriptors = Descriptors()
+    for end in ends:
+        end.close()
+    for end in ends:
+        end.wait_closed(10)
+    assert descriptors.look(closely=True) == ""
+    there.close()
+    eventually(lambda: there._sock.fileno() == -1, "the listener is closed")
 
 
 def test_files_that_code_of_users_opens_are_its_own() -> None:
