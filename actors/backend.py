@@ -68,7 +68,7 @@ class RayBackend:
 
     def started(self) -> list[RunState]:
         """Return the states of the started runs of all sessions of the cluster."""
-        return started.started(sessions.usable())
+        return started.started()
 
 
 logger = logging.getLogger("distgraph")

@@ -198,7 +198,7 @@ def find(run_id: str, own: Sequence[Link]) -> RayStarted | None:
     return None
 
 
-def started(own: Sequence[Link]) -> list[RunState]:
+def started() -> list[RunState]:
     """Return the states of the started runs of all sessions of the cluster.
 
     Raises:

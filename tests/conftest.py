@@ -13,14 +13,12 @@ from typing import Any, TextIO
 import pytest
 
 from distgraph.engine.machine import Machine
+from tests.support.backends import RAY_TIMEOUT
 from tests.support.differential import Differ
 from tests.support.engines import DISTRIBUTED, REFERENCE, REFERENCE_AWAITS, Engine, selected
 from tests.support.postgres import postgres
 
 __all__ = ("postgres",)
-
-RAY_TIMEOUT = 60
-"""Seconds a test on Ray may take, the start of the session's Ray included."""
 
 EXIT_TIMEOUT = 60
 """Seconds the process may take to end after the last test."""

@@ -126,6 +126,16 @@ class BaseChannel(ABC, Generic[Value, Update, Checkpoint]):
         """Return whether ``get`` would return a value."""
         return self.value is not MISSING
 
+    def _last(self, values: Sequence[Update], guard: bool) -> Update:
+        """Return the last of the values of one superstep, with ``guard`` the only one."""
+        if guard and len(values) != 1:
+            raise invalid_update(
+                self.key,
+                f"{type(self).__name__}(guard=True) can receive only one value per step, got "
+                f"{len(values)}. Use guard=False to keep the last of several.",
+            )
+        return values[-1]
+
     @abstractmethod
     def update(self, values: Sequence[Update]) -> bool:
         """Apply the writes of one superstep, in order; return whether anything changed.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distgraph._internal.missing import MISSING
-from distgraph.channels.base import BaseChannel, Value, invalid_update
+from distgraph.channels.base import BaseChannel, Value
 
 __all__ = ("EphemeralValue",)
 
@@ -32,11 +32,5 @@ class EphemeralValue(BaseChannel[Value, Value, Value]):
                 return False
             self.value = MISSING
             return True
-        if len(values) != 1 and self.guard:
-            raise invalid_update(
-                self.key,
-                f"EphemeralValue(guard=True) can receive only one value per step, got "
-                f"{len(values)}. Use guard=False to keep the last of several.",
-            )
-        self.value = values[-1]
+        self.value = self._last(values, self.guard)
         return True

@@ -69,7 +69,6 @@ class Turns:
     """Serves turns on one thread, and on further threads beside turns that take long.
 
     Args:
-        patience: Seconds that others wait for a turn to end.
         later: Makes a call after some seconds.
         spawn: Starts a thread.
         clock: The time in seconds, monotonic.
@@ -77,12 +76,10 @@ class Turns:
 
     def __init__(
         self,
-        patience: float = PATIENCE,
         later: Callable[[float, Callable[[], None]], object] | None = None,
         spawn: Callable[[Callable[[], None]], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._patience = patience
         self._later = later or timers().after
         self._spawn = spawn or (lambda body: daemon(body, "distgraph-runs").start())
         self._clock = clock
@@ -118,7 +115,7 @@ class Turns:
     def _look_soon(self) -> None:
         if self._unended > 1 and not self._looking:
             self._looking = True
-            self._later(self._patience, self._look)
+            self._later(PATIENCE, self._look)
 
     def _look(self) -> None:
         """Let others go on beside a turn that takes long."""
@@ -126,7 +123,7 @@ class Turns:
             self._looking = False
             self._look_soon()
             thread = self._thread
-            if thread is not None and self._clock() - thread.since >= self._patience:
+            if thread is not None and self._clock() - thread.since >= PATIENCE:
                 self._start()
                 thread.replaced = True
 

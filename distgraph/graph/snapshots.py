@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from distgraph._internal import keys as k
@@ -109,18 +109,16 @@ def saved_with_histories(place: Place, found: Any) -> Steps[Saved]:
     return saved_from(found, histories=histories)
 
 
-def restored(
-    place: Place, found: Any, saved: Saved, next_version: Callable[[Any], Any] | None = None
-) -> Superstep:
+def restored(place: Place, found: Any, saved: Saved) -> Superstep:
     """Return the superstep of a graph at a checkpoint, before the next superstep is prepared."""
-    graph = blank(place, next_version)
+    graph = blank(place)
     graph.ns = found.config["configurable"].get("checkpoint_ns", "")
     graph.restore(saved.checkpoint, saved.metadata.get("step", -1), saved.histories)
     graph.updated = None  # every node is looked at: what was updated may have been left out
     return graph
 
 
-def blank(place: Place, next_version: Callable[[Any], Any] | None = None) -> Superstep:
+def blank(place: Place) -> Superstep:
     """Return the graph before its first checkpoint."""
     return Superstep(
         place.graph.spec,
@@ -128,7 +126,7 @@ def blank(place: Place, next_version: Callable[[Any], Any] | None = None) -> Sup
         limit=1,
         new_checkpoint_id=new_checkpoint_id,
         base_metadata={},
-        next_version=next_version or SaverPort(place.saver).get_next_version,
+        next_version=SaverPort(place.saver).get_next_version,
     )
 
 

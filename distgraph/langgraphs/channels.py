@@ -38,7 +38,7 @@ def translate_channels(
     managed: dict[str, ManagedKind] = {}
     for key, channel in channels.items():
         if isinstance(channel, Foreign):
-            translated[key] = _translate(channel, f"{where}: state key {key!r}")
+            translated[key] = _translate(channel)
             translated[key].key = key
         elif kind := managed_kind(channel):
             managed[key] = kind
@@ -58,9 +58,9 @@ def annotated_channel(value: Any, typ: Any, where: str) -> BaseChannel:
     from langgraph.channels.base import BaseChannel as Foreign
 
     if isinstance(value, Foreign):
-        return _translate(value, where, typ)
+        return _translate(value, typ)
     if issubclass(value, Foreign):
-        return _translate(value(typ), where, typ)
+        return _translate(value(typ), typ)
     raise _unknown_managed(value, where)
 
 
@@ -72,7 +72,7 @@ def _unknown_managed(value: Any, where: str) -> UnsupportedError:
     )
 
 
-def _translate(channel: Any, where: str, of: Any = None) -> BaseChannel:
+def _translate(channel: Any, of: Any = None) -> BaseChannel:
     """Return our channel of the same kind, empty. ``of``: type of a ``DeltaChannel``'s value."""
     cls = type(channel)
     if cls.__name__ != "DeltaChannel" and any(c.__name__ == "DeltaChannel" for c in cls.__mro__):

@@ -97,11 +97,10 @@ def translate(
     programs: dict[str, NodeProgram] = {}
     children: dict[str, GraphProgram] = {}
     for key, node in graph.nodes.items():
-        label = f"Node `{key}`{within}"
         if is_graph(node.bound):
             if options.of(prefix + key):
                 raise ValueError(
-                    f"{label} is a graph: give ray_options to its own nodes, by "
+                    f"Node `{key}`{within} is a graph: give ray_options to its own nodes, by "
                     f"'{prefix}{key}:<node>'"
                 )
             if isinstance(node.bound, NestableGraph):  # it was built with our StateGraph
@@ -109,7 +108,7 @@ def translate(
             else:
                 child = translate(node.bound, options, prefix=f"{prefix}{key}:")[1]
             children[key] = labelled(child, node.bound.config)
-        made = _node(graph, key, node, keys, children.get(key), options, prefix, label)
+        made = _node(graph, key, node, keys, children.get(key), options, prefix)
         nodes[key], programs[key] = made
     triggers: dict[str, list[str]] = {}
     for key, spec in nodes.items():
@@ -152,7 +151,6 @@ def _node(
     child: GraphProgram | None,
     options: GivenOptions,
     prefix: str,
-    where: str,
 ) -> tuple[NodeSpec, NodeProgram]:
     bound = _bound(node)
     ray_options: dict[str, Any] = {}

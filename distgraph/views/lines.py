@@ -7,7 +7,7 @@ from typing import TextIO
 
 from distgraph.views.model import NodeRow, Snapshot, WorkerRow
 
-__all__ = ("LineView", "changes", "count", "summary")
+__all__ = ("LineView", "changes", "count", "notes", "summary")
 
 INTERVAL = 1.0
 """Seconds between two looks at the run."""
@@ -19,6 +19,20 @@ REPEAT = 10.0
 def count(number: int, one: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 task``, ``2 tasks``."""
     return f"{number:,} {one if number == 1 else plural or f'{one}s'}"
+
+
+def notes(row: NodeRow) -> list[str]:
+    """Return what a bar of a node says beside its share, as parts of a line."""
+    parts = [f"{row.seconds:.1f} s"]
+    if row.rate is not None and row.total > 1:
+        parts.append(f"{row.rate:.1f}/s")
+    if row.eta is not None:
+        parts.append(f"{row.eta:.0f} s left")
+    parts += [f"{row.running} running"] if row.running else []
+    parts += [f"{row.waiting} waiting"] if row.waiting else []
+    parts += [f"{row.failed} failed"] if row.failed else []
+    parts += [count(row.retries, "retry", "retries")] if row.retries else []
+    return parts
 
 
 def changes(before: Snapshot | None, now: Snapshot) -> Iterator[str]:

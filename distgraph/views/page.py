@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from distgraph.views.lines import count, worker_line
+from distgraph.views.lines import count, notes, worker_line
 from distgraph.views.model import Snapshot
 
 __all__ = ("page",)
@@ -58,15 +58,7 @@ def _graph(ranks: Sequence[Sequence[str]], now: Snapshot) -> str:
 def _bars(now: Snapshot) -> str:
     rows = []
     for row in now.nodes:
-        notes = [f"{row.done}/{row.total}", f"{row.seconds:.1f} s"]
-        if row.rate is not None and row.total > 1:
-            notes.append(f"{row.rate:.1f}/s")
-        if row.eta is not None:
-            notes.append(f"{row.eta:.0f} s left")
-        notes += [f"{row.running} running"] if row.running else []
-        notes += [f"{row.waiting} waiting"] if row.waiting else []
-        notes += [f"{row.failed} failed"] if row.failed else []
-        notes += [count(row.retries, "retry", "retries")] if row.retries else []
+        parts = [f"{row.done}/{row.total}", *notes(row)]
         share = 100 * (row.done + row.failed) / max(row.total, 1)
         bar = (
             '<div style="width:160px;height:8px;background:#d0d7de">'
@@ -75,6 +67,6 @@ def _bars(now: Snapshot) -> str:
         )
         rows.append(
             f"<tr><td>{escape(row.label)}</td><td>{bar}</td>"
-            f"<td>{escape(', '.join(notes))}</td></tr>"
+            f"<td>{escape(', '.join(parts))}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"

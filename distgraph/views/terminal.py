@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from distgraph.views.lines import count
+from distgraph.views.lines import count, notes
 from distgraph.views.model import NodeRow, Snapshot, WorkerRow
 
 __all__ = ("TerminalView", "picture")
@@ -41,20 +41,11 @@ def bars(rows: Sequence[NodeRow]) -> Table:
     """Return a bar for each node."""
     table = Table.grid(padding=(0, 1))
     for row in rows:
-        notes = [f"{row.seconds:.1f} s"]
-        if row.rate is not None and row.total > 1:
-            notes.append(f"{row.rate:.1f}/s")
-        if row.eta is not None:
-            notes.append(f"{row.eta:.0f} s left")
-        notes += [f"{row.running} running"] if row.running else []
-        notes += [f"{row.waiting} waiting"] if row.waiting else []
-        notes += [f"{row.failed} failed"] if row.failed else []
-        notes += [count(row.retries, "retry", "retries")] if row.retries else []
         table.add_row(
             Text(row.label, style=STYLES["failed"] if row.failed else ""),
             ProgressBar(total=max(row.total, 1), completed=row.done + row.failed, width=24),
             Text(f"{row.done}/{row.total}", justify="right"),
-            Text(", ".join(notes), style="dim"),
+            Text(", ".join(notes(row)), style="dim"),
         )
     return table
 

@@ -49,6 +49,14 @@ def served_by(leases, needs="n", now=0.0):
     return request.number
 
 
+def submitted(names):
+    """Leases to which a group of each name was submitted."""
+    leases = Leases()
+    for name in names:
+        leases.submit("n", "run", Job(name), 0.0, room=2)
+    return leases
+
+
 def test_a_group_without_a_lease_requests_one_and_is_served_by_it():
     leases, job = Leases(), Job("a")
     assert leases.submit("n", "run", job, 0.0) == [Request(1, "n")]
@@ -108,9 +116,7 @@ def test_a_lease_whose_code_waits_for_other_groups_makes_room_for_another():
 
 
 def test_a_lease_that_comes_too_late_ends_where_another_is_idle():
-    leases = Leases()
-    for name in "ab":
-        leases.submit("n", "run", Job(name), 0.0, room=2)
+    leases = submitted("ab")
     leases.opened(1, 0.0)
     leases.done(1, 0.0)
     leases.done(1, 0.0)
@@ -380,9 +386,7 @@ def test_an_idle_lease_is_given_back_at_once_and_no_other_is_requested_for_a_mom
 
 
 def test_of_leases_that_are_busy_the_oldest_is_given_back_behind_its_group():
-    leases = Leases()
-    for name in "abc":
-        leases.submit("n", "run", Job(name), 0.0, room=2)
+    leases = submitted("abc")
     leases.opened(2, 0.0)
     leases.opened(1, 0.01)
     assert leases.give_back(0.02) == []
@@ -392,9 +396,7 @@ def test_of_leases_that_are_busy_the_oldest_is_given_back_behind_its_group():
 
 
 def test_each_driver_that_asks_is_given_another_lease():
-    leases = Leases()
-    for name in "ab":
-        leases.submit("n", "run", Job(name), 0.0, room=2)
+    leases = submitted("ab")
     for number in (1, 2):
         leases.opened(number, 0.0)
     leases.give_back(0.0)

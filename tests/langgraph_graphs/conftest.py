@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RAY_TIMEOUT
 from tests.langgraph_graphs.support import VERSION
-from tests.support.engines import selected
+from tests.support.backends import backend
+
+__all__ = ("backend",)
 
 _OF_1_2 = ("test_called_graphs.py", "test_vocabulary.py")
 """Modules that import names which LangGraph has since 1.2."""
@@ -19,23 +20,6 @@ collect_ignore = [] if VERSION >= (1, 2, 0) else list(_OF_1_2)
 def pytest_report_header() -> list[str]:
     """Say which modules are left out, and why."""
     return [f"not collected: {name}, which needs LangGraph 1.2 or newer" for name in collect_ignore]
-
-
-_MARKS: dict[str, list[Any]] = {"ray": [pytest.mark.ray, pytest.mark.timeout(RAY_TIMEOUT)]}
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=_MARKS.get(name, []))
-        for name in ("local", "ray")
-        if name in selected()
-    ]
-)
-def backend(request: pytest.FixtureRequest) -> str:
-    """The name of each backend in turn."""
-    if request.param == "ray":
-        request.getfixturevalue("ray_session")
-    return str(request.param)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ def test_runs_that_fail_or_are_left_leave_nothing(on_ray):
         for _ in graph.stream({"items": []}, stream_mode="custom"):
             break
 
+    wake_every_worker(on_ray)
     for _ in range(3):
         once()
     baseline = rest()
@@ -99,6 +100,7 @@ def test_large_states_leave_the_store(on_ray):
         return {"items": [b"x" * 5_000_000]}
 
     builder = on_ray.StateGraph(Items).add_node("grow", grow).add_node("next", lambda s: None)
+    wake_every_worker(on_ray)
     graph = on_ray.compile(builder.add_edge(on_ray.START, "grow").add_edge("grow", "next"))
     graph.invoke({"items": []})
     baseline = rest()
@@ -112,6 +114,7 @@ def test_compiled_graphs_leave_nothing_when_they_go(on_ray):
         builder = on_ray.StateGraph(Items).add_node("n", adds(f"n{i}")).add_edge(on_ray.START, "n")
         assert on_ray.compile(builder).invoke({"items": []}) == {"items": [f"n{i}"]}
 
+    wake_every_worker(on_ray)
     for i in range(3):
         one(i)
     baseline = rest()
