@@ -73,9 +73,6 @@ class RayBackend:
 
 logger = logging.getLogger("distgraph")
 
-_FRESH = 2.0
-"""Seconds after the start of a run for which a session that is lost may have been so before."""
-
 _GRACE = 2.0
 """Seconds that a caller who leaves a saved run waits for its end."""
 
@@ -114,7 +111,9 @@ class RayRun:
         self._reader = Reader(self._session.receiver, ReaderKey(self._run_id), self._loop)
         self._began = time.monotonic()
         try:
-            self._session.start(self._plan, self._reader.inbox, is_async=self._loop is not None)
+            self._sent = self._session.start(
+                self._plan, self._reader.inbox, is_async=self._loop is not None
+            )
         except BaseException:
             self._session.runs.discard(self._run_id)
             raise
@@ -124,12 +123,11 @@ class RayRun:
             try:
                 events = self._reader.read()
             except (DriverLost, BrokerLost) as error:
-                if not self._may_begin_again():
+                if not self._may_begin_again(type(error).__name__):
                     raise
                 self._session.failure = self._session.failure or error
             else:
-                begun = self._was_lost(events)
-                if begun is None or not self._may_begin_again(begun=begun):
+                if not self._may_begin_again(_lost(events)):
                     return self._seen(events)
             self._begin_again()
 
@@ -138,33 +136,27 @@ class RayRun:
             try:
                 events = await self._reader.aread()
             except (DriverLost, BrokerLost) as error:
-                if not self._may_begin_again():
+                if not self._may_begin_again(type(error).__name__):
                     raise
                 self._session.failure = self._session.failure or error
             else:
-                begun = self._was_lost(events)
-                if begun is None or not self._may_begin_again(begun=begun):
+                if not self._may_begin_again(_lost(events)):
                     return self._seen(events)
             await asyncio.to_thread(self._begin_again)
 
-    def _was_lost(self, events: Sequence[StreamEvent]) -> bool | None:
-        """Return None unless all that was read is that the driver is lost; else whether anything of
-        the run may have been saved."""
-        if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
-            return None
-        error = events[0].payload.get("error")
-        name = error.type_name if isinstance(error, ShippedError) else ""
-        lost = name.rpartition(".")[2] in ("DriverLost", "BrokerLost")
-        return bool(events[0].payload.get("begun", True)) if lost else None
-
-    def _may_begin_again(self, *, begun: bool = True) -> bool:
+    def _may_begin_again(self, lost: str) -> bool:
         """Whether the run was sent to a session that had died before, and nothing came of it.
 
-        What is saved might be saved twice, if the run had begun: such a run fails.
+        A driver answers the start of a run, and a broker gives signs of life. If the driver has the
+        run, only the broker had died: what is saved might then be saved twice.
         """
-        fresh = time.monotonic() < self._began + _FRESH and not self._delivered
-        unsaved = self._plan.info.saver is None or not begun
-        return fresh and not self._repeated and unsaved and not self._left
+        if not lost or self._delivered or self._repeated or self._left:
+            return False
+        has_driver = self._sent.done() and self._sent.exception() is None
+        if lost == "DriverLost":
+            return not has_driver
+        saved = has_driver and self._plan.info.saver is not None
+        return not saved and self._session.broker_seen < self._began
 
     def _begin_again(self) -> None:
         self._repeated = True
@@ -219,3 +211,12 @@ class RayRun:
             self._unsubscribe()
             if not self._control.drain_requested:  # a node requested the drain, on a worker
                 self._control.request_drain(drain)
+
+
+def _lost(events: Sequence[StreamEvent]) -> str:
+    """Return the loss that is all that was read of a run, "" if there is none."""
+    if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
+        return ""
+    error = events[0].payload.get("error")
+    name = error.type_name.rpartition(".")[2] if isinstance(error, ShippedError) else ""
+    return name if name in ("DriverLost", "BrokerLost") else ""

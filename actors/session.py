@@ -253,10 +253,17 @@ class Session:
             # not within the callback: a thread of Ray that kills an actor waits for itself
             told.add_done_callback(lambda future: timers().after(0.0, actor.end))
 
+    @property
+    def broker_seen(self) -> float:
+        """A time at which the broker lived: no later sign of life of it is known."""
+        return self._actors["stream broker"].seen
+
     # --- runs -----------------------------------------------------------------------------------
 
-    def start(self, plan: RunPlan, inbox: Inbox, *, is_async: bool) -> None:
+    def start(self, plan: RunPlan, inbox: Inbox, *, is_async: bool) -> Future[None]:
         """Start a run whose deliveries go to ``inbox``. ``is_async``: its caller awaits it.
+
+        The result comes once the driver has the run.
 
         Raises:
             SerializationError: The graph, the input or the context cannot travel.
@@ -280,6 +287,7 @@ class Session:
         if begin is not None:
             self._given.sent(run_id, SentRun(plan.graph.spec, blob, begin, inbox))
         sent.add_done_callback(lambda future: self._refused(run_id, future))
+        return sent
 
     def launch(
         self, plan: RunPlan, terms: RunTerms, blob: bytes, digest: str, request: Any
@@ -506,7 +514,7 @@ class Session:
             self._has_driver.set()
         if follows.ended and not (self.is_detached and driver is None):  # its broker saw it too
             with suppress(RayError):  # the broker may be lost as well: its own reader tells
-                blob = end_blob("error", error=error, begun=False)
+                blob = end_blob("error", error=error)
                 self.broker.terminate.remote(self.caller, follows.ended, blob)
 
     def _is_up(self, driver: Any, future: Any) -> None:

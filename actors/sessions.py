@@ -19,7 +19,6 @@ from distgraph.contract.started import RunTerms
 from distgraph.driver.choosing import Choice, drivers_from_environment, ties
 from distgraph.driver.startup import repeated
 from distgraph.driver.succession import Leaving, leaving
-from distgraph.errors import BrokerLost
 from distgraph.persistence.leaving import refuse_to_leave
 from distgraph.serde import references
 from distgraph.serde.references import Parcel, ReferringBlob
@@ -181,11 +180,7 @@ def launch(plan: RunPlan, terms: RunTerms, *, detached: bool) -> RayStarted:
         return repeated(partial(_own.choose, plan), start)
     referring = any(isinstance(b, (ReferringBlob, Parcel)) for b in (blob, request))
     refuse_to_leave(plan.graph.name, [*plan.graph.blob.staying, *staying], referring)
-    find = partial(_outliving.choose, plan)
-    try:
-        return repeated(find, start)
-    except BrokerLost:  # it has ended, having been idle for long
-        return repeated(find, start)
+    return repeated(partial(_outliving.choose, plan), start)  # one that was idle for long has ended
 
 
 def end() -> None:

@@ -35,6 +35,8 @@ class Watched:
         self._asked: float | None = None
         self._pid: int | None = None
         self._reported = False
+        self.seen = float("-inf")
+        """When it was asked for its last sign of life: it lived then, or later."""
 
     def silent(self) -> float:
         """Ask, if no question is open; return for how long one has been."""
@@ -48,7 +50,7 @@ class Watched:
     def _answered(self, future: Any) -> None:
         if future.exception() is None:
             self._pid = future.result()
-            self._asked = None
+            self.seen, self._asked = self._asked or self.seen, None
 
     def report(self, name: str, seconds: float, bound: float) -> None:
         """Log a silence, once."""

@@ -513,7 +513,7 @@ class LocalRun:
 
     def drain(self, reason: str) -> None:
         """Let the run stop behind the current superstep."""
-        self.post(DrainRequested(reason))
+        self._apart(partial(self.post, DrainRequested(reason)))
 
     def _drive(self) -> None:
         while self._inbox and self._driving.acquire(blocking=False):
@@ -553,6 +553,30 @@ class LocalRun:
         """As ``post``, in a thread of its own: the caller's serves every run."""
         daemon(partial(self.post, event), "distgraph-woken").start()
 
+    def _apart(self, call: Callable[[], object]) -> None:
+        """Make a call of the caller's that runs the engine, and wait for its end.
+
+        On the main thread a signal handler may raise at any moment, which would leave the engine
+        amid a step: there, the call is made in another thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            call()
+            return
+        ended = threading.Lock()  # not an Event: its Python code could be left amid a step too
+        ended.acquire()
+        context = contextvars.copy_context()
+
+        def carry_out() -> None:
+            try:
+                context.run(call)
+            finally:
+                ended.release()
+
+        if elsewhere(carry_out):
+            ended.acquire()
+        else:
+            call()
+
     def _later(self, seconds: float, event: Woken) -> Callable[[], None]:
         # the timers serve every run: a thread of this run takes over
         return timers().after(seconds, partial(self._post_elsewhere, event))
@@ -562,7 +586,7 @@ class LocalRun:
     def read(self) -> Sequence[StreamEvent]:
         events, relieved = self._owned.read()
         if relieved:
-            self.post(Relieved())
+            self._apart(partial(self.post, Relieved()))
         return events
 
     async def aread(self) -> Sequence[StreamEvent]:
@@ -581,7 +605,7 @@ class LocalRun:
             if self._driver_thread != threading.get_ident():  # as of code that drops an iterator
                 with self._driving:  # no late writer of the run is let in once the caller has left
                     pass
-                self._drive()
+                self._apart(self._drive)
             self.join(_GRACE)  # what is saved can be seen once the caller has left
 
     async def aclose(self) -> None:
@@ -595,7 +619,7 @@ class LocalRun:
         _open.discard(self)
         if self._driver.finished:
             return False
-        self.post(CancelRequested())
+        self._apart(partial(self.post, CancelRequested()))
         return True
 
     def join(self, seconds: float) -> None:

@@ -52,15 +52,17 @@ def daemon(target: Callable[[], object], name: str) -> threading.Thread:
     return threading.Thread(target=target, name=name, daemon=_OURS)
 
 
-def elsewhere(call: Callable[[], object]) -> None:
+def elsewhere(call: Callable[[], object]) -> bool:
     """Make a call in a thread of its own. This takes no lock, so that the garbage collector may.
 
-    An interpreter that ends makes no call any more.
+    Return False in an interpreter that ends, which makes no call any more.
     """
-    with suppress(RuntimeError):
-        _thread.start_new_thread(
-            _carry_out, (None, call)
-        )  # `threading` would wait for the new thread
+    try:
+        # `threading` would wait for the new thread
+        _thread.start_new_thread(_carry_out, (None, call))
+    except RuntimeError:
+        return False
+    return True
 
 
 class DaemonExecutor(ThreadPoolExecutor):

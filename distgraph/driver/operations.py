@@ -184,11 +184,9 @@ def end_event(
     *,
     drain: str | None = None,
     orphan: bool = False,
-    begun: bool = True,
 ) -> Event:
     """Return a run's terminal event. ``drain``: the reason of a drain request, if one was made.
-    ``orphan``: whether the run ended without its driver. ``begun``: whether anything of a run that
-    has a saver may have been saved."""
+    ``orphan``: whether the run ended without its driver."""
     if isinstance(error, BaseException):
         error = capture_error(error)
     end = {
@@ -198,16 +196,13 @@ def end_event(
         "interrupts": tuple(interrupts),
         "drain": drain,
         "orphan": orphan,
-        "begun": begun,
     }
     return Event((), END_MODE, end)
 
 
-def end_blob(
-    status: str, *, error: BaseException, orphan: bool = False, begun: bool = True
-) -> bytes:
+def end_blob(status: str, *, error: BaseException, orphan: bool = False) -> bytes:
     """Return the terminal event of a run that ends outside of its engine, encoded."""
-    return encode_events([end_event(status, error=error, orphan=orphan, begun=begun)])
+    return encode_events([end_event(status, error=error, orphan=orphan)])
 
 
 def _portable(payload: Any) -> Any:

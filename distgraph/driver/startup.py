@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from distgraph._internal.version import __version__
-from distgraph.errors import UnsupportedClusterError
+from distgraph.errors import BrokerLost, DriverLost, UnsupportedClusterError
 
 __all__ = ("check_versions", "did_not_start", "is_stillbirth", "lost_at_start", "repeated")
 
@@ -21,6 +21,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 class _Session(Protocol):
     is_stillborn: bool
     """Whether the cluster gave up driver or broker before both ran."""
+    failure: BaseException | None
+    """Why the session takes no more runs."""
 
 
 _S = TypeVar("_S", bound=_Session)
@@ -30,18 +32,22 @@ _T = TypeVar("_T")
 def repeated(
     find: Callable[[], _S], use: Callable[[_S], _T], sleep: Callable[[float], None] = time.sleep
 ) -> _T:
-    """Use a session, and another one while the cluster gives up driver or broker before they run.
+    """Use a session, and another one while the cluster gives up driver or broker before they run,
+    or where the session turns out to be lost before it is used.
 
     Ray does so where the process or the machine of an actor ends while the actor is created, or is
     not known everywhere: on a cluster that has just started, or that lacks memory.
 
     Raises:
-        UnsupportedClusterError: They did not come up in the last try either.
+        UnsupportedClusterError, BrokerLost, DriverLost: So it was in the last try as well.
     """
     for pause in PAUSES:
         session = find()
         try:
             return use(session)
+        except (BrokerLost, DriverLost) as error:
+            session.failure = session.failure or error
+            continue
         except UnsupportedClusterError as error:
             if not session.is_stillborn:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import pickle
+import signal
 import threading
 import time
 import uuid
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 
 from distgraph import attach
+from distgraph.backends.started import KeptStream
 from distgraph.errors import RunCancelled, RunError, RunNotFound, Truncated, UnsupportedError
+from distgraph.graph import START, StateGraph
 from distgraph.runs import NumberedChunk, Retention, list_runs
 from tests.support.cluster import eventually, wait_for_free_cpus
 from tests.support.graphs import Items
@@ -152,6 +155,40 @@ def test_a_cancelled_run_ends_for_every_reader_and_frees_what_it_held(ours: Any)
     assert run.status == "cancelled"
     if ours.name == "ray":
         wait_for_free_cpus(10)
+
+
+class Struck(BaseException):
+    """Raised by a signal handler."""
+
+
+def test_an_exception_of_a_signal_handler_within_cancel_reaches_its_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drive, main = KeptStream.drive, threading.main_thread().ident
+    assert main is not None
+
+    def strikes(number: int, frame: object) -> None:
+        raise Struck
+
+    def struck(stream: KeptStream, batch_no: int, ops: Any) -> Any:
+        monkeypatch.setattr(KeptStream, "drive", drive)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        return drive(stream, batch_no, ops)
+
+    graph = StateGraph(Items).add_node("n", lambda state: forever.wait()).add_edge(START, "n")
+    forever = threading.Event()
+    before = signal.signal(signal.SIGUSR1, strikes)
+    try:
+        run = graph.compile(backend="local").start({"items": []})
+        monkeypatch.setattr(KeptStream, "drive", struck)
+        with pytest.raises(Struck):
+            run.cancel()
+        with pytest.raises(RunCancelled):
+            run.result(timeout=10)
+        assert run.status == "cancelled"
+    finally:
+        forever.set()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_result_in_time_or_a_timeout_that_leaves_the_run_alone(ours: Any) -> None:

@@ -16,7 +16,7 @@ from distgraph.driver.startup import (
     lost_at_start,
     repeated,
 )
-from distgraph.errors import RunError, UnsupportedClusterError
+from distgraph.errors import BrokerLost, DriverLost, RunError, UnsupportedClusterError
 
 UNFIT = RuntimeError("The actor died because of an error raised in its creation task\nNo distgraph")
 
@@ -24,6 +24,7 @@ UNFIT = RuntimeError("The actor died because of an error raised in its creation 
 class FakeSession:
     def __init__(self, *, is_stillborn: bool) -> None:
         self.is_stillborn = is_stillborn
+        self.failure: BaseException | None = None
 
 
 def fails(error: Exception) -> Callable[[FakeSession], None]:
@@ -48,6 +49,21 @@ def test_another_session_is_used_after_a_pause_where_one_was_given_up(caplog):
     assert {record.getMessage() for record in caplog.records} == {
         "the actors never ran. They are started again"
     }
+
+
+@pytest.mark.parametrize("error", [BrokerLost("gone"), DriverLost("gone")])
+def test_a_session_that_is_lost_before_it_is_used_is_replaced_at_once(error):
+    lost, found = FakeSession(is_stillborn=False), FakeSession(is_stillborn=False)
+    left, slept = [lost, found], list[float]()
+
+    def use(session: FakeSession) -> FakeSession:
+        if session is lost:
+            raise error
+        return session
+
+    assert repeated(lambda: left.pop(0), use, slept.append) is found
+    assert lost.failure is error
+    assert slept == []
 
 
 def test_the_error_of_the_last_try_is_raised():
