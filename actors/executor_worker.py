@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -62,8 +61,8 @@ _AGAIN = 0.1
 
 _REFUSED_KEPT = 4096
 
-_LOOK = 1.0
-"""Seconds between two close looks at the files of this process, which take 0.1 ms each."""
+_LOOK = 0.02
+"""Seconds between two close looks at the files of this process, and behind the last attempt."""
 
 
 class AsyncExecutor:
@@ -84,8 +83,8 @@ class AsyncExecutor:
         """Whether a call of the loop that empties the inbox is due."""
         self._held: HeldValues[bytes] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
-        self._looked = 0.0
-        """When the files of this process were looked at closely."""
+        self._looking: asyncio.TimerHandle | None = None
+        """Takes another look at the files of this process."""
         self._leaves = False
         """Whether the driver was asked to send no more attempts."""
         self._ending = asyncio.Event()
@@ -290,18 +289,21 @@ class AsyncExecutor:
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
-        if not self._leaves:
-            self._look()
+        self._look()
+        if self._looking is None:
+            self._looking = self._loop.call_later(_LOOK, self._look_again)
         parts = [part for _, how, part in ended if how in ("done", "failed")]
         self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
 
+    def _look_again(self) -> None:
+        self._looking = None
+        self._look()
+
     def _look(self) -> None:
         """Report once if code of users has closed files of this process."""
-        now = time.monotonic()
-        closely = now > self._looked + _LOOK
-        if closely:
-            self._looked = now
-        damage = process().descriptors.look(closely=closely)
+        if self._leaves:
+            return
+        damage = process().descriptors.look(_LOOK)
         if damage:
             self._leaves = True
             self._send(LEAVES, head((damage,)))

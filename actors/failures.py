@@ -25,6 +25,8 @@ def typed(error: BaseException, start: StartTask) -> BaseException:
     """Return the error that the caller sees for an attempt whose result Ray could not deliver."""
     request = start.request
     where = f"node {request.node!r}, step {request.step}, attempt {request.tries}"
+    if isinstance(error, rx.RayTaskError) and isinstance(error.cause, WorkerDied):
+        error = error.cause
     if isinstance(error, WorkerDied):
         return type(error)(f"{where}: {error}")
     if isinstance(error, GroupFailed) and error.__cause__ is not None:

@@ -41,6 +41,7 @@ from actors.lease_frames import (
 )
 from actors.worker import freeze, process
 from distgraph.driver.batching import LATE
+from distgraph.driver.ports import NotTaken
 from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_blobs, dumps_data
 from distgraph.serde.references import Parcel
@@ -57,8 +58,11 @@ _GLANCE = 0.0005
 """Seconds between two looks whether earlier outcomes of a group were sent."""
 
 
-_LONG = 0.02
-"""Seconds of a group behind which the process is looked at closely, which takes 0.1 ms."""
+_PAUSE = 0.02
+"""Seconds between two close looks at the process while a run goes on."""
+
+_IDLE = 0.005
+"""Seconds without a group behind which an idle process is looked at."""
 
 _SENT = 1.0
 """Seconds for the last outcomes of a process that ends."""
@@ -74,6 +78,8 @@ class LeaseServer:
         self._held: HeldValues[bytes] = HeldValues()
         self._running = ""
         """Name of the group that runs."""
+        self._run = ""
+        """The run whose code may have damaged the process since it was looked at closely."""
         self._batch: tuple[int, Batch] | None = None
         """Number of the group of several attempts that runs, and how far it is."""
         self._title = ""
@@ -99,7 +105,7 @@ class LeaseServer:
         freeze()
         heartbeat.begin(lease_name(self._lease))
         try:
-            while (frame := self._inbox.get()) is not None:
+            while (frame := self._next()) is not None:
                 self._serve_group(connection, frame)
         except ConnectionClosed:
             return
@@ -109,7 +115,7 @@ class LeaseServer:
             calls.on_waiting = None
             heartbeat.end(lease_name(self._lease))
             connection.close()
-            if process().descriptors.look(closely=True):
+            if process().descriptors.look():
                 connection.wait_closed(_SENT)
                 process().end_if_damaged()
 
@@ -151,17 +157,35 @@ class LeaseServer:
 
     # --- on the main thread ---------------------------------------------------------------------
 
+    def _next(self) -> Frame | None:
+        """Wait for a group. None: the lease ends."""
+        if self._run:
+            try:
+                return self._inbox.get(timeout=_IDLE)
+            except queue.Empty:
+                self._look()
+        return self._inbox.get()
+
+    def _look(self) -> None:
+        process().descriptors.look()
+        self._run = ""
+
     def _serve_group(self, connection: Connection, frame: Frame) -> None:
         group = GroupHead(*read_head(frame))
         self._show(group.label)
         how = "dropped"
         parts: tuple[Any, ...] = ()
         self._running = group.name
-        begun = time.monotonic()
+        run = group.name.partition("/")[0]
+        if self._run not in ("", run):
+            self._look()
+        self._run = run
         batch = Batch(group.attempts)
         if group.attempts > 1:
             self._batch = group.number, batch
         try:
+            if process().descriptors.damage:
+                raise NotTaken("the process is damaged by a node that has ended")
             packed, snapshots = self._opened(group, rest(frame))
             del frame
             parts = (process().run_batch(packed, snapshots, batch),)
@@ -174,8 +198,7 @@ class LeaseServer:
         self._batch = None
         while batch.is_recalled:  # those outcomes are sent first
             time.sleep(_GLANCE)
-        closely = time.monotonic() - begun > _LONG
-        damage = process().descriptors.look(closely=closely)
+        damage = process().descriptors.look(_PAUSE)
         if parts and isinstance(parts[0], Parcel):
             if damage:  # Ray may wait for ever
                 process().end_if_damaged()

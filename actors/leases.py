@@ -8,6 +8,7 @@ wire, by which groups and outcomes travel.
 from __future__ import annotations
 
 import itertools
+import logging
 import pickle
 import threading
 import time
@@ -69,11 +70,16 @@ from distgraph.worker.held import KEPT_BYTES, HeldValues
 
 __all__ = ("GroupFailed", "LargeValue", "LeaseHost", "LeasedGroup", "Needs", "needs_of")
 
+logger = logging.getLogger("distgraph")
+
 _KILL = 1.0
 """Seconds that a cancelled group may go on before its process is killed."""
 
 _REASON = 3.0
 """Seconds that Ray has to say why a process is gone, after its connection has ended."""
+
+_LEFT = 10.0
+"""Seconds for the Ray task of a lease to end, once it was asked to or its connection has ended."""
 
 _numbers = itertools.count(1)
 
@@ -167,6 +173,8 @@ class _Worker:
     """Of a pool."""
     unwanted: bool = False
     """Whether the task is to be cancelled once Ray was asked."""
+    is_over: bool = False
+    """Whether the task has ended."""
     connection: Connection | None = None
     opened: Opened | None = None
     held: HeldValues[None] = field(default_factory=HeldValues)
@@ -380,10 +388,9 @@ class LeaseHost:
     def _end(self, action: End) -> None:
         worker = self._workers.get(action.number)
         if worker is not None and worker.connection is not None:
-            try:
+            timers().after(_LEFT, partial(self._end_left, worker))
+            with suppress(ConnectionClosed):
                 worker.connection.send(BYE, b"", wait=False)
-            except ConnectionClosed:
-                return
 
     def _interrupt(self, action: Interrupt[LeasedGroup]) -> None:
         worker, name = self._workers.get(action.number), action.job.name
@@ -467,6 +474,7 @@ class LeaseHost:
         worker: _Worker | None = connection.tag
         if worker is None:
             return
+        timers().after(_LEFT, partial(self._end_left, worker))
         with self._lock:
             busy = self._rules.is_busy(worker.number)
         if busy:  # ``_task_ended`` reports the reason, mostly at once
@@ -480,8 +488,25 @@ class LeaseHost:
             self._kill_worker(worker)
             self._lost(worker, None)
 
+    def _end_left(self, worker: _Worker, *, again: bool = False) -> None:
+        """End a process that does not return to Ray behind its lease: its CPU would be lost."""
+        if worker.is_over:
+            return
+        if not again:  # else this process was stopped, and what Ray tells is on its way
+            timers().after(_REASON, partial(self._end_left, worker, again=True))
+            return
+        name, opened = f"the process of {lease_name(worker.number)}", worker.opened
+        logger.warning("%s does not end, behind the end of its lease: it is killed", name)
+        if worker.actor is not None or opened is None:
+            self._kill_worker(worker)
+            return
+        now = time.monotonic()
+        process = Process(opened.host, opened.pid, "task", opened.node, now, now)
+        self._kill(worker.ref, name, lambda: process)
+
     def _task_ended(self, worker: _Worker, ended: Future[Any]) -> None:
         """The Ray task of a lease has ended. Called by a thread of Ray's."""
+        worker.is_over = True
         error = ended.exception()
         if worker.actor is not None:
             self._kill_worker(worker)  # what its class holds, such as memory of a GPU, goes too

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import ray
@@ -23,6 +24,9 @@ from distgraph.wire import Address
 
 __all__ = ("RayReads", "locate", "publish_referring")
 
+
+_ANSWER = 60.0
+"""Seconds for the broker to tell where it is."""
 
 _get_actor: Any = getattr(ray.get_actor, "__wrapped__", ray.get_actor)
 """``ray.get_actor``, which quietly starts another Ray where there is none any more; this one
@@ -45,9 +49,12 @@ def locate(session: str) -> tuple[Address, bytes]:
     if not ray.is_initialized():
         raise BrokerLost("this process has left the Ray cluster, and with it the stream broker")
     try:
-        found: tuple[Address, bytes] = persistent(_broker(session).address.remote).result()
+        asked = persistent(_broker(session).address.remote)
+        found: tuple[Address, bytes] = asked.result(_ANSWER)
     except RayError as error:
         raise _lost(error) from error
+    except FutureTimeout as error:  # code of users may have cut this process off from Ray
+        raise BrokerLost(f"the stream broker was not found within {_ANSWER:g} s") from error
     return found
 
 

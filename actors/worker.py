@@ -61,6 +61,9 @@ logger = logging.getLogger("distgraph")
 _DAMAGED = 3
 """Status with which a process ends whose files were closed by code of users."""
 
+_SETTLED = 5.0
+"""Seconds for the last events of such a process, whose connection may have to be replaced."""
+
 _PROGRAMS_KEPT = 32
 _POLL = 0.02
 """Seconds between two looks at a coroutine: a cancel is only seen between them."""
@@ -141,8 +144,9 @@ class WorkerProcess:
 
     def end_if_damaged(self) -> None:
         """End this process, if code of users that has ended has damaged it: another one follows."""
-        damage = self.descriptors.look(closely=True)
+        damage = self.descriptors.look()
         if damage:
+            self.publisher.settle(_SETTLED)
             logger.warning(
                 "process %d ends, and another one follows: a node has closed files of its process "
                 "that it had not opened: %s",
@@ -150,6 +154,11 @@ class WorkerProcess:
                 damage,
             )
             os._exit(_DAMAGED)
+
+    def end_if_idle_and_damaged(self) -> None:
+        """As ``end_if_damaged``, unless something runs here, whose end is followed by a look."""
+        if not (self._group or self.leased):
+            self.end_if_damaged()
 
     # --- programs and actors --------------------------------------------------------------------
 

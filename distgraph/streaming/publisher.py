@@ -39,6 +39,7 @@ _LATE = 0.02
 
 _HARD = 8
 _SLICE = 0.05
+_GLANCE = 0.001
 _SWEEP_FROM = 64
 _STALE = 60.0
 
@@ -148,6 +149,12 @@ class Publisher:
         lane = self._lanes.get(run)
         if lane is not None:
             self._discard(lane)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until what was sent is acknowledged, for ``seconds`` at most."""
+        until = self._clock() + seconds
+        while self._clock() < until and any(map(_is_sending, list(self._lanes.values()))):
+            time.sleep(_GLANCE)
 
     @property
     def runs(self) -> int:
@@ -525,6 +532,10 @@ class AttemptStream:
     def _describe(self) -> str:
         who = f"node {self._node!r}" if self._node else f"task {self._task_id}"
         return f"attempt {self._attempt} of {who} in step {self._step}"
+
+
+def _is_sending(lane: _Lane) -> bool:
+    return lane.error is None and lane.in_flight is not None
 
 
 def _fit(pending: list[bytes], room: int, events: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import threading
 import time
@@ -35,8 +36,11 @@ _GLANCE = 0.0005
 _LOOK = 1.0
 """Seconds between two looks at a connection from which an answer is to come."""
 
-_HAND_OVER = 1.0
+_HAND_OVER = PATIENCE
 """Most seconds that ``request`` waits for that: a connection is made meanwhile."""
+
+_ON_EVENT_LOOP = 1.0
+"""The same in a thread with an event loop, which others wait for."""
 
 Locate = Callable[[], tuple[Address, bytes]]
 """Returns the listener's address and secret; may wait. Raises where there is no listener any
@@ -110,8 +114,8 @@ class Link:
         Args:
             kind: Kind of the frame.
             parts: Its contents.
-            give_way: Whether to wait, for a second at most, until the request is on
-                its way: what the calling code does next may keep the interpreter lock for long.
+            give_way: Whether to wait until the request is on its way, or will not be: what the
+                calling code does next may keep the interpreter lock for ever.
         """
         request = _Request(kind, parts, Future())
         number = next(self._numbers)
@@ -130,7 +134,7 @@ class Link:
             begun = time.monotonic()
             while not (request.sent or request.answer.done()):
                 waited = time.monotonic() - begun
-                if waited > _HAND_OVER:
+                if waited > _ON_EVENT_LOOP and (waited > _HAND_OVER or _has_event_loop()):
                     break
                 time.sleep(0 if waited < _GLANCE else _GLANCE)
         return request.answer
@@ -243,6 +247,14 @@ def _send(connection: Connection, number: int, request: _Request) -> None:
     with suppress(ConnectionClosed):  # what is not answered is sent again
         connection.send(request.kind, _NUMBER.pack(number), *request.parts, wait=False)
     request.sent = True
+
+
+def _has_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def answer(connection: Connection, frame: Frame, said: Bytes) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 
 from distgraph.errors import WorkerDied
+from tests.support.cluster import eventually
 from tests.support.graphs import Items
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -95,3 +97,39 @@ def test_a_node_that_closes_any_one_file_of_its_process_disturbs_no_other(
         assert time.monotonic() - begin < BOUND, number
     print(f"{len(numbers)} files; the process was lost with {lost}")
     assert len(lost) < 6
+
+
+def replaces_a_selector(state: Any) -> Any:
+    opened = {int(n): os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")}
+    number = min(n for n, path in opened.items() if path.endswith("anon_inode:[eventpoll]"))
+    with open(os.devnull, "rb+") as other:
+        os.dup2(other.fileno(), number)
+    return {"items": [os.getpid()]}
+
+
+def process(state: Any) -> Any:
+    return {"items": [os.getpid()]}
+
+
+def has_ended(pid: int) -> bool:
+    return not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize("lease", [True, False])
+def test_a_process_in_which_a_file_was_replaced_ends_and_takes_no_node_of_the_next_run(
+    on_ray: Any, lease: bool
+) -> None:
+    harms, works = (
+        on_ray.compile(
+            on_ray.StateGraph(Items)
+            .add_node("n", node, ray_options={"lease": lease})
+            .add_edge(on_ray.START, "n")
+        )
+        for node in (replaces_a_selector, process)
+    )
+    for _ in range(3):
+        works.invoke({"items": []})
+        (damaged,) = harms.invoke({"items": []})["items"]
+        if lease:  # else Ray may give it another task meanwhile, which is then lost
+            assert works.invoke({"items": []})["items"] != [damaged]
+        eventually(partial(has_ended, damaged), "the process has ended", BOUND)

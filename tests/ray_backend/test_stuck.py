@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from actors.worker import process
 from distgraph.errors import NodeTimeoutError, WorkerDied
 from distgraph.runtime import Runtime
 from distgraph.types import RetryPolicy
@@ -241,6 +242,16 @@ def test_a_process_that_is_asked_to_end_is_lost_and_cleans_up(on_ray, kind, tmp_
     graph = one(on_ray, Pooled if kind == "pool" else node, **options)
     assert graph.invoke({"items": []}, {"max_attempts": 2}) == {"items": ["second"]}
     assert (tmp_path / "cleaned").exists()
+
+
+def test_a_process_that_does_not_end_its_lease_is_ended(on_ray):
+    def breaks(state):
+        process().descriptors.look = lambda pause=0.0: "" if pause else time.sleep(1_000)
+        return {"items": [os.getpid()]}
+
+    (pid,) = one(on_ray, breaks).invoke({"items": []})["items"]
+    eventually(lambda: not alive(pid), "the process has ended", 13 + BOUND)
+    wait_for_free_cpus(BOUND)
 
 
 def test_a_node_that_closes_the_selector_of_its_process_disturbs_no_other(on_ray):

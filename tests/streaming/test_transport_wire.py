@@ -30,7 +30,6 @@ from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey, RunKey, Sink
 from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
 from distgraph.wire import Address, Connection
-from distgraph.wire import link as link_module
 from distgraph.wire.link import Link
 
 from .support import END_BLOB, RUN
@@ -175,9 +174,13 @@ def test_events_of_several_workers_come_in_order_and_once() -> None:
 
 def hand_over() -> None:
     """Write an event in a process whose other threads run only where the writer gives way."""
-    link_module._HAND_OVER = SECONDS  # a slow machine has time, too
     plane = Plane()
-    puts = WirePuts(plane.locate, plane.publish_referring)
+
+    def locate(session: str) -> tuple[Address, bytes]:
+        time.sleep(1.2)  # a machine that others use as well
+        return plane.locate(session)
+
+    puts = WirePuts(locate, plane.publish_referring)
     sys.setswitchinterval(10.0)
     Publisher(puts).open(RUN, "a", 1, 1).emit(Event((), "custom", 1))
     (link,) = puts._links.values()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -31,14 +32,14 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_a_process_that_nobody_touched_is_not_damaged(pipe: tuple[int, int]) -> None:
     descriptors = Descriptors()
     descriptors.begin()
-    assert descriptors.look(closely=True) == ""
+    assert descriptors.look() == ""
 
 
 def test_a_closed_file_is_found(pipe: tuple[int, int]) -> None:
     descriptors = Descriptors()
     text = os.readlink(f"/proc/self/fd/{pipe[0]}")
     os.close(pipe[0])
-    assert descriptors.look(closely=False) == f"{pipe[0]} ({text}) was closed"
+    assert descriptors.look(inf) == f"{pipe[0]} ({text}) was closed"
 
 
 def test_a_replaced_file_is_found_by_a_close_look(pipe: tuple[int, int]) -> None:
@@ -46,16 +47,16 @@ def test_a_replaced_file_is_found_by_a_close_look(pipe: tuple[int, int]) -> None
     text = os.readlink(f"/proc/self/fd/{pipe[0]}")
     with open(os.devnull, "rb") as other:
         os.dup2(other.fileno(), pipe[0])
-    assert descriptors.look(closely=False) == ""
-    assert descriptors.look(closely=True) == f"{pipe[0]} ({text}) was replaced"
+    assert descriptors.look(inf) == ""
+    assert descriptors.look() == f"{pipe[0]} ({text}) was replaced"
 
 
 def test_damage_is_told_again(pipe: tuple[int, int]) -> None:
     descriptors = Descriptors()
     os.close(pipe[0])
-    found = descriptors.look(closely=False)
+    found = descriptors.look(inf)
     assert found
-    assert descriptors.look(closely=True) == found
+    assert descriptors.look() == found
 
 
 def test_what_was_closed_before_the_code_of_users_began_is_no_damage(
@@ -64,7 +65,7 @@ def test_what_was_closed_before_the_code_of_users_began_is_no_damage(
     descriptors = Descriptors()
     os.close(pipe[0])
     descriptors.begin()
-    assert descriptors.look(closely=True) == ""
+    assert descriptors.look() == ""
 
 
 def test_files_that_their_owners_close_at_any_time_are_left_out(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_files_that_their_owners_close_at_any_time_are_left_out(tmp_path: Path) 
         descriptors = Descriptors()
         for each in (client, accepted, read, device):
             each.close()
-        assert descriptors.look(closely=True) == ""
+        assert descriptors.look() == ""
 
 
 def test_a_connection_that_is_still_being_made_is_left_out() -> None:
@@ -119,13 +120,13 @@ def test_files_that_code_of_users_opens_are_its_own() -> None:
     descriptors = Descriptors()
     for number in os.pipe():
         os.close(number)
-    assert descriptors.look(closely=True) == ""
+    assert descriptors.look() == ""
 
 
 def test_standard_files_are_left_out() -> None:
     code = (
         "import os; from distgraph.worker.descriptors import Descriptors; d = Descriptors();"
-        "os.close(0); os.close(2); print(repr(d.look(closely=True)))"
+        "os.close(0); os.close(2); print(repr(d.look()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE
