@@ -39,8 +39,8 @@ _LOOK = 1.0
 _HAND_OVER = PATIENCE
 """Most seconds that ``request`` waits for that: a connection is made meanwhile."""
 
-_ON_EVENT_LOOP = 1.0
-"""The same in a thread with an event loop, which others wait for."""
+_SHARED = 1.0
+"""The same in a thread that others may wait for: any but the main thread, or with an event loop."""
 
 Locate = Callable[[], tuple[Address, bytes]]
 """Returns the listener's address and secret; may wait. Raises where there is no listener any
@@ -134,7 +134,7 @@ class Link:
             begun = time.monotonic()
             while not (request.sent or request.answer.done()):
                 waited = time.monotonic() - begun
-                if waited > _ON_EVENT_LOOP and (waited > _HAND_OVER or _has_event_loop()):
+                if waited > _SHARED and (waited > _HAND_OVER or _is_shared()):
                     break
                 time.sleep(0 if waited < _GLANCE else _GLANCE)
         return request.answer
@@ -249,11 +249,11 @@ def _send(connection: Connection, number: int, request: _Request) -> None:
     request.sent = True
 
 
-def _has_event_loop() -> bool:
+def _is_shared() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
+        return threading.current_thread() is not threading.main_thread()
     return True
 
 
