@@ -350,11 +350,12 @@ class LeaseHost:
             self._kill_worker(worker)
 
     def _give(self, action: Give[LeasedGroup]) -> None:
-        worker, group = self._workers[action.number], action.job
+        worker, group = self._workers.get(action.number), action.job
+        connection = None if worker is None else worker.connection
+        if worker is None or connection is None:
+            return  # ``_lost`` has reported the group
         self._served[group.number] = action.number, group
         worker.label = group.label
-        connection = worker.connection
-        assert connection is not None
         if group.program not in worker.programs:
             self._send_program(worker, connection, group.program)
         blobs = [value.blob for value in group.values]
@@ -520,7 +521,7 @@ class LeaseHost:
             if self._workers.pop(worker.number, None) is None:
                 return
             actions = self._rules.lost(worker.number, time.monotonic())
-        connection = worker.connection
+        connection, worker.connection = worker.connection, None  # it has a buffer
         if connection is not None:
             connection.close()
         self._do_failing(actions, error)
