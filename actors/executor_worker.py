@@ -61,8 +61,8 @@ _AGAIN = 0.1
 
 _REFUSED_KEPT = 4096
 
-_LOOK = 0.02
-"""Seconds between two close looks at the files of this process, and behind the last attempt."""
+_LOOK = 1.0
+"""Seconds between two close looks at the files of this process."""
 
 
 class AsyncExecutor:
@@ -83,8 +83,6 @@ class AsyncExecutor:
         """Whether a call of the loop that empties the inbox is due."""
         self._held: HeldValues[bytes] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
-        self._looking: asyncio.TimerHandle | None = None
-        """Takes another look at the files of this process."""
         self._leaves = False
         """Whether the driver was asked to send no more attempts."""
         self._ending = asyncio.Event()
@@ -289,20 +287,13 @@ class AsyncExecutor:
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
-        self._look()
-        if self._looking is None:
-            self._looking = self._loop.call_later(_LOOK, self._look_again)
+        if not self._leaves:
+            self._look()
         parts = [part for _, how, part in ended if how in ("done", "failed")]
         self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
 
-    def _look_again(self) -> None:
-        self._looking = None
-        self._look()
-
     def _look(self) -> None:
         """Report once if code of users has closed files of this process."""
-        if self._leaves:
-            return
         damage = process().descriptors.look(_LOOK)
         if damage:
             self._leaves = True
