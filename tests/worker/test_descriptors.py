@@ -84,7 +84,7 @@ def test_a_connection_that_is_still_being_made_is_left_out() -> None:
     made = socket.socket()
     descriptors = Descriptors()
     made.close()
-    assert descriptors.look(closely=False) == ""
+    assert descriptors.look(inf) == ""
 
 
 def test_connections_of_this_machine_that_are_of_distgraph_are_left_out() -> None:
@@ -111,7 +111,7 @@ def test_connections_of_this_machine_that_are_of_distgraph_are_left_out() -> Non
         end.close()
     for end in ends:
         end.wait_closed(10)
-    assert descriptors.look(closely=True) == ""
+    assert descriptors.look() == ""
     there.close()
     eventually(lambda: there._sock.fileno() == -1, "the listener is closed")
 
