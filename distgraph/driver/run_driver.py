@@ -107,6 +107,8 @@ class _Attempt:
     """Whether the attempt is admitted in the log."""
     lost: ShippedError | None = None
     """Why the attempt is lost, while the log is asked for its events."""
+    taken: bool = True
+    """Whether its process had begun it when it was lost, as far as is known."""
 
 
 class RunDriver:
@@ -344,15 +346,13 @@ class RunDriver:
             )
         shipped = capture_error(error)
         attempt = self._attempts[request.attempt_id]
-        if isinstance(error, NotTaken):
-            self._ended(_cut_off(start, error=shipped, again=True, begun=False))
-            return
+        taken = attempt.taken = not isinstance(error, NotTaken)
         more = request.losses + 1 < attempt.losses.max_attempts
-        if not (isinstance(error, WorkerDied) and more):
+        if taken and not (isinstance(error, WorkerDied) and more):
             self._ended(_cut_off(start, error=shipped))
             return
         if not attempt.admitted or attempt.losses.on_lost_attempt == "buffer":
-            self._ended(_cut_off(start, error=shipped, again=True))
+            self._ended(_cut_off(start, error=shipped, again=True, begun=taken))
             return
         attempt.lost = shipped
         arrived = self._events.fence(request.attempt_id)
@@ -368,7 +368,8 @@ class RunDriver:
         resets = attempt.losses.on_lost_attempt == "reset"
         void = arrived if resets and arrived else None
         again = resets or not arrived
-        outcome = _cut_off(attempt.start, error=attempt.lost, again=again, void=void)
+        begun = attempt.taken or bool(arrived)  # the process may have begun it meanwhile
+        outcome = _cut_off(attempt.start, error=attempt.lost, again=again, void=void, begun=begun)
         self._ended(outcome)
 
     def _overdue(self, event: AttemptOverdue) -> None:

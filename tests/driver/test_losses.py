@@ -107,6 +107,14 @@ def test_an_attempt_that_no_process_took_is_no_lost_attempt():
     assert play.finished.status == "error"
 
 
+def test_an_attempt_that_a_process_took_all_the_same_is_a_lost_attempt():
+    play = lossy(losses=LossPolicy(max_attempts=1))
+    play.backend.arrived = 1  # what it has streamed meanwhile must not come twice
+    play.lose(play.of("n"), NotTaken("blocked"))
+    assert play.finished.status == "error"
+    assert play.finished.error.message == str(NotTaken("blocked"))
+
+
 def test_an_attempt_that_waited_for_a_process_did_not_take_too_long():
     play = lossy(timeout=1.0)
     play.backend.time = 100.0
