@@ -15,10 +15,17 @@ from typing import Annotated, Any, Literal, cast
 
 from typing_extensions import TypedDict
 
+from distgraph._internal.loaded import loaded
 from distgraph.channels.binop import keeps_items
 from distgraph.errors import MissingExtraError
 
-__all__ = ("REMOVE_ALL_MESSAGES", "MessagesState", "add_messages", "push_message")
+__all__ = (
+    "REMOVE_ALL_MESSAGES",
+    "MessagesState",
+    "add_messages",
+    "own_reducer",
+    "push_message",
+)
 
 REMOVE_ALL_MESSAGES = "__remove_all__"
 """Id of a ``RemoveMessage`` (or a dict of role "remove") that drops all messages before it."""
@@ -63,6 +70,16 @@ def add_messages(left: Any = None, right: Any = None, *, format: Format | None =
             f"'{given}'. Return {{}} instead of None where a node has no message to add"
         )
     return _merge(left, right, format=format)
+
+
+def own_reducer(reducer: Any) -> Any:
+    """Return ``add_messages`` for LangGraph's function of that name, any other reducer as it is.
+
+    The driver applies it, and sends only what it adds. A process that imports LangGraph for it
+    takes a second more to start.
+    """
+    theirs = loaded("langgraph.graph.message", "add_messages")
+    return add_messages if theirs is not None and reducer is theirs else reducer
 
 
 def _merge(left: Any, right: Any, *, format: Format | None = None) -> list[Any]:

@@ -19,6 +19,7 @@ from distgraph.channels.base import BaseChannel
 from distgraph.channels.binop import BinaryOperatorAggregate
 from distgraph.channels.delta import DeltaChannel
 from distgraph.channels.last_value import LastValue
+from distgraph.graph.message import own_reducer
 from distgraph.managed import ManagedKind, is_managed, managed_kind
 
 __all__ = (
@@ -156,7 +157,7 @@ def _reduced(key: str, annotation: Any, schema: str) -> BaseChannel | None:
         signature = inspect.signature(reducer)
     except ValueError:
         # Some builtins have no signature to read; what they take shows when they run.
-        return BinaryOperatorAggregate(annotation, reducer)
+        return BinaryOperatorAggregate(annotation, own_reducer(reducer))
     try:
         signature.bind(None, None)
     except TypeError:
@@ -164,7 +165,7 @@ def _reduced(key: str, annotation: Any, schema: str) -> BaseChannel | None:
             f"Invalid reducer signature for key '{key}' of {schema}. Expected (a, b) -> c. "
             f"Got {signature}"
         ) from None
-    return BinaryOperatorAggregate(annotation, reducer)
+    return BinaryOperatorAggregate(annotation, own_reducer(reducer))
 
 
 # --- instances of a schema ----------------------------------------------------------------------

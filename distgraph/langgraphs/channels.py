@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from distgraph.channels.base import BaseChannel
 from distgraph.channels.delta import unwrapped
 from distgraph.channels.message_ids import with_ids
 from distgraph.errors import EmptyChannelError, InvalidUpdateError, UnsupportedError
-from distgraph.graph.message import add_messages
+from distgraph.graph.message import own_reducer
 from distgraph.langgraphs.vocabulary import private
 from distgraph.managed import ManagedKind, managed_kind
 from distgraph.types import Send
@@ -84,7 +83,7 @@ def _translate(channel: Any, of: Any = None) -> BaseChannel:
         return ForeignChannel(channel)
     name, typ = cls.__name__, channel.typ
     if name == "BinaryOperatorAggregate":
-        return own.BinaryOperatorAggregate(typ, _reducer(channel.operator))
+        return own.BinaryOperatorAggregate(typ, own_reducer(channel.operator))
     if name == "DeltaChannel":
         frequency = channel.snapshot_frequency
         return own.DeltaChannel(channel.reducer, of or typ, snapshot_frequency=frequency)
@@ -100,15 +99,6 @@ def _translate(channel: Any, of: Any = None) -> BaseChannel:
         plain: Any = getattr(own, name)
         return plain(typ)  # type: ignore[no-any-return]
     return ForeignChannel(channel)
-
-
-def _reducer(reducer: Any) -> Any:
-    """Return our function for LangGraph's ``add_messages``, any other reducer as it is.
-
-    The driver applies it: a process that imports LangGraph for it takes a second more to start.
-    """
-    message = sys.modules.get("langgraph.graph.message")
-    return add_messages if reducer is getattr(message, "add_messages", None) else reducer
 
 
 class ForeignChannel(BaseChannel[Any, Any, Any]):
