@@ -44,6 +44,7 @@ from distgraph.worker.cpu_time import CpuTime
 from distgraph.worker.deadline import Clock, main_thread, run_abandonably, run_interruptibly
 from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.interrupts import interrupts_of
+from distgraph.worker.left_runs import until_cancelled
 from distgraph.worker.listeners import configured
 from distgraph.worker.messages import other_messages
 from distgraph.worker.progress import Progress
@@ -237,6 +238,8 @@ async def _attempt(
             stream.emit(Event(request.ns, PROGRESS_MODE, begun))
         progress = Progress(request, clock, calls)
         emit = progress.watching(stream.emit)
+        if on_loop:
+            emit = until_cancelled(emit)
         callbacks = attempt_callbacks(request, run, emit, progress)
         task = build_context(
             request,

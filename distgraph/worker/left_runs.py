@@ -1,0 +1,53 @@
+"""What a coroutine of a run that has ended may still emit, until the cancel reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from distgraph.contract.stream import Event
+from distgraph.errors import RunCancelled
+
+__all__ = ("until_cancelled",)
+
+_AWAITS = 1.0
+"""Seconds after which code that has not been cancelled counts as code that never awaits."""
+
+
+def until_cancelled(
+    emit: Callable[[Event], None], clock: Callable[[], float] = time.monotonic
+) -> Callable[[Event], None]:
+    """Return ``emit`` for the code of the running asyncio task: events of a left run are dropped.
+
+    The cancel follows the end of the run, and is raised where the code awaits, as in LangGraph. An
+    event in between must not raise anything else: the code would not see ``CancelledError``.
+    The code that then cleans up may emit too. In a thread that the code has started, ``emit``
+    raises as it does.
+
+    Raises:
+        RunCancelled: By the function that is returned: the run ended a second ago, and the code has
+            not awaited since.
+    """
+    attempt = asyncio.current_task()
+    refused: float | None = None
+
+    def emit_or_drop(event: Event) -> None:
+        nonlocal refused
+        try:
+            emit(event)
+        except RunCancelled:
+            if attempt is None or attempt.done() or not _is_on(attempt.get_loop()):
+                raise
+            if refused is None:
+                refused = clock()
+            is_cancelled = getattr(attempt, "cancelling", int)()  # not in Python 3.10
+            if not is_cancelled and clock() > refused + _AWAITS:
+                raise
+
+    return emit_or_drop
+
+
+def _is_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the calling thread runs an event loop; a thread without one is not cancelled."""
+    return asyncio._get_running_loop() is loop
