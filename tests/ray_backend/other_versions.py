@@ -54,7 +54,7 @@ def another_version(folder: pathlib.Path) -> str:
     root = pathlib.Path(distgraph.__file__).parents[1]
     for package in ("distgraph", "actors"):
         shutil.copytree(root / package, folder / package)
-    init = folder / "distgraph" / "__init__.py"
+    init = folder / "distgraph" / "_internal" / "version.py"
     line = f'__version__ = "{distgraph.__version__}"'
     text = init.read_text()
     assert line in text

@@ -4,6 +4,7 @@ import { render, text } from "./render.mjs";
 import { report, url } from "./report.mjs";
 
 const seen = {};
+const status = (stream) => [...stream.subgraphs.values()][0].status;
 
 // a chat: messages as they grow, tool calls
 let page = render(() => {
@@ -41,7 +42,9 @@ page = render(() => {
 });
 await page.until("the first rendering", () => true);
 page.shown.now.submit({ question: "ok?" });
-stream = await page.until("the question", (s) => s.interrupt !== undefined && !s.isLoading);
+await page.until("the question", (s) => s.interrupt !== undefined && !s.isLoading);
+// the hook learns of subgraphs by a connection of its own, which may be later
+stream = await page.until("the subgraph", (s) => s.subgraphs.size > 0 && status(s) === "complete");
 seen.interrupt = stream.interrupt.value;
 seen.subgraphs = [...stream.subgraphs.values()].map((graph) => [graph.nodeName, graph.status]);
 seen.extension = stream.a2a ?? null;
