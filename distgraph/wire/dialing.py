@@ -66,13 +66,17 @@ def connect(
         name: Names this process to the listener.
         to: Names the listener in messages.
         patience: Seconds for which a connection is tried.
-        auto_credit, lines: See ``Connection``. The listener must expect lines of this role.
+        auto_credit: See ``Connection``.
+        lines: See ``Connection``. The listener must expect lines of this role. They go through
+            TCP: a Unix socket is full after some hundred small writes, as of a stack in C.
 
     Raises:
         UnsupportedClusterError: It cannot be reached, or is not what it should be. The message has
             who, whom, the address, and a remedy.
     """
     address = Address(*address)
+    if lines:
+        address = address._replace(local="")
     me = Peer(role, name or f"{socket.gethostname()} ({role})")
     until, pause = time.monotonic() + patience, _AGAIN
     while True:

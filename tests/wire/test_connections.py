@@ -225,6 +225,18 @@ def test_a_process_that_does_not_find_the_unix_socket_connects_by_tcp():
     listener.close()
 
 
+def test_lines_go_through_tcp():
+    """A stack written in C consists of many small writes, which would fill a Unix socket."""
+    side = Side()
+    listener = Listener(
+        "127.0.0.1", SECRET, on_open=side.opened.put, **side.calls(), lines=("test",)
+    )
+    connection = dial(listener, Side(), lines=True)
+    assert connection._sock.family == socket.AF_INET
+    connection.close()
+    listener.close()
+
+
 def test_with_tls_there_is_no_unix_socket(monkeypatch):
     """The certificates show who may connect, on the same machine too."""
     use_tls(monkeypatch)
