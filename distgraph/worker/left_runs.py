@@ -26,8 +26,8 @@ def until_cancelled(
     raises as it does.
 
     Raises:
-        RunCancelled: By the function that is returned: the run ended a second ago, and the code has
-            not awaited since.
+        RunCancelled: By the function that is returned: the run ended more than a second ago, and no
+            cancel has reached the code.
     """
     attempt = asyncio.current_task()
     refused: float | None = None
@@ -49,5 +49,5 @@ def until_cancelled(
 
 
 def _is_on(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the calling thread runs an event loop; a thread without one is not cancelled."""
+    """Whether the calling thread runs the loop: code in another thread is not cancelled."""
     return asyncio._get_running_loop() is loop

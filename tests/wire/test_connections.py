@@ -205,36 +205,32 @@ def test_a_signal_handler_that_raises_cuts_no_frame_off(served):
 # --- the way --------------------------------------------------------------------------------------
 
 
-def test_processes_of_one_machine_are_connected_by_a_unix_socket():
+def family(local=None, lines=False):
+    """Return the family of a connection to a listener that is said to have another Unix socket."""
+    roles = ("test",) if lines else ()
     side = Side()
-    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
-    connection = dial(listener, Side())
-    assert connection._sock.family == socket.AF_UNIX
+    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls(), lines=roles)
+    if local is not None:
+        listener.address = listener.address._replace(local=local)
+    connection = dial(listener, Side(), lines=lines)
+    found = connection._sock.family
     connection.close()
     listener.close()
+    return found
+
+
+def test_processes_of_one_machine_are_connected_by_a_unix_socket():
+    assert family() == socket.AF_UNIX
 
 
 def test_a_process_that_does_not_find_the_unix_socket_connects_by_tcp():
     """It runs on another machine, or in another container."""
-    side = Side()
-    listener = Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
-    listener.address = listener.address._replace(local="distgraph-of-another-machine")
-    connection = dial(listener, Side())
-    assert connection._sock.family == socket.AF_INET
-    connection.close()
-    listener.close()
+    assert family(local="distgraph-of-another-machine") == socket.AF_INET
 
 
 def test_lines_go_through_tcp():
     """A stack written in C consists of many small writes, which would fill a Unix socket."""
-    side = Side()
-    listener = Listener(
-        "127.0.0.1", SECRET, on_open=side.opened.put, **side.calls(), lines=("test",)
-    )
-    connection = dial(listener, Side(), lines=True)
-    assert connection._sock.family == socket.AF_INET
-    connection.close()
-    listener.close()
+    assert family(lines=True) == socket.AF_INET
 
 
 def test_with_tls_there_is_no_unix_socket(monkeypatch):
