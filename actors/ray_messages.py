@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import re
 import sys
 from typing import Any
 
 import ray
 
 from distgraph import status
-from distgraph.ray_messages import Log, shortened
+from distgraph.ray_messages import DEATH, Log, shortened
 
 __all__ = ("shorten",)
 
@@ -45,6 +46,22 @@ def shorten() -> None:
 
     print_worker_logs.shortened = original  # type: ignore[attr-defined]
     module.print_worker_logs = print_worker_logs
+    for stream in ("stdout", "stderr"):
+        _let_every_death_through(getattr(module, f"{stream}_deduplicator", None))
+
+
+def _let_every_death_through(deduplicator: Any) -> None:
+    """Let Ray print each death of a worker process at once.
+
+    Ray takes two deaths for the same message, as it ignores words with numbers. It keeps a second
+    death within its window until it has something else to print.
+    """
+    if not hasattr(deduplicator, "allow_re"):
+        return
+    allowed = [DEATH.pattern]
+    if deduplicator.allow_re is not None:
+        allowed.append(deduplicator.allow_re.pattern)
+    deduplicator.allow_re = re.compile("|".join(f"(?:{pattern})" for pattern in allowed))
 
 
 def _shown(data: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ("LONGEST", "Log", "shortened")
+__all__ = ("DEATH", "LONGEST", "Log", "shortened")
 
 LONGEST = 300
 """Characters of a message of Ray that is shown as it is, at most."""
 
+DEATH = re.compile(r"A worker died or was killed while executing a task")
+"""Finds the message about the death of a worker process."""
+
 _SHOWN = 200
-_DIED = re.compile(r"A worker died or was killed while executing a task")
 _FIELD = (
     r"(?:Lease|RayTask|Task|Worker|Node) ID:"
     r"|Worker (?:IP address|port|PID|exit type|exit detail):"
@@ -52,7 +54,7 @@ def shortened(message: str, place: Callable[[Log], str]) -> str | None:
     Returns: The line; empty where the message only adds advice to an earlier one.
     """
     times = f" ({found[1]} times)" if (found := _REPEATED.search(message)) else ""
-    if _DIED.search(message):
+    if DEATH.search(message):
         return _death(message, place) + times
     if found := _OUT_OF_MEMORY.search(message):
         count, where = int(found["count"]), f" on {found['ip']}" if found["ip"] else ""
