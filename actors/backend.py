@@ -17,10 +17,10 @@ from actors.started import RayStarted
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.threads import elsewhere
-from distgraph.contract.failure import ShippedError
 from distgraph.contract.started import RunState, RunTerms
-from distgraph.contract.stream import END_MODE, StreamEvent
+from distgraph.contract.stream import StreamEvent
 from distgraph.driver.startup import repeated
+from distgraph.driver.succession import begins_again, loss_at_once
 from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.serde.pickling import dumps_code
 from distgraph.streaming.reader import Reader
@@ -127,7 +127,7 @@ class RayRun:
                     raise
                 self._session.failure = self._session.failure or error
             else:
-                if not self._may_begin_again(_lost(events)):
+                if not self._may_begin_again(loss_at_once(events)):
                     return self._seen(events)
             self._begin_again()
 
@@ -140,23 +140,19 @@ class RayRun:
                     raise
                 self._session.failure = self._session.failure or error
             else:
-                if not self._may_begin_again(_lost(events)):
+                if not self._may_begin_again(loss_at_once(events)):
                     return self._seen(events)
             await asyncio.to_thread(self._begin_again)
 
-    def _may_begin_again(self, lost: str) -> bool:
-        """Whether the run was sent to a session that had died before, and nothing came of it.
-
-        A driver answers the start of a run, and a broker gives signs of life. If the driver has the
-        run, only the broker had died: what is saved might then be saved twice.
-        """
-        if not lost or self._delivered or self._repeated or self._left:
+    def _may_begin_again(self, loss: str) -> bool:
+        if not loss or self._delivered or self._repeated or self._left:
             return False
-        has_driver = self._sent.done() and self._sent.exception() is None
-        if lost == "DriverLost":
-            return not has_driver
-        saved = has_driver and self._plan.info.saver is not None
-        return not saved and self._session.broker_seen < self._began
+        return begins_again(
+            loss,
+            has_driver=self._sent.done() and self._sent.exception() is None,
+            is_saved=self._plan.info.saver is not None,
+            broker_lives=self._session.broker_seen >= self._began,
+        )
 
     def _begin_again(self) -> None:
         self._repeated = True
@@ -211,12 +207,3 @@ class RayRun:
             self._unsubscribe()
             if not self._control.drain_requested:  # a node requested the drain, on a worker
                 self._control.request_drain(drain)
-
-
-def _lost(events: Sequence[StreamEvent]) -> str:
-    """Return the loss that is all that was read of a run, "" if there is none."""
-    if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
-        return ""
-    error = events[0].payload.get("error")
-    name = error.type_name.rpartition(".")[2] if isinstance(error, ShippedError) else ""
-    return name if name in ("DriverLost", "BrokerLost") else ""

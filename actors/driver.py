@@ -223,8 +223,9 @@ class SuperstepDriver:
         return self._shared.executor_host.packet(number)
 
     @ray.method(concurrency_group="packets")
-    def take_executor_outcome(self, name: str, packed: Any) -> None:
-        """Accept an outcome that holds references, from an executor."""
+    def take_outcome(self, name: str, packed: Any) -> None:
+        """Accept an outcome that holds references, from an executor, or those of a task of their
+        own whose process ends with it."""
         self._shared.executor_host.take_outcome(name, packed)
 
     @ray.method(concurrency_group="runs")

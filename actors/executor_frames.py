@@ -27,7 +27,8 @@ or of all runs before the end of the process, to let go of."""
 TAKEN, ENDED, LEAVES = 32, 33, 34
 """Executor to driver: packets whose attempts begin now; what came of attempts, each
 ``(name, how)`` with a part for ``done`` and ``failed``; why the process is to get no more attempts.
-How: see ``OutcomesHead``."""
+How: see ``OutcomesHead``; ``refused``: the process is to get no more attempts, and has not begun
+this one."""
 
 
 class ExecutorOpened(NamedTuple):

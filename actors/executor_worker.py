@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -44,6 +45,7 @@ from distgraph.worker.attempt import HOST
 from distgraph.worker.deadline import left_behind
 from distgraph.worker.heartbeat import LoopLag
 from distgraph.worker.held import HeldValues
+from distgraph.worker.looking import Looks
 from distgraph.worker.pinned import drop
 
 __all__ = ("AsyncExecutorActor",)
@@ -83,6 +85,7 @@ class AsyncExecutor:
         """Whether a call of the loop that empties the inbox is due."""
         self._held: HeldValues[bytes] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
+        self._looks = Looks()
         self._leaves = False
         """Whether the driver was asked to send no more attempts."""
         self._ending = asyncio.Event()
@@ -209,6 +212,13 @@ class AsyncExecutor:
     def _begin(self, told: PacketHead, packet: OpenPacket, values: Sequence[bytes]) -> None:
         """Start a packet's attempts, each under its name. None of its code runs before that."""
         self._taken.append(told.number)
+        run, now = told.names[0].partition("/")[0], time.monotonic()
+        if self._looks.begins(run, now, alone=not self._running) and not self._leaves:
+            self._look()
+        if self._leaves and not process().pinned:  # else what the attempts need is here only
+            for name in told.names:
+                self._report(name, "refused")
+            return
         for at, name in enumerate(told.names):
             if name in self._refused:
                 continue
@@ -288,13 +298,13 @@ class AsyncExecutor:
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
         if not self._leaves:
-            self._look()
+            self._look(_LOOK)
         parts = [part for _, how, part in ended if how in ("done", "failed")]
         self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
 
-    def _look(self) -> None:
+    def _look(self, pause: float = 0.0) -> None:
         """Report once if code of users has closed files of this process."""
-        damage = process().descriptors.look(_LOOK)
+        damage = process().descriptors.look(pause)
         if damage:
             self._leaves = True
             self._send(LEAVES, head((damage,)))
@@ -312,7 +322,7 @@ class AsyncExecutor:
                 self._report(name, "done", outcome)
             else:
                 driver = driver_of(self._session)
-                await driver.take_executor_outcome.remote(name, parcel(outcome))
+                await driver.take_outcome.remote(name, parcel(outcome))
                 self._report(name, "ray")
         except asyncio.CancelledError:
             self._report(name, "dropped")

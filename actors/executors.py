@@ -113,7 +113,7 @@ class ExecutorHost:
         self.by_ray: dict[int, tuple[Any, list[Any]]] = {}
         """What holds references, by number: it is fetched through Ray."""
         self.outcomes: dict[str, Any] = {}
-        """Outcomes that came through Ray, by the name of their attempt."""
+        """Outcomes that came through Ray, by the name of their attempt, or by their Ray task."""
         port.serve(EXECUTOR, self)
 
     def start(
@@ -146,7 +146,7 @@ class ExecutorHost:
         return self.by_ray[number]
 
     def take_outcome(self, name: str, packed: Any) -> None:
-        """Accept an outcome that holds references. The frame that reports it follows."""
+        """Accept an outcome. The frame that reports it follows, or the end of its Ray task."""
         self.outcomes[name] = packed
 
     # --- on the thread of the wire --------------------------------------------------------------
@@ -364,7 +364,8 @@ class Executor:
     def _take(self, ended: Sequence[tuple[str, str]], parts: Iterable[Any]) -> None:
         parts = iter(parts)
         for name, how in ended:
-            packed, error = None, None
+            packed: Any = None
+            error: BaseException | None = None
             if how == "done":
                 packed = next(parts)
             elif how == "failed":
@@ -372,6 +373,8 @@ class Executor:
                 error.__cause__ = rebuild_error(loads(next(parts)))
             elif how == "ray":
                 packed = self._host.outcomes.pop(name, None)
+            elif how == "refused":
+                error = NotTaken("a node had damaged the executor before it began the attempt")
             with self._lock:
                 done = self._jobs.pop(name, None)
                 self._cancelled.pop(name, None)

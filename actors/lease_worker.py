@@ -50,6 +50,7 @@ from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST
 from distgraph.worker.batch import Batch
 from distgraph.worker.held import HeldValues
+from distgraph.worker.looking import PAUSE, Looks
 
 __all__ = ("PoolWorkerActor", "serve_lease_task")
 
@@ -57,9 +58,6 @@ __all__ = ("PoolWorkerActor", "serve_lease_task")
 _GLANCE = 0.0005
 """Seconds between two looks whether earlier outcomes of a group were sent."""
 
-
-_PAUSE = 0.02
-"""Seconds between two close looks at the process while a run goes on."""
 
 _IDLE = 0.005
 """Seconds without a group behind which an idle process is looked at."""
@@ -78,8 +76,7 @@ class LeaseServer:
         self._held: HeldValues[bytes] = HeldValues()
         self._running = ""
         """Name of the group that runs."""
-        self._run = ""
-        """The run whose code may have damaged the process since it was looked at closely."""
+        self._looks = Looks()
         self._batch: tuple[int, Batch] | None = None
         """Number of the group of several attempts that runs, and how far it is."""
         self._title = ""
@@ -159,16 +156,13 @@ class LeaseServer:
 
     def _next(self) -> Frame | None:
         """Wait for a group. None: the lease ends."""
-        if self._run:
+        if self._looks.is_due:
             try:
                 return self._inbox.get(timeout=_IDLE)
             except queue.Empty:
-                self._look()
+                if self._looks.rests(time.monotonic()):
+                    process().descriptors.look()
         return self._inbox.get()
-
-    def _look(self) -> None:
-        process().descriptors.look()
-        self._run = ""
 
     def _serve_group(self, connection: Connection, frame: Frame) -> None:
         group = GroupHead(*read_head(frame))
@@ -176,10 +170,8 @@ class LeaseServer:
         how = "dropped"
         parts: tuple[Any, ...] = ()
         self._running = group.name
-        run = group.name.partition("/")[0]
-        if self._run not in ("", run):
-            self._look()
-        self._run = run
+        if self._looks.begins(group.name.partition("/")[0], time.monotonic()):
+            process().descriptors.look()
         batch = Batch(group.attempts)
         if group.attempts > 1:
             self._batch = group.number, batch
@@ -198,7 +190,7 @@ class LeaseServer:
         self._batch = None
         while batch.is_recalled:  # those outcomes are sent first
             time.sleep(_GLANCE)
-        damage = process().descriptors.look(_PAUSE)
+        damage = process().descriptors.look(PAUSE)
         if parts and isinstance(parts[0], Parcel):
             if damage:  # Ray may wait for ever
                 process().end_if_damaged()

@@ -339,7 +339,7 @@ class RayWorkers:
         label = f"node {start.node.name!r} of run {self._run_id}"
         cancel = partial(self._cancel_task, ref, self._name(group.ids[0]), label)
         self._sent[group] = _Sent(cancel)
-        ref.future().add_done_callback(partial(self._back, group))
+        ref.future().add_done_callback(partial(self._back, group, ref.task_id().hex()))
 
     def _cancel_task(self, ref: Any, name: str, label: str) -> None:
         heartbeats = self._shared.heartbeats
@@ -374,9 +374,13 @@ class RayWorkers:
     def _replies(self, group: Group) -> Done:
         return lambda packed, error: self._post(Reply(group, packed, error))
 
-    def _back(self, group: Group, future: Future[Any]) -> None:
+    def _back(self, group: Group, task: str, future: Future[Any]) -> None:
         # the future itself keeps the reference, and with it the object
         error = future.exception()
+        told = self._shared.executor_host.outcomes.pop(task, None)
+        if told is not None:  # its process has ended with it
+            self._post(Reply(group, told))
+            return
         self._post(Reply(group, None if error is not None else future.result(), error))
 
 

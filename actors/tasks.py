@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
+
+from actors.calls import driver_of
 from actors.cluster import remote
 from actors.lease_frames import WorkerTicket
 from actors.worker import process
@@ -20,13 +26,25 @@ def run_attempts(ticket: bytes, packed: bytes, *snapshots: bytes) -> Any:
     Raises:
         NotTaken: The process is damaged by a node that has ended.
     """
-    process().enter(WorkerTicket.read(ticket))
+    told = WorkerTicket.read(ticket)
+    process().enter(told)
     try:
         if process().descriptors.look():
             raise NotTaken("the process is damaged by a node that has ended")
-        return process().run_batch(packed, snapshots)
+        outcomes = process().run_batch(packed, snapshots)
+        if process().descriptors.look() and type(outcomes) is bytes:  # else it owns their objects
+            _end_with(told.session, outcomes)
+        return outcomes
     finally:
         timers().after(_SENT, process().end_if_idle_and_damaged)
+
+
+def _end_with(session: str, outcomes: bytes) -> None:
+    """End this process with its task: behind it, Ray would give the process to another one."""
+    task = ray.get_runtime_context().get_task_id()
+    with suppress(RayError, Late):  # it is damaged
+        driver_of(session).take_outcome.remote(task, outcomes).future().result(_SENT)
+        process().end_if_damaged()
 
 
 run_attempts_task: Any = remote(max_retries=0, num_cpus=1)(run_attempts)

@@ -7,15 +7,25 @@ driver that died: runs that may not have begun, graphs, and requests to end a ru
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Protocol
 
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import KeepRun
+from distgraph.contract.stream import END_MODE, KeepRun, StreamEvent
 from distgraph.errors import DriverLost
 
-__all__ = ("EndRequest", "GivenRuns", "Leaving", "SentRun", "Succession", "leaving")
+__all__ = (
+    "EndRequest",
+    "GivenRuns",
+    "Leaving",
+    "SentRun",
+    "Succession",
+    "begins_again",
+    "leaving",
+    "loss_at_once",
+)
 
 REQUESTS = 1024
 """Runs whose request to end is remembered."""
@@ -160,3 +170,32 @@ def leaving(*, is_detached: bool, failure: BaseException | None, has_launched: b
     if is_detached or failure is None:
         return Leaving.HIDE
     return Leaving.KEEP if has_launched and isinstance(failure, DriverLost) else Leaving.END
+
+
+_LOSSES = ("DriverLost", "BrokerLost")
+
+
+def loss_at_once(events: Sequence[StreamEvent]) -> str:
+    """Return the name of the loss that is all that was read of a run, "" if there is none."""
+    if len(events) != 1 or events[0].seq != 1 or events[0].mode != END_MODE:
+        return ""
+    error = events[0].payload.get("error")
+    name = error.type_name.rpartition(".")[2] if isinstance(error, ShippedError) else ""
+    return name if name in _LOSSES else ""
+
+
+def begins_again(loss: str, *, has_driver: bool, is_saved: bool, broker_lives: bool) -> bool:
+    """Return whether a run of which nothing has come begins again, in another session.
+
+    It does if its session had died before the run was sent: a driver answers the start of a run,
+    and a broker gives signs of life.
+
+    Args:
+        loss: What was lost: "DriverLost" or "BrokerLost"; "" where nothing was.
+        has_driver: Whether the driver has answered. Then only the broker can have died before.
+        is_saved: Whether the run has a saver. What its driver has saved might be saved twice.
+        broker_lives: Whether the broker has given a sign of life since the run was sent.
+    """
+    if loss == "DriverLost":
+        return not has_driver
+    return loss == "BrokerLost" and not broker_lives and not (has_driver and is_saved)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import KeepRun
+from distgraph.contract.stream import END_MODE, KeepRun, StreamEvent
 from distgraph.driver import succession
 from distgraph.driver.succession import (
     EndRequest,
@@ -16,10 +16,13 @@ from distgraph.driver.succession import (
     Leaving,
     SentRun,
     Succession,
+    begins_again,
     leaving,
+    loss_at_once,
 )
-from distgraph.errors import BrokerLost, DriverLost
+from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.graph import START, StateGraph
+from distgraph.serde.exceptions import capture_error
 
 CANCEL, DRAIN = EndRequest("c", "cancel", ()), EndRequest("d", "drain", ("enough",))
 
@@ -129,3 +132,40 @@ def test_a_lost_session_is_kept_only_where_its_broker_has_streams_to_read(
 ):
     found = leaving(is_detached=is_detached, failure=failure, has_launched=has_launched)
     assert found is way
+
+
+@pytest.mark.parametrize(
+    ("loss", "has_driver", "is_saved", "broker_lives", "again"),
+    [
+        ("", False, False, False, False),
+        ("DriverLost", False, False, True, True),  # a driver that had died answers no start
+        ("DriverLost", False, True, False, True),
+        ("DriverLost", True, False, False, False),  # it died within the run
+        ("BrokerLost", False, False, False, True),
+        ("BrokerLost", False, True, False, True),
+        ("BrokerLost", True, False, False, True),
+        ("BrokerLost", True, True, False, False),  # what is saved might be saved twice
+        ("BrokerLost", True, False, True, False),  # it died within the run
+        ("BrokerLost", False, False, True, False),
+    ],
+)
+def test_a_run_begins_again_if_its_session_had_died_before(
+    loss, has_driver, is_saved, broker_lives, again
+):
+    found = begins_again(loss, has_driver=has_driver, is_saved=is_saved, broker_lives=broker_lives)
+    assert found is again
+
+
+def test_a_loss_that_is_the_first_event_of_a_run_is_all_that_came_of_it():
+    def end(error, seq=1, mode=END_MODE):
+        payload = {"status": "error", "error": error and capture_error(error)}
+        return StreamEvent("run", seq, (), 0, "", 1, 1, mode, payload)
+
+    assert loss_at_once([end(DriverLost("gone"))]) == "DriverLost"
+    assert loss_at_once([end(BrokerLost("gone"))]) == "BrokerLost"
+    assert loss_at_once([end(RunError("of a node"))]) == ""
+    assert loss_at_once([end(None)]) == ""
+    assert loss_at_once([end(DriverLost("gone"), seq=2)]) == ""
+    assert loss_at_once([end(DriverLost("gone"), mode="custom")]) == ""
+    assert loss_at_once([end(DriverLost("gone")), end(DriverLost("gone"))]) == ""
+    assert loss_at_once([]) == ""

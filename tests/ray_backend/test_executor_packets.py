@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from actors import executors
-from actors.executor_frames import ENDED, PACKET, TAKEN, ExecutorOpened, PacketHead
+from actors.executor_frames import ENDED, LEAVES, PACKET, TAKEN, ExecutorOpened, PacketHead
 from actors.executors import Executor, PackedAttempts
 from actors.lease_frames import CANCEL, PROGRAM, head, read_head
 from distgraph.driver.ports import NotTaken
@@ -106,6 +106,30 @@ def test_what_is_sent_to_a_dead_process_is_not_taken():
     sent.executor.gone(DEAD)
     sent.submit("a")
     assert isinstance(sent.ended["a"][1], NotTaken)
+
+
+def test_what_a_damaged_process_refuses_is_not_taken_and_what_it_runs_goes_on():
+    sent = Sent()
+    sent.open()
+    sent.submit("runs")
+    sent.tell(TAKEN, sent.wire.packets())
+    sent.submit("refused", "too")
+    sent.tell(TAKEN, sent.wire.packets()[1:])
+    sent.tell(LEAVES, ("7 (socket:[1]) was closed",))
+    sent.tell(ENDED, (("refused", "refused"), ("too", "refused")))
+    assert [type(error) for _, error in sent.ended.values()] == [NotTaken, NotTaken]
+    assert "7 (socket:[1]) was closed" in sent.executor.retirement.why
+    sent.tell(ENDED, (("runs", "done"),), b"outcome")
+    assert sent.ended["runs"] == (b"outcome", None)
+
+
+def test_what_waits_for_a_process_that_is_damaged_is_not_taken():
+    sent = Sent()
+    sent.open()
+    sent.submit("a")
+    sent.tell(LEAVES, ("7 (socket:[1]) was closed",))
+    assert isinstance(sent.ended["a"][1], NotTaken)
+    assert sent.wire.kinds == [PROGRAM, PACKET, CANCEL]  # in case it takes it all the same
 
 
 def test_results_that_are_fetched_through_ray_are_kept_until_their_attempt_ends(monkeypatch):
