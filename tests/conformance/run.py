@@ -119,7 +119,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the judge and return the exit status: 1 where something that passed fails."""
+    """Run the judge and return the exit status: 1 where something that passed fails, 2 where no
+    test ran.
+    """
     options = _options(arguments)
     files = tuple(options.files or FILES[options.package][options.backend])
     # judged against the copy's package `tests`, so nothing of it may be imported here
@@ -128,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy.mkdir(parents=True)
         upstream.copy_tests(upstream.fetch(package=options.package), copy, installed)
         found = _run(copy, Path(scratch) / "results.jsonl", files, options)
+    if not found.ran() and not found.files:
+        print("No test ran. Install what they need: pip install '.[conformance]'", file=sys.stderr)
+        return 2
     _print_summary(found, files, options)
     if options.update:
         header = _HEADER.format(

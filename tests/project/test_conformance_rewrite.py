@@ -247,3 +247,16 @@ def test_update_goes_with_a_full_run(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run.main(["--update", "--quick"])
     assert "goes with a full run" in capsys.readouterr().err
+
+
+def test_a_run_without_tests_fails_and_leaves_the_list_as_it_is(tmp_path, monkeypatch, capsys):
+    listed = tmp_path / "passed.txt"
+    listed.write_text("as before\n")
+    monkeypatch.setitem(run.PASSED["langgraph"], "local", listed)
+    monkeypatch.setattr(upstream, "fetch", lambda package: tmp_path)
+    monkeypatch.setattr(upstream, "copy_tests", lambda *_: None)
+    monkeypatch.setattr(run, "_run", lambda *_: judge.Results())
+    assert run.main(["--update"]) == 2
+    assert listed.read_text() == "as before\n"
+    out, err = capsys.readouterr()
+    assert (out, "pip install '.[conformance]'" in err) == ("", True)
