@@ -88,12 +88,12 @@ def _own_application(project: Project) -> tuple[Any, list[Middleware]]:
 
 def _routes(server: Server) -> list[BaseRoute]:
     groups: dict[str, list[BaseRoute]] = {
-        "meta": meta.routes(server),
         "assistants": AssistantEndpoints(server).routes(),
         "threads": [*event_protocol.routes(server), *ThreadEndpoints(server).routes()],
-        "crons": CronEndpoints(server).routes(),
-        "runs": RunEndpoints(server).routes(),
+        # before the runs: their paths would fit
+        "runs": [*CronEndpoints(server).routes(), *RunEndpoints(server).routes()],
         "store": StoreEndpoints(server).routes(),
     }
     disabled = server.project.http.disabled
-    return [route for name, routes in groups.items() if name not in disabled for route in routes]
+    chosen = [routes for name, routes in groups.items() if name not in disabled]
+    return [*meta.routes(server), *(route for routes in chosen for route in routes)]

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from distgraph.persistence import faces
+from distgraph.serve.errors import RequestError
 
 __all__ = ("Checkpoints",)
 
 
 _KEY = " WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+
+
+_WITH_TABLES = ("FileSaver", "AsyncSqliteSaver", "AsyncPostgresSaver")
+"""Savers whose tables this module knows."""
 
 
 class Checkpoints:
@@ -41,12 +46,37 @@ class Checkpoints:
             (dropped if is_of_run else kept).append(found)
         await self._drop(thread_id, dropped, kept)
 
+    def check_keeps_latest(self) -> None:
+        """Check that single checkpoints can be deleted while a run begins.
+
+        Raises:
+            RequestError: 422: the saver can only delete all of a thread.
+        """
+        if self._name not in _WITH_TABLES and not self._prunes:
+            raise RequestError(
+                422,
+                f"ttl.strategy must be delete, got 'keep_latest': the saver {self._name} of "
+                "checkpointer.path cannot delete single checkpoints; it needs a method prune or "
+                "aprune",
+            )
+
+    @property
+    def _name(self) -> str:
+        return type(self.saver).__name__
+
+    @property
+    def _prunes(self) -> bool:
+        return faces.has_own(self.saver, "prune") or faces.has_own(self.saver, "aprune")
+
     async def keep_latest(self, thread_id: str) -> None:
         """Delete all checkpoints of a thread but the newest of each namespace.
 
         Its ancestors stay as far as a channel that saves only what was added (``DeltaChannel``)
         needs them.
         """
+        if self._name not in _WITH_TABLES and self._prunes:
+            await self._call("prune", [thread_id])
+            return
         found = await self._all(thread_id)
         by_key = {_key(saved.config): saved for saved in found}
         newest = {_key(saved.config)[0]: saved for saved in found}
@@ -65,7 +95,7 @@ class Checkpoints:
 
     async def _drop(self, thread_id: str, dropped: list[Any], kept: list[Any]) -> None:
         """Delete some of a thread's checkpoints; ``kept`` are the others."""
-        name = type(self.saver).__name__
+        name = self._name
         keys = [(thread_id, *_key(found.config)) for found in dropped]
         if not keys:
             return

@@ -13,12 +13,17 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 __all__ = ("FileSaver", "open_file")
 
 
-def open_file(path: Path) -> FileSaver:
-    """Open a file of checkpoints, and make its tables."""
+def open_file(path: Path, serde: Any = None) -> FileSaver:
+    """Open a file of checkpoints, and make its tables.
+
+    Args:
+        path: The file.
+        serde: The serializer of values; None for the saver's own.
+    """
     connection = sqlite3.connect(path, 30.0, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-    saver = FileSaver(connection)
+    saver = FileSaver(connection, serde=serde)
     saver.setup()
     return saver
 

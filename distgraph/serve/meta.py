@@ -35,9 +35,16 @@ def routes(server: Server) -> list[BaseRoute]:
             {
                 "version": _version("distgraph") or "0",
                 "langgraph_py_version": _version("langgraph"),
-                "flags": {"assistants": True, "crons": True, "langsmith": False},
+                "flags": {
+                    "assistants": True,
+                    "crons": True,
+                    "langsmith": False,
+                    "strict_resume": True,
+                },
                 "host": {"kind": "distgraph", "backend": server.settings.backend},
             }
         )
 
-    return [Route("/", ok), Route("/ok", ok), Route("/info", info)]
+    alive: list[BaseRoute] = [Route("/", ok), Route("/ok", ok)]
+    # what asks whether the server lives asks without the others, too
+    return alive if "meta" in server.project.http.disabled else [*alive, Route("/info", info)]

@@ -18,56 +18,14 @@ from typing import Any
 
 from distgraph._internal.mistakes import nearest
 from distgraph.serve.errors import ProjectError, RequestError
-from distgraph.serve.expiry import Expiry, minutes_of
+from distgraph.serve.expiry import Expiry, time_to_live
+from distgraph.serve.headers import HeaderRules
+from distgraph.serve.keys import check_keys
+from distgraph.serve.webhooks import Webhooks
 
 __all__ = ("GraphSource", "HttpSettings", "Project", "load_object", "read_project")
 
 logger = logging.getLogger("distgraph")
-
-_KEYS = frozenset(
-    {
-        "$schema",
-        "api_version",
-        "auth",
-        "base_image",
-        "checkpointer",
-        "dependencies",
-        "dockerfile_lines",
-        "encryption",
-        "env",
-        "graphs",
-        "http",
-        "image_distro",
-        "keep_pkg_tools",
-        "node_version",
-        "pip_config_file",
-        "pip_installer",
-        "python_version",
-        "source",
-        "store",
-        "ui",
-        "ui_config",
-        "webhooks",
-    }
-)
-
-
-_HTTP_KEYS = frozenset(
-    {
-        "app",
-        "cors",
-        "disable_a2a",
-        "disable_assistants",
-        "disable_mcp",
-        "disable_meta",
-        "disable_runs",
-        "disable_store",
-        "disable_threads",
-        "disable_ui",
-        "middleware_order",
-        "mount_prefix",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +49,10 @@ class HttpSettings:
     auth_first: bool = False
     """Whether who asks is checked before the middleware of ``app``."""
     disabled: frozenset[str] = frozenset()
-    """Groups of endpoints that are switched off: ``assistants``, ``threads``, ``runs``, ``store``,
-    ``meta``."""
+    """What is switched off: the groups of endpoints ``assistants``, ``threads``, ``runs``,
+    ``store`` and ``meta``, and ``webhooks``."""
+    headers: HeaderRules | None = None
+    """Which headers of a request are in its run's config; None: no header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +67,7 @@ class Project:
     store: Mapping[str, Any] = field(default_factory=dict)
     checkpointer: Mapping[str, Any] = field(default_factory=dict)
     expiry: Expiry = field(default_factory=Expiry)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     import_paths: tuple[Path, ...] = ()
     """Folders of ``dependencies``, from which the graphs' modules import."""
 
@@ -144,21 +105,24 @@ def read_project(file: str | Path) -> Project:
         raise ProjectError(f"{path} is no JSON: {error}") from None
     if not isinstance(given, dict):
         raise ProjectError(f"{path} must be a JSON object, got {type(given).__name__}")
-    for key in given.keys() - _KEYS:
-        logger.warning("%s: key %r is unknown and has no effect.%s", path, key, nearest(key, _KEYS))
+    try:
+        for told in check_keys(given):
+            logger.warning("%s: %s", path, told)
+    except ProjectError as error:
+        raise ProjectError(f"{path}: {error}") from None
     checkpointer = _object(path, given, "checkpointer")
-    for key in sorted(checkpointer.keys() - {"path", "ttl"}):
-        logger.warning("%s: checkpointer.%s has no effect.", path, key)
+    http = _object(path, given, "http")
     folder = path.parent
     return Project(
         folder=folder,
         graphs=_graphs(path, given.get("graphs")),
         env=_env(path, given.get("env")),
         auth=_object(path, given, "auth"),
-        http=_http(path, _object(path, given, "http")),
+        http=_http(path, http),
         store=_object(path, given, "store"),
         checkpointer=checkpointer,
         expiry=_expiry(path, _object(path, checkpointer, "ttl")),
+        webhooks=_webhooks(path, given, disabled=bool(http.get("disable_webhooks"))),
         import_paths=_dependencies(path, given.get("dependencies", ["."])),
     )
 
@@ -222,8 +186,6 @@ def _http(path: Path, given: Mapping[str, Any]) -> HttpSettings:
         raise ProjectError(
             f"{path}: http.middleware_order must be auth_first or middleware_first, got {order!r}"
         )
-    for key in sorted(given.keys() - _HTTP_KEYS):
-        logger.warning("%s: http.%s has no effect.%s", path, key, nearest(key, _HTTP_KEYS))
     disabled = {
         key.removeprefix("disable_")
         for key, value in given.items()
@@ -235,27 +197,35 @@ def _http(path: Path, given: Mapping[str, Any]) -> HttpSettings:
         mount_prefix=str(prefix).rstrip("/"),
         auth_first=order == "auth_first",
         disabled=frozenset(disabled),
+        headers=_headers(path, given.get("configurable_headers")),
     )
 
 
+def _headers(path: Path, given: Any) -> HeaderRules | None:
+    if given is None:
+        return None
+    try:
+        return HeaderRules.of(given)
+    except ValueError as error:
+        raise ProjectError(f"{path}: http.configurable_headers.{error}") from None
+
+
+def _webhooks(path: Path, given: Mapping[str, Any], *, disabled: bool) -> Webhooks:
+    try:
+        return Webhooks.of(_object(path, given, "webhooks"), disabled=disabled)
+    except ValueError as error:
+        raise ProjectError(f"{path}: webhooks.{error}") from None
+
+
 def _expiry(path: Path, given: Mapping[str, Any]) -> Expiry:
-    for key in sorted(given.keys() - {"strategy", *Expiry._fields}):
-        logger.warning("%s: checkpointer.ttl.%s has no effect.", path, key)
-    if given.get("strategy") == "keep_latest":
-        logger.warning(
-            "%s: checkpointer.ttl has no effect with the strategy keep_latest. To shorten threads, "
-            "call POST /threads/prune",
-            path,
-        )
-        return Expiry()
     expiry = Expiry()
     try:
-        ttl = minutes_of({"ttl": given.get("default_ttl"), "strategy": given.get("strategy")})
-        interval = minutes_of(given.get("sweep_interval_minutes")) or expiry.sweep_interval_minutes
+        default = time_to_live({"ttl": given.get("default_ttl"), "strategy": given.get("strategy")})
+        interval = time_to_live(given.get("sweep_interval_minutes"))
         limit = int(given.get("sweep_limit") or expiry.sweep_limit)
     except (RequestError, TypeError, ValueError) as error:
         raise ProjectError(f"{path}: checkpointer.ttl: {error}") from None
-    return Expiry(ttl, interval, limit)
+    return Expiry(default, interval.minutes if interval else expiry.sweep_interval_minutes, limit)
 
 
 def _dependencies(path: Path, given: Any) -> tuple[Path, ...]:

@@ -98,7 +98,11 @@ class Thread:
     version: int = 0
     """Grows with each change of the thread's runs."""
     ttl: float | None = None
-    """Minutes without a change after which the thread is deleted; None: it is kept."""
+    """Minutes without a change after which the time of the thread has passed; None: never."""
+    ttl_strategy: Literal["delete", "keep_latest"] = "delete"
+    """What is deleted then: the thread, or its checkpoints but the newest."""
+    shortened_at: str | None = None
+    """The last change of the thread when its checkpoints were deleted; None: they never were."""
 
     def shown(self) -> dict[str, Any]:
         """Return the thread as clients see it."""
@@ -121,7 +125,7 @@ class Thread:
             return None
         expires = datetime.fromisoformat(self.updated_at) + timedelta(minutes=self.ttl)
         return {
-            "strategy": "delete",
+            "strategy": self.ttl_strategy,
             "ttl_minutes": self.ttl,
             "expires_at": expires.isoformat(),
         }
@@ -172,7 +176,7 @@ class Run:
             "metadata": self.metadata,
             "status": self.status,
             # what is known of the user is for the graph
-            "kwargs": {k: v for k, v in self.kwargs.items() if k != "user"},
+            "kwargs": {k: v for k, v in self.kwargs.items() if k not in ("user", "headers")},
             "multitask_strategy": self.multitask_strategy,
         }
 

@@ -38,7 +38,7 @@ _SCHEMA = (
         state_updated_at TEXT NOT NULL, metadata TEXT NOT NULL, config TEXT NOT NULL,
         status TEXT NOT NULL, "values" TEXT, interrupts TEXT, error TEXT,
         next_number BIGINT NOT NULL, temporary INTEGER NOT NULL, version BIGINT NOT NULL,
-        ttl DOUBLE PRECISION)""",
+        ttl DOUBLE PRECISION, ttl_strategy TEXT NOT NULL DEFAULT 'delete', shortened_at TEXT)""",
     """CREATE TABLE IF NOT EXISTS runs (
         run_id TEXT PRIMARY KEY, thread_id TEXT NOT NULL, assistant_id TEXT NOT NULL,
         graph_id TEXT NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
@@ -61,6 +61,13 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS crons_by_next_run ON crons (next_run_date)",
     "CREATE TABLE IF NOT EXISTS servers (owner TEXT PRIMARY KEY, seen DOUBLE PRECISION NOT NULL)",
 )
+
+_ADDED = {
+    "ttl": "DOUBLE PRECISION",
+    "ttl_strategy": "TEXT NOT NULL DEFAULT 'delete'",
+    "shortened_at": "TEXT",
+}
+"""Columns of ``threads`` that older versions did not have."""
 
 _JSON = frozenset(
     {"config", "context", "metadata", "values", "interrupts", "error", "kwargs", "payload",
@@ -172,8 +179,10 @@ class Registry:
                 transaction.rows("SELECT pg_advisory_xact_lock(7264921)")
             for statement in _SCHEMA:
                 transaction.execute(statement)
-            if "ttl" not in _column_names(transaction, "threads"):  # of an older version
-                transaction.execute("ALTER TABLE threads ADD COLUMN ttl DOUBLE PRECISION")
+            known = _column_names(transaction, "threads")
+            for name, kind in _ADDED.items():
+                if name not in known:  # of an older version
+                    transaction.execute(f"ALTER TABLE threads ADD COLUMN {name} {kind}")
 
         await self.database.run(work)
 
@@ -362,16 +371,7 @@ class Registry:
         """
 
         def work(transaction: Transaction) -> list[str]:
-            expired: list[str] = []
-            for each in transaction.rows("SELECT DISTINCT ttl FROM threads WHERE ttl IS NOT NULL"):
-                before = (time - timedelta(minutes=each["ttl"])).isoformat()
-                rows = transaction.rows(
-                    f"""SELECT thread_id FROM threads WHERE ttl = ? AND updated_at < ?
-                    AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id
-                    AND runs.{_IS_ACTIVE}) LIMIT ?{_lock(transaction)}""",
-                    [each["ttl"], before, limit - len(expired)],
-                )
-                expired += [row["thread_id"] for row in rows]
+            expired = _expired(transaction, "ttl_strategy = 'delete'", time, limit)
             for thread_id in expired:
                 _delete_thread(transaction, thread_id)
             return expired
@@ -380,6 +380,26 @@ class Registry:
         for thread_id in deleted:
             self.on_change(thread_id)
         return deleted
+
+    async def take_threads_to_shorten(self, time: datetime, limit: int) -> list[str]:
+        """Return threads without an active run whose checkpoints are to be deleted but the newest,
+        because their time to live had passed at a time. One of the processes that ask gets each.
+
+        Returns:
+            Their ids, ``limit`` of them at most.
+        """
+        left = """ttl_strategy = 'keep_latest'
+            AND (shortened_at IS NULL OR shortened_at < updated_at)"""
+
+        def work(transaction: Transaction) -> list[str]:
+            expired = _expired(transaction, left, time, limit)
+            for thread_id in expired:
+                transaction.execute(
+                    "UPDATE threads SET shortened_at = updated_at WHERE thread_id = ?", [thread_id]
+                )
+            return expired
+
+        return await self.database.run(work)
 
     async def thread_versions(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Return the versions of threads; a thread that does not exist is left out."""
@@ -780,6 +800,21 @@ def _column_names(transaction: Transaction, table: str) -> set[str]:
         else "SELECT name FROM pragma_table_info(?)"
     )
     return {row["name"] for row in transaction.rows(sql, [table])}
+
+
+def _expired(transaction: Transaction, which: str, time: datetime, limit: int) -> list[str]:
+    """Return threads without an active run whose time to live had passed at a time."""
+    expired: list[str] = []
+    for each in transaction.rows("SELECT DISTINCT ttl FROM threads WHERE ttl IS NOT NULL"):
+        before = (time - timedelta(minutes=each["ttl"])).isoformat()
+        rows = transaction.rows(
+            f"""SELECT thread_id FROM threads WHERE ttl = ? AND updated_at < ? AND {which}
+            AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id
+            AND runs.{_IS_ACTIVE}) LIMIT ?{_lock(transaction)}""",
+            [each["ttl"], before, limit - len(expired)],
+        )
+        expired += [row["thread_id"] for row in rows]
+    return expired
 
 
 def _delete_thread(transaction: Transaction, thread_id: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from distgraph._internal.mistakes import nearest, warn_once
 from distgraph.serve.errors import RequestError
 from distgraph.types import Command, Send
 
-__all__ = ("CLIENT_MODES", "RunRequest", "engine_modes")
+__all__ = ("CLIENT_MODES", "RunRequest", "engine_modes", "report_ignored")
 
 CLIENT_MODES = (
     "values",
@@ -65,6 +66,8 @@ class RunRequest:
     after_seconds: float = 0.0
     durability: Literal["sync", "async", "exit"] | None = None
     webhook: str | None = None
+    strict_resume: bool = False
+    """Whether a resume value that no question waits for ends the run with an error."""
 
     @classmethod
     def parse(cls, body: Any, *, more_modes: tuple[str, ...] = ()) -> RunRequest:
@@ -114,6 +117,7 @@ class RunRequest:
             after_seconds=_seconds(given, "after_seconds"),
             durability=durability,
             webhook=_webhook(given.get("webhook")),
+            strict_resume=bool(given.get("strict_resume", False)),
         )
 
     def engine_modes(self) -> tuple[str, ...]:
@@ -166,6 +170,7 @@ class RunRequest:
             "after_seconds": self.after_seconds,
             "durability": self.durability,
             "webhook": self.webhook,
+            "strict_resume": self.strict_resume,
         }
 
     @classmethod
@@ -174,6 +179,34 @@ class RunRequest:
         more = tuple(kwargs.get("more_modes") or ())
         given = {key: value for key, value in kwargs.items() if value is not None}
         return cls.parse(given, more_modes=more)
+
+
+_OTHERS = {
+    "feedback_keys": "the server makes no links for feedback at LangSmith",
+    "langsmith_tracer": "traces go where the environment of the server says",
+}
+"""Fields of LangGraph's clients without an effect, and why."""
+
+_FIELDS = frozenset(
+    {each.name for each in fields(RunRequest)} - {"more_modes"}
+    | {"checkpoint_id", "checkpoint_during"}
+)
+
+
+def report_ignored(body: Mapping[str, Any], *more: str) -> None:
+    """Log the fields of a request that have no effect, each once in a process.
+
+    Args:
+        body: The request.
+        more: Fields that its endpoint knows, beside those of all runs.
+    """
+    warn_once(
+        f"the field {key[:60]!r} of runs has no effect: "
+        + _OTHERS.get(key, f"it is unknown.{nearest(key, known, 0.8)}")
+        for known in [_FIELDS.union(more)]
+        for key, value in body.items()
+        if value is not None and key not in known
+    )
 
 
 _INTERNAL = frozenset(

@@ -14,21 +14,24 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from distgraph.errors import DistgraphError, RunCancelled, RunError, RunNotFound
+from distgraph.langgraphs.vocabulary import STRICT_RESUME
 from distgraph.runs import RunHandle
 from distgraph.serve.access import Filters
 from distgraph.serve.checkpoints import Checkpoints
 from distgraph.serve.database import Conflict
 from distgraph.serve.encoding import plain
 from distgraph.serve.errors import RequestError
+from distgraph.serve.expiry import TimeToLive
 from distgraph.serve.graphs import Graph, Graphs, assistant_id_of
 from distgraph.serve.handles import Handles
 from distgraph.serve.records import Assistant, Run, RunStatus, Thread, new_id, now
 from distgraph.serve.registry import Registry, ThreadNotFound
+from distgraph.serve.repeating import repeat
 from distgraph.serve.run_requests import RunRequest
 from distgraph.serve.thread_log import describe
 from distgraph.serve.users import User
 from distgraph.serve.watching import Changes
-from distgraph.serve.webhooks import send_webhook
+from distgraph.serve.webhooks import Webhooks
 
 __all__ = ("Runner", "run_config")
 
@@ -67,7 +70,8 @@ class Runner:
         checkpoints: What the savers of threads can do beside runs.
         detached: Whether runs outlive this process: on Ray, with savers that others can open.
         sole: Whether this is the only server process of the registry.
-        ttl: Minutes without a change after which new threads are deleted; None: they are kept.
+        ttl: The time to live of new threads; None: they are kept.
+        webhooks: Sends webhooks.
     """
 
     def __init__(
@@ -80,7 +84,8 @@ class Runner:
         *,
         detached: bool,
         sole: bool,
-        ttl: float | None = None,
+        ttl: TimeToLive | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self.registry = registry
         self.graphs = graphs
@@ -91,9 +96,11 @@ class Runner:
         self._detached = detached
         self._sole = sole
         self._ttl = ttl
+        self._webhooks = webhooks or Webhooks()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
+        self._first = True
         self._going: dict[str, RunHandle] = {}
         """The runs that this process has started, and that have not ended."""
 
@@ -135,6 +142,7 @@ class Runner:
         metadata: Mapping[str, Any] | None = None,
         user: Mapping[str, Any] | None = None,
         assistant_filters: Filters = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Run:
         """Create a run on a thread, or on a thread of its own, and start it when it is its turn.
 
@@ -145,6 +153,7 @@ class Runner:
             metadata: Metadata of the thread where it is created.
             user: The user, for the run's config.
             assistant_filters: Conditions on the assistant, unless it is one of the server's own.
+            headers: Headers of the request, for the run's config.
 
         Raises:
             RequestError: 404: no such thread; 409: the thread is busy; 422: no such assistant.
@@ -172,7 +181,9 @@ class Runner:
             created_at=now(),
             updated_at=now(),
             metadata=run_metadata,
-            kwargs=plain({**request.kwargs(), "temporary": temporary, "user": user}),
+            kwargs=plain(
+                {**request.kwargs(), "temporary": temporary, "user": user, "headers": headers}
+            ),
             multitask_strategy=strategy,
             owner=self.owner,
             start_at=time.time() + request.after_seconds if request.after_seconds else 0.0,
@@ -205,7 +216,13 @@ class Runner:
         """Return a thread that is to be added to the registry."""
         stamp, ttl = now(), None if temporary else self._ttl
         return Thread(
-            thread_id, stamp, stamp, stamp, dict(metadata or {}), temporary=temporary, ttl=ttl
+            thread_id,
+            stamp,
+            stamp,
+            stamp,
+            dict(metadata or {}),
+            temporary=temporary,
+            **({} if ttl is None else ttl.columns()),
         )
 
     # --- starting ---------------------------------------------------------------------------------
@@ -317,7 +334,10 @@ class Runner:
             left["status"] = "error"
         elif status == "interrupted" and current.ends != "rollback":
             left["status"] = "interrupted"
-        left["error"] = failure
+        if failure is not None and failure["error"] == "UnknownInterruptError":
+            left["status"] = "interrupted"  # nothing was answered: the thread is as it was
+        else:
+            left["error"] = failure
         ended = await self.registry.finish(
             run,
             status,
@@ -331,7 +351,8 @@ class Runner:
         webhook = run.kwargs.get("webhook")
         if ended.first and webhook:
             noted = await self.registry.run(run.run_id) or replace(current, status=status)
-            self._spawn(send_webhook(str(webhook), noted, left.get("values"), failure))
+            sent = self._webhooks.send(str(webhook), noted, left.get("values"), failure)
+            self._spawn(sent)
 
     async def thread_state(self, thread_id: str, graph_id: str) -> dict[str, Any]:
         """Return the columns of a thread that show its saved state."""
@@ -413,19 +434,14 @@ class Runner:
 
     async def serve(self) -> None:
         """Take over the runs of processes that are gone, until cancelled."""
-        first = True
-        while True:
-            try:
-                await self.registry.seen(self.owner)
-                if first or not self._sole:
-                    await self._adopt(0.0 if self._sole else SILENCE)
-                await self._forget()
-                first = False
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                logger.warning("the registry cannot be read or written", exc_info=True)
-            await asyncio.sleep(BEAT)
+        await repeat(self._look, BEAT, "the registry cannot be read or written")
+
+    async def _look(self) -> None:
+        await self.registry.seen(self.owner)
+        if self._first or not self._sole:
+            await self._adopt(0.0 if self._sole else SILENCE)
+        await self._forget()
+        self._first = False
 
     async def _adopt(self, silence: float) -> None:
         for run in await self.registry.adopt(self.owner, silence):
@@ -523,6 +539,7 @@ def run_config(run: Run, request: RunRequest, assistant: Assistant | None) -> di
     configurable = {
         **(base.get("configurable") or {}),
         **(given.get("configurable") or {}),
+        **(run.kwargs.get("headers") or {}),
         **request.checkpoint,
         **ids,
     }
@@ -532,8 +549,11 @@ def run_config(run: Run, request: RunRequest, assistant: Assistant | None) -> di
         configurable["langgraph_auth_user"] = User(user)
         configurable["langgraph_auth_user_id"] = user["identity"]
         configurable["langgraph_auth_permissions"] = list(user.get("permissions") or ())
+    configurable = {k: v for k, v in configurable.items() if not k.startswith(_PRIVATE)}
+    if request.strict_resume:
+        configurable[STRICT_RESUME] = True
     config: dict[str, Any] = {
-        "configurable": {k: v for k, v in configurable.items() if not k.startswith(_PRIVATE)},
+        "configurable": configurable,
         "metadata": {**(base.get("metadata") or {}), **(given.get("metadata") or {})}
         | dict(run.metadata)
         | ids,

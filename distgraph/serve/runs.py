@@ -16,7 +16,7 @@ from distgraph.serve.encoding import as_json, request_json
 from distgraph.serve.errors import RequestError
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected
 from distgraph.serve.records import Run, Thread
-from distgraph.serve.run_requests import CLIENT_MODES, RunRequest
+from distgraph.serve.run_requests import CLIENT_MODES, RunRequest, report_ignored
 from distgraph.serve.run_view import FROM_START, EventId, RunView, parse_event_id
 from distgraph.serve.sse import PADDING, StreamedResponse, sse_event, sse_headers
 from distgraph.serve.starting import start_run
@@ -95,6 +95,7 @@ class RunEndpoints:
     async def _create(self, request: Request, body: Body) -> tuple[Run, RunRequest]:
         thread_id = id_of(request, "thread_id") if "thread_id" in request.path_params else None
         wanted = RunRequest.parse(body)
+        report_ignored(body)
         return await start_run(self._server, request, thread_id, wanted), wanted
 
     def _headers(self, run: Run, way: str | None = None) -> dict[str, str]:

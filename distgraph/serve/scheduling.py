@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
@@ -12,6 +11,7 @@ from croniter import CroniterBadDateError, croniter
 from distgraph.serve.errors import RequestError
 from distgraph.serve.records import Cron, now
 from distgraph.serve.registry import Registry
+from distgraph.serve.repeating import repeat
 from distgraph.serve.run_requests import RunRequest
 from distgraph.serve.runner import Runner
 
@@ -74,14 +74,7 @@ class CronScheduler:
 
     async def serve(self) -> None:
         """Start runs, until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                logger.warning("crons cannot start runs", exc_info=True)
-            await asyncio.sleep(POLL)
+        await repeat(self.look, POLL, "crons cannot start runs")
 
     async def look(self) -> None:
         """Start the runs whose time has come."""

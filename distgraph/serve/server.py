@@ -11,7 +11,7 @@ from typing import Any, Literal
 from distgraph.serve.access import Access, access_of
 from distgraph.serve.checkpoints import Checkpoints
 from distgraph.serve.database import Conflict, open_database
-from distgraph.serve.errors import ProjectError
+from distgraph.serve.errors import ProjectError, RequestError
 from distgraph.serve.expiry import ThreadExpiry
 from distgraph.serve.graphs import Graphs, assistant_id_of
 from distgraph.serve.handles import Handles
@@ -79,6 +79,7 @@ async def open_server(project: Project, settings: Settings) -> Server:
         ProjectError: ``langgraph.json`` names what cannot be loaded.
     """
     project.enter()
+    project.webhooks.resolved_headers()  # a variable that is missing is told now
     stack = AsyncExitStack()
     folder = settings.folder or project.folder / ".distgraph"
     if settings.database is None:
@@ -93,6 +94,12 @@ async def open_server(project: Project, settings: Settings) -> Server:
     handles = Handles(registry, settings.backend)
     changes = Changes(registry, shared=not settings.sole)
     checkpoints = Checkpoints(saver)
+    default = project.expiry.default
+    if default is not None and default.strategy == "keep_latest":
+        try:
+            checkpoints.check_keeps_latest()
+        except RequestError as error:
+            raise ProjectError(f"checkpointer.ttl: {error.detail}") from None
     runner = Runner(
         registry,
         graphs,
@@ -101,7 +108,8 @@ async def open_server(project: Project, settings: Settings) -> Server:
         checkpoints,
         detached=settings.backend == "ray",
         sole=settings.sole,
-        ttl=project.expiry.default_ttl,
+        ttl=default,
+        webhooks=project.webhooks,
     )
     server = Server(
         project=project,
@@ -149,24 +157,39 @@ async def _saver(project: Project, settings: Settings, folder: Path, stack: Asyn
     where = project.checkpointer.get("path")
     if where:
         return await _own(project, where, "checkpointer.path", stack)
+    serde = _serializer(project.checkpointer.get("serde"))
     if settings.database is not None:
         from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 
-        made: Any = AsyncPostgresSaver(await _pool(settings.database, stack))
+        made: Any = AsyncPostgresSaver(await _pool(settings.database, stack), serde=serde)
         await made.setup()
         return made
     file = folder / "checkpoints.sqlite"
     if settings.backend == "local":
         from distgraph.serve.file_saver import open_file
 
-        opened = await asyncio.to_thread(open_file, file)
+        opened = await asyncio.to_thread(open_file, file, serde)
         stack.callback(opened.close)
         return opened
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-    saver = AsyncSqliteSaver(await _file(file, stack))
+    saver = AsyncSqliteSaver(await _file(file, stack), serde=serde)
     await saver.setup()
     return saver
+
+
+def _serializer(given: Any) -> Any:
+    """Return the serializer that ``checkpointer.serde`` describes; None for the saver's own."""
+    if given is None:
+        return None
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    options: dict[str, Any] = {"pickle_fallback": bool(given.get("pickle_fallback", True))}
+    for key in ("allowed_json_modules", "allowed_msgpack_modules"):
+        if key in given:
+            value = given[key]
+            options[key] = [tuple(each) for each in value] if isinstance(value, list) else value
+    return JsonPlusSerializer(**options)
 
 
 async def _store(project: Project, settings: Settings, folder: Path, stack: AsyncExitStack) -> Any:
@@ -185,13 +208,22 @@ async def _store(project: Project, settings: Settings, folder: Path, stack: Asyn
 
         made: Any = AsyncPostgresStore(await _pool(settings.database, stack), **options)
         await made.setup()
+        await _sweeping(made, ttl, stack)
         return made
     from langgraph.store.sqlite.aio import AsyncSqliteStore
 
     connection = await _file(folder / "store.sqlite", stack, isolation_level=None)
     store = await stack.enter_async_context(AsyncSqliteStore(connection, **options))
     await store.setup()
+    await _sweeping(store, ttl, stack)
     return store
+
+
+async def _sweeping(store: Any, ttl: Any, stack: AsyncExitStack) -> None:
+    """Delete items whose time has passed, as long as the server lives, where that is asked for."""
+    if ttl and ttl.get("sweep_interval_minutes"):
+        await store.start_ttl_sweeper()
+        stack.push_async_callback(store.stop_ttl_sweeper, 1.0)
 
 
 async def _file(path: Path, stack: AsyncExitStack, **options: Any) -> Any:

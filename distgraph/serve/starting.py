@@ -35,8 +35,9 @@ async def permission_to_run(
     """Ask whether the user of a request may start a run.
 
     Raises:
-        RequestError: 403: the user may not.
+        RequestError: 403: the user may not; 422: its webhook may not go there.
     """
+    server.project.webhooks.check(wanted.webhook)
     value: dict[str, Any] = {
         "thread_id": thread_id,
         "assistant_id": wanted.assistant_id,
@@ -68,6 +69,7 @@ async def start_run(
         RequestError: 403: the user may not; and what ``Runner.create`` raises.
     """
     permission = await permission_to_run(server, connection, thread_id, wanted)
+    rules = server.project.http.headers
     return await server.runner.create(
         thread_id,
         replace(wanted, metadata=permission.metadata),
@@ -75,4 +77,5 @@ async def start_run(
         metadata=permission.metadata,
         user=user_of(connection),
         assistant_filters=permission.assistant,
+        headers=None if rules is None else rules.chosen(connection.headers),
     )

@@ -16,7 +16,7 @@ from distgraph.errors import InvalidUpdateError
 from distgraph.serve.access import Action, Filters
 from distgraph.serve.database import Conflict
 from distgraph.serve.errors import RequestError
-from distgraph.serve.expiry import minutes_of
+from distgraph.serve.expiry import TimeToLive, time_to_live
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected
 from distgraph.serve.records import Thread, new_id, now
 from distgraph.serve.runner import state_columns
@@ -66,7 +66,7 @@ class ThreadEndpoints:
         """Create a thread; with ``supersteps``, one that has a state."""
         body = await body_of(request)
         thread_id = _thread_id(body.get("thread_id"))
-        ttl = minutes_of(body.get("ttl"))
+        ttl = self._time_to_live(body)
         metadata = _object(body, "metadata")
         if_exists = body.get("if_exists") or "raise"
         if if_exists not in ("raise", "do_nothing"):
@@ -84,7 +84,7 @@ class ThreadEndpoints:
         filters = await self._server.access.authorize(request, "threads", "create", value)
         thread = self._server.runner.new_thread(thread_id, value["metadata"])
         if ttl is not None:
-            thread = replace(thread, ttl=ttl)
+            thread = replace(thread, **ttl.columns())
         try:
             await self._server.registry.add_thread(thread)
         except Conflict:
@@ -102,6 +102,12 @@ class ThreadEndpoints:
         made = await self._server.registry.thread(thread_id)
         return answer((made or thread).shown())
 
+    def _time_to_live(self, body: Mapping[str, Any]) -> TimeToLive | None:
+        found = time_to_live(body.get("ttl"))
+        if found is not None and found.strategy == "keep_latest":
+            self._server.checkpoints.check_keeps_latest()
+        return found
+
     async def get(self, request: Request) -> Response:
         """Answer with a thread."""
         thread = await self._thread(request, "read")
@@ -112,11 +118,11 @@ class ThreadEndpoints:
     async def change(self, request: Request) -> Response:
         """Merge metadata into a thread's, and set its time to live."""
         body = await body_of(request)
-        ttl = minutes_of(body.get("ttl"))
+        ttl = self._time_to_live(body)
         value: dict[str, Any] = {"metadata": _object(body, "metadata")}
         thread = await self._thread(request, "update", value)
         await self._server.registry.change_thread(
-            thread.thread_id, {} if ttl is None else {"ttl": ttl}, metadata=value["metadata"]
+            thread.thread_id, {} if ttl is None else ttl.columns(), metadata=value["metadata"]
         )
         if "return=minimal" in request.headers.get("prefer", ""):
             return nothing()

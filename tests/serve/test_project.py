@@ -16,7 +16,7 @@ import pytest
 from distgraph.cli import main
 from distgraph.serve.app import application
 from distgraph.serve.errors import ProjectError
-from distgraph.serve.expiry import Expiry
+from distgraph.serve.expiry import Expiry, TimeToLive
 from distgraph.serve.graphs import Graphs
 from distgraph.serve.project import load_object, read_project
 from distgraph.serve.server import Settings
@@ -126,8 +126,11 @@ def test_a_missing_and_a_broken_file(tmp_path: Path) -> None:
 def test_unknown_keys_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "distgraph"):
         read_project(write(tmp_path, grphs={}, http={"disable_threds": True}))
-    assert "key 'grphs' is unknown" in caplog.text
-    assert "http.disable_threds has no effect. Did you mean 'disable_threads'?" in caplog.text
+    assert "the key grphs is unknown and has no effect. Did you mean 'graphs'?" in caplog.text
+    assert (
+        "the key http.disable_threds is unknown and has no effect. Did you mean 'disable_threads'?"
+        in caplog.text
+    )
 
 
 def test_settings_of_the_checkpointer_without_an_effect_are_told(
@@ -135,10 +138,13 @@ def test_settings_of_the_checkpointer_without_an_effect_are_told(
 ) -> None:
     ttl = {"strategy": "delete", "default_ttl": 60, "often": True}
     with caplog.at_level(logging.WARNING, "distgraph"):
-        project = read_project(write(tmp_path, checkpointer={"ttl": ttl, "serde": {}}))
-    assert "checkpointer.serde has no effect." in caplog.text
-    assert "checkpointer.ttl.often has no effect." in caplog.text
-    assert project.expiry == Expiry(default_ttl=60.0)
+        project = read_project(write(tmp_path, checkpointer={"ttl": ttl, "sede": {}}))
+    assert (
+        "the key checkpointer.sede is unknown and has no effect. Did you mean 'serde'?"
+        in caplog.text
+    )
+    assert "the key checkpointer.ttl.often is unknown and has no effect." in caplog.text
+    assert project.expiry == Expiry(TimeToLive(60.0))
 
 
 @pytest.mark.parametrize(

@@ -288,9 +288,29 @@ def test_threads_whose_time_to_live_has_passed_are_deleted_by_one_process(where:
     check(where, work)
 
 
+def test_threads_are_shortened_by_one_process_and_again_after_the_next_change(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        old, busy = (thread(ttl=5.0, ttl_strategy="keep_latest") for _ in range(2))
+        await first.add_thread(old)
+        await first.add_run(run(busy.thread_id), thread=busy)
+        later = datetime.now(timezone.utc) + timedelta(minutes=6)
+        assert await first.delete_expired_threads(later, 10) == []
+        found = await asyncio.gather(
+            *(r.take_threads_to_shorten(later, 10) for r in (first, second))
+        )
+        assert sorted(found) == [[], [old.thread_id]]
+        await second.change_thread(old.thread_id, {})
+        assert await first.take_threads_to_shorten(datetime.now(timezone.utc), 10) == []
+        assert await first.take_threads_to_shorten(later, 10) == [old.thread_id]
+
+    check(where, work)
+
+
 def test_a_database_of_an_older_version_gets_the_columns_that_it_lacks(where: str) -> None:
     async def work(first: Registry, second: Registry) -> None:
-        await first.database.run(lambda t: t.execute("ALTER TABLE threads DROP COLUMN ttl"))
+        for column in ("ttl", "ttl_strategy", "shortened_at"):
+            drop = f"ALTER TABLE threads DROP COLUMN {column}"
+            await first.database.run(lambda t, drop=drop: t.execute(drop))  # type: ignore[misc]
         await asyncio.gather(first.set_up(), second.set_up())
         await first.add_thread(thread(ttl=5.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 import uuid
@@ -521,6 +522,37 @@ def test_a_run_that_has_ended_can_be_deleted(http: httpx.Client) -> None:
     path = f"/threads/{thread_id}/runs/{http.get(f'/threads/{thread_id}/runs').json()[0]['run_id']}"
     assert http.delete(path).status_code == 204
     assert http.delete(path).json() == {"detail": "Run not found"}
+
+
+def test_an_answer_that_nobody_waits_for_fails_where_that_is_asked_for(http: httpx.Client) -> None:
+    assert http.get("/info").json()["flags"]["strict_resume"] is True
+    thread_id = new_thread(http)
+    run(http, thread_id, assistant_id="nested", input={"question": "really?"})
+    before = http.get(f"/threads/{thread_id}").json()
+    body = {"assistant_id": "nested", "command": {"resume": {"0" * 32: "yes"}}}
+    failed = run(http, thread_id, **body, strict_resume=True).json()
+    assert failed["__error__"]["error"] == "UnknownInterruptError"
+    after = http.get(f"/threads/{thread_id}").json()
+    for key in ("status", "values", "interrupts", "error"):
+        assert after[key] == before[key]
+    (interrupt,) = (each for found in after["interrupts"].values() for each in found)
+    answer = {"resume": {interrupt["id"]: "yes"}}
+    done = run(http, thread_id, assistant_id="nested", command=answer, strict_resume=True).json()
+    assert done["answer"] == "yes"
+
+
+def test_fields_without_an_effect_are_told_once(
+    http: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"assistant_id": "work", "input": {"done": []}, "feedback_keys": ["a"], "webhok": "x"}
+    with caplog.at_level(logging.WARNING, "distgraph"):
+        for _ in range(2):
+            run(http, None, **body)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the field 'feedback_keys' of runs has no effect: the server makes no links for feedback "
+        "at LangSmith",
+        "the field 'webhok' of runs has no effect: it is unknown. Did you mean 'webhook'?",
+    ]
 
 
 def test_a_webhook_gets_the_run_and_its_values(http: httpx.Client) -> None:

@@ -345,6 +345,9 @@ def test_the_time_to_live_of_a_thread_is_shown_where_it_is_asked_for(http: httpx
     http.patch(f"/threads/{thread_id}", json={"ttl": 7})
     changed = http.get(f"/threads/{thread_id}", params={"include": "ttl"}).json()
     assert changed["ttl"]["ttl_minutes"] == 7.0
+    http.patch(f"/threads/{thread_id}", json={"ttl": {"ttl": 7, "strategy": "keep_latest"}})
+    changed = http.get(f"/threads/{thread_id}", params={"include": "ttl"}).json()
+    assert (changed["ttl"]["strategy"], changed["ttl"]["ttl_minutes"]) == ("keep_latest", 7.0)
     kept = http.get(f"/threads/{new_thread(http)}", params={"include": "ttl"}).json()
     assert kept["ttl"] is None
 
@@ -352,7 +355,7 @@ def test_the_time_to_live_of_a_thread_is_shown_where_it_is_asked_for(http: httpx
 @pytest.mark.parametrize(
     ("ttl", "detail"),
     [
-        ({"ttl": 5, "strategy": "keep_latest"}, "POST /threads/prune"),
+        ({"ttl": 5, "strategy": "archive"}, "ttl.strategy must be delete or keep_latest"),
         ({"ttl": -1}, "ttl must be a positive number of minutes, got -1"),
         ("soon", "ttl must be a positive number of minutes, got 'soon'"),
     ],
