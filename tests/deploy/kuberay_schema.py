@@ -1,4 +1,4 @@
-"""The part of KubeRay's API that manifests here may use: names and types of fields.
+"""KubeRay's API of clusters, jobs and services: names and types of all fields of a ``spec``.
 
 Source: KubeRay's Go types of ``ray.io/v1`` (``ray-operator/apis/ray/v1``: ``raycluster_types.go``
 of commit 026f143, ``rayjob_types.go`` of 0057210, ``rayservice_types.go`` of 0074129), and the
@@ -6,8 +6,8 @@ resource definition of ``RayService`` of commit 02a80a6
 (``helm-chart/kuberay-operator/crds/ray.io_rayservices.yaml``): its autoscaler, the fields of the
 service, and what is required. Where versions differ, the stricter one holds. What Kubernetes
 defines, such as pods, comes from the models of its own client.
-A field that is not listed here is refused, so a misspelt field fails. A field of KubeRay that a
-manifest begins to use is added here.
+A field that is not listed here is refused, so a misspelt field fails, and so does one that only
+newer versions of KubeRay have. No package carries KubeRay's own definitions, which are of 800 KB.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ AUTOSCALER = fields(
 HEAD = fields(
     {
         "serviceType": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+        "headService": reference("V1Service"),
         "enableIngress": BOOLEAN,
         "rayStartParams": STRINGS,
         "template": POD,
@@ -77,6 +78,9 @@ WORKERS = fields(
         "numOfHosts": COUNT,
         "rayStartParams": STRINGS,
         "template": POD,
+        "scaleStrategy": fields(
+            {"workersToDelete": each(STRING), "multihostReplicasToDelete": each(STRING)}
+        ),
     },
     "groupName",
     "minReplicas",
@@ -96,6 +100,9 @@ CLUSTER = fields(
     },
     "headGroupSpec",
 )
+DELETION = fields(
+    {"policy": {"enum": ["DeleteCluster", "DeleteWorkers", "DeleteSelf", "DeleteNone"]}}, "policy"
+)
 JOB = fields(
     {
         "entrypoint": STRING,
@@ -113,6 +120,12 @@ JOB = fields(
         "entrypointNumGpus": {"type": "number"},
         "entrypointResources": STRING,
         "submitterPodTemplate": POD,
+        "submitterConfig": fields({"backoffLimit": COUNT}),
+        "managedBy": {"enum": ["ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue"]},
+        "deletionStrategy": fields(
+            {"onSuccess": DELETION, "onFailure": DELETION}, "onSuccess", "onFailure"
+        ),
+        "schedule": STRING,
         "rayClusterSpec": CLUSTER,
     }
 )

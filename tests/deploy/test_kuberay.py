@@ -54,6 +54,23 @@ def test_a_manifest_fits_the_schema(path: Path) -> None:
     check(load(path))
 
 
+def test_every_field_of_a_job_is_known() -> None:
+    job = copy.deepcopy(load(ROOT / "deploy" / "kuberay" / "rayjob.yaml"))
+    job["spec"] |= {
+        "deletionStrategy": {
+            "onSuccess": {"policy": "DeleteSelf"},
+            "onFailure": {"policy": "DeleteNone"},
+        },
+        "submitterConfig": {"backoffLimit": 1},
+        "managedBy": "kueue.x-k8s.io/multikueue",
+        "schedule": "0 9 * * 1",
+    }
+    parts = job["spec"]["rayClusterSpec"]
+    parts["headGroupSpec"]["headService"] = {"spec": {"type": "ClusterIP"}}
+    parts["workerGroupSpecs"][0]["scaleStrategy"] = {"workersToDelete": ["pod"]}
+    check(job)
+
+
 @pytest.mark.parametrize(
     ("where", "value"),
     [
@@ -67,6 +84,10 @@ def test_a_manifest_fits_the_schema(path: Path) -> None:
         ((*POD, "containers", 0, "resources", "limit"), {"cpu": "1"}),
         ((*POD, "containers", 0, "env", 0), {"value": "without a name"}),
         ((*POD, "containers", 0, "ports"), [{"name": "serve"}]),
+        (("spec", "rayClusterSpec", "headGroupSpec", "headService"), {"spec": {"port": 1}}),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "scaleStrategy"), {"workers": []}),
+        (("spec", "deletionStrategy"), {"onSuccess": {"policy": "DeleteSelf"}}),
+        (("spec", "managedBy"), "kuberay"),
     ],
     ids=lambda value: str(value[-1]) if isinstance(value, tuple) else "",
 )
