@@ -57,7 +57,8 @@ def _default(value: Any) -> Any:
         return value.model_dump()
     cls = type(value)
     if cls.__name__ == "Interrupt" and hasattr(value, "value") and hasattr(value, "id"):
-        return {"value": value.value, "id": value.id}
+        schema = getattr(value, "response_schema", None)
+        return {"value": value.value, "id": value.id, "response_schema": schema}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distgraph.serve.states import checkpoint_of
 from distgraph.serve.thread_log import LogEntry, RunBegan, RunChunk, RunEnded
 
 if TYPE_CHECKING:
@@ -97,7 +98,16 @@ class RunView:
                 for event, data in self._messages.of(*chunk.payload):
                     yield "|".join((event, *chunk.ns)), data
         elif mode in self._modes:
-            yield name, chunk.payload
+            yield name, _with_checkpoints(chunk.payload) if mode == "debug" else chunk.payload
+
+
+def _with_checkpoints(payload: Any) -> Any:
+    """Return a chunk of mode ``debug`` with its checkpoints as clients name them in requests."""
+    if not isinstance(payload, Mapping) or payload.get("type") != "checkpoint":
+        return payload
+    inner = payload["payload"]
+    named = {"checkpoint": inner.get("config"), "parent_checkpoint": inner.get("parent_config")}
+    return {**payload, "payload": {**inner, **{k: checkpoint_of(v) for k, v in named.items()}}}
 
 
 class _Messages:

@@ -28,6 +28,7 @@ from distgraph.serve.records import Assistant, Run, RunStatus, Thread, new_id, n
 from distgraph.serve.registry import Registry, ThreadNotFound
 from distgraph.serve.repeating import repeat
 from distgraph.serve.run_requests import RunRequest
+from distgraph.serve.states import shown_interrupt
 from distgraph.serve.thread_log import describe
 from distgraph.serve.users import User
 from distgraph.serve.watching import Changes
@@ -161,18 +162,26 @@ class Runner:
         assistant = await self.permitted_assistant(request.assistant_id, assistant_filters)
         request.engine_input()  # a wrong command is refused now
         temporary = thread_id is None
-        made: Thread | None = None
+        made = known = None
         if thread_id is None:
             thread_id = new_id()
             made = self.new_thread(thread_id, metadata, temporary=request.on_completion == "delete")
-        elif await self.registry.thread(thread_id, filters) is None:
+        else:
+            known = await self.registry.thread(thread_id, filters)
+        if made is None and known is None:
             exists = await self.registry.thread(thread_id) is not None
             if exists or request.if_not_exists != "create":
                 raise RequestError(404, "Thread or assistant not found.")
             with suppress(Conflict):
                 await self.registry.add_thread(self.new_thread(thread_id, metadata))
         strategy = request.multitask_strategy
-        run_metadata = {**assistant.metadata, **request.metadata}
+        run_metadata = {
+            **assistant.metadata,
+            **({} if known is None else known.metadata),
+            "graph_id": assistant.graph_id,
+            "assistant_id": assistant.assistant_id,
+            **request.metadata,
+        }
         run = Run(
             run_id=new_id(),
             thread_id=thread_id,
@@ -388,7 +397,7 @@ class Runner:
             timer.cancel()
         if current.status == "pending":
             left = await self.thread_state(run.thread_id, run.graph_id)
-            left["status"] = "interrupted" if not rollback else left.get("status", "idle")
+            left.setdefault("status", "idle")  # it has done nothing to the thread
             # one that has been claimed meanwhile has its own end
             if current.base is None:
                 ended = await self.registry.finish(
@@ -511,7 +520,7 @@ async def state_columns(graph: Graph, thread_id: str) -> dict[str, Any]:
     if state.created_at is None:
         return {"status": "idle"}
     interrupts = {
-        task.id: [{"id": i.id, "value": i.value} for i in task.interrupts]
+        task.id: [shown_interrupt(i) for i in task.interrupts]
         for task in state.tasks
         if task.interrupts
     }
@@ -536,8 +545,10 @@ def run_config(run: Run, request: RunRequest, assistant: Assistant | None) -> di
     user = run.kwargs.get("user")
     if user:
         ids["user_id"] = user["identity"]
+    context = request.context if isinstance(request.context, dict) else {}
     configurable = {
         **(base.get("configurable") or {}),
+        **context,  # for graphs that do not know contexts
         **(given.get("configurable") or {}),
         **(run.kwargs.get("headers") or {}),
         **request.checkpoint,

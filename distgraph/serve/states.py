@@ -7,7 +7,7 @@ from typing import Any
 
 from distgraph.types import PregelTask, StateSnapshot
 
-__all__ = ("NO_STATE", "checkpoint_of", "shown_state")
+__all__ = ("NO_STATE", "checkpoint_of", "shown_interrupt", "shown_state")
 
 NO_STATE: dict[str, Any] = {
     "values": {},
@@ -37,7 +37,7 @@ def shown_state(state: StateSnapshot) -> dict[str, Any]:
         "created_at": state.created_at,
         "checkpoint": checkpoint,
         "parent_checkpoint": parent,
-        "interrupts": [_interrupt(i) for i in state.interrupts],
+        "interrupts": [shown_interrupt(i) for i in state.interrupts],
         "checkpoint_id": None if checkpoint is None else checkpoint.get("checkpoint_id"),
         "parent_checkpoint_id": None if parent is None else parent.get("checkpoint_id"),
     }
@@ -67,12 +67,15 @@ def _task(task: PregelTask) -> dict[str, Any]:
         "name": task.name,
         "path": list(task.path),
         "error": error if error is None or isinstance(error, str) else repr(error),
-        "interrupts": [_interrupt(i) for i in task.interrupts],
+        "interrupts": [shown_interrupt(i) for i in task.interrupts],
         "checkpoint": checkpoint,
         "state": state,
         "result": task.result,
     }
 
 
-def _interrupt(interrupt: Any) -> dict[str, Any]:
-    return {"id": interrupt.id, "value": interrupt.value}
+def shown_interrupt(interrupt: Any) -> dict[str, Any]:
+    """Return an interrupt as clients see it, with the schema of its answer where it has one."""
+    schema = getattr(interrupt, "response_schema", None)
+    more = {} if schema is None else {"response_schema": schema}
+    return {"id": interrupt.id, "value": interrupt.value, **more}

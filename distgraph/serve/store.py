@@ -133,7 +133,12 @@ class StoreEndpoints:
         await self._server.access.authorize(request, "store", action, value)
 
     async def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
-        return await asyncio.to_thread(faces.call, self._server.store, method, arguments, options)
+        try:
+            return await asyncio.to_thread(
+                faces.call, self._server.store, method, arguments, options
+            )
+        except ValueError as error:  # a namespace or a condition that stores do not take
+            raise RequestError(422, str(error)) from None
 
 
 def _namespace(given: Any) -> list[str]:

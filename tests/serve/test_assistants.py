@@ -168,4 +168,5 @@ def test_a_wrong_item_is_refused(http: httpx.Client, body: dict[str, Any], part:
 def test_the_server_says_what_it_is(http: httpx.Client) -> None:
     assert http.get("/ok").json() == http.get("/").json() == {"ok": True}
     info = http.get("/info").json()
-    assert info["flags"] == {"assistants": True, "crons": True, "langsmith": False}
+    flags = {"assistants": True, "crons": True, "langsmith": False, "strict_resume": True}
+    assert info["flags"] == flags

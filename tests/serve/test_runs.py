@@ -524,6 +524,58 @@ def test_a_run_that_has_ended_can_be_deleted(http: httpx.Client) -> None:
     assert http.delete(path).json() == {"detail": "Run not found"}
 
 
+def test_a_run_has_the_metadata_of_its_thread_and_names_graph_and_assistant(
+    http: httpx.Client,
+) -> None:
+    thread_id = new_thread(http, metadata={"team": "a", "kind": "thread"})
+    run(http, thread_id, assistant_id="work", input={"done": []}, metadata={"kind": "run"})
+    (made,) = http.get(f"/threads/{thread_id}/runs").json()
+    expected = {
+        "created_by": "system",
+        "team": "a",
+        "kind": "run",
+        "graph_id": "work",
+        "assistant_id": made["assistant_id"],
+    }
+    assert made["metadata"] == expected
+    state = http.get(f"/threads/{thread_id}/state").json()
+    assert {key: state["metadata"].get(key) for key in expected} == expected
+
+
+def test_a_graph_without_a_context_finds_it_in_its_config(http: httpx.Client) -> None:
+    made = run(http, None, assistant_id="made", input={"done": []}, context={"text": "given"})
+    assert made.json()["done"][0].endswith(" given")
+
+
+def test_a_run_that_is_cancelled_before_its_start_leaves_its_thread_as_it_was(
+    http: httpx.Client,
+) -> None:
+    thread_id = new_thread(http)
+    for status in ("idle", "interrupted"):
+        waiting = background(http, thread_id, assistant_id="ask", input={}, after_seconds=600)
+        http.post(f"/threads/{thread_id}/runs/{waiting['run_id']}/cancel", params={"wait": "1"})
+        cancelled = http.get(f"/threads/{thread_id}/runs/{waiting['run_id']}").json()
+        assert cancelled["status"] == "interrupted"
+        assert http.get(f"/threads/{thread_id}").json()["status"] == status
+        run(http, thread_id, assistant_id="ask", input={"question": "why?"})
+
+
+def test_checkpoints_of_mode_debug_are_named_as_requests_name_them(http: httpx.Client) -> None:
+    found = [
+        event.data["payload"]
+        for event in events(
+            http, None, assistant_id="work", input={"done": []}, stream_mode="debug"
+        )
+        if event.event == "debug" and event.data["type"] == "checkpoint"
+    ]
+    for before, payload in zip([None, *found], found, strict=False):
+        names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        configurable = payload["config"]["configurable"]
+        assert payload["checkpoint"] == {name: configurable[name] for name in names}
+        assert payload["parent_checkpoint"] == (None if before is None else before["checkpoint"])
+    assert len(found) == 4
+
+
 def test_an_answer_that_nobody_waits_for_fails_where_that_is_asked_for(http: httpx.Client) -> None:
     assert http.get("/info").json()["flags"]["strict_resume"] is True
     thread_id = new_thread(http)

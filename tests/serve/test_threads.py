@@ -377,3 +377,20 @@ def test_prune_deletes_threads(http: httpx.Client) -> None:
     made = [new_thread(http) for _ in range(2)]
     assert http.post("/threads/prune", json={"thread_ids": made}).json() == {"pruned_count": 2}
     assert http.get(f"/threads/{made[0]}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "detail"),
+    [
+        ("PUT", "", {"namespace": [], "key": "k", "value": {}}, "Namespace cannot be empty."),
+        ("PUT", "", {"namespace": ["langgraph"], "key": "k", "value": {}}, "Root label"),
+        ("POST", "/search", {"namespace_prefix": [], "filter": {"a": {"$no": 1}}}, "$no"),
+    ],
+)
+def test_what_a_store_does_not_take_is_refused(
+    http: httpx.Client, method: str, path: str, body: Any, detail: str
+) -> None:
+    http.put("/store/items", json={"namespace": ["refused"], "key": "k", "value": {"a": 1}})
+    answered = http.request(method, "/store/items" + path, json=body)
+    assert answered.status_code == 422
+    assert detail in answered.json()["detail"]
