@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from distgraph.backends.base import RunPlan, saver_config
 from distgraph.backends.started import KeptStream, LocalStarted, encode_kept, started_runs
@@ -57,11 +57,17 @@ from distgraph.errors import RunCancelled, UnsupportedError
 from distgraph.persistence.port import SaverPort
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.log import RunLog
+from distgraph.streaming.publisher import attempt_text, closed
 from distgraph.worker.attempt import locate, run_async, run_sync
 from distgraph.worker.calls import Calls
 
 _GRACE = 1.0
 """Seconds that a process which exits waits for nodes of runs that were left open."""
+
+_GLANCE = 0.001
+"""Seconds between two looks whether a call that nobody waits for any more has ended."""
+
+_T = TypeVar("_T")
 
 
 class LocalBackend:
@@ -96,22 +102,7 @@ class LocalBackend:
                 "and the local backend runs in this process. Leave detached out, or use "
                 "backend='ray'"
             )
-        run_id = plan.options.shared.run_id
-        runs = started_runs()
-        runs.host.announce(run_id, terms)
-        runs.faces[run_id] = face
-        if loop is not None:
-            runs.loops[run_id] = loop
-        try:
-            run = LocalRun(plan, loop, KeptStream(runs.host, run_id))
-        except BaseException:
-            runs.host.withdraw(run_id)
-            raise
-        if not run.finished:
-            runs.cancels[run_id] = run.end
-        if run.finished:  # meanwhile
-            runs.ended(run_id)
-        return LocalStarted(runs, run_id)
+        return _apart(partial(_launch, plan, terms, face, loop), LocalStarted.cancel)
 
     def find(self, run_id: str) -> LocalStarted | None:
         """Return a started run of this process."""
@@ -120,6 +111,74 @@ class LocalBackend:
     def started(self) -> list[RunState]:
         """Return the states of the started runs of this process."""
         return started_runs().host.describe_all()
+
+
+def _launch(
+    plan: RunPlan, terms: RunTerms, face: Any, loop: asyncio.AbstractEventLoop | None
+) -> LocalStarted:
+    run_id = plan.options.shared.run_id
+    runs = started_runs()
+    runs.host.announce(run_id, terms)
+    runs.faces[run_id] = face
+    if loop is not None:
+        runs.loops[run_id] = loop
+    try:
+        run = LocalRun(plan, loop, KeptStream(runs.host, run_id))
+    except BaseException:
+        runs.host.withdraw(run_id)
+        raise
+    if not run.finished:
+        runs.cancels[run_id] = run.end
+    if run.finished:  # meanwhile
+        runs.ended(run_id)
+    return LocalStarted(runs, run_id)
+
+
+def _apart(call: Callable[[], _T], left: Callable[[_T], object] = lambda result: None) -> _T:
+    """Make a call of the caller's that runs the engine, and wait for its end.
+
+    On the main thread a signal handler may raise at any moment, which would leave the engine amid a
+    step: there, the call is made in another thread.
+
+    Args:
+        call: What is called.
+        left: Called with the result if a signal handler has raised meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    began = threading.Lock()  # not an Event: its Python code could be left amid a step too
+    over = threading.Lock()
+    began.acquire()
+    over.acquire()
+    results: list[_T] = []
+    errors: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def carry_out() -> None:
+        began.release()
+        try:
+            results.append(context.run(call))
+        except BaseException as error:
+            errors.append(error)
+        over.release()
+
+    def leave() -> None:
+        if began.acquire(timeout=_GRACE):  # else the handler had raised before the call was made
+            while not (results or errors):
+                time.sleep(_GLANCE)
+            for result in results:
+                left(result)
+
+    try:
+        if not elsewhere(carry_out):
+            return call()
+        over.acquire()
+    except BaseException:
+        elsewhere(leave)
+        raise
+    if errors:
+        raise errors.pop()
+    return results[0]
 
 
 _BACKEND = LocalBackend()
@@ -172,10 +231,10 @@ class _Stream:
             while self._may_wait and stream.over_limit and not self._refused:
                 stream.wait_for_room()
             if self._refused:
-                raise RunCancelled(
-                    f"node {request.node!r} emitted in mode {event.mode!r} after its attempt had "
-                    "ended or its run was cancelled"
-                )
+                text = attempt_text(*self._id, request.step, request.node)
+                if self._closed:
+                    raise closed(text)
+                raise RunCancelled(f"{text} was cancelled: its event {event.mode!r} is not taken")
             self._count += 1
             stream.publish(Segment(*self._id, request.step, self._count, 1, [event]))
 
@@ -513,7 +572,7 @@ class LocalRun:
 
     def drain(self, reason: str) -> None:
         """Let the run stop behind the current superstep."""
-        self._apart(partial(self.post, DrainRequested(reason)))
+        _apart(partial(self.post, DrainRequested(reason)))
 
     def _drive(self) -> None:
         while self._inbox and self._driving.acquire(blocking=False):
@@ -553,30 +612,6 @@ class LocalRun:
         """As ``post``, in a thread of its own: the caller's serves every run."""
         daemon(partial(self.post, event), "distgraph-woken").start()
 
-    def _apart(self, call: Callable[[], object]) -> None:
-        """Make a call of the caller's that runs the engine, and wait for its end.
-
-        On the main thread a signal handler may raise at any moment, which would leave the engine
-        amid a step: there, the call is made in another thread.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            call()
-            return
-        ended = threading.Lock()  # not an Event: its Python code could be left amid a step too
-        ended.acquire()
-        context = contextvars.copy_context()
-
-        def carry_out() -> None:
-            try:
-                context.run(call)
-            finally:
-                ended.release()
-
-        if elsewhere(carry_out):
-            ended.acquire()
-        else:
-            call()
-
     def _later(self, seconds: float, event: Woken) -> Callable[[], None]:
         # the timers serve every run: a thread of this run takes over
         return timers().after(seconds, partial(self._post_elsewhere, event))
@@ -586,7 +621,7 @@ class LocalRun:
     def read(self) -> Sequence[StreamEvent]:
         events, relieved = self._owned.read()
         if relieved:
-            self._apart(partial(self.post, Relieved()))
+            _apart(partial(self.post, Relieved()))
         return events
 
     async def aread(self) -> Sequence[StreamEvent]:
@@ -605,7 +640,7 @@ class LocalRun:
             if self._driver_thread != threading.get_ident():  # as of code that drops an iterator
                 with self._driving:  # no late writer of the run is let in once the caller has left
                     pass
-                self._apart(self._drive)
+                _apart(self._drive)
             self.join(_GRACE)  # what is saved can be seen once the caller has left
 
     async def aclose(self) -> None:
@@ -619,7 +654,7 @@ class LocalRun:
         _open.discard(self)
         if self._driver.finished:
             return False
-        self._apart(partial(self.post, CancelRequested()))
+        _apart(partial(self.post, CancelRequested()))
         return True
 
     def join(self, seconds: float) -> None:

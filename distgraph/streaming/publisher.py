@@ -29,7 +29,7 @@ from distgraph.errors import BrokerLost, RunCancelled, RunError
 from distgraph.streaming.codec import WholeMessage, join_events, pack_event, whole_message
 from distgraph.streaming.transport import GONE, Ack, Puts, RunKey
 
-__all__ = ("AttemptStream", "Publisher", "StreamClosed")
+__all__ = ("AttemptStream", "Publisher", "StreamClosed", "attempt_text", "closed")
 
 EVENT_OVERHEAD = 64
 """Bytes that a buffered event counts for besides its pickle."""
@@ -46,6 +46,21 @@ _STALE = 60.0
 
 class StreamClosed(RunError):
     """An event was emitted after its attempt had ended."""
+
+
+def closed(attempt: str) -> StreamClosed:
+    """Return the error for an event of an attempt that has ended: its node may still run, in a
+    thread that it has started, or because it did not end at its limit of time."""
+    return StreamClosed(
+        f"{attempt} has ended: its writer takes no more events. A thread that a node starts must "
+        "end before the node returns, and a node at its time limit"
+    )
+
+
+def attempt_text(task_id: str, attempt: int, step: int, node: str) -> str:
+    """Return how messages name an attempt."""
+    who = f"node {node!r}" if node else f"task {task_id}"
+    return f"attempt {attempt} of {who} in step {step}"
 
 
 _Taken = tuple["AttemptStream", int, list[bytes]]
@@ -470,14 +485,7 @@ class AttemptStream:
         Args:
             unconfirmed: Whether to return also what was sent and is not acknowledged yet.
         """
-        return self._end(
-            StreamClosed(
-                f"{self._describe()} has ended: its writer takes no more events. A thread that a "
-                "node starts must end before the node returns."
-            ),
-            discard=False,
-            unconfirmed=unconfirmed,
-        )
+        return self._end(closed(self._describe()), discard=False, unconfirmed=unconfirmed)
 
     def cancel(self) -> None:
         """End the stream and discard what is unsent; emitters get ``RunCancelled``."""
@@ -530,8 +538,7 @@ class AttemptStream:
         return error
 
     def _describe(self) -> str:
-        who = f"node {self._node!r}" if self._node else f"task {self._task_id}"
-        return f"attempt {self._attempt} of {who} in step {self._step}"
+        return attempt_text(self._task_id, self._attempt, self._step, self._node)
 
 
 def _is_sending(lane: _Lane) -> bool:

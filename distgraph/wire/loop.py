@@ -105,7 +105,19 @@ class Loop:
 
     def watch(self, sock: socket.socket, mask: int, ready: Ready) -> None:
         """Call ``ready`` when a socket can be read or written; with mask 0, no longer."""
+        try:
+            self._set(sock, mask, ready)
+        except OSError as error:  # the socket must not be forgotten: nobody would notice
+            self._log_lost(error)
+            self._watch_anew()
+            self._set(sock, mask, ready)
+
+    def _set(self, sock: socket.socket, mask: int, ready: Ready) -> None:
         known = self._selector.get_map().get(sock)
+        if known is not None and known.fileobj is not sock:
+            # code of the user has closed that one, and this one has its number
+            self._selector.unregister(known.fileobj)
+            known = None
         if mask == 0:
             if known is not None:
                 self._selector.unregister(sock)
@@ -141,9 +153,13 @@ class Loop:
         try:
             return self._selector.select(wait)
         except OSError as error:
-            logger.warning("sockets are watched anew, as code of the user closed a file: %s", error)
+            self._log_lost(error)
             self._watch_anew()
             return []
+
+    @staticmethod
+    def _log_lost(error: OSError) -> None:
+        logger.warning("sockets are watched anew, as code of the user closed a file: %s", error)
 
     def _watch_anew(self) -> None:
         """Replace the selector, whose file descriptor was closed."""

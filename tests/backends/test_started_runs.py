@@ -9,13 +9,13 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from distgraph import attach
-from distgraph.backends.started import KeptStream
+from distgraph.backends.started import KeptStream, LocalStarted
 from distgraph.errors import RunCancelled, RunError, RunNotFound, Truncated, UnsupportedError
 from distgraph.graph import START, StateGraph
 from distgraph.runs import NumberedChunk, Retention, list_runs
@@ -25,11 +25,13 @@ from tests.support.graphs import Items
 MODES = ["custom", "updates"]
 
 
-def chain(ns: Any, *names: str, tokens: int = 3) -> Any:
-    """Nodes behind each other that write tokens, each async but the first."""
+def chain(ns: Any, *names: str, tokens: int = 3, gate: threading.Event | None = None) -> Any:
+    """Nodes behind each other that write tokens, each async but the first; it waits at a gate."""
     builder = ns.StateGraph(Items)
 
     def first(state: Items, writer: Any) -> Any:
+        if gate is not None:
+            gate.wait()
         for number in range(tokens):
             writer((names[0], number))
         return {"items": [names[0]]}
@@ -161,34 +163,65 @@ class Struck(BaseException):
     """Raised by a signal handler."""
 
 
-def test_an_exception_of_a_signal_handler_within_cancel_reaches_its_caller(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def struck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Lets a signal handler raise ``Struck`` while a run writes to its stream the next time."""
     drive, main = KeptStream.drive, threading.main_thread().ident
     assert main is not None
 
     def strikes(number: int, frame: object) -> None:
         raise Struck
 
-    def struck(stream: KeptStream, batch_no: int, ops: Any) -> Any:
+    def strike(stream: KeptStream, batch_no: int, ops: Any) -> Any:
         monkeypatch.setattr(KeptStream, "drive", drive)
         signal.pthread_kill(main, signal.SIGUSR1)
         return drive(stream, batch_no, ops)
 
-    graph = StateGraph(Items).add_node("n", lambda state: forever.wait()).add_edge(START, "n")
-    forever = threading.Event()
     before = signal.signal(signal.SIGUSR1, strikes)
-    try:
-        run = graph.compile(backend="local").start({"items": []})
-        monkeypatch.setattr(KeptStream, "drive", struck)
-        with pytest.raises(Struck):
-            run.cancel()
-        with pytest.raises(RunCancelled):
-            run.result(timeout=10)
-        assert run.status == "cancelled"
-    finally:
-        forever.set()
-        signal.signal(signal.SIGUSR1, before)
+    yield lambda: monkeypatch.setattr(KeptStream, "drive", strike)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def endless() -> Iterator[Any]:
+    """A graph on the local backend that runs until the test has ended."""
+    forever = threading.Event()
+    graph = StateGraph(Items).add_node("n", lambda state: forever.wait()).add_edge(START, "n")
+    yield graph.compile(backend="local")
+    forever.set()
+
+
+def test_an_exception_of_a_signal_handler_within_cancel_reaches_its_caller(
+    struck: Any, endless: Any
+) -> None:
+    run = endless.start({"items": []})
+    struck()
+    with pytest.raises(Struck):
+        run.cancel()
+    with pytest.raises(RunCancelled):
+        run.result(timeout=10)
+    assert run.status == "cancelled"
+
+
+def test_an_exception_of_a_signal_handler_within_start_reaches_its_caller_and_cancels_the_run(
+    struck: Any, endless: Any
+) -> None:
+    run_id = uuid.uuid4()
+    struck()
+    with pytest.raises(Struck):
+        endless.start({"items": []}, {"run_id": run_id})
+    with pytest.raises(RunCancelled):
+        attach(str(run_id), backend="local").result(timeout=10)
+    assert attach(str(run_id), backend="local").status == "cancelled"
+
+
+def test_a_run_that_cannot_be_started_leaves_the_one_of_its_id_alone(endless: Any) -> None:
+    run_id = uuid.uuid4()
+    run = endless.start({"items": []}, {"run_id": run_id})
+    with pytest.raises(RunError, match="known already"):
+        endless.start({"items": []}, {"run_id": run_id})
+    assert run.status == "running"
+    run.cancel()
 
 
 def test_a_result_in_time_or_a_timeout_that_leaves_the_run_alone(ours: Any) -> None:
@@ -422,11 +455,27 @@ def small_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     started_runs.cache_clear()
 
 
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Opens with the first reader of a run on the local backend."""
+    gate, opens = threading.Event(), LocalStarted.open
+
+    def opened(run: LocalStarted, *args: Any, **options: Any) -> Any:
+        reader = opens(run, *args, **options)
+        gate.set()
+        return reader
+
+    monkeypatch.setattr(LocalStarted, "open", opened)
+    return gate
+
+
 @pytest.mark.usefixtures("small_stream")
-def test_with_wait_a_run_waits_for_a_slow_reader_and_nothing_is_lost() -> None:
+def test_with_wait_a_run_waits_for_a_slow_reader_and_nothing_is_lost(
+    gate: threading.Event,
+) -> None:
     from tests.support.engines import Engine
 
-    run = chain(Engine("local"), "a", "b", tokens=300).start(
+    run = chain(Engine("local"), "a", "b", tokens=300, gate=gate).start(
         {"items": []}, stream_mode=MODES, slow_reader="wait", retention=Retention(events=0)
     )
     reader = run.events()
@@ -441,10 +490,10 @@ def test_with_wait_a_run_waits_for_a_slow_reader_and_nothing_is_lost() -> None:
 
 
 @pytest.mark.usefixtures("small_stream")
-def test_with_wait_a_run_goes_on_once_its_slow_reader_leaves() -> None:
+def test_with_wait_a_run_goes_on_once_its_slow_reader_leaves(gate: threading.Event) -> None:
     from tests.support.engines import Engine
 
-    run = chain(Engine("local"), "a", "b", "c", tokens=100).start(
+    run = chain(Engine("local"), "a", "b", "c", tokens=100, gate=gate).start(
         {"items": []}, stream_mode=MODES, slow_reader="wait", retention=Retention(events=0)
     )
     reader = run.events()

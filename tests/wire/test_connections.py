@@ -19,7 +19,7 @@ from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
 from distgraph.wire.frames import FIRST_FREE
 from distgraph.wire.link import Link, answer
-from distgraph.wire.loop import READ, Loop
+from distgraph.wire.loop import READ, WRITE, Loop
 from tests.support.cluster import eventually
 from tests.support.tls import use_tls
 
@@ -358,6 +358,52 @@ def test_a_selector_whose_file_was_closed_is_replaced(caplog):
     assert {got.get(timeout=10) for _ in range(3)} == {"before", b"after", "closed"}
     (message,) = caplog.messages
     assert message.startswith("sockets are watched anew, as code of the user closed a file: ")
+
+
+@pytest.mark.parametrize("harm", ["closed", "replaced"])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_socket_is_watched_though_the_selector_is_lost_in_that_moment(harm, known, caplog):
+    loop, got = Loop(), queue.SimpleQueue()
+    left, right = socket.socketpair()
+    right.setblocking(False)
+
+    def ready(mask):
+        with suppress(BlockingIOError):
+            got.put(right.recv(10))
+
+    def watches():
+        if known:
+            loop.watch(right, WRITE, ready)
+        lost = loop._selector.fileno()
+        if harm == "closed":
+            os.close(lost)
+        else:
+            with open(os.devnull, "rb+") as other:
+                os.dup2(other.fileno(), lost)
+        loop.watch(right, READ, ready)  # the thread has not waited since
+
+    loop.soon(watches)
+    left.send(b"read")
+    assert got.get(timeout=10) == b"read"
+    loop.soon(lambda: got.put("woken"))
+    assert got.get(timeout=10) == "woken"
+    assert caplog.messages[0].startswith("sockets are watched anew")
+    assert len(caplog.messages) == 1
+
+
+def test_a_socket_with_the_number_of_one_that_was_closed_under_the_loop_is_watched():
+    loop, got = Loop(), queue.SimpleQueue()
+    (_kept, lost), (left, right) = socket.socketpair(), socket.socketpair()
+    loop.soon(lambda: loop.watch(lost, READ, lambda mask: got.put("of the lost one")))
+    loop.soon(lambda: got.put("watched"))
+    assert got.get(timeout=10) == "watched"
+    number = lost.fileno()
+    os.close(number)
+    right = socket.socket(fileno=os.dup2(right.detach(), number))
+    loop.soon(lambda: loop.watch(right, READ, lambda mask: got.put(right.recv(10))))
+    left.send(b"read")
+    assert got.get(timeout=10) == b"read"
+    lost.detach()
 
 
 @pytest.mark.parametrize("which", ["_wakes", "_woken", "both", "all", "replaced"])
