@@ -60,8 +60,6 @@ class ErrorData:
     """The exceptions of an ``ExceptionGroup``."""
     cause: ShippedError | None = None
     context: ShippedError | None = None
-    raised_from_context: bool = False
-    """Whether the context is the cause."""
     suppress_context: bool = False
 
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import MemberDescriptorType
 from typing import Any
 
@@ -28,6 +28,9 @@ __all__ = ("capture_error", "rebuild_error", "release_error")
 
 _MAX_CHAIN = 20
 """Causes and contexts that are followed; what lies deeper is in the traceback's text."""
+
+_MOST = 100
+"""Exceptions that one exception takes along as causes, contexts and values."""
 
 _NATIVE = (
     *("errno", "strerror", "filename", "filename2", "characters_written"),  # OSError
@@ -59,7 +62,9 @@ class _LiveError(ShippedError):
         """Return the exception's data, computed once."""
         data = self.data
         if data is None:
-            data = self.__dict__["data"] = _safely_apart(self.__dict__["exc"], set(), nested=False)
+            data = self.__dict__["data"] = _safely_apart(
+                self.__dict__["exc"], _Seen(), nested=False
+            )
         return data
 
     def has_attribute(self, name: str) -> bool:
@@ -118,19 +123,24 @@ def rebuild_error(shipped: ShippedError, *, notes: Sequence[str] = ()) -> BaseEx
     return exc
 
 
-def _rebuild(shipped: ShippedError) -> BaseException:
+def _rebuild(
+    shipped: ShippedError, rebuilt: dict[int, BaseException] | None = None
+) -> BaseException:
+    """Return the exception. ``rebuilt``: the earlier ones, by the id of their data."""
+    rebuilt = {} if rebuilt is None else rebuilt
+    if id(shipped) in rebuilt:
+        return rebuilt[id(shipped)]
     data = shipped.data
     assert data is not None
     try:
-        exc = _instance(shipped, data)
+        exc = _instance(shipped, data, rebuilt)
     except Exception:
         exc = _stand_in(shipped, data)
+    rebuilt[id(shipped)] = exc
     # past any ``__setattr__`` of the class
     with contextlib.suppress(Exception):
-        cause = None if data.cause is None else _rebuild(data.cause)
-        context = None if data.context is None else _rebuild(data.context)
-        _set(exc, "__cause__", cause)
-        _set(exc, "__context__", cause if data.raised_from_context else context)
+        _set(exc, "__cause__", None if data.cause is None else _rebuild(data.cause, rebuilt))
+        _set(exc, "__context__", None if data.context is None else _rebuild(data.context, rebuilt))
         _set(exc, "__suppress_context__", data.suppress_context)
         _set_notes(exc, data.notes)
     with contextlib.suppress(Exception):
@@ -142,7 +152,9 @@ def _set(exc: BaseException, name: str, value: Any) -> None:
     vars(BaseException)[name].__set__(exc, value)
 
 
-def _instance(shipped: ShippedError, data: ErrorData) -> BaseException:
+def _instance(
+    shipped: ShippedError, data: ErrorData, rebuilt: dict[int, BaseException]
+) -> BaseException:
     exc: Any
     if data.pickled is not None:
         exc = pickling.loads(data.pickled)
@@ -153,7 +165,8 @@ def _instance(shipped: ShippedError, data: ErrorData) -> BaseException:
             else:
                 vars(exc)[name] = value
     elif data.parts is not None:
-        children = None if data.children is None else list(map(_rebuild, data.children))
+        members = data.children
+        children = None if members is None else [_rebuild(each, rebuilt) for each in members]
         exc = _from_parts(data.parts, children)
         if data.parts.altered and _text(exc) != shipped.message:
             _say(exc, shipped.message)
@@ -182,26 +195,47 @@ def _stand_in(shipped: ShippedError, data: ErrorData) -> NodeFailed:
 # --- taking apart --------------------------------------------------------------------------------
 
 
-def _safely_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorData:
+class _Seen:
+    """The exceptions that were met while one exception is taken apart.
+
+    Args:
+        begun: Ids of those that are being taken apart: what refers to them is a circle.
+        room: How many more exceptions may be taken along, in a list of one number.
+    """
+
+    def __init__(self, begun: Iterable[int] = (), room: list[int] | None = None) -> None:
+        self.begun = set(begun)
+        self.done: dict[int, ShippedError] = {}
+        self.room = [_MOST] if room is None else room
+
+    def takes(self, exc: BaseException) -> bool:
+        """Whether what refers to an exception takes the exception along."""
+        if id(exc) in self.done:
+            return True
+        return id(exc) not in self.begun and len(self.begun) <= _MAX_CHAIN and self.room[0] > 0
+
+
+def _safely_apart(exc: BaseException, seen: _Seen, *, nested: bool) -> ErrorData:
+    seen.begun.add(id(exc))
+    seen.room[0] -= 1
     try:
         return _take_apart(exc, seen, nested=nested)
     except Exception:
         return ErrorData((), _traceback(exc), _here())
+    finally:
+        seen.begun.discard(id(exc))
 
 
-def _take_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorData:
-    seen.add(id(exc))
-
+def _take_apart(exc: BaseException, seen: _Seen, *, nested: bool) -> ErrorData:
     def linked(other: BaseException | None) -> ShippedError | None:
-        if other is None or id(other) in seen or len(seen) > _MAX_CHAIN:
-            return None
-        return _shipped(other, seen)
+        return None if other is None or not seen.takes(other) else _shipped(other, seen)
 
     def within(other: BaseException) -> Any:
-        """Reduce an exception that another one holds."""
-        if id(other) in seen or len(seen) > _MAX_CHAIN:
+        """Reduce an exception that another one holds. It is pickled apart from the others."""
+        apart = _Seen(seen.begun, seen.room)
+        if not apart.takes(other):
             return Unsent, ("an exception", _type_name(other), _text(other), repr(_text(other)))
-        return _rebuilt, (_shipped(other, set(seen)),)
+        return _rebuilt, (_shipped(other, apart),)
 
     dropped: list[str] = []
     members = _members(exc)
@@ -230,13 +264,17 @@ def _take_apart(exc: BaseException, seen: set[int], *, nested: bool) -> ErrorDat
         children=children,
         cause=linked(exc.__cause__),
         context=linked(exc.__context__),
-        raised_from_context=exc.__cause__ is not None and exc.__context__ is exc.__cause__,
         suppress_context=exc.__suppress_context__,
     )
 
 
-def _shipped(exc: BaseException, seen: set[int]) -> ShippedError:
-    return ShippedError(_type_name(exc), _text(exc), _safely_apart(exc, seen, nested=True))
+def _shipped(exc: BaseException, seen: _Seen) -> ShippedError:
+    """Return the data of an exception: the same object each time the exception is met."""
+    shipped = seen.done.get(id(exc))
+    if shipped is None:
+        data = _safely_apart(exc, seen, nested=True)
+        shipped = seen.done[id(exc)] = ShippedError(_type_name(exc), _text(exc), data)
+    return shipped
 
 
 def _rebuilt(shipped: ShippedError) -> BaseException:

@@ -289,6 +289,33 @@ def test_a_circle_of_causes_ends() -> None:
     assert back.__cause__.__cause__ is None
 
 
+def test_the_cause_of_two_exceptions_is_one_object() -> None:
+    root, cause, top = ValueError("root"), KeyError("cause"), RuntimeError("top")
+    cause.__context__ = root
+    top.__cause__, top.__context__ = cause, root
+    back: Any = ship(top)
+    assert repr(back.__cause__) == "KeyError('cause')"
+    assert repr(back.__context__) == "ValueError('root')"
+    assert back.__cause__.__context__ is back.__context__
+
+
+def test_exceptions_that_hold_their_cause_too_take_a_bounded_size() -> None:
+    class Last(Exception):
+        def __init__(self, number: int, last: Any) -> None:
+            super().__init__(number)
+            self.last = last
+
+    exc: Any = None
+    for number in range(20):
+        cause, exc = exc, Last(number, exc)
+        exc.__cause__ = cause
+    data = dumps(capture_error(exc))
+    assert len(data) < 1_000_000
+    back: Any = rebuild_error(loads(data))
+    assert [back.args, back.last.args, back.last.last.args] == [(19,), (18,), (17,)]
+    assert (back.__cause__.args, back.__cause__.__cause__.args) == ((18,), (17,))
+
+
 def test_within_a_process_the_very_object_arrives() -> None:
     exc = Holding("m", threading.Thread())
     back = rebuild_error(shipped(exc, note_lines=("node 'n'",)), notes=("run r",))
@@ -398,6 +425,17 @@ class TestGroups:
             matched, rest = exc.split(KeywordOnly)  # type: ignore[attr-defined]
             caught = [matched.exceptions[0].code, str(rest.exceptions[0])]
         assert caught == [1, "v"]
+
+    def test_a_group_is_raised_from_one_of_its_members(self) -> None:
+        members = [ValueError(number) for number in range(30)]
+        exc = ExceptionGroup("g", members)
+        exc.__cause__ = exc.__context__ = members[0]
+        for member in members[1:]:
+            member.__context__ = members[0]
+        back: Any = ship(exc)
+        assert [member.args for member in back.exceptions] == [(n,) for n in range(30)]
+        assert back.__cause__ is back.__context__ is back.exceptions[0]
+        assert all(member.__context__ is back.exceptions[0] for member in back.exceptions[1:])
 
     def test_a_group_of_base_exceptions_travels(self) -> None:
         back = ship(BaseExceptionGroup("g", [KeyboardInterrupt()]))
