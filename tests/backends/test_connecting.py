@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,34 +113,88 @@ def test_connect_refuses_an_unknown_backend_at_once() -> None:
         distgraph.connect("rey")
 
 
-def test_a_local_ray_starts_without_the_server_of_its_dashboard_and_its_autoscaler() -> None:
+def test_a_local_ray_starts_without_what_only_a_dashboard_reads() -> None:
+    from ray._private import services
     from ray._private.node import Node
 
     from actors.connect import _quick_start
 
-    before = Node.start_api_server, Node.start_monitor, Node.start_raylet
+    command = services._build_python_executable_command_memory_profileable
+    before = Node.start_api_server, Node.start_monitor, command
     node: Any = object()
     with _quick_start():
         Node.start_api_server(node, include_dashboard=False, raise_on_failure=False)
         Node.start_monitor(node)
-    assert (Node.start_api_server, Node.start_monitor, Node.start_raylet) == before
+        build = services._build_python_executable_command_memory_profileable
+        agent, other = build("dashboard_agent", "folder"), build("log_monitor", "folder")
+    assert agent[-1].endswith("agent_stub.py")
+    assert other == command("log_monitor", "folder")
+    after = services._build_python_executable_command_memory_profileable
+    assert (Node.start_api_server, Node.start_monitor, after) == before
 
 
-def test_a_local_ray_waits_for_no_port_that_another_ray_has(
+def test_a_local_ray_starts_on_a_version_of_ray_that_lacks_what_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from ray._private import services
     from ray._private.node import Node
-    from ray._private.parameter import RayParams
 
     from actors.connect import _quick_start
 
-    node: Any = SimpleNamespace(_ray_params=RayParams())
-    asked: list[Any] = []
-    monkeypatch.setattr(
-        Node, "start_raylet", lambda self, *given: asked.append((self._ray_params, *given))
-    )
-    assert node._ray_params.dashboard_agent_listen_port != 0
+    monkeypatch.delattr(services, "_build_python_executable_command_memory_profileable")
+    monkeypatch.delattr(Node, "start_monitor")
     with _quick_start():
-        Node.start_raylet(node, "plasma", "fallback")
-    assert asked == [(node._ray_params, "plasma", "fallback")]
-    assert node._ray_params.dashboard_agent_listen_port == 0
+        assert not hasattr(Node, "start_monitor")
+    assert not hasattr(Node, "start_monitor")
+    assert not hasattr(services, "_build_python_executable_command_memory_profileable")
+
+
+WAITS = (
+    "RAY_raylet_client_connect_timeout_milliseconds",
+    "RAY_raylet_client_num_connect_attempts",
+)
+
+
+def test_the_raylet_connects_to_its_store_again_soon_and_no_other_process_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from actors.connect import _quick_start
+
+    for name in WAITS:
+        monkeypatch.delenv(name, raising=False)
+    with _quick_start():
+        assert [os.environ[name] for name in WAITS] == ["20", "500"]
+    assert not os.environ.keys() & set(WAITS)
+    monkeypatch.setenv(WAITS[1], "7")
+    with _quick_start():
+        assert WAITS[0] not in os.environ
+        assert os.environ[WAITS[1]] == "7"
+    assert os.environ[WAITS[1]] == "7"
+
+
+PARENT = """
+import subprocess, sys, time
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-S", "-E", *sys.argv[2:]])
+while len([p for p in Path(sys.argv[1]).iterdir() if p.suffix != ".new"]) < 3:
+    assert child.poll() is None
+    time.sleep(0.01)
+print(child.poll())
+"""
+
+
+def test_the_agent_of_a_local_ray_offers_no_port_and_ends_with_its_raylet(tmp_path: Path) -> None:
+    from actors import agent_stub
+
+    arguments = ["agent.py", "--node-id=abc", f"--session-dir={tmp_path}", "--head"]
+    done = subprocess.run(  # returns when no process has its output open any more
+        [sys.executable, "-c", PARENT, str(tmp_path), str(agent_stub.__file__), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "None\n", "")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "metrics_agent_port_abc": "-1",
+        "metrics_export_port_abc": "-1",
+        "dashboard_agent_listen_port_abc": "-1",
+    }

@@ -4,8 +4,11 @@ A program of its own: it must not meet the Ray of the session that runs the test
 """
 
 import asyncio
+import os
 import threading
+from pathlib import Path
 
+import ray
 from typing_extensions import TypedDict
 
 from distgraph.graph import START, StateGraph
@@ -32,6 +35,9 @@ def main():
         print(graph.batch([{"n": i} for i in range(size)]))
     print(asyncio.run(both(graph)))
     print(graph.invoke({"n": 9}))
+    folder = Path(ray._private.worker.global_worker.node.get_session_dir_path())
+    print({path.read_text() for path in folder.glob("*_agent_*port_*") if "runtime" not in path.name})
+    print([name for name in os.environ if name.startswith("RAY_raylet_client")])
 
 
 if __name__ == "__main__":
