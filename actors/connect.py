@@ -179,7 +179,7 @@ def _quick_start() -> Iterator[None]:
         return found
 
     builder = "_build_python_executable_command_memory_profileable"
-    commands = getattr(services, builder, None)
+    commands: Any = getattr(services, builder, None)
     with ExitStack() as stack:
         for name in ("start_api_server", "start_monitor"):
             stack.enter_context(_replaced(Node, name, leave_out))

@@ -36,7 +36,7 @@ def main():
     print(asyncio.run(both(graph)))
     print(graph.invoke({"n": 9}))
     folder = Path(ray._private.worker.global_worker.node.get_session_dir_path())
-    print({path.read_text() for path in folder.glob("*_agent_*port_*") if "runtime" not in path.name})
+    print({path.read_text() for path in folder.glob("dashboard_agent_listen_port_*")})
     print([name for name in os.environ if name.startswith("RAY_raylet_client")])
 
 
