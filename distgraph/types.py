@@ -108,6 +108,11 @@ class TimeoutPolicy:
     idle_timeout: float | timedelta | None = None
     refresh_on: Literal["auto", "heartbeat"] = "auto"
 
+    __class__ = property(counts_as_langgraphs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_fields, (type(self), vars(self))
+
     @classmethod
     def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
         """Return a policy with its times in seconds; None where it limits nothing.
@@ -128,6 +133,10 @@ class TimeoutPolicy:
         if run is None and idle is None:
             return None
         return cls(run_timeout=run, idle_timeout=idle, refresh_on=value.refresh_on)
+
+
+def _with_fields(cls: Callable[..., Any], fields: dict[str, Any]) -> Any:
+    return cls(**fields)
 
 
 def _seconds(value: float | timedelta | None, name: str) -> float | None:
@@ -256,7 +265,7 @@ class Command(Generic[N]):
     __class__ = property(counts_as_langgraphs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _command, (type(self), vars(self))
+        return _with_fields, (type(self), vars(self))
 
     def __repr__(self) -> str:
         shown = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
@@ -277,10 +286,6 @@ class Command(Generic[N]):
         return [(ROOT, update)] if pairs is None else pairs
 
 
-def _command(cls: type[Command[Any]], fields: dict[str, Any]) -> Command[Any]:
-    return cls(**fields)
-
-
 @dataclass(slots=True, init=False)
 class Interrupt:
     """A request of a node for a value from the caller: its payload, and the id for the resume
@@ -289,6 +294,8 @@ class Interrupt:
     value: Any
     id: str
     response_schema: Any
+
+    __class__ = property(counts_as_langgraphs)
 
     def __init__(
         self,
@@ -308,6 +315,9 @@ class Interrupt:
         self.id = id
         self.response_schema = response_schema
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.value, self.id, self.response_schema)
+
     @classmethod
     def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
         """Return the first interrupt of the task with this namespace."""
@@ -323,6 +333,11 @@ class Overwrite:
 
     value: Any
     type: Literal["__overwrite__"] = "__overwrite__"
+
+    __class__ = property(counts_as_langgraphs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Overwrite, (self.value, self.type)
 
 
 class StateUpdate(NamedTuple):

@@ -2,12 +2,15 @@
 
 Code of LangGraph and LangChain that runs in nodes and tools looks at what the user returned:
 LangChain turns a tool's result into text unless it counts as a tool's output, and LangGraph's
-``ToolNode`` refuses what is no ``Command``. ``type(...)`` of the object stays distgraph's.
+``ToolNode`` refuses what is no ``Command``. LangGraph's serializer of checkpoints writes the name
+of an object's ``__class__``, so that it can read what we saved. ``type(...)`` stays distgraph's.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
+from functools import cache
 from typing import Any
 
 __all__ = ("counts_as_langgraphs",)
@@ -20,12 +23,22 @@ def counts_as_langgraphs(value: Any) -> type:
     """
     own = type(value)
     types = sys.modules.get("langgraph.types")
+    if types is None and "langgraph.checkpoint.serde.jsonplus" in sys.modules:
+        types = _imported()
     found = getattr(types, _exported(own), None)
     if found is not None:
         return _counting(own, found)
     tools = sys.modules.get("langchain_core.messages.tool")
     output = getattr(tools, "ToolOutputMixin", None)
     return own if output is None else _counting(own, output)
+
+
+@cache
+def _imported() -> Any:
+    try:
+        return importlib.import_module("langgraph.types")
+    except ImportError:
+        return None
 
 
 _COUNTING: dict[tuple[type, type], type] = {}
@@ -47,9 +60,10 @@ def _counting(own: type, other: type) -> type:
         def new(cls: type, *args: Any, **fields: Any) -> Any:
             return own(*args, **fields)
 
+        stored_as_theirs = other.__module__ == "langgraph.types"
         named = {
             "__slots__": (),
-            "__module__": own.__module__,
+            "__module__": (other if stored_as_theirs else own).__module__,
             "__qualname__": own.__qualname__,
             "__new__": new,
         }

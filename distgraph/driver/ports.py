@@ -143,7 +143,7 @@ class Workers(Protocol):
     def cancel(self, group: Group) -> bool:
         """Cancel a group; the driver ignores its outcomes from now on.
 
-        Return whether the group's code receives the cancellation and ends by itself: a cancelled
+        Return whether the group's code receives the cancellation and ends by itself: the end of a
         run waits for such groups.
         """
 

@@ -546,7 +546,7 @@ class RunDriver:
 
     def _try_end(self) -> None:
         finish = self._finish
-        if finish is None or not self._durable or (finish.status == "cancelled" and self._leaving):
+        if finish is None or not self._durable or self._leaving:
             return
         self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
         self._progress.finish(finish.status)

@@ -240,8 +240,7 @@ def saved_from(
         versions = checkpoint["channel_versions"]
         values = {**values, k.TASKS: checkpoint["pending_sends"]}
         checkpoint["channel_versions"] = {**versions, k.TASKS: max(versions.values())}
-    if k.TASKS in values:
-        checkpoint["channel_values"] = {**values, k.TASKS: own(values[k.TASKS])}
+    checkpoint["channel_values"] = {name: own(value) for name, value in values.items()}
     parent = found.parent_config
     return Saved(
         checkpoint=checkpoint,

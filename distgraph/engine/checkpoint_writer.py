@@ -205,6 +205,8 @@ class CheckpointWriter:
         own_history = all(k.NS_END not in part for part in self._superstep.ns.split(k.NS_SEP))
         if self._nested and not failed and not own_history:
             return []
+        if not self.found and "source" not in self.metadata:  # its input was refused
+            return []
         out: list[Any] = self._save_left_deltas()
         if self._superstep.checkpoint_id != self._saved_id:
             out.append(self._save())

@@ -122,12 +122,30 @@ async def added_as_a_node(story: Story, graph: Any) -> None:
     await cancelled_task(story, builder.compile(backend="local"))
 
 
+async def too_slow_a_step(story: Story, graph: Any) -> None:
+    graph.step_timeout = 0.3
+    with pytest.raises(TimeoutError):
+        await graph.ainvoke({"items": []}, CONFIG)
+
+
+async def failed_beside(story: Story, graph: Any) -> None:
+    async def fails(state: Any) -> None:
+        await story.started.wait()
+        raise KeyError("why")
+
+    builder = StateGraph(Items).add_node("node", story.node).add_node("fails", fails)
+    builder.add_edge(START, "node").add_edge(START, "fails")
+    with pytest.raises(KeyError):
+        await builder.compile(backend="local").ainvoke({"items": []})
+
+
 LEAVING = [cancelled_task, cancelled_reader, waited_for, closed, drained_and_cancelled]
+ENDING = [too_slow_a_step, failed_beside]
 leaving = pytest.mark.parametrize("leave", LEAVING, ids=lambda f: f.__name__)
 Leave = Callable[[Story, Any], Awaitable[None]]
 
 
-@pytest.mark.parametrize("leave", [*LEAVING, called_in_a_node, added_as_a_node])
+@pytest.mark.parametrize("leave", [*LEAVING, *ENDING, called_in_a_node, added_as_a_node])
 def test_the_caller_continues_when_its_coroutines_have_cleaned_up(leave: Leave) -> None:
     async def main() -> None:
         story = Story()

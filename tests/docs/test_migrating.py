@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -159,3 +161,33 @@ def test_a_list_of_sends_as_a_return_value() -> None:
     assert graph(OURS).invoke({"items": []}) == {"items": ["other"]}
     with pytest.raises(Exception, match="Expected dict"):
         graph(THEIRS).invoke({"items": []})
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"), [(THEIRS, (["partial"], ())), (OURS, ([], ("node",)))], ids=["LG", "ours"]
+)
+def test_a_value_that_a_cancelled_node_returns(names: Names, kept: Any) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def node(state: Any) -> Any:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                return {"items": ["partial"]}
+
+        builder = names.StateGraph(State).add_node(node).add_edge(names.START, "node")
+        graph = builder.compile(checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        task = asyncio.create_task(graph.ainvoke({"items": []}, config))
+        await started.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        state = await graph.aget_state(config)
+        assert (state.values["items"], state.next) == kept
+
+    asyncio.run(main())

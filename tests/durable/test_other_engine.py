@@ -1,7 +1,7 @@
 """A thread that LangGraph wrote is continued here, and the other way round."""
 
 import operator
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
@@ -92,3 +92,34 @@ def test_sends_that_were_planned_are_carried_out_by_the_other(ours, saver, ours_
     updates = [c["work"] for m, c in went_on.chunks if m == "updates" and "work" in c]
     assert sorted(u["log"][0] for u in updates) == ["work 0", "work 1", "work 2"]
     assert went_on.chunks[0] == ("values", {"log": ["in", "plan"]})
+
+
+def test_what_is_saved_is_of_langgraph_s_classes_at_any_depth(ours):
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    class Kept(TypedDict, total=False):
+        top: Any
+        deep: Any
+
+    def keeps(state):
+        send = ours.Send("work", ours.Command(goto="x"), timeout=5)
+        deep = [ours.Overwrite(send), ours.Interrupt("why", "id")]
+        return {"top": ours.Command(update={"deep": deep}), "deep": {"here": deep}}
+
+    def builder(engine):
+        made = engine.StateGraph(Kept).add_node("keeps", keeps).add_edge(engine.START, "keeps")
+        return made.add_node("ends", lambda state: {}).add_edge("keeps", "ends")
+
+    saver = InMemorySaver()
+    graph = ours.compile(builder(ours), checkpointer=saver, interrupt_before=["ends"])
+    graph.invoke(ours.Command(update={"top": ours.Command(goto="y")}, goto="keeps"), CONFIG)
+    assert "distgraph" not in repr((saver.writes, saver.blobs, saver.storage))
+
+    # what is at the top of a key is ours again: it counts as both
+    last = graph.invoke(None, CONFIG)
+    assert type(last["top"]) is ours.Command
+    # and LangGraph reads the same
+    theirs = Engine(REFERENCE)
+    read = theirs.compile(builder(theirs), checkpointer=saver).get_state(CONFIG).values
+    assert type(read["top"]) is theirs.Command
+    assert [type(part) for part in read["deep"]["here"]] == [theirs.Overwrite, theirs.Interrupt]

@@ -8,6 +8,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph.driver import saving
+from distgraph.errors import EmptyInputError
 from distgraph.graph import START, StateGraph
 
 CONFIG = {"configurable": {"thread_id": "t"}}
@@ -220,3 +221,12 @@ def test_a_run_that_waited_in_vain_says_so(left, monkeypatch, caplog):
     monkeypatch.setattr(saving, "_PATIENCE", 0.1)
     graph.invoke({"log": []}, CONFIG)
     assert "thread 't': an earlier run has not saved all of its checkpoints" in caplog.text
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_nothing_is_saved_of_an_input_that_is_refused(durability):
+    told = []
+    graph = two_steps(told).compile(checkpointer=Recorder(told), backend="local")
+    with pytest.raises(EmptyInputError):
+        graph.invoke(None, CONFIG, durability=durability)
+    assert told == [("load", None)]
