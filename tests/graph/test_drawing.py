@@ -127,7 +127,9 @@ class Chooses:
         return "b"
 
 
-@pytest.mark.parametrize("path", [lambda s: "b", Chooses(), Chooses().chosen], ids=["lambda", "object", "method"])
+@pytest.mark.parametrize(
+    "path", [lambda s: "b", Chooses(), Chooses().chosen], ids=["lambda", "object", "method"]
+)
 def test_a_path_is_drawn_as_by_langgraph_declared_or_not(path: Any) -> None:
     drawn = []
     for graph, start, end in ((StateGraph, START, END), (Theirs, THEIR_START, THEIR_END)):
