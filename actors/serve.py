@@ -145,6 +145,8 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
         max_ongoing_requests=_REQUESTS,
         graceful_shutdown_timeout_s=_ENDING,
         graceful_shutdown_wait_loop_s=0.5,
+        # a line of each request would also go through the log monitor to the command's terminal
+        logging_config={"enable_access_log": False},
         ray_actor_options={
             "num_cpus": 0,
             "runtime_env": {"env_vars": {**env, "PYTHONPATH": path}},

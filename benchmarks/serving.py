@@ -1,7 +1,8 @@
 """Concurrent streams over HTTP: ``python -m benchmarks.serving [--streams N …] [--only NAME]``.
 
-The same two LangGraph graphs, served three ways: by plain LangGraph in one process of uvicorn, by
-``distgraph serve --local``, and by ``distgraph serve`` on Ray Serve. ``tokens`` is an async node
+The same two LangGraph graphs, served four ways: by plain LangGraph in one process of uvicorn, by
+that application in one replica of Ray Serve, by ``distgraph serve --local``, and by
+``distgraph serve`` on Ray Serve. ``tokens`` is an async node
 that emits 50 tokens, 20 ms apart. ``heavy`` is a tool that computes for a second.
 """
 
@@ -80,7 +81,22 @@ app = Starlette(routes=[Route("/runs/stream", stream, methods=["POST"]),
                         Route("/runs/wait", wait, methods=["POST"]), Route("/ok", ok)])
 """
 
-SERVERS = ("plain", "local", "ray")
+PLAIN_ON_RAY = """
+import sys, time
+import ray, plain_app
+from ray import serve
+
+ray.init(address="local", log_to_driver=False)
+serve.start(proxy_location="HeadOnly", http_options={"port": int(sys.argv[1])},
+            logging_config={"log_level": "WARNING"})
+Ingress = serve.ingress(plain_app.app)(type("Ingress", (), {}))
+serve.run(serve.deployment(Ingress, max_ongoing_requests=1000,
+                           ray_actor_options={"num_cpus": 0}).bind(), route_prefix="/")
+while True:
+    time.sleep(1)
+"""
+
+SERVERS = ("plain", "plain-ray", "local", "ray")
 
 
 class Load(NamedTuple):
@@ -156,6 +172,7 @@ def serving(name: str, folder: Path) -> Iterator[Served]:
         port = str(free.getsockname()[1])
     command = {
         "plain": ["uvicorn", "plain_app:app", "--port", port, "--log-level", "warning"],
+        "plain-ray": ["plain_on_ray", port],
         "local": ["distgraph", "serve", "--local", "--port", port],
         "ray": ["distgraph", "serve", "--port", port, "--replicas", "1"],
     }[name]
@@ -239,6 +256,7 @@ def main() -> None:
         folder = Path(temporary)
         (folder / "served_bench.py").write_text(GRAPHS)
         (folder / "plain_app.py").write_text(PLAIN)
+        (folder / "plain_on_ray.py").write_text(PLAIN_ON_RAY)
         graphs = {name: f"./served_bench.py:{name}" for name in ("tokens", "heavy")}
         (folder / "langgraph.json").write_text(
             json.dumps({"dependencies": ["."], "graphs": graphs})

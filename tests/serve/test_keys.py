@@ -18,6 +18,7 @@ import pytest
 
 from distgraph.serve.app import application
 from distgraph.serve.errors import ProjectError, RequestError
+from distgraph.serve.headers import HeaderRules
 from distgraph.serve.keys import KEYS
 from distgraph.serve.project import read_project
 from distgraph.serve.server import Settings
@@ -147,9 +148,8 @@ SENT = {"X-User-Id": "ann", "X-Secret": "s", "X-Api-Key": "k", "Other-Name": "o"
 
 
 @pytest.mark.parametrize(
-    ("rules", "seen"),
+    ("given", "seen"),
     [
-        (None, set()),
         ({}, {"x-user-id", "x-secret"}),
         ({"excludes": ["*secret*"]}, {"x-user-id"}),
         ({"excludes": ["*"]}, set()),
@@ -157,10 +157,16 @@ SENT = {"X-User-Id": "ann", "X-Secret": "s", "X-Api-Key": "k", "Other-Name": "o"
         ({"include": ["x-*", "x-api-key"], "exclude": ["x-s*"]}, {"x-user-id", "x-api-key"}),
     ],
 )
+def test_which_headers_are_included(given: dict[str, Any], seen: set[str]) -> None:
+    expected = {name.lower(): value for name, value in SENT.items() if name.lower() in seen}
+    assert HeaderRules.of(given).chosen(SENT) == expected
+
+
+@pytest.mark.parametrize("is_given", [False, True])
 def test_headers_that_are_included_are_in_the_config_of_the_run(
-    tmp_path: Path, rules: dict[str, Any] | None, seen: set[str]
+    tmp_path: Path, is_given: bool
 ) -> None:
-    http = {} if rules is None else {"configurable_headers": rules}
+    http = {"configurable_headers": {"includes": ["x-user-id"]}} if is_given else {}
 
     async def check() -> None:
         async with served(write(tmp_path, module=SHOWING, http=http)) as client:
@@ -172,10 +178,8 @@ def test_headers_that_are_included_are_in_the_config_of_the_run(
                 headers=SENT,
                 timeout=30,
             )
-            found = done.json()["seen"]
-            assert found.pop("thread_id") == thread_id
-            expected = {name.lower(): value for name, value in SENT.items() if name.lower() in seen}
-            assert found == {"x-user-id": "of the body", **expected}
+            who = "ann" if is_given else "of the body"
+            assert done.json()["seen"] == {"x-user-id": who, "thread_id": thread_id}
             runs = (await client.get(f"/threads/{thread_id}/runs")).json()
             assert "headers" not in runs[0]["kwargs"]
 
@@ -185,36 +189,27 @@ def test_headers_that_are_included_are_in_the_config_of_the_run(
 # --- what is switched off -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("key", "gone"),
-    [
-        ("disable_assistants", "/assistants/search"),
-        ("disable_threads", "/threads/search"),
-        ("disable_runs", "/runs/wait"),
-        ("disable_store", "/store/items/search"),
-        ("disable_meta", "/info"),
-    ],
-)
-def test_groups_of_endpoints_can_be_switched_off(tmp_path: Path, key: str, gone: str) -> None:
-    there = {"/assistants/search", "/threads/search", "/runs/wait", "/store/items/search", "/info"}
+PATHS = {
+    "assistants": ["/assistants/search"],
+    "threads": ["/threads/search"],
+    "runs": ["/runs/wait", "/runs/crons/search"],
+    "store": ["/store/items/search"],
+    "meta": ["/info"],
+}
 
+
+@pytest.mark.parametrize("gone", [{"assistants", "runs"}, {"threads", "store", "meta"}])
+def test_groups_of_endpoints_can_be_switched_off(tmp_path: Path, gone: set[str]) -> None:
     async def check() -> None:
-        async with served(write(tmp_path, http={key: True})) as client:
+        http = {f"disable_{name}": name in gone for name in PATHS}
+        async with served(write(tmp_path, http=http)) as client:
             body = {"assistant_id": "g", "input": {}, "namespace_prefix": []}
-            found = {
-                path: (await client.request("GET" if path == "/info" else "POST", path, json=body))
-                for path in there
-            }
-            assert {path for path in there if found[path].status_code == 404} == {gone}
+            for name, paths_of in PATHS.items():
+                for path in paths_of:
+                    method = "GET" if name == "meta" else "POST"
+                    answered = await client.request(method, path, json=body, timeout=30)
+                    assert answered.status_code == (404 if name in gone else 200), path
             assert (await client.get("/ok")).json() == {"ok": True}
-
-    asyncio.run(check())
-
-
-def test_crons_are_switched_off_with_runs(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with served(write(tmp_path, http={"disable_runs": True})) as client:
-            assert (await client.post("/runs/crons/search", json={})).status_code == 404
 
     asyncio.run(check())
 
