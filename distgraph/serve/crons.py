@@ -16,7 +16,7 @@ from distgraph.serve.encoding import plain
 from distgraph.serve.errors import RequestError
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected, user_of
 from distgraph.serve.records import Cron, Page, new_id, now
-from distgraph.serve.run_requests import RunRequest, report_ignored
+from distgraph.serve.run_requests import RUN_FIELDS, RunRequest, report_ignored
 from distgraph.serve.scheduling import check_schedule, following_run
 from distgraph.serve.starting import permission_to_run
 
@@ -72,7 +72,7 @@ class CronEndpoints:
             "metadata": dict(wanted.metadata),
         }
         await server.access.authorize(request, "crons", "create", value)
-        report_ignored(body, *_OWN)
+        report_ignored(body, RUN_FIELDS.union(_OWN), "crons")
         permission = await permission_to_run(server, request, thread_id, wanted)
         assistant = await server.runner.permitted_assistant(
             wanted.assistant_id, permission.assistant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -10,7 +10,7 @@ from distgraph._internal.mistakes import nearest, warn_once
 from distgraph.serve.errors import RequestError
 from distgraph.types import Command, Send
 
-__all__ = ("CLIENT_MODES", "RunRequest", "engine_modes", "report_ignored")
+__all__ = ("CLIENT_MODES", "RUN_FIELDS", "RunRequest", "engine_modes", "report_ignored")
 
 CLIENT_MODES = (
     "values",
@@ -187,25 +187,28 @@ _OTHERS = {
 }
 """Fields of LangGraph's clients without an effect, and why."""
 
-_FIELDS = frozenset(
+RUN_FIELDS = frozenset(
     {each.name for each in fields(RunRequest)} - {"more_modes"}
     | {"checkpoint_id", "checkpoint_during"}
 )
+"""The fields of requests for runs that have an effect."""
 
 
-def report_ignored(body: Mapping[str, Any], *more: str) -> None:
+def report_ignored(
+    body: Mapping[str, Any], known: Set[str] = RUN_FIELDS, what: str = "runs"
+) -> None:
     """Log the fields of a request that have no effect, each once in a process.
 
     Args:
         body: The request.
-        more: Fields that its endpoint knows, beside those of all runs.
+        known: The fields that have one.
+        what: What the fields belong to.
     """
+    ignored = [key for key, value in body.items() if value is not None and key not in known]
     warn_once(
-        f"the field {key[:60]!r} of runs has no effect: "
+        f"the field {key[:60]!r} of {what} has no effect: "
         + _OTHERS.get(key, f"it is unknown.{nearest(key, known, 0.8)}")
-        for known in [_FIELDS.union(more)]
-        for key, value in body.items()
-        if value is not None and key not in known
+        for key in ignored
     )
 
 

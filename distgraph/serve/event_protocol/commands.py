@@ -8,6 +8,7 @@ from typing import Any
 
 from distgraph.serve.event_protocol.faults import Fault
 from distgraph.serve.event_protocol.subscriptions import Subscription
+from distgraph.serve.run_requests import report_ignored
 
 __all__ = (
     "Command",
@@ -30,6 +31,9 @@ _OTHERS = {
     "subscription.reconnect": "subscribe with since",
 }
 """Commands of the protocol that this server does not take, and what to do in place of them."""
+
+_START = frozenset({"assistant_id", "input", "config", "metadata", "multitask_strategy"})
+"""Params of ``run.start``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ def _start(params: Mapping[str, Any]) -> StartRun:
             "run.start: multitask_strategy is reject, enqueue, interrupt or rollback, "
             f"got {strategy!r}",
         )
+    report_ignored(params, _START, "run.start")
     return StartRun(
         _text("run.start", params, "assistant_id"),
         params.get("input"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_run_is_started_with_what_the_client_gives() -> None:
     assert isinstance(command, StartRun)
     assert (command.assistant_id, command.input, command.metadata) == ("chat", {"n": 1}, {"a": 1})
     assert command.checkpoint_id == "c"
+
+
+def test_params_without_an_effect_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "distgraph"):
+        parsed("run.start", assistant_id="chat", langsmith_tracer={"project_name": "p"}, inptu={})
+    assert [record.getMessage() for record in caplog.records] == [
+        "the field 'langsmith_tracer' of run.start has no effect: traces go where the environment "
+        "of the server says",
+        "the field 'inptu' of run.start has no effect: it is unknown. Did you mean 'input'?",
+    ]
 
 
 def test_a_run_without_a_checkpoint_goes_on_from_the_latest() -> None:
