@@ -32,10 +32,9 @@ from actors.cluster import (
 from actors.metrics import export
 from actors.mirror import Mirroring, end_of_run
 from actors.reaper import cancel_tasks
-from actors.watched import REPORT, Watched
+from actors.watched import Watched
 from distgraph import __version__, logs, metrics
 from distgraph.concurrency.threads import daemon
-from distgraph.concurrency.timers import timers
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Journal, KeepRun
@@ -51,9 +50,6 @@ from distgraph.streaming.transport_wire import BrokerServer
 from distgraph.wire import Address
 
 logger = logging.getLogger("distgraph")
-
-_LOOK = 1.0
-"""Seconds between two looks at the driver of a detached session."""
 
 _PROGRAM = "program "
 """Begins the name of the note of a graph."""
@@ -280,19 +276,14 @@ class StreamBroker:
         driver.watch.remote().future().add_done_callback(lost)
         if self._is_detached:  # its caller, who would look after it, may be gone
             up = driver.ping.remote().future()
-            up.add_done_callback(lambda future: self._look(driver, Watched(driver)))
-
-    def _look(self, driver: Any, watched: Watched) -> None:
-        """End the driver of a detached session once it gives no sign of life for too long."""
-        if driver is not self._driver:
-            return
-        seconds = watched.silent()
-        if seconds >= self._silence:
-            self._silent.add(actor_id(driver))
-            watched.end()
-        elif seconds >= REPORT:
-            watched.report("superstep driver", seconds, self._silence)
-        timers().after(_LOOK, lambda: self._look(driver, watched))
+            watch = partial(
+                Watched(driver).watch,
+                "superstep driver",
+                self._silence,
+                until=lambda: driver is not self._driver,
+                ending=lambda: self._silent.add(actor_id(driver)),
+            )
+            up.add_done_callback(lambda future: watch())
 
     def _replace(self, lost: str, why: str) -> None:
         """Let another driver go on with the runs of one that is lost; end those that it cannot."""

@@ -30,10 +30,11 @@ from actors.metrics import export
 from actors.persistent import persistent
 from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper, end_process
-from actors.reducers import ReducerTasks
+from actors.reducers import ReducerTasks, startups
 from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
 from actors.transport_ray import locate
+from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph.concurrency.timers import timers
@@ -64,6 +65,9 @@ STORAGE_CALLS = 8
 
 _LOOK = 1.0
 """Seconds between two looks at the reducers of runs."""
+
+_LEFT = 5.0
+"""Seconds for Ray to end a driver whose broker is gone."""
 
 _ASKED = 16
 """Drivers that are asked at once to give a worker lease back."""
@@ -128,6 +132,8 @@ class SuperstepDriver:
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
             broker.watch.remote().future().add_done_callback(_end_process)
+            watch = partial(Watched(broker, restarts=True).watch, "stream broker", silence)
+            broker.ping.remote().future().add_done_callback(lambda future: watch())
         self._drives = WireDrives(
             partial(locate, session), lambda *batch: persistent(lambda: broker.drive.remote(*batch))
         )
@@ -191,7 +197,7 @@ class SuperstepDriver:
             graph = Graph(loads(spec), spec, program, paths)
             if not (self._graphs or self._runs):
                 gc.freeze()  # states cause garbage collections: not of what is imported
-            guard(graph.spec, ReducerTasks(self._shared.reaper, paths))
+            guard(graph.spec, ReducerTasks(self._shared.session, self._shared.reaper, paths))
         except Exception as error:
             graph = error
         with self._changed:
@@ -227,6 +233,11 @@ class SuperstepDriver:
         """Accept an outcome that holds references, from an executor, or those of a task of their
         own whose process ends with it."""
         self._shared.executor_host.take_outcome(name, packed)
+
+    @ray.method(concurrency_group="packets")
+    def reducer_begins(self, call: int) -> None:
+        """Note that the process of a reducer runs, and that its time counts from now on."""
+        startups.began(call)
 
     @ray.method(concurrency_group="runs")
     def start(self, packed: bytes) -> None:
@@ -458,7 +469,11 @@ def ask_others(session: str) -> None:
 
 
 def _end_process(broker_lost: Any) -> None:
-    ray.kill(ray.get_runtime_context().current_actor)
+    """End this driver, whose broker is gone."""
+    # not within the callback: a thread of Ray that kills an actor waits for itself
+    itself = ray.get_runtime_context().current_actor
+    timers().after(0.0, partial(ray.kill, itself))
+    timers().after(_LEFT, partial(os._exit, 1))
 
 
 SuperstepDriverActor: Any = remote(

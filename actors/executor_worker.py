@@ -102,7 +102,7 @@ class AsyncExecutor:
         told = WorkerTicket.read(ticket)
         heartbeat = process().enter(told)
         self._loop = asyncio.get_running_loop()
-        process().lag = LoopLag(self._loop)
+        process().lag = LoopLag(self._loop, self._loop_ended)
         self._session = told.session
         self._connection = await in_thread(
             partial(
@@ -122,6 +122,11 @@ class AsyncExecutor:
         for task in list(self._running.values()):
             task.cancel()
         self._connection.close()
+
+    def _loop_ended(self) -> None:
+        """End this process, whose attempts would wait for ever. Called by the heartbeats."""
+        if not self._ending.is_set():
+            process().end_damaged("the event loop has ended")
 
     # --- on the thread of the wire --------------------------------------------------------------
 

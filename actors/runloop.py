@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from actors import cluster
 from actors.ray_workers import RayWorkers, Recalled, Reply, SharedWorkers
+from actors.reducers import startups
 from distgraph.backends.base import saver_config
 from distgraph.concurrency.interrupting import Interrupted, interrupt, stack_of
 from distgraph.concurrency.timers import timers
@@ -166,8 +167,9 @@ class RunLoop:
         self._saves_before = 0
         """Saves that earlier drivers have carried out."""
         self._watching = threading.Lock()
-        self._busy: tuple[float, int] | None = None
-        """Since when events are handled, and in which thread. None between two turns."""
+        self._busy: tuple[float, int, float] | None = None
+        """Since when events are handled, in which thread, and for how long that had waited for
+        processes of reducers before. None between two turns."""
         self._left: float | None = None
         self._reported: float | None = None
         self._interrupted: tuple[float, float] | None = None
@@ -206,9 +208,9 @@ class RunLoop:
         with self._watching:  # the turn does not end meanwhile: its thread then serves others
             if self._busy is None:
                 return None
-            since, thread = self._busy
+            since, thread, waited = self._busy
             now = time.monotonic()
-            seconds = now - since
+            seconds = now - since - (startups.waited(thread) - waited)
             run_id = self._start.options.shared.run_id
             left = self._left is not None and now > max(self._left, since) + LEFT
             if left or seconds > limit:
@@ -259,7 +261,8 @@ class RunLoop:
             if driver is None:
                 driver = self._driver = self._made()
                 started = RunStarted(loads(self._start.packed_input))
-            self._busy = time.monotonic(), threading.get_ident()
+            thread = threading.get_ident()
+            self._busy = time.monotonic(), thread, startups.waited(thread)
             if started is not None:
                 self._begin(driver, started)
             driver.run(self._news(driver))

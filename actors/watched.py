@@ -7,11 +7,15 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+
+from distgraph.concurrency.timers import timers
 
 __all__ = ("REPORT", "Watched")
 
@@ -19,6 +23,9 @@ logger = logging.getLogger("distgraph")
 
 REPORT = 5.0
 """Seconds after which a silence is logged."""
+
+LOOK = 1.0
+"""Seconds between two looks."""
 
 
 class Watched:
@@ -33,24 +40,59 @@ class Watched:
         self._handle = handle
         self._restarts = restarts
         self._asked: float | None = None
+        """When the open question was asked."""
+        self._since = self._looked = 0.0
         self._pid: int | None = None
         self._reported = False
         self.seen = float("-inf")
         """When it was asked for its last sign of life: it lived then, or later."""
 
+    def watch(
+        self,
+        name: str,
+        bound: float,
+        *,
+        until: Callable[[], bool] = lambda: False,
+        ending: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Look each second for signs of life, and end the actor once it gives none for too long.
+
+        Args:
+            name: What it is, for the log.
+            bound: Seconds.
+            until: Whether it is watched no longer.
+            ending: Called before it is ended.
+        """
+        if until():
+            return
+        seconds = self.silent()
+        if seconds >= bound:
+            ending()
+            self.end()
+        elif seconds >= REPORT:
+            self.report(name, seconds, bound)
+        timers().after(LOOK, partial(self.watch, name, bound, until=until, ending=ending))
+
     def silent(self) -> float:
-        """Ask, if no question is open; return for how long one has been."""
+        """Ask, if no question is open; return for how long one has been. Called now and then."""
         now = time.monotonic()
+        looked, self._looked = self._looked, now
         if self._asked is not None:
-            return now - self._asked
-        self._asked, self._reported = now, False
-        self._handle.process.remote().future().add_done_callback(self._answered)
+            if now - looked > REPORT:  # this process was stopped: the answer may be on its way
+                self._since = now
+            return now - self._since
+        self._asked = self._since = now
+        self._reported = False
+        asked = self._handle.process.remote().future()
+        asked.add_done_callback(partial(self._answered, now))
         return 0.0
 
-    def _answered(self, future: Any) -> None:
+    def _answered(self, asked: float, future: Any) -> None:
+        if self._asked != asked:
+            return
         if future.exception() is None:
-            self._pid = future.result()
-            self.seen, self._asked = self._asked or self.seen, None
+            self._pid, self.seen = future.result(), asked
+        self._asked = None  # one that has died, or begins again, is asked anew
 
     def report(self, name: str, seconds: float, bound: float) -> None:
         """Log a silence, once."""
@@ -67,8 +109,9 @@ class Watched:
             )
 
     def end(self) -> None:
-        """Kill the process, which is on this machine."""
+        """Kill the process, which is on this machine. One that follows it is asked anew."""
         pid, self._pid = self._pid, None
+        self._asked = None
         with suppress(OSError):
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)

@@ -127,7 +127,8 @@ class WorkerProcess:
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop that async nodes run on where they are Ray tasks of their own."""
         loop = new_loop()
-        daemon(loop.run_forever, "distgraph-loop").start()
+        self._serves_loop = daemon(loop.run_forever, "distgraph-loop")
+        self._serves_loop.start()
         return loop
 
     @cached_property
@@ -146,14 +147,18 @@ class WorkerProcess:
         """End this process, if code of users that has ended has damaged it: another one follows."""
         damage = self.descriptors.look()
         if damage:
-            self.publisher.settle(_SETTLED)
-            logger.warning(
-                "process %d ends, and another one follows: a node has closed files of its process "
-                "that it had not opened: %s",
-                os.getpid(),
-                damage,
-            )
-            os._exit(_DAMAGED)
+            self.end_damaged(damage)
+
+    def end_damaged(self, damage: str) -> None:
+        """End this process, which code of users has damaged, behind its last events."""
+        self.publisher.settle(_SETTLED)
+        logger.warning(
+            "process %d ends, and another one follows: a node has closed files of its process "
+            "that it had not opened: %s",
+            os.getpid(),
+            damage,
+        )
+        os._exit(_DAMAGED)
 
     def end_if_idle_and_damaged(self) -> None:
         """As ``end_if_damaged``, unless something runs here, whose end is followed by a look."""
@@ -441,6 +446,8 @@ class WorkerProcess:
                 except FutureTimeout:
                     if future.done():
                         raise
+                    if not self._serves_loop.is_alive():
+                        self.end_damaged("the event loop has ended")
         except BaseException:
             future.cancel()
             raise

@@ -8,7 +8,9 @@ time, for it may change its operands in place; its later calls are made elsewher
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Any
@@ -22,12 +24,24 @@ from distgraph.driver.journal import current_draws, not_the_same
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 
-__all__ = ("SLOW", "Elsewhere", "GuardedReducer", "distrust", "guard", "reduce_packed")
+__all__ = (
+    "SLOW",
+    "STARTS",
+    "Elsewhere",
+    "GuardedReducer",
+    "Startups",
+    "distrust",
+    "guard",
+    "reduce_packed",
+)
 
 logger = logging.getLogger("distgraph")
 
 SLOW = 1.0
 """Seconds of one call after which later calls are made elsewhere."""
+
+STARTS = 60.0
+"""Seconds of the start of a process that do not count as time of its reducer."""
 
 Elsewhere = Callable[[str, Callable[..., Any], bytes], bytes]
 """Calls a reducer in another process, and waits: (label, reducer, pickled operands). Returns what
@@ -98,6 +112,43 @@ class GuardedReducer:
         if not fine:
             raise rebuild_error(value)
         return value
+
+
+class Startups:
+    """How long threads have waited for processes to start: that is no time of reducers.
+
+    Thread-safe.
+
+    Args:
+        clock: Returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waited: defaultdict[int, float] = defaultdict(float)
+        self._starting: dict[int, tuple[int, float]] = {}
+
+    def asked(self, call: int, thread: int) -> None:
+        """Note that a thread has asked for a process for a call of a reducer."""
+        with self._lock:
+            self._starting[call] = thread, self._clock()
+
+    def began(self, call: int) -> None:
+        """Note that the reducer has begun, or that nobody waits for it any more."""
+        with self._lock:
+            thread, since = self._starting.pop(call, (0, None))
+            if since is not None:
+                self._waited[thread] += self._counted(since)
+
+    def waited(self, thread: int) -> float:
+        """Return for how many seconds a thread has waited; at most ``STARTS`` count a call."""
+        with self._lock:
+            open_calls = [s for by, s in self._starting.values() if by == thread]
+            return self._waited.get(thread, 0.0) + sum(map(self._counted, open_calls))
+
+    def _counted(self, since: float) -> float:
+        return min(self._clock() - since, STARTS)
 
 
 def reduce_packed(function: Callable[..., Any], packed: bytes) -> bytes:

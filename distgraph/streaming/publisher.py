@@ -5,7 +5,7 @@ at once, so no timer or thread switch delays a first token. In a busy lane event
 put is acknowledged, and the next put sends all of them. A node never waits for its last
 acknowledgement: ``close`` returns the unsent events, and the attempt's outcome carries these
 events. A whole chat message, which agents still change when the model has emitted it, waits a
-moment.
+moment, and with it what its attempt emits behind it.
 
 Signals (``KeyboardInterrupt`` when a task is cancelled, or an exception of a signal handler in the
 node's code) reach CPython code only after calls and backward jumps. Fields that must change
@@ -166,7 +166,7 @@ class Publisher:
             self._discard(lane)
 
     def settle(self, seconds: float) -> None:
-        """Wait until what was sent is acknowledged, for ``seconds`` at most."""
+        """Wait until what was emitted is sent and acknowledged, for ``seconds`` at most."""
         until = self._clock() + seconds
         while self._clock() < until and any(map(_is_sending, list(self._lanes.values()))):
             time.sleep(_GLANCE)
@@ -218,13 +218,25 @@ class Publisher:
         if now < lane.next_put:
             self._schedule(lane, lane.next_put)
             return None
+        ready = lane.dirty
+        if lane.has_whole and not lane.paused:
+            ready = [stream for stream in lane.dirty if stream._held <= now]
+            if len(ready) == len(lane.dirty):
+                ready = lane.dirty
+                lane.has_whole = False
+            else:
+                self._schedule(lane, min(s._held for s in lane.dirty if s._held > now))
+            if not ready:
+                return None
         taken: list[_Taken] = []
         lane.in_flight = taken
         lane.last_put = now
         if lane.paused:
             return taken
-        if lane.bytes > self._max_bytes or lane.events > self._max_events:
-            self._take_some(lane, taken)
+        if ready is not lane.dirty or (
+            lane.bytes > self._max_bytes or lane.events > self._max_events
+        ):
+            self._take_some(lane, ready, taken)
             self._give_room(lane)
             return taken
         for stream in lane.dirty:
@@ -236,19 +248,23 @@ class Publisher:
                 stream._sent = sent
         lane.dirty = []
         lane.bytes = lane.events = 0
-        lane.has_whole = False
         self._give_room(lane)
         return taken
 
-    def _take_some(self, lane: _Lane, taken: list[_Taken]) -> None:
-        """Take what one put may hold: what is on its way has copies. The lane's lock is held."""
+    def _take_some(self, lane: _Lane, ready: list[AttemptStream], taken: list[_Taken]) -> None:
+        """Take what one put may hold of what need not wait: what is on its way has copies. The
+        lane's lock is held."""
         room, events = self._max_bytes, self._max_events
-        while lane.dirty and room > 0 and events > 0:
-            stream = lane.dirty[0]
+        for stream in ready:
+            if room <= 0 or events <= 0:
+                break
             pending = stream._pending
             count, size = _fit(pending, room, events)
             some, rest = pending[:count], pending[count:]
-            dirty = lane.dirty if rest else lane.dirty[1:]
+            dirty = lane.dirty
+            if not rest:
+                first = dirty[0] is stream
+                dirty = dirty[1:] if first else [other for other in dirty if other is not stream]
             if some:
                 room -= size
                 events -= count
@@ -300,8 +316,7 @@ class Publisher:
             lane.resend = False
             lane.unacked = []
             lane.paused = pause > 0
-            due = self._clock() + pause if lane.paused else lane.last_put + self._gap
-            lane.next_put = max(due, lane.next_put)
+            lane.next_put = self._clock() + pause if lane.paused else lane.last_put + self._gap
             if lane.dirty:
                 self._schedule(lane, lane.next_put)
         self._drop_if_idle(lane)
@@ -361,6 +376,7 @@ class AttemptStream:
     __slots__ = (
         "_attempt",
         "_closed",
+        "_held",
         "_lane",
         "_node",
         "_pending",
@@ -388,6 +404,8 @@ class AttemptStream:
         self._node = node
         self._pending: list[bytes] = []
         self._sent = 0
+        self._held = float("-inf")
+        """Until when what is unsent waits."""
         self._refusal: RunError | None = None
         self._closed: tuple[int, tuple[Segment, ...]] | None = None
 
@@ -425,9 +443,11 @@ class AttemptStream:
                         lane.bytes += len(data) + EVENT_OVERHEAD
                         lane.events += 1
                         pending.append(data)
-                        if type(data) is WholeMessage and not lane.has_whole:
+                        if type(data) is WholeMessage:
+                            now = publisher._clock()
+                            if self._held <= now:
+                                self._held = now + _LATE
                             lane.has_whole = True
-                            lane.next_put = max(lane.next_put, publisher._clock() + _LATE)
                         if lane.in_flight is None:
                             due = lane.due
                             if due is None or publisher._clock() >= min(due, lane.next_put):
@@ -504,9 +524,6 @@ class AttemptStream:
             if pending:
                 lane.bytes -= sum(map(len, pending)) + EVENT_OVERHEAD * len(pending)
                 lane.events -= len(pending)
-                if lane.has_whole and not lane.paused:
-                    lane.has_whole = False
-                    lane.next_put = lane.last_put + self._publisher._gap
             lane.dirty = [stream for stream in lane.dirty if stream is not self]
             tail: list[Segment] = []
             if unconfirmed or lane.error is not None:
@@ -542,7 +559,7 @@ class AttemptStream:
 
 
 def _is_sending(lane: _Lane) -> bool:
-    return lane.error is None and lane.in_flight is not None
+    return lane.error is None and (lane.in_flight is not None or bool(lane.dirty))
 
 
 def _fit(pending: list[bytes], room: int, events: int) -> tuple[int, int]:

@@ -63,16 +63,24 @@ class Limited(Protocol):
 
 
 class LoopLag:
-    """Measures for how long an event loop has not run. Make it on the loop."""
+    """Measures for how long an event loop has not run. Make it on the loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: The loop.
+        ended: Called if the loop runs no longer: code of users may have closed what it waits by.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
         self._loop = loop
+        self._ended = ended
         self._thread = threading.get_ident()
         self._asked: float | None = None
 
     def __call__(self) -> tuple[float, str]:
         """Return the seconds, and the stack of the loop's thread if they are many."""
         now = time.monotonic()
+        if not self._loop.is_running():
+            self._ended()
         if self._asked is None:
             self._asked = now
             with suppress(RuntimeError):  # the loop is closed

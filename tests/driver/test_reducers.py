@@ -12,7 +12,15 @@ from distgraph.channels.growing import only_adds
 from distgraph.contract.events import RunStarted
 from distgraph.contract.stream import Journal, Note, Reduced
 from distgraph.driver.journal import Draws, JournalWriter
-from distgraph.driver.reducers import SLOW, GuardedReducer, distrust, guard, reduce_packed
+from distgraph.driver.reducers import (
+    SLOW,
+    STARTS,
+    GuardedReducer,
+    Startups,
+    distrust,
+    guard,
+    reduce_packed,
+)
 from distgraph.errors import DriverLost
 from distgraph.graph import START, StateGraph
 from distgraph.graph.message import add_messages
@@ -68,6 +76,31 @@ def test_operands_that_cannot_travel_stay_in_the_driver() -> None:
     stays = (number for number in range(3))  # a generator cannot be pickled
     assert clock.guarded([stays], [2]) == [stays, 2]
     assert (clock.here, clock.away) == (1, [])
+
+
+def test_the_start_of_a_process_is_no_time_of_its_reducer() -> None:
+    clock = Clock()
+    startups = Startups(clock)
+    assert startups.waited(1) == 0.0
+    startups.asked(1, 1)
+    clock.now = 5.0
+    assert (startups.waited(1), startups.waited(2)) == (5.0, 0.0)
+    startups.began(1)
+    clock.now = 7.0
+    startups.began(1)  # it has ended too
+    startups.asked(2, 1)
+    clock.now = 8.0
+    assert startups.waited(1) == 6.0
+
+
+def test_a_process_that_does_not_start_is_not_waited_for_without_limit() -> None:
+    clock = Clock()
+    startups = Startups(clock)
+    startups.asked(1, 1)
+    clock.now = STARTS + 10.0
+    assert startups.waited(1) == STARTS
+    startups.began(1)
+    assert startups.waited(1) == STARTS
 
 
 class Inner(TypedDict):

@@ -159,6 +159,27 @@ def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monke
     assert run.status == "error"
 
 
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_detached_driver_ends_its_stopped_broker_and_then_itself(on_ray, monkeypatch, number):
+    import ray
+
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
+    monkeypatch.setenv("DISTGRAPH_DETACHED_IDLE", "1")
+    run = endless_run(backend="ray").start(
+        {"items": []}, stream_mode="custom", detached=True, retention=Retention(seconds=1)
+    )
+    reader = run.events()
+    assert next(reader).chunk == "started"
+    time.sleep(2.5)  # the broker has given a sign of life
+    begin = time.perf_counter()
+    os.kill(ray.get(run._run._link.broker.process.remote()), number)
+    with pytest.raises(BrokerLost):
+        list(reader)
+    print(f"known after {time.perf_counter() - begin:.1f} s")
+    assert time.perf_counter() - begin < BOUND
+    wait_for_free_cpus(20)
+
+
 def sleeps_with_the_lock(a, b):
     if b:
         import ctypes

@@ -97,6 +97,53 @@ def test_a_whole_message_does_not_wait_for_longer_than_its_attempt() -> None:
     assert broker.puts == [("run", [("b", 1, ["y"])])]
 
 
+def test_a_whole_message_delays_its_own_attempt_only() -> None:
+    broker = Broker()
+    attempt, other = broker.open("a"), broker.open("b")
+    message = AIMessage("hi")
+    attempt.emit(Event((), "messages", (message, {})))
+    attempt.emit(custom("behind"))
+    other.emit(custom(1))
+    assert broker.new_puts() == [("run", [("b", 1, [1])])]
+    other.emit(custom(2))
+    broker.ack()
+    broker.pump_after(GAP)
+    assert broker.new_puts() == [("run", [("b", 2, [2])])]
+    message.name = "ann"
+    other.emit(custom(3))
+    broker.pump_after(0.02)  # what is on its way is not acknowledged yet
+    assert broker.new_puts() == []
+    broker.ack()
+    broker.timers.run_due()
+    named = AIMessage("hi", name="ann"), {}
+    assert broker.new_puts() == [("run", [("a", 1, [named, "behind"]), ("b", 3, [3])])]
+
+
+def test_whole_messages_of_several_attempts_are_sent_when_each_is_due() -> None:
+    broker = Broker()
+    for number, name in enumerate("abc"):
+        broker.open(name).emit(Event((), "messages", (AIMessage(name), {})))
+        broker.pump_after(0.005)
+        assert broker.new_puts() == [], number
+    for name in "abc":
+        broker.pump_after(0.0051)
+        assert broker.new_puts() == [("run", [(name, 1, [(AIMessage(name), {})])])]
+        broker.ack()
+
+
+def test_a_whole_message_that_is_large_is_sent_in_its_time_too() -> None:
+    broker = Broker(max_bytes=1000)
+    attempt, other = broker.open("a"), broker.open("b")
+    attempt.emit(Event((), "messages", (AIMessage("x" * 2000), {})))
+    assert broker.new_puts() == []
+    broker.pump_after(0.02)
+    assert broker.new_puts() == [("run", [("a", 1, [(AIMessage("x" * 2000), {})])])]
+    broker.ack()
+    other.emit(custom("y"))
+    broker.pump_after(GAP)
+    assert broker.new_puts() == [("run", [("b", 1, ["y"])])]
+
+
 def test_the_chunk_of_a_message_is_sent_at_once() -> None:
     broker = Broker()
     broker.open().emit(Event((), "messages", (AIMessageChunk("hi"), {})))
@@ -629,3 +676,21 @@ def test_everything_that_threads_emit_at_once_arrives_in_their_order() -> None:
 def _with(log: RunLog, commits: list[Commit]) -> RunLog:
     log.drive(2, [*commits, Finish(END_BLOB)])
     return log
+
+
+def test_a_process_that_ends_sends_all_that_was_emitted() -> None:
+    got: list[Any] = []
+
+    def send(run: RunKey, segments: Sequence[Segment]) -> Future[float]:
+        got.extend(event.payload for segment in segments for event in decode_events(segment))
+        ack: Future[float] = Future()
+        threading.Timer(0.01, ack.set_result, [0.0]).start()
+        return ack
+
+    publisher = Publisher(PutsTo(send), gap=0.01)
+    stream = publisher.open(RUN, "a", 1, 3, "plan")
+    for number in range(100):
+        stream.emit(custom(number))
+    publisher.settle(60)
+    assert got == list(range(100))
+    stream.close()

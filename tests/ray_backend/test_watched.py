@@ -1,0 +1,113 @@
+"""When an actor that gives no sign of life is ended. No Ray runs."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors import watched
+from actors.watched import REPORT, Watched
+
+BOUND = 60.0
+
+
+class Actor:
+    """An actor that answers when it is told to, and the clock and timers of who watches it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.questions: list[Future[int]] = []
+        self.due: list[tuple[float, Any]] = []
+        self.killed: list[float] = []
+        self.process = SimpleNamespace(remote=lambda: SimpleNamespace(future=self.ask))
+        monkeypatch.setattr(watched, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(watched, "timers", lambda: SimpleNamespace(after=self.after))
+        kill = SimpleNamespace(kill=lambda handle, no_restart: self.killed.append(self.now))
+        monkeypatch.setattr(watched, "ray", kill)
+        monkeypatch.setattr(watched, "os", SimpleNamespace(kill=lambda pid, number: None))
+
+    def ask(self) -> Future[int]:
+        self.questions.append(Future())
+        return self.questions[-1]
+
+    def after(self, seconds: float, call: Any) -> None:
+        self.due.append((self.now + seconds, call))
+
+    def run(self, seconds: float, *, answers: bool = False) -> None:
+        """Let time go by, in which what is due is called."""
+        until = self.now + seconds
+        while self.due and self.due[0][0] <= until:
+            self.now, call = self.due.pop(0)
+            call()
+            if answers and not self.questions[-1].done():
+                self.questions[-1].set_result(1)
+        self.now = until
+
+    def stop_both(self, seconds: float) -> None:
+        """Let time go by in which neither the actor nor who watches it runs."""
+        self.now += seconds
+        self.due = [(max(at, self.now), call) for at, call in self.due]
+
+
+@pytest.fixture
+def actor(monkeypatch: pytest.MonkeyPatch) -> Actor:
+    return Actor(monkeypatch)
+
+
+def test_an_actor_that_answers_is_not_ended(actor: Actor) -> None:
+    Watched(actor).watch("stream broker", BOUND)
+    actor.run(1000, answers=True)
+    assert actor.killed == []
+    assert len(actor.questions) == 1000
+
+
+def test_one_that_does_not_is_reported_and_then_ended_at_its_bound(
+    actor: Actor, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[float] = []
+    Watched(actor).watch("stream broker", BOUND, ending=lambda: told.append(actor.now))
+    actor.run(REPORT + 1)
+    assert [m.startswith("the stream broker (process None on ") for m in caplog.messages] == [True]
+    actor.run(BOUND - REPORT - 2)
+    assert (actor.killed, told) == ([], [])
+    actor.run(2)
+    assert (actor.killed, told) == ([160.0], [160.0])
+
+
+def test_what_follows_it_has_its_own_time(actor: Actor) -> None:
+    Watched(actor, restarts=True).watch("stream broker", BOUND)
+    actor.run(BOUND + 30)
+    assert actor.killed == [160.0]
+    actor.run(BOUND, answers=True)
+    assert actor.killed == [160.0]
+
+
+def test_one_that_has_died_is_asked_anew(actor: Actor) -> None:
+    guard = Watched(actor)
+    guard.watch("stream broker", BOUND)
+    actor.run(30)
+    actor.questions[0].set_exception(RuntimeError("it died"))
+    assert guard.seen == float("-inf")
+    actor.run(40)
+    assert actor.killed == []
+    assert len(actor.questions) == 2
+
+
+def test_time_in_which_who_watches_was_stopped_does_not_count(actor: Actor) -> None:
+    Watched(actor).watch("stream broker", BOUND)
+    actor.run(2)
+    actor.stop_both(1000)
+    actor.run(BOUND - 1)
+    assert actor.killed == []
+    actor.run(2)
+    assert len(actor.killed) == 1
+
+
+def test_one_that_is_watched_no_longer_is_left_alone(actor: Actor) -> None:
+    Watched(actor).watch("stream broker", BOUND, until=lambda: actor.now >= 130)
+    actor.run(1000)
+    assert actor.killed == []
+    assert actor.due == []
