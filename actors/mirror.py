@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -48,6 +49,13 @@ logger = logging.getLogger("distgraph")
 
 _LONGEST_PAUSE = 10
 """Seconds before another mirror is started after many, or after one that could not be started."""
+
+
+_START = 120.0
+"""Seconds for the process of a mirror to start."""
+
+_BEGIN = 30.0
+"""Seconds for a mirror to give a broker that begins what it has."""
 
 
 def from_environment() -> bool:
@@ -142,7 +150,8 @@ class Mirroring:
         self._has_ended = False
         self._number, self._mirror = _found(session)
         try:
-            self.state = ReplicaState(*loads(ray.get(self._mirror.begin.remote())))
+            begun = ray.get(self._mirror.begin.remote(), timeout=_BEGIN)
+            self.state = ReplicaState(*loads(begun))
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
@@ -179,9 +188,11 @@ class Mirroring:
                 lifetime="detached",  # else it would end with this process
                 scheduling_strategy=_elsewhere(self._number),
             ).remote(self._limits, broker_name(self._session))
-            ray.get(mirror.address.remote())
+            ray.get(mirror.address.remote(), timeout=_START)
         except (RayError, ValueError) as error:
             logger.warning("another mirror of the stream broker could not be started: %s", error)
+            with suppress(RayError):
+                ray.kill(self._mirror)
             self._start_later(_LONGEST_PAUSE)
             return
         self.records.replace(_reached(mirror), self._exclusively, _is_there)

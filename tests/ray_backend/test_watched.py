@@ -1,4 +1,4 @@
-"""When an actor that gives no sign of life is ended. No Ray runs."""
+"""When an actor that gives no sign of life is ended, or is waited for no longer. No Ray runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
-from actors import watched
+from actors import mirror, watched
 from actors.watched import REPORT, Watched
+from distgraph.errors import BrokerLost
+from distgraph.streaming.broker import Limits
 
 BOUND = 60.0
 
@@ -111,3 +114,19 @@ def test_one_that_is_watched_no_longer_is_left_alone(actor: Actor) -> None:
     actor.run(1000)
     assert actor.killed == []
     assert actor.due == []
+
+
+def test_a_broker_does_not_wait_for_a_mirror_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def get(reference: str, timeout: float) -> bytes:
+        assert reference == "what it has"
+        asked.append(timeout)
+        raise GetTimeoutError
+
+    stopped = SimpleNamespace(begin=SimpleNamespace(remote=lambda: "what it has"))
+    monkeypatch.setattr(mirror, "_found", lambda session: (1, stopped))
+    monkeypatch.setattr(mirror, "ray", SimpleNamespace(get=get))
+    with pytest.raises(BrokerLost, match="its mirror is lost"):
+        mirror.Mirroring("session", Limits(), lambda: None, lambda call: call())
+    assert asked == [30.0]
