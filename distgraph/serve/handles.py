@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from distgraph.errors import RunNotFound
+from distgraph.errors import RunError, RunNotFound
 from distgraph.runs import RunHandle, attach
 from distgraph.serve.records import Run
 from distgraph.serve.registry import Registry
@@ -58,7 +58,7 @@ class Handles:
 
         Raises:
             RunNotFound: The run did not start, or is no longer kept.
-            RunError: The run is lost.
+            RunError: The run is lost, or a stream broker that may know it does not answer.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + _STARTING
@@ -74,7 +74,7 @@ class Handles:
                 return known
             try:
                 found = await asyncio.to_thread(attach, run.run_id, backend=self._backend)
-            except RunNotFound:
+            except RunError:  # not started yet; or a broker, which may be starting, is silent
                 now = await self._registry.run(run.run_id)
                 if now is None or not now.is_active or loop.time() > until:
                     raise

@@ -386,6 +386,9 @@ class Runner:
         Args:
             rollback: Delete the run and its checkpoints too.
             wait: Return once it has ended.
+
+        Raises:
+            RequestError: 503: a stream broker that may know the run does not answer.
         """
         how = "rollback" if rollback else "interrupt"
         await self.registry.request_end(run.run_id, how)
@@ -412,8 +415,13 @@ class Runner:
                     self._spawn(self._advance(run.thread_id))
                 if ended.first:
                     return
-        with suppress(RunNotFound):
+        try:
             handle = await self.handles.get(replace(current, status="running"))
+        except RunNotFound:
+            pass
+        except RunError as error:
+            raise RequestError(503, str(error)) from None
+        else:
             with suppress(RunError):
                 await handle.acancel()
         if wait:
