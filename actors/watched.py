@@ -27,6 +27,9 @@ REPORT = 5.0
 LOOK = 1.0
 """Seconds between two looks."""
 
+STARTS = 60.0
+"""Seconds for a process to start, or to be started again, in which no sign of life is expected."""
+
 
 class Watched:
     """An actor on this machine that is asked for signs of life.
@@ -80,7 +83,10 @@ class Watched:
         if self._asked is not None:
             if now - looked > REPORT:  # this process was stopped: the answer may be on its way
                 self._since = now
-            return now - self._since
+            if self._pid is not None and not _exists(self._pid):
+                self._pid, self._since = None, now
+            starts = STARTS if self._pid is None else 0.0
+            return max(0.0, now - self._since - starts)
         self._asked = self._since = now
         self._reported = False
         asked = self._handle.process.remote().future()
@@ -117,3 +123,13 @@ class Watched:
                 os.kill(pid, signal.SIGKILL)
         with suppress(RayError):
             ray.kill(self._handle, no_restart=not self._restarts)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from actors import mirror, watched
-from actors.watched import REPORT, Watched
+from actors.watched import REPORT, STARTS, Watched
 from distgraph.errors import BrokerLost
 from distgraph.streaming.broker import Limits
 
@@ -30,7 +30,16 @@ class Actor:
         monkeypatch.setattr(watched, "timers", lambda: SimpleNamespace(after=self.after))
         kill = SimpleNamespace(kill=lambda handle, no_restart: self.killed.append(self.now))
         monkeypatch.setattr(watched, "ray", kill)
-        monkeypatch.setattr(watched, "os", SimpleNamespace(kill=lambda pid, number: None))
+        self.exists = True
+        monkeypatch.setattr(watched, "os", SimpleNamespace(kill=self.kill))
+
+    def kill(self, pid: int, number: int) -> None:
+        if not self.exists:
+            raise ProcessLookupError
+
+    def begin(self) -> None:
+        """Give the first sign of life."""
+        self.questions[-1].set_result(1)
 
     def ask(self) -> Future[int]:
         self.questions.append(Future())
@@ -72,20 +81,35 @@ def test_one_that_does_not_is_reported_and_then_ended_at_its_bound(
 ) -> None:
     told: list[float] = []
     Watched(actor).watch("stream broker", BOUND, ending=lambda: told.append(actor.now))
-    actor.run(REPORT + 1)
-    assert [m.startswith("the stream broker (process None on ") for m in caplog.messages] == [True]
+    actor.begin()
+    actor.run(REPORT + 2)
+    assert [m.startswith("the stream broker (process 1 on ") for m in caplog.messages] == [True]
     actor.run(BOUND - REPORT - 2)
     assert (actor.killed, told) == ([], [])
     actor.run(2)
-    assert (actor.killed, told) == ([160.0], [160.0])
+    assert (actor.killed, told) == ([161.0], [161.0])
 
 
 def test_what_follows_it_has_its_own_time(actor: Actor) -> None:
     Watched(actor, restarts=True).watch("stream broker", BOUND)
+    actor.begin()
     actor.run(BOUND + 30)
-    assert actor.killed == [160.0]
+    assert actor.killed == [161.0]
     actor.run(BOUND, answers=True)
-    assert actor.killed == [160.0]
+    assert actor.killed == [161.0]
+
+
+def test_the_time_in_which_it_is_started_again_does_not_count(actor: Actor) -> None:
+    Watched(actor, restarts=True).watch("stream broker", 3.0)
+    actor.run(STARTS)
+    assert actor.killed == []
+    actor.begin()
+    actor.run(2)
+    actor.exists = False  # it has died, and the question waits for its successor
+    actor.run(STARTS)
+    assert actor.killed == []
+    actor.run(10)
+    assert actor.killed == [226.0]
 
 
 def test_one_that_has_died_is_asked_anew(actor: Actor) -> None:
@@ -101,6 +125,7 @@ def test_one_that_has_died_is_asked_anew(actor: Actor) -> None:
 
 def test_time_in_which_who_watches_was_stopped_does_not_count(actor: Actor) -> None:
     Watched(actor).watch("stream broker", BOUND)
+    actor.begin()
     actor.run(2)
     actor.stop_both(1000)
     actor.run(BOUND - 1)
