@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import chart, machine, report
+from benchmarks import chart, machine, profile, report
 from benchmarks.harness import CaseResult, Plan, Tell, measure
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.page:
         glance = "\n".join(chart.sentences(results))
         tables = report.as_markdown(families, results, where, brief=True, **options)
-        page = report.into_page(arguments.page.read_text(encoding="utf-8"), tables, glance)
+        known = arguments.page.read_text(encoding="utf-8")
+        page = report.into_page(known, tables, glance, profile.as_markdown())
         arguments.page.write_text(page, encoding="utf-8")
     return int(any(result.failures for found in results.values() for result in found))
 

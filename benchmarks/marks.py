@@ -10,6 +10,18 @@ from benchmarks.harness import ASYNCIO, LANGGRAPH, OURS, RAY, CaseResult
 
 Verdict = Literal["reached", "missed", "not measured"]
 
+WHY = {
+    "steps": "a-step",
+    "first": "a-run",
+    "stream": "events",
+    "fanout": "fan-outs",
+    "tools": "fan-outs",
+    "large": "state-of-megabytes",
+    "durable": "saved-steps",
+    "runs": "many-runs",
+}
+"""Headings of the page that say why figures of a family are what they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import LANGGRAPH, OURS, RAY, TITLES, CaseResult, Family, Metric, Summary
-from benchmarks.marks import MARKS, Mark
+from benchmarks.marks import MARKS, WHY, Mark
 from benchmarks.usage import Usage
 
 FORMAT = 1
@@ -17,6 +17,7 @@ Results = Mapping[str, Sequence[CaseResult]]
 
 _START, _END = "<!-- results -->", "<!-- end of results -->"
 _TOP_START, _TOP_END = "<!-- at a glance -->", "<!-- end of at a glance -->"
+_PROFILE_START, _PROFILE_END = "<!-- profile -->", "<!-- end of profile -->"
 
 
 def as_json(
@@ -129,7 +130,10 @@ def _marks(results: Results) -> list[str]:
     for mark in MARKS:
         value = mark.value(results)
         shown = "" if value is None else number(value)
-        rows.append([mark.title, f"{_bound(mark)} {mark.unit}", shown, mark.verdict(value)])
+        verdict: str = mark.verdict(value)
+        if verdict == "missed":
+            verdict = f"[missed](#{WHY[mark.family]})"
+        rows.append([mark.title, f"{_bound(mark)} {mark.unit}", shown, verdict])
     return table(["mark", "bound", "measured", ""], rows)
 
 
@@ -246,14 +250,16 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
 
-def into_page(page: str, report: str, glance: str = "") -> str:
-    """Put a report between the markers of a page, and what is seen at a glance above it.
+def into_page(page: str, report: str, glance: str = "", profile: str = "") -> str:
+    """Put a report between the markers of a page, with what is seen at a glance and a profile.
 
     Raises:
         ValueError: The page has no markers.
     """
     if glance:
         page = _between(page, _TOP_START, _TOP_END, glance)
+    if profile:
+        page = _between(page, _PROFILE_START, _PROFILE_END, profile)
     return _between(page, _START, _END, report)
 
 

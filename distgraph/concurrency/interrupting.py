@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # as `signal`, without the enumerations
 import ctypes
 import signal
 import sys
@@ -10,6 +11,9 @@ import traceback
 from typing import Any
 
 __all__ = ("Interrupted", "Terminated", "expect_termination", "interrupt", "stack_of")
+
+
+_SIGTERM = int(signal.SIGTERM)
 
 
 class Interrupted(BaseException):
@@ -24,7 +28,7 @@ class Terminated(SystemExit):
 def expect_termination() -> None:
     """Raise ``Terminated`` for SIGTERM, if this is the main thread."""
     alone = threading.current_thread() is threading.main_thread()
-    if alone and signal.getsignal(signal.SIGTERM) is not _terminate:
+    if alone and _signal.getsignal(_SIGTERM) is not _terminate:
         signal.signal(signal.SIGTERM, _terminate)
 
 

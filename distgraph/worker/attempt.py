@@ -624,11 +624,12 @@ def _reader(
 def _with_writes(
     template: BaseChannel, key: str, state: Mapping[str, Any], writes: Sequence[Write]
 ) -> BaseChannel:
-    channel = template.copy()
     if key in state:
-        channel = channel.from_checkpoint(state[key])
+        channel = template.from_checkpoint(state[key])
         if not channel.is_available():
             channel.update([state[key]])
+    else:
+        channel = template.copy()
     own = [v for c, v in writes if c == key]
     if own:
         channel.update(own)

@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,10 @@ from benchmarks.harness import (
     percentile,
     turns,
 )
-from benchmarks.marks import MARKS, Mark
+from benchmarks.marks import MARKS, WHY, Mark
+from benchmarks.profile import Spent, profiled, role, rows
 from benchmarks.usage import Usage, measured
+from distgraph.concurrency.threads import daemon
 
 ROOT = Path(__file__).parents[2]
 WALL = Metric("wall", "ms")
@@ -64,6 +67,10 @@ FIRST, RATE = Metric("first event", "ms"), Metric("rate", "tasks/s", better="mor
 
 def _first(name: str, value: float) -> Contender:
     return Contender(name, lambda: {FIRST.name: value})
+
+
+def _step(name: str, value: float) -> Contender:
+    return Contender(name, lambda: {"step": value})
 
 
 def _rate(name: str, value: float) -> Contender:
@@ -284,6 +291,10 @@ def test_what_is_seen_at_a_glance_has_markers_of_its_own() -> None:
         *("<!-- at a glance -->", "", "lines", "", "<!-- end of at a glance -->"),
         *("<!-- results -->", "", "tables", "", "<!-- end of results -->"),
     ]
+    profiled_page = f"<!-- profile --><!-- end of profile -->\n{page}"
+    assert report.into_page(profiled_page, "tables", profile="rows").splitlines()[:5] == [
+        *("<!-- profile -->", "", "rows", "", "<!-- end of profile -->"),
+    ]
 
 
 def test_a_bar_is_the_time_of_a_case_as_a_multiple_of_langgraphs() -> None:
@@ -315,6 +326,61 @@ def test_what_a_contender_uses_is_measured() -> None:
         assert 1.0 < used.memory < 10_000
     else:
         assert used is None
+
+
+def test_a_missed_mark_is_a_link_to_the_reason_and_every_reason_is_on_the_page() -> None:
+    mark = MARKS[0]
+    case = Case(mark.case, (Metric("step", "ms"),), (_step(OURS, 5.0), _step(LANGGRAPH, 1.0)))
+    text = report.as_markdown([], {mark.family: measure([case], 1)}, MACHINE)
+    assert "| Step of a node, 1 KB, to LangGraph | ≤ 2 × | 5 | [missed](#a-step) |" in text
+    page = (ROOT / "docs" / "project" / "benchmarks.md").read_text(encoding="utf-8")
+    headings = {
+        line.removeprefix("### ").lower().replace(" ", "-")
+        for line in page.splitlines()
+        if line.startswith("### ")
+    }
+    assert {WHY[mark.family] for mark in MARKS} <= headings
+
+
+def test_a_profile_adds_up_what_threads_of_one_name_use() -> None:
+    first = {("driver", "distgraph-runs"): Spent(100.0, 2.0), ("workers", "main"): Spent(50.0, 1.5)}
+    second = {("driver", "distgraph-runs"): Spent(30.0), ("broker", "main"): Spent(4.9)}
+    assert rows([(first, 90.0), (second, 1234.0)]) == [
+        ["driver", "distgraph-runs", "100", "30"],
+        ["workers", "main", "50", "0"],
+        ["all", "", "150", "35"],
+        ["all", "changes", "3.5", "0.0"],
+        ["LangGraph", "all", "90", "1,234"],
+    ]
+    assert Spent(9.0, 4.0).since(Spent(1.0, 2.0), 2) == Spent(4.0, 1.0)
+    roles = ("ray::SuperstepDriver", "ray::IDLE", "ray::step", "ray::DashboardAgent", "raylet")
+    assert [role(title, is_caller=False) for title in roles] == [
+        *("driver", "workers", "workers", "Ray", "Ray")
+    ]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="CPU time of threads is read from Linux's /proc"
+)
+def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
+    burnt, over = threading.Event(), threading.Event()
+
+    def burn() -> None:
+        while time.thread_time() < 0.05:
+            pass
+        burnt.set()
+        over.wait()
+
+    thread = daemon(burn, "distgraph-metrics")
+
+    def work() -> None:
+        thread.start()
+        burnt.wait()
+
+    found = profiled(work, 1)
+    over.set()
+    thread.join()
+    assert found["caller", "distgraph-metri"].cpu >= 50_000  # as the system shows the name
 
 
 def test_a_page_without_markers_is_refused() -> None:
