@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import chart, machine, profile, report
+from benchmarks import break_even, chart, machine, profile, report
 from benchmarks.harness import CaseResult, Plan, Tell, measure
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ MODULES = {
 REPEAT, REPEAT_QUICK = 7, 2
 
 _DOCS = Path(__file__).parents[1] / "docs"
+LIMITS = _DOCS / "project" / "limits.md"
 PAGE, CHART = _DOCS / "project" / "benchmarks.md", _DOCS / "images" / "benchmarks.svg"
 
 
@@ -64,11 +65,17 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--chart", type=Path, metavar="PATH", help="draw the chart, an SVG")
     parser.add_argument(
-        "--write-docs", action="store_true", help="--page and --chart for the documentation"
+        "--limits", type=Path, metavar="PATH", help="with --page: put the break-even into a page"
+    )
+    parser.add_argument(
+        "--write-docs",
+        action="store_true",
+        help="--page, --chart and --limits of the docs",
     )
     found = parser.parse_args(given)
     if found.write_docs:
         found.page, found.chart = found.page or PAGE, found.chart or CHART
+        found.limits = found.limits or LIMITS
     return found
 
 
@@ -146,6 +153,10 @@ def main(given: Sequence[str] | None = None) -> int:
         tables = report.as_markdown(families, results, where, brief=True, **options)
         known = arguments.page.read_text(encoding="utf-8")
         page = report.into_page(known, tables, glance, profile.as_markdown())
+        if arguments.limits:
+            found = break_even.sentence(break_even.run_all(), machine.cores())
+            limits = report.into_limits(arguments.limits.read_text(encoding="utf-8"), found)
+            arguments.limits.write_text(limits, encoding="utf-8")
         arguments.page.write_text(page, encoding="utf-8")
     return int(any(result.failures for found in results.values() for result in found))
 

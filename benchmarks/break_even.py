@@ -6,8 +6,9 @@ longer and longer nodes, by both libraries in turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from benchmarks import machine
 from benchmarks.cpu import NODES, WALL, calibrated, graph_of, run
 from benchmarks.engines import engines
 from benchmarks.harness import LANGGRAPH, OURS
@@ -40,23 +41,34 @@ def measured(milliseconds: int) -> dict[str, float]:
     return seconds
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"a superstep of {NODES} nodes that compute in Python, least of {REPEATS} runs, ms")
-    print(f"{'node':>6} {'LangGraph':>10} {'distgraph':>10} {'ratio':>6}")
+def sentence(found: int | None, cores: int) -> str:
+    """Return what a page says of a break-even: milliseconds, None if there is none."""
+    where = f"a superstep of {NODES} nodes that compute in Python"
+    if found is None:
+        return f"On {cores} cores, {where} is not faster than in one process up to {_LONGEST}."
+    return f"On {cores} cores, {where} is faster than in one process from {found} ms a node on."
+
+
+_LONGEST = f"{MILLISECONDS[-1]} ms a node"
+
+
+def run_all(tell: Callable[[str], object] = print) -> int | None:
+    """Measure the break-even. ``tell`` is given the lines of a table."""
+    tell(f"a superstep of {NODES} nodes that compute in Python, least of {REPEATS} runs, ms")
+    tell(f"{'node':>6} {'LangGraph':>10} {'distgraph':>10} {'ratio':>6}")
     ratios = []
     for milliseconds in MILLISECONDS:
         seconds = measured(milliseconds)
         ratio = seconds[OURS] / seconds[LANGGRAPH]
         ratios.append((milliseconds, ratio))
         theirs, ours = seconds[LANGGRAPH] * 1e3, seconds[OURS] * 1e3
-        print(f"{milliseconds:>6} {theirs:>10.1f} {ours:>10.1f} {ratio:>5.2f}×", flush=True)
-    found = break_even(ratios)
-    print(
-        f"no break-even up to {MILLISECONDS[-1]} ms a node"
-        if found is None
-        else f"break-even: {found} ms a node"
-    )
+        tell(f"{milliseconds:>6} {theirs:>10.1f} {ours:>10.1f} {ratio:>5.2f}×")
+    return break_even(ratios)
+
+
+def main() -> None:
+    """Print the table, and what it means."""
+    print(sentence(run_all(), machine.cores()))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 
+def cores() -> int:
+    """Return the number of cores."""
+    return os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
     """Return cores, memory, versions, load and date."""
     return {
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "memory_gb": _memory_gb(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

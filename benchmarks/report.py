@@ -263,6 +263,15 @@ def into_page(page: str, report: str, glance: str = "", profile: str = "") -> st
     return _between(page, _START, _END, report)
 
 
+def into_limits(page: str, break_even: str) -> str:
+    """Put the break-even into the page of the limits.
+
+    Raises:
+        ValueError: The page has no markers.
+    """
+    return _between(page, "<!-- break-even -->", "<!-- end of break-even -->", break_even)
+
+
 def _between(page: str, begin: str, stop: str, text: str) -> str:
     before, start, rest = page.partition(begin)
     _, end, after = rest.partition(stop)

@@ -218,6 +218,7 @@ class AttemptOutcome:
         return AttemptId(self.task_id, self.attempt)
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class SharedRunOptions:
     """The options of a run that its driver and its workers both use."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from distgraph._internal.records import pickled_by_fields
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, SharedRunOptions
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
@@ -18,6 +19,7 @@ CHECKPOINT_KEYS = ("checkpoint_ns", "checkpoint_id", "checkpoint_map")
 """Keys of ``configurable`` that name a checkpoint of a thread."""
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class ThreadOptions:
     """The checkpoint from which a run starts, and the resume values."""
@@ -44,6 +46,7 @@ class ThreadOptions:
     """A resume value without an id that is not matched yet, or ()."""
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """The options of one run, as far as engine and driver need them."""

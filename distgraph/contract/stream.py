@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from distgraph._internal.records import pickled_by_fields
+
 DRIVER = ""
 """The task id under which the driver publishes its own events."""
 
@@ -105,6 +107,7 @@ class StreamEvent(NamedTuple):
     payload: Any
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
     """The stream modes and options that the caller requested: workers publish only these events."""

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import chart, report
 from benchmarks.__main__ import MODULES
-from benchmarks.break_even import break_even
+from benchmarks.break_even import break_even, sentence
 from benchmarks.harness import (
     LANGGRAPH,
     OURS,
@@ -381,6 +381,14 @@ def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
     over.set()
     thread.join()
     assert found["caller", "distgraph-metri"].cpu >= 50_000  # as the system shows the name
+
+
+def test_a_break_even_is_a_sentence_on_the_page_of_the_limits() -> None:
+    where = "On 2 cores, a superstep of 8 nodes that compute in Python is"
+    assert sentence(4, 2) == f"{where} faster than in one process from 4 ms a node on."
+    assert sentence(None, 2) == f"{where} not faster than in one process up to 32 ms a node."
+    page = (ROOT / "docs" / "project" / "limits.md").read_text(encoding="utf-8")
+    assert "<!-- break-even -->\n\nx.\n\n<!--" in report.into_limits(page, "x.")
 
 
 def test_a_page_without_markers_is_refused() -> None:
