@@ -1,7 +1,7 @@
-"""References to objects of a cluster, such as Ray's, in checkpoints that are kept in memory.
+"""References to objects of a cluster, such as Ray's, in checkpoints and caches in memory.
 
-A saver in memory keeps what its serializer returns. For a value with references that is a pickle
-which holds them, so that an object lives as long as a checkpoint refers to it.
+A saver or a cache in memory keeps what its serializer returns. For a value with references that is
+a pickle which holds them, so that an object lives as long as a checkpoint or an entry refers to it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ _lock = threading.Lock()
 
 
 def keeps_references(saver: Any) -> bool:
-    """Whether a saver, or the saver that it stands for, can keep references: it keeps its
-    checkpoints in memory."""
+    """Whether a saver or a cache, or the one that it stands for, can keep references: it keeps
+    what it is given in memory."""
     placed = getattr(saver, "distgraph_placed", None)
     if placed is not None:
         return bool(placed.traits.get("keeps_references"))
-    cls = loaded("langgraph.checkpoint.memory", "InMemorySaver")
     serde = loaded("langgraph.checkpoint.serde.jsonplus", "JsonPlusSerializer")
-    if cls is None or serde is None or not isinstance(saver, cls):
+    if serde is None or not any(cls and isinstance(saver, cls) for cls in _in_memory()):
         return False
     return isinstance(saver.serde, serde)
+
+
+def _in_memory() -> tuple[Any, Any]:
+    return (
+        loaded("langgraph.checkpoint.memory", "InMemorySaver"),
+        loaded("langgraph.cache.memory", "InMemoryCache"),
+    )
 
 
 def keep_references(saver: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -254,10 +254,11 @@ class ToolNode(Runnable[Any, Any]):
         """Answer one tool call in the attempt that this process runs."""
         if input.state is not MISSING:
             state = input.state
+        config: Any = context.config
         runtime = self._tool_runtime(
             input.call,
             {} if state is None else state,
-            context.config,
+            ensure_config(config),
             context.runtime,
             context.store,
         )

@@ -185,6 +185,15 @@ def test_a_test_file_that_shows_what_is_covered_exists() -> None:
     ] == []
 
 
+def test_the_migration_page_has_the_packages_that_the_tests_of_libraries_need() -> None:
+    table = _section("docs/coming-from-langgraph.md", "Libraries that were run").lower()
+    extra = _text("pyproject.toml").partition("\necosystem = [\n")[2].partition("\n]")[0]
+    needed = re.findall(r'^    "([\w-]+).*>=', extra, re.MULTILINE)
+    assert len(needed) > 10
+    # other packages of the extra import fastapi
+    assert [name for name in needed if name not in table] == ["fastapi"]
+
+
 def test_every_error_is_on_the_page_of_errors() -> None:
     classes = re.findall(r"^class ([A-Z]\w+)\(", _text("distgraph/errors.py"), re.MULTILINE)
     assert [name for name in classes if f"`{name}`" not in _text("docs/errors.md")] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
+from distgraph import distribute
 from tests.ecosystem.models import Steps
 from tests.ecosystem.support import MODES, conversation_is_the_same
 from tests.langgraph_graphs.support import newest
@@ -51,6 +53,27 @@ def test_a_supervisor_and_its_agents(backend: str, face: str, mode: Any) -> None
     modes = MODES if mode == "last_message" else ["updates", "custom"]
     inputs = go("go", "1"), go("again", "2")
     conversation_is_the_same(backend, build, *inputs, faces=[face], modes=modes)
+
+
+def test_a_chunk_of_a_full_history_stays_on_ray_as_it_was(backend: str) -> None:
+    supervisors = pytest.importorskip("langgraph_supervisor", reason="needs langgraph-supervisor")
+    from langgraph.prebuilt import create_react_agent
+
+    def lengths(run: Callable[[Any], Any]) -> list[tuple[str, int]]:
+        agent = create_react_agent(Steps(steps=[[WEATHER]], tag="one"), [weather], name="one")
+        model = Steps(steps=[[("transfer_to_one", {})]], tag="chief")
+        graph = supervisors.create_supervisor([agent], model=model, output_mode="full_history")
+        ran = run(graph.compile())
+        values = list(ran.stream(go("go", "1"), subgraphs=True, stream_mode="values"))
+        return [(ns[0].split(":")[0] if ns else "", len(v["messages"])) for ns, v in values]
+
+    expected = lengths(lambda graph: graph)
+    got = lengths(lambda graph: distribute(graph, backend=backend))
+    changed = expected.index(("one", 6))  # four messages, and two that the supervisor appended
+    assert expected.count(("one", 6)) == 1
+    if backend == "ray":
+        expected[changed] = ("one", 4)
+    assert got == expected
 
 
 @FACES

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from tests.prebuilt import tools as t
 from tests.prebuilt.support import asks, prebuilt, same_stream
-from tests.support.engines import DISTRIBUTED
+from tests.support.engines import DISTRIBUTED, REFERENCE, Engine
 
 MODES = ["updates", "values", "custom", "messages"]
 
@@ -119,14 +119,44 @@ def test_the_store_is_injected(engine):
     assert [m.content for m in chunk["tools"]["messages"]] == ["1 from the store"]
 
 
+def test_the_config_of_a_tool_s_runtime(differ):
+    def build(ns):
+        def looks(x: int, runtime: prebuilt(ns).ToolRuntime) -> str:
+            """Tell the config."""
+            found = runtime.config
+            return f"{sorted(found)} {found['recursion_limit']} {found['tags']}"
+
+        return graph(ns, [tool(looks)])
+
+    config = {"tags": ["run"], "configurable": {"thread_id": "1"}}
+    outcome = same_stream(differ, build, start(("looks", {"x": 1})), config=config)
+    assert "recursion_limit" in outcome.chunks[0]["tools"]["messages"][0].content
+
+
 @pytest.mark.parametrize("name", ["update", "silent", "several", "too_many", "goes", "pair"])
 @pytest.mark.parametrize("mode", ["updates", "values"])
 def test_commands(differ, name, mode):
     tools = lambda ns: [t.add, *t.with_commands(ns)]  # noqa: E731
     if name == "silent" and differ.contender.name == DISTRIBUTED:
-        pytest.skip("LangGraph's node gets the call alone there, and words its error for that")
+        pytest.skip("its error suggests a list there: test_a_command_without_its_message")
     calls = [("add", {"a": 1, "b": 1}), (name, {"x": 5})]
     same_stream(differ, lambda ns: graph(ns, tools(ns)), start(*calls), stream_mode=mode)
+
+
+def test_a_command_without_its_message():
+    remedies = {}
+    for name in (REFERENCE, DISTRIBUTED):
+        engine = Engine(name)
+        tools = [t.add, *t.with_commands(engine)]
+        built = engine.compile(graph(engine, tools, handle_tool_errors=True))
+        calls = [("add", {"a": 1, "b": 1}), ("silent", {"x": 5})]
+        chunks = list(built.stream(start(*calls)))
+        message = chunks[0]["tools"]["messages"][1]
+        said, _, remedy = message.content.partition("`Command(update=")
+        assert said.startswith("Error: ValueError('Expected to have a matching ToolMessage in ")
+        remedies[name] = remedy.partition(", ...)`")[0]
+    given = 'ToolMessage("Success", tool_call_id=tool_call_id), ...]'
+    assert remedies == {REFERENCE: '{"messages": [' + given + "}", DISTRIBUTED: "[" + given}
 
 
 def test_commands_to_the_parent_graph(differ):

@@ -197,6 +197,28 @@ def test_a_saver_and_a_store_in_memory_keep_them(on_ray):
     assert read(graph.get_state(config).values["held"]["ref"]) == b"x"
 
 
+def test_a_cache_in_memory_keeps_them(on_ray, tmp_path):
+    from langgraph.cache.memory import InMemoryCache
+
+    ran = tmp_path / "ran"
+
+    def make(state):
+        with ran.open("a") as file:
+            file.write("x")
+        return {"held": {"ref": put()}}
+
+    def use(state):
+        return {"seen": [read(state["held"]["ref"])]}
+
+    builder = on_ray.StateGraph(State).add_node("make", make, cache_policy=on_ray.CachePolicy())
+    builder.add_node("use", use).add_edge(on_ray.START, "make").add_edge("make", "use")
+    graph = on_ray.compile(builder, cache=InMemoryCache())
+    for _ in range(2):
+        assert graph.invoke({"seen": []})["seen"] == [b"x"]
+        gc.collect()
+    assert ran.read_text() == "x"
+
+
 def test_in_a_thread_that_a_file_saves_they_are_refused_by_node_and_key(on_ray, tmp_path):
     from langgraph.checkpoint.sqlite import SqliteSaver
 
