@@ -36,6 +36,10 @@ _EAGER = {
 }
 """For the raylet: it tries for 10 s, as by default, but 500 times instead of 10 times."""
 
+_KNOWN = ("2.60.",)
+"""Versions of Ray whose raylet is known to serve with the stand-in for its dashboard's agent.
+Others start the agent itself."""
+
 _forked_from: int | None = None
 """The process that used Ray, and from which this one was forked."""
 
@@ -173,7 +177,7 @@ def _quick_start() -> Iterator[None]:
         return None
 
     def command(component: str, *args: Any, **options: Any) -> list[str]:
-        if component == "dashboard_agent":
+        if component == "dashboard_agent" and ray.__version__.startswith(_KNOWN):
             return [sys.executable, "-S", "-E", agent_stub.__file__]
         found: list[str] = commands(component, *args, **options)
         return found

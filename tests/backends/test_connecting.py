@@ -133,6 +133,22 @@ def test_a_local_ray_starts_without_what_only_a_dashboard_reads() -> None:
     assert (Node.start_api_server, Node.start_monitor, after) == before
 
 
+def test_a_version_of_ray_that_is_not_known_starts_the_agent_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+    from ray._private import services
+
+    from actors.connect import _quick_start
+
+    command = services._build_python_executable_command_memory_profileable
+    monkeypatch.setattr(ray, "__version__", "2.61.0")
+    with _quick_start():
+        build = services._build_python_executable_command_memory_profileable
+        agent = build("dashboard_agent", "folder")
+    assert agent == command("dashboard_agent", "folder")
+
+
 def test_a_local_ray_starts_on_a_version_of_ray_that_lacks_what_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
