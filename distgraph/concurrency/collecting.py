@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 __all__ = ("is_collecting",)
 
-_threads: set[int] = set()
+_phases: dict[str, Any] = {"start": None, "stop": None}
+"""What the collector told of its last start and its last stop; the newer one is the last item."""
 
+_here = threading.local()
 
-def _note(phase: str, info: Mapping[str, int]) -> None:
-    (_threads.add if phase == "start" else _threads.discard)(threading.get_ident())
-
-
-gc.callbacks.append(_note)
+# None of them is written in Python. A signal that comes during a pass would have its handler run in
+# such a function, and what the handler raises would be lost there.
+gc.callbacks += [_phases.pop, _phases.__setitem__, partial(setattr, _here)]
 
 
 def is_collecting() -> bool:
     """Return whether this thread is in a pass of the garbage collector: it must not wait."""
-    return threading.get_ident() in _threads
+    phase, told = next(reversed(_phases.items()))
+    return phase == "start" and getattr(_here, "start", None) is told

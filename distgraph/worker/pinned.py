@@ -19,6 +19,7 @@ from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.spec import Write
 from distgraph.errors import SerializationError
 from distgraph.serde import pickling
+from distgraph.types import Send
 
 __all__ = ("Pinned", "drop", "pinned")
 
@@ -90,22 +91,38 @@ def _handled(
     write: Write, request: AttemptRequest, channels: Mapping[str, Any], kept: dict[str, Any]
 ) -> Write:
     channel, value = write
-    why = pickling.reason(value)
-    if not why:
+    if not pickling.reason(value):
         return write
-    if request.standing is not None and not isinstance(channels.get(channel), UntrackedValue):
-        raise SerializationError(
-            f"node {request.node!r}, step {request.step}: the value of {channel!r} stays in the "
-            f"pinned worker of its run ({why}), and the thread is saved by a checkpointer, which "
-            "cannot hold it. Annotate the key with UntrackedValue"
-        )
+
+    def handle(key: str, value: Any) -> Any:
+        why = pickling.reason(value)
+        if not why:
+            return value
+        if request.standing is not None and not isinstance(channels.get(key), UntrackedValue):
+            raise SerializationError(
+                f"node {request.node!r}, step {request.step}: the value of {key!r} stays in the "
+                f"pinned worker of its run ({why}), and the thread is saved by a checkpointer, "
+                "which cannot hold it. Annotate the key with UntrackedValue"
+            )
+        return _handle(key, value, request.node, kept)
+
+    if not isinstance(value, Send):
+        return channel, handle(channel, value)
+    # the driver reads where it goes; what it takes along is the state of the node there
+    if isinstance(value.arg, dict):
+        arg: Any = {key: handle(key, each) for key, each in value.arg.items()}
+    else:
+        arg = handle(f"Send({value.node!r})", value.arg)
+    return channel, Send(value.node, arg, timeout=value.timeout)
+
+
+def _handle(key: str, value: Any, node: str, kept: dict[str, Any]) -> Pinned:
     name = next((name for name, known in kept.items() if known is value), None)
     if name is None:
         name = uuid.uuid4().hex
         kept[name] = value
     cls = type(value)
-    kind = f"{cls.__module__}.{cls.__qualname__}"
-    return channel, Pinned(name, kind, request.node, channel, os.getpid())
+    return Pinned(name, f"{cls.__module__}.{cls.__qualname__}", node, key, os.getpid())
 
 
 def drop(run_id: str | None) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -74,3 +77,26 @@ def test_a_call_elsewhere_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
         elsewhere(fails)
         assert ran.wait(10)
         eventually(lambda: "of the call" in caplog.text, "the failure is logged")
+
+
+def test_what_a_signal_handler_raises_during_a_pass_reaches_the_program() -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    many = [[number] for number in range(1_500_000)]
+    started = time.perf_counter()
+    gc.collect()
+    seconds = time.perf_counter() - started
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for part in (0.3, 0.5, 0.7):
+            with pytest.raises(Interrupted):
+                signal.setitimer(signal.ITIMER_REAL, seconds * part)
+                gc.collect()
+                time.sleep(10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    del many
