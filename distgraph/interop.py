@@ -8,9 +8,11 @@ known by its name and module: where LangGraph is not loaded, none of this costs 
 from __future__ import annotations
 
 import importlib
+import operator
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,7 +21,15 @@ from distgraph._internal.loaded import loaded
 from distgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 from distgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-__all__ = ("caught_as_either", "either", "for_saver", "own", "own_bubble", "theirs")
+__all__ = (
+    "caught_as_either",
+    "either",
+    "for_saver",
+    "own",
+    "own_bubble",
+    "own_throughout",
+    "theirs",
+)
 
 _FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
 _SEQUENCES = (list, tuple)
@@ -61,6 +71,36 @@ def own(value: Any) -> Any:
     if cls.__name__ == "Interrupt":
         return Interrupt(value.value, value.id, getattr(value, "response_schema", None))
     return Overwrite(value.value)
+
+
+def own_throughout(value: Any) -> Any:
+    """As ``own``, for a value of a checkpoint: also what dicts, lists and tuples in it hold, and
+    what its objects of LangGraph's hold.
+
+    A checkpoint names LangGraph's classes wherever we saved ours.
+    """
+    cls = type(value)
+    if cls is dict:
+        fields = {key: own_throughout(item) for key, item in value.items()}
+        return fields if any(fields[key] is not item for key, item in value.items()) else value
+    if cls is list or cls is tuple:
+        items = cls(map(own_throughout, value))
+        return items if any(map(operator.is_not, items, value)) else value
+    value = own(value)
+    if type(value) is Send:
+        return Send(value.node, own_throughout(value.arg), timeout=value.timeout)
+    if type(value) is Command:
+        return replace(
+            value,
+            update=own_throughout(value.update),
+            resume=own_throughout(value.resume),
+            goto=own_throughout(value.goto),
+        )
+    if type(value) is Overwrite:
+        return Overwrite(own_throughout(value.value))
+    if type(value) is Interrupt:
+        return Interrupt(own_throughout(value.value), value.id, value.response_schema)
+    return value
 
 
 def theirs(value: Any) -> Any:

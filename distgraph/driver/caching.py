@@ -10,7 +10,7 @@ from typing import Any
 
 from distgraph.contract.events import CacheKey, LookUp, Remember
 from distgraph.contract.spec import GraphProgram, Write
-from distgraph.interop import for_saver, own
+from distgraph.interop import for_saver, own_throughout
 from distgraph.persistence import faces
 
 __all__ = ("Caches", "caches_of")
@@ -44,7 +44,7 @@ class Caches:
         """Return the entries of a cache for the keys."""
         found = self._call(job.path, "get", list(job.keys))
         return {
-            (tuple(ns), name): [(channel, own(value)) for channel, value in writes]
+            (tuple(ns), name): [(channel, own_throughout(value)) for channel, value in writes]
             for (ns, name), writes in found.items()
         }
 

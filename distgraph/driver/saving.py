@@ -36,7 +36,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.engine.checkpoints import VERSION
 from distgraph.engine.deltas import to_replay
 from distgraph.errors import UnsupportedError
-from distgraph.interop import for_saver, own
+from distgraph.interop import for_saver, own_throughout
 from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
@@ -225,7 +225,9 @@ def _snapshot(value: Any) -> Any:
 def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
     """Return the histories that a saver holds for channels whose value is not in the checkpoint."""
     return {
-        name: History(one.get("seed", MISSING), tuple(own(v) for _, _, v in one["writes"]))
+        name: History(
+            one.get("seed", MISSING), tuple(own_throughout(v) for _, _, v in one["writes"])
+        )
         for name, one in found.items()
     }
 
@@ -240,13 +242,13 @@ def saved_from(
         versions = checkpoint["channel_versions"]
         values = {**values, k.TASKS: checkpoint["pending_sends"]}
         checkpoint["channel_versions"] = {**versions, k.TASKS: max(versions.values())}
-    checkpoint["channel_values"] = {name: own(value) for name, value in values.items()}
+    checkpoint["channel_values"] = own_throughout(dict(values))
     parent = found.parent_config
     return Saved(
         checkpoint=checkpoint,
         metadata=found.metadata or {},
         parent_id=None if parent is None else parent["configurable"].get("checkpoint_id"),
-        pending=tuple((task, c, own(v)) for task, c, v in found.pending_writes or ()),
+        pending=tuple((task, c, own_throughout(v)) for task, c, v in found.pending_writes or ()),
         histories=histories or {},
         superseded=superseded,
     )

@@ -115,9 +115,13 @@ def test_what_is_saved_is_of_langgraph_s_classes_at_any_depth(ours):
     graph.invoke(ours.Command(update={"top": ours.Command(goto="y")}, goto="keeps"), CONFIG)
     assert "distgraph" not in repr((saver.writes, saver.blobs, saver.storage))
 
-    # what is at the top of a key is ours again: it counts as both
+    # here all of it is ours again: it counts as both
     last = graph.invoke(None, CONFIG)
     assert type(last["top"]) is ours.Command
+    overwrite, interrupt = last["deep"]["here"]
+    assert [type(overwrite), type(interrupt)] == [ours.Overwrite, ours.Interrupt]
+    assert [type(overwrite.value), type(overwrite.value.arg)] == [ours.Send, ours.Command]
+    assert type(last["top"].update["deep"][0].value.arg) is ours.Command
     # and LangGraph reads the same
     theirs = Engine(REFERENCE)
     read = theirs.compile(builder(theirs), checkpointer=saver).get_state(CONFIG).values
