@@ -77,7 +77,7 @@ def own_throughout(value: Any) -> Any:
     """As ``own``, for a value of a checkpoint: also what dicts, lists and tuples in it hold, and
     what its objects of LangGraph's hold.
 
-    A checkpoint names LangGraph's classes wherever we saved ours.
+    A checkpoint names LangGraph's class for each object that distgraph saved.
     """
     cls = type(value)
     if cls is dict:

@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ("is_collecting",)
 
 _phases: dict[str, Any] = {"start": None, "stop": None}
-"""What the collector told of its last start and its last stop; the newer one is the last item."""
+"""Details of the collector's last start and last stop; the newer one is the last item."""
 
 _here = threading.local()
 
@@ -22,5 +22,5 @@ gc.callbacks += [_phases.pop, _phases.__setitem__, partial(setattr, _here)]
 
 def is_collecting() -> bool:
     """Return whether this thread is in a pass of the garbage collector: it must not wait."""
-    phase, told = next(reversed(_phases.items()))
-    return phase == "start" and getattr(_here, "start", None) is told
+    phase, details = next(reversed(_phases.items()))
+    return phase == "start" and getattr(_here, "start", None) is details
