@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from distgraph.contract.events import CacheKey, LookUp, Remember
 from distgraph.contract.spec import GraphProgram, Write
+from distgraph.errors import SerializationError
 from distgraph.interop import for_saver, own_throughout
 from distgraph.persistence import faces
+from distgraph.serde.pickling import dumps_data
+from distgraph.serde.references import ReferringBlob
 
 __all__ = ("Caches", "caches_of")
 
@@ -49,10 +53,24 @@ class Caches:
         }
 
     def keep(self, job: Remember) -> None:
-        """Put a task's writes into its graph's cache."""
+        """Put a task's writes into its graph's cache.
+
+        Raises:
+            SerializationError: They hold a reference, and the cache keeps none.
+        """
         # a deque, as LangGraph keeps it
         writes = deque((channel, for_saver(value)) for channel, value in job.writes)
-        self._call(job.path, "set", {job.key: (writes, job.ttl)})
+        try:
+            self._call(job.path, "set", {job.key: (writes, job.ttl)})
+        except Exception as error:
+            key = _refers(job.writes)
+            if key is None:
+                raise
+            raise SerializationError(
+                f"node {job.key[0][-1]!r}: its write of {key!r} holds a reference to an object of "
+                "the Ray cluster, which the cache of the graph cannot keep. Use an InMemoryCache, "
+                "write the value itself or the path of a file, or leave out the node's cache_policy"
+            ) from error
 
     def _call(self, path: tuple[str, ...], method: str, argument: Any) -> Any:
         cache = self._by_path[path]
@@ -60,3 +78,12 @@ class Caches:
             return faces.call(cache, method, (argument,))
         loop = faces.loop_of(cache) or self._loop
         return faces.run_on(loop, partial(faces.acall, cache, method, (argument,), {}), cache)
+
+
+def _refers(writes: Sequence[Write]) -> str | None:
+    """Return the first state key whose write holds a reference, None if no write does."""
+    for key, value in writes:
+        with suppress(SerializationError):
+            if isinstance(dumps_data(value), ReferringBlob):
+                return key
+    return None

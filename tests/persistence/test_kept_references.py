@@ -4,10 +4,13 @@ import gc
 import weakref
 
 import pytest
+from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
+from distgraph.contract.events import Remember
+from distgraph.driver.caching import Caches
 from distgraph.errors import SerializationError
 from distgraph.persistence import faces
 from distgraph.persistence.hosting import HostClient, NoCarrier, host
@@ -107,3 +110,35 @@ def test_without_a_cluster_references_are_refused_and_the_host_goes_on(monkeypat
     store.put(("a",), "k", {"plain": 1})
     assert remote.get(("a",), "k").value == {"plain": 1}
     client.close()
+
+
+def test_a_cache_that_keeps_no_references_says_so():
+    class OnDisk(BaseCache):
+        def get(self, keys):
+            return {}
+
+        async def aget(self, keys):
+            return {}
+
+        def set(self, pairs):
+            for value, _ in pairs.values():
+                self.serde.dumps_typed(value)
+
+        async def aset(self, pairs):
+            self.set(pairs)
+
+        def clear(self, namespaces=None): ...
+
+        async def aclear(self, namespaces=None): ...
+
+    caches = Caches({(): OnDisk()})
+    key = (("writes", "identity", "embed"), "name")
+    caches.keep(Remember((), key, (("table", [1]),)))
+    with pytest.raises(SerializationError) as refused:
+        caches.keep(Remember((), key, (("size", 1), ("table", [Reference()]))))
+    assert str(refused.value).startswith(
+        "node 'embed': its write of 'table' holds a reference to an object of the Ray cluster, "
+        "which the cache of the graph cannot keep. Use an InMemoryCache,"
+    )
+    with pytest.raises(TypeError):  # nothing to do with references
+        caches.keep(Remember((), key, (("table", object()),)))
