@@ -31,7 +31,7 @@ __all__ = (
     "theirs",
 )
 
-_FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt"})
+_FOREIGN = frozenset({"Command", "Send", "Overwrite", "Interrupt", "TimeoutPolicy"})
 _SEQUENCES = (list, tuple)
 
 
@@ -56,17 +56,12 @@ def own(value: Any) -> Any:
             goto=own(list(goto) if isinstance(goto, _SEQUENCES) else goto),
         )
     if cls.__name__ == "Send":
-        timeout = getattr(value, "timeout", None)
-        return Send(
-            value.node,
-            value.arg,
-            timeout=None
-            if timeout is None
-            else TimeoutPolicy(
-                run_timeout=timeout.run_timeout,
-                idle_timeout=timeout.idle_timeout,
-                refresh_on=timeout.refresh_on,
-            ),
+        return Send(value.node, value.arg, timeout=own(getattr(value, "timeout", None)))
+    if cls.__name__ == "TimeoutPolicy":
+        return TimeoutPolicy(
+            run_timeout=value.run_timeout,
+            idle_timeout=value.idle_timeout,
+            refresh_on=value.refresh_on,
         )
     if cls.__name__ == "Interrupt":
         return Interrupt(value.value, value.id, getattr(value, "response_schema", None))

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from distgraph.contract.cache_names import calls_of
 from distgraph.contract.events import CacheKey, LookUp, Remember
 from distgraph.contract.spec import GraphProgram, Write
 from distgraph.errors import SerializationError
@@ -66,10 +67,14 @@ class Caches:
             key = _refers(job.writes)
             if key is None:
                 raise
+            name = job.key[0][-1]
+            holds = f"node {name!r}: its write of {key!r} holds"
+            if job.key[0] == calls_of(name):
+                holds = f"the result of task {name!r} holds"
             raise SerializationError(
-                f"node {job.key[0][-1]!r}: its write of {key!r} holds a reference to an object of "
-                "the Ray cluster, which the cache of the graph cannot keep. Use an InMemoryCache, "
-                "write the value itself or the path of a file, or leave out the node's cache_policy"
+                f"{holds} a reference to an object of the Ray cluster, which the cache of the "
+                "graph cannot keep. Use an InMemoryCache, return the value itself or the path of a "
+                "file, or leave out the cache_policy"
             ) from error
 
     def _call(self, path: tuple[str, ...], method: str, argument: Any) -> Any:

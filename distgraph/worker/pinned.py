@@ -94,7 +94,7 @@ def _handled(
     if not pickling.reason(value):
         return write
 
-    def handle(key: str, value: Any) -> Any:
+    def handle(key: str, value: Any, remedy: str = "Annotate the key with UntrackedValue") -> Any:
         why = pickling.reason(value)
         if not why:
             return value
@@ -102,7 +102,7 @@ def _handled(
             raise SerializationError(
                 f"node {request.node!r}, step {request.step}: the value of {key!r} stays in the "
                 f"pinned worker of its run ({why}), and the thread is saved by a checkpointer, "
-                "which cannot hold it. Annotate the key with UntrackedValue"
+                f"which cannot hold it. {remedy}"
             )
         return _handle(key, value, request.node, kept)
 
@@ -112,7 +112,8 @@ def _handled(
     if isinstance(value.arg, dict):
         arg: Any = {key: handle(key, each) for key, each in value.arg.items()}
     else:
-        arg = handle(f"Send({value.node!r})", value.arg)
+        remedy = "Send a dict with the value under a key that is annotated with UntrackedValue"
+        arg = handle(f"Send({value.node!r})", value.arg, remedy)
     return channel, Send(value.node, arg, timeout=value.timeout)
 
 

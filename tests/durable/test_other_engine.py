@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from distgraph.types import TimeoutPolicy
 from tests.support.differential import run
 from tests.support.engines import REFERENCE, Engine
 
@@ -100,11 +101,13 @@ def test_what_is_saved_is_of_langgraph_s_classes_at_any_depth(ours):
     class Kept(TypedDict, total=False):
         top: Any
         deep: Any
+        policy: Any
 
     def keeps(state):
         send = ours.Send("work", ours.Command(goto="x"), timeout=5)
         deep = [ours.Overwrite(send), ours.Interrupt("why", "id")]
-        return {"top": ours.Command(update={"deep": deep}), "deep": {"here": deep}}
+        top = ours.Command(update={"deep": deep})
+        return {"top": top, "deep": {"here": deep}, "policy": TimeoutPolicy(run_timeout=2)}
 
     def builder(engine):
         made = engine.StateGraph(Kept).add_node("keeps", keeps).add_edge(engine.START, "keeps")
@@ -120,6 +123,8 @@ def test_what_is_saved_is_of_langgraph_s_classes_at_any_depth(ours):
     assert type(last["top"]) is ours.Command
     overwrite, interrupt = last["deep"]["here"]
     assert [type(overwrite), type(interrupt)] == [ours.Overwrite, ours.Interrupt]
+    assert type(overwrite.value.timeout) is TimeoutPolicy
+    assert type(last["policy"]) is TimeoutPolicy
     assert [type(overwrite.value), type(overwrite.value.arg)] == [ours.Send, ours.Command]
     assert type(last["top"].update["deep"][0].value.arg) is ours.Command
     # and LangGraph reads the same

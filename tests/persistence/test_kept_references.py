@@ -9,6 +9,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
+from distgraph.contract.cache_names import calls_of
 from distgraph.contract.events import Remember
 from distgraph.driver.caching import Caches
 from distgraph.errors import SerializationError
@@ -140,5 +141,7 @@ def test_a_cache_that_keeps_no_references_says_so():
         "node 'embed': its write of 'table' holds a reference to an object of the Ray cluster, "
         "which the cache of the graph cannot keep. Use an InMemoryCache,"
     )
+    with pytest.raises(SerializationError, match=r"^the result of task 'm\.load' holds"):
+        caches.keep(Remember((), (calls_of("m.load"), "name"), (("__return__", Reference()),)))
     with pytest.raises(TypeError):  # nothing to do with references
         caches.keep(Remember((), key, (("table", object()),)))

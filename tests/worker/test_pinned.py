@@ -59,3 +59,5 @@ def test_a_checkpoint_holds_no_handle() -> None:
     assert type(send.arg["live"]) is pinned.Pinned  # checkpoints leave the key out
     with pytest.raises(SerializationError, match="the value of 'rows' stays in the pinned worker"):
         handled(("__pregel_tasks", Send("work", {"rows": live})), standing=object())
+    with pytest.raises(SerializationError, match="Send a dict with the value under a key that is"):
+        handled(("__pregel_tasks", Send("work", live)), standing=object())
