@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayError
 
 from distgraph.concurrency.timers import timers
+from distgraph.driver.silence import Silence
 
 __all__ = ("REPORT", "Watched")
 
@@ -42,13 +43,13 @@ class Watched:
     def __init__(self, handle: Any, *, restarts: bool = False) -> None:
         self._handle = handle
         self._restarts = restarts
-        self._asked: float | None = None
-        """When the open question was asked."""
-        self._since = self._looked = 0.0
-        self._pid: int | None = None
+        self._silence = Silence(STARTS, REPORT)
         self._reported = False
-        self.seen = float("-inf")
+
+    @property
+    def seen(self) -> float:
         """When it was asked for its last sign of life: it lived then, or later."""
+        return self._silence.seen
 
     def watch(
         self,
@@ -79,26 +80,15 @@ class Watched:
     def silent(self) -> float:
         """Ask, if no question is open; return for how long one has been. Called now and then."""
         now = time.monotonic()
-        looked, self._looked = self._looked, now
-        if self._asked is not None:
-            if now - looked > REPORT:  # this process was stopped: the answer may be on its way
-                self._since = now
-            if self._pid is not None and not _exists(self._pid):
-                self._pid, self._since = None, now
-            starts = STARTS if self._pid is None else 0.0
-            return max(0.0, now - self._since - starts)
-        self._asked = self._since = now
+        seconds = self._silence.look(now, _exists)
+        if seconds is not None:
+            return seconds
         self._reported = False
-        asked = self._handle.process.remote().future()
-        asked.add_done_callback(partial(self._answered, now))
+        self._handle.process.remote().future().add_done_callback(partial(self._answered, now))
         return 0.0
 
     def _answered(self, asked: float, future: Any) -> None:
-        if self._asked != asked:
-            return
-        if future.exception() is None:
-            self._pid, self.seen = future.result(), asked
-        self._asked = None  # one that has died, or begins again, is asked anew
+        self._silence.answered(asked, None if future.exception() is not None else future.result())
 
     def report(self, name: str, seconds: float, bound: float) -> None:
         """Log a silence, once."""
@@ -108,7 +98,7 @@ class Watched:
                 "the %s (process %s on %s) has not reacted for %.0f s: it is stopped, or a reducer "
                 "holds the interpreter lock. It is ended after %.0f s",
                 name,
-                self._pid,
+                self._silence.pid,
                 socket.gethostname(),
                 seconds,
                 bound,
@@ -116,8 +106,8 @@ class Watched:
 
     def end(self) -> None:
         """Kill the process, which is on this machine. One that follows it is asked anew."""
-        pid, self._pid = self._pid, None
-        self._asked = None
+        pid = self._silence.pid
+        self._silence.ended()
         with suppress(OSError):
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
