@@ -142,9 +142,9 @@ def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, ac
     assert one(own_session, Plain).invoke({"items": []}) == {"items": ["n"]}
 
 
-def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monkeypatch):
-    import ray
-
+@pytest.fixture
+def detached_run(on_ray, monkeypatch):
+    """A run that has started, and its reader. Driver and broker have given signs of life."""
     monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
     monkeypatch.setenv("DISTGRAPH_DETACHED_IDLE", "1")
     run = endless_run(backend="ray").start(
@@ -152,7 +152,14 @@ def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monke
     )
     reader = run.events()
     assert next(reader).chunk == "started"
-    time.sleep(2.5)  # the driver has given a sign of life
+    time.sleep(2.5)
+    return run, reader
+
+
+def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(detached_run):
+    import ray
+
+    run, reader = detached_run
     os.kill(ray.get(run._run._link.driver.process.remote()), signal.SIGSTOP)
     with pytest.raises(DriverLost, match="the superstep driver died"):
         list(reader)
@@ -160,17 +167,10 @@ def test_a_stopped_driver_of_a_detached_run_is_ended_by_its_broker(on_ray, monke
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_detached_driver_ends_its_stopped_broker_and_then_itself(on_ray, monkeypatch, number):
+def test_a_detached_driver_ends_its_stopped_broker_and_then_itself(detached_run, number):
     import ray
 
-    monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
-    monkeypatch.setenv("DISTGRAPH_DETACHED_IDLE", "1")
-    run = endless_run(backend="ray").start(
-        {"items": []}, stream_mode="custom", detached=True, retention=Retention(seconds=1)
-    )
-    reader = run.events()
-    assert next(reader).chunk == "started"
-    time.sleep(2.5)  # the broker has given a sign of life
+    run, reader = detached_run
     begin = time.perf_counter()
     os.kill(ray.get(run._run._link.broker.process.remote()), number)
     with pytest.raises(BrokerLost):
