@@ -197,7 +197,7 @@ def test_graphs_that_the_node_invokes_go_on_from_what_they_saved() -> None:
     play.start({})
     start = play.of("n")
     standing = Standing("checkpoint", {})
-    running = play.machine._attempts._running
+    running = play.machine._state.attempts._running
     asked = replace(start, request=replace(start.request, standing=standing))
     running[start.request.task_id] = running[start.request.task_id]._replace(start=asked)
     play.end(start)

@@ -153,7 +153,7 @@ def test_tests_check_the_invariants_after_every_event() -> None:
 
 def test_a_graph_that_waits_for_nobody_is_found() -> None:
     play = playing(fan())
-    play.machine._attempts.cancel(lambda _: True)
+    play.machine._state.attempts.cancel(lambda _: True)
     with pytest.raises(InvalidTransition, match="graph 'LangGraph' is running, and waits for nob"):
         play.machine.validate()
 
@@ -167,6 +167,6 @@ def test_a_wrong_count_of_open_tasks_is_found() -> None:
 
 def test_an_attempt_of_a_task_that_has_ended_is_found() -> None:
     play = playing(fan())
-    next(iter(play.machine._attempts)).task.status = "done"
+    next(iter(play.machine._state.attempts)).task.status = "done"
     with pytest.raises(InvalidTransition, match="an attempt of 'a' runs, and its task is done"):
         play.machine.validate()
