@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import pytest
 from typing_extensions import TypedDict
 
-from distgraph.backends import local
+from distgraph.backends import local, local_stream, local_workers
 from distgraph.backends.base import END_MODE, RunPlan
 from distgraph.backends.local import LocalBackend, LocalRun
 from distgraph.concurrency.timers import Timers
@@ -394,7 +394,7 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_gives_its_slot_back() ->
     child.add_edge(START, "leave").add_edge(START, "sibling")
     made = StateGraph(State).add_node("child", child.compile(backend="local")).add_node(target)
     made.add_node("p", both).add_node("q", both).add_edge(START, "child")
-    local._own_loop(0).call_soon_threadsafe(held.wait, WAIT)
+    local_workers._own_loop(0).call_soon_threadsafe(held.wait, WAIT)
     result = made.compile(backend="local").invoke({"items": []}, {"max_concurrency": 2})
     assert result == {"items": ["both", "both"]}
     assert ran == []
@@ -502,7 +502,7 @@ def test_a_failure_of_the_backend_itself_ends_the_run(monkeypatch: pytest.Monkey
     def broken(*_: Any) -> Any:
         raise MemoryError("of the backend")
 
-    monkeypatch.setattr(local, "run_sync", broken)
+    monkeypatch.setattr(local_workers, "run_sync", broken)
     with pytest.raises(MemoryError, match="of the backend"):
         graph(named("node", lambda state: None)).invoke({"items": []})
 
@@ -523,7 +523,7 @@ def test_nothing_starts_behind_a_failure_of_the_backend(
     async def y(state):
         ran.set()
 
-    run_sync = local.run_sync
+    run_sync = local_workers.run_sync
 
     def failing(program: Any, request: Any, *more: Any) -> Any:
         outcome = run_sync(program, request, *more)
@@ -531,7 +531,7 @@ def test_nothing_starts_behind_a_failure_of_the_backend(
             raise MemoryError("of the backend")
         return outcome
 
-    monkeypatch.setattr(local, "run_sync", failing)
+    monkeypatch.setattr(local_workers, "run_sync", failing)
     child = StateGraph(State).add_node(x).add_node(y).add_edge(START, "x").add_edge("x", "y")
     made = StateGraph(State).add_node("child", child.compile(backend="local")).add_node(broken)
     made.add_edge(START, "child").add_edge(START, "broken")
@@ -669,7 +669,7 @@ def test_a_slow_consumer_holds_up_the_node_and_misses_nothing(
             writer(i)
             count = i + 1
 
-    monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
+    monkeypatch.setattr(local_stream, "RunLog", lambda **options: RunLog(max_events=5, **options))
     run = start(graph(node), {"items": []}, "custom")
     deadline = time.monotonic() + WAIT
     while count < 6 and time.monotonic() < deadline:
@@ -693,7 +693,7 @@ def test_a_node_that_waits_for_a_slow_consumer_is_freed_when_that_leaves(
             left.set()
             raise
 
-    monkeypatch.setattr(local, "RunLog", lambda **options: RunLog(max_events=5, **options))
+    monkeypatch.setattr(local_stream, "RunLog", lambda **options: RunLog(max_events=5, **options))
     run = start(graph(node), {"items": []}, "custom")
     assert not left.wait(0.02)
     run.close()
