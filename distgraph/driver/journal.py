@@ -14,9 +14,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from distgraph.contract.events import AttemptEnded, InputEvent, Storage
+from distgraph.contract.events import (
+    AttemptEnded,
+    Finish,
+    InputEvent,
+    Instruction,
+    LoadCheckpoint,
+    LookUp,
+    RunStarted,
+    Storage,
+    Sync,
+    Wake,
+)
 from distgraph.contract.stream import Journal, Note, Reduced
 from distgraph.errors import DriverLost
 from distgraph.serde.pickling import dumps_data, loads
@@ -28,6 +39,7 @@ __all__ = (
     "SavesBehind",
     "current_draws",
     "not_the_same",
+    "repeat_journal",
     "repeat_random_bytes",
 )
 
@@ -185,6 +197,49 @@ class JournalWriter:
         """Saves that the earlier driver is known to have carried out."""
         notes = () if self._journal is None else self._journal.notes
         return max((note.saved for note in notes), default=0)
+
+
+class Repeated(NamedTuple):
+    """Where an engine stands that has handled the events of a journal again."""
+
+    begun: bool
+    """Whether the run had been started."""
+    unanswered: list[Storage | Wake]
+    """Requests to which the journal has no reply."""
+    finish: Finish | None
+    """The end of the run, if the engine has ended."""
+
+
+def repeat_journal(
+    journal: JournalWriter,
+    handle: Callable[[InputEvent], list[Instruction]],
+    carry_out: Callable[[Instruction], None],
+) -> Repeated:
+    """Let an engine handle the events of an earlier driver's journal.
+
+    Args:
+        journal: The journal.
+        handle: Lets the engine handle an event.
+        carry_out: Carries out what is neither a request nor the end of the run.
+
+    Raises:
+        DriverLost: The engine did not draw what it drew for the earlier driver.
+    """
+    asked: dict[str, Storage | Wake] = {}
+    finish: Finish | None = None
+    begun = False
+    for event in journal.repeat():
+        begun = begun or isinstance(event, RunStarted)
+        asked.pop(getattr(event, "key", ""), None)
+        with journal.draws.active():
+            for instruction in handle(event):
+                if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
+                    asked[instruction.key] = instruction
+                elif isinstance(instruction, Finish):
+                    finish = instruction
+                else:
+                    carry_out(instruction)
+    return Repeated(begun, list(asked.values()), finish)
 
 
 class SavesBehind:

@@ -16,12 +16,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from distgraph._internal.ids import NewCheckpointId
 from distgraph.contract.attempt import AttemptOutcome
-from distgraph.contract.calls import CallResult
 from distgraph.contract.events import (
     LAST,
     AttemptEnded,
@@ -51,13 +50,19 @@ from distgraph.contract.events import (
     Wake,
     Woken,
 )
-from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import GENERATION, AttemptId, EndNotes, Op, shown_attempt
+from distgraph.contract.stream import GENERATION, AttemptId, EndNotes, shown_attempt
 from distgraph.driver.batching import WAVE, Batcher, Durations
-from distgraph.driver.journal import JournalWriter, SavesBehind, not_the_same
+from distgraph.driver.journal import JournalWriter, not_the_same, repeat_journal
+from distgraph.driver.lost_attempts import (
+    WantedAttempt,
+    cut_off,
+    outcome_after_fence,
+    outcome_of_loss,
+)
 from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
+from distgraph.driver.outbox import Outbox
 from distgraph.driver.ports import (
     Acked,
     AttemptOverdue,
@@ -68,24 +73,20 @@ from distgraph.driver.ports import (
     Group,
     GroupEnded,
     GroupRecalled,
-    NotTaken,
     Relieved,
     Store,
     Workers,
 )
 from distgraph.driver.progress import ProgressWriter, one_line
+from distgraph.driver.run_storage import RunStorage
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
-from distgraph.errors import DriverLost, RunError, WorkerDied
+from distgraph.errors import DriverLost, WorkerDied
 from distgraph.logs import of_run
-from distgraph.losses import LossPolicy
 from distgraph.serde.exceptions import capture_error
 from distgraph.spans import RunSpans
 
-__all__ = ("BATCHES_IN_FLIGHT", "Later", "RunDriver")
-
-BATCHES_IN_FLIGHT = 2
-"""Batches of operations that may be in flight at once; later operations gather in one batch."""
+__all__ = ("Later", "RunDriver")
 
 Later = Callable[[float, Woken], Callable[[], None]]
 """Posts an event after a delay in seconds, never from within the call. Returns a function that
@@ -93,22 +94,6 @@ cancels the event."""
 
 _NEVER_HELD = frozenset({CancelRequested, DrainRequested, Acked, Relieved, BackendFailed})
 """Events that are handled also while the log is over its limit."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """An attempt that is not cancelled."""
-
-    start: StartTask
-    losses: LossPolicy
-    group: Group | None = None
-    """The group with which the attempt was sent; None before the attempt is sent."""
-    admitted: bool = False
-    """Whether the attempt is admitted in the log."""
-    lost: ShippedError | None = None
-    """Why the attempt is lost, while the log is asked for its events."""
-    taken: bool = True
-    """Whether its process had begun it when it was lost, as far as is known."""
 
 
 class RunDriver:
@@ -158,6 +143,8 @@ class RunDriver:
         exits: bool = False,
     ) -> None:
         self._journal = journal
+        self._journal_ended = False
+        """Whether the run has a journal no more, for which saves waited."""
         if journal is not None:
             next_version = journal.draws.of(next_version)
             if new_checkpoint_id is not None:
@@ -173,47 +160,30 @@ class RunDriver:
         self._workers = workers
         self._events = events
         self._write = operations
+        self._storage = RunStorage(store, has_journal=journal is not None)
+        self._outbox = Outbox(events, workers, self._storage, first_batch)
         self._progress = ProgressWriter(operations, meter)
         self._spans = _spans(spec, options, exits=exits)
         self._fields = _fields(spec, options)
-        self._store = store
         self._later = later
         self._program = program
         self._clock = clock
         self._batcher: Batcher[StartTask] = Batcher(
             durations or Durations(), slots, max_concurrency
         )
-        self._attempts: dict[AttemptId, _Attempt] = {}
+        self._attempts: dict[AttemptId, WantedAttempt] = {}
         """The attempts that are wanted: not ended, and not cancelled."""
-        self._returns: list[tuple[Group, CallResult]] = []
-        self._returns_behind: list[tuple[Group, CallResult]] = []
-        """Results that wait for the events of their tasks: those of operations not sent yet."""
-        self._returns_of: deque[tuple[int, list[tuple[Group, CallResult]]]] = deque()
-        """The same, by the number of the batch with the task's commit."""
         self._streamed = False
         """Whether the attempt whose outcome is handled has emitted events."""
         self._wakes: dict[str, Callable[[], None]] = {}
         """Functions that cancel the pending ``Woken`` events, by key."""
-        self._ops: list[Op] = []
-        self._saves_behind = None if journal is None or store is None else SavesBehind(store.do)
-        self._saves_known = 0
-        """Saves, of those that the engine asks for while a journal is repeated, that are done."""
-        self._batches = first_batch - 1
-        self._in_flight = 0
-        """Batches that were not acknowledged. They are acknowledged in their order."""
         self._congested = False
         self._held: deque[DriverEvent] = deque()
         """Events that wait for room in the log."""
-        self._saves = False
-        """Whether the run saved data that may not be durable yet."""
-        self._broken = False
-        """Whether the saver has failed: no later data is durable."""
         self._finish: Finish | None = None
         """The end of the run, held back until all saved data is durable and all groups in
         ``_leaving`` have ended."""
         self._durable = True
-        self._is_last_asked = False
-        """Whether the run asks its store for nothing more."""
         self._leaving: set[Group] = set()
         """Groups that were cancelled and have not ended yet."""
         self.finished = False
@@ -295,7 +265,7 @@ class RunDriver:
             instructions = self._machine.handle(event)
         note = None if packed is None else journal.note(packed)
         if note is None:
-            self._journal = None
+            self._journal, self._journal_ended = None, True
             self._write.keep(EndNotes())
         else:
             self._write.keep(note)
@@ -337,24 +307,12 @@ class RunDriver:
         request = start.request
         if self._workers.past_limit(request.attempt_id):
             # it resisted its limit of time, and went with its process
-            self._ended(_cut_off(start, status="timeout"))
+            self._ended(cut_off(start, status="timeout"))
             return
-        if error is None:
-            error = RunError(
-                f"node {request.node!r}, step {request.step}: the backend returned no outcome of "
-                f"attempt {request.shown_attempt}. This is a bug of the backend"
-            )
-        shipped = capture_error(error)
-        attempt = self._attempts[request.attempt_id]
-        taken = attempt.taken = not isinstance(error, NotTaken)
-        more = request.losses + 1 < attempt.losses.max_attempts
-        if taken and not (isinstance(error, WorkerDied) and more):
-            self._ended(_cut_off(start, error=shipped))
+        outcome = outcome_of_loss(self._attempts[request.attempt_id], error)
+        if outcome is not None:
+            self._ended(outcome)
             return
-        if not attempt.admitted or attempt.losses.on_lost_attempt == "buffer":
-            self._ended(_cut_off(start, error=shipped, again=True, begun=taken))
-            return
-        attempt.lost = shipped
         arrived = self._events.fence(request.attempt_id)
         if arrived is not None:
             self._fenced(Fenced(request.attempt_id, arrived))
@@ -365,12 +323,7 @@ class RunDriver:
         if attempt is None or attempt.lost is None:  # it was cancelled meanwhile
             return
         arrived = self._progress.without_start(event.arrived)
-        resets = attempt.losses.on_lost_attempt == "reset"
-        void = arrived if resets and arrived else None
-        again = resets or not arrived
-        begun = attempt.taken or bool(arrived)  # the process may have begun it meanwhile
-        outcome = _cut_off(attempt.start, error=attempt.lost, again=again, void=void, begun=begun)
-        self._ended(outcome)
+        self._ended(outcome_after_fence(attempt, arrived))
 
     def _overdue(self, event: AttemptOverdue) -> None:
         """End an attempt that did not end at its limit of time, whatever its process does."""
@@ -378,7 +331,7 @@ class RunDriver:
         if attempt is None or attempt.group is None or attempt.lost is not None:
             return
         group = attempt.group
-        self._ended(_cut_off(attempt.start, status="timeout", stack=event.stack))
+        self._ended(cut_off(attempt.start, status="timeout", stack=event.stack))
         if not self._wanted(group):
             self._workers.cancel(group)
 
@@ -434,7 +387,7 @@ class RunDriver:
             self._try_end()
 
     def _storage_failed(self, event: StorageFailed) -> None:
-        self._broken = True
+        self._storage.broken = True
         if self._finish is None:
             self._feed(event)
             return
@@ -444,12 +397,7 @@ class RunDriver:
         self._try_end()
 
     def _acked(self, event: Acked) -> None:
-        self._in_flight -= 1
-        if self._saves_behind is not None:
-            self._saves_behind.arrived(self._batches - self._in_flight)
-            self._close_store()
-        while self._returns_of and self._returns_of[0][0] <= self._batches - self._in_flight:
-            self._returns += self._returns_of.popleft()[1]
+        self._outbox.acked()
         self._congested = event.congested and not self.finished
 
     def _relieved(self, event: Relieved) -> None:
@@ -486,7 +434,7 @@ class RunDriver:
             steps = (*start.steps_around, request.step)
             trace = self._spans.step(request.ns, request.graph_path, steps)
             start = replace(start, request=replace(start.request, trace=trace))
-        self._attempts[request.attempt_id] = _Attempt(start, losses)
+        self._attempts[request.attempt_id] = WantedAttempt(start, losses)
         self._progress.queued(start)
         return start
 
@@ -508,22 +456,13 @@ class RunDriver:
         result = instruction.result
         group = self._settle_call(result.attempt_id, result.seq)
         if group is not None:  # what the caller emits next follows the events of the task
-            returns = self._returns_behind if self._streamed else self._returns
-            returns.append((group, result))
+            self._outbox.add_result(group, result, behind_events=self._streamed)
 
     def _ask(self, instruction: Storage) -> None:
-        assert self._store is not None, "the engine asks, and there is neither saver nor cache"
-        if self._saves_behind is None:
-            self._store.do(instruction)
-        else:
-            self._saves_behind.read(instruction)
+        self._storage.ask(instruction)
 
     def _save(self, instruction: Storage) -> None:
-        self._saves = True
-        if self._saves_behind is None:
-            self._ask(instruction)
-        else:
-            self._saves_behind.add(instruction)
+        self._storage.save(instruction)
 
     def _wake(self, wake: Wake) -> None:
         self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
@@ -531,18 +470,8 @@ class RunDriver:
     def _end(self, finish: Finish) -> None:
         """End the run once all saved data is durable and all cancelled groups have ended."""
         self._finish = finish
-        if self._saves and not self._broken:
-            self._durable = False
-            self._ask(Sync(LAST))
-        self._is_last_asked = True
-        self._close_store()
+        self._durable = not self._storage.finish()
         self._try_end()
-
-    def _close_store(self) -> None:
-        """Close the store, once it has what the run asks for last."""
-        behind = self._saves_behind
-        if self._is_last_asked and self._store is not None and (behind is None or behind.is_empty):
-            self._store.close()
 
     def _try_end(self) -> None:
         finish = self._finish
@@ -564,31 +493,13 @@ class RunDriver:
         """
         if not (self._congested or self.finished):
             self._send()
-        self._deliver()
-        self._ops += self._write.take()
-        if self._ops and (self._in_flight < BATCHES_IN_FLIGHT or self.finished):
-            ops, self._ops = self._ops, []
-            self._batches += 1
-            self._in_flight += 1
-            if self._saves_behind is not None:
-                self._saves_behind.sent(self._batches)
-            if self._returns_behind:
-                self._returns_of.append((self._batches, self._returns_behind))
-                self._returns_behind = []
-            answer = self._events.drive(self._batches, ops)
-            if answer is not None:
-                self._acked(answer)
-                self._deliver()
-        if self._saves_behind is not None and self._journal is None and not self._ops:
-            # the journal has ended: no note, and so perhaps no batch, follows these saves
-            self._saves_behind.sent(self._batches)
-            self._saves_behind.arrived(self._batches - self._in_flight)
-            self._close_store()
-
-    def _deliver(self) -> None:
-        if self._returns:
-            returns, self._returns = self._returns, []
-            self._workers.deliver(returns)
+        self._outbox.deliver()
+        answer = self._outbox.send(self._write.take(), at_once=self.finished)
+        if answer is not None:
+            self._acked(answer)
+            self._outbox.deliver()
+        if self._journal_ended:
+            self._outbox.release_saves()
 
     def _send(self) -> None:
         # a refusal is followed by another look: the engine's reply may contain attempts to start
@@ -625,7 +536,7 @@ class RunDriver:
         for start in group.starts:
             request = start.request
             notes = (f"While sending node {request.node!r}, step {request.step}, to a worker",)
-            self._ended(_cut_off(start, error=capture_error(error, note_lines=notes)))
+            self._ended(cut_off(start, error=capture_error(error, note_lines=notes)))
 
     def _wanted(self, group: Group) -> bool:
         return any(attempt_id in self._attempts for attempt_id in group.ids)
@@ -636,32 +547,19 @@ class RunDriver:
         """Repeat the journal. Return whether the run had been started."""
         journal = self._journal
         assert journal is not None
-        self._saves_known = journal.saved_before
-        asked: dict[str, Storage | Wake] = {}
-        finish: Finish | None = None
-        begun = False
+        self._storage.saves_known = journal.saved_before
         with self._progress.repeating():
-            for event in journal.repeat():
-                begun = begun or isinstance(event, RunStarted)
-                asked.pop(getattr(event, "key", ""), None)
-                with journal.draws.active():
-                    for instruction in self._handled_again(event):
-                        if isinstance(instruction, (LoadCheckpoint, LookUp, Sync, Wake)):
-                            asked[instruction.key] = instruction
-                        elif isinstance(instruction, Finish):
-                            finish = instruction
-                        else:
-                            _AGAIN.get(type(instruction), RunDriver._ignore)(self, instruction)
+            repeated = repeat_journal(journal, self._handled_again, self._carry_out_again)
         if self._write.is_behind:
             raise not_the_same()
-        self._feed(DriverReplaced((self._batches + 1) // GENERATION))
-        for question in asked.values():
-            _CARRY_OUT[type(question)](self, question)
-        if finish is not None:
-            self._end(finish)
+        self._feed(DriverReplaced((self._outbox.last_sent + 1) // GENERATION))
+        for request in repeated.unanswered:
+            _CARRY_OUT[type(request)](self, request)
+        if repeated.finish is not None:
+            self._end(repeated.finish)
         for attempt in list(self._attempts.values()):
             self._lose_with_driver(attempt)
-        return begun
+        return repeated.begun
 
     def _handled_again(self, event: InputEvent) -> list[Instruction]:
         """Let the engine handle an event of the journal."""
@@ -670,6 +568,11 @@ class RunDriver:
             self._machine.ignored.update(dict.fromkeys(outcome.ignored))
             self._progress.ended(self._attempts.pop(outcome.attempt_id).start, outcome)
         return self._machine.handle(event)
+
+    def _carry_out_again(self, instruction: Instruction) -> None:
+        carry_out = _AGAIN.get(type(instruction))
+        if carry_out is not None:  # else what it is for has ended with the earlier driver
+            carry_out(self, instruction)
 
     def _start_again(self, start: StartTask) -> None:
         self._register(start, again=True)
@@ -680,17 +583,9 @@ class RunDriver:
             self._progress.cancelled(attempt.start, cancel.attempt_id)
 
     def _save_again(self, instruction: Storage) -> None:
-        """Carry a save out, unless it is known to be done. What is saved twice is the same."""
-        self._saves = True
-        self._saves_known -= 1
-        if self._saves_known < 0:
-            assert self._store is not None, "the engine saves, and there is no saver"
-            self._store.do(instruction)
+        self._storage.save_again(instruction)
 
-    def _ignore(self, instruction: Instruction) -> None:
-        """Do nothing: what the instruction is for has ended with the earlier driver."""
-
-    def _lose_with_driver(self, attempt: _Attempt) -> None:
+    def _lose_with_driver(self, attempt: WantedAttempt) -> None:
         request = attempt.start.request
         attempt.admitted = self._write.streams
         error = WorkerDied(
@@ -714,7 +609,7 @@ class RunDriver:
             self._spans.finish("error", f"{type(error).__name__}: {error}")
         self._close()
         self._write.take()
-        self._ops.clear()
+        self._outbox.clear()
         for group in groups:
             self._workers.cancel(group)
         self._events.terminate(error)
@@ -728,10 +623,7 @@ class RunDriver:
         self._batcher.clear()
         while self._wakes:
             self._wakes.popitem()[1]()
-        if self._saves_behind is not None:
-            self._saves_behind.release()
-        if self._store is not None:
-            self._store.close()
+        self._storage.close()
 
 
 _HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
@@ -794,14 +686,3 @@ def _spans(spec: GraphSpec, options: RunOptions, *, exits: bool) -> RunSpans | N
     if thread_id is not None:
         attributes["distgraph.thread_id"] = str(thread_id)
     return RunSpans(shared.trace, spec.name, attributes, flush=exits)
-
-
-def _cut_off(start: StartTask, **fields: Any) -> AttemptOutcome:
-    """Return the outcome of an attempt that has none of its own: its stream is cut off."""
-    return AttemptOutcome(
-        task_id=start.request.task_id,
-        attempt=start.request.attempt,
-        status=fields.pop("status", "error"),
-        lost=True,
-        **fields,
-    )

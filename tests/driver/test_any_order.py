@@ -214,8 +214,8 @@ class Chance:
         driver, batcher = run.driver, run.driver._batcher
         assert backend.terminated is None
         assert not backend.in_flight and not backend.wakes and backend.closed
-        assert not driver._attempts and not driver._held and not driver._ops
-        assert not driver._congested and driver._in_flight == 0
+        assert not driver._attempts and not driver._held
+        assert not driver._congested and driver._outbox.is_empty
         assert batcher._in_flight == 0 and not batcher._queues
         open_, closed, published = set(), set(), 0
         for op in run.ops:
