@@ -26,7 +26,7 @@ from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
-from distgraph.runs import StartMethods
+from distgraph.invocation.starting import StartMethods
 from distgraph.streaming.modes import SKIP
 from distgraph.types import Command
 

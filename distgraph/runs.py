@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import socket
 import time
-from collections.abc import (
-    Callable,
-    Generator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeVar, cast
 
 from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, follow
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, EventReader, StartedRun
-from distgraph.concurrency.threads import daemon
-from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.progress import PROGRESS_MODE
-from distgraph.contract.started import (
-    Retention,
-    RunRecord,
-    RunState,
-    RunStatus,
-    RunTerms,
-    SlowReader,
-)
+from distgraph.contract.started import Retention, RunRecord, RunState, RunStatus, SlowReader
 from distgraph.contract.stream import CALLBACK_MODE, StreamEvent
-from distgraph.errors import RunError, RunNotFound, Truncated, UnsupportedError
-from distgraph.invocation.arguments import RunArguments, Version, check_arguments
+from distgraph.errors import RunNotFound, UnsupportedError
 from distgraph.invocation.face import RunFace
-from distgraph.invocation.prepare import Invocation, prepare, watched
-from distgraph.runtime import RunControl
-from distgraph.serde.pickling import dumps_data, loads
-from distgraph.streaming.limits import retention_from_environment
+from distgraph.serde.pickling import loads
 from distgraph.streaming.modes import SKIP
 
 __all__ = (
@@ -51,12 +29,9 @@ __all__ = (
     "RunInfo",
     "RunStatus",
     "SlowReader",
-    "StartMethods",
     "attach",
     "list_runs",
 )
-
-logger = logging.getLogger("distgraph")
 
 _T = TypeVar("_T")
 
@@ -350,92 +325,6 @@ class RunHandle:
         return face.output(end)
 
 
-class StartMethods:
-    """The methods of a compiled graph that start a run which no reader owns."""
-
-    def start(
-        self,
-        input: Any,
-        config: Mapping[str, Any] | None = None,
-        *,
-        detached: bool = False,
-        retention: Retention | None = None,
-        slow_reader: SlowReader = "truncate",
-        time_to_live: float | None = None,
-        context: Any = None,
-        stream_mode: str | Sequence[str] | None = None,
-        print_mode: str | Sequence[str] = (),
-        output_keys: str | Sequence[str] | None = None,
-        interrupt_before: Literal["*"] | Sequence[str] | None = None,
-        interrupt_after: Literal["*"] | Sequence[str] | None = None,
-        durability: str | None = None,
-        control: RunControl | None = None,
-        subgraphs: bool = False,
-        debug: bool | None = None,
-        version: Version = "v1",
-        progress: bool = False,
-    ) -> RunHandle:
-        """Start a run, and return its handle at once. The run goes on whether it is read or not.
-
-        Args:
-            input: As for ``stream``; so are all arguments that are not described here.
-            config: As for ``stream``. ``run_id`` names the run for ``attach``.
-            detached: Whether the run outlives this process (Ray only).
-            retention: How much of the stream is kept for readers. Default: the settings
-                ``DISTGRAPH_STREAM_KEPT_EVENTS``, ``_BYTES`` and ``_SECONDS``.
-            slow_reader: "truncate": the run never waits for readers; one that is further behind
-                than what is kept gets ``Truncated``. "wait": the run pauses while an open reader is
-                behind by more than the limits of a stream.
-            time_to_live: Seconds after which the run is cancelled if it has not ended. Default:
-                none, or 24 hours for a detached run.
-            context, stream_mode, print_mode, output_keys: See ``stream``.
-            interrupt_before, interrupt_after, durability, control: See ``stream``.
-            subgraphs, debug, version: See ``stream``.
-            progress: Whether the run also reports its attempts, for ``distgraph.progress`` and
-                ``distgraph.timeline`` of the handle. About three events for each attempt, which
-                count for ``retention``.
-
-        Raises:
-            ValueError, TypeError: An argument is invalid.
-            UnsupportedError: The run cannot be detached, or the call is made inside a node.
-            RunError: A run with the ``run_id`` of the config is known already.
-        """
-        call, terms = _plan(
-            self,
-            input,
-            config,
-            detached=detached,
-            retention=retention,
-            slow_reader=slow_reader,
-            time_to_live=time_to_live,
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            subgraphs=subgraphs,
-            debug=debug,
-            version=version,
-            progress=progress,
-            is_async=False,
-        )
-        _tell(call, call.callbacks.started(call.plan.input))
-        return _launch(self, call, terms, detached, None)
-
-    async def astart(
-        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
-    ) -> RunHandle:
-        """Async variant of ``start``. On the local backend, async nodes run on this event loop."""
-        detached = bool(options.get("detached"))
-        call, terms = _plan(self, input, config, is_async=True, **options)
-        await call.callbacks.acall(call.callbacks.started(call.plan.input))
-        loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(_launch, self, call, terms, detached, loop)
-
-
 def attach(run_id: str, *, backend: str | None = None) -> RunHandle:
     """Return the handle of a started run by its id: of this process, or of the Ray cluster.
 
@@ -472,166 +361,6 @@ def list_runs(*, backend: str | None = None) -> list[RunInfo]:
     if chosen.name != "local":
         states += chosen.started()
     return sorted(map(_info, states), key=lambda info: info.started_at)
-
-
-# --- starting ------------------------------------------------------------------------------------
-
-_DAY = 86_400.0
-
-
-def _plan(
-    graph: Any,
-    input: Any,
-    config: Mapping[str, Any] | None,
-    *,
-    detached: bool = False,
-    retention: Retention | None = None,
-    slow_reader: SlowReader = "truncate",
-    time_to_live: float | None = None,
-    progress: bool = False,
-    is_async: bool,
-    **options: Any,
-) -> tuple[Invocation, RunTerms]:
-    """Check the arguments of ``start``, or of ``astart`` for a caller that awaits the run."""
-    if retention is not None and not isinstance(retention, Retention):
-        raise TypeError(
-            f"retention must be a distgraph.runs.Retention, got {type(retention).__name__}"
-        )
-    if slow_reader not in get_args(SlowReader):
-        raise ValueError(
-            f"slow_reader={slow_reader!r}: choose from {', '.join(map(repr, get_args(SlowReader)))}"
-        )
-    if time_to_live is not None and not time_to_live > 0:
-        raise ValueError(f"time_to_live must be a number of seconds above 0, got {time_to_live!r}")
-    check_arguments("start", options)
-    arguments = cast("RunArguments[Any]", options)
-    call = prepare(graph, input, config, arguments, want_result=True, is_async=is_async)
-    if progress:
-        call = watched(call)
-        call = replace(call, face=replace(call.face, reports_progress=True))
-    if call.around is not None:
-        raise UnsupportedError(
-            f"graph {graph.name!r}: start() inside a node, whose process ends no later than the "
-            "run around it. Call invoke() or stream() there, or start the run from outside of nodes"
-        )
-    thread_id = call.plan.options.shared.configurable.get("thread_id")
-    record = RunRecord(
-        graph=graph.name,
-        thread_id=None if thread_id is None else str(thread_id),
-        started_at=time.time(),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        detached=detached,
-    )
-    if time_to_live is None and detached:
-        time_to_live = _DAY
-    terms = RunTerms(
-        retention=retention or retention_from_environment(),
-        slow_reader=slow_reader,
-        time_to_live=time_to_live,
-        record=dumps_data(record),
-    )
-    return call, terms
-
-
-def _launch(
-    graph: object,
-    call: Invocation,
-    terms: RunTerms,
-    detached: bool,
-    loop: asyncio.AbstractEventLoop | None,
-) -> RunHandle:
-    # printed once, not by every reader
-    face = replace(call.face, stream=replace(call.stream, print_modes=()))
-    try:
-        if not (detached or call.backend.ready()):
-            call.backend.connect()
-        run = call.backend.launch(call.plan, terms, face, detached=detached, loop=loop)
-    except BaseException as error:
-        _tell(call, call.callbacks.failed(error))
-        raise
-    callbacks = call.callbacks
-    if callbacks.info is None and not callbacks.hears and not call.stream.print_modes:
-        return RunHandle(run, graph=graph, face=face)
-    follower = _follow(call, call.face, run, loop)
-    return RunHandle(run, follower=follower, graph=graph, face=face)
-
-
-# --- callbacks and printing: in the process that started the run ----------------------------------
-
-
-def _tell(call: Invocation, news: HandlerCall) -> None:
-    call.callbacks.call(news)
-
-
-def _follow(
-    call: Invocation, face: RunFace, run: StartedRun, loop: asyncio.AbstractEventLoop | None
-) -> Future[None]:
-    """Read a run for the callbacks of its config and for ``print_mode``. Return the end of it."""
-    done: Future[None] = Future()
-
-    def settle() -> None:
-        try:
-            follow(_followed(call, face, run, None))
-        except BaseException as error:
-            _log_follower(run, error)
-        finally:
-            done.set_result(None)
-
-    async def asettle() -> None:
-        try:
-            await afollow(_followed(call, face, run, loop))
-        except BaseException as error:
-            _log_follower(run, error)
-        finally:
-            done.set_result(None)
-
-    if loop is None:
-        daemon(settle, f"distgraph-follow-{run.run_id[:8]}").start()
-    else:
-        asyncio.run_coroutine_threadsafe(asettle(), loop)
-    return done
-
-
-def _followed(
-    call: Invocation, face: RunFace, run: StartedRun, loop: asyncio.AbstractEventLoop | None
-) -> Steps[None]:
-    callbacks = call.callbacks
-
-    def told(news: HandlerCall) -> Wait:
-        return Wait(partial(callbacks.call, news), partial(callbacks.acall, news))
-
-    opened = partial(run.open, 0, loop=loop)
-    reader = yield Wait(opened, partial(asyncio.to_thread, opened))
-    events = Wait(reader.read, reader.aread)
-    try:
-        while True:
-            for event in (yield events):
-                if event.mode == END_MODE:
-                    failure = face.failure(event.payload)
-                    value = event.payload["value"]
-                    yield told(
-                        callbacks.ended(value) if failure is None else callbacks.failed(failure)
-                    )
-                    return
-                if event.mode == CALLBACK_MODE:
-                    yield told(event.payload)
-                else:
-                    face.chunk(event)  # prints
-    except (RunError, Truncated) as error:
-        yield told(callbacks.failed(error))
-        raise
-    finally:
-        reader.close()
-
-
-def _log_follower(run: StartedRun, error: BaseException) -> None:
-    logger.warning(
-        "the callbacks and print_mode of run %s get no further news: %s: %s",
-        run.run_id,
-        type(error).__name__,
-        error,
-    )
 
 
 # --- small pieces ---------------------------------------------------------------------------------

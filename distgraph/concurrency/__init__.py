@@ -11,8 +11,8 @@ an owner, and a name:
     In: caller. Owner: ``actors/connect.py``, where the first run is not in the main thread.
     Waits for nothing: a local Ray ends with the thread that started it. Ends with the process.
 ``distgraph-follow``
-    In: caller. Owner: ``runs.py``. Waits for events of a started run, for its callbacks. Ends
-    with the run.
+    In: caller. Owner: ``invocation/following.py``. Waits for events of a started run, for its
+    callbacks. Ends with the run.
 ``distgraph-batch``
     In: caller. Owner: ``batch``. Waits for runs of a batch. Ends 10 s after its last.
 ``distgraph-progress``
