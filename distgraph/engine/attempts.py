@@ -12,7 +12,7 @@ from distgraph.contract.stream import GENERATION, AttemptId, shown_attempt
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.idle import note_progress
 from distgraph.engine.story import Story
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.errors import InvalidTransition
 
 __all__ = ("Attempts", "RunningAttempt")
@@ -56,7 +56,7 @@ class Attempts:
             request = replace(request, attempt=number)
         if request is not start.request:
             start = replace(start, request=request)
-        note_progress(graph)
+        note_progress(graph.idle_windows())
         self._running[request.task_id] = RunningAttempt(graph, task, start)
         self._story.note(task.name, request.task_id, "waiting", request.attempt)
         return start
@@ -87,7 +87,7 @@ class Attempts:
     def end(self, outcome: AttemptOutcome) -> None:
         """Note that an attempt has ended."""
         ended = self._running.pop(outcome.task_id)
-        note_progress(ended.graph)
+        note_progress(ended.graph.idle_windows())
         self._story.note(ended.task.name, outcome.task_id, outcome.attempt, outcome.status)
 
     def cancel(self, unwanted: Callable[[RunningAttempt], bool]) -> list[CancelTask]:

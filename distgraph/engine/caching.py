@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from distgraph._internal.ids import digest
 from distgraph.contract.cache_names import calls_of, namespace_of
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Task
 
 if TYPE_CHECKING:
     from distgraph.contract.events import CacheKey

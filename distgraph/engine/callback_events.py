@@ -14,7 +14,7 @@ from distgraph.contract.events import Emit, RunOptions
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE
 from distgraph.engine.graph_run import GraphRun
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.serde.exceptions import capture_error
 
 __all__ = ("CallbackEvents",)

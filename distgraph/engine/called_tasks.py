@@ -11,8 +11,8 @@ from distgraph.contract.spec import Write
 from distgraph.engine.caching import assign_keys
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.machine_state import MachineState
-from distgraph.engine.superstep import Task
 from distgraph.engine.superstep_loop import SuperstepLoop
+from distgraph.engine.task import Task
 from distgraph.engine.task_calls import called_task, cancelled
 from distgraph.engine.task_results import TaskResults
 

@@ -9,7 +9,8 @@ from distgraph._internal import keys as k
 from distgraph.contract.attempt import NodeFailure
 from distgraph.contract.checkpoint import PendingWrite
 from distgraph.contract.failure import ShippedError
-from distgraph.engine.superstep import Superstep, Task, task_metadata
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Task, task_metadata
 from distgraph.serde.exceptions import capture_error
 
 __all__ = ("handler_of", "handlers_of")

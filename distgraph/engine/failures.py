@@ -11,7 +11,7 @@ from distgraph.contract.attempt import AttemptOutcome, Lateness
 from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.retries import delay_before, verdicts_on
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.errors import (
     INVALID_RESUME,
     NodeCancelledError,

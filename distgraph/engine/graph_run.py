@@ -13,8 +13,8 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import PART
 from distgraph.engine.idle import IdleWindow, reports_of
 from distgraph.engine.outputs import read_values
-from distgraph.engine.parts import PartStart
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import PartStart, Task
 from distgraph.engine.task_calls import CALLED
 from distgraph.engine.thread import GraphThread
 
@@ -87,6 +87,10 @@ class GraphRun:
         while graph is not None:
             yield graph
             graph = None if graph.parent is None else graph.parent[0]
+
+    def idle_windows(self) -> list[IdleWindow]:
+        """Return the idle limits of this graph and of the graphs around it, its own first."""
+        return [graph.idle for graph in self.lineage() if graph.idle is not None]
 
     def within(self, other: GraphRun) -> bool:
         """Return whether this graph is ``other`` or inside of it."""
@@ -170,7 +174,7 @@ def attempt_of(
         standing=standing,
         called=called,
         around=task.run_id or graph.run_id,
-        reports=reports_of(graph),
+        reports=reports_of(graph.idle_windows()),
     )
     key = "" if part is None else part.part.key
     after = None if task.call is None else task.call.position

@@ -6,7 +6,7 @@ in a quarter of the limit; the engine counts quarters without a report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from distgraph.contract.attempt import Lateness, ProgressReports
@@ -14,7 +14,6 @@ from distgraph.contract.events import ProgressMade
 from distgraph.contract.stream import AttemptId
 
 if TYPE_CHECKING:
-    from distgraph.engine.graph_run import GraphRun
     from distgraph.types import TimeoutPolicy
 
 __all__ = ("IdleWindow", "note_progress", "reports_of", "take_report")
@@ -62,16 +61,18 @@ class IdleWindow:
         return Lateness("idle", self._passed * self.quarter)
 
 
-def note_progress(graph: GraphRun) -> None:
-    """Note that a task of a graph has started or ended."""
-    for around in graph.lineage():
-        if around.idle is not None and around.idle.listens:
-            around.idle.moved = True
+def note_progress(windows: Iterable[IdleWindow]) -> None:
+    """Note that a task has started or ended. ``windows``: those of the graphs around it."""
+    for window in windows:
+        if window.listens:
+            window.moved = True
 
 
-def take_report(graph: GraphRun, report: ProgressMade) -> None:
-    """Note what an attempt of a graph has reported. A heartbeat is for the innermost limit."""
-    windows = [around.idle for around in graph.lineage() if around.idle is not None]
+def take_report(windows: Sequence[IdleWindow], report: ProgressMade) -> None:
+    """Note what an attempt has reported. A heartbeat is for the innermost limit alone.
+
+    ``windows``: those of the graphs around the attempt, the innermost first.
+    """
     for window in windows:
         window.begun.add(report.attempt_id)
     moved = windows[:1] if report.kind == "heartbeat" else [w for w in windows if w.listens]
@@ -79,9 +80,8 @@ def take_report(graph: GraphRun, report: ProgressMade) -> None:
         window.moved = True
 
 
-def reports_of(graph: GraphRun) -> ProgressReports | None:
-    """Return which reports the attempts of a graph are to send, None for none."""
-    windows = [around.idle for around in graph.lineage() if around.idle is not None]
+def reports_of(windows: Sequence[IdleWindow]) -> ProgressReports | None:
+    """Return which reports the attempts inside of these windows are to send, None for none."""
     if not windows:
         return None
     return ProgressReports(

@@ -174,7 +174,7 @@ class Machine:
     def _progress_made(self, event: ProgressMade) -> None:
         running = self._state.attempts.find(event.attempt_id)
         if running is not None:
-            take_report(running.graph, event)
+            take_report(running.graph.idle_windows(), event)
 
     def _drain_requested(self, event: DrainRequested) -> None:
         self._state.drain = event.reason

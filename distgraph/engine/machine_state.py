@@ -19,7 +19,8 @@ from distgraph.engine.callback_events import CallbackEvents
 from distgraph.engine.graph_run import GraphRun, Phase, inherited_metadata
 from distgraph.engine.story import Story
 from distgraph.engine.stream_events import StreamEvents
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Task
 from distgraph.engine.task_calls import TaskCalls
 from distgraph.engine.thread import GraphThread
 from distgraph.errors import InvalidTransition

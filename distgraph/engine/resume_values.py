@@ -15,7 +15,7 @@ from typing import Any
 from distgraph._internal.ids import interrupt_id, task_of_interrupt
 from distgraph.contract.checkpoint import PendingWrite
 from distgraph.engine.checkpoints import TaskStatus, pending_interrupts, statuses
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.errors import UnknownInterruptError
 
 __all__ = ("ResumeValues",)

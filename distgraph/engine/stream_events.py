@@ -23,7 +23,7 @@ from distgraph.engine.outputs import (
     update_of,
     with_interrupts,
 )
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.engine.thread import GraphThread
 from distgraph.types import AttemptReset
 

@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from distgraph._internal import keys as k
 from distgraph._internal.ids import NewCheckpointId, path_key, task_id
 from distgraph._internal.mistakes import nearest
-from distgraph.constants import TAG_HIDDEN
 from distgraph.contract.checkpoint import History
 from distgraph.contract.spec import GraphSpec, NodeSpec, Write
 from distgraph.engine.checkpoints import VERSION, channels_from, increment
 from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
+from distgraph.engine.task import Task, task_metadata
 from distgraph.errors import GraphRecursionError, InvalidUpdateError
 
 if TYPE_CHECKING:
-    from distgraph.contract.attempt import NodeFailure
-    from distgraph.contract.calls import TaskCall
-    from distgraph.contract.events import CacheKey
-    from distgraph.engine.parts import Parts
     from distgraph.types import TimeoutPolicy
 
 logger = logging.getLogger("distgraph")
-
-Status = Literal["running", "done", "failed", "interrupted"]
 
 
 class TaskWrites(NamedTuple):
@@ -44,83 +37,6 @@ class TaskWrites(NamedTuple):
     name: str
     writes: Sequence[Write]
     triggers: Sequence[str]
-
-
-@dataclass(eq=False, slots=True)
-class Task:
-    """One task of the current superstep."""
-
-    id: str
-    name: str
-    path: tuple[Any, ...]
-    triggers: tuple[str, ...]
-    node: NodeSpec
-    ns: str
-    """Checkpoint namespace of the task, which a subgraph in it has as its own."""
-    metadata: dict[str, Any]
-    input: Any
-    """Argument of the ``Send`` that started it; unused where ``pulled``."""
-    pulled: bool
-    attempt: int = 1
-    status: Status = "running"
-    cached: bool = False
-    """Whether its writes come from an earlier run or a cache: the task does not run."""
-    writes: list[Write] = field(default_factory=list)
-    interrupts: tuple[Any, ...] = ()
-    resume_values: tuple[Any, ...] = ()
-    """Resume values that are known, in the order of the task's interrupts."""
-    null_resume: tuple[Any, ...] = ()
-    """A resume value without an id, for the task's next interrupt, or ()."""
-    parts: Parts | None = None
-    """Set while the task's work runs in parts."""
-    failure: NodeFailure | None = None
-    """The failure that the task, an error handler, handles."""
-    limit: TimeoutPolicy | None = None
-    """Time limit of an attempt."""
-    cache_key: CacheKey | None = None
-    """The key under which its writes are cached once it has succeeded."""
-    sent: list[Write] = field(default_factory=list)
-    """Writes of the parts' code, in the order of the parts. They precede the node's writes."""
-    call: TaskCall | None = None
-    """The call that started the task, if another task's code called it."""
-    run_id: str | None = None
-    """Id of its run for callbacks, if the driver begins and ends that run."""
-    returned: Any = None
-    """What it returned, where the driver ends its run."""
-    handed: bool = False
-    """Whether its writes are those of a ``Command`` that a graph inside of it addressed to it."""
-    messages: tuple[Any, ...] | None = None
-    """The messages that its node returned, where these are not the ones in ``writes``."""
-
-    @property
-    def hidden(self) -> bool:
-        """Whether the task appears in no stream."""
-        return TAG_HIDDEN in self.node.tags
-
-
-def task_metadata(
-    base: Mapping[str, Any],
-    step: int,
-    node: NodeSpec,
-    triggers: Sequence[str],
-    path: tuple[Any, ...],
-    ns: str,
-) -> dict[str, Any]:
-    """Return the metadata that the code and the stream of a task see.
-
-    Later ones win: the metadata of the run or of the task around (``base``), the position of the
-    task, the metadata of its node. So a node can hide the position, as in LangGraph: nothing
-    internal is read back from here.
-    """
-    return {
-        **base,
-        "langgraph_step": step,
-        "langgraph_node": node.name,
-        "langgraph_triggers": triggers,
-        "langgraph_path": path,
-        "langgraph_checkpoint_ns": ns,
-        **(node.metadata or {}),
-    }
 
 
 class Superstep:

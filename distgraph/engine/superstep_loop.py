@@ -23,7 +23,8 @@ from distgraph.engine.failures import FailedAttempt, is_rejected_resume, next_at
 from distgraph.engine.graph_run import GraphRun, Phase
 from distgraph.engine.machine_state import MachineState
 from distgraph.engine.outputs import touches
-from distgraph.engine.superstep import Task, out_of_steps
+from distgraph.engine.superstep import out_of_steps
+from distgraph.engine.task import Task
 from distgraph.engine.task_results import TaskResults
 from distgraph.engine.task_starts import TaskStarter
 from distgraph.errors import GraphDrained, GraphInterrupt, ParentCommand

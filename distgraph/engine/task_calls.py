@@ -18,7 +18,8 @@ from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.events import ReturnCall
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeSpec
-from distgraph.engine.superstep import Superstep, Task, task_metadata
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Task, task_metadata
 from distgraph.errors import NodeCancelledError
 
 __all__ = ("CALLED", "TaskCalls", "called_task", "cancelled")

@@ -12,9 +12,8 @@ from distgraph.contract.stream import shown_attempt
 from distgraph.engine.failures import FailedAttempt, after_loss, failure_of
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.machine_state import MachineState
-from distgraph.engine.parts import Parts
-from distgraph.engine.superstep import Task
 from distgraph.engine.superstep_loop import SuperstepLoop
+from distgraph.engine.task import Parts, Task
 from distgraph.engine.task_results import TaskResults
 from distgraph.errors import GraphDrained, ParentCommand
 

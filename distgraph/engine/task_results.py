@@ -18,7 +18,7 @@ from distgraph.engine.error_handlers import handler_of
 from distgraph.engine.failures import FailedAttempt
 from distgraph.engine.graph_run import GraphRun
 from distgraph.engine.machine_state import MachineState
-from distgraph.engine.superstep import Task
+from distgraph.engine.task import Task
 from distgraph.errors import GraphDrained, GraphInterrupt
 
 __all__ = ("TaskResults",)

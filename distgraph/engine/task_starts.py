@@ -9,13 +9,13 @@ from typing import Any, Literal, Protocol, TypeVar
 from distgraph._internal import keys as k
 from distgraph.contract.events import Sync
 from distgraph.contract.failure import ShippedError
-from distgraph.contract.spec import GraphSpec, Split
+from distgraph.contract.spec import GraphSpec, Part, Split
 from distgraph.engine.failures import FailedAttempt, retried, timed_out
 from distgraph.engine.graph_run import GraphRun, attempt_of
 from distgraph.engine.idle import IdleWindow
 from distgraph.engine.machine_state import MachineState
-from distgraph.engine.parts import Parts, PartStart, divide
-from distgraph.engine.superstep import Task
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Parts, PartStart, Task
 from distgraph.engine.task_results import TaskResults
 from distgraph.errors import InvalidTransition, ParentCommand
 from distgraph.types import Command
@@ -154,7 +154,7 @@ class TaskStarter:
     def _start_split(self, graph: GraphRun, task: Task, split: Split) -> None:
         """Start each part of a task's work as an attempt of its own."""
         try:
-            parts = divide(graph.superstep, task, split)
+            parts = _divide(graph.superstep, task, split)
         except Exception as error:
             self._graphs.fail(graph, error, task)
             return
@@ -200,3 +200,17 @@ class TaskStarter:
             self._graphs.fail(graph, error, task)
             return
         self._results.succeed(graph, task, writes)
+
+
+def _divide(superstep: Superstep, task: Task, split: Split) -> Parts | None:
+    """Return the parts of a task's work, None where the task runs as a whole.
+
+    Raises what the node's ``mapper`` and its ``Split`` raise.
+    """
+    value = superstep.mapped_input_of(task)
+    parts_of = split.parts if task.pulled else getattr(split, "sent_parts", split.parts)
+    parts: Sequence[Part] | None = parts_of(value)
+    if parts is None:
+        return None
+    options = [split.options(part.key) for part in parts]
+    return Parts(value, split, parts, options, [None] * len(parts), len(parts))

@@ -28,7 +28,8 @@ from distgraph.engine.checkpoint_writer import CheckpointWriter
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.deltas import replayable
 from distgraph.engine.resume_values import ResumeValues
-from distgraph.engine.superstep import Superstep, Task
+from distgraph.engine.superstep import Superstep
+from distgraph.engine.task import Task
 from distgraph.errors import EmptyInputError, InvalidUpdateError
 from distgraph.types import Command, Send
 

@@ -12,7 +12,8 @@ from distgraph.driver.saving import histories_from, new_checkpoint_id, saved_fro
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.deltas import replayable, to_replay
 from distgraph.engine.outputs import read_values, result_of
-from distgraph.engine.superstep import Superstep, Task, TaskWrites
+from distgraph.engine.superstep import Superstep, TaskWrites
+from distgraph.engine.task import Task
 from distgraph.graph.saver_steps import ask
 from distgraph.graph.thread_place import Place, at, config_with_map
 from distgraph.persistence.port import SaverPort
