@@ -24,7 +24,7 @@ from distgraph.errors import DriverLost, RunError
 from distgraph.persistence.faces import call
 from distgraph.persistence.hosting import HostClient, Ticket, answer, read_answer
 from distgraph.persistence.opening import open_resource, set_reach
-from distgraph.persistence.placing import Placed
+from distgraph.persistence.placed import Placed
 from distgraph.persistence.reach import Reach, pack_arguments
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel, parcel

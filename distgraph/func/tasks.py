@@ -15,7 +15,7 @@ from distgraph.contract.cache_names import cache_policy_of, calls_of, identity_o
 from distgraph.contract.retries import policies_of
 from distgraph.placement import RayOptions
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
-from distgraph.worker.calls import Callee, call_task
+from distgraph.worker.calls import Callee
 from distgraph.worker.context import current_task
 from distgraph.worker.decorated import Decorated, checked_name, is_generator, name_of
 
@@ -98,7 +98,7 @@ class TaskFunction(Generic[P, T]):
             cache=self.cache,
             identity=identity_of(self.func),
         )
-        return cast("TaskFuture[T]", call_task(here, callee, args, kwargs))
+        return cast("TaskFuture[T]", here.call(callee, args, kwargs))
 
     def clear_cache(self, cache: Any) -> None:
         """Delete this task's results from a cache."""

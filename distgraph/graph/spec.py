@@ -17,7 +17,7 @@ from distgraph.worker.user_functions import FunctionNode, RunnableNode, is_runna
 
 if TYPE_CHECKING:
     from distgraph.graph.subgraphs import NestableGraph
-    from distgraph.persistence.placing import Role
+    from distgraph.persistence.placed import Role
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 
 __all__ = (

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         saver_for_driver,
         set_reach,
     )
-    from distgraph.persistence.placing import Placed, check, place
+    from distgraph.persistence.placed import Placed
+    from distgraph.persistence.placing import check, place
     from distgraph.persistence.port import SaverPort
     from distgraph.persistence.reach import Reach
 

@@ -41,7 +41,7 @@ from distgraph.wire import (
 from distgraph.wire.frames import FIRST_FREE
 
 if TYPE_CHECKING:
-    from distgraph.persistence.placing import Placed
+    from distgraph.persistence.placed import Placed
 
 __all__ = ("Carrier", "Host", "HostClient", "HostPort", "Ticket", "answer", "host", "read_answer")
 

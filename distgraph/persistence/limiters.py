@@ -7,7 +7,7 @@ import time
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from distgraph.persistence.placing import Placed
+from distgraph.persistence.placed import Placed
 from distgraph.persistence.proxies import Remote
 from distgraph.persistence.reach import Reach
 

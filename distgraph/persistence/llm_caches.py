@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.caches import BaseCache
 
-from distgraph.persistence.placing import Placed
+from distgraph.persistence.placed import Placed
 from distgraph.persistence.proxies import Remote
 from distgraph.persistence.reach import Reach
 

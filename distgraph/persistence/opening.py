@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from distgraph.errors import RunError
 from distgraph.persistence import faces, hosting
 from distgraph.persistence.allowlists import allowing
-from distgraph.persistence.placing import Placed, place, role_of
+from distgraph.persistence.placed import Placed
+from distgraph.persistence.placing import place, role_of
 from distgraph.persistence.reach import Reach
 from distgraph.serde import reducers, references
 from distgraph.serde.pickling import loads

@@ -11,44 +11,16 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence import faces, hosting
 from distgraph.persistence.kept_references import keeps_references
+from distgraph.persistence.placed import Kind, Placed, Role
 from distgraph.serde.pickling import dumps_code
 
-__all__ = ("Description", "Placed", "check", "place", "role_of")
-
-Role = Literal["checkpointer", "store", "cache", "limiter", "llm_cache"]
-Kind = Literal["caller", "file", "server"]
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """The location of one saver, store or cache, and the data to open the resource elsewhere.
-
-    The data may contain a database password, which ``repr`` omits.
-    """
-
-    role: Role
-    kind: Kind
-    key: str
-    """Under which the owner's process has the object, and another one what it opened."""
-    label: str
-    """Name of the resource in errors."""
-    opener: str = ""
-    """Module of this package that opens it, and the class that it opens."""
-    settings: bytes = field(default=b"", repr=False)
-    """Pickled arguments for the opener."""
-    traits: Mapping[str, Any] = field(default_factory=dict)
-    """Properties of the resource that a proxy needs without a call."""
-    everywhere: bool = False
-    """Whether every machine of a cluster can open the resource."""
-    allowlist: frozenset[tuple[str, ...]] = frozenset()
-    """Classes that a saver's serializer may load besides its own, by module and name."""
+__all__ = ("Description", "check", "place", "role_of")
 
 
 class Description(NamedTuple):

@@ -22,7 +22,7 @@ from langgraph.store.base import NOT_PROVIDED, BaseStore
 
 from distgraph.errors import SerializationError
 from distgraph.persistence.growing_lists import ForgottenLists, SentLists
-from distgraph.persistence.placing import Placed
+from distgraph.persistence.placed import Placed
 from distgraph.persistence.reach import Reach
 from distgraph.serde.configs import Trip
 

@@ -11,7 +11,7 @@ from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data
 
 if TYPE_CHECKING:
-    from distgraph.persistence.placing import Placed
+    from distgraph.persistence.placed import Placed
 
 __all__ = ("Reach", "pack_arguments")
 

@@ -236,7 +236,7 @@ async def _attempt(
         if PROGRESS_MODE in run.shared.stream.modes:
             begun = AttemptStarted(*request.attempt_id, HOST, os.getpid(), started_at)
             stream.emit(Event(request.ns, PROGRESS_MODE, begun))
-        progress = Progress(request, clock, calls)
+        progress = Progress(request, clock, None if calls is None else calls.report)
         emit = progress.watching(stream.emit)
         if on_loop:
             emit = until_cancelled(emit)

@@ -21,15 +21,14 @@ from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.events import ProgressMade
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import NodeProgram, Reader, Write
-from distgraph.errors import GraphInterrupt, RunCancelled, UnsupportedError
+from distgraph.errors import GraphInterrupt, RunCancelled
 from distgraph.interop import own
 from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
-    from distgraph.worker.context import TaskContext
 
-__all__ = ("CallPort", "Callee", "Calls", "call_task", "called_program")
+__all__ = ("CallPort", "Callee", "Calls", "called_program")
 
 
 class Function(Protocol):
@@ -225,29 +224,6 @@ def _fulfil(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> No
     future.set_exception(rebuild_error(error) if isinstance(error, ShippedError) else error)
     if isinstance(future, asyncio.Future):
         future.exception()  # a failure that nobody asks for is no news: the stream has told of it
-
-
-def call_task(
-    task: TaskContext,
-    callee: Callee,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    callbacks: Any = None,
-) -> Any:
-    """Call a task from the code of an attempt, and return the future of its result.
-
-    ``callbacks`` are those of the code that calls; by default, those of the attempt.
-
-    Raises:
-        UnsupportedError: What runs the attempt takes no calls.
-    """
-    if task.calls is None:
-        raise UnsupportedError(
-            f"node {task.request.node!r} called task {callee.name!r}, but what runs the node takes "
-            "no calls"
-        )
-    around = getattr(callbacks or task.config["callbacks"], "parent_run_id", None)
-    return task.calls.call(callee, tuple(args), kwargs, None if around is None else str(around))
 
 
 # --- where a call runs --------------------------------------------------------------------------

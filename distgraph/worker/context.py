@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ from distgraph._internal.loaded import loaded
 from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import Event, StreamRequest
-from distgraph.errors import NodeError
+from distgraph.errors import NodeError, UnsupportedError
 from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker import interrupts
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
-    from distgraph.worker.calls import Calls
+    from distgraph.worker.calls import Callee, Calls
     from distgraph.worker.progress import Progress
 
 EmitEvent = Callable[[Event], None]
@@ -74,6 +74,28 @@ class TaskContext:
     def task_ns(self) -> str:
         """Checkpoint namespace of the task."""
         return self.request.task_ns
+
+    def call(
+        self,
+        callee: Callee,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        callbacks: Any = None,
+    ) -> Any:
+        """Call a task from the code of the attempt, and return the future of its result.
+
+        ``callbacks`` are those of the code that calls; by default, those of the attempt.
+
+        Raises:
+            UnsupportedError: What runs the attempt takes no calls.
+        """
+        if self.calls is None:
+            raise UnsupportedError(
+                f"node {self.request.node!r} called task {callee.name!r}, but what runs the node "
+                "takes no calls"
+            )
+        around = getattr(callbacks or self.config["callbacks"], "parent_run_id", None)
+        return self.calls.call(callee, tuple(args), kwargs, None if around is None else str(around))
 
     def interrupt(self, value: Any, schema: Any) -> Any:
         """Return the resume value for the task's next ``interrupt()``, or raise."""

@@ -10,7 +10,7 @@ from distgraph.contract.cache_names import cache_policy_of, identity_of
 from distgraph.contract.retries import policies_of
 from distgraph.langgraphs.vocabulary import private
 from distgraph.types import TimeoutPolicy
-from distgraph.worker.calls import Callee, call_task
+from distgraph.worker.calls import Callee
 from distgraph.worker.decorated import Decorated, name_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def call(
         cache=cache_policy_of(cache_policy),
         identity=identity_of(func),
     )
-    return call_task(task, callee, *input, callbacks=callbacks)
+    return task.call(callee, *input, callbacks=callbacks)
 
 
 @lru_cache(maxsize=256)

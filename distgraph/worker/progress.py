@@ -13,20 +13,30 @@ from distgraph.contract.events import ProgressMade
 if TYPE_CHECKING:
     from distgraph.contract.attempt import AttemptRequest
     from distgraph.contract.stream import Event
-    from distgraph.worker.calls import Calls
     from distgraph.worker.deadline import Clock
 
 __all__ = ("Progress",)
 
 
 class Progress:
-    """Takes the signs of one attempt, from any thread."""
+    """Takes the signs of one attempt, from any thread.
 
-    def __init__(self, request: AttemptRequest, clock: Clock | None, calls: Calls | None) -> None:
+    Args:
+        request: The attempt.
+        clock: Its own limit of time.
+        report: Sends a report to the engine; None if the backend has no way to it.
+    """
+
+    def __init__(
+        self,
+        request: AttemptRequest,
+        clock: Clock | None,
+        report: Callable[[ProgressMade], None] | None,
+    ) -> None:
         self._request = request
         self._clock = clock if clock is not None and clock.listens else None
-        self._calls = calls
-        self._reports = request.reports if calls is not None else None
+        self._send = report
+        self._reports = request.reports if report is not None else None
         self._reported: dict[str, float] = {}
         self.listens = self._clock is not None or (
             self._reports is not None and self._reports.events
@@ -66,10 +76,10 @@ class Progress:
         return emit_and_beat
 
     def _report(self, kind: Literal["begun", "events", "heartbeat"]) -> None:
-        if self._reports is None or self._calls is None:
+        if self._reports is None or self._send is None:
             return
         now = time.monotonic()
         if now - self._reported.get(kind, float("-inf")) < self._reports.every:
             return
         self._reported[kind] = now
-        self._calls.report(ProgressMade(self._request.task_id, self._request.attempt, kind))
+        self._send(ProgressMade(self._request.task_id, self._request.attempt, kind))
