@@ -8,14 +8,14 @@ so a slow reader of one run cannot delay another run.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from distgraph import metrics
-from distgraph.contract.started import ENDS, RunState, RunTerms
-from distgraph.contract.stream import Blob, Delivery, Journal, KeepRun, Op, Segment
+from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.stream import Blob, Journal, KeepRun, Op, Segment
 from distgraph.errors import (
     BufferFull,
     InvalidTransition,
@@ -24,7 +24,8 @@ from distgraph.errors import (
     Truncated,
     WorkerDied,
 )
-from distgraph.streaming.log import Gate, LogStatistics, RunLog
+from distgraph.streaming.broker_state import Caller, Cursor, HeldRun, Lifetime
+from distgraph.streaming.log import LogStatistics, RunLog
 from distgraph.streaming.transport import GONE, Fetched, ReaderKey
 
 __all__ = ("GATE", "LOOK", "PAUSE", "WINDOW", "Broker", "Limits", "ReaderStatistics")
@@ -81,129 +82,6 @@ class ReaderStatistics(NamedTuple):
     """Bytes that were handed out and not consumed."""
 
 
-class _Reader:
-    """One reader's cursor."""
-
-    def __init__(
-        self,
-        key: ReaderKey,
-        caller: _Caller,
-        run: _Run,
-        after_seq: int,
-        lease: float | None,
-        only_end: bool = False,
-    ) -> None:
-        self.key = key
-        self.caller = caller
-        self.run = run
-        self.lease = lease
-        self.only_end = only_end
-        """Whether the reader gets the terminal event only. The run waits for no such reader."""
-        self.opened = self.sent = self.reached = self.consumed = after_seq
-        self.unconsumed: deque[tuple[int, int]] = deque()
-        """(last seq, bytes) of each delivered response that the reader has not consumed."""
-        self.in_flight = 0
-
-    def hand_out(self, deliveries: Sequence[Delivery]) -> None:
-        last = deliveries[-1]
-        size = sum(len(delivery.segment.blob) for delivery in deliveries)
-        self.sent = last.seq + last.segment.count - 1
-        self.reached = max(self.reached, self.sent)
-        self.unconsumed.append((self.sent, size))
-        self.in_flight += size
-
-    def consume(self, seq: int) -> bool:
-        """Advance to ``seq``; return whether that is news."""
-        if seq > self.reached:
-            raise InvalidTransition(
-                f"run {self.key.run_id}: seq {seq} acknowledged, {self.reached} handed out"
-            )
-        if seq <= self.consumed:
-            return False
-        self.consumed = seq
-        self.sent = max(self.sent, seq)
-        while self.unconsumed and self.unconsumed[0][0] <= seq:
-            self.in_flight -= self.unconsumed.popleft()[1]
-        return True
-
-    def hand_out_again(self, after_seq: int) -> None:
-        """Set the cursor back to ``after_seq``, because a response was lost."""
-        self.sent = max(after_seq, self.consumed)
-        while self.unconsumed and self.unconsumed[-1][0] > self.sent:
-            self.in_flight -= self.unconsumed.pop()[1]
-
-    def is_live(self, now: float) -> bool:
-        """Whether the run waits for the reader."""
-        return self.lease is None or now <= self.caller.seen + self.lease
-
-    @property
-    def next_after(self) -> int | None:
-        """``seq`` after which the reader goes on; None if nothing is there for the reader."""
-        log = self.run.log
-        if log.last_seq <= self.sent:
-            return None
-        if self.only_end:
-            return log.last_seq - 1 if log.ended else None
-        return self.sent
-
-
-class _Run:
-    """One run's log and readers."""
-
-    def __init__(self, run_id: str, log: RunLog) -> None:
-        self.run_id = run_id
-        self.log = log
-        self.started: _Started | None = None
-        """Set for a run that no reader owns."""
-        self.owner: _Reader | None = None
-        self.readers: list[_Reader] = []
-        self.leased = 0
-        """Readers with a lease."""
-        self.closed = False
-        """Whether the owner has left; publishers are then refused."""
-        self.drivers_lost = 0
-        """Drivers that were lost since the run last went on."""
-        self.notes_before = 0
-        """Events in the journal when the last driver was lost."""
-        self.gate: Gate | None = None
-        """The gate that the log waited at when it was last looked at, and since when."""
-        self.gate_since = 0.0
-        self.counted = 0
-        """Events that ``Broker`` has counted."""
-
-
-@dataclass
-class _Started:
-    """What a started run has besides its log."""
-
-    terms: RunTerms
-    since: float
-    """When the run was announced."""
-    is_driven: bool = False
-    """Whether the driver has sent a batch."""
-    ended_at: float | None = None
-    is_overdue: bool = False
-    """Whether the run was reported as one that is over its time to live."""
-    marks: deque[tuple[int, float]] = field(default_factory=deque)
-    """Events up to a ``seq`` had entered at a time: by these, events age."""
-
-
-@dataclass(eq=False)
-class _Caller:
-    """One calling process."""
-
-    name: str
-    readers: dict[ReaderKey, _Reader] = field(default_factory=dict)
-    news: dict[_Reader, None] = field(default_factory=dict)
-    """Readers that ``take`` must look at: a caller may have thousands, and few have news."""
-    pushed: int = 0
-    """Number of the last push."""
-    pushes: deque[tuple[int, dict[_Reader, int]]] = field(default_factory=deque)
-    """Pushes that may not have arrived: the number, and where each reader was before."""
-    seen: float = float("-inf")
-    looked: float = float("-inf")
-
-
 class Broker:
     """The runs of one session and their readers. Not thread-safe.
 
@@ -215,12 +93,12 @@ class Broker:
     def __init__(self, limits: Limits, end: Callable[[BaseException], Blob]) -> None:
         self._limits = limits
         self._end = end
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, HeldRun] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
-        self._callers: dict[str, _Caller] = {}
-        self._closing: dict[str, _Run] = {}
+        self._callers: dict[str, Caller] = {}
+        self._closing: dict[str, HeldRun] = {}
         """Runs that their owners have left and that others still read."""
-        self._started: dict[str, _Run] = {}
+        self._started: dict[str, HeldRun] = {}
         """Runs that no reader owns, in the order of their announcements."""
         self._forgotten: list[str] = []
         """Started runs that were forgotten since ``take_forgotten``."""
@@ -366,8 +244,8 @@ class Broker:
             keep_end=True,
             begin=begin,
         )
-        run = self._runs[run_id] = self._started[run_id] = _Run(run_id, log)
-        run.started = _Started(terms, now)
+        run = self._runs[run_id] = self._started[run_id] = HeldRun(run_id, log)
+        run.started = Lifetime(terms, now)
         self._started_until = now
 
     def end_unbegun(self, run_id: str, blob: Blob) -> None:
@@ -387,7 +265,7 @@ class Broker:
     def describe(self, run_id: str) -> RunState | None:
         """Return a snapshot of a started run; None if the broker does not know the run."""
         run = self._started.get(run_id)
-        return None if run is None else _state(run)
+        return None if run is None else run.state
 
     def face(self, run_id: str) -> bytes | None:
         """Return how a started run's events become chunks, pickled; None for an unknown run."""
@@ -396,7 +274,7 @@ class Broker:
 
     def describe_all(self) -> list[RunState]:
         """Return a snapshot of each started run, in the order of the starts."""
-        return list(map(_state, self._started.values()))
+        return [run.state for run in self._started.values()]
 
     def sweep(self, now: float) -> list[str]:
         """Drop what is older than started runs keep, and look at gates that nobody looks at.
@@ -412,7 +290,7 @@ class Broker:
             if started.ended_at is not None:
                 if now > started.ended_at + started.terms.retention.seconds:
                     self._expire(run, now)
-            elif _is_over(started, now):
+            elif started.is_over(now):
                 started.is_overdue = True
                 overdue.append(run.run_id)
         self._bound_started(now)
@@ -444,7 +322,7 @@ class Broker:
             if total <= self._limits.started_bytes:
                 return
 
-    def _expire(self, run: _Run, now: float) -> None:
+    def _expire(self, run: HeldRun, now: float) -> None:
         """Forget a started run. Readers that are not at its end get ``Truncated``."""
         run.closed = True
         run.log.hold_from(run.log.last_seq)
@@ -456,7 +334,7 @@ class Broker:
         self._started_until = now
         self._wake(run)
 
-    def _age(self, run: _Run, started: _Started, now: float) -> None:
+    def _age(self, run: HeldRun, started: Lifetime, now: float) -> None:
         """Drop the events of a started run that are too old."""
         marks, last = started.marks, run.log.last_seq
         if started.ended_at is None and run.log.ended:
@@ -521,7 +399,7 @@ class Broker:
         reader_of.seen = max(reader_of.seen, now)
         if run.started is not None:
             lease = run.started.terms.lease
-        self._add(_Reader(key, reader_of, run, after_seq, lease, only_end))
+        self._add(Cursor(key, reader_of, run, after_seq, lease, only_end))
         self._settle(run, now)
         return after_seq
 
@@ -598,8 +476,8 @@ class Broker:
                 self._check_gate(reader.run, now)
             self._sweep(now)
         found: list[Fetched] = []
-        before: dict[_Reader, int] = {}
-        failed: list[_Reader] = []
+        before: dict[Cursor, int] = {}
+        failed: list[Cursor] = []
         window = self._limits.window
         news, caller.news = caller.news, {}
         for reader in news:
@@ -665,7 +543,7 @@ class Broker:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _open_run(self, run_id: str) -> _Run | None:
+    def _open_run(self, run_id: str) -> HeldRun | None:
         """Return a run that takes input, made if it is new; None where it was closed."""
         run = self._runs.get(run_id)
         if run is not None:
@@ -679,34 +557,34 @@ class Broker:
             retain_bytes=limits.retain_bytes,
             retain_events=limits.retain_events,
         )
-        run = self._runs[run_id] = _Run(run_id, log)
+        run = self._runs[run_id] = HeldRun(run_id, log)
         return run
 
-    def _own(self, run: _Run, caller: str) -> None:
+    def _own(self, run: HeldRun, caller: str) -> None:
         if run.owner is None and run.started is None:
-            run.owner = _Reader(ReaderKey(run.run_id), self._caller(caller), run, 0, None)
+            run.owner = Cursor(ReaderKey(run.run_id), self._caller(caller), run, 0, None)
             self._add(run.owner)
 
-    def _caller(self, name: str) -> _Caller:
+    def _caller(self, name: str) -> Caller:
         caller = self._callers.get(name)
         if caller is None:
-            caller = self._callers[name] = _Caller(name)
+            caller = self._callers[name] = Caller(name)
         return caller
 
-    def _saw(self, caller: _Caller, now: float) -> None:
+    def _saw(self, caller: Caller, now: float) -> None:
         """Note that a caller lives. A run waits again for a reader that comes back."""
         back_after, caller.seen = now - caller.seen, now
         for reader in caller.readers.values():
             if reader.lease is not None and back_after > reader.lease:
                 self._settle(reader.run, now)
 
-    def _add(self, reader: _Reader) -> None:
+    def _add(self, reader: Cursor) -> None:
         reader.caller.readers[reader.key] = reader
         reader.run.readers.append(reader)
         reader.run.leased += reader.lease is not None
         self._tell(reader)
 
-    def _remove(self, reader: _Reader) -> None:
+    def _remove(self, reader: Cursor) -> None:
         run, caller = reader.run, reader.caller
         if caller.readers.pop(reader.key, None) is None:
             return
@@ -718,11 +596,11 @@ class Broker:
         if run.owner is reader:
             run.owner = None
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: HeldRun) -> None:
         self._runs.pop(run.run_id, None)
         self._closing.pop(run.run_id, None)
 
-    def _after_input(self, run: _Run, now: float | None) -> float:
+    def _after_input(self, run: HeldRun, now: float | None) -> float:
         self._events += run.log.last_seq - run.counted
         run.counted = run.log.last_seq
         self._wake(run)
@@ -730,15 +608,15 @@ class Broker:
             self._settle(run, now)
         return PAUSE if run.log.over_limit else 0.0
 
-    def _wake(self, run: _Run) -> None:
+    def _wake(self, run: HeldRun) -> None:
         for reader in run.readers:
             self._tell(reader)
 
-    def _tell(self, reader: _Reader) -> None:
+    def _tell(self, reader: Cursor) -> None:
         reader.caller.news[reader] = None
         self._woken.add(reader.caller.name)
 
-    def _settle(self, run: _Run, now: float | None) -> None:
+    def _settle(self, run: HeldRun, now: float | None) -> None:
         """Let the log keep what the slowest live reader has not consumed, and no more."""
         readers, started = run.readers, run.started
         if len(readers) == 1 and not (run.leased or run.closed or started):
@@ -766,7 +644,7 @@ class Broker:
         for run in list(self._closing.values()):
             self._settle(run, now)
 
-    def _check_gate(self, run: _Run, now: float) -> None:
+    def _check_gate(self, run: HeldRun, now: float) -> None:
         """End a run that waits for events of an attempt which will not come: its worker sent its
         result, and died before what it had sent to the stream was through."""
         gate = run.log.gate
@@ -782,21 +660,8 @@ class Broker:
             self._wake(run)
 
 
-def _beyond(run: _Run, after: int) -> str:
+def _beyond(run: HeldRun, after: int) -> str:
     return (
         f"after={after}: run {run.run_id} has ended, and its last event has number "
         f"{run.log.last_seq}"
     )
-
-
-def _is_over(started: _Started, now: float) -> bool:
-    """Whether a run that has not ended is over its time to live, and was not reported as such."""
-    limit = started.terms.time_to_live
-    return limit is not None and not started.is_overdue and now > started.since + limit
-
-
-def _state(run: _Run) -> RunState:
-    assert run.started is not None
-    log = run.log
-    status = ENDS[log.status] if log.ended else "running" if run.started.is_driven else "pending"
-    return RunState(run.run_id, status, log.last_seq, log.oldest, run.started.terms.record)
