@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,7 +16,6 @@ from distgraph.serve.registry import sortable
 from distgraph.serve.users import shown_user
 
 __all__ = (
-    "Endpoint",
     "answer",
     "body_of",
     "created",
@@ -27,8 +26,6 @@ __all__ = (
     "selected",
     "user_of",
 )
-
-Endpoint = Callable[[Request], Awaitable[Any]]
 
 _MOST = 1 << 31
 """Least whole number that is too large: databases count with 32 bits."""

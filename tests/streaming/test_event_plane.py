@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish
+from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Segment
 from distgraph.errors import BrokerLost, RunCancelled
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.publisher import Publisher
 from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import ReaderKey
-from distgraph.streaming.transport_local import LocalPuts, LocalReads
+from distgraph.streaming.transport import ReaderKey, RunKey
+from distgraph.streaming.transport_local import LocalReads
 
 from .support import END_BLOB, RUN
 
 CALLER, EVENTS = "caller", 2_000
 TASKS = ("a", "b", "c")
+
+
+class LocalPuts:
+    """The publishers' half of a transport within one process."""
+
+    def __init__(self, brokers: Mapping[str, BrokerHost]) -> None:
+        self._brokers = brokers
+
+    def put(self, run: RunKey, segments: Sequence[Segment]) -> float:
+        broker = self._brokers.get(run.session)
+        if broker is None:
+            raise BrokerLost(f"session {run.session} has no stream broker")
+        return broker.publish(run.run_id, segments)
 
 
 def read(receiver: Receiver, key: ReaderKey, after: int = 0) -> list[tuple[int, str, int]]:
