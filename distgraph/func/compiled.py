@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from distgraph.constants import END, START
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
-from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
+from distgraph.graph.drawable import DrawableEdge, DrawableNode
+from distgraph.graph.drawing import DrawableGraph
 from distgraph.graph.subgraphs import find_graph
 
 if TYPE_CHECKING:

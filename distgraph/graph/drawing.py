@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from distgraph.constants import END, START
 from distgraph.errors import UnsupportedError
+from distgraph.graph.drawable import DrawableEdge, DrawableNode, NodesAndEdges
+from distgraph.graph.mermaid import mermaid
+from distgraph.graph.outline import outline
+from distgraph.graph.picture import picture
 from distgraph.worker.user_functions import FunctionNode, is_runnable
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
     from distgraph.graph.blueprint import Blueprint
 
-__all__ = ("DrawableEdge", "DrawableGraph", "DrawableNode", "drawable")
-
-
-@dataclass(frozen=True)
-class DrawableNode:
-    """One node of a drawing; nodes of subgraphs have ids such as ``child:inner``."""
-
-    id: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    kind: tuple[str, ...] | None = None
-    """Module and class of what runs there; None where nothing does."""
-
-    @property
-    def name(self) -> str:
-        """The node's name in its own graph."""
-        return self.id.rsplit(":", 1)[-1]
-
-    @property
-    def data(self) -> None:
-        """Always None; LangChain's own nodes hold the drawn object here."""
-
-    def copy(self, *, id: str | None = None, name: str | None = None) -> DrawableNode:
-        """Return a copy of the node with another id, as LangChain's ``Node.copy`` does."""
-        return self if id is None else replace(self, id=id)
-
-
-class DrawableEdge(NamedTuple):
-    """One edge, between node ids. Equal to LangChain's ``Edge`` with the same fields."""
-
-    source: str
-    target: str
-    data: str | None = None
-    """Label."""
-    conditional: bool = False
-
-    def copy(self, *, source: str | None = None, target: str | None = None) -> DrawableEdge:
-        """Return a copy of the edge with other ends, as LangChain's ``Edge.copy`` does."""
-        return self._replace(source=source or self.source, target=target or self.target)
+__all__ = ("DrawableGraph", "drawable")
 
 
 @dataclass
-class DrawableGraph:
+class DrawableGraph(NodesAndEdges):
     """The graph drawing that ``get_graph`` returns. ``str()`` gives the text drawing."""
-
-    nodes: dict[str, DrawableNode] = field(default_factory=dict)
-    edges: list[DrawableEdge] = field(default_factory=list)
 
     def draw_mermaid(
         self,
@@ -79,8 +43,6 @@ class DrawableGraph:
             wrap_label_n_words: Break labels after this many words.
             frontmatter_config: Mermaid's configuration, such as ``{"config": {"theme": "dark"}}``.
         """
-        from distgraph.graph.mermaid import mermaid
-
         return mermaid(
             self,
             with_styles=with_styles,
@@ -95,7 +57,7 @@ class DrawableGraph:
 
         ``-->`` is an edge and ``..>`` a conditional one. A node in parentheses is drawn elsewhere.
         """
-        return "\n".join(_Outline(self).lines())
+        return outline(self)
 
     def print_ascii(self) -> None:
         """Print ``draw_ascii``."""
@@ -139,14 +101,6 @@ class DrawableGraph:
                 edges[-1]["conditional"] = True
         return {"nodes": nodes, "edges": edges}
 
-    def first_node(self) -> DrawableNode | None:
-        """Return the only node that no edge leads to, None if there is not exactly one."""
-        return self._only({edge.target for edge in self.edges if edge.source != edge.target})
-
-    def last_node(self) -> DrawableNode | None:
-        """Return the only node that no edge leaves, None if there is not exactly one."""
-        return self._only({edge.source for edge in self.edges if edge.source != edge.target})
-
     def trim_first_node(self) -> None:
         """Leave out the first node, if another one is the first then: within a larger drawing."""
         self._trim(
@@ -166,17 +120,11 @@ class DrawableGraph:
         if new_end(DrawableGraph(nodes, edges)) is not None:
             self.nodes, self.edges = nodes, edges
 
-    def _only(self, others: set[str]) -> DrawableNode | None:
-        found = [node for node in self.nodes.values() if node.id not in others]
-        return found[0] if len(found) == 1 else None
-
     def __str__(self) -> str:
         return self.draw_ascii()
 
     def _repr_mimebundle_(self, **wanted: Any) -> dict[str, str]:
         """Return what a notebook shows: the picture, and the text where it shows no pictures."""
-        from distgraph.graph.picture import picture
-
         return {"image/svg+xml": picture(self), "text/plain": self.draw_ascii()}
 
 
@@ -344,58 +292,3 @@ def _trim(graph: DrawableGraph, name: str, edges: list[DrawableEdge]) -> None:
     )
     if rest.first_node() is not None and rest.last_node() is not None:
         graph.nodes, graph.edges = rest.nodes, rest.edges
-
-
-class _Outline:
-    """Draws a graph as an outline: a chain of nodes on one line, a fork on indented lines."""
-
-    def __init__(self, graph: DrawableGraph) -> None:
-        self.nodes = list(graph.nodes)
-        self.out: dict[str, list[DrawableEdge]] = {name: [] for name in self.nodes}
-        for edge in graph.edges:
-            self.out[edge.source].append(edge)
-        self.drawn: set[str] = set()
-
-    def lines(self) -> list[str]:
-        lines: list[str] = []
-        for name in self.nodes:
-            if name not in self.drawn and name != END:
-                lines += self._from(name)
-        return lines
-
-    def _from(self, name: str) -> list[str]:
-        line = name
-        while True:
-            self.drawn.add(name)
-            edges = self.out[name]
-            if len(edges) != 1:
-                break
-            line += " " + _arrow(edges[0])
-            name = edges[0].target
-            if name == END:
-                return [line + END]
-            if name in self.drawn:
-                return [f"{line}({name})"]
-            line += name
-        lines = [line]
-        for index, edge in enumerate(edges):
-            last = index == len(edges) - 1
-            lines += self._fork(edge, "'" if last else "|", " " if last else "|")
-        return lines
-
-    def _fork(self, edge: DrawableEdge, corner: str, rail: str) -> list[str]:
-        if edge.target == END:
-            below = [END]
-        elif edge.target in self.drawn:
-            below = [f"({edge.target})"]
-        else:
-            below = self._from(edge.target)
-        return [
-            f"  {corner}{_arrow(edge)}{below[0]}",
-            *(f"  {rail}   {line}" for line in below[1:]),
-        ]
-
-
-def _arrow(edge: DrawableEdge) -> str:
-    label = "" if edge.data is None else f"[{edge.data}] "
-    return ("..> " if edge.conditional else "--> ") + label

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
+from distgraph.graph.drawable import DrawableEdge, DrawableNode, NodesAndEdges
 
 __all__ = ("mermaid",)
 
@@ -33,7 +33,7 @@ _ENTITIES = {
 
 
 def mermaid(
-    graph: DrawableGraph,
+    graph: NodesAndEdges,
     *,
     with_styles: bool,
     curve_style: str,
@@ -78,7 +78,7 @@ def _common(edge: DrawableEdge) -> str:
 
 
 def _box(
-    graph: DrawableGraph, prefix: str, with_styles: bool, words: int, boxes: set[str]
+    graph: NodesAndEdges, prefix: str, with_styles: bool, words: int, boxes: set[str]
 ) -> Iterator[str]:
     if with_styles:
         first, last = graph.first_node(), graph.last_node()

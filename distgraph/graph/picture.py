@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from distgraph.constants import END, START
-from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
+from distgraph.graph.drawable import DrawableEdge, DrawableNode, NodesAndEdges
 from distgraph.views.layout import ranks
 
 __all__ = ("picture",)
@@ -24,7 +24,7 @@ _STYLE = (
 )
 
 
-def picture(graph: DrawableGraph) -> str:
+def picture(graph: NodesAndEdges) -> str:
     """Return the graph as SVG text, from top to bottom; conditional edges are dashed."""
     rows = _rows(graph)
     boxes = _boxes(graph, rows)
@@ -46,14 +46,14 @@ def picture(graph: DrawableGraph) -> str:
     )
 
 
-def _rows(graph: DrawableGraph) -> list[list[str]]:
+def _rows(graph: NodesAndEdges) -> list[list[str]]:
     middle = ranks(graph.nodes, [(e.source, e.target) for e in graph.edges])
     rows = [[START] if START in graph.nodes else [], *map(list, middle)]
     rows.append([END] if END in graph.nodes else [])
     return [row for row in rows if row]
 
 
-def _boxes(graph: DrawableGraph, rows: list[list[str]]) -> dict[str, tuple[float, float, float]]:
+def _boxes(graph: NodesAndEdges, rows: list[list[str]]) -> dict[str, tuple[float, float, float]]:
     """Return left, top and width of each node."""
     widths = {key: len(_text(node)) * _LETTER + 26 for key, node in graph.nodes.items()}
     lengths = [sum(widths[key] for key in row) + _GAP_X * (len(row) - 1) for row in rows]

@@ -10,7 +10,8 @@ from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import UnsupportedError
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.compiled import CompiledStateGraph
-from distgraph.graph.drawing import DrawableEdge, DrawableGraph, DrawableNode
+from distgraph.graph.drawable import DrawableEdge, DrawableNode
+from distgraph.graph.drawing import DrawableGraph
 from distgraph.graph.schema import mapper_of
 from distgraph.graph.subgraphs import NestableGraph, add_inner_callbacks
 
