@@ -99,7 +99,7 @@ class Timeline:
             length=max(0.0, end - zero),
             rows=tuple(_rows(known, zero, end)),
             steps=tuple(_steps(known, zero, end)),
-            waiting=tuple(_waiting(known, zero, end)),
+            waiting=tuple(_waiting(known, zero)),
         )
 
     # --- formats ----------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def _steps(attempts: Sequence[Attempt], zero: float, end: float) -> Iterator[Ste
         yield Step(number, first - zero, last - zero)
 
 
-def _waiting(attempts: Sequence[Attempt], zero: float, end: float) -> Iterator[tuple[float, int]]:
+def _waiting(attempts: Sequence[Attempt], zero: float) -> Iterator[tuple[float, int]]:
     changes: dict[float, int] = {}
     for attempt in attempts:
         stop = attempt.started_at if attempt.started_at is not None else attempt.ended_at
