@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
@@ -41,7 +43,13 @@ from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
 from distgraph.worker.cpu_time import CpuTime
-from distgraph.worker.deadline import Clock, main_thread, run_abandonably, run_interruptibly
+from distgraph.worker.deadline import (
+    Clock,
+    left_behind,
+    main_thread,
+    run_abandonably,
+    run_interruptibly,
+)
 from distgraph.worker.forward import begun_node, node_manager, record
 from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.left_runs import until_cancelled
@@ -50,6 +58,8 @@ from distgraph.worker.messages import other_messages
 from distgraph.worker.progress import Progress
 from distgraph.worker.surroundings import surrounded
 from distgraph.worker.tracing import traced
+
+logger = logging.getLogger("distgraph")
 
 HOST = socket.gethostname()
 T = TypeVar("T")
@@ -173,6 +183,8 @@ async def run_async(
         attempt.cancel()
         await asyncio.wait({attempt}, timeout=_PATIENCE)
         if not attempt.done():  # one that does not let itself be cancelled is left behind
+            left_behind.add(attempt)
+            attempt.add_done_callback(left_behind.discard)
             return timed_out(request, stream, clock.late)
         outcome = attempt.result()
         return replace(outcome, status="timeout", error=None, writes=(), late=clock.late)
@@ -239,7 +251,7 @@ async def _attempt(
         progress = Progress(request, clock, None if calls is None else calls.report)
         emit = progress.watching(stream.emit)
         if on_loop:
-            emit = until_cancelled(emit)
+            emit = until_cancelled(emit, partial(_goes_on, request))
         callbacks = attempt_callbacks(request, run, emit, progress)
         task = build_context(
             request,
@@ -301,6 +313,16 @@ async def _attempt(
         null_resume_taken=task is not None and task.null_resume_taken,
         ignored=() if task is None else tuple(task.ignored),
         **ending._asdict(),
+    )
+
+
+def _goes_on(request: AttemptRequest) -> None:
+    logger.warning(
+        "node %r, step %d, attempt %d was cancelled, goes on and emits events: they are lost, for "
+        "its run has ended. Let CancelledError pass, or end soon behind it",
+        request.node,
+        request.step,
+        request.shown_attempt,
     )
 
 

@@ -16,7 +16,9 @@ _AWAITS = 1.0
 
 
 def until_cancelled(
-    emit: Callable[[Event], None], clock: Callable[[], float] = time.monotonic
+    emit: Callable[[Event], None],
+    goes_on: Callable[[], object],
+    clock: Callable[[], float] = time.monotonic,
 ) -> Callable[[Event], None]:
     """Return ``emit`` for the code of the running asyncio task: events of a left run are dropped.
 
@@ -25,15 +27,22 @@ def until_cancelled(
     The code that then cleans up may emit too. In a thread that the code has started, ``emit``
     raises as it does.
 
+    Args:
+        emit: Publishes an event.
+        goes_on: Called once when code that was cancelled still emits, a second later: what it emits
+            is lost, and nothing else says so.
+        clock: Seconds, monotonic.
+
     Raises:
         RunCancelled: By the function that is returned: the run ended more than a second ago, and no
             cancel has reached the code.
     """
     attempt = asyncio.current_task()
     refused: float | None = None
+    told = False
 
     def emit_or_drop(event: Event) -> None:
-        nonlocal refused
+        nonlocal refused, told
         try:
             emit(event)
         except RunCancelled:
@@ -42,8 +51,12 @@ def until_cancelled(
             if refused is None:
                 refused = clock()
             is_cancelled = getattr(attempt, "cancelling", int)()  # not in Python 3.10
-            if not is_cancelled and clock() > refused + _AWAITS:
+            if clock() <= refused + _AWAITS or told:
+                return
+            if not is_cancelled:
                 raise
+            told = True
+            goes_on()
 
     return emit_or_drop
 
