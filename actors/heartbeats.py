@@ -78,8 +78,10 @@ class WorkerHeartbeats:
 
     def health(self, identity: str) -> Health:
         """Return the state of a shared process."""
+        now = time.monotonic()
         with self._lock:
-            return self._known.health(identity, time.monotonic())
+            self._known.look(now)
+            return self._known.health(identity, now)
 
     def past_limit(self, name: str) -> bool:
         """Whether an attempt that is lost had reached its limit of time in its process."""
@@ -136,6 +138,7 @@ class WorkerHeartbeats:
         """Look for what is overdue or silent, and look again while processes are connected."""
         now = time.monotonic()
         with self._lock:
+            self._known.look(now)
             late = self._known.overdue(now)
             overdue = [(self._runs.get(o.name.partition("/")[0]), o) for o in late]
             silences = self._known.unreported(now)

@@ -20,6 +20,10 @@ OVERDUE = 2.0
 """Seconds behind its limit of time, after which an attempt is ended from outside of its process.
 The process itself interrupts the attempt at the limit, and ends one second later."""
 
+_STOPPED = 1.0
+"""Seconds between two looks that count at most. Behind a longer time the driver itself was stopped,
+or a reducer held its interpreter lock: what the processes have sent meanwhile is not read yet."""
+
 _DUE = 4096
 """Limits of time that are remembered of attempts which have no process any more."""
 
@@ -114,6 +118,7 @@ class Heartbeats:
 
     def __init__(self) -> None:
         self._processes: dict[Hashable, Process] = {}
+        self._looked = float("inf")
         self._due: OrderedDict[str, float] = OrderedDict()
         """The same as ``Process.due``, of lost processes and reported attempts."""
 
@@ -125,6 +130,8 @@ class Heartbeats:
 
     def hello(self, connection: Hashable, message: Mapping[str, Any], now: float) -> None:
         """Note a process that has connected."""
+        if not self._processes:
+            self._looked = now
         self._processes[connection] = Process(
             host=str(message.get("host", "?")),
             pid=int(message.get("pid", 0)),
@@ -174,6 +181,18 @@ class Heartbeats:
         self._due.update(due)
         while len(self._due) > _DUE:
             self._due.popitem(last=False)
+
+    def look(self, now: float) -> None:
+        """Leave time out of account in which the driver itself did not run. To be called before
+        anything is concluded, and each second at least."""
+        lost = now - self._looked - _STOPPED
+        self._looked = now
+        if lost <= 0:
+            return
+        for process in self._processes.values():
+            process.heard = min(now, process.heard + lost)
+            process.beat = min(now, process.beat + lost)
+            process.due = {name: due + lost for name, due in process.due.items()}
 
     def past_limit(self, name: str, now: float) -> bool:
         """Whether an attempt had reached its limit of time when its process was lost.

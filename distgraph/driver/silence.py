@@ -7,6 +7,11 @@ from collections.abc import Callable
 __all__ = ("Silence",)
 
 
+_COUNTS = 2.0
+"""Seconds between two looks that count at most: who asks each second, and looks later, does not get
+the CPU, and could not have read the answer."""
+
+
 class Silence:
     """The questions to one process, of which one is open at a time, and its answers.
 
@@ -40,6 +45,8 @@ class Silence:
             return None
         if now - looked > self._stopped:
             self._since = now
+        elif self._since < looked:
+            self._since += max(0.0, now - looked - _COUNTS)
         if self.pid is not None and not exists(self.pid):
             self.pid, self._since = None, now
         starts = self._starts if self.pid is None else 0.0
