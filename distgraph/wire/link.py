@@ -144,13 +144,16 @@ class Link:
         self._loop.soon(partial(self._tell, kind, parts))
 
     def close(self) -> None:
-        """End the connection, and open no other."""
+        """End the connection, and open no other. Requests without an answer never get one."""
         self._loop.soon(self._close)
 
     # --- on the loop's thread -------------------------------------------------------------------
 
     def _attend(self, number: int, request: _Request) -> None:
         """Look after a request: that there is a connection, and that it does not end unnoticed."""
+        if self._closed:
+            self._waiting.pop(number, None)
+            return
         if self._failure is not None:
             if self._waiting.pop(number, None) is not None:
                 request.answer.set_exception(error_for_one(self._failure))
@@ -176,6 +179,7 @@ class Link:
 
     def _close(self) -> None:
         self._closed = True
+        self._waiting.clear()  # nobody looks after them any more, and no timer holds this link
         if self._connection is not None:
             self._connection.close()
 

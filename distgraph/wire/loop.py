@@ -142,12 +142,16 @@ class Loop:
             wait = 0.0 if self._calls else None
             if self._due and wait is None:
                 wait = max(0.0, self._due[0][0] - time.monotonic())
-            for key, mask in self._selected(wait):
-                self._make(lambda key=key, mask=mask: key.data(mask))  # type: ignore[misc]
+            self._serve(wait)
             while self._due and self._due[0][0] <= time.monotonic():
                 self._make(heapq.heappop(self._due)[2])
             for _ in range(len(self._calls)):
                 self._make(self._calls.popleft())
+
+    def _serve(self, wait: float | None) -> None:
+        # a method: its variables must not hold the last connection until the next one is ready
+        for key, mask in self._selected(wait):
+            self._make(partial(key.data, mask))
 
     def _selected(self, wait: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import socket
 import struct
 import threading
 import time
+import weakref
 from contextlib import suppress
 from functools import partial
 
@@ -455,4 +457,28 @@ def test_a_request_whose_connection_was_closed_under_it_is_sent_again():
     os.close(link._connection._sock.fileno())
     assert request.result(timeout=10) == b"answer"
     link.close()
+    listener.close()
+
+
+def test_a_link_that_is_closed_with_a_request_that_has_no_answer_is_held_by_nothing():
+    asked: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+    listener = Listener(
+        "127.0.0.1",
+        SECRET,
+        on_open=lambda connection: None,
+        on_frame=lambda connection, frame: asked.put(connection),
+        on_closed=lambda connection, error: None,
+    )
+    link = Link(lambda: (listener.address, SECRET), "worker", "the listener")
+    link.request(FIRST_FREE + 1, b"question")
+    asked.get(timeout=10)
+    closed = weakref.ref(link)
+    link.close()
+    del link
+
+    def is_gone() -> bool:
+        gc.collect()
+        return closed() is None
+
+    eventually(is_gone, "nothing holds the link", 10)
     listener.close()
