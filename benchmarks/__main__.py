@@ -150,9 +150,10 @@ def main(given: Sequence[str] | None = None) -> int:
         arguments.chart.write_text(chart.as_svg(results), encoding="utf-8")
     if arguments.page:
         glance = "\n".join(chart.sentences(results))
-        tables = report.as_markdown(families, results, where, brief=True, **options)
+        tables = report.tables(families, results, brief=True)
+        targets = report.targets(results, where, brief=True, **options)
         known = arguments.page.read_text(encoding="utf-8")
-        page = report.into_page(known, tables, glance, profile.as_markdown())
+        page = report.into_page(known, tables, glance, profile.as_markdown(), targets)
         if arguments.limits:
             found = break_even.sentence(break_even.run_all(), machine.cores())
             limits = report.into_limits(arguments.limits.read_text(encoding="utf-8"), found)

@@ -34,6 +34,9 @@ TITLES = {
 """How contenders are called in tables, in the order of their columns."""
 
 
+DETAILS = frozenset({RAY_CALLER})
+"""Contenders that the page of the documentation leaves out."""
+
 IN_PROCESS = frozenset({LANGGRAPH, LOCAL, ASYNCIO})
 """Contenders of which this process is all."""
 
@@ -47,6 +50,8 @@ class Metric:
     better: Literal["less", "more"] = "less"
     compared: bool = True
     """Whether a ratio between contenders means anything."""
+    is_detail: bool = False
+    """Whether the page of the documentation leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)

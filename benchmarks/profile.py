@@ -1,4 +1,4 @@
-"""Where CPU time goes: of a step, a run, a task of a fan-out, a saved step, a step of many runs.
+"""Where CPU time goes: of a step, a run, a task, a saved step, an event, a tool call and so on.
 
 ``python -m benchmarks.profile`` prints the microseconds of each process and thread. The system
 counts them: nothing is sampled, and other work on the machine matters less than for durations.
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import durable, fanout, first_event, runs, steps
+from benchmarks import durable, fanout, first_event, large_state, runs, steps, streaming, tools
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import LANGGRAPH, TITLES
 from benchmarks.usage import tree
@@ -85,12 +85,29 @@ def _many(engine: Engine) -> Callable[[], object]:
     return partial(runs.run, runs.graph_of(engine, runs.await_it), 100)
 
 
+def _events(engine: Engine) -> Callable[[], object]:
+    graph = streaming.graph_of(engine, 1 / streaming.PACE, is_async=False)
+    return partial(streaming.streamed, graph, 1, 100)
+
+
+def _tool_calls(engine: Engine) -> Callable[[], object]:
+    given = tools.message("wait", 200, {"seconds": tools.WAIT})
+    return partial(tools.run, tools.awaited(tools.graph_of(engine)), given)
+
+
+def _large(engine: Engine) -> Callable[[], object]:
+    return partial(large_state.run, large_state.long(engine), 20)
+
+
 WORKS = (
     Work("step, 1 KB", 1_000, _steps),
     Work("run of one node", 300, _one_node),
     Work("task of 64", 64 * 20, _fanouts),
     Work("saved step, to 300 messages", 300, _saved),
     Work("step of 100 runs, async", 100 * runs.STEPS, _many),
+    Work("event at 50/s", 100, _events),
+    Work("tool call of 200", 200, _tool_calls),
+    Work("step, 10 MB", 20, _large),
 )
 
 
@@ -104,12 +121,16 @@ def role(title: str, *, is_caller: bool) -> str:
     return "workers" if title.startswith("ray::") and title not in _RAYS_OWN else "Ray"
 
 
-def read() -> dict[tuple[int, int], tuple[Row, Spent]]:
-    """Return what each thread of this process, and of those below it, has used so far."""
+def read(*, own_first: bool) -> dict[tuple[int, int], tuple[Row, Spent]]:
+    """Return what each thread of this process, and of those below it, has used so far.
+
+    ``own_first``: look at this thread first, otherwise last. Looking takes time of this thread.
+    """
     found = {}
     me = os.getpid()
-    for pid in tree(me):
-        for task in _folders(Path(f"/proc/{pid}/task")):
+    for pid in sorted(tree(me), key=lambda pid: (pid == me) is not own_first):
+        tasks = _folders(Path(f"/proc/{pid}/task"))
+        for task in sorted(tasks, key=lambda task: (task.name == str(me)) is not own_first):
             with suppress(OSError, IndexError):
                 title = Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0].strip()
                 name = "main" if task.name == str(pid) else (task / "comm").read_text().strip()
@@ -134,10 +155,10 @@ def _spent(task: Path) -> Spent:
 
 def profiled(work: Callable[[], object], count: int) -> Profile:
     """Return what each thread uses for one of the ``count`` pieces of some work."""
-    before = read()
+    before = read(own_first=False)
     work()
     rows: dict[Row, Spent] = {}
-    for key, (row, now) in read().items():
+    for key, (row, now) in read(own_first=True).items():
         _, then = before.get(key, (row, Spent()))
         rows[row] = rows.get(row, Spent()) + now.since(then, count)
     return rows

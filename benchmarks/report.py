@@ -6,7 +6,17 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.harness import LANGGRAPH, OURS, RAY, TITLES, CaseResult, Family, Metric, Summary
+from benchmarks.harness import (
+    DETAILS,
+    LANGGRAPH,
+    OURS,
+    RAY,
+    TITLES,
+    CaseResult,
+    Family,
+    Metric,
+    Summary,
+)
 from benchmarks.marks import MARKS, WHY, Mark
 from benchmarks.usage import Usage
 
@@ -17,6 +27,7 @@ Results = Mapping[str, Sequence[CaseResult]]
 
 _START, _END = "<!-- results -->", "<!-- end of results -->"
 _TOP_START, _TOP_END = "<!-- at a glance -->", "<!-- end of at a glance -->"
+_TARGETS_START, _TARGETS_END = "<!-- targets -->", "<!-- end of targets -->"
 _PROFILE_START, _PROFILE_END = "<!-- profile -->", "<!-- end of profile -->"
 
 
@@ -105,9 +116,18 @@ def as_markdown(
         families: What was measured.
         results: The measurements by the name of their family.
         machine: Where.
-        brief: Leave out quartiles and each contender's CPU and memory, as on the page.
+        brief: Leave out what the page does: quartiles, each contender's CPU and memory, and metrics
+            that are details.
         options: How.
     """
+    summary = targets(results, machine, brief=brief, **options)
+    return f"{summary}\n{tables(families, results, brief=brief)}"
+
+
+def targets(
+    results: Results, machine: Mapping[str, Any], *, brief: bool = False, **options: Any
+) -> str:
+    """Return where and how was measured, and which targets were reached."""
     how = ", ".join(f"{key} {value}" for key, value in options.items())
     lines = [
         f"Measured {machine['date']} on {machine['cores']} cores, {machine['memory_gb']} GB, "
@@ -119,10 +139,16 @@ def as_markdown(
     ]
     if brief and (used := _memory(results)):
         lines[1:1] = ["", used]
+    return "\n".join(lines) + "\n"
+
+
+def tables(families: Sequence[Family], results: Results, *, brief: bool = False) -> str:
+    """Return a table for each family."""
+    lines: list[str] = []
     for family in families:
         shown = _table(results[family.name], brief)
-        lines += ["", f"### {family.title}", "", family.note, "", *shown]
-    return "\n".join(lines) + "\n"
+        lines += [f"### {family.title}", "", family.note, "", *shown, ""]
+    return "\n".join(lines)
 
 
 def _marks(results: Results) -> list[str]:
@@ -157,11 +183,13 @@ def _memory(results: Results) -> str:
 
 def _table(results: Sequence[CaseResult], brief: bool) -> list[str]:
     present = {c.name for r in results for c in r.case.contenders}
-    columns = [name for name in TITLES if name in present]
+    columns = [name for name in TITLES if name in present and not (brief and name in DETAILS)]
     ratios = [name for name in (LANGGRAPH, RAY) if name in present and OURS in present]
     rows = []
     for result in results:
         for metric in result.case.metrics:
+            if brief and metric.is_detail:
+                continue
             row = [result.case.name, f"{metric.name}, {metric.unit}"]
             row += [_cell(result, name, metric, brief) for name in columns]
             row += [_ratio(result, metric, name) for name in ratios]
@@ -250,14 +278,19 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
 
-def into_page(page: str, report: str, glance: str = "", profile: str = "") -> str:
-    """Put a report between the markers of a page, with what is seen at a glance and a profile.
+def into_page(
+    page: str, report: str, glance: str = "", profile: str = "", targets: str = ""
+) -> str:
+    """Put a report between the markers of a page, with what is seen at a glance, which targets were
+    reached, and a profile.
 
     Raises:
         ValueError: The page has no markers.
     """
     if glance:
         page = _between(page, _TOP_START, _TOP_END, glance)
+    if targets:
+        page = _between(page, _TARGETS_START, _TARGETS_END, targets)
     if profile:
         page = _between(page, _PROFILE_START, _PROFILE_END, profile)
     return _between(page, _START, _END, report)

@@ -109,6 +109,6 @@ FAMILY = Family(
     "1,000 steps in sequence",
     "One node loops by a conditional edge, and each time either rewrites the state's payload or "
     "only reads it. Raw Ray: a chain of tasks that take and return a payload of the same size, or "
-    "read one that was put once; submitted by an actor, as our driver is, and by the caller.",
+    "read one that was put once; submitted by an actor, as our driver is.",
     cases,
 )

@@ -19,7 +19,7 @@ from benchmarks.harness import ASYNCIO, OURS, Case, Contender, Family, Metric, P
 COMPUTING = 8
 WAIT = 0.1
 WALL = Metric("wall", "s")
-PROCESSES = Metric("processes", "that ran tools", compared=False)
+PROCESSES = Metric("processes", "that ran tools", compared=False, is_detail=True)
 
 
 @tool

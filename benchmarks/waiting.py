@@ -18,7 +18,7 @@ from benchmarks.harness import ASYNCIO, RAY, Case, Contender, Family, Metric, Pl
 
 SECONDS = 0.1
 WALL = Metric("wall", "s")
-PROCESSES = Metric("processes", "that ran nodes", compared=False)
+PROCESSES = Metric("processes", "that ran nodes", compared=False, is_detail=True)
 
 
 class State(TypedDict):

@@ -21,6 +21,7 @@ from benchmarks.harness import (
     LANGGRAPH,
     OURS,
     RAY,
+    RAY_CALLER,
     Case,
     CaseResult,
     Contender,
@@ -39,6 +40,7 @@ from distgraph.concurrency.threads import daemon
 
 ROOT = Path(__file__).parents[2]
 WALL = Metric("wall", "ms")
+MARKERS = ("at a glance", "targets", "profile", "results")
 MACHINE = {
     "date": "2000-01-01 00:00 UTC",
     "cores": 2,
@@ -230,6 +232,20 @@ def test_the_page_shows_medians_and_marks_those_whose_quartiles_lie_far_apart() 
     )
 
 
+def test_the_page_leaves_details_out() -> None:
+    metrics = (WALL, Metric("p95", "ms", is_detail=True))
+    case = Case("warm", metrics, (_values(OURS, 4.0), _values(RAY_CALLER, 2.0)))
+    results = {"first": measure([case], 1)}
+    brief = report.tables([_family(case)], results, brief=True)
+    assert [line.split(" | ")[:2] for line in brief.splitlines() if line.startswith("| warm")] == [
+        ["| warm", "wall, ms"]
+    ]
+    assert "raw Ray" not in brief
+    whole = report.tables([_family(case)], results)
+    assert "raw Ray, from the caller" in whole
+    assert "p95" in whole
+
+
 def test_the_table_names_what_failed_and_why() -> None:
     def broken() -> Mapping[str, float]:
         raise RuntimeError("no")
@@ -294,6 +310,10 @@ def test_what_is_seen_at_a_glance_has_markers_of_its_own() -> None:
     profiled_page = f"<!-- profile --><!-- end of profile -->\n{page}"
     assert report.into_page(profiled_page, "tables", profile="rows").splitlines()[:5] == [
         *("<!-- profile -->", "", "rows", "", "<!-- end of profile -->"),
+    ]
+    targets_page = f"<!-- targets --><!-- end of targets -->\n{page}"
+    assert report.into_page(targets_page, "tables", targets="marks").splitlines()[:5] == [
+        *("<!-- targets -->", "", "marks", "", "<!-- end of targets -->"),
     ]
 
 
@@ -398,7 +418,8 @@ def test_a_page_without_markers_is_refused() -> None:
 
 def test_the_page_of_the_documentation_has_the_markers() -> None:
     page = (ROOT / "docs" / "project" / "benchmarks.md").read_text(encoding="utf-8")
-    assert report.into_page(page, "x").count("<!-- results -->") == 1
+    made = report.into_page(page, "x", "x", "x", "x")
+    assert [made.count(f"<!-- {each} -->") for each in MARKERS] == [1] * 4
 
 
 # --- the command --------------------------------------------------------------------------------
