@@ -25,6 +25,7 @@ from actors.executor_frames import (
     ExecutorOpened,
     PacketHead,
 )
+from actors.from_ray import awaited
 from actors.lease_frames import (
     CANCEL,
     OPENED,
@@ -102,7 +103,7 @@ class AsyncExecutor:
         told = WorkerTicket.read(ticket)
         heartbeat = process().enter(told)
         self._loop = asyncio.get_running_loop()
-        process().lag = LoopLag(self._loop, self._loop_ended)
+        process().lag = LoopLag(self._loop, self._loop_ended, self._look)
         self._session = told.session
         self._connection = await in_thread(
             partial(
@@ -195,9 +196,9 @@ class AsyncExecutor:
     async def _fetched(self, told: PacketHead) -> None:
         """Begin a packet that holds references."""
         try:
-            found = driver_of(self._session).executor_packet.remote(told.number)
-            packed, references = await found
-            values = [await reference for reference in references]
+            end, asked = process().end, self._ask_packet(told.number)
+            packed, references = await awaited(asked, "a group of attempts", end)
+            values = [await awaited(r, "a value of the state", end) for r in references]
         except Exception as error:
             self._failed(told.names, error)
             return
@@ -218,7 +219,7 @@ class AsyncExecutor:
         """Start a packet's attempts, each under its name. None of its code runs before that."""
         self._taken.append(told.number)
         run, now = told.names[0].partition("/")[0], time.monotonic()
-        if self._looks.begins(run, now, alone=not self._running) and not self._leaves:
+        if self._looks.begins(run, now, alone=not self._running):
             self._look()
         if self._leaves and not process().pinned:  # else what the attempts need is here only
             for name in told.names:
@@ -257,8 +258,12 @@ class AsyncExecutor:
             self._spawn(self._fetch_results(number))
 
     async def _fetch_results(self, number: int) -> None:
-        packed, _ = await driver_of(self._session).executor_packet.remote(number)
+        asked = self._ask_packet(number)
+        packed, _ = await awaited(asked, "results of calls", process().end)
         self._deliver(packed)
+
+    def _ask_packet(self, number: int) -> Any:
+        return driver_of(self._session).executor_packet.remote(number)
 
     @staticmethod
     def _deliver(packed: Any) -> None:
@@ -302,14 +307,14 @@ class AsyncExecutor:
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
-        if not self._leaves:
-            self._look(_LOOK)
+        self._look(_LOOK)
         parts = [part for _, how, part in ended if how in ("done", "failed")]
         self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
 
     def _look(self, pause: float = 0.0) -> None:
-        """Report once if code of users has closed files of this process."""
-        damage = process().descriptors.look(pause)
+        """Report once if code of users has closed files of this process. The thread of the
+        heartbeats looks if the loop does not run."""
+        damage = "" if self._leaves else process().descriptors.look(pause)
         if damage:
             self._leaves = True
             self._send(LEAVES, head((damage,)))
@@ -327,7 +332,8 @@ class AsyncExecutor:
                 self._report(name, "done", outcome)
             else:
                 driver = driver_of(self._session)
-                await driver.take_outcome.remote(name, parcel(outcome))
+                taken = driver.take_outcome.remote(name, parcel(outcome))
+                await awaited(taken, "an outcome to the driver", process().end)
                 self._report(name, "ray")
         except asyncio.CancelledError:
             self._report(name, "dropped")

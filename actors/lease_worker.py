@@ -19,6 +19,7 @@ import ray
 from actors import calls
 from actors.calls import driver_of
 from actors.cluster import remote
+from actors.from_ray import answered, value_of
 from actors.lease_frames import (
     BYE,
     CANCEL,
@@ -196,7 +197,8 @@ class LeaseServer:
                 process().end_if_damaged()
             driver = driver_of(self._ticket.session)
             # not `ray.get`, which would give this lease's CPU to another task
-            driver.take_outcomes.remote(group.number, parts[0]).future().result()
+            taken = driver.take_outcomes.remote(group.number, parts[0])
+            answered(taken, "the outcomes of a group to the driver", process().end)
             how, parts = "ray", ()
         outcome = OutcomesHead(group.number, how, bool(damage))
         connection.send(OUTCOMES, head(outcome), *parts, interruptible=False)
@@ -211,8 +213,9 @@ class LeaseServer:
         """Return the packet of a group, and the large values that it refers to."""
         if group.by_ray:
             driver = driver_of(self._ticket.session)
-            packed, references = driver.packet.remote(group.number).future().result()
-            return packed, [ray.get(reference) for reference in references]
+            end, asked = process().end, driver.packet.remote(group.number)
+            packed, references = answered(asked, "a group of attempts", end)
+            return packed, [value_of(r, "a value of the state", end) for r in references]
         new = {
             number: (bytes(part), len(part))
             for number, part in zip(group.new, parts[1:], strict=True)

@@ -19,6 +19,7 @@ import ray
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
 from actors.calls import AttemptCalls, driver_of
+from actors.from_ray import awaited, value_of
 from actors.lease_frames import WorkerTicket, require_version
 from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
@@ -150,14 +151,13 @@ class WorkerProcess:
             self.end_damaged(damage)
 
     def end_damaged(self, damage: str) -> None:
-        """End this process, which code of users has damaged, behind its last events."""
+        """End this process, which code of users has damaged."""
+        self.end(f"a node has closed files of its process that it had not opened: {damage}")
+
+    def end(self, why: str) -> None:
+        """End this process behind its last events. What runs here is lost."""
         self.publisher.settle(_SETTLED)
-        logger.warning(
-            "process %d ends, and another one follows: a node has closed files of its process "
-            "that it had not opened: %s",
-            os.getpid(),
-            damage,
-        )
+        logger.warning("process %d ends, and another one follows: %s", os.getpid(), why)
         os._exit(_DAMAGED)
 
     def end_if_idle_and_damaged(self) -> None:
@@ -177,8 +177,10 @@ class WorkerProcess:
         if known is not None:
             return known
         offered = self._offered.pop(packet.program, None)
-        found = ray.get(self._fetch(packet.program, packet.session)) if offered is None else offered
-        return self.load(packet.program, *found)
+        if offered is None:
+            asked = self._fetch(packet.program, packet.session)
+            offered = value_of(asked, "a graph", self.end)
+        return self.load(packet.program, *offered)
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -204,8 +206,9 @@ class WorkerProcess:
 
     async def _aload(self, digest: str, session: str) -> GraphProgram:
         offered = self._offered.pop(digest, None)
-        found = await self._fetch(digest, session) if offered is None else offered
-        return await in_thread(self.load, digest, *found)
+        if offered is None:
+            offered = await awaited(self._fetch(digest, session), "a graph", self.end)
+        return await in_thread(self.load, digest, *offered)
 
     def known(self, digest: str) -> GraphProgram | None:
         """Return a graph if it is loaded here."""

@@ -68,11 +68,19 @@ class LoopLag:
     Args:
         loop: The loop.
         ended: Called if the loop runs no longer: code of users may have closed what it waits by.
+        late: Called if the loop has not run between two measurements: code of users may block it,
+            or may have closed what wakes it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[], object],
+        late: Callable[[], object] = lambda: None,
+    ) -> None:
         self._loop = loop
         self._ended = ended
+        self._late = late
         self._thread = threading.get_ident()
         self._asked: float | None = None
 
@@ -87,6 +95,7 @@ class LoopLag:
                 self._loop.call_soon_threadsafe(self._ran)
             return 0.0, ""
         lag = now - self._asked
+        self._late()
         frame = sys._current_frames().get(self._thread) if lag >= SILENT else None
         return lag, "" if frame is None else "".join(traceback.format_stack(frame))
 

@@ -20,6 +20,28 @@ def test_a_loop_that_runs_has_not_ended():
     assert ended == []
 
 
+def test_a_loop_that_is_blocked_is_late():
+    measured, late, gate = threading.Event(), [], threading.Event()
+
+    async def blocks():
+        lag = LoopLag(asyncio.get_running_loop(), lambda: None, lambda: late.append(True))
+
+        def measure():
+            assert lag() == (0.0, "")
+            assert late == []
+            assert lag()[0] > 0
+            gate.set()
+
+        thread = threading.Thread(target=measure)
+        thread.start()
+        gate.wait(10)
+        thread.join()
+        measured.set()
+
+    asyncio.run(blocks())
+    assert (measured.is_set(), late) == (True, [True])
+
+
 def test_a_loop_ends_whose_selector_code_of_the_user_has_replaced():
     ended, lags, damaged = [], [], threading.Event()
     loop = asyncio.SelectorEventLoop()
