@@ -166,6 +166,8 @@ class Session:
             "superstep driver": Watched(self.driver),
             "stream broker": Watched(self.broker, restarts=self._mirror is not None),
         }
+        for actor in self._actors.values():
+            actor.silent()  # the first sign of life comes when its process has started
         self._reads = RayReads(self.id, self.broker)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
 
@@ -520,7 +522,8 @@ class Session:
     def _is_up(self, driver: Any, future: Any) -> None:
         """Expect signs of life of another driver, once its process has started."""
         if future.exception() is None:
-            self._actors["superstep driver"] = Watched(driver)
+            watched = self._actors["superstep driver"] = Watched(driver)
+            watched.silent()
 
     def _broker_died(self, future: Any) -> None:
         """Note the broker's death also while nothing is read: the next run gets another one."""

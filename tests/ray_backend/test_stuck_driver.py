@@ -13,7 +13,12 @@ from distgraph.errors import BrokerLost, DriverLost, RunError
 from distgraph.runs import Retention
 from tests.ray_backend.started_graphs import endless as endless_run
 from tests.ray_backend.test_stuck import hold_the_lock
-from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
+from tests.support.cluster import (
+    eventually,
+    pids_of_actors,
+    wait_for_free_cpus,
+    wait_for_signs_of_life,
+)
 from tests.support.graphs import Items, adds
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
@@ -122,6 +127,8 @@ def test_a_reducer_that_holds_the_lock_costs_its_session_only(own_session):
     ("actor", "error"), [("SuperstepDriver", DriverLost), ("StreamBroker", BrokerLost)]
 )
 def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, actor, error):
+    from actors import sessions
+
     def node(state, writer):
         writer("started")
         time.sleep(60)
@@ -129,7 +136,7 @@ def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, ac
     graph = own_session.StateGraph(Items).add_node("n", node).add_edge(own_session.START, "n")
     stream = own_session.compile(graph).stream({"items": []}, stream_mode="custom")
     assert next(stream) == "started"
-    time.sleep(2.5)  # the actor has given a sign of life
+    wait_for_signs_of_life(sessions.current())
     (pid,) = pids_of_actors(actor)
     os.kill(pid, signal.SIGSTOP)
     begin = time.perf_counter()
@@ -152,7 +159,7 @@ def detached_run(on_ray, monkeypatch):
     )
     reader = run.events()
     assert next(reader).chunk == "started"
-    time.sleep(2.5)
+    wait_for_signs_of_life(run._run._link)
     return run, reader
 
 

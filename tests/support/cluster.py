@@ -78,6 +78,16 @@ def pids_of_actors(name: str) -> list[int]:
     ]
 
 
+def wait_for_signs_of_life(session: Any) -> None:
+    """Wait until the driver and the broker of a session have given signs of life: from then on,
+    each silence counts."""
+    watched = session._actors
+    eventually(
+        lambda: len(watched) == 2 and all(actor.seen > 0 for actor in watched.values()),
+        "the driver and the broker have given signs of life",
+    )
+
+
 def _session_pids() -> set[int]:
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):
