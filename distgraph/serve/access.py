@@ -53,6 +53,10 @@ VARIABLES = (KEY_VARIABLE, *LIMIT_VARIABLES)
 class Access(Protocol):
     """Authentication and authorization of requests."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether a client has to say who asks."""
+
     def middleware(self) -> list[Middleware]:
         """Return the middleware that goes around the application: authentication, CORS, limits."""
 
@@ -77,6 +81,8 @@ class Access(Protocol):
 
 class Open:
     """Access for everybody."""
+
+    asks = False
 
     def middleware(self) -> list[Middleware]:
         return []

@@ -50,7 +50,7 @@ def application(project: Project, settings: Settings | None = None) -> Starlette
                 await stack.enter_async_context(own.router.lifespan_context(own))
             server = await open_server(project, settings)
             app.state.server = server
-            routes = _routes(server)
+            routes = _routes(server, own)
             if project.http.mount_prefix:
                 routes = [Mount(project.http.mount_prefix, routes=routes)]
             app.router.routes[:] = [*routes, *([Mount("", app=own)] if own is not None else [])]
@@ -86,7 +86,8 @@ def _own_application(project: Project) -> tuple[Any, list[Middleware]]:
     return own, list(more)
 
 
-def _routes(server: Server) -> list[BaseRoute]:
+def _routes(server: Server, own: Any) -> list[BaseRoute]:
+    about = meta.MetaEndpoints(server, own)
     groups: dict[str, list[BaseRoute]] = {
         "assistants": AssistantEndpoints(server).routes(),
         "threads": [*event_protocol.routes(server), *ThreadEndpoints(server).routes()],
@@ -96,4 +97,6 @@ def _routes(server: Server) -> list[BaseRoute]:
     }
     disabled = server.project.http.disabled
     chosen = [routes for name, routes in groups.items() if name not in disabled]
-    return [*meta.routes(server), *(route for routes in chosen for route in routes)]
+    made = [*about.routes(), *(route for routes in chosen for route in routes)]
+    about.describe(made)
+    return made

@@ -83,9 +83,9 @@ class AssistantEndpoints:
             description=given.get("description"),
         )
         try:
-            await self._server.registry.add_assistant(assistant)
+            await self._server.registry.assistants.add(assistant)
         except Conflict:
-            known = await self._server.registry.assistant(assistant_id, filters)
+            known = await self._server.registry.assistants.get(assistant_id, filters)
             if if_exists == "raise" or known is None:
                 raise RequestError(
                     409, f"Assistant with ID {assistant_id} already exists"
@@ -112,7 +112,7 @@ class AssistantEndpoints:
     ) -> tuple[list[Assistant], int]:
         value = {**body, "metadata": dict(body.get("metadata") or {})}
         filters = await self._server.access.authorize(request, "assistants", "search", value)
-        return await self._server.registry.assistants(
+        return await self._server.registry.assistants.search(
             page,
             graph_id=body.get("graph_id"),
             name=body.get("name"),
@@ -134,7 +134,7 @@ class AssistantEndpoints:
         if "metadata" in given:
             given["metadata"] = {**assistant.metadata, **given["metadata"]}
         changes = {key: given[key] for key in _FIELDS if key in given}
-        changed = await self._server.registry.change_assistant(assistant.assistant_id, changes)
+        changed = await self._server.registry.assistants.change(assistant.assistant_id, changes)
         return answer(changed.shown())
 
     async def delete(self, request: Request) -> Response:
@@ -144,7 +144,7 @@ class AssistantEndpoints:
             raise RequestError(
                 409, f"the assistant of graph {assistant.graph_id!r} itself cannot be deleted"
             )
-        await self._server.registry.delete_assistant(assistant.assistant_id)
+        await self._server.registry.assistants.delete(assistant.assistant_id)
         return nothing()
 
     async def versions(self, request: Request) -> Response:
@@ -152,7 +152,7 @@ class AssistantEndpoints:
         assistant = await self._assistant(request, "read")
         body = await body_of(request)
         page = page_of(body, Assistant)
-        found, total = await self._server.registry.assistant_versions(
+        found, total = await self._server.registry.assistants.versions(
             assistant.assistant_id, page, body.get("metadata")
         )
         return paged([version.shown() for version in found], total, page)
@@ -163,7 +163,7 @@ class AssistantEndpoints:
         version = (await body_of(request)).get("version")
         if not isinstance(version, int):
             raise RequestError(422, f"version must be a number, got {version!r}")
-        chosen = await self._server.registry.set_assistant_version(assistant.assistant_id, version)
+        chosen = await self._server.registry.assistants.set_version(assistant.assistant_id, version)
         if chosen is None:
             raise RequestError(404, f"the assistant has no version {version}")
         return answer(chosen.shown())
@@ -218,7 +218,7 @@ class AssistantEndpoints:
         value = {} if value is None else value
         value["assistant_id"] = assistant_id
         filters: Filters = await self._server.access.authorize(request, "assistants", action, value)
-        found = await self._server.registry.assistant(assistant_id, filters)
+        found = await self._server.registry.assistants.get(assistant_id, filters)
         if found is None or found.graph_id not in self._server.graphs:
             raise RequestError(404, f"Assistant with ID {assistant_id} not found")
         return found

@@ -101,7 +101,7 @@ class CronEndpoints:
             ),
         )
         cron = _scheduled(cron)
-        await server.registry.add_cron(cron)
+        await server.registry.crons.add(cron)
         return answer(cron.shown())
 
     async def get(self, request: Request) -> Response:
@@ -136,13 +136,13 @@ class CronEndpoints:
                 updated_at=now(),
             )
         )
-        await self._server.registry.change_cron(cron.cron_id, asdict(changed))
+        await self._server.registry.crons.change(cron.cron_id, asdict(changed))
         return answer(changed.shown())
 
     async def delete(self, request: Request) -> Response:
         """Delete a cron."""
         cron = await self._cron(request, "delete")
-        await self._server.registry.delete_cron(cron.cron_id)
+        await self._server.registry.crons.delete(cron.cron_id)
         return nothing()
 
     async def search(self, request: Request) -> Response:
@@ -166,7 +166,7 @@ class CronEndpoints:
         assistant_id = body.get("assistant_id")
         if assistant_id is not None:
             assistant_id = (await self._server.runner.assistant(assistant_id)).assistant_id
-        return await self._server.registry.crons(
+        return await self._server.registry.crons.search(
             page,
             assistant_id=assistant_id,
             thread_id=body.get("thread_id"),
@@ -184,7 +184,7 @@ class CronEndpoints:
         value["cron_id"] = cron_id
         filters, user_id = await self._visible(request, action, value)
         value.pop("cron_id")
-        cron = await self._server.registry.cron(cron_id, filters)
+        cron = await self._server.registry.crons.get(cron_id, filters)
         if cron is None or user_id not in (None, cron.user_id):
             raise RequestError(404, f"Cron with ID {cron_id} not found")
         return cron

@@ -94,7 +94,9 @@ class ThreadExpiry:
     async def sweep(self) -> None:
         """Delete what the time of threads has passed for."""
         limit, time = self._expiry.sweep_limit, datetime.now(timezone.utc)
-        for thread_id in await self._registry.delete_expired_threads(time, limit):
-            await self._checkpoints.delete_thread(thread_id)
-        for thread_id in await self._registry.take_threads_to_shorten(time, limit):
-            await self._checkpoints.keep_latest(thread_id)
+        for chore in await self._registry.chores.take(time, limit):
+            if chore.work == "shorten":
+                await self._checkpoints.keep_latest(chore.thread_id)
+            elif await self._registry.thread(chore.thread_id) is None:  # else made again meanwhile
+                await self._checkpoints.delete_thread(chore.thread_id)
+            await self._registry.chores.done(chore)

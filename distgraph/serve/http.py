@@ -19,6 +19,7 @@ __all__ = (
     "answer",
     "body_of",
     "created",
+    "field_schema",
     "id_of",
     "nothing",
     "page_of",
@@ -31,11 +32,16 @@ _MOST = 1 << 31
 """Least whole number that is too large: databases count with 32 bits."""
 
 
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+
+
 class _Kind(NamedTuple):
     """A type of fields of bodies."""
 
     name: str
     fits: Callable[[Any], bool]
+    schema: Mapping[str, Any]
     fields: tuple[str, ...]
 
 
@@ -54,14 +60,30 @@ def _is_number(value: Any) -> bool:
 _KINDS = {
     field: kind
     for kind in (
-        _Kind("an object", lambda v: isinstance(v, dict), ("extract", "filter", "metadata")),
-        _Kind("a list of strings", _is_texts, ("ids", "run_ids", "thread_ids")),
-        _Kind("a string or a list of strings", lambda v: _is_text(v) or _is_texts(v), ("select",)),
-        _Kind("a whole number from 0", _is_number, ("limit", "max_depth", "offset", "version")),
-        _Kind("true or false", lambda v: isinstance(v, bool), ("enabled",)),
+        _Kind(
+            "an object",
+            lambda v: isinstance(v, dict),
+            {"type": "object"},
+            ("extract", "filter", "metadata"),
+        ),
+        _Kind("a list of strings", _is_texts, _TEXTS, ("ids", "run_ids", "thread_ids")),
+        _Kind(
+            "a string or a list of strings",
+            lambda v: _is_text(v) or _is_texts(v),
+            {"anyOf": [_TEXT, _TEXTS]},
+            ("select",),
+        ),
+        _Kind(
+            "a whole number from 0",
+            _is_number,
+            {"type": "integer", "minimum": 0},
+            ("limit", "max_depth", "offset", "version"),
+        ),
+        _Kind("true or false", lambda v: isinstance(v, bool), {"type": "boolean"}, ("enabled",)),
         _Kind(
             "a string",
             _is_text,
+            _TEXT,
             ("assistant_id", "description", "graph_id", "key", "name", "query", "schedule",
              "sort_by", "sort_order", "status", "thread_id", "timezone", "user_id"),
         ),
@@ -69,6 +91,13 @@ _KINDS = {
     for field in kind.fields
 }  # fmt: skip
 """Fields that have the same type in the bodies of all endpoints."""
+
+
+def field_schema(name: str) -> dict[str, Any]:
+    """Return the JSON schema of a field that has the same type in all bodies; a string's for one
+    that is not among them."""
+    kind = _KINDS.get(name)
+    return dict(_TEXT if kind is None else kind.schema)
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -42,7 +42,7 @@ KEYS: Mapping[str, Effect] = {
     "auth": {
         "path": True,
         "disable_studio_auth": True,
-        "openapi": "the server has no OpenAPI description",
+        "openapi": True,
         "cache": "authenticate is called for each request",
     },
     "store": {

@@ -1,20 +1,27 @@
-"""``/``, ``/ok`` and ``/info``."""
+"""Endpoints about the server itself: whether it lives, what it is, and what it has to do."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from distgraph.serve.http import answer
+from distgraph.serve.openapi import description, page
 
 if TYPE_CHECKING:
     from distgraph.serve.server import Server
 
-__all__ = ("routes",)
+__all__ = ("MetaEndpoints",)
+
+_KEY_SECURITY: Mapping[str, Any] = {
+    "securitySchemes": {"apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+    "security": [{"apiKey": []}],
+}
 
 
 def _version(package: str) -> str | None:
@@ -24,13 +31,58 @@ def _version(package: str) -> str | None:
         return None
 
 
-def routes(server: Server) -> list[BaseRoute]:
-    """Return the routes that say what the server is."""
+class MetaEndpoints:
+    """Endpoints about the server itself.
 
-    async def ok(request: Request) -> Response:
+    Args:
+        server: The server.
+        own: The user's own application (``http.app``). Its paths win over those that only describe
+            the server, and its own OpenAPI description is part of the server's.
+    """
+
+    def __init__(self, server: Server, own: Any = None) -> None:
+        self._server = server
+        self._own = own
+        self._described: Sequence[BaseRoute] = ()
+        self._document: dict[str, Any] | None = None
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes."""
+        # what asks whether the server lives asks without the others, too
+        alive: list[BaseRoute] = [Route("/", self.ok), Route("/ok", self.ok)]
+        if "meta" in self._server.project.http.disabled:
+            return alive
+        about = {"/metrics": self.metrics, "/docs": self.docs, "/openapi.json": self.openapi}
+        taken = self._taken()
+        return [
+            *alive,
+            Route("/info", self.info),
+            *(Route(path, made) for path, made in about.items() if path not in taken),
+        ]
+
+    def _taken(self) -> set[str]:
+        """Return the paths that the user's application has; not those that FastAPI adds."""
+        if self._server.project.http.mount_prefix:
+            return set()
+        found = {str(getattr(each, "path", "")) for each in getattr(self._own, "routes", ())}
+        if self._has_description():
+            found -= {self._own.openapi_url, self._own.docs_url}
+        return found
+
+    def _has_description(self) -> bool:
+        """Whether the user's application is FastAPI's, or describes itself like it."""
+        return callable(getattr(self._own, "openapi", None)) and hasattr(self._own, "docs_url")
+
+    def describe(self, routes: Sequence[BaseRoute]) -> None:
+        """Take the routes that the description is of."""
+        self._described = routes
+
+    async def ok(self, request: Request) -> Response:
+        """Say that the server lives."""
         return answer({"ok": True})
 
-    async def info(request: Request) -> Response:
+    async def info(self, request: Request) -> Response:
+        """Answer with versions, and with what the server has."""
         return answer(
             {
                 "version": _version("distgraph") or "0",
@@ -41,10 +93,52 @@ def routes(server: Server) -> list[BaseRoute]:
                     "langsmith": False,
                     "strict_resume": True,
                 },
-                "host": {"kind": "distgraph", "backend": server.settings.backend},
+                "host": {"kind": "distgraph", "backend": self._server.settings.backend},
             }
         )
 
-    alive: list[BaseRoute] = [Route("/", ok), Route("/ok", ok)]
-    # what asks whether the server lives asks without the others, too
-    return alive if "meta" in server.project.http.disabled else [*alive, Route("/info", info)]
+    async def metrics(self, request: Request) -> Response:
+        """Answer with the numbers of runs, threads and crons, as Prometheus reads them."""
+        counts = await self._server.registry.counts()
+        lines = []
+        for name, meaning, label, values in (
+            ("runs", "Runs that the registry keeps.", "status", counts.runs),
+            ("threads", "Threads that the registry keeps.", "status", counts.threads),
+            ("crons", "Crons that the registry keeps.", "enabled", counts.crons),
+        ):
+            lines += [f"# HELP distgraph_serve_{name} {meaning}"]
+            lines += [f"# TYPE distgraph_serve_{name} gauge"]
+            lines += [
+                f'distgraph_serve_{name}{{{label}="{key}"}} {number}'
+                for key, number in values.items()
+            ]
+        lines += [
+            "# HELP distgraph_serve_longest_wait_seconds Time for which the oldest pending run has "
+            "waited.",
+            "# TYPE distgraph_serve_longest_wait_seconds gauge",
+            f"distgraph_serve_longest_wait_seconds {counts.longest_wait:.3f}",
+        ]
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return PlainTextResponse("\n".join(lines) + "\n", headers={"content-type": kind})
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer with the OpenAPI description of the endpoints."""
+        return answer(self._describing())
+
+    async def docs(self, request: Request) -> Response:
+        """Answer with a page of the endpoints."""
+        prefix = self._server.project.http.mount_prefix
+        return HTMLResponse(page(self._describing(), f"{prefix}/openapi.json"))
+
+    def _describing(self) -> dict[str, Any]:
+        if self._document is None:
+            project = self._server.project
+            asks = self._server.access.asks
+            self._document = description(
+                self._described,
+                version=_version("distgraph") or "0",
+                prefix=project.http.mount_prefix,
+                security=project.auth.get("openapi") or (_KEY_SECURITY if asks else None),
+                more=self._own.openapi() if self._has_description() else None,
+            )
+        return self._document

@@ -114,7 +114,7 @@ class Runner:
             RequestError: 422: there is none.
         """
         known = assistant_id_of(name) if name in self.graphs else name
-        found = await self.registry.assistant(known, filters)
+        found = await self.registry.assistants.get(known, filters)
         if found is None or found.graph_id not in self.graphs:
             raise RequestError(
                 422,
@@ -256,7 +256,7 @@ class Runner:
         run = await self.registry.claim(thread_id, self.owner)
         if run is not None:
             self.handles.expect(run.run_id)
-            await self._carry_out(run, await self.registry.assistant(run.assistant_id))
+            await self._carry_out(run, await self.registry.assistants.get(run.assistant_id))
 
     async def _carry_out(self, run: Run, assistant: Assistant | None) -> None:
         """Start a run that this process has claimed, and note its end."""

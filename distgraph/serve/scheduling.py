@@ -79,7 +79,7 @@ class CronScheduler:
     async def look(self) -> None:
         """Start the runs whose time has come."""
         begin = datetime.now(timezone.utc)
-        due = await self._registry.due_crons(now(), lambda cron: following_run(cron, begin))
+        due = await self._registry.crons.due(now(), lambda cron: following_run(cron, begin))
         for cron in due:
             await self._start(cron)
 
@@ -107,4 +107,4 @@ class CronScheduler:
                 return
             logger.warning("cron %s is disabled, it starts no run: %s", cron.cron_id, error.detail)
             changes = {"enabled": False, "next_run_date": None, "updated_at": now()}
-            await self._registry.change_cron(cron.cron_id, changes)
+            await self._registry.crons.change(cron.cron_id, changes)

@@ -140,7 +140,7 @@ async def _add_assistants(registry: Registry, graphs: Graphs) -> None:
     for graph_id, source in graphs.sources.items():
         stamp = now()
         with suppress(Conflict):
-            await registry.add_assistant(
+            await registry.assistants.add(
                 Assistant(
                     assistant_id=assistant_id_of(graph_id),
                     graph_id=graph_id,

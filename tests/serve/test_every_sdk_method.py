@@ -11,6 +11,7 @@ import pytest
 from langgraph_sdk import get_client, get_sync_client
 
 from tests.serve.conftest import SocketServer
+from tests.serve.described import Described
 
 RESOURCES = ("assistants", "threads", "runs", "crons", "store")
 WORK: dict[str, Any] = {"assistant_id": "work", "input": {"done": []}}
@@ -151,8 +152,10 @@ def check(name: str, found: Any) -> None:
     assert EXPECTED.get(name, lambda found: True)(found), (name, found)
 
 
-def test_each_sync_method_does_its_work(server: SocketServer) -> None:
+def test_each_sync_method_does_its_work_as_it_is_described(server: SocketServer) -> None:
     client = get_sync_client(url=server.url, api_key=None)
+    plain = client.http.client
+    Described(plain.get("/openapi.json").json()).watch(plain)
     threads = [client.threads.create()["thread_id"] for _ in range(2)]
     told: Told = {"slow": [client.runs.create(t, "slow", input={"ticks": 500}) for t in threads]}
     for name, given in CALLS.items():

@@ -99,7 +99,7 @@ def test_keys_without_an_effect_are_told_with_the_reason(
                 tmp_path,
                 base_image="x",
                 priority={"path": "./p.py:p"},
-                auth={"openapi": {"security": []}},
+                auth={"openapi": {"security": []}, "cache": {}},
                 http={"enable_custom_route_auth": False, "disable_mcp": True},
                 python_version="2.7",
                 node_version=None,
@@ -110,7 +110,7 @@ def test_keys_without_an_effect_are_told_with_the_reason(
         f"{file}: base_image has no effect: it describes the image that langgraph-cli builds, and "
         "distgraph builds none",
         f"{file}: priority has no effect: runs start in the order in which they were made",
-        f"{file}: auth.openapi has no effect: the server has no OpenAPI description",
+        f"{file}: auth.cache has no effect: authenticate is called for each request",
         f"{file}: python_version is 2.7, and this is Python {platform.python_version()}: the "
         "server runs with the Python that starts it",
         f"{file}: http.enable_custom_route_auth: false has no effect: who asks is checked on the "

@@ -15,7 +15,7 @@ import pytest
 
 from distgraph.serve.database import Conflict, open_database
 from distgraph.serve.records import Assistant, Cron, Page, Run, Thread, new_id, now
-from distgraph.serve.registry import Finished, Registry, ThreadNotFound
+from distgraph.serve.registry import Chore, Finished, Registry, ThreadNotFound
 from tests.support.postgres import Postgres
 
 Check = Callable[[Registry, Registry], Awaitable[None]]
@@ -206,9 +206,9 @@ def test_records_return_as_they_were_written(where: str) -> None:
             await second.add_thread(one)
         stamp = now()
         assistant = Assistant(str(uuid.uuid4()), "g", "n", stamp, stamp, {"configurable": {"k": 1}})
-        await first.add_assistant(assistant)
-        assert await second.assistant(assistant.assistant_id) == assistant
-        assert await second.assistant(str(uuid.uuid4())) is None
+        await first.assistants.add(assistant)
+        assert await second.assistants.get(assistant.assistant_id) == assistant
+        assert await second.assistants.get(str(uuid.uuid4())) is None
         assert await second.threads(Page()) == ([], 0)
         assert await first.forgotten_threads("9999") == [one.thread_id]
 
@@ -220,15 +220,15 @@ def test_of_several_processes_one_gets_a_cron_that_is_due(where: str) -> None:
         due = Cron(new_id(), "a", "0 0 * * *", now(), now(), next_run_date="2026-01-01T00:00:00")
         later = replace(due, cron_id=new_id(), next_run_date="2026-01-03T00:00:00")
         for cron in (due, later, replace(due, cron_id=new_id(), enabled=False)):
-            await first.add_cron(cron)
-        claims = [each.due_crons("2026-01-02", lambda _: "2027") for each in (first, second) * 2]
+            await first.crons.add(cron)
+        claims = [each.crons.due("2026-01-02", lambda _: "2027") for each in (first, second) * 2]
         found = [cron.cron_id for crons in await asyncio.gather(*claims) for cron in crons]
         assert found == [due.cron_id]
-        assert (await second.cron(due.cron_id)) == replace(due, next_run_date="2027")
-        await second.change_cron(due.cron_id, {**asdict(later), "cron_id": due.cron_id})
-        assert (await first.cron(due.cron_id)) == replace(later, cron_id=due.cron_id)
-        await first.delete_cron(due.cron_id)
-        assert await second.cron(due.cron_id) is None
+        assert (await second.crons.get(due.cron_id)) == replace(due, next_run_date="2027")
+        await second.crons.change(due.cron_id, {**asdict(later), "cron_id": due.cron_id})
+        assert (await first.crons.get(due.cron_id)) == replace(later, cron_id=due.cron_id)
+        await first.crons.delete(due.cron_id)
+        assert await second.crons.get(due.cron_id) is None
 
     check(where, work)
 
@@ -276,14 +276,12 @@ def test_threads_whose_time_to_live_has_passed_are_deleted_by_one_process(where:
             await first.add_thread(each)
         await first.add_run(run(busy.thread_id), thread=busy)
         later = datetime.now(timezone.utc) + timedelta(minutes=6)
-        found = await asyncio.gather(
-            *(r.delete_expired_threads(later, 10) for r in (first, second))
-        )
-        assert sorted(found) == [[], [old.thread_id]]
+        found = await asyncio.gather(*(r.chores.take(later, 10) for r in (first, second)))
+        assert sorted(found) == [[], [Chore(old.thread_id, "delete")]]
         left, _ = await first.threads(Page())
         assert {t.thread_id for t in left} == {t.thread_id for t in (busy, kept, long)}
         hours = datetime.now(timezone.utc) + timedelta(hours=2)
-        assert await first.delete_expired_threads(hours, 10) == [long.thread_id]
+        assert await first.chores.take(hours, 10) == [Chore(long.thread_id, "delete")]
 
     check(where, work)
 
@@ -294,14 +292,49 @@ def test_threads_are_shortened_by_one_process_and_again_after_the_next_change(wh
         await first.add_thread(old)
         await first.add_run(run(busy.thread_id), thread=busy)
         later = datetime.now(timezone.utc) + timedelta(minutes=6)
-        assert await first.delete_expired_threads(later, 10) == []
-        found = await asyncio.gather(
-            *(r.take_threads_to_shorten(later, 10) for r in (first, second))
-        )
-        assert sorted(found) == [[], [old.thread_id]]
+        found = await asyncio.gather(*(r.chores.take(later, 10) for r in (first, second)))
+        assert sorted(found) == [[], [Chore(old.thread_id, "shorten")]]
         await second.change_thread(old.thread_id, {})
-        assert await first.take_threads_to_shorten(datetime.now(timezone.utc), 10) == []
-        assert await first.take_threads_to_shorten(later, 10) == [old.thread_id]
+        assert await first.chores.take(datetime.now(timezone.utc), 10) == []
+        assert await first.chores.take(later, 10) == [Chore(old.thread_id, "shorten")]
+
+    check(where, work)
+
+
+def test_a_chore_of_a_process_that_ended_is_done_by_another(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        gone, short = thread(ttl=5.0), thread(ttl=5.0, ttl_strategy="keep_latest")
+        for each in (gone, short):
+            await first.add_thread(each)
+        later = datetime.now(timezone.utc) + timedelta(minutes=6)
+        taken = await first.chores.take(later, 10)
+        assert taken == [Chore(gone.thread_id, "delete"), Chore(short.thread_id, "shorten")]
+        await first.chores.done(taken[0])
+        # the first process ends here
+        assert await second.chores.take(later, 10) == []
+        assert await second.chores.take(later, 10, abandoned=-1) == [taken[1]]
+        await second.chores.done(taken[1])
+        assert await first.chores.take(later, 10, abandoned=-1) == []
+
+    check(where, work)
+
+
+def test_what_the_registry_keeps_is_counted(where: str) -> None:
+    async def work(first: Registry, second: Registry) -> None:
+        one, other = thread(), thread(status="error")
+        await first.add_thread(other)
+        await first.add_run(run(one.thread_id, owner="p"), thread=one, claim=True)
+        created = (datetime.now(timezone.utc) - timedelta(seconds=90)).isoformat()
+        await first.add_run(run(one.thread_id, created_at=created))
+        far = time.time() + 1000
+        await first.add_run(run(one.thread_id, start_at=far, created_at="2020-01-01T00:00+00:00"))
+        await first.crons.add(Cron(new_id(), "a", "0 0 * * *", now(), now(), enabled=False))
+        counts = await second.counts()
+        none = {"success": 0, "error": 0, "interrupted": 0, "timeout": 0}
+        assert counts.runs == {"pending": 2, "running": 1, **none}
+        assert counts.threads == {"idle": 0, "busy": 1, "interrupted": 0, "error": 1}
+        assert counts.crons == {"true": 0, "false": 1}
+        assert counts.longest_wait >= 90
 
     check(where, work)
 
