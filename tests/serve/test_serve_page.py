@@ -1,4 +1,4 @@
-"""The page about ``distgraph serve``: its files are served by the command, its examples run."""
+"""The pages about ``distgraph serve``: their files are served by the command, their examples run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from tests.docs.pages import matches
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "deploy" / "serve.md"
+PAGES = [ROOT / "docs" / "deploy" / name for name in ("serve.md", "serve-runs.md")]
 URL = "http://127.0.0.1:2024"
 
 _BLOCK = re.compile(
@@ -38,13 +38,13 @@ class Served(NamedTuple):
 
 
 def page_blocks() -> list[Served]:
-    found = _BLOCK.finditer(PAGE.read_text(encoding="utf-8"))
+    found = _BLOCK.finditer("\n".join(page.read_text(encoding="utf-8") for page in PAGES))
     return [Served(m["file"], m["language"], m["code"], m["output"]) for m in found]
 
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """The server that the page describes, on a port of its own."""
+    """The server that the first page describes, on a port of its own."""
     for block in page_blocks():
         if block.file is not None:
             (tmp_path / block.file).write_text(block.code)
@@ -67,7 +67,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     assert (tmp_path / ".distgraph" / "registry.sqlite").exists()
 
 
-def test_the_examples_of_the_page_print_what_it_shows(url: str) -> None:
+def test_the_examples_of_the_pages_print_what_they_show(url: str) -> None:
     namespace: dict[str, object] = {}
     ran = 0
     for block in page_blocks():
@@ -76,7 +76,7 @@ def test_the_examples_of_the_page_print_what_it_shows(url: str) -> None:
         code, printed = block.code.replace(URL, url), io.StringIO()
         if block.language == "python":
             with contextlib.redirect_stdout(printed):
-                exec(compile(code, str(PAGE), "exec"), namespace)
+                exec(compile(code, "pages of the server", "exec"), namespace)
             text = printed.getvalue()
         else:
             done = subprocess.run(
