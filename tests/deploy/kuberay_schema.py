@@ -7,7 +7,8 @@ resource definition of ``RayService`` of commit 02a80a6
 service, and what is required. Where versions differ, the stricter one holds. What Kubernetes
 defines, such as pods, comes from the models of its own client.
 A field that is not listed here is refused, so a misspelt field fails, and so does one that only
-newer versions of KubeRay have. No package carries KubeRay's own definitions, which are of 800 KB.
+newer versions of KubeRay have. No package carries KubeRay's own definitions, which are of 3 MB:
+where ``KUBERAY_CRDS`` names a folder with them, the tests check the manifests against them, too.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.deploy import resource_definitions
 from tests.deploy.kuberay_schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +26,15 @@ def load(path: Path) -> dict[str, Any]:
     return loaded
 
 
+DEFINED = resource_definitions.given()
+
+
 def check(manifest: dict[str, Any]) -> None:
+    """Check a manifest against what is known of KubeRay, and against its own definitions where
+    ``KUBERAY_CRDS`` names their folder."""
     jsonschema.validate(manifest, SCHEMAS[manifest["kind"]])
+    if DEFINED:
+        jsonschema.validate(manifest, DEFINED[manifest["kind"]])
 
 
 def cluster(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def test_every_field_of_a_job_is_known() -> None:
     parts = job["spec"]["rayClusterSpec"]
     parts["headGroupSpec"]["headService"] = {"spec": {"type": "ClusterIP"}}
     parts["workerGroupSpecs"][0]["scaleStrategy"] = {"workersToDelete": ["pod"]}
-    check(job)
+    jsonschema.validate(job, SCHEMAS["RayJob"])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +107,46 @@ def test_a_wrong_manifest_does_not_fit(where: tuple[Any, ...], value: Any) -> No
     place[where[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
         check(wrong)
+
+
+DEFINITION = """
+spec:
+  names: {kind: RayJob}
+  versions:
+  - name: v1alpha1
+    served: true
+    schema: {openAPIV3Schema: {type: object}}
+  - name: v1
+    served: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          metadata: {type: object}
+          spec:
+            type: object
+            required: [entrypoint]
+            properties:
+              entrypoint: {type: string}
+              port: {anyOf: [{type: integer}, {type: string}], x-kubernetes-int-or-string: true}
+              free: {type: object, x-kubernetes-preserve-unknown-fields: true,
+                     properties: {a: {type: string}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "fits"),
+    [
+        ({"entrypoint": "x", "port": "http", "free": {"b": 1}}, True),
+        ({"entrypoint": "x", "port": []}, False),
+        ({"entrypoint": "x", "entrypiont": "y"}, False),
+        ({}, False),
+    ],
+)
+def test_a_resource_definition_is_a_schema(spec: dict[str, Any], fits: bool) -> None:
+    schema = resource_definitions.schema_of(yaml.safe_load(DEFINITION))
+    manifest = {"metadata": {"name": "n", "labels": {}}, "spec": spec}
+    assert jsonschema.Draft202012Validator(schema).is_valid(manifest) is fits
 
 
 @every
