@@ -1,4 +1,4 @@
-"""The pages about ``distgraph serve``: their files are served by the command, their examples run."""
+"""The pages about ``distgraph serve``: the command serves their files, and their examples run."""
 
 from __future__ import annotations
 
