@@ -77,6 +77,23 @@ def test_clients_get_langgraph_s_chunks(on_serve: str) -> None:
     assert len(list(remote.get_state_history(config))) == 5
 
 
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+def test_a_thread_stream_asks_and_is_answered(on_serve: str, transport: Any) -> None:
+    async def talk() -> tuple[Any, Any]:
+        client = get_client(url=on_serve, api_key=None)
+        async with client.threads.stream(assistant_id="nested", transport=transport) as thread:
+            await thread.run.start(input={"question": "why?"})
+            async for _ in thread.values:
+                if thread.interrupted:
+                    break
+            [question] = thread.interrupts
+            await thread.run.respond("so", interrupt_id=question["interrupt_id"])
+            return question["value"], await thread.output
+
+    question, output = asyncio.run(asyncio.wait_for(talk(), 60))
+    assert (question, output["seen"]) == ({"question": "why?"}, "so")
+
+
 def test_interrupts_failures_store_and_context_cross_replicas(on_serve: str) -> None:
     with httpx.Client(base_url=on_serve, timeout=60) as http:
         thread_id = new_thread(http)

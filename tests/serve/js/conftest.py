@@ -17,6 +17,9 @@ import pytest
 from tests.serve.clients.live import copied, serving
 
 FOLDER = Path(__file__).parent
+SCRIPTS = sorted(
+    file.stem for file in FOLDER.glob("*.mjs") if file.stem not in ("render", "report")
+)
 OLDEST_NODE = 20
 
 
@@ -83,9 +86,8 @@ def local(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrip
     """Scripts against a server with the local backend."""
     with serving(copied(tmp_path_factory.mktemp("project"))) as url:
         scripts = Scripts(node, url)
-        for file in sorted(FOLDER.glob("*.mjs")):
-            if file.stem not in ("render", "report"):
-                scripts.begin(file.stem)
+        for name in SCRIPTS:
+            scripts.begin(name)
         yield scripts
         scripts.close()
 

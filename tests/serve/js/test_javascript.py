@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.serve.clients.live import serving
-from tests.serve.js.conftest import FOLDER, Scripts
+from tests.serve.js.conftest import FOLDER, SCRIPTS, Scripts
 
 pytestmark = pytest.mark.javascript
 
@@ -68,39 +69,64 @@ THREAD = {
     "texts": [WORDS],
 }
 
+REMOTE = {
+    "updates": ["model", "tools", "model"],
+    "result": "You said: sunny in sf",
+    "tokens": ["sunny in sf", *WORDS],
+    "interrupt": {"question": "ok?"},
+    "next": ["ask"],
+    "pending": {"question": "ok?"},
+    "answer": "yes",
+    "changed": "changed",
+    "history": "changed",
+    "nodes": ["__start__", "first", "sub", "ask", "__end__"],
+    "methods": [
+        "checkpoints",
+        "lifecycle",
+        "messages",
+        "tasks",
+        "tools",
+        "updates",
+        "values",
+    ],
+}
+
+LEGACY = {
+    "messages": CHAT,
+    "streamed": True,
+    "hasThread": True,
+    "interrupt": {"question": "ok?"},
+    "answer": "yes",
+    "branches": True,
+    "error": "boom",
+    "joined": [0, 1, 2, 3, 4, 5],
+    "stopped": "interrupted",
+}
+
+CHAT_UI = {
+    "info": True,
+    "messages": [["human", "hello"], ["ai", "You said: hello"]],
+    "edited": [["human", "edited"], ["ai", "You said: edited"]],
+    "branches": 2,
+    "sidebar": ["agent", "edited"],
+}
+
 
 def test_the_client_runs_resumes_joins_and_cancels(local: Scripts) -> None:
     assert local.seen("client") == CLIENT
 
 
-def test_remote_graph_is_a_graph(local: Scripts) -> None:
-    seen = local.seen("remote_graph")
+def check_remote_graph(seen: dict[str, Any]) -> None:
     chunks = seen.pop("chunks")
     assert [["sub"], "updates", "inner"] in chunks
     assert [[], "updates", "first"] in chunks
     assert [[], "custom", "progress"] in chunks
     assert "boom" in seen.pop("error")
-    assert seen == {
-        "updates": ["model", "tools", "model"],
-        "result": "You said: sunny in sf",
-        "tokens": ["sunny in sf", *WORDS],
-        "interrupt": {"question": "ok?"},
-        "next": ["ask"],
-        "pending": {"question": "ok?"},
-        "answer": "yes",
-        "changed": "changed",
-        "history": "changed",
-        "nodes": ["__start__", "first", "sub", "ask", "__end__"],
-        "methods": [
-            "checkpoints",
-            "lifecycle",
-            "messages",
-            "tasks",
-            "tools",
-            "updates",
-            "values",
-        ],
-    }
+    assert seen == REMOTE
+
+
+def test_remote_graph_is_a_graph(local: Scripts) -> None:
+    check_remote_graph(local.seen("remote_graph"))
 
 
 def test_the_snippet_of_the_documentation_runs_as_it_stands(local: Scripts) -> None:
@@ -111,17 +137,7 @@ def test_the_snippet_of_the_documentation_runs_as_it_stands(local: Scripts) -> N
 def test_the_hook_of_the_sdk_shows_a_chat_a_question_an_error_and_a_joined_run(
     local: Scripts,
 ) -> None:
-    assert local.seen("legacy_hook") == {
-        "messages": CHAT,
-        "streamed": True,
-        "hasThread": True,
-        "interrupt": {"question": "ok?"},
-        "answer": "yes",
-        "branches": True,
-        "error": "boom",
-        "joined": [0, 1, 2, 3, 4, 5],
-        "stopped": "interrupted",
-    }
+    assert local.seen("legacy_hook") == LEGACY
 
 
 def test_the_hook_of_langchain_react_shows_a_chat_a_question_an_error_and_a_subgraph(
@@ -133,13 +149,7 @@ def test_the_hook_of_langchain_react_shows_a_chat_a_question_an_error_and_a_subg
 def test_agent_chat_ui_finds_its_server_edits_a_message_and_lists_its_threads(
     local: Scripts,
 ) -> None:
-    assert local.seen("agent_chat_ui") == {
-        "info": True,
-        "messages": [["human", "hello"], ["ai", "You said: hello"]],
-        "edited": [["human", "edited"], ["ai", "You said: edited"]],
-        "branches": 2,
-        "sidebar": ["agent", "edited"],
-    }
+    assert local.seen("agent_chat_ui") == CHAT_UI
 
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
@@ -169,9 +179,12 @@ def test_the_example_of_the_page_prints_what_the_page_says(
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_two_replicas_on_ray_serve_are_one_server_to_all_clients(on_ray_serve: Scripts) -> None:
-    for name in ("client", "thread_stream", "react_hook", "seed"):
+    for name in SCRIPTS:
         on_ray_serve.begin(name)
     assert on_ray_serve.seen("client") == CLIENT
     assert on_ray_serve.seen("thread_stream") == {"sse": THREAD, "websocket": THREAD}
     assert on_ray_serve.seen("react_hook") == REACT
+    assert on_ray_serve.seen("legacy_hook") == LEGACY
+    assert on_ray_serve.seen("agent_chat_ui") == CHAT_UI
+    check_remote_graph(on_ray_serve.seen("remote_graph"))
     assert len(on_ray_serve.output("seed").splitlines()) == 3
