@@ -23,6 +23,7 @@ from distgraph.serve.errors import (
     on_http_error,
     on_request_error,
 )
+from distgraph.serve.mcp import McpEndpoints
 from distgraph.serve.project import Project, load_object
 from distgraph.serve.runs import RunEndpoints
 from distgraph.serve.server import Server, Settings, open_server
@@ -88,14 +89,18 @@ def _own_application(project: Project) -> tuple[Any, list[Middleware]]:
 
 def _routes(server: Server, own: Any) -> list[BaseRoute]:
     about = meta.MetaEndpoints(server, own)
+    runs = RunEndpoints(server)
     groups: dict[str, list[BaseRoute]] = {
         "assistants": AssistantEndpoints(server).routes(),
         "threads": [*event_protocol.routes(server), *ThreadEndpoints(server).routes()],
         # before the runs: their paths would fit
-        "runs": [*CronEndpoints(server).routes(), *RunEndpoints(server).routes()],
+        "runs": [*CronEndpoints(server).routes(), *runs.routes()],
         "store": StoreEndpoints(server).routes(),
+        "mcp": McpEndpoints(server, runs).routes(),
     }
-    disabled = server.project.http.disabled
+    disabled = set(server.project.http.disabled)
+    if "/mcp" in meta.own_paths(own, server.project.http.mount_prefix):
+        disabled.add("mcp")
     chosen = [routes for name, routes in groups.items() if name not in disabled]
     made = [*about.routes(), *(route for routes in chosen for route in routes)]
     about.describe(made)

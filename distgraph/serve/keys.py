@@ -91,7 +91,7 @@ KEYS: Mapping[str, Effect] = {
         "disable_store": True,
         "disable_meta": True,
         "disable_webhooks": True,
-        "disable_mcp": _NOTHING_THERE,
+        "disable_mcp": True,
         "disable_a2a": _NOTHING_THERE,
         "disable_ui": _NOTHING_THERE,
     },

@@ -16,7 +16,7 @@ from distgraph.serve.openapi import description, page
 if TYPE_CHECKING:
     from distgraph.serve.server import Server
 
-__all__ = ("MetaEndpoints",)
+__all__ = ("MetaEndpoints", "version_of")
 
 _KEY_SECURITY: Mapping[str, Any] = {
     "securitySchemes": {"apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
@@ -24,11 +24,31 @@ _KEY_SECURITY: Mapping[str, Any] = {
 }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def own_paths(own: Any, prefix: str = "") -> set[str]:
+    """Return the paths of the user's application, which win over some of the server's; not those
+    by which FastAPI describes it.
+
+    Args:
+        own: The application; None for none.
+        prefix: Path under which the server's endpoints are.
+    """
+    if prefix:
+        return set()
+    found = {str(getattr(each, "path", "")) for each in getattr(own, "routes", ())}
+    return found - {own.openapi_url, own.docs_url} if _describes_itself(own) else found
+
+
+def _describes_itself(own: Any) -> bool:
+    """Whether an application is FastAPI's, or has a description like it."""
+    return callable(getattr(own, "openapi", None)) and hasattr(own, "docs_url")
 
 
 class MetaEndpoints:
@@ -53,25 +73,12 @@ class MetaEndpoints:
         if "meta" in self._server.project.http.disabled:
             return alive
         about = {"/metrics": self.metrics, "/docs": self.docs, "/openapi.json": self.openapi}
-        taken = self._taken()
+        taken = own_paths(self._own, self._server.project.http.mount_prefix)
         return [
             *alive,
             Route("/info", self.info),
             *(Route(path, made) for path, made in about.items() if path not in taken),
         ]
-
-    def _taken(self) -> set[str]:
-        """Return the paths that the user's application has; not those that FastAPI adds."""
-        if self._server.project.http.mount_prefix:
-            return set()
-        found = {str(getattr(each, "path", "")) for each in getattr(self._own, "routes", ())}
-        if self._has_description():
-            found -= {self._own.openapi_url, self._own.docs_url}
-        return found
-
-    def _has_description(self) -> bool:
-        """Whether the user's application is FastAPI's, or describes itself like it."""
-        return callable(getattr(self._own, "openapi", None)) and hasattr(self._own, "docs_url")
 
     def describe(self, routes: Sequence[BaseRoute]) -> None:
         """Take the routes that the description is of."""
@@ -85,8 +92,8 @@ class MetaEndpoints:
         """Answer with versions, and with what the server has."""
         return answer(
             {
-                "version": _version("distgraph") or "0",
-                "langgraph_py_version": _version("langgraph"),
+                "version": version_of("distgraph") or "0",
+                "langgraph_py_version": version_of("langgraph"),
                 "flags": {
                     "assistants": True,
                     "crons": True,
@@ -136,9 +143,9 @@ class MetaEndpoints:
             asks = self._server.access.asks
             self._document = description(
                 self._described,
-                version=_version("distgraph") or "0",
+                version=version_of("distgraph") or "0",
                 prefix=project.http.mount_prefix,
                 security=project.auth.get("openapi") or (_KEY_SECURITY if asks else None),
-                more=self._own.openapi() if self._has_description() else None,
+                more=self._own.openapi() if _describes_itself(self._own) else None,
             )
         return self._document

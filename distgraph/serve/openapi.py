@@ -207,6 +207,15 @@ BODIES: dict[str, Body] = {
             "ttl": _MINUTES,
         },
     ),
+    "POST /mcp": Body(
+        ("jsonrpc", "id", "method", "params"),
+        ("jsonrpc", "method"),
+        own={
+            "jsonrpc": _one_of("2.0"),
+            "id": _any(TEXT, {"type": "integer"}),
+            "method": TEXT,
+        },
+    ),
     "DELETE /store/items": Body(("namespace", "key"), ("namespace", "key")),
     "POST /store/items/search": Body(("namespace_prefix", "filter", "limit", "offset", "query")),
     "POST /store/namespaces": Body(("prefix", "suffix", "max_depth", "limit", "offset")),
@@ -401,7 +410,7 @@ def description(
     """
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        if not isinstance(route, Route):
+        if not isinstance(route, Route) or not route.include_in_schema:
             continue
         for method in sorted((route.methods or set()) - {"HEAD"}):
             one = paths.setdefault(prefix + route.path, {})

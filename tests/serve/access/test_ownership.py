@@ -222,3 +222,19 @@ def test_a_graph_knows_its_user_and_nobody_says_to_be_another(client: TestClient
         "id": "ann",
         "permissions": ["notes"],
     }
+
+
+def test_tools_of_mcp_are_the_user_s_own_assistants(
+    client: TestClient, anns: dict[str, str]
+) -> None:
+    def call(user: dict[str, str], method: str, **params: Any) -> Any:
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        found = client.post("/mcp", json=message, headers=user).json()
+        return found.get("result", found.get("error"))
+
+    tool = anns["assistant_id"]
+    assert tool in [each["name"] for each in call(ANN, "tools/list")["tools"]]
+    assert tool not in [each["name"] for each in call(BOB, "tools/list")["tools"]]
+    arguments = {"note": SECRET}
+    assert call(ANN, "tools/call", name=tool, arguments=arguments)["isError"] is False
+    assert call(BOB, "tools/call", name=tool, arguments=arguments)["code"] == -32602
