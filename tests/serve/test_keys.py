@@ -99,7 +99,7 @@ def test_keys_without_an_effect_are_told_with_the_reason(
                 tmp_path,
                 base_image="x",
                 priority={"path": "./p.py:p"},
-                auth={"openapi": {"security": []}, "cache": {}},
+                auth={"openapi": {"security": []}, "cache": {"ttl": 5}},
                 http={"enable_custom_route_auth": False, "disable_a2a": True},
                 python_version="2.7",
                 node_version=None,
