@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +15,11 @@ pytest.importorskip("langgraph_api", reason="needs langgraph-cli[inmem]")
 from langgraph_sdk import get_client, get_sync_client
 
 from tests.conftest import RAY_TIMEOUT
+from tests.ecosystem.dev_server import dev_server
 from tests.support.differential import assert_same
 from tests.support.normalise import Item, Normaliser, per_task
 
 GRAPHS = Path(__file__).with_name("served_graphs.py")
-ROOT = Path(__file__).parents[2]
-START_UP = 90
-"""Seconds for the server to answer."""
-
 MODES: Any = ["values", "updates", "custom"]
 OURS = [
     "local",
@@ -42,39 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     names = {name: f"{GRAPHS}:{name}" for name in ("langgraph", "local", "ray")}
     (folder / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": names}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
-    environment["RAY_NUM_CPUS"] = "2"
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, process, folder / "log")
+    with dev_server(folder) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_UP
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{address}/ok").close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"the server does not answer:\n{log.read_text()[-3000:]}")
 
 
 def _items(chunks: list[Any]) -> list[Item]:

@@ -17,6 +17,7 @@ __all__ = (
     "Subscribe",
     "Unsubscribe",
     "accepted",
+    "answered_id",
     "command_id",
     "parse_command",
     "refused",
@@ -86,15 +87,23 @@ def command_id(message: Any) -> int:
     """Return the id of a command.
 
     Raises:
-        Fault: ``invalid_argument``: the message is no command, and has no id to answer to.
+        Fault: ``invalid_argument``: the message is no command.
     """
     if not isinstance(message, Mapping):
         raise Fault("invalid_argument", "a command is a JSON object with id, method and params")
-    number = message.get("id")
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise Fault("invalid_argument", f"id is a number from 0, got {number!r}")
+    number = answered_id(message)
+    if number is None:
+        raise Fault("invalid_argument", f"id is a number from 0, got {message.get('id')!r}")
     if not isinstance(message.get("method"), str):
         raise Fault("invalid_argument", "method is the name of a command")
+    return number
+
+
+def answered_id(message: Any) -> int | None:
+    """Return the id to which an answer belongs; None if a message has none."""
+    number = message.get("id") if isinstance(message, Mapping) else None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        return None
     return number
 
 

@@ -26,6 +26,7 @@ from distgraph.serve.event_protocol.commands import (
     Subscribe,
     Unsubscribe,
     accepted,
+    answered_id,
     command_id,
     parse_command,
     refused,
@@ -97,7 +98,7 @@ class EventEndpoints:
         except RequestError as error:
             return answer(refused(None, Fault("invalid_argument", error.detail)), 400)
         except Fault as fault:
-            return answer(refused(None, fault), 400)
+            return answer(refused(answered_id(message), fault), 400)
         return answer(await self._answer(request, thread_id, message))
 
     async def _answer(
@@ -148,13 +149,14 @@ class EventEndpoints:
 
     async def _respond(self, connection: HTTPConnection, thread_id: str, command: Respond) -> None:
         thread = await self._thread(connection, thread_id)
+        if thread is None:
+            raise Fault("no_such_run", f"thread {thread_id} has no run that could ask something")
         waiting, is_busy = await self._asked(thread)
         for interrupt_id in command.responses:
             if interrupt_id not in waiting:
                 raise Fault(
                     "no_such_interrupt", f"Unknown or already-consumed interrupt: {interrupt_id}"
                 )
-        assert thread is not None, "a thread that waits exists"
         resume: dict[str, Any] = {"resume": dict(command.responses)}
         if command.update is not None:
             resume["update"] = command.update
@@ -239,6 +241,8 @@ class EventEndpoints:
         thread_id = id_of(request, "thread_id")
         try:
             subscription = Subscription.parse(request_json(await request.body()))
+        except RequestError as error:
+            raise RequestError(400, error.detail) from None
         except Fault as fault:
             raise RequestError(400, fault.message) from None
         filters = await self._permitted(request, thread_id)
@@ -410,7 +414,7 @@ class _Socket:
             await self._send(refused(None, Fault("invalid_argument", "Invalid JSON in frame")))
             return
         except Fault as fault:
-            await self._send(refused(None, fault))
+            await self._send(refused(answered_id(message), fault))
             return
         try:
             command = parse_command(message)

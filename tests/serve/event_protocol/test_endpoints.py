@@ -251,17 +251,22 @@ def test_runs_of_the_run_protocol_are_events_too(thread: Thread, url: str) -> No
 # --- refusals -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [[], {"method": "run.start"}, {"id": "1", "method": "x"}])
-def test_what_is_no_command_is_refused(thread: Thread, body: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [([], None), ({"method": "run.start"}, None), ({"id": "1", "method": "x"}, None), ({"id": 1}, 1)],
+)
+def test_what_is_no_command_is_refused(thread: Thread, body: Any, id: int | None) -> None:
     response = thread.post(body)
     assert response.status_code == 400
-    assert (response.json()["id"], response.json()["error"]) == (None, "invalid_argument")
+    assert (response.json()["id"], response.json()["error"]) == (id, "invalid_argument")
 
 
 def test_what_is_no_json_is_refused(thread: Thread) -> None:
     response = httpx.post(f"{thread.path}/commands", content=b"\x80\x04pickle", timeout=10)
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_argument"
+    opened = httpx.post(f"{thread.path}/stream/events", content=b"{", timeout=10)
+    assert (opened.status_code, opened.json()) == (400, {"detail": "Invalid JSON in request body"})
 
 
 @pytest.mark.parametrize(
@@ -271,11 +276,7 @@ def test_what_is_no_json_is_refused(thread: Thread) -> None:
         ("state.get", {"namespace": []}, "not_supported"),
         ("subscription.subscribe", {"channels": ["values"]}, "not_supported"),
         ("run.start", {"assistant_id": "nope", "input": {}}, "invalid_argument"),
-        (
-            "input.respond",
-            {"namespace": [], "interrupt_id": "i", "response": 1},
-            "no_such_interrupt",
-        ),
+        ("input.respond", {"namespace": [], "interrupt_id": "i", "response": 1}, "no_such_run"),
     ],
 )
 def test_a_command_that_cannot_be_is_refused(
