@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 
 from distgraph.serve.auth_handlers import AuthHandlers
+from distgraph.serve.conditions import Filters
 from distgraph.serve.errors import ProjectError
 from distgraph.serve.gate import Gate, cors_options
 from distgraph.serve.limits import VARIABLES as LIMIT_VARIABLES
@@ -26,7 +27,6 @@ __all__ = (
     "VARIABLES",
     "Access",
     "Action",
-    "Filters",
     "Open",
     "Resource",
     "Rules",
@@ -38,11 +38,6 @@ Resource = Literal["assistants", "threads", "crons", "store"]
 Action = Literal[
     "create", "read", "update", "delete", "search", "create_run", "put", "get", "list_namespaces"
 ]
-Filters = Mapping[str, Any] | None
-"""What the metadata of a resource must have, in the form of ``langgraph_sdk.Auth``:
-``{key: value}``, ``{key: {"$eq": value}}`` or ``{key: {"$contains": value}}``. None: no
-condition."""
-
 KEY_VARIABLE = "DISTGRAPH_API_KEY"
 """Environment variable with the API key; several, during a change of keys, with commas between."""
 

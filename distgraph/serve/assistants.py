@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from distgraph.serve.access import Action, Filters
+from distgraph.serve.access import Action
+from distgraph.serve.conditions import Filters
 from distgraph.serve.database import Conflict
 from distgraph.serve.errors import RequestError
 from distgraph.serve.graphs import Graph, assistant_id_of

@@ -8,10 +8,15 @@ from typing import Any, Literal
 
 from distgraph.serve.errors import RequestError
 
-__all__ = ("Condition", "contains", "permits")
+__all__ = ("Condition", "Filters", "contains", "permits")
 
 Condition = tuple[str, list[Any]]
 """An SQL condition, and its parameters."""
+
+Filters = Mapping[str, Any] | None
+"""What the metadata of a resource must have, in the form of ``langgraph_sdk.Auth``:
+``{key: value}``, ``{key: {"$eq": value}}`` or ``{key: {"$contains": value}}``. None: no
+condition."""
 
 Dialect = Literal["sqlite", "postgres"]
 
@@ -25,7 +30,7 @@ def contains(dialect: Dialect, column: str, wanted: Mapping[str, Any] | None) ->
     return [_leaf(column, path, value) for path, value in _leaves(wanted, "$")]
 
 
-def permits(dialect: Dialect, column: str, filters: Mapping[str, Any] | None) -> list[Condition]:
+def permits(dialect: Dialect, column: str, filters: Filters) -> list[Condition]:
     """Return the conditions of an authorization handler: ``$eq``, ``$contains``, ``$and``, ``$or``.
 
     Raises:

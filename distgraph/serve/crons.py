@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from distgraph.serve.access import Action, Filters
+from distgraph.serve.access import Action
+from distgraph.serve.conditions import Filters
 from distgraph.serve.encoding import plain
 from distgraph.serve.errors import RequestError
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected, user_of

@@ -16,8 +16,8 @@ from typing import Any
 from distgraph.errors import DistgraphError, RunCancelled, RunError, RunNotFound
 from distgraph.langgraphs.vocabulary import STRICT_RESUME
 from distgraph.runs import RunHandle
-from distgraph.serve.access import Filters
 from distgraph.serve.checkpoints import Checkpoints
+from distgraph.serve.conditions import Filters
 from distgraph.serve.database import Conflict
 from distgraph.serve.encoding import plain
 from distgraph.serve.errors import RequestError

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from distgraph.errors import DistgraphError
-from distgraph.serve.access import Filters
+from distgraph.serve.conditions import Filters
 from distgraph.serve.encoding import as_json, request_json
 from distgraph.serve.errors import RequestError
 from distgraph.serve.http import answer, body_of, id_of, nothing, page_of, paged, selected

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import HTTPConnection
 
-from distgraph.serve.access import Filters
+from distgraph.serve.conditions import Filters
 from distgraph.serve.http import user_of
 from distgraph.serve.records import Run
 from distgraph.serve.run_requests import RunRequest

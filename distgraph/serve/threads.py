@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from distgraph.errors import InvalidUpdateError
-from distgraph.serve.access import Action, Filters
+from distgraph.serve.access import Action
+from distgraph.serve.conditions import Filters
 from distgraph.serve.database import Conflict
 from distgraph.serve.errors import RequestError
 from distgraph.serve.expiry import TimeToLive, time_to_live

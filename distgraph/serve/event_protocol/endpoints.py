@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from distgraph.serve.access import Filters
+from distgraph.serve.conditions import Filters
 from distgraph.serve.encoding import as_json, request_json
 from distgraph.serve.errors import RequestError
 from distgraph.serve.event_protocol.commands import (

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
-from distgraph.serve.access import Filters
-from distgraph.serve.conditions import Condition, contains, permits
+from distgraph.serve.conditions import Condition, Filters, contains, permits
 from distgraph.serve.database import Database, Transaction
 from distgraph.serve.encoding import as_json, from_json
 from distgraph.serve.records import ACTIVE, Page, Run, RunStatus, Thread, ThreadStatus, now

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from distgraph.serve.access import Filters
-from distgraph.serve.conditions import contains, permits
+from distgraph.serve.conditions import Filters, contains, permits
 from distgraph.serve.database import Database, Transaction
 from distgraph.serve.records import Assistant, Page, now
 from distgraph.serve.registry.tables import insert, one, page_of, record_of, update

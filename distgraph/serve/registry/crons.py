@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distgraph.serve.access import Filters
-from distgraph.serve.conditions import Condition, contains, permits
+from distgraph.serve.conditions import Condition, Filters, contains, permits
 from distgraph.serve.database import Database, Transaction
 from distgraph.serve.records import Cron, Page
 from distgraph.serve.registry.tables import insert, lock, one, page_of, record_of, update

@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from distgraph.serve.access import Filters
-from distgraph.serve.conditions import Condition, permits
+from distgraph.serve.conditions import Condition, Filters, permits
 from distgraph.serve.database import Database, Transaction
 from distgraph.serve.encoding import as_json, from_json
 from distgraph.serve.records import Assistant, Cron, Page, Run, Thread

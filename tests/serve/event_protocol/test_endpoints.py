@@ -253,7 +253,12 @@ def test_runs_of_the_run_protocol_are_events_too(thread: Thread, url: str) -> No
 
 @pytest.mark.parametrize(
     ("body", "id"),
-    [([], None), ({"method": "run.start"}, None), ({"id": "1", "method": "x"}, None), ({"id": 1}, 1)],
+    [
+        ([], None),
+        ({"method": "run.start"}, None),
+        ({"id": "1", "method": "x"}, None),
+        ({"id": 1}, 1),
+    ],
 )
 def test_what_is_no_command_is_refused(thread: Thread, body: Any, id: int | None) -> None:
     response = thread.post(body)
