@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from distgraph.contract.attempt import AttemptOutcome
-from distgraph.contract.events import Emit, StartTask
+from distgraph.contract.events import Emit, RunOptions, StartTask
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.progress import (
     PROGRESS_MODE,
     AttemptEnded,
@@ -16,23 +17,37 @@ from distgraph.contract.progress import (
     RetryScheduled,
     TaskCached,
 )
+from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import AttemptId
 from distgraph.driver.metering import RunMeter
 from distgraph.driver.operations import OperationWriter
 from distgraph.placement import resolve
+from distgraph.spans import RunSpans
 
-__all__ = ("ProgressWriter", "one_line")
+__all__ = ("ProgressWriter", "run_spans")
 
 _RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 
 class ProgressWriter:
     """Writes what becomes of attempts into the run's stream, in ``PROGRESS_MODE``, where a view
-    watches; and counts it, where metrics are exported."""
+    watches; counts it, where metrics are exported; and makes the spans of the run.
 
-    def __init__(self, operations: OperationWriter, meter: RunMeter | None = None) -> None:
+    Args:
+        operations: Writes into the stream.
+        meter: Counts; None where nobody asks.
+        spans: The spans of the run; None without tracing.
+    """
+
+    def __init__(
+        self,
+        operations: OperationWriter,
+        meter: RunMeter | None = None,
+        spans: RunSpans | None = None,
+    ) -> None:
         self._write = operations
         self._meter = meter
+        self._spans = spans
         self._on = operations.wants(PROGRESS_MODE)
 
     def queued(self, start: StartTask) -> None:
@@ -71,7 +86,7 @@ class ProgressWriter:
             outcome.started_at or None,
             outcome.duration,
             outcome.cpu,
-            "" if outcome.error is None else one_line(outcome.error),
+            "" if outcome.error is None else _one_line(outcome.error),
         )
         self._emit(start, event)
 
@@ -87,10 +102,21 @@ class ProgressWriter:
         if self._meter is not None:
             self._meter.sent(attempt_id)
 
-    def finish(self, status: str) -> None:
+    def traced(self, start: StartTask) -> StartTask:
+        """Return an attempt with the span of its superstep, within which its own span begins."""
+        if self._spans is None:
+            return start
+        request = start.request
+        steps = (*start.steps_around, request.step)
+        trace = self._spans.step(request.ns, request.graph_path, steps)
+        return replace(start, request=replace(request, trace=trace))
+
+    def finish(self, status: str, error: ShippedError | BaseException | None = None) -> None:
         """Report the end of the run. The first end counts."""
         if self._meter is not None:
             self._meter.finish(status)
+        if self._spans is not None:
+            self._spans.finish(status, "" if error is None else _in_words(error))
 
     def repeating(self) -> AbstractContextManager[None]:
         """Return what keeps reports out of the counts: an earlier driver has counted them."""
@@ -130,8 +156,26 @@ def _resources(start: StartTask) -> Mapping[str, float]:
     return {**named, **(options.get("resources") or {})}
 
 
-def one_line(error: Any) -> str:
-    """Return class and first line of the message of a ``ShippedError``."""
+def _one_line(error: ShippedError) -> str:
+    """Return the class of an error and the first line of its message."""
     name = error.type_name.rsplit(".", 1)[-1]
     lines = error.message.strip().splitlines()
     return f"{name}: {lines[0]}" if lines else name
+
+
+def _in_words(error: ShippedError | BaseException) -> str:
+    if isinstance(error, BaseException):
+        return f"{type(error).__name__}: {error}"
+    return _one_line(error)
+
+
+def run_spans(spec: GraphSpec, options: RunOptions, *, exits: bool) -> RunSpans | None:
+    """Return the spans of a run; None without tracing. ``exits``: the process may end soon."""
+    shared = options.shared
+    if shared.trace is None:
+        return None
+    attributes = {"distgraph.run_id": shared.run_id}
+    thread_id = shared.configurable.get("thread_id")
+    if thread_id is not None:
+        attributes["distgraph.thread_id"] = str(thread_id)
+    return RunSpans(shared.trace, spec.name, attributes, flush=exits)

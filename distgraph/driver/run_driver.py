@@ -77,14 +77,13 @@ from distgraph.driver.ports import (
     Store,
     Workers,
 )
-from distgraph.driver.progress import ProgressWriter, one_line
+from distgraph.driver.progress import ProgressWriter, run_spans
 from distgraph.driver.run_storage import RunStorage
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
 from distgraph.errors import DriverLost, WorkerDied
 from distgraph.logs import of_run
 from distgraph.serde.exceptions import capture_error
-from distgraph.spans import RunSpans
 
 __all__ = ("Later", "RunDriver")
 
@@ -162,8 +161,7 @@ class RunDriver:
         self._write = operations
         self._storage = RunStorage(store, has_journal=journal is not None)
         self._outbox = Outbox(events, workers, self._storage, first_batch)
-        self._progress = ProgressWriter(operations, meter)
-        self._spans = _spans(spec, options, exits=exits)
+        self._progress = ProgressWriter(operations, meter, run_spans(spec, options, exits=exits))
         self._fields = _fields(spec, options)
         self._later = later
         self._program = program
@@ -430,10 +428,8 @@ class RunDriver:
         if losses.on_lost_attempt == "reset":
             numbered = {**request.metadata, "attempt": shown_attempt(request.attempt)}
             start = replace(start, request=replace(request, metadata=numbered))
-        if self._spans is not None and not again:
-            steps = (*start.steps_around, request.step)
-            trace = self._spans.step(request.ns, request.graph_path, steps)
-            start = replace(start, request=replace(start.request, trace=trace))
+        if not again:
+            start = self._progress.traced(start)
         self._attempts[request.attempt_id] = WantedAttempt(start, losses)
         self._progress.queued(start)
         return start
@@ -478,10 +474,7 @@ class RunDriver:
         if finish is None or not self._durable or self._leaving:
             return
         self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
-        self._progress.finish(finish.status)
-        if self._spans is not None:
-            error = finish.error
-            self._spans.finish(finish.status, "" if error is None else one_line(error))
+        self._progress.finish(finish.status, finish.error)
         self._close()
 
     # --- sending --------------------------------------------------------------------------------
@@ -604,9 +597,7 @@ class RunDriver:
         if self.finished:
             return
         groups = {a.group: None for a in self._attempts.values() if a.group is not None}
-        self._progress.finish("error")
-        if self._spans is not None:
-            self._spans.finish("error", f"{type(error).__name__}: {error}")
+        self._progress.finish("error", error)
         self._close()
         self._write.take()
         self._outbox.clear()
@@ -675,14 +666,3 @@ def _fields(spec: GraphSpec, options: RunOptions) -> dict[str, str]:
     thread_id = shared.configurable.get("thread_id")
     thread = {} if thread_id is None else {"thread_id": str(thread_id)}
     return {"run_id": shared.run_id, **thread, "graph": spec.name}
-
-
-def _spans(spec: GraphSpec, options: RunOptions, *, exits: bool) -> RunSpans | None:
-    shared = options.shared
-    if shared.trace is None:
-        return None
-    attributes = {"distgraph.run_id": shared.run_id}
-    thread_id = shared.configurable.get("thread_id")
-    if thread_id is not None:
-        attributes["distgraph.thread_id"] = str(thread_id)
-    return RunSpans(shared.trace, spec.name, attributes, flush=exits)

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from distgraph import spans as own_spans
-from distgraph.errors import MissingExtraError
+from distgraph.errors import GraphRecursionError, MissingExtraError
 from distgraph.graph import START, StateGraph
 from tests.observe import taken_over, traced
 from tests.observe.taken_over import LOST, TURNS
@@ -105,6 +105,16 @@ def test_a_run_that_fails_or_is_left_ends_all_of_its_spans(exported: InMemorySpa
     next(stream)
     stream.close()
     assert {s["name"] for s in seen(exported)} >= {"step 1", "run LangGraph"}
+
+
+def test_the_span_of_a_run_has_an_error_of_the_engine(exported: InMemorySpanExporter) -> None:
+    endless = StateGraph(Items).add_node("n", lambda s: {"items": []})
+    endless.add_edge(START, "n").add_edge("n", "n")
+    with pytest.raises(GraphRecursionError):
+        endless.compile(backend="local").invoke({"items": []}, {"recursion_limit": 1})
+    (run,) = [span for span in seen(exported) if span["name"] == "run LangGraph"]
+    assert (run["status"], run["attributes"]["distgraph.status"]) == ("ERROR", "error")
+    assert run["error"].startswith("GraphRecursionError: graph 'LangGraph': recursion limit of 1 s")
 
 
 def test_nothing_is_traced_unless_asked(
