@@ -42,7 +42,6 @@ from distgraph.contract.events import (
     SaveCheckpoint,
     SaveWrites,
     StartTask,
-    Storage,
     StorageFailed,
     Sync,
     Synced,
@@ -398,11 +397,8 @@ class RunDriver:
         self._outbox.acked()
         self._congested = event.congested and not self.finished
 
-    def _relieved(self, event: Relieved) -> None:
+    def _relieved(self, _: Relieved) -> None:
         self._congested = False
-
-    def _failed(self, event: BackendFailed) -> None:
-        self.collapse(event.error)
 
     # --- instructions ---------------------------------------------------------------------------
 
@@ -453,12 +449,6 @@ class RunDriver:
         group = self._settle_call(result.attempt_id, result.seq)
         if group is not None:  # what the caller emits next follows the events of the task
             self._outbox.add_result(group, result, behind_events=self._streamed)
-
-    def _ask(self, instruction: Storage) -> None:
-        self._storage.ask(instruction)
-
-    def _save(self, instruction: Storage) -> None:
-        self._storage.save(instruction)
 
     def _wake(self, wake: Wake) -> None:
         self._wakes[wake.key] = self._later(wake.seconds, Woken(wake.key))
@@ -575,9 +565,6 @@ class RunDriver:
         if attempt is not None:
             self._progress.cancelled(attempt.start, cancel.attempt_id)
 
-    def _save_again(self, instruction: Storage) -> None:
-        self._storage.save_again(instruction)
-
     def _lose_with_driver(self, attempt: WantedAttempt) -> None:
         request = attempt.start.request
         attempt.admitted = self._write.streams
@@ -629,7 +616,7 @@ _HANDLERS: dict[type, Callable[[RunDriver, Any], None]] = {
     Woken: RunDriver._woken,
     Acked: RunDriver._acked,
     Relieved: RunDriver._relieved,
-    BackendFailed: RunDriver._failed,
+    BackendFailed: lambda driver, event: driver.collapse(event.error),
 }
 """Handlers of events. The engine is given all others as they are."""
 
@@ -638,12 +625,12 @@ _CARRY_OUT: dict[type, Callable[[RunDriver, Any], None]] = {
     StartTask: RunDriver._start,
     CancelTask: RunDriver._cancel,
     ReturnCall: RunDriver._return,
-    LoadCheckpoint: RunDriver._ask,
-    LookUp: RunDriver._ask,
-    Sync: RunDriver._ask,
-    SaveWrites: RunDriver._save,
-    SaveCheckpoint: RunDriver._save,
-    Remember: RunDriver._save,
+    LoadCheckpoint: lambda driver, request: driver._storage.ask(request),
+    LookUp: lambda driver, request: driver._storage.ask(request),
+    Sync: lambda driver, request: driver._storage.ask(request),
+    SaveWrites: lambda driver, save: driver._storage.save(save),
+    SaveCheckpoint: lambda driver, save: driver._storage.save(save),
+    Remember: lambda driver, save: driver._storage.save(save),
     Wake: RunDriver._wake,
     Finish: RunDriver._end,
 }
@@ -653,9 +640,9 @@ _AGAIN: dict[type, Callable[[RunDriver, Any], None]] = {
     Emit: RunDriver._emit,
     StartTask: RunDriver._start_again,
     CancelTask: RunDriver._cancel_again,
-    SaveWrites: RunDriver._save_again,
-    SaveCheckpoint: RunDriver._save_again,
-    Remember: RunDriver._save_again,
+    SaveWrites: lambda driver, save: driver._storage.save_again(save),
+    SaveCheckpoint: lambda driver, save: driver._storage.save_again(save),
+    Remember: lambda driver, save: driver._storage.save_again(save),
 }
 """The method for each type of instruction while a journal is repeated."""
 

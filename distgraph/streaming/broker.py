@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from distgraph import metrics
 from distgraph.contract.started import RunState, RunTerms
@@ -24,7 +22,16 @@ from distgraph.errors import (
     Truncated,
     WorkerDied,
 )
-from distgraph.streaming.broker_state import Caller, Cursor, HeldRun, Lifetime
+from distgraph.streaming.broker_state import (
+    GATE,
+    WINDOW,
+    Caller,
+    Cursor,
+    HeldRun,
+    Lifetime,
+    Limits,
+    ReaderStatistics,
+)
 from distgraph.streaming.log import LogStatistics, RunLog
 from distgraph.streaming.transport import GONE, Fetched, ReaderKey
 
@@ -32,12 +39,6 @@ __all__ = ("GATE", "LOOK", "PAUSE", "WINDOW", "Broker", "Limits", "ReaderStatist
 
 PAUSE = 0.02
 """Seconds that a publisher waits before it asks again whether the log has room."""
-
-WINDOW = 4 << 20
-"""Bytes on their way to a reader that it has not consumed yet."""
-
-GATE = 10.0
-"""Seconds that a commit may wait for events that its worker has sent."""
 
 LOOK = 1.0
 """Least seconds between two looks at the gates of a caller's runs."""
@@ -49,37 +50,6 @@ _CLOSED_KEPT = 4096
 
 _CALLER_KEPT = 600.0
 """Seconds for which a caller without readers is remembered after its last request."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a broker: bytes, events and seconds."""
-
-    max_bytes: int = 16 << 20
-    """Unread bytes of a run above which its publishers pause."""
-    max_events: int = 100_000
-    """Unread events of a run above which its publishers pause."""
-    retain_bytes: int = 1 << 20
-    """Consumed bytes of a run that are kept for a reader that comes back."""
-    retain_events: int = 100_000
-    """Consumed events of a run that are kept for a reader that comes back."""
-    started_bytes: int = 1 << 30
-    """Bytes of all started runs. Beyond, the runs that ended first are forgotten."""
-    window: int = WINDOW
-    gate: float = GATE
-
-
-class ReaderStatistics(NamedTuple):
-    """A snapshot of one reader."""
-
-    caller: str
-    reader: ReaderKey
-    sent: int
-    """``seq`` of the last event that was handed out."""
-    consumed: int
-    """``seq`` up to which the reader has consumed."""
-    in_flight: int
-    """Bytes that were handed out and not consumed."""
 
 
 class Broker:

@@ -1,10 +1,11 @@
-"""What the stream broker knows: its runs, their readers, and the processes that read."""
+"""What the stream broker knows: limits, runs, their readers, and the processes that read."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from distgraph.contract.started import ENDS, RunState, RunTerms
 from distgraph.contract.stream import Delivery
@@ -12,7 +13,53 @@ from distgraph.errors import InvalidTransition
 from distgraph.streaming.log import Gate, RunLog
 from distgraph.streaming.transport import ReaderKey
 
-__all__ = ("Caller", "Cursor", "HeldRun", "Lifetime")
+__all__ = (
+    "GATE",
+    "WINDOW",
+    "Caller",
+    "Cursor",
+    "HeldRun",
+    "Lifetime",
+    "Limits",
+    "ReaderStatistics",
+)
+
+WINDOW = 4 << 20
+"""Bytes on their way to a reader that it has not consumed yet."""
+
+GATE = 10.0
+"""Seconds that a commit may wait for events that its worker has sent."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a broker: bytes, events and seconds."""
+
+    max_bytes: int = 16 << 20
+    """Unread bytes of a run above which its publishers pause."""
+    max_events: int = 100_000
+    """Unread events of a run above which its publishers pause."""
+    retain_bytes: int = 1 << 20
+    """Consumed bytes of a run that are kept for a reader that comes back."""
+    retain_events: int = 100_000
+    """Consumed events of a run that are kept for a reader that comes back."""
+    started_bytes: int = 1 << 30
+    """Bytes of all started runs. Beyond, the runs that ended first are forgotten."""
+    window: int = WINDOW
+    gate: float = GATE
+
+
+class ReaderStatistics(NamedTuple):
+    """A snapshot of one reader."""
+
+    caller: str
+    reader: ReaderKey
+    sent: int
+    """``seq`` of the last event that was handed out."""
+    consumed: int
+    """``seq`` up to which the reader has consumed."""
+    in_flight: int
+    """Bytes that were handed out and not consumed."""
 
 
 class Cursor:

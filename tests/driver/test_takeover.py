@@ -37,7 +37,7 @@ from distgraph.contract.stream import (
     StreamEvent,
     shown_attempt,
 )
-from distgraph.driver import run_driver
+from distgraph.driver import progress
 from distgraph.driver.journal import Draws, JournalWriter, repeat_random_bytes
 from distgraph.driver.ports import Acked, Fenced
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
@@ -398,7 +398,7 @@ def test_a_driver_that_takes_over_makes_no_spans_of_supersteps_that_have_ended(
         def finish(self, status: str, error: str = "") -> None:
             pass
 
-    monkeypatch.setattr(run_driver, "RunSpans", Recorded)
+    monkeypatch.setattr(progress, "RunSpans", Recorded)
     given = {"messages": [("human", "go")]}
     relay = Relay(random.Random(0), talk(), given, LossPolicy(9, "buffer"), kills=1)
     shared = replace(relay.run_options.shared, trace={})
