@@ -78,6 +78,9 @@ UPWARD: set[tuple[str, str]] = {
 LARGEST_CIRCLE = 4
 """Files of the largest import circle, imports inside functions and for type checkers included."""
 
+LARGEST_FILE = 700
+"""Lines of the largest file. A file that outgrows it holds more than one idea."""
+
 HEAVY = ("ray", "actors", "langchain_core", "langgraph", "pydantic", "numpy", "openai", "rich")
 """What ``import distgraph`` must not load."""
 
@@ -199,6 +202,15 @@ def test_no_import_circle_is_large() -> None:
         if module in seen
     }
     assert {circle for circle in circles if len(circle) > LARGEST_CIRCLE} == set()
+
+
+def test_no_file_is_large() -> None:
+    lines = {
+        _name(path): len(path.read_text(encoding="utf-8").splitlines())
+        for package in ("distgraph", "actors")
+        for path in _modules(ROOT / package)
+    }
+    assert {name: count for name, count in lines.items() if count > LARGEST_FILE} == {}
 
 
 def test_langgraph_s_private_names_stand_in_one_file() -> None:
