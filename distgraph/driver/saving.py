@@ -40,6 +40,8 @@ from distgraph.interop import for_saver, own_throughout
 from distgraph.serde.exceptions import rebuild_error
 
 if TYPE_CHECKING:
+    from langgraph.checkpoint.base import CheckpointTuple
+
     from distgraph.driver.caching import Caches
     from distgraph.persistence.port import SaverPort
 
@@ -233,10 +235,13 @@ def histories_from(found: Mapping[str, Any]) -> dict[str, History]:
 
 
 def saved_from(
-    found: Any, *, superseded: bool = False, histories: Mapping[str, History] | None = None
+    found: CheckpointTuple,
+    *,
+    superseded: bool = False,
+    histories: Mapping[str, History] | None = None,
 ) -> Saved:
     """Convert a saver's ``CheckpointTuple`` into ``Saved``."""
-    checkpoint = dict(found.checkpoint)
+    checkpoint: dict[str, Any] = {**found.checkpoint}
     values = checkpoint["channel_values"]
     if checkpoint["v"] < VERSION and checkpoint.get("pending_sends"):
         versions = checkpoint["channel_versions"]

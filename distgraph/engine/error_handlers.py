@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from distgraph._internal import keys as k
 from distgraph.contract.attempt import NodeFailure
@@ -18,7 +17,7 @@ __all__ = ("handler_of", "handlers_of")
 _MARK = "node_error_handler"
 
 
-def handler_of(graph: Superstep, failed: Task, error: Any) -> Task | None:
+def handler_of(graph: Superstep, failed: Task, error: object) -> Task | None:
     """Return the task that handles a task's failure, None where its node has no handler.
 
     It is called with what the failed node was called with. Its id derives from the failed task's:
@@ -68,7 +67,7 @@ def handlers_of(
     return found
 
 
-def _shipped(error: Any) -> ShippedError:
+def _shipped(error: object) -> ShippedError:
     if isinstance(error, ShippedError):
         return error
     # savers keep an exception that they cannot keep as its text

@@ -13,6 +13,7 @@ from typing import Any
 from distgraph._internal.keys import INTERRUPT, POSITION, RETURN
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import TAG_HIDDEN
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
 from distgraph.errors import EmptyChannelError
 
@@ -91,7 +92,7 @@ def task_result_payload(
     name: str,
     writes: Sequence[Write],
     keys: Keys,
-    error: Any = None,
+    error: ShippedError | BaseException | None = None,
     interrupts: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Return the ``tasks`` chunk of a task that ended."""

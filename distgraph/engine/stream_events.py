@@ -10,6 +10,7 @@ from distgraph._internal.chat_messages import message_ids, whole_messages
 from distgraph._internal.keys import INTERRUPT
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import Emit, RunOptions
+from distgraph.contract.failure import ShippedError
 from distgraph.contract.progress import PROGRESS_MODE, RetryScheduled, TaskCached
 from distgraph.contract.stream import RESET_MODE, shown_attempt
 from distgraph.engine.checkpoints import TaskStatus, statuses
@@ -80,7 +81,9 @@ class StreamEvents:
             update["__metadata__"] = {"cached": True}
         return [self._emit(graph, "updates", update)]
 
-    def ended(self, graph: GraphRun, task: Task, error: Any = None) -> list[Emit]:
+    def ended(
+        self, graph: GraphRun, task: Task, error: ShippedError | BaseException | None = None
+    ) -> list[Emit]:
         """Mode ``tasks``: the result of a task, or its error."""
         if task.hidden or not self._wants(graph, "tasks"):
             return []

@@ -20,7 +20,7 @@ from distgraph.constants import START
 from distgraph.contract.attempt import RunInfo, SharedRunOptions
 from distgraph.contract.events import RunOptions
 from distgraph.contract.progress import PROGRESS_MODE
-from distgraph.contract.spec import GraphProgram
+from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.invocation.arguments import RunArguments
@@ -261,7 +261,7 @@ def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key not in POSITION}
 
 
-def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
+def _output_keys(keys: str | Sequence[str], spec: GraphSpec) -> tuple[str, ...] | str:
     named = (keys,) if isinstance(keys, str) else tuple(keys)
     unknown = [key for key in named if key not in spec.channels]
     if unknown:
@@ -274,7 +274,9 @@ def _output_keys(keys: str | Sequence[str], spec: Any) -> tuple[str, ...] | str:
 
 
 def _breakpoints(
-    arguments: RunArguments[Any], spec: Any, option: Literal["interrupt_before", "interrupt_after"]
+    arguments: RunArguments[Any],
+    spec: GraphSpec,
+    option: Literal["interrupt_before", "interrupt_after"],
 ) -> tuple[str, ...] | Literal["*"] | None:
     nodes = arguments.get(option)
     if nodes is None or nodes == "*":

@@ -58,6 +58,10 @@ class Callee:
     identity: str = "__dynamic__"
 
 
+CallFuture = Future[Any] | asyncio.Future[Any]
+"""The result of a call, for code that blocks on it or for code that awaits it."""
+
+
 class CallPort(Protocol):
     """A backend's way from one attempt to the driver."""
 
@@ -85,7 +89,7 @@ class Calls:
         self._port = port
         self._sending = threading.Lock()
         self._lock = threading.Lock()
-        self._open: dict[int, Future[Any] | asyncio.Future[Any]] = {}
+        self._open: dict[int, CallFuture] = {}
         self._closed = False
         self.made = 0
         """Number of calls sent to the driver."""
@@ -115,7 +119,7 @@ class Calls:
         request = self._request
         target, key = self._port.ship(callee.function)
         try:
-            future: Any = asyncio.get_running_loop().create_future()
+            future: CallFuture = asyncio.get_running_loop().create_future()
         except RuntimeError:  # a thread of its own: it may block on the result
             future = self._port.future()
         with self._sending:
@@ -156,7 +160,7 @@ class Calls:
             self._port.send(progress)
             self._port.flush()
 
-    def _left(self, seq: int, future: Any) -> None:
+    def _left(self, seq: int, future: CallFuture) -> None:
         """Report a call to the driver whose future its caller has cancelled."""
         if future.cancelled() and self._drop(seq) is not None:
             request = self._request
@@ -183,7 +187,7 @@ class Calls:
             elif future is not None:
                 future.cancel()
 
-    def _expect(self, seq: int, future: Any, name: str) -> None:
+    def _expect(self, seq: int, future: CallFuture, name: str) -> None:
         with self._lock:
             if self._closed:
                 raise RunCancelled(
@@ -195,7 +199,7 @@ class Calls:
         if first:
             self._port.waiting(1)
 
-    def _drop(self, seq: int) -> Future[Any] | asyncio.Future[Any] | None:
+    def _drop(self, seq: int) -> CallFuture | None:
         with self._lock:
             future = self._open.pop(seq, None)
             last = future is not None and not self._open
@@ -204,7 +208,7 @@ class Calls:
         return future
 
 
-def _settle(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> None:
+def _settle(future: CallFuture, result: CallResult) -> None:
     if isinstance(future, asyncio.Future):
         with suppress(RuntimeError):  # its loop was closed
             future.get_loop().call_soon_threadsafe(_fulfil, future, result)
@@ -212,7 +216,7 @@ def _settle(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> No
         _fulfil(future, result)
 
 
-def _fulfil(future: Future[Any] | asyncio.Future[Any], result: CallResult) -> None:
+def _fulfil(future: CallFuture, result: CallResult) -> None:
     if future.done():  # given up by whoever waited
         return
     error = result.error
