@@ -13,6 +13,18 @@ from distgraph._internal.lazy import lazy_names
 from distgraph._internal.version import __version__
 
 if TYPE_CHECKING:
+    from distgraph import agents as agents
+    from distgraph import callbacks as callbacks
+    from distgraph import channels as channels
+    from distgraph import config as config
+    from distgraph import constants as constants
+    from distgraph import errors as errors
+    from distgraph import func as func
+    from distgraph import graph as graph
+    from distgraph import prebuilt as prebuilt
+    from distgraph import runs as runs
+    from distgraph import runtime as runtime
+    from distgraph import types as types
     from distgraph.agents import create_agent as create_agent
     from distgraph.backends.connecting import connect
     from distgraph.config import get_config, get_store, get_stream_writer
@@ -100,6 +112,22 @@ _OF_LANGCHAIN = {
 }
 """Names that need LangChain; ``from distgraph import *`` leaves them out, as it may be missing."""
 
+_MODULES = (
+    "agents",
+    "callbacks",
+    "channels",
+    "config",
+    "constants",
+    "errors",
+    "func",
+    "graph",
+    "prebuilt",
+    "runs",
+    "runtime",
+    "types",
+)
+"""Modules that are attributes after ``import distgraph``, such as ``distgraph.errors``."""
+
 __all__ = (
     "END",
     "START",
@@ -154,4 +182,4 @@ for _class in (
 
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_names(__name__, {**_HOMES, **_OF_LANGCHAIN})
+    __getattr__, __dir__ = lazy_names(__name__, {**_HOMES, **_OF_LANGCHAIN}, _MODULES)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from distgraph._internal.mistakes import nearest
+from distgraph._internal.mistakes import nearest, nearest_key
 from distgraph.losses import LOSS_OPTIONS, checked_losses
 from distgraph.types import OnLostAttempt
 
@@ -82,6 +82,23 @@ class ToolOptions(RayOptions, total=False):
     """Calls of the tool that run at a time."""
 
 
+_OF_ENVIRONMENTS = (
+    "working_dir",
+    "py_modules",
+    "py_executable",
+    "excludes",
+    "pip",
+    "uv",
+    "conda",
+    "container",
+    "image_uri",
+    "env_vars",
+    "config",
+    "nsight",
+    "worker_process_setup_hook",
+)
+"""Keys of Ray's runtime environments; plug-ins of Ray may have others."""
+
 _ALLOWED = (
     *_RESERVING,
     *_TARGETING,
@@ -146,6 +163,12 @@ def validate(ray_options: Mapping[str, Any] | None, node: str = "") -> dict[str,
         if key in ("num_cpus", "num_gpus", "memory"):
             _number(node, key, value)
     checked_losses(options, f"Node `{node}`: ray_options")
+    environment = options.get("runtime_env")
+    if isinstance(environment, Mapping) and (hint := nearest_key(environment, _OF_ENVIRONMENTS)):
+        wrong = ", ".join(repr(key) for key in environment if key not in _OF_ENVIRONMENTS)
+        raise ValueError(
+            f"Node `{node}`: ray_options['runtime_env'] has unknown keys: {wrong}.{hint}"
+        )
     resources = options.get("resources")
     if resources is not None:
         if not isinstance(resources, Mapping):

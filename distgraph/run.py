@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
-from typing import Any, Generic
+from typing import Any
 
-from typing_extensions import TypeVar, Unpack
+from typing_extensions import Unpack
 
 from distgraph._internal.chat_messages import message_id
 from distgraph._internal.mistakes import warn_once
@@ -26,15 +26,12 @@ from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream
-from distgraph.invocation.starting import StartMethods
+from distgraph.invocation.starting import ContextT, InputT, StartMethods
 from distgraph.streaming.modes import SKIP
 from distgraph.types import Command
 
-ContextT = TypeVar("ContextT", default=Any)
-InputT = TypeVar("InputT", default=Any)
 
-
-class RunMethods(StartMethods, Generic[ContextT, InputT]):
+class RunMethods(StartMethods[ContextT, InputT]):
     """The methods of a compiled graph that run it."""
 
     def stream(
@@ -42,7 +39,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
         input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
         **options: Unpack[RunArguments[ContextT]],
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Run the graph and yield its stream.
 
         Args:
@@ -81,7 +78,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
         input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
         **options: Unpack[RunArguments[ContextT]],
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Async variant of ``stream``."""
         check_arguments("astream", options)
         call = self._prepare(input, config, options, is_async=True)
@@ -124,7 +121,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
         ``config["max_concurrency"]`` limits the number of concurrent runs.
         """
         check_arguments("batch", options)
-        configs = _configs(config, len(inputs))
+        configs = _configs(config, inputs)
         if not inputs:
             return []
 
@@ -158,7 +155,7 @@ class RunMethods(StartMethods, Generic[ContextT, InputT]):
     ) -> list[Any]:
         """Async variant of ``batch``."""
         check_arguments("abatch", options)
-        configs = _configs(config, len(inputs))
+        configs = _configs(config, inputs)
         room = asyncio.Semaphore(_batch_width(configs))
 
         async def one(value: Any, own: Mapping[str, Any] | None) -> Any:
@@ -299,8 +296,11 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
 
 
 def _configs(
-    config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, count: int
+    config: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, inputs: Sequence[Any]
 ) -> list[Mapping[str, Any] | None]:
+    if isinstance(inputs, (Mapping, str)):
+        raise TypeError(f"batch takes a list of inputs, got {type(inputs).__name__}")
+    count = len(inputs)
     if config is None or isinstance(config, Mapping):
         return [config] * count
     if len(config) != count:

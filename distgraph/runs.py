@@ -10,6 +10,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar, cast
 
+from distgraph._internal.consoles import completable
 from distgraph._internal.mistakes import warn_once
 from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, follow
 from distgraph.backends import resolve
@@ -138,6 +139,7 @@ class RunHandle:
         return self._end_seq
 
     @property
+    @completable
     def status(self) -> RunStatus:
         """The present status of the run. Asks the stream broker, which takes about 1 ms.
 

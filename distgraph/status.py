@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from distgraph._internal.mistakes import warn_once
+
 __all__ = ("Step", "ended", "note", "show_status", "started")
 
 ENV = "DISTGRAPH_STATUS"
@@ -36,6 +38,8 @@ def _is_shown() -> bool:
     said = os.environ.get(ENV, "").lower()
     if said in _OFF or said in _ON:
         return said in _ON
+    if said:
+        warn_once([f"the environment variable {ENV} is {said!r}: choose 'on' or 'off'"])
     return _is_terminal() or _is_notebook()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
@@ -89,7 +89,7 @@ StreamWriter = Callable[[Any], None]
 A node parameter named ``writer`` receives it.
 """
 
-N = TypeVar("N", bound=Hashable)
+N = TypeVar("N", bound=str)
 OutputT = TypeVar("OutputT")
 
 
@@ -120,12 +120,18 @@ class TimeoutPolicy:
         A number or a ``timedelta`` is a ``run_timeout``.
 
         Raises:
+            TypeError: It is none of these.
             ValueError: A time is not above 0, or ``refresh_on`` is unknown.
         """
         if value is None:
             return None
         if isinstance(value, (int, float, timedelta)):
             return cls(run_timeout=_seconds(value, "run_timeout"))
+        if not hasattr(value, "refresh_on"):
+            raise TypeError(
+                "timeout must be a number of seconds, a timedelta or a TimeoutPolicy, got "
+                f"{value!r}"
+            )
         if value.refresh_on not in ("auto", "heartbeat"):
             raise ValueError(f"refresh_on must be 'auto' or 'heartbeat', got {value.refresh_on!r}")
         run = _seconds(value.run_timeout, "run_timeout")

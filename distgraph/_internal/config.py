@@ -74,7 +74,7 @@ def merge_configs(*configs: Mapping[str, Any] | None) -> dict[str, Any]:
     for key in ("recursion_limit", "max_concurrency"):
         value = merged.get(key)
         if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"config[{key!r}] must be at least 1, got {value!r}")
+            raise ValueError(f"config[{key!r}] must be an integer of at least 1, got {value!r}")
     return merged
 
 

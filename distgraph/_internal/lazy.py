@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from distgraph._internal.mistakes import nearest
@@ -13,7 +14,7 @@ __all__ = ("lazy_names",)
 
 
 def lazy_names(
-    module: str, homes: Mapping[str, str]
+    module: str, homes: Mapping[str, str], modules: Collection[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` for a module.
 
@@ -24,12 +25,15 @@ def lazy_names(
         module: The module's ``__name__``.
         homes: The module that defines each name; ``"module:other"`` where it has another name
             there.
+        modules: Submodules that are attributes without an import of their own.
     """
 
     def get(name: str) -> Any:
         home = homes.get(name)
+        if name in modules:
+            return import_module(f"{module}.{name}")
         if home is None:
-            hint = "" if name.startswith("_") else nearest(name, homes)
+            hint = "" if name.startswith("_") else nearest(name, [*homes, *modules])
             raise AttributeError(
                 f"module {module!r} has no attribute {name!r}.{hint}"
                 if hint
@@ -41,6 +45,10 @@ def lazy_names(
         return value
 
     def names() -> list[str]:
-        return sorted({*sys.modules[module].__dict__, *homes})
+        """Return what consoles complete: no imports of the module's own code."""
+        given = sys.modules[module].__dict__
+        public = {*given["__all__"], *homes, *modules}
+        own = (n for n, v in given.items() if n.startswith("__") or isinstance(v, ModuleType))
+        return sorted(public.union(own))
 
     return get, names

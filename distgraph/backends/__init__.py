@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distgraph import logs, status
 from distgraph._internal.mistakes import nearest
+from distgraph._internal.settings import warn_of_unknown
 
 if TYPE_CHECKING:
     from distgraph.backends.base import Backend
@@ -25,6 +26,7 @@ def resolve(backend: str | Backend | None) -> Backend:
         ValueError: There is no backend of that name.
     """
     logs.configure()
+    warn_of_unknown()
     name = backend_name(backend)
     if not isinstance(name, str):
         return name

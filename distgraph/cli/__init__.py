@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
+from distgraph._internal.mistakes import nearest
 from distgraph.cli import codes
 from distgraph.errors import DistgraphError, RunNotFound, UnsupportedClusterError
 
@@ -21,9 +24,22 @@ COMMANDS = ("serve", "doctor", "runs", "watch", "cancel", "top")
 """The commands, in the order in which help shows them."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors name the argument that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with 2."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        found = re.search(r"unrecognized arguments: (--[^\s=]+)", message)
+        if wrong := re.search(r"invalid choice: '(\w+)' \(choose from", message):
+            found, known = wrong, re.findall(r"\w+", message.partition("(choose from")[2])
+        hint = nearest(found[1], known, 0.6) if found else ""
+        super().error(f"{message}.{hint}" if hint else message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; see ``distgraph.cli.codes``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="distgraph",
         description="Serve graphs, check machines, and look at runs on a Ray cluster.",
         epilog=codes.TEXT,
@@ -34,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:  # the command's own usage, not that of all commands
+        command = commands.choices[options.command]
+        command.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code: int = options.run(options)
         sys.stdout.flush()

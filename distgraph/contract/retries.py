@@ -41,12 +41,18 @@ def _policy(given: Any) -> RetryPolicy:
     if getattr(names, "__name__", "") == "default_retry_on":
         names = default_retry_on
     elif isinstance(names, Sequence):
+        if isinstance(names, str) or not all(map(_is_exception_class, names)):
+            raise TypeError(_MUST_BE.format(names))
         names = tuple(cls for named in names for cls in _both(named))
     elif isinstance(names, type) and issubclass(names, Exception):
         names = both if len(both := _both(names)) > 1 else names
     elif not callable(names):
         raise TypeError(_MUST_BE.format(names))
     return RetryPolicy(**{**values, "retry_on": names})
+
+
+def _is_exception_class(named: Any) -> bool:
+    return isinstance(named, type) and issubclass(named, BaseException)
 
 
 def _both(named: Any) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from distgraph.engine.old_checkpoints import migrated
 from distgraph.engine.outputs import read_values
 from distgraph.engine.task import Task, task_metadata
 from distgraph.errors import GraphRecursionError, InvalidUpdateError
+from distgraph.serde.exceptions import add_notes
 
 if TYPE_CHECKING:
     from distgraph.types import TimeoutPolicy
@@ -301,12 +302,16 @@ class Superstep:
     def _update(self, name: str, values: Sequence[Any], tasks: Sequence[TaskWrites]) -> bool:
         try:
             return self.channels[name].update(values)
-        except InvalidUpdateError as error:
-            writers = sorted({t.name for t in tasks for c, _ in t.writes if c == name})
-            raise InvalidUpdateError(
-                f"graph {self.spec.name!r}, step {self.step}: key {name!r} was written by "
-                f"{', '.join(repr(w) for w in writers)}: {error}"
-            ) from error
+        except Exception as error:
+            nodes = sorted({repr(t.name) for t in tasks for c, _ in t.writes if c == name})
+            where = f"graph {self.spec.name!r}, step {self.step}: key {name!r}"
+            if not isinstance(error, InvalidUpdateError):
+                kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in values))
+                wrote = f"{where}: its reducer failed on {kinds}, written by {', '.join(nodes)}"
+                add_notes(error, (wrote,))
+                raise
+            message = f"{where} was written by {', '.join(nodes)}: {error}"
+            raise InvalidUpdateError(message) from error
 
     def _warn_unknown(self, node: str, channel: str) -> None:
         prefix = k.BRANCH_TO.format("")

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec
 
@@ -130,6 +130,16 @@ def _unfinished() -> TaskFunction[Any, Any]:
     return TaskFunction.__new__(TaskFunction)
 
 
+class TaskDecorator(Protocol):
+    """What ``task`` with options returns."""
+
+    @overload
+    def __call__(self, func: Callable[P, Awaitable[T]], /) -> TaskFunction[P, T]: ...
+
+    @overload
+    def __call__(self, func: Callable[P, T], /) -> TaskFunction[P, T]: ...
+
+
 @overload
 def task(
     func: None = None,
@@ -140,7 +150,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     ray_options: RayOptions | None = None,
-) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]]: ...
+) -> TaskDecorator: ...
 
 
 @overload

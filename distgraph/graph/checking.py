@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distgraph._internal.keys import NS_END, NS_SEP
@@ -12,7 +12,7 @@ from distgraph.constants import END, START
 if TYPE_CHECKING:
     from distgraph.graph.blueprint import Blueprint
 
-__all__ = ("check_graph", "check_name")
+__all__ = ("check_graph", "check_name", "check_schema")
 
 
 def check_name(name: str, action: Any, nodes: Container[str]) -> None:
@@ -36,6 +36,19 @@ def check_name(name: str, action: Any, nodes: Container[str]) -> None:
                 f"'{character}' is a reserved character and is not allowed in the node names: "
                 f"rename `{name}`"
             )
+
+
+def check_schema(schema: Any) -> None:
+    """Refuse a dict or list of keys in place of a class with annotations.
+
+    Raises:
+        TypeError: It is one.
+    """
+    if isinstance(schema, (Mapping, list, set)):
+        raise TypeError(
+            f"A schema is a class, such as a TypedDict, got {schema!r}. Write "
+            "`class State(TypedDict): ...` with an annotation for each key"
+        )
 
 
 def check_graph(blueprint: Blueprint, stops: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from distgraph._internal.consoles import completable
 from distgraph.graph.node_function import runnable_of
 from distgraph.graph.subgraphs import NestableGraph
 
@@ -126,11 +127,13 @@ class Inspection(NestableGraph):
         return {channel: list(nodes) for channel, nodes in self.spec.trigger_to_nodes.items()}
 
     @property
+    @completable
     def interrupt_before_nodes(self) -> list[str] | Literal["*"]:
         """The nodes that runs stop before."""
         return "*" if self.spec.interrupt_before == "*" else list(self.spec.interrupt_before)
 
     @property
+    @completable
     def interrupt_after_nodes(self) -> list[str] | Literal["*"]:
         """The nodes that runs stop after."""
         return "*" if self.spec.interrupt_after == "*" else list(self.spec.interrupt_after)

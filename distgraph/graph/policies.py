@@ -60,16 +60,23 @@ class NodeDefaults:
 
 
 def node_policies(
-    retry_policy: Any, cache_policy: Any, timeout: Any
+    where: str, retry_policy: Any, cache_policy: Any, timeout: Any
 ) -> tuple[tuple[RetryPolicy, ...] | None, CachePolicy | None, TimeoutPolicy | None]:
     """Return the given policies, checked, as distgraph policies.
 
     Raises:
         TypeError: One is of another type.
         ValueError: A time is not above 0.
+
+    ``where`` begins the messages, such as "Node `a`".
     """
-    retry = None if retry_policy is None else policies_of(retry_policy)
-    return retry, cache_policy_of(cache_policy), TimeoutPolicy.coerce(timeout)
+    try:
+        retry = None if retry_policy is None else policies_of(retry_policy)
+        return retry, cache_policy_of(cache_policy), TimeoutPolicy.coerce(timeout)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def handler_spec(name: str, handler: Any, input_schema: Any) -> StateNodeSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from distgraph._internal.adapters import as_node
 from distgraph._internal.keys import ROOT
@@ -15,7 +15,7 @@ from distgraph.constants import END, START
 from distgraph.event_streams import Transformers, checked_transformers
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.branch import make_branch, path_name
-from distgraph.graph.checking import check_graph, check_name
+from distgraph.graph.checking import check_graph, check_name, check_schema
 from distgraph.graph.compiled import (
     CompiledStateGraph,
     ContextT,
@@ -47,6 +47,16 @@ if TYPE_CHECKING:
     from distgraph.backends.base import Backend, BackendName
     from distgraph.types import CachePolicy, Checkpointer, RetryPolicy, TimeoutPolicy, TracePolicy
 
+    class Invokable(Protocol):
+        """A LangChain ``Runnable``, or a graph."""
+
+        @property
+        def invoke(self) -> Callable[..., Any]:
+            """The method that runs it."""
+
+    Path = Callable[..., Any] | Invokable
+    Action = Path | dict[str, Any]
+
 __all__ = ("StateGraph",)
 
 logger = logging.getLogger(__name__)
@@ -69,6 +79,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     Raises:
         ValueError: A reducer that does not take two arguments, or schemas that disagree on a key.
+        TypeError: A schema is an object, such as a dict, and no class.
     """
 
     def __init__(
@@ -79,6 +90,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         input_schema: type[InputT] | None = None,
         output_schema: type[OutputT] | None = None,
     ) -> None:
+        for given in (state_schema, input_schema, output_schema):
+            check_schema(given)
         self.blueprint = blueprint = Blueprint(
             state_schema,
             context_schema,
@@ -127,7 +140,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             TypeError, ValueError: A policy is invalid.
         """
-        retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
+        where = "Node defaults"
+        retry, cache, limit = node_policies(where, retry_policy, cache_policy, timeout)
         defaults = self.blueprint.defaults
         if retry is not None:
             defaults.retry_policy = retry
@@ -141,8 +155,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
     def add_node(
         self,
-        node: Any,
-        action: Any = None,
+        node: str | Action,
+        action: Action | None = None,
         *,
         defer: bool = False,
         metadata: Mapping[str, Any] | None = None,
@@ -197,12 +211,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
                     f"add_node takes a name and an action, or an action alone: got "
                     f"{type(node).__name__} and {type(action).__name__}"
                 )
-            node, action = node_name(node), node
+            action, node = node, node_name(node)
         check_name(node, action, self.nodes)
         action = as_node(action)
         self._changing("a node")
         where = f"Node `{node}`"
-        retry, cache, limit = node_policies(retry_policy, cache_policy, timeout)
+        retry, cache, limit = node_policies(where, retry_policy, cache_policy, timeout)
         options = validate(ray_options, node)
         subgraph = action if isinstance(action, CompiledStateGraph) else None
         if subgraph is None:
@@ -272,7 +286,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.waiting_edges[starts, end_key] = None
         return self
 
-    def add_conditional_edges(self, source: str, path: Any, path_map: PathMap = None) -> Self:
+    def add_conditional_edges(self, source: str, path: Path, path_map: PathMap = None) -> Self:
         """Let a function choose what runs after ``source``.
 
         Args:
@@ -301,7 +315,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         self.branches.setdefault(source, {})[name] = branch
         return self
 
-    def add_sequence(self, nodes: Sequence[Any]) -> Self:
+    def add_sequence(self, nodes: Sequence[Action | tuple[str, Action]]) -> Self:
         """Add nodes (actions, or ``(name, action)`` pairs) with an edge from each to the next.
 
         Raises:
@@ -329,7 +343,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         """Start the graph at ``key``: ``add_edge(START, key)``."""
         return self.add_edge(START, key)
 
-    def set_conditional_entry_point(self, path: Any, path_map: PathMap = None) -> Self:
+    def set_conditional_entry_point(self, path: Path, path_map: PathMap = None) -> Self:
         """Let a function choose where the graph starts."""
         return self.add_conditional_edges(START, path, path_map)
 

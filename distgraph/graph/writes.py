@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from distgraph._internal.keys import BRANCH_TO, ROOT, TASKS
 from distgraph._internal.mistakes import nearest
 from distgraph._internal.schema_objects import object_updates
-from distgraph.constants import END
+from distgraph.constants import END, START
 from distgraph.contract.spec import Reader, Write
 from distgraph.errors import InvalidUpdateError, ParentCommand
 from distgraph.interop import own
@@ -61,6 +61,8 @@ class StateWriter:
 
     def _unknown(self, value: Any) -> list[Any]:
         """Return the keys of an update that are no state keys."""
+        if self.node == START:  # what the caller passes is checked where the run begins
+            return []
         if isinstance(value, Command):
             value = value.update if value.graph != Command.PARENT else None
         if self.keys == (ROOT,) or not isinstance(value, dict):
@@ -91,10 +93,15 @@ class StateWriter:
             return [(key, item) for key, item in value.items() if key in self.keys]
         updates = object_updates(value, self.keys)
         if updates is None:
+            got = f"Expected dict, got {_shown(value)} ({type(value).__name__})."
+            if self.node == START:
+                raise InvalidUpdateError(
+                    f"Input of the graph: {got} Pass a dict of state keys, an object of the "
+                    "state's class, a Command, or None to continue a thread"
+                )
             raise InvalidUpdateError(
-                f"Node `{self.node}`: Expected dict, got {_shown(value)} ({type(value).__name__}). "
-                "Return a dict of state keys, a Command, a Send, a list with Commands or Sends, "
-                "an object of the state's class, or None"
+                f"Node `{self.node}`: {got} Return a dict of state keys, a Command, a Send, a list "
+                "with Commands or Sends, an object of the state's class, or None"
             )
         return updates
 

@@ -47,34 +47,35 @@ class RunArguments(TypedDict, Generic[ContextT], total=False):
     """"v1", or "v2" for ``{"type", "ns", "data"}`` chunks."""
 
 
-_ANNOTATIONS = {
-    name: getattr(annotation, "__forward_arg__", annotation)
-    for name, annotation in RunArguments.__annotations__.items()
-}
-_NAMES = tuple(_ANNOTATIONS)
+_NAMES = tuple(RunArguments.__annotations__)
 
 
-def check_arguments(method: str, given: Mapping[str, Any]) -> None:
+def check_arguments(method: str, given: Mapping[str, Any], names: Sequence[str] = _NAMES) -> None:
     """Refuse options that no run has.
 
     Raises:
         TypeError: Names the option, and the one that was probably meant.
     """
     for name in given:
-        if name not in _NAMES:
+        if name not in names:
             raise TypeError(
-                f"{method}() got an unexpected keyword argument {name!r}.{nearest(name, _NAMES)} "
-                f"Options: {', '.join(_NAMES)}"
+                f"{method}() got an unexpected keyword argument {name!r}.{nearest(name, names)} "
+                f"Options: {', '.join(names)}"
             )
 
 
-def show_arguments(method: Callable[..., Any]) -> None:
-    """Let the signature of a method name the options of ``RunArguments``: consoles and notebooks
+def show_arguments(method: Callable[..., Any], arguments: type[Any] = RunArguments) -> None:
+    """Let the signature of a method name the options of ``arguments``: consoles and notebooks
     complete what the signature names."""
     signature = inspect.signature(method)
     parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=text)
-        for name, text in _ANNOTATIONS.items()
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=...,
+            annotation=getattr(annotation, "__forward_arg__", annotation),
+        )
+        for name, annotation in arguments.__annotations__.items()
     ]
     method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

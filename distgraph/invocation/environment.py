@@ -1,11 +1,12 @@
-"""Recognizes the failure of a node that lacks an environment variable of the caller's process."""
+"""Recognizes the failure of a node that lacks a variable or a file of the caller's process."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ("missing_variable", "note_of_missing")
+__all__ = ("missing_file", "missing_variable", "note_of_file", "note_of_missing")
 
 _NAME = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
 _SAYS = re.compile(r"\benv(?:ironment)?\b|field required", re.IGNORECASE)
@@ -44,6 +45,25 @@ def note_of_missing(name: str) -> str:
         "ran: environment variables do not travel to workers. Ship it with "
         f'ray.init(runtime_env={{"env_vars": {{"{name}": os.environ["{name}"]}}}}) before the '
         'first run, or with ray_options={"runtime_env": {"env_vars": {...}}} of the node'
+    )
+
+
+def missing_file(error: BaseException, exists: Callable[[str], bool]) -> str | None:
+    """Return the path that an error says is missing, if it exists for the caller."""
+    for exc in _chain(error):
+        if isinstance(exc, FileNotFoundError):
+            path = exc.filename
+            return path if isinstance(path, str) and path and exists(path) else None
+    return None
+
+
+def note_of_file(path: str) -> str:
+    """Return the note for an error about a missing path."""
+    where = "may run on other machines" if os.path.isabs(path) else "have another working folder"
+    return (
+        f"The path {path!r} exists for this process and was missing where the node ran: workers "
+        f"{where}. Use an absolute path on a file system that all machines share, or pass the "
+        "content in the state"
     )
 
 

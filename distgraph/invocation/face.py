@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,12 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import StreamEvent
 from distgraph.errors import GraphInterrupt, ParentCommand, RunCancelled
 from distgraph.interop import either
-from distgraph.invocation.environment import missing_variable, note_of_missing
+from distgraph.invocation.environment import (
+    missing_file,
+    missing_variable,
+    note_of_file,
+    note_of_missing,
+)
 from distgraph.serde.exceptions import add_notes, rebuild_error
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import GraphOutput
@@ -52,9 +57,8 @@ class RunFace:
         status = end["status"]
         if status == "error":
             error = either(rebuild_error(end["error"]))
-            name = missing_variable(error, os.environ) if self.is_remote else None
-            if name is not None:
-                add_notes(error, (note_of_missing(name),))
+            if self.is_remote:
+                add_notes(error, tuple(_notes_of_missing(error)))
             return error
         if status == "cancelled":
             return RunCancelled(f"run {self.run_id} was cancelled")
@@ -73,6 +77,14 @@ class RunFace:
             base = value if isinstance(value, dict) else {}
             return {**base, INTERRUPT: list(interrupts)}
         return value
+
+
+def _notes_of_missing(error: BaseException) -> Iterator[str]:
+    """Yield notes about what the caller's process has and the node's had not."""
+    if (name := missing_variable(error, os.environ)) is not None:
+        yield note_of_missing(name)
+    if (path := missing_file(error, os.path.exists)) is not None:
+        yield note_of_file(path)
 
 
 def _with_exceptions(payload: dict[str, Any]) -> dict[str, Any]:

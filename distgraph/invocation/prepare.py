@@ -6,13 +6,13 @@ import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from distgraph import spans
 from distgraph._internal.config import default_recursion_limit, merge_configs, task_metadata
 from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
-from distgraph._internal.mistakes import nearest
+from distgraph._internal.mistakes import nearest, warn_once
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
 from distgraph.callbacks import CallerCallbacks
@@ -30,8 +30,9 @@ from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
 from distgraph.losses import LossPolicy, checked_losses, default_losses
 from distgraph.runtime import RunControl
+from distgraph.serde.exceptions import add_notes
 from distgraph.streaming.modes import StreamOptions
-from distgraph.types import Command
+from distgraph.types import Command, Durability
 from distgraph.worker.context import TaskContext, active_task, base_config
 
 __all__ = ("BY_CALLBACK", "Invocation", "prepare", "run_namespace", "watched")
@@ -85,7 +86,7 @@ def prepare(
     around = active_task()
     parent = None if around is not None and has_own_thread(config) else around
     saver = saver_of(graph, parent)
-    if saver is None and durability is not None:
+    if saver is None and durability in get_args(Durability):  # others are refused below
         warnings.warn(
             f"durability={durability!r} has no effect: the graph has no checkpointer",
             stacklevel=4,  # the line that called ``stream``
@@ -124,6 +125,8 @@ def prepare(
     heard = callbacks.info is not None
     request = _request(stream.request, around, parent, calls_back=heard)
     spec = graph.spec
+    if around is None:
+        warn_once(_ignored_keys(spec, input))
     result_keys = spec.output_channels if want_result and output_keys is None else None
     if output_keys is None:
         output_keys = spec.output_channels if want_output else spec.stream_channels
@@ -261,6 +264,19 @@ def _of_tasks(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if key not in POSITION}
 
 
+def _ignored_keys(spec: GraphSpec, input: Any) -> list[str]:
+    """Return a message for each key of an input that is no state key."""
+    known = spec.stream_channels
+    if spec.input_channels != START or isinstance(known, str) or not isinstance(input, dict):
+        return []
+    return [
+        f"graph {spec.name!r}: the input has {key!r}, which is no state key and is ignored."
+        f"{nearest(key, known)}"
+        for key in input
+        if key not in known and key not in spec.managed
+    ]
+
+
 def _output_keys(keys: str | Sequence[str], spec: GraphSpec) -> tuple[str, ...] | str:
     named = (keys,) if isinstance(keys, str) else tuple(keys)
     unknown = [key for key in named if key not in spec.channels]
@@ -295,7 +311,14 @@ def _context(context: Any, schema: type[Any] | None, parent: TaskContext | None)
     if context is None and parent is not None:
         return parent.run.context
     built = schema is not None and (is_dataclass(schema) or hasattr(schema, "model_fields"))
-    return schema(**context) if built and isinstance(context, Mapping) else context  # type: ignore[misc]
+    if schema is None or not built or not isinstance(context, Mapping):
+        return context
+    try:
+        return schema(**context)
+    except Exception as error:
+        made = f"context= of this run is a dict, from which {schema.__qualname__} is made"
+        add_notes(error, (made,))
+        raise
 
 
 def _is_of_a_node(config: Mapping[str, Any] | None) -> bool:

@@ -6,50 +6,57 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Generic, cast, get_args
+
+from typing_extensions import TypeVar, Unpack
 
 from distgraph.contract.started import Retention, RunRecord, RunTerms, SlowReader
 from distgraph.errors import UnsupportedError
-from distgraph.invocation.arguments import RunArguments, Version, check_arguments
+from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
 from distgraph.invocation.following import follow_for_caller
 from distgraph.invocation.prepare import Invocation, prepare, watched
 from distgraph.runs import RunHandle
-from distgraph.runtime import RunControl
 from distgraph.serde.pickling import dumps_data
 from distgraph.streaming.limits import retention_from_environment
+from distgraph.types import Command
 
 __all__ = ("StartMethods",)
+
+ContextT = TypeVar("ContextT", default=Any)
+InputT = TypeVar("InputT", default=Any)
 
 _DAY = 86_400.0
 """Seconds that a detached run may take."""
 
 
-class StartMethods:
+class StartArguments(RunArguments[ContextT], total=False):
+    """Options of ``start``, beside those of a run."""
+
+    detached: bool
+    """Whether the run outlives this process (Ray only)."""
+    retention: Retention | None
+    """How much of the stream is kept for readers."""
+    slow_reader: SlowReader
+    """What follows where a reader is far behind: "truncate" or "wait"."""
+    time_to_live: float | None
+    """Seconds after which the run is cancelled if it has not ended."""
+    progress: bool
+    """Whether the run also reports its attempts, for views."""
+
+
+_NAMES = tuple(StartArguments.__annotations__)
+
+
+class StartMethods(Generic[ContextT, InputT]):
     """The methods of a compiled graph that start a run which no reader owns."""
 
     def start(
         self,
-        input: Any,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
         config: Mapping[str, Any] | None = None,
-        *,
-        detached: bool = False,
-        retention: Retention | None = None,
-        slow_reader: SlowReader = "truncate",
-        time_to_live: float | None = None,
-        context: Any = None,
-        stream_mode: str | Sequence[str] | None = None,
-        print_mode: str | Sequence[str] = (),
-        output_keys: str | Sequence[str] | None = None,
-        interrupt_before: Literal["*"] | Sequence[str] | None = None,
-        interrupt_after: Literal["*"] | Sequence[str] | None = None,
-        durability: str | None = None,
-        control: RunControl | None = None,
-        subgraphs: bool = False,
-        debug: bool | None = None,
-        version: Version = "v1",
-        progress: bool = False,
+        **options: Unpack[StartArguments[ContextT]],
     ) -> RunHandle:
         """Start a run, and return its handle at once. The run goes on whether it is read or not.
 
@@ -76,40 +83,28 @@ class StartMethods:
             UnsupportedError: The run cannot be detached, or the call is made inside a node.
             RunError: A run with the ``run_id`` of the config is known already.
         """
-        call, terms = _plan(
-            self,
-            input,
-            config,
-            detached=detached,
-            retention=retention,
-            slow_reader=slow_reader,
-            time_to_live=time_to_live,
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            subgraphs=subgraphs,
-            debug=debug,
-            version=version,
-            progress=progress,
-            is_async=False,
-        )
+        check_arguments("start", options, _NAMES)
+        call, terms = _plan(self, input, config, is_async=False, **options)
         call.callbacks.call(call.callbacks.started(call.plan.input))
-        return _launch(self, call, terms, detached, None)
+        return _launch(self, call, terms, bool(options.get("detached")), None)
 
     async def astart(
-        self, input: Any, config: Mapping[str, Any] | None = None, **options: Any
+        self,
+        input: InputT | Mapping[str, Any] | Command[Any] | None,
+        config: Mapping[str, Any] | None = None,
+        **options: Unpack[StartArguments[ContextT]],
     ) -> RunHandle:
         """Async variant of ``start``. On the local backend, async nodes run on this event loop."""
+        check_arguments("astart", options, _NAMES)
         detached = bool(options.get("detached"))
         call, terms = _plan(self, input, config, is_async=True, **options)
         await call.callbacks.acall(call.callbacks.started(call.plan.input))
         loop = asyncio.get_running_loop()
         return await asyncio.to_thread(_launch, self, call, terms, detached, loop)
+
+
+for _method in (StartMethods.start, StartMethods.astart):
+    show_arguments(_method, StartArguments)
 
 
 def _plan(
@@ -136,7 +131,6 @@ def _plan(
         )
     if time_to_live is not None and not time_to_live > 0:
         raise ValueError(f"time_to_live must be a number of seconds above 0, got {time_to_live!r}")
-    check_arguments("start", options)
     arguments = cast("RunArguments[Any]", options)
     call = prepare(graph, input, config, arguments, want_result=True, is_async=is_async)
     if progress:

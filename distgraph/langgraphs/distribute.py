@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from distgraph._internal.loaded import loaded
 from distgraph.backends import backend_name
 from distgraph.driver.caching import caches_of
 from distgraph.graph.compiled import CompiledStateGraph
@@ -54,6 +55,12 @@ def distribute(
         raise TypeError(
             f"graph {graph.name!r} is distgraph's own: it is distributed already. Give ray_options "
             "to add_node and backend to compile"
+        )
+    builder = loaded("distgraph.graph.state", "StateGraph")
+    if builder is not None and isinstance(graph, builder):
+        raise TypeError(
+            "distribute takes graphs of LangGraph; this StateGraph is distgraph's own. Call its "
+            "compile(): what it returns runs on Ray"
         )
     check_version()
     from langgraph.graph import StateGraph

@@ -66,10 +66,13 @@ class GivenOptions:
         """
         for key in self.given:
             if key not in self.known:
+                names = ", ".join(sorted(self.known))
                 hint = nearest(key, self.known)
+                if key in placement.RayOptions.__annotations__:
+                    hint = f" Give options by node: {{'node': {{{key!r}: ...}}}}."
                 raise ValueError(
                     f"ray_options: the graph has no node or tool {key!r}.{hint} Nodes and tools: "
-                    f"{', '.join(sorted(self.known))}"
+                    f"{names}"
                 )
 
 

@@ -37,15 +37,21 @@ def made_tool(tool: Any, options: Mapping[str, Any] | None = None) -> BaseTool:
         options: ``ray_options`` of the tool: ``concurrency`` bounds a class's instances.
 
     Raises:
-        ValueError: ``concurrency`` is no number of workers.
+        ValueError: ``concurrency`` is no number of workers, a function has no docstring, or what is
+            given cannot be called.
         TypeError: A class that cannot be constructed without arguments, or cannot be called.
     """
     if isinstance(tool, BaseTool):
         return tool
     cls = factory_of(tool)
-    if cls is None:
-        return create_tool(tool)  # type: ignore[no-any-return]
     name = tool_name(tool)
+    if cls is None:
+        if not callable(tool):
+            raise ValueError(f"A tool is a tool, a function or a class, got {tool!r}")
+        try:
+            return create_tool(tool)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ValueError(f"Tool `{name}`: {error}") from error
     requested = (options or {}).get("concurrency")
     size = placement.validate({"concurrency": requested or (1, None)}, name)["concurrency"]
     pooled = Pooled(tool, size[1], f"Tool `{name}`")

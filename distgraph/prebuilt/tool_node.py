@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -95,7 +95,9 @@ class ToolNode(Runnable[Any, Any]):
             ``concurrency`` (workers of its pool). A tool can carry these itself, see ``placed``.
 
     Raises:
-        ValueError: ``ray_options`` names an unknown tool or option, or a bad value.
+        ValueError: ``ray_options`` names an unknown tool or option, or a bad value; or a
+            tool is none.
+        TypeError: ``tools`` is no list.
 
     Input: a state with messages, a list of messages, a list of tool calls, or one tool call with
     its state (``{"__type": "tool_call_with_context", "tool_call": …, "state": …}``).
@@ -118,6 +120,8 @@ class ToolNode(Runnable[Any, Any]):
         awrap_tool_call: AsyncToolCallWrapper | None = None,
         ray_options: Mapping[str, ToolOptions] | None = None,
     ) -> None:
+        if not isinstance(tools, Iterable):
+            raise TypeError(f"ToolNode takes a list of tools, got {type(tools).__name__}")
         self.name = name
         self.tags = tags
         self._handle_tool_errors = handle_tool_errors

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from distgraph.views.model import NodeRow, Snapshot, WorkerRow
 
-__all__ = ("LineView", "changes", "count", "notes", "summary")
+__all__ = ("LineView", "changes", "count", "notes", "plain", "running", "summary")
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)")
+"""Sequences that colour a terminal."""
 
 INTERVAL = 1.0
 """Seconds between two looks at the run."""
@@ -21,6 +26,17 @@ def count(number: int, one: str, plural: str = "") -> str:
     return f"{number:,} {one if number == 1 else plural or f'{one}s'}"
 
 
+def plain(text: str) -> str:
+    """Return text as one line without control characters: names and errors may have any."""
+    return " ".join("".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text)).split())
+
+
+def running(worker: WorkerRow) -> str:
+    """Return what a process runs now, with the number of tasks of each node."""
+    numbers = Counter(worker.running)
+    return ", ".join(plain(n) + (f" ×{of}" if of > 1 else "") for n, of in numbers.items())
+
+
 def notes(row: NodeRow) -> list[str]:
     """Return what a bar of a node says beside its share, as parts of a line."""
     parts = [f"{row.seconds:.1f} s"]
@@ -30,7 +46,7 @@ def notes(row: NodeRow) -> list[str]:
         parts.append(f"{row.eta:.0f} s left")
     parts += [f"{row.running} running"] if row.running else []
     parts += [f"{row.waiting} waiting"] if row.waiting else []
-    parts += [f"{row.failed} failed"] if row.failed else []
+    parts += _ends(row)
     parts += [count(row.retries, "retry", "retries")] if row.retries else []
     return parts
 
@@ -46,7 +62,7 @@ def changes(before: Snapshot | None, now: Snapshot) -> Iterator[str]:
     seen = {wait.split(" in ")[0] for wait in old_waits}
     for wait in now.waits:
         if wait.split(" in ")[0] not in seen and ": retries in " in wait:
-            yield wait
+            yield plain(wait)
 
 
 def summary(end: Snapshot) -> Iterator[str]:
@@ -68,28 +84,44 @@ def summary(end: Snapshot) -> Iterator[str]:
 
 def worker_line(worker: WorkerRow) -> str:
     """Return what a process ran, as text."""
-    ran = [f"{label} ×{number} in {seconds:.1f} s" for label, number, seconds in worker.ran]
+    ran = [f"{plain(label)} ×{number} in {seconds:.1f} s" for label, number, seconds in worker.ran]
     return f"process {worker.pid} on {worker.host}: {', '.join(ran) or 'nothing to its end'}"
 
 
-def _counts(row: NodeRow) -> tuple[int, int, int, int]:
-    return row.total, row.done, row.running, row.failed
+def _ends(row: NodeRow) -> list[str]:
+    """Return how many tasks ended in another way than done."""
+    ends = {"failed": row.failed, "interrupted": row.interrupted, "cancelled": row.cancelled}
+    return [f"{number} {how}" for how, number in ends.items() if number]
+
+
+def _counts(row: NodeRow) -> tuple[int, ...]:
+    return row.total, row.done, row.running, row.failed, row.interrupted, row.cancelled
 
 
 def _line(row: NodeRow) -> str:
-    if row.state in ("done", "failed"):
-        parts = [f"{row.done} of {row.total} done in {row.seconds:.1f} s"]
-    else:
+    goes_on = row.state in ("running", "waiting")
+    if goes_on:
         parts = [f"{row.done} of {row.total} done", f"{row.running} running"]
-    if row.failed:
-        parts.append(f"{row.failed} failed")
+    else:
+        parts = [f"{row.done} of {row.total} done in {row.seconds:.1f} s"]
+    parts += _ends(row)
     if row.waiting:
         parts.append(f"{row.waiting} waiting" + (f" for {row.reason}" if row.reason else ""))
     if row.retries:
         parts.append(count(row.retries, "retry", "retries"))
-    if row.state not in ("done", "failed") and row.rate is not None and row.eta is not None:
+    if goes_on and row.rate is not None and row.eta is not None:
         parts.append(f"{row.rate:.1f}/s, {row.eta:.0f} s left")
-    return f"{row.label}: {', '.join(parts)}"
+    return f"{plain(row.label)}: {', '.join(parts)}"
+
+
+class Output(Protocol):
+    """What lines are written to, such as a file."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> object:
+        """Write what is held back."""
 
 
 class LineView:
@@ -102,7 +134,7 @@ class LineView:
 
     interval = INTERVAL
 
-    def __init__(self, out: TextIO, text_out: TextIO | None = None) -> None:
+    def __init__(self, out: Output, text_out: TextIO | None = None) -> None:
         self._out = out
         self._text_out = text_out
         self._last: Snapshot | None = None
@@ -111,8 +143,8 @@ class LineView:
 
     def begin(self, title: str, ranks: Sequence[Sequence[str]]) -> None:
         """Print what runs."""
-        nodes = " → ".join(" | ".join(rank) for rank in ranks)
-        self._print(0.0, f"{title}: {nodes}" if nodes else title)
+        nodes = " → ".join(" | ".join(map(plain, rank)) for rank in ranks)
+        self._print(0.0, f"{plain(title)}: {nodes}" if nodes else plain(title))
 
     def token(self, text: str) -> None:
         """Print a piece of a model's text."""

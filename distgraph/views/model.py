@@ -21,7 +21,7 @@ from distgraph.contract.progress import (
 )
 from distgraph.contract.stream import shown_attempt
 
-__all__ = ("Attempt", "NodeRow", "RunModel", "Snapshot", "WorkerRow", "node_label")
+__all__ = ("LEFT", "Attempt", "NodeRow", "RunModel", "Snapshot", "WorkerRow", "node_label")
 
 HIDDEN = "__"
 """Names of tasks that only run edges begin with this: a timeline shows them, the bars do not."""
@@ -29,7 +29,10 @@ HIDDEN = "__"
 TEXT_KEPT = 20_000
 """Characters of the streamed text that are kept."""
 
-NodeState = Literal["waiting", "running", "done", "failed"]
+LEFT = "left"
+"""Status of a view that its reader left: the run goes on."""
+
+NodeState = Literal["waiting", "running", "done", "failed", "interrupted", "cancelled"]
 
 
 def node_label(path: Sequence[str], part: str = "") -> str:
@@ -99,6 +102,10 @@ class NodeRow(NamedTuple):
     """Time in which at least one attempt ran."""
     reason: str
     """What the waiting tasks wait for; "" if none waits."""
+    interrupted: int = 0
+    """Tasks that wait for a resume value."""
+    cancelled: int = 0
+    """Tasks that ended with their run, or were not wanted any more."""
 
 
 class Ran(NamedTuple):
@@ -155,7 +162,8 @@ class Snapshot(NamedTuple):
     def states(self) -> dict[str, NodeState]:
         """Return the state of each node of the root graph that has had a task."""
         found: dict[str, NodeState] = {}
-        order: tuple[NodeState, ...] = ("done", "failed", "waiting", "running")
+        order: tuple[NodeState, ...]
+        order = ("done", "cancelled", "interrupted", "failed", "waiting", "running")
         for row in self.nodes:
             found[row.node] = max(found.get(row.node, "done"), row.state, key=order.index)
         return found
@@ -268,9 +276,15 @@ class RunModel:
         return text
 
     def finish(self, status: str, at: float, error: str = "") -> None:
-        """Note that the run has ended. The first end counts."""
-        if self.ended_at is None:
-            self.ended_at, self.status, self.error = at, status, error
+        """Note that the run has ended, or that the view was left. The first end counts."""
+        if self.ended_at is not None:
+            return
+        self.ended_at, self.status, self.error = at, status, error
+        if status == LEFT:
+            return
+        for attempt in self._open.values():
+            attempt.ended_at, attempt.status = max(at, attempt.started_at or 0.0), "cancelled"
+        self._open.clear()
 
     # --- what a view shows ------------------------------------------------------------------------
 
@@ -306,17 +320,24 @@ class RunModel:
         last: dict[str, Attempt] = {a.task_id: a for a in attempts}
         cached = sum(1 for event in self.cached if node_label(event.path) == label)
         ends = [a for a in last.values() if a.ended_at is not None and a.task_id not in again]
-        failed = sum(1 for a in ends if a.status in ("error", "lost", "timeout"))
+        how = Counter(a.status for a in ends)
+        failed = how["error"] + how["lost"] + how["timeout"]
+        interrupted, cancelled = how["interrupt"], how["cancelled"] + how["drained"]
         running = sum(1 for a in last.values() if a.status == "running")
-        done = len(ends) - failed + cached
+        done = len(ends) - failed - interrupted - cancelled + cached
         total = len(last) + cached
-        waiting = total - done - failed - running
+        waiting = len(last) - len(ends) - running
         open_tasks = running + waiting
         seconds = _covered(attempts, now)
         rate = len(ends) / seconds if ends and seconds > 0 else None
-        state: NodeState = (
-            "running" if running else "waiting" if waiting else "failed" if failed else "done"
-        )
+        found: dict[NodeState, int] = {
+            "running": running,
+            "waiting": waiting,
+            "failed": failed,
+            "interrupted": interrupted,
+            "cancelled": cancelled,
+        }
+        state: NodeState = next((name for name, number in found.items() if number), "done")
         return NodeRow(
             label=label,
             node=self._labels[label],
@@ -331,6 +352,8 @@ class RunModel:
             eta=open_tasks / rate if rate and open_tasks else None,
             seconds=seconds,
             reason=_reason(last.values(), running) if waiting and self.ended_at is None else "",
+            interrupted=interrupted,
+            cancelled=cancelled,
         )
 
     def _pending_retries(self) -> list[RetryScheduled]:

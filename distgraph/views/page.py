@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from distgraph.views.lines import count, notes, worker_line
+from distgraph.views.lines import count, notes, plain, worker_line
 from distgraph.views.model import Snapshot
 
 __all__ = ("page",)
 
-COLOURS = {"waiting": "#d9a400", "running": "#1a7f37", "done": "#8fce9c", "failed": "#cf222e"}
+COLOURS = {
+    "waiting": "#d9a400",
+    "running": "#1a7f37",
+    "done": "#8fce9c",
+    "failed": "#cf222e",
+    "interrupted": "#8250df",
+    "cancelled": "#6e7781",
+}
 
 
 def page(title: str, ranks: Sequence[Sequence[str]], now: Snapshot, *, text: bool = False) -> str:
@@ -25,13 +32,13 @@ def page(title: str, ranks: Sequence[Sequence[str]], now: Snapshot, *, text: boo
         head.append(count(now.retries, "retry", "retries"))
     parts = [
         '<div class="distgraph-progress" style="font:13px sans-serif">',
-        f"<div><b>{escape(title)}</b> {escape(' · '.join(head))}</div>",
+        f"<div><b>{escape(plain(title))}</b> {escape(' · '.join(head))}</div>",
     ]
     if ranks:
         parts.append(f'<div style="margin:4px 0">{_graph(ranks, now)}</div>')
     if now.nodes:
         parts.append(_bars(now))
-    parts += [f'<div style="color:#9a6700">{escape(wait)}</div>' for wait in now.waits]
+    parts += [f'<div style="color:#9a6700">{escape(plain(wait))}</div>' for wait in now.waits]
     lines = "<br>".join(escape(worker_line(worker)) for worker in now.workers)
     if lines:
         parts.append(f'<div style="color:#57606a">{lines}</div>')
@@ -49,7 +56,7 @@ def _graph(ranks: Sequence[Sequence[str]], now: Snapshot) -> str:
         weight = "bold" if state == "running" else "normal"
         return (
             f'<span class="{state or "idle"}" style="border:2px solid {colour};border-radius:6px;'
-            f'padding:0 6px;font-weight:{weight}">{escape(name)}</span>'
+            f'padding:0 6px;font-weight:{weight}">{escape(plain(name))}</span>'
         )
 
     return " → ".join(" ".join(chip(name) for name in rank) for rank in ranks)
@@ -66,7 +73,7 @@ def _bars(now: Snapshot) -> str:
             "</div></div>"
         )
         rows.append(
-            f"<tr><td>{escape(row.label)}</td><td>{bar}</td>"
+            f"<tr><td>{escape(plain(row.label))}</td><td>{bar}</td>"
             f"<td>{escape(', '.join(parts))}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"

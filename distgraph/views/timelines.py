@@ -24,7 +24,16 @@ WIDTH, LEFT, BAR, GAP, TOP, CHART = 960, 190, 16, 4, 44, 28
 PALETTE = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#72b7b2", "#eeca3b", "#9d755d", "#79706e")
 FAILED = "#d62728"
 
+MOST = 1200
+"""Pixels that the rows take at most, down to one pixel for each row."""
+
 TICKS = (1, 2, 5)
+
+NAME = 12
+"""Pixels between the names of two processes, at least."""
+
+LABEL = 44
+"""Pixels between the labels of two supersteps, at least."""
 
 
 class Bar(NamedTuple):
@@ -110,7 +119,7 @@ class Timeline:
 
     def html(self) -> str:
         """Return an HTML page with the image: nothing outside of it is needed."""
-        title = escape(self.title)
+        title = _text(self.title)
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             f'</head>\n<body style="font-family:sans-serif">\n{self.svg()}\n</body></html>\n'
@@ -228,6 +237,7 @@ class _Drawing:
     def __init__(self, timeline: Timeline) -> None:
         self._of = timeline
         self._scale = (WIDTH - LEFT - 10) / (timeline.length or 1.0)
+        self._pitch = max(1.0, min(BAR + GAP, MOST / max(len(timeline.rows), 1)))
         labels = dict.fromkeys(bar.label for row in timeline.rows for bar in row.bars)
         self._colours = {
             label: PALETTE[number % len(PALETTE)] for number, label in enumerate(sorted(labels))
@@ -235,19 +245,23 @@ class _Drawing:
 
     def svg(self) -> str:
         of = self._of
-        bottom = TOP + CHART + len(of.rows) * (BAR + GAP)
+        bottom = round(TOP + CHART + len(of.rows) * self._pitch)
         height = bottom + 24 + 18 * ((len(self._colours) + 4) // 5)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
             f'width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="11">',
             f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-            f'<text x="8" y="16" font-size="13" font-weight="bold">{escape(of.title)}</text>',
+            f'<text x="8" y="16" font-size="13" font-weight="bold">{_text(of.title)}</text>',
             *self._axis(bottom),
             *self._supersteps(bottom),
             *self._waits(),
         ]
+        free = 0.0
         for number, row in enumerate(of.rows):
-            parts += self._row(row, TOP + CHART + number * (BAR + GAP))
+            y = round(TOP + CHART + number * self._pitch, 2)
+            named = row.lane == 0 and y >= free
+            free = y + NAME if named else free
+            parts += self._row(row, y, named)
         parts += self._legend(bottom + 20)
         return "\n".join([*parts, "</svg>"])
 
@@ -264,6 +278,7 @@ class _Drawing:
             number += 1
 
     def _supersteps(self, bottom: float) -> Iterator[str]:
+        free = 0.0
         for step in self._of.steps:
             x = self._x(step.start)
             yield '<g class="step">'
@@ -272,7 +287,10 @@ class _Drawing:
                 f'<line x1="{x}" y1="{TOP - 18}" x2="{x}" y2="{bottom}" stroke="#999" '
                 'stroke-dasharray="3 3"/>'
             )
-            yield f'<text x="{x + 2}" y="{TOP - 10}" fill="#555">step {step.number}</text></g>'
+            if x >= free:  # labels do not cover each other
+                yield f'<text x="{x + 2}" y="{TOP - 10}" fill="#555">step {step.number}</text>'
+                free = x + LABEL
+            yield "</g>"
 
     def _waits(self) -> Iterator[str]:
         of = self._of
@@ -288,9 +306,10 @@ class _Drawing:
                     f'fill="#f2cc60"><title>{number} waiting</title></rect>'
                 )
 
-    def _row(self, row: Row, y: float) -> Iterator[str]:
-        if row.lane == 0:
-            name = escape(f"{row.host[-18:]}/{row.pid}")
+    def _row(self, row: Row, y: float, named: bool) -> Iterator[str]:
+        high = round(self._pitch * BAR / (BAR + GAP), 2)
+        if named:
+            name = _text(f"{row.host[-18:]}/{row.pid}")
             yield f'<text class="process" x="8" y="{y + BAR - 4}">{name}</text>'
         for bar in row.bars:
             failed = bar.status in ("error", "lost", "timeout")
@@ -302,15 +321,21 @@ class _Drawing:
             width = max(1.0, round((bar.end - bar.start) * self._scale, 2))
             yield (
                 f'<rect class="attempt" x="{self._x(bar.start)}" y="{y}" width="{width}" '
-                f'height="{BAR}" rx="2" fill="{colour}"{faded} stroke="#fff" stroke-width="0.5">'
-                f"<title>{escape(title)}</title></rect>"
+                f'height="{high:g}" rx="{min(2.0, high / 4):g}" fill="{colour}"{faded} '
+                f'stroke="#fff" stroke-width="{min(0.5, high / 8):g}">'
+                f"<title>{_text(title)}</title></rect>"
             )
 
     def _legend(self, y: float) -> Iterator[str]:
         for number, (label, colour) in enumerate(self._colours.items()):
             x, line = 8 + 190 * (number % 5), y + 18 * (number // 5)
             yield f'<rect x="{x}" y="{line}" width="10" height="10" fill="{colour}"/>'
-            yield f'<text x="{x + 14}" y="{line + 9}">{escape(label[:28])}</text>'
+            yield f'<text x="{x + 14}" y="{line + 9}">{_text(label[:28])}</text>'
+
+
+def _text(text: str) -> str:
+    """Return text for XML, which has no place for most control characters."""
+    return escape("".join(c if c.isprintable() or c == "\n" else " " for c in text))
 
 
 def _tick(length: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Generic, Literal, Protocol, TextIO, TypeVar, overload
 
@@ -17,7 +17,7 @@ from distgraph.invocation.run_stream import AsyncRunStream, RunStream
 from distgraph.runs import AsyncRunEvents, NumberedChunk, RunEvents, RunHandle
 from distgraph.views.layout import ranks
 from distgraph.views.lines import LineView
-from distgraph.views.model import Attempt, RunModel, Snapshot
+from distgraph.views.model import LEFT, Attempt, RunModel, Snapshot
 from distgraph.views.timelines import Timeline
 
 __all__ = ("AsyncProgress", "Progress", "View", "progress", "timeline")
@@ -77,11 +77,17 @@ def progress(
         RuntimeError: The run has started already, or is watched already.
         MissingExtraError: ``view="terminal"`` without ``rich``.
         ValueError: An unknown view.
+        TypeError: ``stream`` is none of these, such as a graph or what ``invoke`` returned.
     """
     if isinstance(stream, RunHandle):
         stream = stream.events()
     if isinstance(stream, AsyncIterable):
         return AsyncProgress(stream, view, text, file)
+    if isinstance(stream, Mapping) or not isinstance(stream, Iterable):
+        raise TypeError(
+            f"progress takes a stream, got {type(stream).__name__}: pass graph.stream(...), "
+            "graph.astream(...) or the handle that graph.start(..., progress=True) returned"
+        )
     return Progress(stream, view, text, file)
 
 
@@ -95,12 +101,21 @@ def timeline(run: RunHandle | Progress[Any] | AsyncProgress[Any] | Iterable[Atte
     Raises:
         UnsupportedError: The run of the handle was started without ``progress=True``.
         Truncated: The first events of the handle's run are no longer kept.
+        TypeError: ``run`` is none of these, such as a stream.
     """
     if isinstance(run, RunHandle):
         return _timeline_of(run)
     if isinstance(run, _Watching):
         return run.timeline()
-    return Timeline.of(run)
+    given: Any = run
+    if isinstance(given, Iterable) and not isinstance(given, RunStream):
+        attempts = list(given)
+        if all(isinstance(attempt, Attempt) for attempt in attempts):
+            return Timeline.of(attempts)
+    raise TypeError(
+        f"timeline takes what progress(...) returned, a started run or attempts, got "
+        f"{type(run).__name__}: write run = distgraph.progress(stream), then timeline(run)"
+    )
 
 
 def _timeline_of(handle: RunHandle) -> Timeline:
@@ -142,7 +157,7 @@ class _Watching:
             info = stream.handle.info
             self._title, self._started_at = info.graph, info.started_at
             self._is_over = info.status not in ("pending", "running")
-            self._left = "left"
+            self._left = LEFT
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -240,6 +255,7 @@ class Progress(_Watching, Generic[T]):
         return self._chunks
 
     def __next__(self) -> T:
+        __tracebackhide__ = True
         return next(iter(self))
 
     def __enter__(self) -> Progress[T]:
@@ -257,6 +273,7 @@ class Progress(_Watching, Generic[T]):
             close()
 
     def _follow(self) -> Generator[T, None, None]:
+        __tracebackhide__ = True
         self._begin()
         status = self._left
         try:
@@ -289,6 +306,7 @@ class AsyncProgress(_Watching, Generic[T]):
         return self._chunks  # type: ignore[no-any-return]
 
     async def __anext__(self) -> T:
+        __tracebackhide__ = True
         return await anext(aiter(self))
 
     async def __aenter__(self) -> AsyncProgress[T]:
@@ -306,6 +324,7 @@ class AsyncProgress(_Watching, Generic[T]):
             await close()
 
     async def _follow(self) -> AsyncIterator[T]:
+        __tracebackhide__ = True
         self._begin()
         status = self._left
         try:

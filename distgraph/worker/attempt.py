@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
+from distgraph._internal.mistakes import warn_once
 from distgraph.channels.base import BaseChannel
 from distgraph.concurrency.interrupting import Terminated
 from distgraph.concurrency.threads import in_thread
@@ -618,6 +619,7 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
     writes: list[Write] = []
     with entered(task):
         await _write(node, task, request.input, writes, NodeRun(None))
+    warn_once(task.ignored)
     return writes
 
 

@@ -26,6 +26,9 @@ __all__ = (
 INJECTED = ("config", "writer", "store", "runtime", "previous", "error")
 """Parameter names that receive a part of the context."""
 
+_REMOTE = ("RemoteFunction", "ActorClass", "ActorHandle")
+"""What ``ray.remote`` makes; the library does not import Ray."""
+
 _EXPECTED = {
     "config": ("RunnableConfig",),
     "writer": ("StreamWriter", "Callable"),
@@ -239,7 +242,13 @@ def _parallel(actions: dict[str, Any], what: str) -> Any:
             f"{what} is a dict, which is run as LangChain's RunnableParallel and needs "
             "langchain-core: pip install 'distgraph[langchain]'"
         ) from error
-    return RunnableParallel(actions)
+    try:
+        return RunnableParallel(actions)
+    except TypeError as error:
+        raise TypeError(
+            f"{what} is a dict, which is run as LangChain's RunnableParallel: its values must be "
+            "functions or Runnables. Give the function itself, not the result of its call"
+        ) from error
 
 
 def bind(action: Any, what: str) -> FunctionNode | RunnableNode:
@@ -259,6 +268,12 @@ def bind(action: Any, what: str) -> FunctionNode | RunnableNode:
         action = _parallel(action, what)
     if is_runnable(action):
         return RunnableNode(action)
+    kind = type(action).__name__
+    if kind in _REMOTE and type(action).__module__.startswith("ray."):
+        raise TypeError(
+            f"{what} is what @ray.remote returns ({kind}). Give the function or class itself: its "
+            "calls are Ray tasks already. Ray's options go into ray_options"
+        )
     if not callable(action):
         raise TypeError(
             f"{what} must be a function, a callable object, a LangChain Runnable or a compiled "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -107,6 +108,24 @@ def test_an_unknown_run_ends_with_3(
     assert f"distgraph {command}: no run {run_id} is known in the Ray cluster" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serv"], r"invalid choice: 'serv' .*\. Did you mean 'serve'\?\n"),
+        (["runs", "--jsn"], r"runs: error: unrecognized arguments: --jsn\. Did you mean '--json'"),
+        (["doctor", "--adress=x:1"], r"doctor: .*: --adress=x:1\. Did you mean '--address'\?"),
+        (["top", "now"], r"distgraph top: error: unrecognized arguments: now\n"),
+    ],
+)
+def test_a_misspelt_argument_is_named_by_the_command_with_the_one_that_was_meant(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_cluster_that_is_not_there_ends_with_3(

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from distgraph import errors, placement
+from distgraph._internal.settings import SETTINGS
 from tests.docs.pages import PAGES, ROOT, Block, blocks, matches
 
 WITH_CODE = [page for page in PAGES if any(b.skip is None and not b.ray for b in blocks(page))]
@@ -242,6 +243,8 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
     assert len(names) >= 6
     page = _text("docs/reference/settings.md")
     assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
+    own = set(re.findall(r"^\| `(DISTGRAPH_[A-Z_]+)` \|", page, re.M))
+    assert own == set(SETTINGS), "a setting that the code does not know is warned of"
 
 
 def test_every_key_of_ray_options_is_on_the_page_of_placement() -> None:

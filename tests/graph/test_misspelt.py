@@ -12,6 +12,7 @@ import pytest
 
 from distgraph import Command, StateGraph
 from distgraph._internal import mistakes
+from distgraph._internal.settings import warn_of_unknown
 from distgraph.constants import START
 from tests.support.graphs import Items
 
@@ -55,6 +56,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: StateGraph(Items).add_node("n", len, ray_options={"num_cpu": 1}),  # type: ignore[typeddict-unknown-key]
         "num_cpus",
     ),
+    "runtime_env": (
+        lambda: StateGraph(Items).add_node("n", len, ray_options={"runtime_env": {"pipp": ["x"]}}),
+        "pip",
+    ),
     "placement": (
         lambda: StateGraph(Items).add_node("n", len, ray_options={"placement": "threads"}),  # type: ignore[typeddict-item]
         "thread",
@@ -69,7 +74,10 @@ def test_an_error_names_what_was_probably_meant(call: str) -> None:
         misspell()
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+METHODS = ["invoke", "ainvoke", "stream", "astream", "batch", "abatch", "start", "astart"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_misspelt_option_of_a_run_is_an_error_of_the_call(method: str) -> None:
     call = getattr(graph(), method)
     told = rf"^{method}\(\) got an unexpected .* 'stream_mod'\. Did you mean 'stream_mode'\?"
@@ -79,7 +87,7 @@ def test_a_misspelt_option_of_a_run_is_an_error_of_the_call(method: str) -> None
             asyncio.run(made)
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_signature_of_a_run_method_names_every_option_for_completion(method: str) -> None:
     names = set(inspect.signature(getattr(graph(), method)).parameters)
     assert {"config", "context", "stream_mode", "durability", "subgraphs", "version"} <= names
@@ -128,6 +136,22 @@ def test_what_langgraph_ignores_is_a_warning_that_names_what_was_meant(
     with caplog.at_level(logging.WARNING, logger="distgraph"):
         call()
     assert caplog.messages == [told]
+
+
+def test_a_misspelt_setting_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mistakes, "_logged", {})
+    monkeypatch.setenv("DISTGRAPH_DRIVER", "2")
+    monkeypatch.setenv("DISTGRAPH_OF_MY_OWN", "x")
+    warn_of_unknown.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="distgraph"):
+        for _ in range(2):
+            graph().invoke({})
+    warn_of_unknown.cache_clear()
+    assert caplog.messages == [
+        "the environment variable DISTGRAPH_DRIVER has no effect. Did you mean 'DISTGRAPH_DRIVERS'?"
+    ]
 
 
 def test_a_key_of_the_user_s_own_is_no_misspelling(

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypedDict
 
+import jedi
 import pytest
 
 import distgraph
@@ -68,6 +70,70 @@ def test_completion_lists_names_that_have_not_been_loaded() -> None:
     names, is_loaded = json.loads(done.stdout)
     assert {"StateGraph", "create_agent", "interrupt", *distgraph.__all__} - set(names) == set()
     assert is_loaded is False
+
+
+def test_public_modules_are_attributes_of_the_package() -> None:
+    code = (
+        "import sys, distgraph\n"
+        "assert 'distgraph.errors' not in sys.modules\n"
+        "assert issubclass(distgraph.errors.WorkerDied, distgraph.errors.RunError)\n"
+        "assert distgraph.types.Send is distgraph.Send\n"
+        "assert {'errors', 'types', 'channels'} <= set(dir(distgraph))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_completion_lists_nothing_that_the_package_s_own_code_imports() -> None:
+    assert {"annotations", "TYPE_CHECKING", "lazy_names", "register_adapter"} & {
+        *dir(distgraph)
+    } == set()
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, Any]:
+    """What a user has in a notebook."""
+
+    class State(TypedDict):
+        topic: str
+
+    builder = distgraph.StateGraph(State).add_node("n", lambda state: None)
+    graph = builder.add_edge(distgraph.START, "n").compile(backend="local")
+    run = distgraph.progress(graph.stream({"topic": "tea"}), view="none")
+    list(run)
+    handle = graph.start({"topic": "tea"})
+    handle.result()
+    return {
+        "builder": builder,
+        "graph": graph,
+        "run": run,
+        "timeline": run.timeline(),
+        "handle": handle,
+        "stream": graph.stream({"topic": "tea"}),
+        "drawing": graph.get_graph(),
+    }
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "builder.add_node",
+        "graph.stream_mode",
+        "run.attempts",
+        "timeline.save",
+        "handle.status",
+        "stream.close",
+        "drawing.draw_mermaid",
+    ],
+)
+def test_a_notebook_completes_the_attributes_of_an_object(
+    objects: dict[str, Any], attribute: str
+) -> None:
+    """IPython completes by Jedi, which gives up an object of which one property disturbs it."""
+    name, _, wanted = attribute.partition(".")
+    code = f"{name}."
+    found = jedi.Interpreter(code, [objects]).complete(1, len(code))
+    assert wanted in {one.name for one in found}
 
 
 @pytest.mark.parametrize("package", LAZY)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from distgraph import START, StateGraph
-from distgraph.invocation.environment import missing_variable, note_of_missing
+from distgraph.invocation.environment import (
+    missing_file,
+    missing_variable,
+    note_of_file,
+    note_of_missing,
+)
 
 NAME = "DOCUMENTS_API_KEY"
 SET = {NAME: "s3cret", "PATH": "/bin"}
@@ -49,6 +55,17 @@ def test_the_note_says_how_to_ship_it() -> None:
     )
 
 
+def test_a_path_that_only_the_caller_has_is_recognized() -> None:
+    missing = FileNotFoundError(2, "No such file or directory", "data/a.csv")
+    assert missing_file(missing, {"data/a.csv"}.__contains__) == "data/a.csv"
+    assert missing_file(caused(RuntimeError("no"), missing), lambda path: True) == "data/a.csv"
+    assert missing_file(missing, lambda path: False) is None
+    assert missing_file(FileNotFoundError("weights"), lambda path: True) is None
+    assert missing_file(ValueError("data/a.csv"), lambda path: True) is None
+    assert "workers have another working folder. Use an absolute" in note_of_file("data/a.csv")
+    assert "workers may run on other machines. Use an absolute path" in note_of_file("/data/a.csv")
+
+
 def ask(state: dict) -> dict:
     return {"answer": os.environ[NAME]}
 
@@ -64,6 +81,23 @@ def test_a_node_on_ray_without_a_variable_of_the_caller_gets_the_note(
     notes = getattr(caught.value, "__notes__", [])
     assert note_of_missing(NAME) in notes
     assert "s3cret" not in "".join(notes)
+
+
+def read(state: dict) -> dict:
+    with open("only_here.txt", encoding="utf-8") as file:
+        return {"answer": file.read()}
+
+
+@pytest.mark.ray
+def test_a_node_on_ray_without_a_file_of_the_caller_gets_the_note(
+    on_ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "only_here.txt").write_text("x")
+    graph = StateGraph(dict).add_node(read).add_edge(START, "read").compile(backend="ray")
+    with pytest.raises(FileNotFoundError) as caught:
+        graph.invoke({})
+    assert note_of_file("only_here.txt") in getattr(caught.value, "__notes__", [])
 
 
 def test_a_node_in_the_caller_s_process_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from distgraph.contract.progress import RetryScheduled
-from distgraph.views.lines import LineView
+from distgraph.views.lines import LineView, plain
 from distgraph.views.model import RunModel
 from tests.views.test_model import ended, queued, started
 
@@ -50,6 +50,32 @@ def test_the_lines_of_a_run() -> None:
     ]
 
 
+def test_names_and_errors_are_one_line_without_colours() -> None:
+    assert plain("new\nline\t\x1b[31mred\x1b[0m\x07") == "new line red"
+    out = io.StringIO()
+    view, run = LineView(out), RunModel(100.0)
+    view.begin("a\nb", [["new\nline"]])
+    run.take(queued("a", 100.0, "new\nline"))
+    run.take(started("a", 100.0))
+    view.draw(run.snapshot(101.0))
+    assert out.getvalue().splitlines() == [
+        "[   0.0 s] a b: new line",
+        "[   1.0 s] new line: 0 of 1 done, 1 running",
+    ]
+
+
+def test_an_interrupted_task_is_no_done_one() -> None:
+    out = io.StringIO()
+    view, run = LineView(out), RunModel(100.0)
+    run.take(queued("a", 100.0))
+    run.take(ended("a", 100.0, 1.0, "interrupt"))
+    run.finish("interrupted", 101.0)
+    view.end(run.snapshot(101.0))
+    assert out.getvalue().splitlines()[0] == (
+        "[   1.0 s] work: 0 of 1 done in 1.0 s, 1 interrupted"
+    )
+
+
 def test_a_wait_is_repeated_every_ten_seconds() -> None:
     out = io.StringIO()
     view, run = LineView(out), RunModel(100.0)
@@ -74,4 +100,4 @@ def test_no_line_is_printed_into_a_line_of_text() -> None:
     run.finish("done", 102.0)
     view.end(run.snapshot(102.0))
     assert text.getvalue() == "Hello world\n"
-    assert out.getvalue().splitlines()[0] == "[   2.0 s] work: 0 of 1 done, 0 running, 1 waiting"
+    assert out.getvalue().splitlines()[0] == "[   2.0 s] work: 0 of 1 done in 0.0 s, 1 cancelled"

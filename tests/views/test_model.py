@@ -13,7 +13,7 @@ from distgraph.contract.progress import (
 )
 from distgraph.contract.stream import GENERATION
 from distgraph.views.layout import ranks
-from distgraph.views.model import NodeRow, RunModel, WorkerRow
+from distgraph.views.model import LEFT, NodeRow, RunModel, WorkerRow
 
 
 def queued(task: str, at: float, path: str = "work", attempt: int = 1, **more: Any) -> Any:
@@ -146,6 +146,40 @@ def test_a_lost_attempt_and_a_failed_task_count_as_failed() -> None:
     (row,) = run.snapshot(103.0).nodes
     assert (row.state, row.done, row.failed, row.eta) == ("failed", 0, 2, None)
     assert [a.seconds(103.0) for a in run.attempts] == [2.0, 1.0]
+
+
+def test_an_interrupted_and_a_cancelled_task_are_not_done() -> None:
+    run = model(
+        *(queued(task, 100.0) for task in "abc"),
+        started("a", 100.0),
+        ended("a", 100.0, 1.0, "interrupt"),
+        started("b", 100.0, pid=8),
+        AttemptEnded("b", 1, "cancelled", 101.0),
+        started("c", 100.0, pid=9),
+        ended("c", 100.0, 1.0),
+    )
+    (row,) = run.snapshot(103.0).nodes
+    assert (row.state, row.total, row.done, row.interrupted, row.cancelled) == (
+        "interrupted",
+        *(3, 1, 1, 1),
+    )
+
+
+def test_what_had_not_ended_with_its_run_was_cancelled() -> None:
+    run = model(queued("a", 100.0), started("a", 100.0), queued("b", 100.0))
+    run.finish("cancelled", 102.0)
+    now = run.snapshot(200.0)
+    (row,) = now.nodes
+    assert (row.state, row.running, row.waiting, row.cancelled) == ("cancelled", 0, 0, 2)
+    assert [(w.running, w.busy) for w in now.workers] == [((), 2.0)]
+    assert [(a.status, a.ended_at) for a in run.attempts] == [("cancelled", 102.0)] * 2
+
+
+def test_what_runs_goes_on_where_only_the_view_was_left() -> None:
+    run = model(queued("a", 100.0), started("a", 100.0))
+    run.finish(LEFT, 102.0)
+    (row,) = run.snapshot(200.0).nodes
+    assert (row.state, row.running, row.cancelled) == ("running", 1, 0)
 
 
 def test_an_attempt_whose_start_was_not_reported_is_known_from_its_end() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import operator
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Annotated, Any, TypedDict
@@ -95,6 +96,31 @@ def test_an_async_stream_is_watched_alike(backend: str) -> None:
     chunks, end = asyncio.run(follow())
     assert chunks == [{"measure": {"lengths": [3]}}, {"total": {"lengths": [3]}}]
     assert [(row.label, row.state) for row in end.nodes] == [("measure", "done"), ("total", "done")]
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_traceback_shows_the_caller_s_line_and_the_node_s(face: str) -> None:
+    def broken(state: State) -> None:
+        raise ValueError("no")
+
+    built = StateGraph(State).add_node(broken).add_edge(START, "broken").compile(backend="local")
+
+    async def follow() -> None:
+        async for _ in distgraph.progress(built.astream({"words": []}), view="none"):
+            pass
+
+    def read() -> None:
+        if face == "async":
+            asyncio.run(follow())
+        for _ in distgraph.progress(built.stream({"words": []}), view="none"):
+            pass
+
+    with pytest.raises(ValueError) as caught:
+        read()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    shown = [f for f in frames if "distgraph" in f.f_globals["__name__"]]
+    assert [f.f_code.co_name for f in shown if "__tracebackhide__" not in f.f_locals] == []
+    assert frames[-1].f_code.co_name == "broken"
 
 
 def test_a_timeline_of_a_running_run_has_what_runs() -> None:

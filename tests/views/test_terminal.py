@@ -9,9 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyte
 import pytest
+from rich.console import Console
+
+from distgraph.views.model import RunModel
+from distgraph.views.terminal import picture
+from tests.views.test_model import ended, queued, started
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,3 +131,68 @@ def test_the_screen_shows_the_running_node_and_then_the_end(terminal: Terminal, 
     assert [line.split()[2] for line in lines[title + 2 : title + 4]] == ["1/1", "1/1"]
     assert lines[-1].endswith("quick ×1, slow ×1")
     assert terminal.background("slow") == "default"
+
+
+def shown(run: RunModel, ranks: Any = (), lines: int | None = None) -> list[str]:
+    """The lines of a picture, without a terminal."""
+    console = Console(width=70, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(picture("demo", ranks, run.snapshot(102.0), lines=lines))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_many_tasks_of_a_node_in_a_process_are_one_entry() -> None:
+    run = RunModel(100.0)
+    for task in range(500):
+        run.take(queued(str(task), 100.0))
+        run.take(started(str(task), 100.0))
+    assert shown(run)[-1] == "a/7 1000.0 s work ×500"
+
+
+def test_a_terminal_with_few_lines_shows_the_nodes_that_go_on() -> None:
+    run = RunModel(100.0)
+    for number in range(30):
+        run.take(queued(str(number), 100.0, f"n{number:02}"))
+        run.take(started(str(number), 100.0))
+        if number != 20:
+            run.take(ended(str(number), 100.0, 1.0))
+    few = [line.split()[0] for line in shown(run, lines=12)]
+    assert few[1:7] == ["n20", "n27", "n28", "n29", "and", "a/7"]
+    assert shown(run, lines=12)[-1].split() == ["×1,", "n07", "×1,", "21", "more", "nodes"]
+    assert len([line for line in shown(run) if line.startswith("n")]) == 30
+
+
+NESTED = """
+import sys
+from typing import TypedDict
+import distgraph
+from distgraph.graph import START, StateGraph
+
+class State(TypedDict):
+    x: int
+
+def quick(state):
+    return {"x": 1}
+
+graph = StateGraph(State).add_node(quick).add_edge(START, "quick").compile(name="demo")
+for _ in distgraph.progress(graph.stream({"x": 0})):
+    for _ in distgraph.progress(graph.copy({"name": "second"}).stream({"x": 0})):
+        pass
+"""
+
+
+def test_a_second_view_prints_lines_above_the_picture_of_the_first(tmp_path: Path) -> None:
+    script = tmp_path / "nested.py"
+    script.write_text(NESTED, encoding="utf-8")
+    opened = Terminal(sys.executable, str(script))
+    try:
+        lines = opened.until(lambda _: False)
+        assert opened.process.wait(timeout=30) == 0
+    finally:
+        opened.close()
+    assert lines[0] == "[   0.0 s] second: quick"
+    ends = [n for n, line in enumerate(lines) if "] done in " in line]
+    pictures = [n for n, line in enumerate(lines) if line.startswith("demo  ")]
+    assert len(ends) == len(pictures) == 1
+    assert ends[0] < pictures[0]
+    assert " · done · " in lines[pictures[0]]

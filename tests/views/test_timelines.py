@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -88,6 +89,44 @@ def test_the_svg_is_one_image_with_every_bar_step_and_wait() -> None:
     names = [t.text for t in image.iter(f"{SVG}text") if t.get("class") == "process"]
     assert names == ["a/7", "b/8"]
     assert "http" not in timeline.html().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_colours_of_an_error_s_text_leave_the_svg_an_image() -> None:
+    run = model(queued("a", 100.0), ended("a", 100.0, 1.0, "error", error="\x1b[31mno\x00"))
+    image = ElementTree.fromstring(Timeline.of(run.attempts).svg())
+    (bar,) = (r for r in image.iter(f"{SVG}rect") if r.get("class") == "attempt")
+    assert "no" in (bar.findtext(f"{SVG}title") or "").splitlines()[1]
+
+
+def test_rows_of_many_attempts_at_once_are_thin() -> None:
+    events = [
+        event
+        for task in range(500)
+        for event in (queued(str(task), 100.0), ended(str(task), 100.0, 1.0))
+    ]
+    image = ElementTree.fromstring(Timeline.of(model(*events).attempts).svg())
+    assert float(image.get("height", "0")) < 1400
+    bars = [r for r in image.iter(f"{SVG}rect") if r.get("class") == "attempt"]
+    assert len(bars) == 500
+    assert {r.get("height") for r in bars} == {"1.92"}
+
+
+def test_labels_of_many_supersteps_do_not_cover_each_other() -> None:
+    events = [
+        event
+        for step in range(100)
+        for event in (
+            queued(f"t{step}", 100.0 + step, step=step),
+            ended(f"t{step}", 100.0 + step, 1.0),
+        )
+    ]
+    image = ElementTree.fromstring(Timeline.of(model(*events).attempts).svg())
+    groups = [g for g in image.iter(f"{SVG}g") if g.get("class") == "step"]
+    shown = [t for g in groups if (t := g.find(f"{SVG}text")) is not None]
+    places = [float(t.get("x", "0")) for t in shown]
+    assert len(groups) == 100
+    assert min(b - a for a, b in pairwise(places)) >= 44
+    assert len(shown) > 10
 
 
 def test_the_chrome_trace_has_processes_bars_steps_and_waits() -> None:

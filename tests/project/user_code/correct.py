@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 
+import distgraph
 from distgraph import (
     END,
     START,
@@ -85,6 +87,16 @@ def measure(word: str) -> int:
     return len(word)
 
 
+@task(timeout=3)
+async def ask(word: str) -> int:
+    return len(word)
+
+
+@entrypoint()
+async def waits(words: list[str]) -> int:
+    return await ask(words[0])
+
+
 @entrypoint()
 def workflow(words: list[str]) -> int:
     return sum(future.result() for future in [measure(word) for word in words])
@@ -97,3 +109,24 @@ def chunks() -> Iterator[object]:
 agent = create_agent("openai:gpt-4o-mini", [], ray_options={"search": {"timeout": 5}})
 chat = StateGraph(MessagesState).add_node("agent", agent).add_edge(START, "agent").compile()
 merged = add_messages([], [])
+
+with closing(graph.stream({"topic": "tea"})) as stream:
+    print(next(stream))
+try:
+    with distgraph.progress(graph.stream({"topic": "tea"}), view="lines") as run:
+        print(list(run), run.timeline().svg())
+except distgraph.errors.GraphRecursionError as error:
+    print(error)
+handle = graph.start({"topic": "tea"}, progress=True, stream_mode=["updates"])
+if handle.status == "success":
+    print(handle.result())
+
+
+class Loaded:
+    def __call__(self, state: State) -> dict[str, str]:
+        return {"topic": "tea"}
+
+
+parts = StateGraph(State).add_node("loaded", Loaded, ray_options={"concurrency": 2})
+parts.add_sequence([search, ("again", search)]).add_node("graph", graph).add_node("chat", chat)
+parts.add_conditional_edges("loaded", lambda state: "again", {"again": "again"})

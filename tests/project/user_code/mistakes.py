@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import distgraph
 from distgraph import (
     START,
+    Command,
     RayOptions,
     StateGraph,
     create_agent,
     entrypoint,
+    progress,
     task,
 )
 
@@ -41,6 +44,19 @@ graph.batch([{"topic": "tea"}], version="v3")  # wrong
 graph.batch([{"topic": "tea"}], return_exception=True)  # wrong
 graph.stream({"topic": "tea"}, output_keys=3)  # wrong
 graph.streem({"topic": "tea"})  # wrong
+graph.start({"topic": "tea"}, detach=True)  # wrong
+graph.start({"topic": "tea"}, stream_mode="update")  # wrong
+builder.add_node("number", 3)  # wrong
+builder.add_node(write, "name")  # wrong
+builder.add_conditional_edges("write", "route")  # wrong
+builder.add_sequence(["write"])  # wrong
+progress(graph)  # wrong
+Command(goto=3)  # wrong
+distgraph.errors.WorkerDead  # wrong
+
+
+async def main() -> None:
+    await graph.astart({"topic": "tea"}, detach=True)  # wrong
 
 
 @task(ray_options={"num_cpus": "two"})  # wrong
