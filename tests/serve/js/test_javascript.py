@@ -179,9 +179,10 @@ def test_the_example_of_the_page_prints_what_the_page_says(
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_two_replicas_on_ray_serve_are_one_server_to_all_clients(on_ray_serve: Scripts) -> None:
+    # its runs start the drivers of the replicas, for which the others have less patience
+    assert on_ray_serve.seen("client") == CLIENT
     for name in SCRIPTS:
         on_ray_serve.begin(name)
-    assert on_ray_serve.seen("client") == CLIENT
     assert on_ray_serve.seen("thread_stream") == {"sse": THREAD, "websocket": THREAD}
     assert on_ray_serve.seen("react_hook") == REACT
     assert on_ray_serve.seen("legacy_hook") == LEGACY
