@@ -32,6 +32,9 @@ ROUND_TRIP = 2 * ONE_WAY
 NODE = EVENTS * WRITING
 """Seconds that a node takes by itself."""
 
+STALL, BOUND = 10.0, 10.0
+"""Seconds without any frame, and for the stream to go on behind them."""
+
 EXACT = [
     ["custom", [step, i]] if i < EVENTS else ["updates", {"now": {"n": step + 1}}]
     for step in range(STEPS)
@@ -98,6 +101,29 @@ def test_a_cable_that_is_cut_again_and_again_leaves_the_stream_exact(hosts):
             wire.is_cut = False
 
     assert run(hosts, cut)["chunks"] == EXACT
+
+
+def test_a_cable_that_takes_200_ms_leaves_the_stream_exact(hosts):
+    wire = hosts.wires[2]
+    end = run(hosts, lambda: setattr(wire, "seconds", 0.2))
+    wire.seconds = ONE_WAY
+    assert end["chunks"] == EXACT
+    assert max(end["ages"]) > 0.2
+    assert max(end["steps"]) < BOUND
+
+
+def test_a_cable_that_stalls_for_ten_seconds_leaves_the_stream_exact(hosts):
+    wire = hosts.wires[2]
+
+    def stall() -> None:
+        time.sleep(0.4)
+        wire.is_stalled = True
+        time.sleep(STALL)
+        wire.is_stalled = False
+
+    end = run(hosts, stall)
+    assert end["chunks"] == EXACT
+    assert STALL - 1 < max(end["steps"]) < STALL + BOUND
 
 
 def test_a_mirror_beyond_the_slow_cable_leaves_the_stream_exact(hosts):

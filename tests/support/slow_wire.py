@@ -24,6 +24,9 @@ _TAP, _PLAIN = 0x0002, 0x1000
 
 _LARGEST = 1 << 16
 
+_GLANCE = 10.0
+"""Milliseconds between two looks whether frames still wait."""
+
 CLONE = "/dev/net/tun"
 
 
@@ -45,6 +48,8 @@ class SlowWire:
     def __init__(self, names: tuple[str, str], seconds: float) -> None:
         self.seconds = seconds
         self.is_cut = False
+        self.is_stalled = False
+        """Whether frames wait, of which none is lost."""
         self.loss = 0.0
         """Part of the frames that is lost."""
         self._chance = random.Random(7)
@@ -69,6 +74,8 @@ class SlowWire:
             poll.register(descriptor, select.POLLIN)
         while True:
             wait = None if not due else max(0.0, due[0][0] - time.monotonic()) * 1000
+            if self.is_stalled:
+                wait = _GLANCE
             for descriptor, _ in poll.poll(wait):
                 if descriptor == self._stop:
                     return
@@ -78,7 +85,7 @@ class SlowWire:
                         if not (self.is_cut or self._chance.random() < self.loss):
                             entry = (next(numbers), other[descriptor], frame)
                             heapq.heappush(due, (time.monotonic() + self.seconds, *entry))
-            while due and due[0][0] <= time.monotonic():
+            while due and due[0][0] <= time.monotonic() and not self.is_stalled:
                 _, _, descriptor, frame = heapq.heappop(due)
                 with suppress(OSError):
                     os.write(descriptor, frame)
