@@ -45,7 +45,7 @@ class Silence:
             return None
         if now - looked > self._stopped:
             self._since = now
-        elif self._since < looked:
+        elif self._since <= looked:
             self._since += max(0.0, now - looked - _COUNTS)
         if self.pid is not None and not exists(self.pid):
             self.pid, self._since = None, now

@@ -1,32 +1,52 @@
 """One fault of each kind, at a fixed event of a run."""
 
+import random
+import signal
+
 import pytest
 
-from tests.chaos.faults import BOUND, Figures, fault, graph, run_once
+import actors
+from tests.chaos.faults import KINDS, SMALL, Chaos, Figures
+from tests.support.cluster import wait_for_free_cpus
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(180)]
 
+BOUND = 60.0
+"""Seconds for the next chunk of a run, or for its end."""
 
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [
-        ("kill worker", None),
-        ("pause worker", None),
-        ("kill broker", "BrokerLost"),
-        ("kill driver", "DriverLost"),
-    ],
-)
-def test_a_fault_in_a_run_leaves_an_exact_stream_or_one_typed_error(ray_session, kind, error):
-    figures, seen = Figures(), 0
+ENDS = {
+    "kill broker": "BrokerLost",
+    "stop broker": "BrokerLost",
+    "kill driver": "DriverLost",
+    "stop driver": "DriverLost",
+    "raise": "HarmError",
+    "hold lock": "NodeTimeoutError",
+    "leave": "left",
+    "interrupt": "left",
+}
+"""How a run without a checkpointer and a mirror ends; exactly as if nothing had happened, else."""
 
-    def hit(pid: int) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 20:
-            fault(kind, pid, figures)
+CASES = [(kind, False, ENDS.get(kind, "exact")) for kind in KINDS if kind != "lose node"]
+CASES += [("kill driver", True, "exact"), ("stop driver", True, "exact")]
 
-    run_once(graph(), figures, hit)
+
+@pytest.fixture
+def chaos(ray_session, monkeypatch):
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "5")
+    actors.end_session()
+    handler = signal.getsignal(signal.SIGINT)
+    yield Chaos(Figures(), random.Random(1), SMALL, is_mirrored=False)
+    signal.signal(signal.SIGINT, handler)
+    actors.end_session()
+
+
+@pytest.mark.parametrize(("kind", "saved", "ended"), CASES)
+def test_a_fault_in_a_run_leaves_an_exact_stream_or_one_typed_error(chaos, kind, saved, ended):
+    assert chaos.run("none", saved=saved) == "exact"
+    assert chaos.run(kind, saved=saved) == ended
+    assert chaos.run("none", saved=saved) == "exact"
+    figures = chaos.figures
     assert figures.violations == []
     assert figures.faults == {kind: 1}
-    assert dict(figures.typed_errors) == ({} if error is None else {error: 1})
-    assert figures.longest < BOUND
+    assert max(figures.waits.values()) < BOUND
+    wait_for_free_cpus(30)

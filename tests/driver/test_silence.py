@@ -53,8 +53,8 @@ def test_of_the_time_between_two_looks_that_come_late_two_seconds_count() -> Non
     silence = asked(0.0)
     silence.answered(0.0, 7)
     silence.look(1.0, there)
-    looks = (2.0, 6.0, 10.0, 15.0, 16.0)
-    assert [silence.look(now, there) for now in looks] == [1.0, 3.0, 5.0, 7.0, 8.0]
+    looks = (5.0, 6.0, 10.0, 15.0, 16.0)
+    assert [silence.look(now, there) for now in looks] == [2.0, 3.0, 5.0, 7.0, 8.0]
 
 
 def test_an_answer_to_an_earlier_question_is_none() -> None:

@@ -13,13 +13,14 @@ from distgraph.errors import WorkerDied
 from tests.support.cluster import eventually
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
 
 EVENTS, MANY = 20, 200
 """Events of a node before it does harm, and all of them."""
 
-BOUND = 20.0
-"""Seconds of a run, the start of a process included."""
+BOUND = 50.0
+"""Seconds of a run, the start of a process included: one second on a quiet machine, ten where
+sixteen programs share two CPUs. Any wait that only the bound of silence ends takes 60."""
 
 
 def files(state: Any) -> Any:

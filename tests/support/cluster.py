@@ -103,16 +103,23 @@ def _session_pids() -> set[int]:
     return ours
 
 
-def worker_processes() -> int:
-    """Ray's worker processes below this process: tasks, actors and idle ones."""
-    count = 0
+def worker_titles() -> list[str]:
+    """Titles of Ray's worker processes below this process: tasks, actors and idle ones."""
+    found = []
     for pid in _session_pids():
         try:
             with open(f"/proc/{pid}/cmdline") as cmdline:
-                count += cmdline.read().startswith("ray::")
+                title = cmdline.read().strip("\0 ")
         except OSError:
             continue
-    return count
+        if title.startswith("ray::"):
+            found.append(title)
+    return sorted(found)
+
+
+def worker_processes() -> int:
+    """The number of these processes."""
+    return len(worker_titles())
 
 
 @dataclass(frozen=True)
