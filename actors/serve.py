@@ -55,6 +55,10 @@ _STREAMS = 100
 _FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE", "DISTGRAPH_DRIVERS")
 """Settings of this process that replicas get."""
 
+_REPLICA_ENV = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+"""Settings of Ray Serve for replicas. The application never blocks its event loop, so it can be
+that of the replica: each part of a stream would otherwise go from one thread to another."""
+
 _SERVED_BY = b"distgraph-served-by"
 """Key of the cluster under which the command that serves the application has its mark."""
 
@@ -136,8 +140,7 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
             ]
         )
     ).strip(os.pathsep)
-    env = {name: os.environ.get(name, value) for name, value in project.env.items()}
-    env |= {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    env = _environment(project)
     ingress: Any = serve.ingress()(_Ingress)
     deployment: Any = serve.deployment(
         ingress,
@@ -154,6 +157,13 @@ def deploy(project: Project, file: Path, settings: Settings, options: ReplicaOpt
         **options.scale(),
     )
     return deployment.bind(str(file), asdict(settings))
+
+
+def _environment(project: Project) -> dict[str, str]:
+    """Return the environment of replicas; that of this process wins over other settings."""
+    given = {**_REPLICA_ENV, **project.env}
+    env = {name: os.environ.get(name, value) for name, value in given.items()}
+    return env | {name: os.environ[name] for name in _FORWARDED if name in os.environ}
 
 
 def app(arguments: dict[str, Any]) -> Any:

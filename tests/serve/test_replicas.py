@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from actors import serve as ray_serve
-from actors.serve import ReplicaOptions, app
+from actors.serve import ReplicaOptions, _environment, app
 from distgraph.cli import serve
 from distgraph.serve.errors import ProjectError
+from distgraph.serve.project import Project
 from tests.serve.conftest import PROJECT
 
 
@@ -48,3 +50,17 @@ def test_a_serve_config_file_gives_what_serve_takes(monkeypatch: pytest.MonkeyPa
     assert app({**given, "autoscaling": scale}).scale() == {"autoscaling_config": scale}
     with pytest.raises(ProjectError, match="replica unknown"):
         app({**given, "replica": 2})
+
+
+def test_replicas_have_the_project_s_environment_and_run_the_application_on_their_own_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD"
+    for name in (loop, "A", "B"):
+        monkeypatch.delenv(name, raising=False)
+    project = Project(Path(), (), env={"A": "of the project", "B": "of the project"})
+    monkeypatch.setenv("B", "of the process")
+    found = _environment(project)
+    assert (found[loop], found["A"], found["B"]) == ("0", "of the project", "of the process")
+    monkeypatch.setenv(loop, "1")
+    assert _environment(project)[loop] == "1"
