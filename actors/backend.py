@@ -14,6 +14,7 @@ from typing import Any
 from actors import sessions, started
 from actors.session import Session
 from actors.started import RayStarted
+from distgraph._internal.steps import through_cancels
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.threads import elsewhere
@@ -187,12 +188,17 @@ class RayRun:
         self._session.leave(self._run_id, ended=self._ended)
 
     async def aclose(self) -> None:
-        if not (self._left or self._ended):
-            self._session.cancel(self._run_id)
-            with suppress(RunError):  # the driver or the broker is lost
-                while not self._ended:
-                    await self.aread()
-        self.close()
+        async def last() -> bool:
+            await self.aread()
+            return self._ended
+
+        try:
+            if not (self._left or self._ended):
+                self._session.cancel(self._run_id)
+                with suppress(RunError):  # the driver or the broker is lost
+                    await through_cancels(last)  # executors cancel once more by themselves
+        finally:
+            self.close()
 
     def _seen(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
         self._delivered = self._delivered or bool(events)

@@ -29,6 +29,7 @@ from distgraph.invocation.run_stream import AsyncRunStream, RunStream
 from distgraph.invocation.starting import ContextT, InputT, StartMethods
 from distgraph.streaming.modes import SKIP
 from distgraph.types import Command
+from distgraph.worker.context import within
 
 
 class RunMethods(StartMethods[ContextT, InputT]):
@@ -201,7 +202,8 @@ class RunMethods(StartMethods[ContextT, InputT]):
             if not call.backend.ready():
                 connect = call.backend.connect
                 yield Wait(connect, partial(asyncio.to_thread, connect))
-            handle = call.backend.start(call.plan, is_async=is_async)
+            start = partial(call.backend.start, call.plan, is_async=is_async)
+            handle = within(call.around, start)
             events = Wait(handle.read, handle.aread)
             while True:
                 for event in (yield events):
@@ -230,14 +232,22 @@ class RunMethods(StartMethods[ContextT, InputT]):
                     else:
                         kept.append(chunk)
         except GeneratorExit as left:
-            if handle is not None and isinstance(left, Left):
-                yield Wait(handle.close, handle.aclose)
-            callbacks.call(callbacks.failed(left))  # whoever leaves waits for nothing else
+            try:
+                if handle is not None and isinstance(left, Left):
+                    yield Wait(handle.close, handle.aclose)
+            finally:
+                callbacks.call(callbacks.failed(left))  # whoever leaves waits for nothing else
             raise
         except BaseException as error:
+            again = None
             if handle is not None:
-                yield Wait(handle.close, handle.aclose)
+                try:
+                    yield Wait(handle.close, handle.aclose)
+                except asyncio.CancelledError as cancelled:  # while it waited
+                    again = cancelled
             yield told(callbacks.failed(error))
+            if again is not None and not isinstance(error, asyncio.CancelledError):
+                raise again from error
             raise
         finally:
             if handle is not None:

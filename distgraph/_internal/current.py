@@ -2,20 +2,28 @@
 
 ``worker.context`` sets the variable around each attempt. What users call inside a node
 (``interrupt``, ``get_runtime``, ``get_config``, …) reads the variable here, so that these functions
-need nothing of the worker.
+need nothing of the worker. A thread that a node starts does not have the variable; as in LangGraph,
+the node's config leads to the attempt there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-__all__ = ("CurrentTask", "current", "current_task")
+from distgraph._internal.keys import TASK_ID
+from distgraph._internal.loaded import loaded
+
+__all__ = ("CurrentTask", "TaskId", "active", "config_around", "current", "current_task")
 
 
 class CurrentTask(Protocol):
     """What the code of a node can ask of its attempt."""
+
+    over: bool
+    """Whether its code has ended."""
 
     @property
     def config(self) -> dict[str, Any]: ...
@@ -34,6 +42,42 @@ current: ContextVar[CurrentTask | None] = ContextVar("distgraph_task", default=N
 """The attempt of this context; None outside of a run."""
 
 
+class TaskId(str):
+    """The task's id in the config of its node: leads to the attempt, in the attempt's process."""
+
+    attempt: weakref.ref[Any] | None = None
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def active(config: Mapping[str, Any] | None = None) -> CurrentTask | None:
+    """Return the attempt that this code runs in, None outside of a run.
+
+    Where the context variable is not set, the attempt is that of ``config``, or that of the config
+    which LangChain keeps for what runs in a chain or a tool.
+    """
+    task = current.get()
+    if task is None:
+        task = _attempt_of(config) or _attempt_of(config_around())
+    return task
+
+
+def config_around() -> Any:
+    """Return the config of the innermost chain, tool or node, None where LangChain has none."""
+    around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
+    return None if around is None else around.get()
+
+
+def _attempt_of(config: Any) -> CurrentTask | None:
+    configurable = config.get("configurable") if isinstance(config, Mapping) else None
+    name = configurable.get(TASK_ID) if isinstance(configurable, Mapping) else None
+    if not isinstance(name, TaskId) or name.attempt is None:
+        return None
+    found: CurrentTask | None = name.attempt()
+    return None if found is None or found.over else found
+
+
 def current_task(function: str) -> CurrentTask:
     """Return the attempt that this code runs in.
 
@@ -43,7 +87,7 @@ def current_task(function: str) -> CurrentTask:
     Raises:
         RuntimeError: The code runs outside of a run.
     """
-    task = current.get()
+    task = active()
     if task is None:
         raise RuntimeError(
             f"{function}() was called outside of a distgraph run. It works inside a node, in what "

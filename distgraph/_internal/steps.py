@@ -6,13 +6,24 @@ raised where it waits. Nothing in it knows which of the two forms is called.
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from distgraph._internal.tracebacks import hide_machinery
 
-__all__ = ("AsyncLate", "Late", "Steps", "Wait", "afollow", "awalk", "follow", "walk")
+__all__ = (
+    "AsyncLate",
+    "Late",
+    "Steps",
+    "Wait",
+    "afollow",
+    "awalk",
+    "follow",
+    "through_cancels",
+    "walk",
+)
 
 T = TypeVar("T")
 
@@ -176,6 +187,30 @@ class AsyncLate(AsyncGenerator[T, None]):
 
     def aclose(self) -> Any:
         return self._items().aclose()
+
+
+async def through_cancels(
+    last: Callable[[], Awaitable[bool]], cancelled: Callable[[], object] = lambda: None
+) -> None:
+    """Await ``last`` until it returns True, also where this task is cancelled meanwhile.
+
+    Args:
+        last: Waits for something. Whether it was the last thing to wait for.
+        cancelled: Called for each cancel.
+
+    Raises:
+        asyncio.CancelledError: The task was cancelled. It is raised at the end.
+    """
+    raised: asyncio.CancelledError | None = None
+    while True:
+        try:
+            if await last():
+                break
+        except asyncio.CancelledError as error:
+            raised = error
+            cancelled()
+    if raised is not None:
+        raise raised
 
 
 class Left(GeneratorExit):

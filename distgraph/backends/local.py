@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from distgraph._internal.steps import through_cancels
 from distgraph.backends.base import RunPlan, saver_config
 from distgraph.backends.local_stream import LocalStream
 from distgraph.backends.local_workers import LocalWorkers
@@ -284,10 +285,16 @@ class LocalRun:
             self.join(_GRACE)  # what is saved can be seen once the caller has left
 
     async def aclose(self) -> None:
-        """Like ``close``; then wait for cancelled coroutines and for checkpoints in progress."""
+        """Like ``close``; then wait for cancelled coroutines and for checkpoints in progress.
+
+        A caller that is cancelled again meanwhile cancels the coroutines again, and waits on.
+        """
+
+        async def last() -> bool:
+            return (await self.aread())[-1].mode == END_MODE
+
         if self.end():
-            while (await self.aread())[-1].mode != END_MODE:
-                pass
+            await through_cancels(last, self.workers.cancel_again)
 
     def end(self) -> bool:
         """End the run. Return whether it was still going on."""

@@ -107,6 +107,12 @@ class LocalWorkers:
             return False
         return True
 
+    def cancel_again(self) -> None:
+        """Cancel the coroutines once more that have been cancelled and have not ended."""
+        for group, loop in list(self._on_loop.items()):
+            with suppress(RuntimeError):  # the loop was closed under the run
+                loop.call_soon_threadsafe(self._cancel_task, group)
+
     def past_limit(self, attempt_id: AttemptId) -> bool:
         return False  # an attempt in this process is never lost
 

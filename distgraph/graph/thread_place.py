@@ -81,7 +81,7 @@ def locate(graph: Any, config: Mapping[str, Any] | None, *, updates: bool = Fals
 def _saver(graph: Any, surrounding: Any, configurable: Mapping[str, Any]) -> Any:
     saver = None
     if graph.checkpointer is not False:
-        parent = active_task() if TASK_ID in configurable else None
+        parent = active_task({"configurable": configurable}) if TASK_ID in configurable else None
         saver = (
             surrounding
             if surrounding is not None

@@ -83,7 +83,7 @@ def prepare(
     durability = arguments.get("durability")
     debug = arguments.get("debug")
     input = own(input)
-    around = active_task()
+    around = active_task(config)
     parent = None if around is not None and has_own_thread(config) else around
     saver = saver_of(graph, parent)
     if saver is None and durability in get_args(Durability):  # others are refused below
@@ -194,7 +194,7 @@ def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
 
     () outside of a node, and where the config names a thread of its own.
     """
-    around = active_task()
+    around = active_task(config)
     return () if around is None or has_own_thread(config) else around.child_namespace()
 
 

@@ -338,7 +338,7 @@ class ToolNode(Runnable[Any, Any]):
         config: Any,
         face: Face,
     ) -> Any:
-        task = active_task()
+        task = active_task(config)
         try:
             with tool_span(None if task is None else task.request.trace, call):
                 return await face.invoke(tool, {**given, "type": "tool_call"}, config)
@@ -386,7 +386,7 @@ def _value(done: tuple[Any, BaseException | None]) -> Any:
 
 def _runtime_around(config: Mapping[str, Any]) -> Any:
     """Return the runtime of the node that this runs in, or an empty one outside of any."""
-    task = active_task()
+    task = active_task(config)
     if task is not None:
         return task.runtime
     return config.get("configurable", {}).get(RUNTIME) or Runtime()

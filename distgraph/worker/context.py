@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distgraph._internal.config import DefaultRecursionLimit
-from distgraph._internal.current import current
+from distgraph._internal.current import TaskId, active, config_around, current
 from distgraph._internal.current import current_task as current_or_error
 from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
 from distgraph._internal.loaded import loaded
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
     from distgraph.worker.calls import Callee, Calls
     from distgraph.worker.progress import Progress
+
+_T = TypeVar("_T")
 
 EmitEvent = Callable[[Event], None]
 
@@ -63,6 +67,8 @@ class TaskContext:
 
     Those of the parts of one node take turns, so that no two have the same.
     """
+    over: bool = False
+    """Whether the attempt's code has ended: its config leads to it no longer."""
 
     @property
     def error(self) -> NodeError | None:
@@ -138,9 +144,12 @@ class TaskContext:
         return own if number == 0 else (*own, str(number))
 
 
-def active_task() -> TaskContext | None:
-    """Return the attempt that this code runs in, None outside of a run."""
-    task = current.get()
+def active_task(config: Mapping[str, Any] | None = None) -> TaskContext | None:
+    """Return the attempt that this code runs in, None outside of a run.
+
+    ``config`` leads to it in a thread that has not the context of its node.
+    """
+    task = active(config)
     assert task is None or isinstance(task, TaskContext)
     return task
 
@@ -221,6 +230,7 @@ def build_context(
         tags, values = spec.tags if of_node is None else of_node.tags, spec.configurable
     # as in LangGraph, a config without tags has no such key
     tagged: dict[str, Any] = {"tags": [*shared.tags, *tags]} if shared.tags or tags else {}
+    task_id = TaskId(request.task_id)
     config: dict[str, Any] = {
         **tagged,
         "metadata": dict(request.metadata),
@@ -230,7 +240,7 @@ def build_context(
             **shared.configurable,
             "checkpoint_id": None,
             "checkpoint_ns": checkpoint_ns,
-            TASK_ID: request.task_id,
+            TASK_ID: task_id,
         },
     }
     # as in LangGraph, the default is not passed on: a graph that the node calls has its own
@@ -252,6 +262,7 @@ def build_context(
         null_resume=[] if standing is None else list(standing.null_resume),
         children=itertools.count(*request.part),
     )
+    task_id.attempt = weakref.ref(task)
     return task
 
 
@@ -287,9 +298,19 @@ class entered:
             self._outer = self._around.set(self._task.config)
 
     def __exit__(self, *exc_info: object) -> None:
+        self._task.over = True
         if self._around is not None:
             self._around.reset(self._outer)
         current.reset(self._token)
+
+
+def within(task: TaskContext | None, call: Callable[[], _T]) -> _T:
+    """Make a call with ``task`` as the current one, if it is not: a config has led to it."""
+    if task is None or current.get() is task:
+        return call()
+    context = contextvars.copy_context()
+    context.run(current.set, task)
+    return context.run(call)
 
 
 def base_config(task: TaskContext | None) -> Mapping[str, Any] | None:
@@ -298,8 +319,7 @@ def base_config(task: TaskContext | None) -> Mapping[str, Any] | None:
     With LangChain, the config of the innermost chain or node, from LangChain's context variable.
     Without LangChain, the config of ``task``.
     """
-    around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
-    config: Mapping[str, Any] | None = None if around is None else around.get()
+    config: Mapping[str, Any] | None = config_around()
     if config is None and task is not None:
         config = task.config
     return config

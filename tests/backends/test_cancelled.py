@@ -182,27 +182,55 @@ def test_a_node_with_a_limit_of_time_cleans_up_too() -> None:
     asyncio.run(main())
 
 
-def test_a_second_cancel_ends_the_wait() -> None:
+def as_it_is(builder: Any) -> Any:
+    return builder
+
+
+def awaited_in_a_node(builder: Any) -> Any:
+    graph = builder.compile()
+
+    async def outer(state: Any) -> Any:
+        return await graph.ainvoke({"items": []})
+
+    return StateGraph(Items).add_node("outer", outer).add_edge(START, "outer")
+
+
+def as_a_node(builder: Any) -> Any:
+    return StateGraph(Items).add_node("outer", builder.compile()).add_edge(START, "outer")
+
+
+@pytest.mark.parametrize("around", [as_it_is, awaited_in_a_node, as_a_node])
+def test_a_second_cancel_reaches_the_cleanup_and_the_caller_waits_for_the_rest_of_it(
+    around: Callable[[Any], Any],
+) -> None:
     async def main() -> None:
-        reached, opened = asyncio.Event(), asyncio.Event()
+        told: list[str] = []
+        reached, cleaning = asyncio.Event(), asyncio.Event()
 
         async def node(state: Any) -> None:
             reached.set()
             try:
                 await asyncio.Event().wait()
             finally:
-                await opened.wait()
+                cleaning.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    for _ in range(5):
+                        await asyncio.sleep(0.01)
+                    told.append("cleaned up")
 
         builder = StateGraph(Items).add_node("node", node).add_edge(START, "node")
-        task = asyncio.create_task(builder.compile(backend="local").ainvoke({"items": []}))
+        graph = around(builder).compile(backend="local")
+        task = asyncio.create_task(graph.ainvoke({"items": []}))
         await reached.wait()
         task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=0.05)
-        assert not done
+        await cleaning.wait()
+        assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        opened.set()
+        assert told == ["cleaned up"]
 
     asyncio.run(main())
 

@@ -1,7 +1,14 @@
 """A graph that a node's function calls by itself streams under that node's namespace."""
 
-import pytest
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+
+from distgraph.graph import START, StateGraph
 from tests.support.graphs import Items, adds
 from tests.support.normalise import normalise
 
@@ -50,6 +57,76 @@ def streaming(ns, pass_config=False, **options):
         return {"items": [repr(c) for c in child.stream({"items": ["s"]}, *given, **options)]}
 
     return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+
+def invoking_in_threads(ns):
+    """Threads that have the node's config, and not its context."""
+    child = child_of(ns)
+
+    def call(state, config):
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(child.invoke, {"items": ["0"]}, config).result()
+            second = pool.submit(lambda: asyncio.run(child.ainvoke({"items": ["1"]}, config)))
+            return {"items": [*first["items"], *second.result()["items"]]}
+
+    return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+
+def test_a_graph_invoked_in_a_thread_with_the_config_of_the_node(differ):
+    differ.stream(invoking_in_threads, {"items": []}, stream_mode=MODES, subgraphs=True)
+
+
+def test_interrupts_of_graphs_and_chains_in_threads_with_the_config_of_the_node(differ):
+    def build(ns):
+        def ask(state):
+            return {"items": [ns.interrupt("graph?")]}
+
+        child = ns.StateGraph(Items).add_node("ask", ask).add_edge(ns.START, "ask").compile()
+
+        def call(state, config):
+            with ThreadPoolExecutor(1) as pool:
+                ask = RunnableLambda(lambda text: ns.interrupt(text))
+                chain = pool.submit(ask.invoke, "chain?", config).result()
+                graph = pool.submit(child.invoke, {"items": []}, config).result()
+            return {"items": [chain, *graph["items"]]}
+
+        return ns.StateGraph(Items).add_node("call", call).add_edge(ns.START, "call")
+
+    def converse(ns):
+        graph = ns.compile(build(ns), checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        asked = [graph.invoke({"items": []}, config)]
+        asked.append(graph.invoke(ns.Command(resume="one"), config))
+        questions = [[i.value for i in state["__interrupt__"]] for state in asked]
+        return questions, graph.invoke(ns.Command(resume="two"), config)
+
+    expected = ([["chain?"], ["graph?"]], {"items": ["one", "two"]})
+    assert converse(differ.contender) == converse(differ.reference) == expected
+
+
+def test_a_thread_that_a_node_leaves_behind_runs_a_graph_of_its_own():
+    """Its config leads to the node's run only as long as the node runs."""
+    left = threading.Event()
+    results = []
+    child = StateGraph(Items).add_node("c", adds("c", 1)).add_edge(START, "c")
+    inner = child.compile(backend="local")
+
+    def call(state, config):
+        def work():
+            left.wait(20)
+            results.append(inner.invoke({"items": []}, config))
+
+        threads.append(threading.Thread(target=work))
+        threads[0].start()
+        return {"items": ["called"]}
+
+    threads = []
+    builder = StateGraph(Items).add_node("call", call).add_edge(START, "call")
+    stream = builder.compile(backend="local").stream({"items": []}, subgraphs=True)
+    assert list(stream) == [((), {"call": {"items": ["called"]}})]
+    left.set()
+    threads[0].join(20)
+    assert results == [{"items": ["c"]}]
 
 
 @pytest.mark.parametrize("subgraphs", [False, True])

@@ -4,8 +4,10 @@ import asyncio
 import contextvars
 import dataclasses
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
 from tests.support.graphs import one
 from tests.support.normalise import normalise
@@ -61,6 +63,22 @@ def by_thread(ns):
     return one(ns, node)
 
 
+def by_a_chain_in_a_thread(ns):
+    """The thread has the node's config, and not its context."""
+
+    def helper(text):
+        ns.get_stream_writer()(text)
+        ns.get_stream_writer()(sorted(ns.get_config().get("tags", [])))
+        return text
+
+    def node(state, config):
+        chain = RunnableLambda(helper).with_config(tags=["of the chain"])
+        with ThreadPoolExecutor(1) as pool:
+            return {"items": [pool.submit(chain.invoke, "from a thread", config).result()]}
+
+    return one(ns, node)
+
+
 def by_to_thread(ns):
     def helper(text):
         ns.get_stream_writer()(text)
@@ -96,7 +114,14 @@ def an_object(ns):
 
 @pytest.mark.parametrize(
     "build",
-    [by_parameter, by_helper, by_thread, in_a_conditional_edge, an_object],
+    [
+        by_parameter,
+        by_helper,
+        by_thread,
+        by_a_chain_in_a_thread,
+        in_a_conditional_edge,
+        an_object,
+    ],
     ids=lambda b: b.__name__,
 )
 @pytest.mark.parametrize("mode", ["custom", ["custom", "updates", "values"], "updates"], ids=str)

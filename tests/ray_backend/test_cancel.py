@@ -245,7 +245,7 @@ def test_the_next_run_works_as_ever(on_ray, tmp_path):
     }
 
 
-@pytest.mark.parametrize("way", ["task", "aclose"])
+@pytest.mark.parametrize("way", ["task", "twice", "aclose"])
 def test_a_cancelled_caller_continues_when_its_coroutines_have_cleaned_up(on_ray, tmp_path, way):
     folder = str(tmp_path)
 
@@ -269,10 +269,13 @@ def test_a_cancelled_caller_continues_when_its_coroutines_have_cleaned_up(on_ray
             async for _ in graph.astream({"items": []}, stream_mode="custom"):
                 started.set()
 
-        if way == "task":
+        if way != "aclose":
             task = asyncio.create_task(read())
             await started.wait()
             task.cancel()
+            if way == "twice":
+                await asyncio.sleep(0)  # the first one is on its way
+                task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
