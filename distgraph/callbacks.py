@@ -114,7 +114,10 @@ class CallerCallbacks:
         self._parent = None if manager is None else manager.parent_run_id
         self._tags = [] if manager is None else list(manager.tags)
         self._metadata = {} if manager is None else dict(manager.metadata)
-        self._nodes: set[UUID] = set()
+        self._tapped: set[UUID] = set()
+        """Runs of nodes and called tasks, whose results are shown as what they stream."""
+        self._graphs = {run_id}
+        """The root's run, and those of the graphs that are nodes."""
         self._open: dict[UUID, HandlerCall] = {}
         """Runs on workers that have started and not ended."""
         self._taps = [h for h in self._inherited if shows_tokens(h)]
@@ -218,7 +221,7 @@ class CallerCallbacks:
             from langchain_core.callbacks.manager import ahandle_event
 
             if self._taps:
-                await self._tap(name, args, kwargs)
+                await self._tap(call, name, args, kwargs)
             await ahandle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
     def _due(
@@ -275,7 +278,8 @@ class CallerCallbacks:
         due = []
         while self._open:
             run_id, begun = self._open.popitem()
-            kwargs = {"run_id": run_id, "parent_run_id": begun.kwargs.get("parent_run_id")}
+            kwargs = {"run_id": run_id}
+            kwargs |= {k: begun.kwargs[k] for k in ("parent_run_id", "tags") if k in begun.kwargs}
             due.append((self._audience(begun), _ENDED_BY[begun.name], (error,), kwargs))
         return due
 
@@ -290,13 +294,24 @@ class CallerCallbacks:
         event = getattr(callbacks, _LIFECYCLE[call.name])(**call.kwargs)
         return [(handlers, call.name, (event,))]
 
-    async def _tap(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Show the result of a node as what it streams."""
+    async def _tap(
+        self, call: HandlerCall, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Show the result of a node as what it streams.
+
+        A graph that the code of a node awaits shows its own; one that is called without ``await``
+        shows none, as in LangGraph.
+        """
         run_id: Any = kwargs.get("run_id")
         if name == "on_chain_start":
-            if is_of_task(kwargs.get("name"), kwargs.get("tags"), kwargs.get("metadata") or {}):
-                self._nodes.add(run_id)
-        elif name == "on_chain_end" and run_id in self._nodes:
+            parent = kwargs.get("parent_run_id")
+            if call.of_graph:
+                self._graphs.add(run_id)
+            elif (parent in self._graphs or parent in self._tapped) and is_of_task(
+                kwargs.get("name"), kwargs.get("tags"), kwargs.get("metadata") or {}
+            ):
+                self._tapped.add(run_id)
+        elif name == "on_chain_end" and run_id in self._tapped:
             for handler in self._taps:
                 async for _ in handler.tap_output_aiter(run_id, _one(args[0])):
                     pass

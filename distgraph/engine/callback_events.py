@@ -25,17 +25,16 @@ class CallbackEvents:
 
     def __init__(self, options: RunOptions) -> None:
         self._info = options.shared.callbacks
+        self._begun: dict[str, dict[str, Any]] = {}
+        """What the end of each run repeats of its start, by the id of the run."""
 
     def node_began(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
         """Report the start of a node that is a graph, or whose work is split."""
         if self._info is None:
             return []
         task.run_id = self._id(task.id, task.attempt, graph.restarts)
-        tags = (
-            *self._info.tags,
-            *graph.superstep.spec.tags,
-            f"graph:step:{graph.superstep.step}",
-        )
+        step = f"graph:step:{graph.superstep.step}"
+        tags = (step, *self._info.tags, *graph.superstep.spec.tags)
         return self._begin(graph, task, task.run_id, graph.run_id, task.name, tags, value)
 
     def node_ended(self, graph: GraphRun, task: Task, value: Any) -> list[Emit]:
@@ -54,7 +53,7 @@ class CallbackEvents:
             return []
         task = graph.parent[1]
         graph.run_id = self._id("graph", task.id, task.attempt, graph.restarts)
-        tags = (*self._info.tags, *graph.superstep.spec.tags, "seq:step:1")
+        tags = ("seq:step:1", *self._info.tags, *graph.superstep.spec.tags)
         return self._begin(
             graph,
             task,
@@ -102,9 +101,13 @@ class CallbackEvents:
     ) -> list[Emit]:
         info = self._info
         assert info is not None
-        kwargs = {
+        self._begun[run_id] = {
             "run_id": UUID(run_id),
             "parent_run_id": UUID(parent or info.run_id),
+            "tags": list(tags),
+        }
+        kwargs = {
+            **self._begun[run_id],
             "tags": list(tags),
             "metadata": {
                 **graph.superstep.spec.metadata,
@@ -122,7 +125,8 @@ class CallbackEvents:
         if self._info is None or run_id is None:
             return []
         of_graph = isinstance(of, GraphRun)
-        call = HandlerCall(name, (value,), {"run_id": UUID(run_id)}, of_graph=of_graph)
+        begun = self._begun.pop(run_id, {"run_id": UUID(run_id)})
+        call = HandlerCall(name, (value,), begun, of_graph=of_graph)
         return self._emit_call(graph, call)
 
     def _of_graph(

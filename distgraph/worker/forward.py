@@ -119,7 +119,7 @@ def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -
     )
     manager.handlers = list(handlers)
     own = f"{NODE_TAG}{request.step}" if request.called is None else CALL_TAG
-    manager.tags = [*info.tags, own]
+    manager.tags = [own, *info.tags]  # in the order of LangGraph
     manager.metadata = dict(metadata)
     return manager
 

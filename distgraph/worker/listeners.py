@@ -160,9 +160,11 @@ def _stand_in_class() -> type[Any]:
 
 @lru_cache(maxsize=1)
 def _tapping_class() -> type[Any]:
+    # a LangGraph graph inside the node looks for this class among the bases
+    base: Any = importlib.import_module("langchain_core.tracers._streaming")
     cls: Any = _stand_in_class()
 
-    class TappingStandIn(cls):  # type: ignore[misc]
+    class TappingStandIn(cls, base._StreamingCallbackHandler):  # type: ignore[misc]
         """A handler that also receives the chunks that a run streams."""
 
         def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:

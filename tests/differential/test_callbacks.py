@@ -1,5 +1,6 @@
 """``config["callbacks"]``: the caller's handlers hear of graph, nodes and models, in order."""
 
+import asyncio
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.callbacks.manager import CallbackManager
 from langchain_core.messages import HumanMessage
 
+from tests.support.graphs import Items, adds
 from tests.support.models import EchoModel
 
 HI = {"messages": [HumanMessage("hi there", id="in")]}
@@ -107,8 +109,6 @@ async def drain(stream):
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_async_handlers_are_awaited_on_the_callers_loop(engine, is_async):
-    import asyncio
-
     recorder = AsyncRecorder()
     graph = talks(engine, is_async)
     stream = graph.astream(HI, {"callbacks": [recorder]}, stream_mode="messages")
@@ -128,3 +128,62 @@ def test_a_graph_inside_a_node_is_heard_of_too(ours):
     assert [entry for entry in recorder.heard if entry[0] == "model end"] == [
         ("model end", "echo hi there")
     ]
+
+
+class Tags(BaseCallbackHandler):
+    def __init__(self):
+        self.heard = []
+
+    def on_chain_start(self, serialized, inputs, *, name, tags=None, **kwargs):
+        self.heard.append((name, tags))
+
+    def on_chain_end(self, outputs, *, tags=None, **kwargs):
+        self.heard.append(("end", tags))
+
+    def on_chain_error(self, error, *, tags=None, **kwargs):
+        self.heard.append(("error", tags))
+
+
+@pytest.mark.parametrize("config", [{"tags": ["a", "b"]}, {}], ids=str)
+def test_starts_and_ends_have_the_same_tags_in_the_same_order(differ, config):
+    def heard(ns):
+        child = ns.StateGraph(Items).add_node("inner", adds("inner")).add_edge(ns.START, "inner")
+
+        def fails(state):
+            raise KeyError("why")
+
+        failing = ns.StateGraph(Items).add_node("fails", fails).add_edge(ns.START, "fails")
+        builder = ns.StateGraph(Items).add_node("sub", child.compile(name="child"))
+        builder.add_node("bad", failing.compile()).add_edge(ns.START, "sub").add_edge("sub", "bad")
+        handler = Tags()
+        with pytest.raises(KeyError):
+            ns.compile(builder).invoke({"items": []}, {**config, "callbacks": [handler]})
+        return handler.heard
+
+    expected = heard(differ.reference)
+    assert ("sub", ["graph:step:1", *config.get("tags", [])]) in expected
+    assert heard(differ.contender) == expected
+
+
+def test_a_graph_that_a_node_awaits_shows_what_its_nodes_stream_and_a_called_one_does_not(differ):
+    def build(ns):
+        made = ns.StateGraph(Items).add_node("inner", adds("inner")).add_edge(ns.START, "inner")
+        child = made.compile()
+
+        def call(state):
+            return child.invoke({"items": []})
+
+        async def wait(state):
+            return await child.ainvoke({"items": []})
+
+        builder = ns.StateGraph(Items).add_node("call", call).add_node("wait", wait)
+        return ns.compile(builder.add_edge(ns.START, "call").add_edge("call", "wait"))
+
+    async def shown(ns):
+        stream = build(ns).astream_events({"items": []}, version="v2")
+        return [(e["event"], e["name"]) async for e in stream if e["name"] in ("call", "inner")]
+
+    expected = asyncio.run(shown(differ.reference))
+    assert expected.count(("on_chain_stream", "inner")) == 1
+    assert expected.count(("on_chain_end", "inner")) == 2
+    assert asyncio.run(shown(differ.contender)) == expected
