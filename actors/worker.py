@@ -44,7 +44,7 @@ from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
 from distgraph.wire import Address
 from distgraph.wire.loop import loop
-from distgraph.worker.attempt import HOST, locate, run_async, run_sync
+from distgraph.worker.attempt import HOST, graphs_of, locate, run_async, run_sync
 from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, same, started_since
@@ -494,9 +494,11 @@ def pack(
         except Exception:
             if not process().pinned:
                 raise
-            channels = locate(program, request).graph.spec.channels
+            graphs = graphs_of(program, request)
+            channels = graphs[-1].spec.channels
+            around = None if len(graphs) == 1 else graphs[-2].spec.channels
             try:
-                outcome = pinned(outcome, request, channels, run.shared.run_id)
+                outcome = pinned(outcome, request, channels, run.shared.run_id, around)
             except SerializationError as stays:
                 return _failed(outcome, stays)
             packed = dumps_data(outcome)

@@ -102,6 +102,14 @@ class LocatedNode:
         return request.kind != "part" and any(is_awaited(w, awaits) for w in self.program.writers)
 
 
+def graphs_of(program: GraphProgram, request: AttemptRequest) -> list[GraphProgram]:
+    """Return the graphs around the node that a request is for, from the root graph to its own."""
+    graphs = [program]
+    for name in request.graph_path:
+        graphs.append(graphs[-1].subgraphs[name])
+    return graphs
+
+
 def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
     """Return the node that a request is for."""
     graph = program

@@ -11,15 +11,16 @@ import gc
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from distgraph.channels.binop import overwritten
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
 from distgraph.contract.spec import Write
 from distgraph.errors import SerializationError
 from distgraph.serde import pickling
-from distgraph.types import Send
+from distgraph.types import Command, Overwrite, Send
 
 __all__ = ("Pinned", "drop", "pinned")
 
@@ -73,48 +74,87 @@ def _arrive(id: str, kind: str, node: str, key: str, pid: int) -> Any:
 
 
 def pinned(
-    outcome: AttemptOutcome, request: AttemptRequest, channels: Mapping[str, Any], run_id: str
+    outcome: AttemptOutcome,
+    request: AttemptRequest,
+    channels: Mapping[str, Any],
+    run_id: str,
+    around: Mapping[str, Any] | None = None,
 ) -> AttemptOutcome:
     """Return an outcome with a handle for each value written that cannot leave this process.
 
     The values are kept until ``drop(run_id)``.
 
+    Args:
+        outcome: What the attempt returned.
+        request: Of the attempt.
+        channels: Of the node's graph.
+        run_id: Of the run.
+        around: Channels of the graph around it, which takes what ``Command(graph=PARENT)`` updates.
+
     Raises:
         SerializationError: One of them would be saved in a checkpoint.
     """
-    kept = _kept.setdefault(run_id, {})
-    handled = (_handled(write, request, channels, kept) for write in outcome.writes)
-    return replace(outcome, writes=tuple(handled))
+    handles = _Handles(request, channels, _kept.setdefault(run_id, {}))
+    writes = tuple(handles.of_write(write) for write in outcome.writes)
+    value = outcome.value
+    if isinstance(value, Command):
+        if value.graph is not None:
+            handles = replace(handles, channels=around or {})
+        value = handles.of_command(value)
+    return replace(outcome, writes=writes, value=value)
 
 
-def _handled(
-    write: Write, request: AttemptRequest, channels: Mapping[str, Any], kept: dict[str, Any]
-) -> Write:
-    channel, value = write
-    if not pickling.reason(value):
-        return write
+@dataclass(frozen=True, slots=True)
+class _Handles:
+    """Puts handles in the place of values of one attempt."""
 
-    def handle(key: str, value: Any, remedy: str = "Annotate the key with UntrackedValue") -> Any:
+    request: AttemptRequest
+    channels: Mapping[str, Any]
+    kept: dict[str, Any]
+
+    def of_write(self, write: Write) -> Write:
+        channel, value = write
+        if not pickling.reason(value):
+            return write
+        # the driver reads where a Send goes; what it takes along is the state of the node there
+        return channel, self.of_send(value) if isinstance(value, Send) else self.of(channel, value)
+
+    def of_command(self, command: Command[Any]) -> Command[Any]:
+        if not pickling.reason(command):
+            return command
+        update: Any = [(key, self.of(key, value)) for key, value in command.update_as_tuples()]
+        if isinstance(command.update, Mapping):
+            update = dict(update)
+        goto: Any = command.goto
+        if isinstance(goto, Send):
+            goto = self.of_send(goto)
+        elif not isinstance(goto, str):
+            goto = [self.of_send(to) if isinstance(to, Send) else to for to in goto]
+        return replace(command, update=update, goto=goto)
+
+    def of_send(self, send: Send) -> Send:
+        if isinstance(send.arg, dict):
+            arg: Any = {key: self.of(key, each) for key, each in send.arg.items()}
+        else:
+            remedy = "Send a dict with the value under a key that is annotated with UntrackedValue"
+            arg = self.of(f"Send({send.node!r})", send.arg, remedy)
+        return Send(send.node, arg, timeout=send.timeout)
+
+    def of(self, key: str, value: Any, remedy: str = "Annotate the key with UntrackedValue") -> Any:
         why = pickling.reason(value)
         if not why:
             return value
-        if request.standing is not None and not isinstance(channels.get(key), UntrackedValue):
+        request = self.request
+        if request.standing is not None and not isinstance(self.channels.get(key), UntrackedValue):
             raise SerializationError(
                 f"node {request.node!r}, step {request.step}: the value of {key!r} stays in the "
                 f"pinned worker of its run ({why}), and the thread is saved by a checkpointer, "
                 f"which cannot hold it. {remedy}"
             )
-        return _handle(key, value, request.node, kept)
-
-    if not isinstance(value, Send):
-        return channel, handle(channel, value)
-    # the driver reads where it goes; what it takes along is the state of the node there
-    if isinstance(value.arg, dict):
-        arg: Any = {key: handle(key, each) for key, each in value.arg.items()}
-    else:
-        remedy = "Send a dict with the value under a key that is annotated with UntrackedValue"
-        arg = handle(f"Send({value.node!r})", value.arg, remedy)
-    return channel, Send(value.node, arg, timeout=value.timeout)
+        replacing = overwritten(value)
+        if replacing is not None:  # the driver reads that it replaces the key's value
+            return Overwrite(_handle(key, *replacing, request.node, self.kept))
+        return _handle(key, value, request.node, self.kept)
 
 
 def _handle(key: str, value: Any, node: str, kept: dict[str, Any]) -> Pinned:

@@ -89,6 +89,24 @@ def keep(state: State) -> dict[str, Any]:
 
 
 @pytest.mark.ray
+def test_commands_to_the_graph_around_take_live_values_along(ray_session, tmp_path):
+    class Inner(TypedDict, total=False):
+        file: str
+
+    def hand(state: Inner) -> Any:
+        update = {"live": Live(state["file"]), "seen": [os.getpid()]}
+        return Command(graph=Command.PARENT, goto="use", update=update)
+
+    inner = StateGraph(Inner).add_node("hand", hand, ray_options=RUN).add_edge(START, "hand")
+    builder = StateGraph(State).add_node("sub", inner.compile(), destinations=("use",))
+    builder.add_node("use", use, ray_options=RUN).add_edge(START, "sub")
+    for saver in (None, InMemorySaver()):
+        graph = builder.compile(backend="ray", checkpointer=saver)
+        config = {"configurable": {"thread_id": "1"}}
+        *pids, first = graph.invoke({"file": str(tmp_path / "end")}, config)["seen"]
+        assert (len(set(pids)), len(pids), first) == (1, 2, 1)
+
+
 def test_a_value_that_stays_cannot_be_saved(ray_session, tmp_path):
     graph = chain((keep, RUN), backend="ray", checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "t"}}
