@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from collections.abc import Hashable, Mapping, Sequence
@@ -61,7 +62,29 @@ def default_cache_key(*args: Any, **kwargs: Any) -> bytes:
 
     The bytes are those that LangGraph makes, so that what one has cached the other finds.
     """
-    return pickle.dumps((_frozen(args), _frozen(kwargs)), protocol=5, fix_imports=False)
+    value = (_frozen(args), _frozen(kwargs))
+    try:
+        return pickle.dumps(value, protocol=5, fix_imports=False)
+    except (pickle.PicklingError, AttributeError):
+        found = io.BytesIO()
+        _ByName(found, protocol=5, fix_imports=False).dump(value)
+        return found.getvalue()
+
+
+class _ByName(pickle._Pickler):
+    """Writes the classes of a script by their names, in a process that runs another script."""
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        try:
+            super().save_global(obj, name)  # type: ignore[misc]
+        except (pickle.PicklingError, AttributeError):
+            module = getattr(obj, "__module__", None)
+            if not isinstance(obj, type) or module != "__main__" or "<" in obj.__qualname__:
+                raise
+            self.save(module)  # type: ignore[attr-defined]
+            self.save(obj.__qualname__)  # type: ignore[attr-defined]
+            self.write(pickle.STACK_GLOBAL)  # type: ignore[attr-defined]
+            self.memoize(obj)  # type: ignore[attr-defined]
 
 
 def _frozen(value: Any, depth: int = 10) -> Any:

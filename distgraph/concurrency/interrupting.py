@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # as `signal`, without the enumerations
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -25,15 +26,25 @@ class Terminated(SystemExit):
     lost it. What runs there is lost, and did not exit by itself."""
 
 
+_expecting: set[int] = set()
+"""Ids of the process that raises ``Terminated``, and of those that it is forked from."""
+
+
 def expect_termination() -> None:
-    """Raise ``Terminated`` for SIGTERM, if this is the main thread."""
+    """Raise ``Terminated`` for SIGTERM in this process, if this is the main thread."""
     alone = threading.current_thread() is threading.main_thread()
     if alone and _signal.getsignal(_SIGTERM) is not _terminate:
+        _expecting.add(os.getpid())
         signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, frame: Any) -> None:
-    raise Terminated(128 + number)
+    if os.getpid() in _expecting:
+        raise Terminated(128 + number)
+    # A process that a node has forked ends as every process does. An exception could be lost:
+    # ``multiprocessing`` ends those of a pool while they still begin, and waits for their end.
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def interrupt(thread: int) -> None:

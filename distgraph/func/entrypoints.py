@@ -182,17 +182,20 @@ def _types(func: Callable[..., Any], what: str) -> tuple[Any, Any, Any]:
         raise ValueError(
             f"{what}: Entrypoint function must have at least one parameter, which takes the input"
         )
+    # those of a decorator's own function: it may supply arguments that the user's function takes
+    called = list(inspect.signature(func, follow_wrapped=False).parameters.values())
     required = [
         p.name
-        for p in list(signature.parameters.values())[1:]
+        for p in called[1:]
         if p.default is p.empty
         and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         and p.name not in INJECTED
     ]
-    if required or first.kind is first.KEYWORD_ONLY:
+    if required or (called and called[0].kind is first.KEYWORD_ONLY):
+        missing = ", ".join(map(repr, required or [called[0].name]))
         raise ValueError(
             f"{what} is called with one positional argument, the input; "
-            f"{', '.join(map(repr, required or [first.name]))} would have no value. Put several "
+            f"{missing} would have no value. Put several "
             f"values into a dict; {', '.join(INJECTED)} are filled in"
         )
     try:

@@ -10,6 +10,7 @@ import copyreg
 import functools
 import gc
 import importlib
+import inspect
 import struct
 import sys
 import threading
@@ -278,6 +279,23 @@ def _cached_function(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
+def _reduce_context_manager(manager: Any) -> Any:
+    """Reduce what a function with ``contextlib.contextmanager`` returns, as decorators hold it.
+
+    It holds a generator, which is made anew. One that has begun is refused as every generator.
+    """
+    begun = inspect.isgenerator(manager.gen) and (
+        inspect.getgeneratorstate(manager.gen) != inspect.GEN_CREATED
+    )
+    if begun:
+        return NotImplemented
+    return _context_manager, (type(manager), manager.func, manager.args, manager.kwds)
+
+
+def _context_manager(cls: Any, function: Any, args: Any, kwargs: Any) -> Any:
+    return cls(function, args, kwargs)
+
+
 def _reduce_cached_property(cached: Any) -> Any:
     """Reduce a ``cached_property``, which holds a lock before Python 3.12."""
     return _cached_property, (cached.func, cached.attrname)
@@ -455,6 +473,8 @@ _standard[weakref.ref] = _standard[_Holding] = _reduce_reference
 _standard[MappingProxyType] = _reduce_proxy
 _standard[struct.Struct] = _reduce_struct
 _standard[type(functools.lru_cache(len))] = _reduce_cached_function
+_standard[contextlib._GeneratorContextManager] = _reduce_context_manager
+_standard[contextlib._AsyncGeneratorContextManager] = _reduce_context_manager
 _standard[functools.cached_property] = _reduce_cached_property
 _standard[object] = _reduce_sentinel
 _standard.update(dict.fromkeys(script_names.TYPES, script_names.reduce_named))

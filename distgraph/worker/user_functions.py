@@ -112,7 +112,8 @@ def _injected(action: Any, what: str) -> tuple[str, ...]:
         and wants_injection(p)
     )
     try:
-        signature.bind(None, **dict.fromkeys(names))
+        # that of a decorator's own function: it may supply arguments that the user's function takes
+        inspect.signature(action, follow_wrapped=False).bind(None, **dict.fromkeys(names))
     except TypeError as error:
         raise ValueError(
             f"{what} cannot be called with the state: {error}. It is called with one positional "

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import operator
+import sys
+from pickle import PicklingError
 from typing import Annotated, Any
 
+import pytest
 from typing_extensions import TypedDict
 
+from distgraph._internal.policies import default_cache_key
 from distgraph.contract.events import LookUp, Remember, StartTask
 from distgraph.graph import START, StateGraph
 from distgraph.types import CachePolicy, Send
@@ -85,3 +89,16 @@ def test_a_step_of_which_all_is_found_ends_at_once() -> None:
     (lookup,) = play.lookups
     out = play.found(lookup, {lookup.keys[0]: [("items", ["found"]), ("branch:to:next", None)]})
     assert [said.request.node for said in out if isinstance(said, StartTask)] == ["next"]
+
+
+def test_the_key_of_a_class_of_the_script_is_the_same_in_a_process_of_another_script(monkeypatch):
+    script = sys.modules["__main__"]
+    made = type("Question", (), {"__module__": "__main__", "text": "why"})
+    monkeypatch.setattr(script, "Question", made, raising=False)
+    state = {"question": made, "more": [made()], "n": 1}
+    here = default_cache_key(state)
+    monkeypatch.delattr(script, "Question")
+    assert default_cache_key(state) == here
+    local = type("Local", (), {"__module__": "__main__", "__qualname__": "f.<locals>.Local"})
+    with pytest.raises((PicklingError, AttributeError)):  # as LangGraph
+        default_cache_key({"question": local})

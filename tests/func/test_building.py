@@ -70,6 +70,27 @@ def test_an_entrypoint_takes_one_argument():
             return first
 
 
+def test_a_decorator_may_supply_arguments_of_an_entrypoint_and_of_a_task():
+    def supplying(function):
+        @functools.wraps(function)
+        def call(value):
+            return function(value, "supplied")
+
+        return call
+
+    @task
+    @supplying
+    def inner(value, more):
+        return [value, more]
+
+    @entrypoint(backend="local")
+    @supplying
+    def outer(value, more):
+        return [inner(value).result(), more]
+
+    assert outer.invoke(1) == [[1, "supplied"], "supplied"]
+
+
 @pytest.mark.parametrize("name", ["a|b", "a:b"])
 def test_names_that_namespaces_cannot_hold(name):
     with pytest.raises(ValueError, match="reserved"):

@@ -105,6 +105,34 @@ def test_a_function_that_needs_more_than_the_state_is_refused_naming_the_paramet
         bind(nothing, "Node `n`")
 
 
+def supplying(*supplied: Any) -> Any:
+    """A decorator whose function has the arguments that the decorated one lacks."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def call(state: Any, **more: Any) -> Any:
+            return function(state, *supplied, **more)
+
+        return call
+
+    return decorate
+
+
+class Dispatching:
+    @functools.singledispatchmethod
+    def node(self, state: Any) -> Any:
+        return ("plain", state)
+
+
+def test_a_decorator_may_supply_arguments() -> None:
+    @supplying("database", 3)
+    def node(state: Any, database: str, limit: int, *, store: Any) -> Any:
+        return (state, database, limit, store)
+
+    assert call(node) == ("S", "database", 3, "STORE")
+    assert call(Dispatching().node) == ("plain", "S")
+
+
 def test_something_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(TypeError, match="Node `n` must be a function.*got int"):
         bind(5, "Node `n`")

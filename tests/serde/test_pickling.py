@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import io
 import os
@@ -174,6 +175,41 @@ def test_cached_functions_and_properties_of_a_script_travel(elsewhere: Elsewhere
         "    return lazy.value is lazy.value, lazy.value, fib.cache_parameters()['maxsize']\n"
     )
     assert elsewhere(script["node"]) == (True, [832040], 7)
+
+
+def test_functions_decorated_by_a_context_manager_travel(elsewhere: Elsewhere) -> None:
+    script = main_program(
+        "import asyncio, contextlib\n"
+        "told = []\n"
+        "@contextlib.contextmanager\n"
+        "def around(name, *, end):\n"
+        "    told.append(name)\n"
+        "    yield\n"
+        "    told.append(end)\n"
+        "@contextlib.asynccontextmanager\n"
+        "async def awaited():\n"
+        "    told.append('await')\n"
+        "    yield\n"
+        "@around('in', end='out')\n"
+        "def plain(): told.append('plain')\n"
+        "@awaited()\n"
+        "async def waits(): told.append('waits')\n"
+        "def node():\n"
+        "    plain(); plain(); asyncio.run(waits())\n"
+        "    return told\n"
+    )
+    expected = ["in", "plain", "out", "in", "plain", "out", "await", "waits"]
+    assert elsewhere(script["node"]) == expected
+
+
+def test_a_context_manager_that_has_begun_is_refused() -> None:
+    @contextlib.contextmanager
+    def around() -> Any:
+        yield
+
+    manager = around()
+    with manager, pytest.raises(SerializationError, match="a generator exists in one process only"):
+        dumps_code(lambda: manager)
 
 
 def test_types_that_pickle_as_a_name_of_the_script_travel(elsewhere: Elsewhere) -> None:
