@@ -37,6 +37,7 @@ from actors.transport_ray import locate
 from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
+from distgraph.concurrency.collecting import OWN, collect_less
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.turns import Turns
 from distgraph.contract.load import DriverLoad
@@ -121,6 +122,7 @@ class SuperstepDriver:
         follows: bool = False,
     ) -> None:
         logs.configure()
+        collect_less(OWN)
         repeat_random_bytes()
         self._takeover = takeover
         self._early: list[Callable[[], None]] | None = [] if follows else None

@@ -48,6 +48,7 @@ from distgraph.worker.heartbeat import LoopLag
 from distgraph.worker.held import HeldValues
 from distgraph.worker.looking import Looks
 from distgraph.worker.pinned import drop
+from distgraph.worker.snapshots import Snapshot
 
 __all__ = ("AsyncExecutorActor",)
 
@@ -84,7 +85,7 @@ class AsyncExecutor:
         self._inbox: deque[Frame | None] = deque()
         self._told = False
         """Whether a call of the loop that empties the inbox is due."""
-        self._held: HeldValues[bytes] = HeldValues()
+        self._held: HeldValues[Snapshot] = HeldValues()
         self._others: set[asyncio.Task[None]] = set()
         self._looks = Looks()
         self._leaves = False
@@ -178,7 +179,8 @@ class AsyncExecutor:
         if told.by_ray:
             self._spawn(self._fetched(told))
             return
-        new = {n: (bytes(part), len(part)) for n, part in zip(told.new, parts[1:], strict=True)}
+        arrived = zip(told.new, parts[1:], strict=True)
+        new = {n: (Snapshot(part), len(part)) for n, part in arrived}
         values = self._held.use(told.values, new)
         program = process().known(told.program)
         if program is not None:
@@ -198,13 +200,13 @@ class AsyncExecutor:
         try:
             end, asked = process().end, self._ask_packet(told.number)
             packed, references = await awaited(asked, "a group of attempts", end)
-            values = [await awaited(r, "a value of the state", end) for r in references]
+            values = [Snapshot(await awaited(r, "a value of the state", end)) for r in references]
         except Exception as error:
             self._failed(told.names, error)
             return
         await self._loaded(told, packed, values)
 
-    async def _loaded(self, told: PacketHead, packed: Any, values: Sequence[bytes]) -> None:
+    async def _loaded(self, told: PacketHead, packed: Any, values: Sequence[Snapshot]) -> None:
         """Begin a packet whose graph may have to be loaded."""
         try:
             program = await process().aprogram(told.program, self._session)
@@ -215,7 +217,7 @@ class AsyncExecutor:
         self._begin(told, packet, values)
         self._tell_taken()
 
-    def _begin(self, told: PacketHead, packet: OpenPacket, values: Sequence[bytes]) -> None:
+    def _begin(self, told: PacketHead, packet: OpenPacket, values: Sequence[Snapshot]) -> None:
         """Start a packet's attempts, each under its name. None of its code runs before that."""
         self._taken.append(told.number)
         run, now = told.names[0].partition("/")[0], time.monotonic()
@@ -320,7 +322,7 @@ class AsyncExecutor:
             self._send(LEAVES, head((damage,)))
 
     async def _run(
-        self, name: str, packet: OpenPacket, at: int, values: Sequence[bytes], thread: bool
+        self, name: str, packet: OpenPacket, at: int, values: Sequence[Snapshot], thread: bool
     ) -> None:
         try:
             if thread:

@@ -52,6 +52,7 @@ from distgraph.worker.attempt import HOST
 from distgraph.worker.batch import Batch
 from distgraph.worker.held import HeldValues
 from distgraph.worker.looking import PAUSE, Looks
+from distgraph.worker.snapshots import Snapshot
 
 __all__ = ("PoolWorkerActor", "serve_lease_task")
 
@@ -74,7 +75,7 @@ class LeaseServer:
         self._ticket = ticket
         self._lease = lease
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._held: HeldValues[bytes] = HeldValues()
+        self._held: HeldValues[Snapshot] = HeldValues()
         self._running = ""
         """Name of the group that runs."""
         self._looks = Looks()
@@ -209,15 +210,16 @@ class LeaseServer:
             with suppress(ConnectionClosed):
                 self._connection.send(WAITS, head((waits,)))
 
-    def _opened(self, group: GroupHead, parts: Sequence[Any]) -> tuple[Any, Sequence[bytes]]:
+    def _opened(self, group: GroupHead, parts: Sequence[Any]) -> tuple[Any, Sequence[Snapshot]]:
         """Return the packet of a group, and the large values that it refers to."""
         if group.by_ray:
             driver = driver_of(self._ticket.session)
             end, asked = process().end, driver.packet.remote(group.number)
             packed, references = answered(asked, "a group of attempts", end)
-            return packed, [value_of(r, "a value of the state", end) for r in references]
+            values = [value_of(r, "a value of the state", end) for r in references]
+            return packed, [Snapshot(value) for value in values]
         new = {
-            number: (bytes(part), len(part))
+            number: (Snapshot(part), len(part))
             for number, part in zip(group.new, parts[1:], strict=True)
         }
         return parts[0], self._held.use(group.values, new)

@@ -15,6 +15,7 @@ from actors.lease_frames import WorkerTicket
 from actors.worker import process
 from distgraph.concurrency.timers import timers
 from distgraph.driver.ports import NotTaken
+from distgraph.worker.snapshots import Snapshot
 
 _SENT = 1.0
 """Seconds for Ray to send the outcomes of a process, before a damaged one ends."""
@@ -31,7 +32,7 @@ def run_attempts(ticket: bytes, packed: bytes, *snapshots: bytes) -> Any:
     try:
         if process().descriptors.look():
             raise NotTaken("the process is damaged by a node that has ended")
-        outcomes = process().run_batch(packed, snapshots)
+        outcomes = process().run_batch(packed, [Snapshot(blob) for blob in snapshots])
         if process().descriptors.look() and type(outcomes) is bytes:  # else it owns their objects
             _end_with(told.session, outcomes)
         return outcomes

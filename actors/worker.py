@@ -26,6 +26,7 @@ from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import logs
 from distgraph.channels.untracked_value import UntrackedValue
+from distgraph.concurrency.collecting import SHARED, collect_less
 from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
@@ -37,7 +38,7 @@ from distgraph.persistence.kept_references import keeps_references
 from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
-from distgraph.serde.references import ReferringBlob
+from distgraph.serde.references import ReferringBlob, parcel
 from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
@@ -54,6 +55,7 @@ from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.kept_messages import KeptMessages, Loan
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
+from distgraph.worker.snapshots import Snapshot
 from distgraph.worker.tidying import Tidying
 from distgraph.worker.unsent import unsent_error
 
@@ -250,9 +252,10 @@ class WorkerProcess:
     # --- attempts -------------------------------------------------------------------------------
 
     def run_batch(
-        self, packed: bytes, snapshots: Sequence[bytes], batch: Batch | None = None
+        self, packed: bytes, snapshots: Sequence[Snapshot], batch: Batch | None = None
     ) -> Any:
-        """Run a packet's attempts one after the other, and return their packed outcomes.
+        """Run a packet's attempts one after the other, and return their packed outcomes: of the one
+        attempt of a packet its outcome, of several a list of blobs.
 
         A group that is cancelled meanwhile returns only the attempts that have ended. By ``batch``,
         another thread takes outcomes before, and gives attempts back that have not begun.
@@ -274,7 +277,10 @@ class WorkerProcess:
             self._group = ""
             if not self.leased:
                 heartbeat.end(name)
-        return dumps_parcel(batch.take())
+        outcomes = batch.take()
+        if len(packet.attempts) == 1 == len(outcomes):
+            return parcel(outcomes[0])
+        return dumps_parcel(outcomes)
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -310,7 +316,7 @@ class WorkerProcess:
         self,
         opened: OpenPacket,
         at: int,
-        snapshots: Sequence[bytes],
+        snapshots: Sequence[Snapshot],
         *,
         name: str | None = None,
         lend: Callable[[int], None] | None = None,
@@ -396,7 +402,7 @@ class WorkerProcess:
         return OpenPacket(packet, _run_info(packet.run), program)
 
     async def await_attempt(
-        self, opened: OpenPacket, at: int, snapshots: Sequence[bytes], name: str
+        self, opened: OpenPacket, at: int, snapshots: Sequence[Snapshot], name: str
     ) -> bytes:
         """Run one attempt of a packet on this loop, and return its packed outcome."""
         storage.enter(opened.packet.session)
@@ -481,6 +487,7 @@ def _run_info_of(blob: bytes) -> RunInfo:
 @lru_cache(maxsize=1)
 def process() -> WorkerProcess:
     """Return this process's worker."""
+    collect_less(SHARED)
     return WorkerProcess()
 
 

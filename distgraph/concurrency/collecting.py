@@ -1,5 +1,7 @@
-"""Whether the garbage collector runs: it may close an iterator in any thread, between any two
-instructions, with any lock held."""
+"""The garbage collector: how often it runs in processes of distgraph, and whether it runs.
+
+It may close an iterator in any thread, between any two instructions, with any lock held.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ import threading
 from functools import partial
 from typing import Any
 
-__all__ = ("is_collecting",)
+__all__ = ("collect_less", "is_collecting")
+
+OWN = 50_000
+"""New objects before a pass in a process that runs code of distgraph only. A step of many tasks
+makes so many objects that live until its end: each pass looks through them, and finds nothing."""
+
+SHARED = 10_000
+"""The same beside code of users, whose objects may hold much memory each."""
 
 _phases: dict[str, Any] = {"start": None, "stop": None}
 """Details of the collector's last start and last stop; the newer one is the last item."""
@@ -24,3 +33,13 @@ def is_collecting() -> bool:
     """Return whether this thread is in a pass of the garbage collector: it must not wait."""
     phase, details = next(reversed(_phases.items()))
     return phase == "start" and getattr(_here, "start", None) is details
+
+
+def collect_less(objects: int) -> None:
+    """Let the collector run behind so many new objects, unless it runs more rarely already.
+
+    A threshold of 0, by which a program turns the collector off, stays.
+    """
+    first, *others = gc.get_threshold()
+    if 0 < first < objects:
+        gc.set_threshold(objects, *others)

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from distgraph.serde.pickling import loads
+from distgraph.serde.references import Parcel
 
 __all__ = ("KeptMessages", "Loan")
 
@@ -79,7 +80,7 @@ class Loan:
         self._kept = kept
         self._lent: list[tuple[bytes, list[Any], _Copies]] = []
 
-    def items(self, blob: bytes) -> list[Any]:
+    def items(self, blob: bytes | Parcel) -> list[Any]:
         """Return the items of a pickled list. The list itself is not to be changed."""
         if type(blob) is not bytes:  # it refers to objects that are not to be kept
             return list(loads(blob))

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.references import Parcel
 from distgraph.worker.list_parts import GrowingList, Part
+from distgraph.worker.snapshots import Snapshot
 
 LARGE = 100_000
 """Bytes from which a channel's value travels by reference: below, inline is cheaper on Ray."""
@@ -149,14 +151,10 @@ def _placed(part: Part, snapshots: list[Any]) -> bytes | int:
     return at
 
 
-def _blob(packed: bytes | int, snapshots: Sequence[bytes]) -> bytes:
-    return snapshots[packed] if isinstance(packed, int) else packed
-
-
 def unpack_request(
     packed: PackedAttempt,
-    snapshots: Sequence[bytes],
-    items: Callable[[bytes], list[Any]] = loads,
+    snapshots: Sequence[Snapshot],
+    items: Callable[[bytes | Parcel], list[Any]] = loads,
 ) -> AttemptRequest:
     """Rebuild a request: every attempt gets objects of its own, so that none sees another's
     changes in place.
@@ -168,10 +166,17 @@ def unpack_request(
     """
     blob, state = packed
     told = loads(blob)
+
+    def whole(value: bytes | int) -> Any:
+        return snapshots[value].load() if isinstance(value, int) else loads(value)
+
+    def part(value: bytes | int) -> Any:
+        return snapshots[value].load(items) if isinstance(value, int) else items(value)
+
     values = {
-        name: list(chain.from_iterable(items(_blob(part, snapshots)) for part in value))
+        name: list(chain.from_iterable(map(part, value)))
         if isinstance(value, list)
-        else loads(_blob(value, snapshots))
+        else whole(value)
         for name, value in state.items()
     }
     given: list[Any] = [*told[:_STATE], values, *told[_STATE:]]

@@ -17,6 +17,7 @@ from distgraph.errors import SerializationError
 from distgraph.graph import END, START, StateGraph
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.worker.packing import LARGE, StatePacker, unpack_request
+from distgraph.worker.snapshots import Snapshot
 from tests.engine.corpus import fan
 from tests.engine.play import Play
 
@@ -70,7 +71,7 @@ def request(state: dict[str, Any], **changes: Any) -> AttemptRequest:
 
 
 def unpack(packed: Any, snapshots: list[Any]) -> AttemptRequest:
-    return unpack_request(packed, [reference.blob for reference in snapshots])
+    return unpack_request(packed, [Snapshot(reference.blob) for reference in snapshots])
 
 
 def test_a_request_comes_back_as_it_was() -> None:
@@ -222,3 +223,20 @@ def test_a_graph_that_begins_again_under_its_namespace_is_sent_its_own_state() -
         packed = packer.pack(start.request, start.versions, [])
         sent.append((start.request.node, unpack_request(packed, []).state["calls"]))
     assert [calls for node, calls in sent if node == "look"] == [0, 1]
+
+
+def test_a_part_of_a_list_is_read_in_the_callers_way_unless_it_is_kept() -> None:
+    texts = ["x" * 100 + str(number) for number in range(20)]
+    read: list[Any] = []
+
+    def items(blob: Any) -> Any:
+        read.append(loads(blob))
+        return read[-1]
+
+    blob, _ = StatePacker(Store().put).pack(request({}), {}, [])
+    snapshots = [Snapshot(dumps_data(texts)), Snapshot(dumps_data([texts]))]
+    for _ in range(2):
+        found = unpack_request((blob, {"texts": [0], "lists": [1]}), snapshots, items)
+        assert found.state == {"texts": texts, "lists": [texts]}
+    assert [snapshot.is_kept for snapshot in snapshots] == [True, False]
+    assert read == [texts, [texts], [texts]]
