@@ -38,7 +38,7 @@ from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.journal import JournalWriter
 from distgraph.driver.metering import DriverMeter, RunMeter
 from distgraph.driver.operations import OperationWriter, end_blob
-from distgraph.driver.ports import AttemptOverdue, DriverEvent
+from distgraph.driver.ports import Acked, AttemptOverdue, DriverEvent
 from distgraph.driver.run_driver import RunDriver
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
@@ -161,6 +161,8 @@ class RunLoop:
         self._driver: RunDriver | None = None
         self._run_meter: RunMeter | None = None
         self._over = False
+        self._minds_acks = True
+        """Whether the run has a turn as soon as the log has taken a batch."""
         self._saver: SaverThread | None = None
         self._wake: Callable[[], None] | None = None
         """Takes back the turn that is due at a deadline of the driver's."""
@@ -189,7 +191,8 @@ class RunLoop:
     def _put(self, news: _News) -> None:
         """Have something handled in the run's next turn. Any thread may call this."""
         self._inbox.put(news)
-        self._seat.ask()
+        if self._minds_acks or not isinstance(news, Acked) or news.congested:
+            self._seat.ask()
 
     def cancel(self) -> None:
         """End the run. Any thread may call this."""
@@ -269,6 +272,9 @@ class RunLoop:
             if self._rest():
                 self._ask_at(driver.deadline)
                 self._over = driver.finished
+                self._minds_acks = driver.minds_acks
+                if self._minds_acks and not self._inbox.empty():  # it came before that was known
+                    self._seat.ask()
         except BaseException as error:  # outside of the driver
             if self._rest():
                 self._events.terminate(error)

@@ -56,6 +56,11 @@ class Outbox:
         """Whether no operation waits to be sent, and none is in flight."""
         return not (self._ops or self._in_flight)
 
+    @property
+    def minds_acks(self) -> bool:
+        """Whether anything waits until the log has a batch."""
+        return bool(self._ops or self._returns_of or self._storage.waits)
+
     def send(self, ops: list[Op], *, at_once: bool) -> Acked | None:
         """Send operations and those that waited, if there may be a further batch in flight.
 

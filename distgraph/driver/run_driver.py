@@ -225,6 +225,12 @@ class RunDriver:
         return self._attempts
 
     @property
+    def minds_acks(self) -> bool:
+        """Whether anything waits for the news that the log has taken a batch. If nothing does, the
+        news can wait for the next event."""
+        return self._congested or self._outbox.minds_acks
+
+    @property
     def deadline(self) -> float | None:
         """When to call ``run`` though nothing has happened, by the clock. None for never."""
         return None if self._congested else self._batcher.deadline()

@@ -61,6 +61,11 @@ class RunStorage:
         self._close_if_done()
         return syncs
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits until the log has a batch."""
+        return self._behind is not None and not self._behind.is_empty
+
     def sent(self, batch: int) -> None:
         """Note that the events so far are on their way to the log, with a batch of operations."""
         if self._behind is not None:

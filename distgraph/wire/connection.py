@@ -128,6 +128,8 @@ class Connection:
         """Whether nothing more is to be sent than what was sent before."""
         self._finishing = False
         """Whether all of that has left the outbox."""
+        self._settling = False
+        """Whether the outbox is handed to the system behind what the loop handles now."""
         self._closed = False
         tls = isinstance(sock, ssl.SSLSocket)
         # OpenSSL does not allow one thread to read and another to write at the same time
@@ -152,7 +154,8 @@ class Connection:
         """Send a frame. Any thread may call this; frames of one thread arrive in order.
 
         Where the other side has not consumed what was sent before, the call waits until it has.
-        On the loop's thread, and with ``wait=False``, it does not: the frame is kept.
+        On the loop's thread, and with ``wait=False``, it does not: the frame is kept. On the loop's
+        thread, frames are handed to the system together, behind those that were read together.
 
         Args:
             kind: From ``FIRST_FREE`` to 255.
@@ -174,7 +177,22 @@ class Connection:
             self._send_interruptibly(head, parts, size)
         else:
             self._outbox.append((head, parts, size))
+            self._flush_or_settle()
+
+    def flush(self) -> None:
+        """Hand what was sent to the system now, as far as it takes it. Loop only."""
+        self._flush()
+
+    def _flush_or_settle(self) -> None:
+        if not self._loop.is_current:
             self._flush()
+        elif not self._settling:
+            self._settling = True
+            self._loop.behind(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        self._flush()
 
     def _send_interruptibly(self, head: bytes, parts: tuple[Bytes, ...], size: int) -> None:
         """Send a frame where a signal handler may raise after each call.
@@ -368,6 +386,7 @@ class Connection:
                     self._on_frame(self, frame)
                     if self._auto_credit:
                         self.consumed(frame)
+            self._loop.settle()
         except FrameError as error:
             self._end(error)
         except Exception as error:
@@ -392,7 +411,7 @@ class Connection:
             count, self._to_credit = self._to_credit, 0
         credits = (_CREDITS.pack(count),)
         self._outbox.append((*encode(CREDIT, credits)[:1], credits, 0))
-        self._flush()
+        self._flush_or_settle()
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -250,6 +250,8 @@ class Link:
 def _send(connection: Connection, number: int, request: _Request) -> None:
     with suppress(ConnectionClosed):  # what is not answered is sent again
         connection.send(request.kind, _NUMBER.pack(number), *request.parts, wait=False)
+        if loop().is_current:
+            connection.flush()  # a thread that waits for this may keep the interpreter lock then
     request.sent = True
 
 

@@ -53,6 +53,8 @@ class Loop:
         """Selectors whose file descriptors code of the user has closed."""
         self._calls: deque[Callable[[], object]] = deque()
         self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._behind: deque[Callable[[], object]] = deque()
+        """Calls to be made behind what is handled now."""
         self._numbers = itertools.count()
         self._rewiring = threading.RLock()
         self._wakes, self._woken = _pair()
@@ -98,6 +100,18 @@ class Loop:
             self._wakes.send(b"\0")
 
     # --- on the loop's thread only --------------------------------------------------------------
+
+    def behind(self, call: Callable[[], object]) -> None:
+        """Make a call behind what is handled now, at the next ``settle``."""
+        self._behind.append(call)
+
+    def settle(self) -> None:
+        """Make the calls that were asked for by ``behind``."""
+        while self._behind:
+            try:
+                self._behind.popleft()()
+            except Exception:
+                logger.exception("a connection's call failed")
 
     def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Make a call after some seconds."""
@@ -175,12 +189,12 @@ class Loop:
             except (OSError, ValueError):  # closed as well: reading tells its user so
                 self._calls.append(partial(key.data, READ))
 
-    @staticmethod
-    def _make(call: Callable[[], object]) -> None:
+    def _make(self, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception:  # that of one connection is not to end the others
             logger.exception("a connection's call failed: %r", call)
+        self.settle()
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -199,6 +199,8 @@ class Chance:
                 continue
             if not possible:
                 break
+            if possible == [self.answer] and not run.driver.finished:
+                assert run.driver.minds_acks, "the run waits for news that has no turn of its own"
             together = [self.pick(possible)()]
             if self.coin() and (more := self.possible()):
                 together.append(self.pick(more)())

@@ -164,6 +164,20 @@ def test_attempts_that_wait_to_be_batched_wait_for_room() -> None:
     assert run.waiting == []
 
 
+def test_the_news_of_a_batch_matters_only_where_something_waits_for_it() -> None:
+    run = FakeRun(fan().compile(backend="local"), backend=FakeBackend(acks=False))
+    run.start({"items": []})
+    minded = [run.driver.minds_acks]
+    for start in list(run.running.values())[:2]:
+        run.end(start)
+        minded.append(run.driver.minds_acks)
+    assert minded == [False, False, True]  # the third batch is not sent while two are on their way
+    run.post(Acked())
+    assert not run.driver.minds_acks
+    run.post(Acked(congested=True))
+    assert run.driver.minds_acks
+
+
 def test_a_called_task_is_admitted_behind_what_its_caller_had_emitted() -> None:
     run = FakeRun(fan().compile(backend="local"))
     run.start({"items": []})

@@ -19,7 +19,7 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
-from distgraph.wire.frames import FIRST_FREE
+from distgraph.wire.frames import FIRST_FREE, encode
 from distgraph.wire.link import Link, answer
 from distgraph.wire.loop import READ, WRITE, Loop
 from tests.support.cluster import eventually
@@ -78,6 +78,30 @@ def works(listener) -> bool:
 
 
 # --- frames ---------------------------------------------------------------------------------------
+
+
+def test_answers_to_frames_that_came_together_leave_together(served, monkeypatch):
+    listener, _ = served
+    side = Side()
+    connection = dial(listener, side)
+    connection.send(KIND, b"first")
+    assert side.frames.get(timeout=10) == [b"first"]
+    pushed: list[int] = []
+    push = Connection._push
+
+    def count(self):
+        pushed.append(len(self._unsent))
+        push(self)
+
+    monkeypatch.setattr(Connection, "_push", count)
+    with connection._lock:  # nothing is sent meanwhile
+        sending = threading.Thread(target=connection._flush)
+        connection._outbox.extend(
+            (*encode(KIND, (b"%d" % n,))[:1], (b"%d" % n,), 0) for n in range(20)
+        )
+        sending.start()
+    assert [side.frames.get(timeout=10) for _ in range(20)] == [[b"%d" % n] for n in range(20)]
+    assert pushed == [40, 40], "20 frames, and 20 answers: of each a header and a part"
 
 
 def test_frames_of_any_size_arrive_in_order(served):
