@@ -180,7 +180,7 @@ class RayRun:
         self._session.cancel(self._run_id)
         with suppress(RunError, TimeoutError):  # the driver or the broker is lost, or a node stuck
             while not self._ended and (left := until - time.monotonic()) > 0:
-                self._seen(self._reader.read(left))
+                self._seen(self._reader.read(left, only_end=True))
 
     def _leave(self) -> None:
         if self._unsubscribe is not None:
@@ -189,7 +189,7 @@ class RayRun:
 
     async def aclose(self) -> None:
         async def last() -> bool:
-            await self.aread()
+            self._seen(await self._reader.aread(only_end=True))
             return self._ended
 
         try:

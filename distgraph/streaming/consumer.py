@@ -64,6 +64,22 @@ class Reassembler:
             self._ended = end
         return events
 
+    def feed_end(self, deliveries: Iterable[Delivery]) -> list[StreamEvent]:
+        """As ``feed`` for a reader that leaves, and waits for the end only: return the terminal
+        event, if it is among the deliveries.
+
+        The reader may have been interrupted with others in its hands: what is missing is no error.
+        """
+        for seq, segment, end in deliveries:
+            self._position = seq + segment.count - 1
+            if end:
+                self._ended = True
+                task_id, attempt, step, first, count, _ = segment
+                ns, mode, payload = decode_events(segment)[-1]
+                place = (ns, step, task_id, attempt, first + count - 1)
+                return [StreamEvent(self._run_id, self._position, *place, mode, payload)]
+        return []
+
     def _skipped(self, seq: int, count: int) -> int:
         expected = self._position + 1
         resumed, self._resumed = self._resumed, False

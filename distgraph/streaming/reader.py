@@ -73,8 +73,12 @@ class Reader:
         """Whether the terminal event was returned."""
         return self._events.ended
 
-    def read(self, timeout: float | None = None) -> Sequence[StreamEvent]:
+    def read(
+        self, timeout: float | None = None, *, only_end: bool = False
+    ) -> Sequence[StreamEvent]:
         """Wait for events and return them. The last one of the run has mode ``END_MODE``.
+
+        ``only_end``: for a reader that leaves; return the last event only, and nothing before.
 
         Raises:
             TimeoutError: No event came within ``timeout`` seconds.
@@ -88,12 +92,12 @@ class Reader:
             if left is not None and left <= 0:
                 raise TimeoutError(f"no event within {timeout:g} s")
             self._receiver.wait(self.inbox, left)
-        return self._feed(deliveries)
+        return self._feed(deliveries, only_end)
 
-    async def aread(self) -> Sequence[StreamEvent]:
+    async def aread(self, *, only_end: bool = False) -> Sequence[StreamEvent]:
         """As ``read``, without blocking the event loop."""
         self._acknowledge()
-        return self._feed(await self.inbox.aget())
+        return self._feed(await self.inbox.aget(), only_end)
 
     def close(self) -> None:
         """Leave. Again, it does nothing."""
@@ -106,9 +110,10 @@ class Reader:
         else:
             leave()
 
-    def _feed(self, deliveries: list[Delivery]) -> Sequence[StreamEvent]:
+    def _feed(self, deliveries: list[Delivery], only_end: bool) -> Sequence[StreamEvent]:
         self._bytes += sum(len(delivery.segment.blob) for delivery in deliveries)
-        return self._events.feed(deliveries)
+        feed = self._events.feed_end if only_end else self._events.feed
+        return feed(deliveries)
 
     def _acknowledge(self) -> None:
         """Everything that was handed out before has been consumed."""

@@ -29,6 +29,17 @@ def test_the_terminal_event_is_the_last() -> None:
         reader.feed([Delivery(2, segment("a", 1))])
 
 
+def test_a_reader_that_leaves_waits_for_the_end_though_it_was_interrupted_with_events() -> None:
+    """Ctrl-C came between taking events from the inbox and feeding them: nothing has those."""
+    reader = Reassembler("run")
+    reader.feed([Delivery(1, segment("a", 1, 2))])
+    assert reader.feed_end([Delivery(6, segment("a", 6, 2))]) == []
+    assert (reader.position, reader.ended) == (7, False)
+    (end,) = reader.feed_end([Delivery(8, segment("a", 8)), Delivery(9, END, end=True)])
+    assert (end.seq, end.mode, end.payload) == (9, END_MODE, "done")
+    assert (reader.position, reader.ended) == (9, True)
+
+
 @pytest.mark.parametrize(("seq", "what"), [(4, "lost: expected seq 3, got 4"), (1, "repeated")])
 def test_a_gap_and_a_repeat_are_errors(seq: int, what: str) -> None:
     reader = Reassembler("run")
