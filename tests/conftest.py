@@ -160,16 +160,16 @@ LONG = {
 second lane of ``.ci/run`` runs them. A name without brackets stands for all cases of the test but
 those on the backend "local"."""
 
-RAY_GROUP = "ray"
-"""The tests that share the session's Ray. With ``-n 2 --dist loadgroup`` one process has them."""
-
 _STDERR = pytest.StashKey[TextIO]()
 _kept: list[TextIO] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: needs a local Ray, which is started once a session")
-    config.addinivalue_line("markers", "xdist_group(name): tests that one process has to run")
+    if config.pluginmanager.has_plugin("xdist"):
+        from tests.support import two_processes
+
+        config.pluginmanager.register(two_processes)
     Machine.validates = True  # its invariants, after every event of the runs in this process
     with suppress(ImportError):  # not needed by the tests of LangGraph's oldest and newest versions
         from hypothesis import settings
@@ -187,8 +187,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if " at 0x" in item.name:  # the processes of pytest-xdist could not agree on it
             raise pytest.UsageError(f"the name of a case has an address in memory: {item.nodeid}")
         is_on_ray = item.get_closest_marker("ray") is not None
-        if is_on_ray or "ray_session" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(RAY_GROUP))
         path = item.path.relative_to(tests)
         if is_on_ray and path.parts[0] in MATRICES:
             item.add_marker(pytest.mark.matrix)

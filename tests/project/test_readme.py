@@ -17,7 +17,7 @@ COMMANDS = [line for line in README.splitlines() if line.startswith("python3 -m 
 def test_there_are_two_commands_of_one_line_each() -> None:
     run, test = COMMANDS
     assert run.endswith(".venv/bin/python examples/agent.py")
-    assert test.endswith(".venv/bin/python -m pytest")
+    assert test.endswith(".venv/bin/python -m pytest -n 2")
 
 
 def test_ci_runs_the_same_two_commands() -> None:

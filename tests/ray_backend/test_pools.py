@@ -24,14 +24,22 @@ class Item(TypedDict):
 
 
 class Model:
-    """Costly to make; says which process it is in and how often it was called there."""
+    """Costly to make; says which process it is in and how often it was called there.
 
-    def __init__(self, factor=1):
+    Where ``pair`` is a folder, its calls wait until two instances exist.
+    """
+
+    def __init__(self, factor=1, pair=None):
         self.factor = factor
         self.calls = 0
+        self.pair = pair
+        if pair is not None:
+            (pair / str(os.getpid())).touch()
 
     def __call__(self, item: Item, writer) -> dict:
         self.calls += 1
+        if self.pair is not None:
+            eventually(lambda: len(list(self.pair.iterdir())) == 2, "two instances", 30)
         writer(item["i"])
         time.sleep(0.02)
         return {"out": [(os.getpid(), self.calls, item["i"] * self.factor)]}
@@ -49,8 +57,9 @@ def fan(ns, action, **options):
     return ns.compile(builder.add_conditional_edges(ns.START, packets, ["model"]))
 
 
-def test_each_worker_makes_one_instance_for_all_runs(on_ray):
-    graph = fan(on_ray, functools.partial(Model, factor=2), ray_options={"concurrency": 2})
+def test_each_worker_makes_one_instance_for_all_runs(on_ray, tmp_path):
+    model = functools.partial(Model, factor=2, pair=tmp_path)
+    graph = fan(on_ray, model, ray_options={"concurrency": 2})
     served = []
     for _ in range(2):
         out = graph.invoke({"n": 8, "out": []})["out"]
