@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
+import warnings
 from collections.abc import Iterable
+from types import FrameType
 
-__all__ = ("nearest", "nearest_key", "warn_once")
+__all__ = ("nearest", "nearest_key", "warn_at_call", "warn_once")
 
 _KEPT = 1024
+_LIBRARY = __name__.partition(".")[0]
 _MISSPELT = 0.8
 """Likeness of two names from which one is taken for a misspelling of the other."""
 _logger = logging.getLogger("distgraph")
@@ -32,6 +36,18 @@ def nearest_key(given: Iterable[object], known: Iterable[str]) -> str:
     names = list(known)
     hints = (nearest(key, names, _MISSPELT) for key in given if key not in names)
     return next(filter(None, hints), "")
+
+
+def warn_at_call(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and show the line of the program that called this library."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_ours(frame.f_back):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level + 1)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == _LIBRARY
 
 
 def warn_once(messages: Iterable[str]) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from typing_extensions import Unpack
+
 from distgraph import placement
 from distgraph._internal.keys import PREVIOUS, TASKS
 from distgraph.channels import EphemeralValue, LastValue, Topic
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import END, START
 from distgraph.contract.cache_names import cache_policy_of, identity_of
+from distgraph.contract.older_names import OlderOfEntrypoint, with_older
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.func.compiled import Workflow
@@ -69,7 +72,12 @@ class entrypoint:
         *,
         ray_options: RayOptions | None = None,
         backend: BackendName | Backend | None = None,
+        **older: Unpack[OlderOfEntrypoint],
     ) -> None:
+        if older:
+            context_schema, retry_policy = with_older(
+                entrypoint, older, context_schema=context_schema, retry_policy=retry_policy
+            )
         self.checkpointer = checkpointer
         self.store = store
         self.cache = cache

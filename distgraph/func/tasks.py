@@ -8,10 +8,11 @@ from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
-from typing_extensions import ParamSpec
+from typing_extensions import ParamSpec, Unpack
 
 from distgraph import placement
 from distgraph.contract.cache_names import cache_policy_of, calls_of, identity_of
+from distgraph.contract.older_names import OlderOfTask, with_older
 from distgraph.contract.retries import policies_of
 from distgraph.placement import RayOptions
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -150,6 +151,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     ray_options: RayOptions | None = None,
+    **older: Unpack[OlderOfTask],
 ) -> TaskDecorator: ...
 
 
@@ -170,6 +172,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     ray_options: RayOptions | None = None,
+    **older: Unpack[OlderOfTask],
 ) -> Any:
     """Make a task of a function, as a decorator with or without arguments.
 
@@ -195,6 +198,8 @@ def task(
         NotImplementedError: The function is a generator.
     """
 
+    if older:
+        (retry_policy,) = with_older(task, older, retry_policy=retry_policy)
     policy = TimeoutPolicy.coerce(timeout)
 
     def decorate(function: Callable[..., Any]) -> TaskFunction[Any, Any]:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
+from typing_extensions import Self, Unpack
+
 from distgraph._internal.adapters import as_node
 from distgraph._internal.keys import ROOT
 from distgraph._internal.mistakes import nearest
 from distgraph.backends import backend_name
 from distgraph.constants import END, START
+from distgraph.contract.older_names import OlderOfGraph, OlderOfNode, with_older
 from distgraph.event_streams import Transformers, checked_transformers
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.branch import make_branch, path_name
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
     from langgraph.cache.base import BaseCache
     from langgraph.store.base import BaseStore
-    from typing_extensions import Self
 
     from distgraph.backends.base import Backend, BackendName
     from distgraph.types import CachePolicy, Checkpointer, RetryPolicy, TimeoutPolicy, TracePolicy
@@ -89,7 +91,16 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         *,
         input_schema: type[InputT] | None = None,
         output_schema: type[OutputT] | None = None,
+        **older: Unpack[OlderOfGraph],
     ) -> None:
+        if older:
+            context_schema, input_schema, output_schema = with_older(
+                StateGraph,
+                older,
+                context_schema=context_schema,
+                input_schema=input_schema,
+                output_schema=output_schema,
+            )
         for given in (state_schema, input_schema, output_schema):
             check_schema(given)
         self.blueprint = blueprint = Blueprint(
@@ -168,6 +179,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         ray_options: RayOptions | None = None,
+        **older: Unpack[OlderOfNode],
     ) -> Self:
         """Add a node.
 
@@ -205,6 +217,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             TypeError: The action cannot be called.
             UnsupportedError: The action is a graph and ``timeout`` has an idle timeout.
         """
+        if older:
+            retry_policy, input_schema = with_older(
+                self.add_node, older, retry_policy=retry_policy, input_schema=input_schema
+            )
         if not isinstance(node, str):
             if action is not None:
                 raise TypeError(

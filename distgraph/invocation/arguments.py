@@ -37,6 +37,8 @@ class RunArguments(TypedDict, Generic[ContextT], total=False):
     durability: Durability | None
     """Time of saving checkpoints: "async" (default) during the next step, "sync" before the next
     step, "exit" only at the end."""
+    checkpoint_during: bool | None
+    """Deprecated: True stands for ``durability="async"``, False for "exit"."""
     control: RunControl | None
     """Handle for a graceful stop (drain) between two supersteps."""
     subgraphs: bool

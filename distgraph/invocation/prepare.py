@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal, get_args
@@ -12,7 +11,7 @@ from distgraph import spans
 from distgraph._internal.config import default_recursion_limit, merge_configs, task_metadata
 from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
-from distgraph._internal.mistakes import nearest, warn_once
+from distgraph._internal.mistakes import nearest, warn_at_call, warn_once
 from distgraph.backends import resolve
 from distgraph.backends.base import Backend, RunPlan
 from distgraph.callbacks import CallerCallbacks
@@ -33,6 +32,7 @@ from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import add_notes
 from distgraph.streaming.modes import StreamOptions
 from distgraph.types import Command, Durability
+from distgraph.warnings import LangGraphDeprecatedSinceV10
 from distgraph.worker.context import TaskContext, active_task, base_config
 
 __all__ = ("BY_CALLBACK", "Invocation", "prepare", "run_namespace", "watched")
@@ -80,17 +80,14 @@ def prepare(
         is_async: Whether the caller awaits the run.
     """
     context, output_keys = arguments.get("context"), arguments.get("output_keys")
-    durability = arguments.get("durability")
+    durability = _durability(arguments)
     debug = arguments.get("debug")
     input = own(input)
     around = active_task(config)
     parent = None if around is not None and has_own_thread(config) else around
     saver = saver_of(graph, parent)
     if saver is None and durability in get_args(Durability):  # others are refused below
-        warnings.warn(
-            f"durability={durability!r} has no effect: the graph has no checkpointer",
-            stacklevel=4,  # the line that called ``stream``
-        )
+        warn_at_call(f"durability={durability!r} has no effect: the graph has no checkpointer")
     if saver is None and isinstance(input, Command) and input.resume is not None:
         raise RuntimeError(
             "Cannot use Command(resume=...) without checkpointer: it answers a run that was "
@@ -228,6 +225,24 @@ def _resets(losses: LossPolicy, program: GraphProgram) -> bool:
     ):
         return True
     return any(_resets(losses, child) for child in program.subgraphs.values())
+
+
+def _durability(arguments: RunArguments[Any]) -> Durability | None:
+    """Return when checkpoints are saved, also where the argument has its name of before."""
+    durability = arguments.get("durability")
+    during = arguments.get("checkpoint_during")
+    if during is None:
+        return durability
+    warn_at_call(
+        "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
+        LangGraphDeprecatedSinceV10,
+    )
+    if durability is not None:
+        raise ValueError(
+            "Cannot use both `checkpoint_during` and `durability` parameters. Please use "
+            "`durability` instead."
+        )
+    return "async" if during else "exit"
 
 
 def _run_id(given: Any) -> uuid.UUID:

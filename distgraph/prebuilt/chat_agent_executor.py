@@ -9,10 +9,12 @@ from langchain_core.language_models import LanguageModelLike
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
+from typing_extensions import Unpack
 
 from distgraph._internal.adapters import as_node
 from distgraph._internal.mistakes import nearest
 from distgraph.constants import END
+from distgraph.contract.older_names import OlderOfAgent, with_older
 from distgraph.graph import StateGraph
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.placement import RayOptions, ToolOptions
@@ -185,6 +187,7 @@ def create_react_agent(
     name: str | None = None,
     backend: BackendName | Backend | None = None,
     ray_options: Mapping[str, ToolOptions] | None = None,
+    **older: Unpack[OlderOfAgent],
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Create a graph in which a model calls tools until a model message has no tool calls.
 
@@ -218,6 +221,8 @@ def create_react_agent(
             than those given, or invalid ``ray_options``.
         MissingExtraError: ``model`` is a name and ``langchain`` is not installed.
     """
+    if older:
+        (context_schema,) = with_older(create_react_agent, older, context_schema=context_schema)
     if version not in ("v1", "v2"):
         raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
     schema = _checked_schema(state_schema, response_format is not None)

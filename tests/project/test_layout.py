@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.placement",
         "distgraph.ray_messages",
         "distgraph.status",
+        "distgraph.warnings",
     ),
     ("distgraph.errors",),
     ("distgraph.spans", "distgraph.wire"),
