@@ -32,7 +32,7 @@ def sent(packer: StatePacker, value: Any, version: int) -> tuple[Any, list[Any]]
 
 def arrived(packer: StatePacker, value: Any, version: int) -> Any:
     packed, snapshots = sent(packer, value, version)
-    return unpack_request(packed, [one.blob for one in snapshots]).state["a"]
+    return unpack_request(packed, [Snapshot(one.blob) for one in snapshots]).state["a"]
 
 
 def test_an_item_of_a_list_that_grows_by_one_is_pickled_a_few_times() -> None:
