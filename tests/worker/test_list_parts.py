@@ -18,6 +18,7 @@ from distgraph.channels.last_value import LastValue
 from distgraph.errors import SerializationError
 from distgraph.graph.message import add_messages
 from distgraph.worker.packing import StatePacker, unpack_request
+from distgraph.worker.snapshots import Snapshot
 from tests.worker.test_packing import Counted, Store, request
 
 
