@@ -187,6 +187,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if " at 0x" in item.name:  # the processes of pytest-xdist could not agree on it
             raise pytest.UsageError(f"the name of a case has an address in memory: {item.nodeid}")
         is_on_ray = item.get_closest_marker("ray") is not None
+        if not is_on_ray and "ray_session" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"a test that needs Ray needs the marker: {item.nodeid}")
         path = item.path.relative_to(tests)
         if is_on_ray and path.parts[0] in MATRICES:
             item.add_marker(pytest.mark.matrix)

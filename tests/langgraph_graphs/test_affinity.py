@@ -107,6 +107,7 @@ def test_commands_to_the_graph_around_take_live_values_along(ray_session, tmp_pa
         assert (len(set(pids)), len(pids), first) == (1, 2, 1)
 
 
+@pytest.mark.ray
 def test_a_value_that_stays_cannot_be_saved(ray_session, tmp_path):
     graph = chain((keep, RUN), backend="ray", checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "t"}}

@@ -15,6 +15,7 @@ def one_node(node):
     return StateGraph(dict).add_node("node", node).add_edge(START, "node")
 
 
+@pytest.mark.ray
 def test_asking_for_the_end_of_another_run_is_an_error_at_that_line(on_ray):
     another = RunControl()
 

@@ -48,16 +48,10 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     given = getattr(config, "workerinput", {})
     if given.get("workerid") == "gw0":  # all processes collect the same tests
-        on_ray = [item.nodeid for item in items if is_on_ray(item)]
+        on_ray = [item.nodeid for item in items if item.get_closest_marker("ray")]
         Path(given[_LIST]).write_text(json.dumps(on_ray), "utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     return _OnRayOrByFile(config, log) if config.getoption("dist") == "load" else None
-
-
-def is_on_ray(item: pytest.Item) -> bool:
-    """Whether the test uses the session's Ray."""
-    needed = "ray_session" in getattr(item, "fixturenames", ())
-    return needed or item.get_closest_marker("ray") is not None
