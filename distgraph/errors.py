@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from distgraph._internal.policies import Transient
 from distgraph.types import Command, Interrupt
+from distgraph.warnings import LangGraphDeprecatedSinceV10
 
 ENV_DOCS = "DISTGRAPH_DOCS"
 """Setting: URL of the documentation site, to which messages link."""
@@ -231,8 +232,8 @@ class NodeInterrupt(GraphInterrupt):
 
     def __init__(self, value: Any, id: str | None = None) -> None:
         warnings.warn(
-            "NodeInterrupt is deprecated: call distgraph.types.interrupt",
-            DeprecationWarning,
+            "NodeInterrupt is deprecated. Please use `distgraph.types.interrupt` instead.",
+            LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
         super().__init__((Interrupt(value) if id is None else Interrupt(value, id),))

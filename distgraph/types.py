@@ -15,6 +15,7 @@ from distgraph._internal.ids import interrupt_id
 from distgraph._internal.keys import INTERRUPT, ROOT
 from distgraph._internal.policies import default_cache_key, default_retry_on
 from distgraph._internal.schema_objects import object_updates
+from distgraph.warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -324,6 +325,16 @@ class Interrupt:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.value, self.id, self.response_schema)
 
+    @property
+    def interrupt_id(self) -> str:
+        """Deprecated: use ``id``."""
+        warnings.warn(
+            "`interrupt_id` is deprecated. Use `id` instead.",
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        return self.id
+
     @classmethod
     def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
         """Return the first interrupt of the task with this namespace."""
@@ -409,7 +420,7 @@ class GraphOutput(Generic[OutputT]):
     interrupts: tuple[Interrupt, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
-        _warn_of_key_access()
+        _warn_of_key_access("result[key]")
         if key == INTERRUPT:
             return self.interrupts
         if isinstance(self.value, dict):
@@ -420,7 +431,7 @@ class GraphOutput(Generic[OutputT]):
             raise KeyError(key) from None
 
     def __contains__(self, key: object) -> bool:
-        _warn_of_key_access()
+        _warn_of_key_access("key in result")
         if key == INTERRUPT:
             return bool(self.interrupts)
         if isinstance(self.value, dict):
@@ -428,10 +439,11 @@ class GraphOutput(Generic[OutputT]):
         return isinstance(key, str) and hasattr(self.value, key)
 
 
-def _warn_of_key_access() -> None:
+def _warn_of_key_access(how: str) -> None:
     warnings.warn(
-        "access to a GraphOutput by key is deprecated: use .value and .interrupts",
-        DeprecationWarning,
+        f"Accessing GraphOutput via `{how}` is deprecated. Use `result.value` to access the output "
+        "value directly, or `result.interrupts` for interrupts.",
+        LangGraphDeprecatedSinceV11,
         stacklevel=3,
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distgraph._internal.consoles import completable
 from distgraph.graph.node_function import runnable_of
 from distgraph.graph.subgraphs import NestableGraph
+from distgraph.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
     from distgraph.channels.base import BaseChannel
@@ -232,8 +233,9 @@ class Inspection(NestableGraph):
             include: Keys of LangChain's ``RunnableConfig`` that the model has as well.
         """
         warnings.warn(
-            "`config_schema` is deprecated. Use `get_context_jsonschema` instead.",
-            DeprecationWarning,
+            "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant schema "
+            "instead.",
+            LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
         from distgraph.graph.jsonschema import config_model
@@ -244,7 +246,7 @@ class Inspection(NestableGraph):
         """Return the JSON schema of ``config_schema``. Deprecated."""
         warnings.warn(
             "`get_config_jsonschema` is deprecated. Use `get_context_jsonschema` instead.",
-            DeprecationWarning,
+            LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
         from distgraph.graph.jsonschema import config_model

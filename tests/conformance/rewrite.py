@@ -18,6 +18,7 @@ OURS = (
     "prebuilt",
     "runtime",
     "types",
+    "warnings",
 )
 """Modules of ``langgraph`` that distgraph offers under the same names.
 

@@ -40,6 +40,7 @@ LOCAL_ONLY = (
     "test_subgraph_persistence_async.py",
     "test_subgraph_detection.py",
     "test_checkpoint_migration.py",
+    "test_deprecation.py",
     "test_time_travel.py",
     "test_time_travel_async.py",
     "test_parent_command.py",

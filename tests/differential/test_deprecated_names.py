@@ -94,7 +94,33 @@ def of_constants(library: str) -> Any:
     return constants.Send is types.Send, constants.Interrupt is types.Interrupt
 
 
-CASES = [of_a_graph, of_a_run, of_both, of_functions, of_constants]
+def of_schemas(library: str) -> Any:
+    compiled = module(library, "graph").StateGraph(State, context_schema=Settings)
+    compiled = compiled.add_node("one", lambda state: {}).add_edge("__start__", "one").compile()
+    compiled.config_schema()
+    return compiled.get_config_jsonschema()["properties"].keys()
+
+
+def of_results(library: str) -> Any:
+    types = module(library, "types")
+    output = types.GraphOutput(value={"n": 1})
+    return output["n"], "n" in output, types.Interrupt("why", "1").interrupt_id
+
+
+def of_errors(library: str) -> Any:
+    return module(library, "errors").NodeInterrupt("why").args[0][0].value
+
+
+CASES = [
+    of_schemas,
+    of_results,
+    of_errors,
+    of_a_graph,
+    of_a_run,
+    of_both,
+    of_functions,
+    of_constants,
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
