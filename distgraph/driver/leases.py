@@ -78,6 +78,14 @@ SURPLUS = 1.0
 """Seconds for which there may be more requests than groups that wait. A request that is granted
 meanwhile ends by itself; one that waits longer is demand for nobody."""
 
+OVERDUE = 30.0
+"""Seconds after which a request is repeated, for which groups wait. Ray may have given it to a
+process that is stopped, which Ray finds out after 420 s; else no lease of these needs was free."""
+
+MOST_OVERDUE = 2
+"""Requests of the same needs that are repeated, at most: on a cluster without room, each is demand
+for a group that is asked for already."""
+
 ASK_AGAIN = 1.6
 """Seconds after which other drivers are asked again, at most. Before that, they are asked each time
 that groups have waited twice as long."""
@@ -134,6 +142,8 @@ class _Lease(Generic[J]):
     for what it holds."""
     given: bool = False
     """Whether another driver waits for what it holds."""
+    overdue: bool = False
+    """Whether another request was made in its place. It may still be granted."""
 
 
 class _Waiting(Generic[J]):
@@ -437,6 +447,10 @@ class Leases(Generic[J]):
         for needs, waiting in list(self._waiting.items()):
             if self._demands_more(needs) and now - waiting.since >= PATIENCE:
                 actions += self._advance(needs, now)
+        for needs in list(self._waiting):
+            while (lease := self._repeatable(needs)) and now >= lease.since + OVERDUE:
+                lease.overdue = True
+                actions += self._advance(needs, now)
         for needs, until in list(self._held_back.items()):
             if now >= until:
                 del self._held_back[needs]
@@ -459,6 +473,8 @@ class Leases(Generic[J]):
             w.since + PATIENCE for needs, w in self._waiting.items() if self._demands_more(needs)
         ]
         times += [self._end_of(needs, idle) for needs, idle in self._idle.items() if idle]
+        repeatable = filter(None, map(self._repeatable, self._waiting))
+        times += [lease.since + OVERDUE for lease in repeatable]
         times += self._held_back.values()
         starving = self._starving_since()
         times += [] if starving is None else [max(starving + PATIENCE, self._ask_from)]
@@ -501,7 +517,22 @@ class Leases(Generic[J]):
     def _short(self, needs: Hashable) -> bool:
         """Whether fewer leases are requested than groups wait."""
         wanted = min(len(self._waiting.get(needs, ())), self.most)
-        return len(self._requested.get(needs, ())) < wanted
+        return len(self._requested.get(needs, ())) - self._overdue(needs) < wanted
+
+    def _overdue(self, needs: Hashable) -> int:
+        return sum(lease.overdue for lease in self._requested.get(needs, {}).values())
+
+    def _repeatable(self, needs: Hashable) -> _Lease[J] | None:
+        """Return the oldest request that may be repeated. Workers of a pool start for long, and
+        are as many as its options say."""
+        requested = self._requested.get(needs)
+        if (
+            not requested
+            or self._terms_of(needs).most is not None
+            or self._overdue(needs) >= MOST_OVERDUE
+        ):
+            return None
+        return next((lease for lease in requested.values() if not lease.overdue), None)
 
     def _unserved(self, needs: Hashable) -> float | None:
         """Return since when a request for other needs, for which groups wait, is not granted."""
@@ -554,7 +585,10 @@ class Leases(Generic[J]):
 
     def _excess(self, needs: Hashable) -> int:
         """Return how many requests are for nobody."""
-        unused = len(self._requested.get(needs, ())) - len(self._waiting.get(needs, ()))
+        waiting = len(self._waiting.get(needs, ()))
+        unused = len(self._requested.get(needs, ())) - waiting
+        if waiting:
+            unused -= self._overdue(needs)
         return min(unused, self._count[needs] - self._terms_of(needs).fewest)
 
     def _withdraw(self, needs: Hashable) -> list[Action[J]]:

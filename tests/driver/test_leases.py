@@ -171,6 +171,38 @@ def test_a_lease_ends_when_its_tenure_is_over_although_no_group_waits_here():
     assert kinds(leases.submit("n", "run", Job("c"), 10 * TENURE)) == ["Request"]
 
 
+def test_a_request_that_is_not_granted_for_long_is_repeated_and_withdrawn_when_no_group_waits():
+    leases = Leases()
+    first = leases.submit("n", "run", Job("a"), 0.0)
+    assert kinds(first) == ["Request"]
+    assert Request not in map(type, leases.tick(29.9))
+    assert leases.deadline() <= 30.0
+    again = [action for action in leases.tick(30.0) if isinstance(action, Request)]
+    assert [action.needs for action in again] == ["n"]
+    assert Request not in map(type, leases.tick(59.9))
+    assert kinds(leases.opened(again[0].number, 59.9)) == ["Give"]
+    assert leases.tick(60.0) == []
+    assert [*leases.tick(61.0), *leases.tick(62.0)] == [Withdraw(first[0].number)]
+
+
+def test_a_request_is_repeated_twice_and_serves_where_it_is_granted_late():
+    leases = Leases()
+    (first,) = leases.submit("n", "run", Job("a"), 0.0)
+    repeated = [
+        action
+        for second in range(1, 1000)
+        for action in leases.tick(float(second))
+        if isinstance(action, Request)
+    ]
+    assert len(repeated) == 2
+    assert kinds(leases.opened(first.number, 1000.0)) == ["Give"]
+
+
+def test_requests_for_workers_of_a_pool_are_not_repeated():
+    leases, _ = pool(Job("a"))
+    assert [a for second in range(100) for a in leases.tick(float(second))] == []
+
+
 def test_requests_in_excess_are_withdrawn_after_a_while():
     leases, jobs = Leases(), [Job(str(n)) for n in range(3)]
     for job in jobs:
@@ -475,7 +507,7 @@ class World:
             terms = POOL if needs == "p" else TASKS
             self.do(self.leases.submit(needs, owner, job, self.now, room, terms))
         elif chosen == "pass":
-            self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0]))
+            self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0, 31.0]))
             self.do(self.leases.tick(self.now))
             due = self.leases.deadline()
             assert due is None or due > self.now - 1e-6, "what is due is not done"

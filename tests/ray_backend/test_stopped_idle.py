@@ -1,0 +1,55 @@
+"""A worker process that is stopped while it serves nothing: Ray goes on to give it work."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import TypedDict
+
+from tests.support.cluster import wait_for_free_cpus
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]
+
+
+class State(TypedDict):
+    pid: int
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def idle_workers(raylet: int) -> list[int]:
+    """Return the processes of one node of Ray that serve nothing."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_idle = (folder / "cmdline").read_bytes().startswith(b"ray::IDLE")
+            if is_idle and parent(int(folder.name)) == raylet:
+                found.append(int(folder.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def test_an_attempt_that_ray_gives_to_a_stopped_process_begins_in_another(on_ray: Any) -> None:
+    builder = on_ray.StateGraph(State).add_node("where", lambda state: {"pid": os.getpid()})
+    graph = on_ray.compile(builder.add_edge(on_ray.START, "where"))
+    first = graph.invoke({"pid": 0})["pid"]
+    wait_for_free_cpus()
+    stopped = idle_workers(parent(first))
+    assert first in stopped
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert graph.invoke({"pid": 0})["pid"] not in stopped
+    finally:
+        for pid in stopped:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # its lease was withdrawn
+                continue
