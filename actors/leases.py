@@ -50,6 +50,7 @@ from distgraph.concurrency.timers import timers
 from distgraph.driver import leases as rules
 from distgraph.driver.heartbeats import Process
 from distgraph.driver.leases import (
+    OVERDUE,
     TASKS,
     AskOthers,
     Drop,
@@ -57,6 +58,7 @@ from distgraph.driver.leases import (
     Fail,
     Give,
     Interrupt,
+    Late,
     Leases,
     LeaseTerms,
     Request,
@@ -319,6 +321,15 @@ class LeaseHost:
         else:
             self._ask(action)
 
+    def _late(self, action: Late) -> None:
+        worker = self._workers.get(action.number)
+        logger.warning(
+            "node %r has waited %.0f s for a worker: no machine has its resources free, or Ray "
+            "gave it a process that is stopped. Another worker is requested",
+            "" if worker is None else worker.label,
+            OVERDUE,
+        )
+
     def _ask(self, action: Request) -> None:
         needs, label = self._needs[action.needs]
         worker = self._workers[action.number] = _Worker(action.number, label)
@@ -574,6 +585,7 @@ def _is_death(error: BaseException) -> bool:
 
 _DO: dict[type, Callable[[LeaseHost, Any], None]] = {
     Request: LeaseHost._request,
+    Late: LeaseHost._late,
     Withdraw: LeaseHost._withdraw,
     Give: LeaseHost._give,
     End: LeaseHost._end,

@@ -26,7 +26,6 @@ from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import logs
 from distgraph.channels.untracked_value import UntrackedValue
-from distgraph.concurrency.collecting import SHARED, collect_less
 from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
@@ -487,7 +486,6 @@ def _run_info_of(blob: bytes) -> RunInfo:
 @lru_cache(maxsize=1)
 def process() -> WorkerProcess:
     """Return this process's worker."""
-    collect_less(SHARED)
     return WorkerProcess()
 
 

@@ -16,9 +16,6 @@ OWN = 50_000
 """New objects before a pass in a process that runs code of distgraph only. A step of many tasks
 makes so many objects that live until its end: each pass looks through them, and finds nothing."""
 
-SHARED = 10_000
-"""The same beside code of users, whose objects may hold much memory each."""
-
 _phases: dict[str, Any] = {"start": None, "stop": None}
 """Details of the collector's last start and last stop; the newer one is the last item."""
 

@@ -36,6 +36,7 @@ __all__ = (
     "ASK_AGAIN",
     "HELD_BACK",
     "IDLE",
+    "OVERDUE",
     "PATIENCE",
     "SURPLUS",
     "TENURE",
@@ -47,6 +48,7 @@ __all__ = (
     "Fail",
     "Give",
     "Interrupt",
+    "Late",
     "LeaseTerms",
     "Leases",
     "Phase",
@@ -193,6 +195,12 @@ class Request(NamedTuple):
     needs: Hashable
 
 
+class Late(NamedTuple):
+    """Report a request that was not granted for ``OVERDUE`` seconds. It is repeated."""
+
+    number: int
+
+
 class Withdraw(NamedTuple):
     """Take a request back. Where it was granted meanwhile, ``opened`` ends the lease."""
 
@@ -235,7 +243,7 @@ class Fail(NamedTuple, Generic[J]):
     job: J
 
 
-Action = Request | Withdraw | Give[J] | End | Interrupt[J] | AskOthers | Drop[J] | Fail[J]
+Action = Request | Late | Withdraw | Give[J] | End | Interrupt[J] | AskOthers | Drop[J] | Fail[J]
 
 
 class Leases(Generic[J]):
@@ -450,6 +458,7 @@ class Leases(Generic[J]):
         for needs in list(self._waiting):
             while (lease := self._repeatable(needs)) and now >= lease.since + OVERDUE:
                 lease.overdue = True
+                actions.append(Late(lease.number))
                 actions += self._advance(needs, now)
         for needs, until in list(self._held_back.items()):
             if now >= until:

@@ -15,7 +15,7 @@ from distgraph.channels import EphemeralValue, LastValue, Topic
 from distgraph.channels.base import BaseChannel
 from distgraph.constants import END, START
 from distgraph.contract.cache_names import cache_policy_of, identity_of
-from distgraph.contract.older_names import OlderOfEntrypoint, with_older
+from distgraph.contract.deprecated_arguments import DeprecatedEntrypointArguments, with_deprecated
 from distgraph.contract.retries import policies_of
 from distgraph.contract.spec import GraphProgram, GraphSpec, NodeProgram, NodeSpec
 from distgraph.func.compiled import Workflow
@@ -72,11 +72,11 @@ class entrypoint:
         *,
         ray_options: RayOptions | None = None,
         backend: BackendName | Backend | None = None,
-        **older: Unpack[OlderOfEntrypoint],
+        **deprecated: Unpack[DeprecatedEntrypointArguments],
     ) -> None:
-        if older:
-            context_schema, retry_policy = with_older(
-                entrypoint, older, context_schema=context_schema, retry_policy=retry_policy
+        if deprecated:
+            context_schema, retry_policy = with_deprecated(
+                entrypoint, deprecated, context_schema=context_schema, retry_policy=retry_policy
             )
         self.checkpointer = checkpointer
         self.store = store

@@ -12,7 +12,7 @@ from typing_extensions import ParamSpec, Unpack
 
 from distgraph import placement
 from distgraph.contract.cache_names import cache_policy_of, calls_of, identity_of
-from distgraph.contract.older_names import OlderOfTask, with_older
+from distgraph.contract.deprecated_arguments import DeprecatedTaskArguments, with_deprecated
 from distgraph.contract.retries import policies_of
 from distgraph.placement import RayOptions
 from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -151,7 +151,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     ray_options: RayOptions | None = None,
-    **older: Unpack[OlderOfTask],
+    **deprecated: Unpack[DeprecatedTaskArguments],
 ) -> TaskDecorator: ...
 
 
@@ -172,7 +172,7 @@ def task(
     cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     ray_options: RayOptions | None = None,
-    **older: Unpack[OlderOfTask],
+    **deprecated: Unpack[DeprecatedTaskArguments],
 ) -> Any:
     """Make a task of a function, as a decorator with or without arguments.
 
@@ -198,8 +198,8 @@ def task(
         NotImplementedError: The function is a generator.
     """
 
-    if older:
-        (retry_policy,) = with_older(task, older, retry_policy=retry_policy)
+    if deprecated:
+        (retry_policy,) = with_deprecated(task, deprecated, retry_policy=retry_policy)
     policy = TimeoutPolicy.coerce(timeout)
 
     def decorate(function: Callable[..., Any]) -> TaskFunction[Any, Any]:

@@ -14,7 +14,11 @@ from distgraph._internal.keys import ROOT
 from distgraph._internal.mistakes import nearest
 from distgraph.backends import backend_name
 from distgraph.constants import END, START
-from distgraph.contract.older_names import OlderOfGraph, OlderOfNode, with_older
+from distgraph.contract.deprecated_arguments import (
+    DeprecatedGraphArguments,
+    DeprecatedNodeArguments,
+    with_deprecated,
+)
 from distgraph.event_streams import Transformers, checked_transformers
 from distgraph.graph.blueprint import Blueprint
 from distgraph.graph.branch import make_branch, path_name
@@ -91,12 +95,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         *,
         input_schema: type[InputT] | None = None,
         output_schema: type[OutputT] | None = None,
-        **older: Unpack[OlderOfGraph],
+        **deprecated: Unpack[DeprecatedGraphArguments],
     ) -> None:
-        if older:
-            context_schema, input_schema, output_schema = with_older(
+        if deprecated:
+            context_schema, input_schema, output_schema = with_deprecated(
                 StateGraph,
-                older,
+                deprecated,
                 context_schema=context_schema,
                 input_schema=input_schema,
                 output_schema=output_schema,
@@ -179,7 +183,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
         ray_options: RayOptions | None = None,
-        **older: Unpack[OlderOfNode],
+        **deprecated: Unpack[DeprecatedNodeArguments],
     ) -> Self:
         """Add a node.
 
@@ -217,9 +221,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             TypeError: The action cannot be called.
             UnsupportedError: The action is a graph and ``timeout`` has an idle timeout.
         """
-        if older:
-            retry_policy, input_schema = with_older(
-                self.add_node, older, retry_policy=retry_policy, input_schema=input_schema
+        if deprecated:
+            retry_policy, input_schema = with_deprecated(
+                self.add_node, deprecated, retry_policy=retry_policy, input_schema=input_schema
             )
         if not isinstance(node, str):
             if action is not None:

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from distgraph._internal.adapters import as_node
 from distgraph._internal.mistakes import nearest
 from distgraph.constants import END
-from distgraph.contract.older_names import OlderOfAgent, with_older
+from distgraph.contract.deprecated_arguments import DeprecatedAgentArguments, with_deprecated
 from distgraph.graph import StateGraph
 from distgraph.graph.compiled import CompiledStateGraph
 from distgraph.placement import RayOptions, ToolOptions
@@ -187,7 +187,7 @@ def create_react_agent(
     name: str | None = None,
     backend: BackendName | Backend | None = None,
     ray_options: Mapping[str, ToolOptions] | None = None,
-    **older: Unpack[OlderOfAgent],
+    **deprecated: Unpack[DeprecatedAgentArguments],
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Create a graph in which a model calls tools until a model message has no tool calls.
 
@@ -221,8 +221,10 @@ def create_react_agent(
             than those given, or invalid ``ray_options``.
         MissingExtraError: ``model`` is a name and ``langchain`` is not installed.
     """
-    if older:
-        (context_schema,) = with_older(create_react_agent, older, context_schema=context_schema)
+    if deprecated:
+        (context_schema,) = with_deprecated(
+            create_react_agent, deprecated, context_schema=context_schema
+        )
     if version not in ("v1", "v2"):
         raise ValueError(f"Invalid version {version}. Supported versions are 'v1' and 'v2'.")
     schema = _checked_schema(state_schema, response_format is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import operator
 import warnings
@@ -10,6 +11,9 @@ from typing import Annotated, Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
+
+import distgraph
+from distgraph.warnings import LangGraphDeprecatedSinceV10
 
 
 class State(TypedDict):
@@ -67,6 +71,20 @@ def of_a_run(library: str) -> Any:
     return result, len(list(compiled.get_state_history(config)))
 
 
+def of_an_awaited_run(library: str) -> Any:
+    builder = module(library, "graph").StateGraph(State)
+    builder.add_node("one", lambda state: {"n": 1}).add_edge("__start__", "one")
+    compiled = builder.compile(checkpointer=InMemorySaver())
+    first, second = ({"configurable": {"thread_id": name}} for name in "12")
+
+    async def run() -> Any:
+        stream = compiled.astream({"n": 1}, first, checkpoint_during=True)
+        chunks = [chunk async for chunk in stream]
+        return chunks, await compiled.ainvoke({"n": 1}, second, checkpoint_during=False)
+
+    return asyncio.run(run())
+
+
 def of_both(library: str) -> Any:
     builder = module(library, "graph").StateGraph(State)
     builder.add_node("one", lambda state: {"n": 1}).add_edge("__start__", "one")
@@ -117,6 +135,7 @@ CASES = [
     of_errors,
     of_a_graph,
     of_a_run,
+    of_an_awaited_run,
     of_both,
     of_functions,
     of_constants,
@@ -133,6 +152,16 @@ def test_it_works_and_warns_as_in_langgraph(case: Any, monkeypatch: pytest.Monke
     assert [(kind, text) for kind, text, _ in our_warnings] == shown
     assert shown != []
     assert {file for _, _, file in our_warnings} == {__file__}
+
+
+def test_a_distributed_graph_takes_it_too() -> None:
+    builder = module("langgraph", "graph").StateGraph(State)
+    builder.add_node("one", lambda state: {"n": 1}).add_edge("__start__", "one")
+    compiled = distgraph.distribute(builder.compile(checkpointer=InMemorySaver()), backend="local")
+    config = {"configurable": {"thread_id": "1"}}
+    with pytest.warns(LangGraphDeprecatedSinceV10, match="Please use `durability` instead"):
+        assert compiled.invoke({"n": 1}, config, checkpoint_during=False) == {"n": 2}
+    assert len(list(compiled.get_state_history(config))) == 1
 
 
 def test_retries_are_those_of_the_earlier_name(monkeypatch: pytest.MonkeyPatch) -> None:

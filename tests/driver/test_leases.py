@@ -24,6 +24,7 @@ from distgraph.driver.leases import (
     Fail,
     Give,
     Interrupt,
+    Late,
     Leases,
     LeaseTerms,
     Phase,
@@ -177,10 +178,10 @@ def test_a_request_that_is_not_granted_for_long_is_repeated_and_withdrawn_when_n
     assert kinds(first) == ["Request"]
     assert Request not in map(type, leases.tick(29.9))
     assert leases.deadline() <= 30.0
-    again = [action for action in leases.tick(30.0) if isinstance(action, Request)]
-    assert [action.needs for action in again] == ["n"]
+    late, again, *_ = leases.tick(30.0)
+    assert (late, kinds([again])) == (Late(first[0].number), ["Request"])
     assert Request not in map(type, leases.tick(59.9))
-    assert kinds(leases.opened(again[0].number, 59.9)) == ["Give"]
+    assert kinds(leases.opened(again.number, 59.9)) == ["Give"]
     assert leases.tick(60.0) == []
     assert [*leases.tick(61.0), *leases.tick(62.0)] == [Withdraw(first[0].number)]
 
@@ -469,7 +470,7 @@ class World:
             if isinstance(action, Request):
                 assert action.number not in self.requested | self.running.keys()
                 self.requested.add(action.number)
-            elif isinstance(action, Withdraw):
+            elif isinstance(action, (Late, Withdraw)):
                 assert action.number in self.requested
             elif isinstance(action, Give):
                 assert self.running[action.number] is None

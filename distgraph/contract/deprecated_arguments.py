@@ -1,4 +1,4 @@
-"""Arguments under the names that they had in earlier versions of LangGraph."""
+"""Arguments whose names LangGraph has deprecated: they work, and a warning names the new ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from distgraph.types import RetryPolicy
 from distgraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
 
 __all__ = (
-    "OlderOfAgent",
-    "OlderOfEntrypoint",
-    "OlderOfGraph",
-    "OlderOfNode",
-    "OlderOfTask",
-    "with_older",
+    "DeprecatedAgentArguments",
+    "DeprecatedEntrypointArguments",
+    "DeprecatedGraphArguments",
+    "DeprecatedNodeArguments",
+    "DeprecatedTaskArguments",
+    "with_deprecated",
 )
 
 _NOW = {
@@ -31,7 +31,7 @@ _NOW = {
 """The name that an argument has now, and the class of the warning, by its earlier name."""
 
 
-class OlderOfGraph(TypedDict, total=False):
+class DeprecatedGraphArguments(TypedDict, total=False):
     """Deprecated arguments of ``StateGraph``."""
 
     config_schema: type[Any] | None
@@ -39,29 +39,31 @@ class OlderOfGraph(TypedDict, total=False):
     output: type[Any] | None
 
 
-class OlderOfTask(TypedDict, total=False):
+class DeprecatedTaskArguments(TypedDict, total=False):
     """Deprecated arguments of ``task``."""
 
     retry: RetryPolicy | Sequence[RetryPolicy] | None
 
 
-class OlderOfNode(OlderOfTask, total=False):
+class DeprecatedNodeArguments(DeprecatedTaskArguments, total=False):
     """Deprecated arguments of ``add_node``."""
 
     input: type[Any] | None
 
 
-class OlderOfAgent(TypedDict, total=False):
+class DeprecatedAgentArguments(TypedDict, total=False):
     """Deprecated arguments of ``create_react_agent``."""
 
     config_schema: type[Any] | None
 
 
-class OlderOfEntrypoint(OlderOfAgent, OlderOfTask, total=False):
+class DeprecatedEntrypointArguments(DeprecatedAgentArguments, DeprecatedTaskArguments, total=False):
     """Deprecated arguments of ``entrypoint``."""
 
 
-def with_older(method: Callable[..., Any], given: Mapping[str, Any], **values: Any) -> list[Any]:
+def with_deprecated(
+    method: Callable[..., Any], given: Mapping[str, Any], **values: Any
+) -> list[Any]:
     """Return ``values``, those that are None from ``given``, and warn of each name in ``given``.
 
     Args:
