@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
 EVENTS, MANY = 20, 200
 """Events of a node before it does harm, and all of them."""
 
-BOUND = 50.0
+BOUND = 20.0
 """Seconds of a run, the start of a process included: one second on a quiet machine, ten where
 sixteen programs share two CPUs. Any wait that only the bound of silence ends takes 60."""
 
