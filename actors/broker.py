@@ -34,6 +34,7 @@ from actors.mirror import Mirroring, end_of_run
 from actors.reaper import cancel_tasks
 from actors.watched import Watched
 from distgraph import __version__, logs, metrics
+from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph.concurrency.collecting import OWN, collect_less
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.load import BrokerLoad
@@ -85,6 +86,7 @@ class StreamBroker:
     ) -> None:
         logs.configure()
         collect_less(OWN)
+        keep_freed_memory()
         self._session = session
         self._is_detached = idle is not None
         self._driver: Any = None

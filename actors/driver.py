@@ -37,6 +37,7 @@ from actors.transport_ray import locate
 from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
+from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph.concurrency.collecting import OWN, collect_less
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.turns import Turns
@@ -123,6 +124,7 @@ class SuperstepDriver:
     ) -> None:
         logs.configure()
         collect_less(OWN)
+        keep_freed_memory()
         repeat_random_bytes()
         self._takeover = takeover
         self._early: list[Callable[[], None]] | None = [] if follows else None

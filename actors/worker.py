@@ -25,6 +25,7 @@ from actors.metrics import export
 from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import logs
+from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph.channels.untracked_value import UntrackedValue
 from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
@@ -92,6 +93,7 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         logs.configure()
+        keep_freed_memory()
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}

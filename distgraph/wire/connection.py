@@ -58,6 +58,10 @@ side counts as lost."""
 _DIRECT = 1 << 16
 """Most bytes of a frame that the main thread sends itself where a signal handler may raise."""
 
+_LOCAL_BUFFER = 1 << 20
+"""Bytes that a Unix socket takes at once, or as many as the system allows. For each part of a large
+frame, the two processes wake each other. TCP chooses its buffers by itself."""
+
 _LINGER = 5.0
 """Seconds for which a closed connection waits for the other side to end as well."""
 
@@ -488,8 +492,9 @@ def _file(descriptor: int) -> tuple[int, int] | None:
 
 
 def tune(sock: socket.socket) -> None:
-    """Send small frames at once, and notice a machine that is gone."""
+    """Send small frames at once, large ones in few parts, and notice a machine that is gone."""
     if sock.family == getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER)
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
