@@ -1,7 +1,7 @@
 """The superstep driver: an actor that runs the engine of every run of a session.
 
 It holds channels and applies reducers; no node, tool or conditional edge ever runs here. What
-happens in a run is handled in its turns, on threads that the runs share.
+happens in a run is handled in its turns, on the thread that serves the connections.
 """
 
 from __future__ import annotations
@@ -142,11 +142,11 @@ class SuperstepDriver:
             partial(locate, session), lambda *batch: persistent(lambda: broker.drive.remote(*batch))
         )
         self._durations = Durations()
-        self._turns = Turns()
         self._meter = DriverMeter(Meter())
         export(self._meter.meter, metrics_every)
         reaper = Reaper(self._broker)
         port = WorkerPort(session)
+        self._turns = Turns(port.loop.work)
         heartbeats = WorkerHeartbeats(port, silence, end_process)
         host = ExecutorHost(port, heartbeats, self._program)
         self._shared = SharedWorkers(
@@ -431,7 +431,7 @@ class SuperstepDriver:
             silent=tuple(map(str, self._shared.heartbeats.silences())),
         )
 
-    # --- for the threads of runs ----------------------------------------------------------------
+    # --- for runs, in their turns ----------------------------------------------------------------
 
     def _graph(self, digest: str) -> Graph:
         """Return a registered graph; its registration may be on the way."""

@@ -37,15 +37,13 @@ an owner, and a name:
     In: all. Owner: ``concurrency/timers.py``. Waits for the next time that is due. Ends after 2
     s without any.
 ``distgraph-wire``
-    In: all. Owner: ``wire/loop.py``. Waits for sockets. Ends with the process.
+    In: all. Owner: ``wire/loop.py``. Waits for sockets; in a driver, it also takes the turns of
+    runs. Ends with the process; behind a turn that took long, with the turn.
 ``distgraph-heartbeat``
     In: worker. Owner: ``worker/heartbeat.py``. Waits for the next sign of life. Ends with the
     process.
 ``distgraph-dial``
     In: all. Owner: ``wire/link.py``. Waits for one connection to be made. Ends with it.
-``distgraph-runs``
-    In: driver. Owner: ``concurrency/turns.py``. Waits for requests of callers, and for what
-    happens in runs. Ends with the process; behind a turn that took long, with the turn.
 ``distgraph-saver``
     In: driver, or caller (local). Owner: ``SaverThread``. Waits for what one run has to save.
     Ends with the run.

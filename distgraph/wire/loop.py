@@ -18,12 +18,17 @@ from weakref import WeakSet
 
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
+from distgraph.concurrency.timers import timers
 
-__all__ = ("READ", "WRITE", "Loop", "loop")
+__all__ = ("LONG", "READ", "WRITE", "Loop", "loop")
 
 logger = logging.getLogger("distgraph")
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+LONG = 0.01
+"""Seconds between two looks at a call of ``work``. One that goes on from one look to the next takes
+long: another thread serves the connections from then on."""
 
 
 class Ready(Protocol):
@@ -43,15 +48,29 @@ class User(Protocol):
 class Loop:
     """Waits for sockets and for time, and makes calls.
 
-    Its calls must not wait for anything, as all connections of the process wait for them.
+    Its calls must not wait for anything, as all connections of the process wait for them. Those of
+    ``work`` may.
+
+    Args:
+        later: Makes a call after some seconds, on another thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, later: Callable[[float, Callable[[], None]], object] | None = None) -> None:
+        self._later = later or timers().after
         self.users: WeakSet[User] = WeakSet()
         self._selector = selectors.DefaultSelector()
         self._lost: list[selectors.BaseSelector] = []
         """Selectors whose file descriptors code of the user has closed."""
         self._calls: deque[Callable[[], object]] = deque()
+        self._long: deque[Callable[[], object]] = deque()
+        """Calls that may take long."""
+        self._begun = 0
+        """How many of those have begun."""
+        self._seen = 0
+        """How many had begun at the last look at them."""
+        self._looking = False
+        self._asleep = False
+        """Whether the thread has to be woken for a call."""
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._behind: deque[Callable[[], object]] = deque()
         """Calls to be made behind what is handled now."""
@@ -62,24 +81,38 @@ class Loop:
         self._start()
 
     def _start(self) -> None:
-        self._thread = daemon(self._run, "distgraph-wire")
+        self._thread: threading.Thread | None = daemon(self._run, "distgraph-wire")
         self._thread.start()
 
     @property
     def is_current(self) -> bool:
-        """Whether the calling thread is the loop's own."""
+        """Whether the calling thread is the loop's own, and not in a call of ``work``."""
         return threading.current_thread() is self._thread
 
     def soon(self, call: Callable[[], object]) -> None:
         """Make a call on the loop's thread. Any thread may call this."""
         self._calls.append(call)
-        if not self.is_current:
-            try:
-                self._wakes.send(b"\0")
-            except BlockingIOError:  # it has been woken often enough
-                pass
-            except OSError:
-                self._wake_anew()
+        self._wake()
+
+    def work(self, call: Callable[[], object]) -> None:
+        """Make a call that may take long, or wait, on the loop's thread. Any thread may call this.
+
+        Such calls are made in their order, one at a time, behind what has arrived. Within the call,
+        its thread is not the loop's. Where the call takes long, another thread becomes the loop's:
+        it serves connections, and makes further calls.
+        """
+        self._long.append(call)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._asleep:  # it looks for calls before it sleeps
+            return
+        try:
+            self._wakes.send(b"\0")
+        except BlockingIOError:  # it has been woken often enough
+            pass
+        except OSError:
+            self._wake_anew()
 
     def _wake_anew(self) -> None:
         """Replace the sockets that wake the thread: code of the user has closed one of them."""
@@ -153,7 +186,8 @@ class Loop:
 
     def _run(self) -> None:
         while self.is_current:
-            wait = 0.0 if self._calls else None
+            self._asleep = True  # before the look for calls: those that come behind it wake
+            wait = 0.0 if self._calls or self._long else None
             if self._due and wait is None:
                 wait = max(0.0, self._due[0][0] - time.monotonic())
             self._serve(wait)
@@ -161,6 +195,35 @@ class Loop:
                 self._make(heapq.heappop(self._due)[2])
             for _ in range(len(self._calls)):
                 self._make(self._calls.popleft())
+            if self._long:
+                self._make_long(self._long.popleft())
+
+    def _make_long(self, call: Callable[[], object]) -> None:
+        """Make a call during which another thread may take this one's place."""
+        with self._rewiring:
+            self._begun += 1
+            mine, self._thread = self._thread, None
+            looking, self._looking = self._looking, True
+        if not looking:
+            self._later(LONG, self._look)
+        try:
+            call()
+        except BaseException:
+            logger.exception("a call failed: %r", call)
+        with self._rewiring:
+            if self._thread is None:
+                self._thread = mine
+
+    def _look(self) -> None:
+        """Let another thread serve beside a call that takes long. On another thread."""
+        with self._rewiring:
+            goes_on = self._begun != self._seen
+            if not goes_on and self._thread is None:
+                self._start()
+            self._seen = self._begun
+            self._looking = goes_on
+        if goes_on:
+            self._later(LONG, self._look)
 
     def _serve(self, wait: float | None) -> None:
         # a method: its variables must not hold the last connection until the next one is ready
@@ -174,6 +237,8 @@ class Loop:
             self._log_lost(error)
             self._watch_anew()
             return []
+        finally:
+            self._asleep = False
 
     @staticmethod
     def _log_lost(error: OSError) -> None:

@@ -22,7 +22,7 @@ class Driver:
         self.asked: list[tuple[str, str]] = []
         self.changed = threading.Condition()
         port = WorkerPort("session")
-        port.serve(CALLER, Entrance(Turns(), self.begin, self.cancel, self.drain))
+        port.serve(CALLER, Entrance(Turns(port.loop.work), self.begin, self.cancel, self.drain))
         self.ticket = port.ticket
 
     def note(self, what: str, subject: str) -> None:
