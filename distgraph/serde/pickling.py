@@ -15,7 +15,7 @@ import pickle
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -25,6 +25,7 @@ from cloudpickle import cloudpickle as _cp
 from distgraph.errors import SerializationError
 from distgraph.serde import reducers, references
 from distgraph.serde.reducers import register_serializer
+from distgraph.serde.sources import keep_sources
 
 __all__ = ("dumps", "dumps_code", "dumps_data", "loads", "register_serializer")
 
@@ -136,18 +137,21 @@ def _code(number: int, *parts: Any) -> CodeType:
 
 
 _NAMED = b"\x00distgraph-filenames"
-"""Ends a pickle that is followed by names of files, and by their length in eight bytes."""
+"""Ends a pickle that is followed by names and sources of files, and by their length in eight
+bytes."""
 
 
-def with_filenames(blob: bytes, names: Sequence[str]) -> bytes:
-    """Append the file names of a pickle's code to the pickle.
+def with_filenames(
+    blob: bytes, names: Sequence[str], sources: Mapping[str, str] | None = None
+) -> bytes:
+    """Append the file names of a pickle's code to the pickle, and the text of these files.
 
-    File names are separate, because they differ between processes while the code is equal.
+    Both are separate, because they differ between processes while the code is equal.
     """
     if not names:
         return blob
-    pickled_names = pickle.dumps(list(names), PROTOCOL)
-    return b"".join((blob, pickled_names, len(pickled_names).to_bytes(8, "little"), _NAMED))
+    files = pickle.dumps((list(names), dict(sources or {})), PROTOCOL)
+    return b"".join((blob, files, len(files).to_bytes(8, "little"), _NAMED))
 
 
 def content_hash(blob: bytes) -> str:
@@ -300,7 +304,8 @@ def loads(blob: bytes | bytearray | memoryview | references.Parcel) -> Any:
     if end is None:
         return pickle.loads(blob)
     around = _names.current
-    _names.current = pickle.loads(blob[end:])
+    _names.current, sources = pickle.loads(blob[end:])
+    keep_sources(sources)
     try:
         return pickle.loads(blob)
     finally:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import site
 import socket
 import sys
-import sysconfig
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
 from distgraph.serde import diagnose, pickling, references, trial
+from distgraph.serde.sources import is_installed, sources_of
 
 __all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
 
@@ -58,7 +57,8 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]
                 pickler.dump(program)
         except Exception as exc:
             raise _blame(program, pickling.describe(exc), pickling.reason) from exc
-        blob = pickling.with_filenames(file.getvalue(), pickler.filenames)
+        names = pickler.filenames
+        blob = pickling.with_filenames(file.getvalue(), names, sources_of(names))
     if found:
         blob = references.ReferringBlob(blob, found)
     _check_readable(program, blob)
@@ -195,25 +195,12 @@ def user_paths() -> tuple[str, ...]:
 
     That is ``sys.path`` less the standard library and installed packages, which every worker has.
     """
-    prefixes = {os.path.realpath(p) for p in _installed()}
     found: dict[str, None] = {}
     for entry in sys.path:
         path = os.path.abspath(entry)  # an empty entry is the current directory
-        real = os.path.realpath(path)
-        inside = any(real == p or real.startswith(p + os.sep) for p in prefixes)
-        if not inside and os.path.exists(path):
+        if not is_installed(path) and os.path.exists(path):
             found[path] = None
     return tuple(found)
-
-
-def _installed() -> Iterator[str]:
-    paths = sysconfig.get_paths()
-    yield from (paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
-    yield from getattr(site, "getsitepackages", list)()
-    yield site.getusersitepackages()
-    for prefix in (sys.prefix, sys.base_prefix):
-        version = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-        yield os.path.join(prefix, getattr(sys, "platlibdir", "lib"), version)
 
 
 # --- at the worker -------------------------------------------------------------------------------
