@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 from actors.cluster import cluster_size, machines
 from distgraph import capacity, status
 from distgraph._internal.mistakes import warn_once
+from distgraph._internal.settings import setting
 from distgraph.contract.spec import GraphSpec
 from distgraph.errors import UnsupportedClusterError
 
 __all__ = ("check_capacity",)
-
-ENV = "DISTGRAPH_MISSING_RESOURCES"
 
 
 def check_capacity(graph: GraphSpec) -> None:
@@ -24,9 +21,7 @@ def check_capacity(graph: GraphSpec) -> None:
         UnsupportedClusterError: There is one, and ``DISTGRAPH_MISSING_RESOURCES`` is ``raise``.
         ValueError: The variable has another value than ``wait`` and ``raise``.
     """
-    policy = os.environ.get(ENV) or "wait"
-    if policy not in ("wait", "raise"):
-        raise ValueError(f"environment variable {ENV} is {policy!r}; choose 'wait' or 'raise'")
+    policy = setting("DISTGRAPH_MISSING_RESOURCES", "wait")
     if not capacity.requests_anything(graph):
         return
     found = capacity.unplaceable(graph, machines())

@@ -25,6 +25,7 @@ from actors.cluster import (
 )
 from actors.persistent import persistent
 from distgraph import logs
+from distgraph._internal.settings import setting
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.stream import Blob
@@ -60,7 +61,7 @@ _BEGIN = 30.0
 
 def from_environment() -> bool:
     """Return whether brokers of this process have mirrors."""
-    return os.environ.get("DISTGRAPH_MIRROR", "0") != "0"
+    return setting("DISTGRAPH_MIRROR", False)
 
 
 def end_of_run(error: BaseException) -> Blob:

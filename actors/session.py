@@ -38,6 +38,7 @@ from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
 from actors.warm import cpus_of, start_workers, warm_up
 from actors.watched import REPORT, Watched
+from distgraph._internal.settings import setting
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
@@ -118,20 +119,20 @@ class Session:
         options = {"namespace": NAMESPACE, "scheduling_strategy": near}
         if detached:
             options["lifetime"] = "detached"
-        idle = float(os.environ.get("DISTGRAPH_DETACHED_IDLE", "600")) if detached else None
-        self._silence = float(os.environ.get("DISTGRAPH_SILENCE", "60"))
-        self._takeover = int(os.environ.get("DISTGRAPH_TAKEOVER_BYTES", str(64 << 20)))
+        idle = setting("DISTGRAPH_DETACHED_IDLE", 600.0) if detached else None
+        self._silence = setting("DISTGRAPH_SILENCE", 60.0)
+        self._takeover = setting("DISTGRAPH_TAKEOVER_BYTES", 64 << 20)
         self._kept: dict[str, None] = {}
         """Graphs of started runs that the broker has for the next driver."""
         metrics_every = interval_from_environment()
         self._port = host().listen(node_address())
         driver = (
-            float(os.environ.get("DISTGRAPH_POOL_IDLE", "60")),
-            float(os.environ.get("DISTGRAPH_AFFINITY_IDLE", "300")),
+            setting("DISTGRAPH_POOL_IDLE", 60.0),
+            setting("DISTGRAPH_AFFINITY_IDLE", 300.0),
             self._port.ticket,
-            os.environ.get("DISTGRAPH_LEASES", "1") != "0",
+            setting("DISTGRAPH_LEASES", True),
             detached,
-            float(os.environ.get("DISTGRAPH_REDUCER_TIMEOUT", "300")),
+            setting("DISTGRAPH_REDUCER_TIMEOUT", 300.0),
             metrics_every,
             self._takeover,
             self._silence,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import sys
 import time
@@ -18,10 +17,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from distgraph._internal.current import current
+from distgraph._internal.settings import setting
 
 __all__ = ("FIELDS", "JsonFormatter", "RunFields", "configure", "of_run", "run_fields")
-
-ENV = "DISTGRAPH_LOG"
 
 FIELDS = ("run_id", "thread_id", "graph", "node", "step", "attempt")
 """Attributes that ``RunFields`` gives a record, as far as they are known."""
@@ -120,19 +118,16 @@ def configure(root: logging.Logger | None = None) -> None:
     Raises:
         ValueError: The setting is neither empty, "off", "json" nor "json:LEVEL".
     """
-    text = os.environ.get(ENV, "").strip()
-    if text in ("", "off"):
+    level: int | None = None
+    level = setting("DISTGRAPH_LOG", level)
+    if level is None:
         return
-    kind, _, level = text.partition(":")
-    number = logging.getLevelName(level.upper() or "INFO")
-    if kind != "json" or not isinstance(number, int):
-        raise ValueError(f'{ENV} must be "off", "json" or "json:LEVEL" (json:debug), got {text!r}')
     root = logging.getLogger() if root is None else root
     streams = [h for h in root.handlers if isinstance(h, logging.StreamHandler)]
     if not streams:
         handler = logging.StreamHandler(sys.stderr)
         root.addHandler(handler)
-        root.setLevel(number)
+        root.setLevel(level)
         streams = [handler]
     for handler in streams:
         if not isinstance(handler.formatter, JsonFormatter):

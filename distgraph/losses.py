@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from distgraph._internal.mistakes import nearest
+from distgraph._internal.settings import setting
 from distgraph.types import OnLostAttempt
 
 __all__ = ("LOSS_OPTIONS", "LossPolicy", "checked_losses", "default_losses")
@@ -56,10 +56,8 @@ def default_losses() -> LossPolicy:
     Raises:
         ValueError: A value is not valid.
     """
-    found: dict[str, Any] = {}
-    if told := os.environ.get("DISTGRAPH_MAX_ATTEMPTS"):
-        found["max_attempts"] = int(told) if told.isdecimal() else told
-    if told := os.environ.get("DISTGRAPH_ON_LOST_ATTEMPT"):
-        found["on_lost_attempt"] = told
-    checked_losses(found, "the environment")
-    return LossPolicy().of(found)
+    usual = LossPolicy()
+    return LossPolicy(
+        setting("DISTGRAPH_MAX_ATTEMPTS", usual.max_attempts),
+        setting("DISTGRAPH_ON_LOST_ATTEMPT", usual.on_lost_attempt),
+    )

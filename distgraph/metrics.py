@@ -6,16 +6,13 @@ intervals. On Ray they go to ``ray.util.metrics`` (``actors/metrics.py``).
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-__all__ = ("ENV", "METRICS", "Meter", "Metric", "Sample", "interval_from_environment")
+from distgraph._internal.settings import setting
 
-ENV = "DISTGRAPH_METRICS"
-
-_OFF = ("off", "no", "false")
+__all__ = ("METRICS", "Meter", "Metric", "Sample", "interval_from_environment")
 
 _VALUES_KEPT = 10_000
 """Values of one histogram and one set of labels that are kept between two exports; of more, the
@@ -179,13 +176,5 @@ def interval_from_environment() -> float | None:
     Raises:
         ValueError: The setting is neither "off" nor a number of seconds above 0.
     """
-    text = os.environ.get(ENV, "").strip().lower() or "5"
-    if text in _OFF:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise ValueError(f'{ENV} must be "off" or a number of seconds above 0, got {text!r}')
-    return seconds
+    every: float | None = 5.0
+    return setting("DISTGRAPH_METRICS", every)

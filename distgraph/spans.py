@@ -7,13 +7,13 @@ tracer provider; a process without one exports nothing.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
+from distgraph._internal.settings import setting
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import GraphBubbleUp, MissingExtraError
 
@@ -30,8 +30,6 @@ __all__ = (
 
 ENV = "DISTGRAPH_OTEL"
 
-_ON = ("on", "1", "true", "yes")
-
 _FLUSH_MS = 1000
 """Milliseconds that the end of a run may wait until its spans are exported."""
 
@@ -45,7 +43,7 @@ def caller_trace() -> dict[str, str] | None:
     Raises:
         MissingExtraError: ``DISTGRAPH_OTEL`` is on, and OpenTelemetry is not installed.
     """
-    if os.environ.get(ENV, "").strip().lower() not in _ON:
+    if not setting(ENV, False):
         return None
     try:
         from opentelemetry import context

@@ -6,20 +6,18 @@ They appear where standard error is a terminal, or in a notebook. ``show_status(
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from distgraph._internal.mistakes import warn_once
+from distgraph._internal.settings import setting
 
 __all__ = ("Step", "ended", "note", "show_status", "started")
 
 ENV = "DISTGRAPH_STATUS"
 
-_OFF = ("off", "0", "false", "no")
-_ON = ("on", "1", "true", "yes")
 _lock = threading.Lock()
 _wanted: bool | None = None
 _steps: dict[str, Step] = {}
@@ -35,12 +33,10 @@ def show_status(on: bool | None) -> None:
 def _is_shown() -> bool:
     if _wanted is not None:
         return _wanted
-    said = os.environ.get(ENV, "").lower()
-    if said in _OFF or said in _ON:
-        return said in _ON
-    if said:
-        warn_once([f"the environment variable {ENV} is {said!r}: choose 'on' or 'off'"])
-    return _is_terminal() or _is_notebook()
+    said: bool | None = None
+    with suppress(ValueError):  # the run that comes refuses the setting
+        said = setting(ENV, said)
+    return _is_terminal() or _is_notebook() if said is None else said
 
 
 def _is_terminal() -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distgraph._internal.mistakes import nearest_key, warn_once
+from distgraph._internal.settings import setting
 
-DEFAULT_RECURSION_LIMIT = int(os.environ.get("LANGGRAPH_DEFAULT_RECURSION_LIMIT", "10007"))
-DELTA_SUPERSTEPS = int(os.environ.get("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", "5000"))
+DEFAULT_RECURSION_LIMIT = setting("LANGGRAPH_DEFAULT_RECURSION_LIMIT", 10007)
+DELTA_SUPERSTEPS = setting("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", 5000)
 
 _KEYS = frozenset(
     {

@@ -8,25 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from distgraph import logs, status
+from distgraph._internal import settings
 from distgraph._internal.mistakes import nearest
-from distgraph._internal.settings import warn_of_unknown
 
 if TYPE_CHECKING:
     from distgraph.backends.base import Backend
 
 __all__ = ("resolve",)
 
-ENV = "DISTGRAPH_BACKEND"
-
 
 def resolve(backend: str | Backend | None) -> Backend:
     """Return the backend of that name: "ray", "local", or what ``DISTGRAPH_BACKEND`` names.
 
     Raises:
-        ValueError: There is no backend of that name.
+        ValueError: There is no backend of that name, or a setting is not allowed.
     """
+    settings.check()
     logs.configure()
-    warn_of_unknown()
     name = backend_name(backend)
     if not isinstance(name, str):
         return name
@@ -48,10 +46,9 @@ def _tell_start() -> None:
 
 def backend_name(backend: str | Backend | None) -> str | Backend:
     """Return what ``resolve`` would choose, without importing it."""
-    chosen = backend if backend is not None else os.environ.get(ENV) or "ray"
-    if isinstance(chosen, str) and chosen not in ("ray", "local"):
-        source = f"environment variable {ENV}" if backend is None else "backend"
-        raise ValueError(
-            f"{source} is {chosen!r}; choose 'ray' or 'local'.{nearest(chosen, ('ray', 'local'))}"
-        )
-    return chosen
+    if backend is None:
+        return settings.setting("DISTGRAPH_BACKEND", "ray")
+    if isinstance(backend, str) and backend not in ("ray", "local"):
+        hint = nearest(backend, ("ray", "local"))
+        raise ValueError(f"backend is {backend!r}; choose 'ray' or 'local'.{hint}")
+    return backend

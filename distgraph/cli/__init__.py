@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from distgraph._internal import settings
 from distgraph._internal.mistakes import nearest
 from distgraph.cli import codes
 from distgraph.errors import DistgraphError, RunNotFound, UnsupportedClusterError
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:  # the command's own usage, not that of all commands
         command = commands.choices[options.command]
         command.error(f"unrecognized arguments: {' '.join(unknown)}")
+    try:
+        settings.check()
+    except ValueError as error:
+        print(f"distgraph {options.command}: {error}", file=sys.stderr)
+        return codes.FAILED
     try:
         code: int = options.run(options)
         sys.stdout.flush()

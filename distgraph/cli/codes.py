@@ -9,7 +9,7 @@ OK = 0
 
 FAILED = 1
 """``doctor`` found a problem, a part of the cluster does not answer, or the run that was watched
-failed or was cancelled."""
+failed or was cancelled; or a setting is not allowed."""
 
 USAGE = 2
 """The command line is not understood."""

@@ -4,6 +4,7 @@ long."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 from distgraph import errors
@@ -23,6 +24,7 @@ def policies_of(given: Any) -> tuple[RetryPolicy, ...]:
 
     Raises:
         TypeError: It is none of these, or a ``retry_on`` can name no exception.
+        ValueError: A number of seconds, or ``backoff_factor``, is below 0.
     """
     if given is None:
         return ()
@@ -37,6 +39,8 @@ def _policy(given: Any) -> RetryPolicy:
         raise TypeError(
             f"retry_policy takes a RetryPolicy or a sequence of them, got {type(given).__name__}"
         ) from None
+    for name in ("max_attempts", "initial_interval", "backoff_factor", "max_interval"):
+        _check_number(name, values[name])
     names = values["retry_on"]
     if getattr(names, "__name__", "") == "default_retry_on":
         names = default_retry_on
@@ -49,6 +53,14 @@ def _policy(given: Any) -> RetryPolicy:
     elif not callable(names):
         raise TypeError(_MUST_BE.format(names))
     return RetryPolicy(**{**values, "retry_on": names})
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Refuse what LangGraph fails on after the first attempt; ``max_attempts=0`` means one."""
+    if not isinstance(value, Real):
+        raise TypeError(f"RetryPolicy.{name} must be a number, got {value!r}")
+    if name != "max_attempts" and not float(value) >= 0:
+        raise ValueError(f"RetryPolicy.{name} must be at least 0, got {value!r}")
 
 
 def _is_exception_class(named: Any) -> bool:

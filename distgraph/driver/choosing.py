@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 
+from distgraph._internal.settings import setting
 from distgraph.capacity import has_pool
 from distgraph.contract.spec import GraphSpec
 
 __all__ = ("Choice", "drivers_from_environment", "ties")
-
-ENV = "DISTGRAPH_DRIVERS"
 
 REMEMBERED = 10_000
 """Ties that are remembered; of more, those that were not used for longest are forgotten."""
@@ -23,10 +21,7 @@ def drivers_from_environment() -> int:
     Raises:
         ValueError: The setting is no whole number from 1.
     """
-    text = os.environ.get(ENV, "").strip() or "1"
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{ENV} must be a whole number from 1, got {text!r}")
-    return int(text)
+    return setting("DISTGRAPH_DRIVERS", 1)
 
 
 def ties(run_id: str, thread_id: object, graph: GraphSpec, digest: str) -> list[Hashable]:

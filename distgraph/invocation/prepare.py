@@ -8,6 +8,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 from distgraph import spans
+from distgraph._internal import settings
 from distgraph._internal.config import default_recursion_limit, merge_configs, task_metadata
 from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import POSITION, TASK_ID
@@ -84,6 +85,8 @@ def prepare(
     debug = arguments.get("debug")
     input = own(input)
     around = active_task(config)
+    if around is None:
+        settings.check()
     parent = None if around is not None and has_own_thread(config) else around
     saver = saver_of(graph, parent)
     if saver is None and durability in get_args(Durability):  # others are refused below

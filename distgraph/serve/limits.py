@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distgraph._internal.settings import setting
 from distgraph.serve.errors import ProjectError
 
 __all__ = ("VARIABLES", "Limits", "RequestRate")
@@ -38,19 +38,11 @@ class Limits:
         Raises:
             ProjectError: A value is no whole number above 0.
         """
-        return cls(
-            _number(VARIABLES[0]) or MAX_BODY,
-            _number(VARIABLES[1]),
-        )
-
-
-def _number(name: str) -> int | None:
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ProjectError(f"{name} must be a whole number above 0, got {text!r}")
-    return int(text)
+        a_minute: int | None = None
+        try:
+            return cls(setting(VARIABLES[0], MAX_BODY), setting(VARIABLES[1], a_minute))
+        except ValueError as error:
+            raise ProjectError(str(error)) from None
 
 
 class RequestRate:

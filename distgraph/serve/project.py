@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from distgraph._internal import settings
 from distgraph._internal.mistakes import nearest
 from distgraph.serve.errors import ProjectError, RequestError
 from distgraph.serve.expiry import Expiry, time_to_live
@@ -75,9 +76,16 @@ class Project:
         """Set the environment variables that are not set yet, and the import paths.
 
         The environment of the process wins over ``env``.
+
+        Raises:
+            ProjectError: A setting of distgraph is not allowed.
         """
         for name, value in self.env.items():
             os.environ.setdefault(name, value)
+        try:
+            settings.check()
+        except ValueError as error:
+            raise ProjectError(str(error)) from None
         for path in reversed((self.folder, *self.import_paths)):
             if str(path) not in sys.path:
                 sys.path.insert(0, str(path))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from distgraph._internal.settings import setting
 from distgraph.contract.started import Retention
 from distgraph.streaming.broker import Limits
 
@@ -14,13 +13,13 @@ def limits_from_environment() -> Limits:
     """Return the broker's limits.
 
     Raises:
-        ValueError: A variable is not a whole number.
+        ValueError: A variable is not allowed.
     """
     return Limits(
-        max_bytes=_number("BYTES", Limits.max_bytes),
-        max_events=_number("EVENTS", Limits.max_events),
-        retain_bytes=_number("RETAINED_BYTES", Limits.retain_bytes),
-        started_bytes=_number("STARTED_BYTES", Limits.started_bytes),
+        max_bytes=setting("DISTGRAPH_STREAM_BYTES", Limits().max_bytes),
+        max_events=setting("DISTGRAPH_STREAM_EVENTS", Limits().max_events),
+        retain_bytes=setting("DISTGRAPH_STREAM_RETAINED_BYTES", Limits().retain_bytes),
+        started_bytes=setting("DISTGRAPH_STREAM_STARTED_BYTES", Limits().started_bytes),
     )
 
 
@@ -28,21 +27,10 @@ def retention_from_environment() -> Retention:
     """Return what is kept of a started run that was given no ``retention``.
 
     Raises:
-        ValueError: A variable is not a whole number from 0.
+        ValueError: A variable is not allowed.
     """
     return Retention(
-        events=_number("KEPT_EVENTS", Retention().events),
-        bytes=_number("KEPT_BYTES", Retention().bytes),
-        seconds=_number("KEPT_SECONDS", int(Retention().seconds)),
+        events=setting("DISTGRAPH_STREAM_KEPT_EVENTS", Retention().events),
+        bytes=setting("DISTGRAPH_STREAM_KEPT_BYTES", Retention().bytes),
+        seconds=setting("DISTGRAPH_STREAM_KEPT_SECONDS", Retention().seconds),
     )
-
-
-def _number(name: str, default: int) -> int:
-    variable = f"DISTGRAPH_STREAM_{name}"
-    text = os.environ.get(variable)
-    if text is None:
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{variable} must be a whole number, got {text!r}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import socket
 import ssl
@@ -13,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
+from distgraph._internal.settings import setting
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import greeting
 from distgraph.wire.connection import Connection, OnClosed, OnFrame, tune
@@ -344,16 +344,7 @@ def _local_socket() -> tuple[socket.socket | None, str]:
 
 
 def _ports() -> tuple[int, int]:
-    setting = os.environ.get("DISTGRAPH_PORTS", "")
-    if not setting:
-        return 0, 0
     try:
-        first, dash, last = setting.partition("-")
-        found = int(first), int(last if dash else first)
-    except ValueError:
-        found = 0, -1
-    if not 0 < found[0] <= found[1] < 65536:
-        raise UnsupportedClusterError(
-            f"DISTGRAPH_PORTS={setting!r} is not a range of ports such as 20000-20100"
-        )
-    return found
+        return setting("DISTGRAPH_PORTS", (0, 0))
+    except ValueError as error:
+        raise UnsupportedClusterError(str(error)) from None

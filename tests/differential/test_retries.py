@@ -202,3 +202,12 @@ def test_the_parts_of_execution_info_that_tell_of_attempts(differ):
         return one(ns, node, retry_policy=quick(ns))
 
     differ.stream(build, {"items": []}, stream_mode="updates", faces=("sync",))
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5])
+def test_a_number_of_attempts_below_one_is_one_attempt_and_a_part_counts_as_one(differ, number):
+    differ.stream(
+        lambda ns: one(ns, shaky(ns, OutOfPaper("1")), retry_policy=quick(ns, max_attempts=number)),
+        {"items": []},
+        stream_mode=MODES,
+    )

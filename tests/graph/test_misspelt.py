@@ -12,7 +12,6 @@ import pytest
 
 from distgraph import Command, StateGraph
 from distgraph._internal import mistakes
-from distgraph._internal.settings import warn_of_unknown
 from distgraph.constants import START
 from tests.support.graphs import Items
 
@@ -144,11 +143,9 @@ def test_a_misspelt_setting_is_warned_of_once(
     monkeypatch.setattr(mistakes, "_logged", {})
     monkeypatch.setenv("DISTGRAPH_DRIVER", "2")
     monkeypatch.setenv("DISTGRAPH_OF_MY_OWN", "x")
-    warn_of_unknown.cache_clear()
     with caplog.at_level(logging.WARNING, logger="distgraph"):
         for _ in range(2):
             graph().invoke({})
-    warn_of_unknown.cache_clear()
     assert caplog.messages == [
         "the environment variable DISTGRAPH_DRIVER has no effect. Did you mean 'DISTGRAPH_DRIVERS'?"
     ]

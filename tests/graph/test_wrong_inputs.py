@@ -83,6 +83,14 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         "Node `f`: retry_on must be an Exception class, a list or tuple of Exception classes, or "
         "a callable, got 'ValueError'",
     ),
+    "max_attempts": (
+        lambda: built(retry_policy=RetryPolicy(max_attempts="3")),  # type: ignore[arg-type]
+        "Node `f`: RetryPolicy.max_attempts must be a number, got '3'",
+    ),
+    "initial_interval below 0": (
+        lambda: built(retry_policy=[RetryPolicy(), RetryPolicy(initial_interval=-1)]),
+        "Node `f`: RetryPolicy.initial_interval must be at least 0, got -1",
+    ),
     "timeout": (
         lambda: built(timeout="3s"),
         "Node `f`: timeout must be a number of seconds, a timedelta or a TimeoutPolicy, got '3s'",

@@ -334,7 +334,7 @@ def test_a_listener_takes_a_port_of_the_range(monkeypatch):
 def test_a_range_that_is_none_is_refused(monkeypatch, told):
     monkeypatch.setenv("DISTGRAPH_PORTS", told)
     side = Side()
-    with pytest.raises(UnsupportedClusterError, match="DISTGRAPH_PORTS"):
+    with pytest.raises(UnsupportedClusterError, match="DISTGRAPH_PORTS must be a range"):
         Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
 
 
