@@ -20,12 +20,19 @@ from uuid import UUID
 
 from distgraph._internal.loaded import loaded
 from distgraph._internal.mistakes import nearest
-from distgraph.contract.callbacks import STREAMED, CallbackInfo, HandlerCall, Listener
+from distgraph.contract.callbacks import (
+    CHANGED,
+    STREAMED,
+    CallbackInfo,
+    HandlerCall,
+    Listener,
+    Trace,
+)
 from distgraph.contract.failure import ShippedError
 from distgraph.errors import MissingExtraError, RunCancelled
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.worker.forward import IGNORED_BY, is_of_task
-from distgraph.worker.tracing import tell_client
+from distgraph.worker.tracing import change_run, tell_client, traced_as
 
 if TYPE_CHECKING:
     from langgraph.callbacks import GraphCallbackHandler as GraphCallbackHandler
@@ -157,7 +164,7 @@ class CallerCallbacks:
                     type_of(handler),
                     inherited=inherited,
                     hook=hooked.get(id(handler)),
-                    traces=_traces(handler),
+                    trace=self._trace(handler),
                     taps=shows_tokens(handler),
                 )
             )
@@ -179,6 +186,18 @@ class CallerCallbacks:
             tags=tags,
             metadata=metadata,
             lifecycle=any(map(_hears_of_graphs, every)),
+        )
+
+    def _trace(self, handler: Any) -> Trace | None:
+        """Return what a tracer says of all runs; None for other handlers."""
+        if not _traces(handler):
+            return None
+        around = None if self._parent is None else handler.run_map.get(str(self._parent))
+        return Trace(
+            str(self._run_id if around is None else around.trace_id),
+            handler.project_name if around is None else around.session_name,
+            tuple(handler.tags or ()),
+            dict(getattr(handler, "tracing_metadata", None) or {}),
         )
 
     def _inside(self, path: tuple[str, ...]) -> list[Any]:
@@ -213,7 +232,8 @@ class CallerCallbacks:
         for handlers, name, args, kwargs in self._due(call):
             from langchain_core.callbacks.manager import handle_event
 
-            handle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
+            with traced_as(call):
+                handle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
     async def acall(self, call: HandlerCall) -> None:
         """As ``call``; async handlers run on this event loop."""
@@ -222,7 +242,8 @@ class CallerCallbacks:
 
             if self._taps:
                 await self._tap(call, name, args, kwargs)
-            await ahandle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
+            with traced_as(call):
+                await ahandle_event(handlers, name, IGNORED_BY.get(name), *args, **kwargs)
 
     def _due(
         self, call: HandlerCall
@@ -235,6 +256,10 @@ class CallerCallbacks:
             tell_client(self._listeners[call.listener], call)
             return []
         run_id: Any = call.kwargs.get("run_id")
+        if call.name == CHANGED:
+            assert call.listener is not None
+            change_run(self._listeners[call.listener], run_id, call.args[0])
+            return []
         if call.name == STREAMED:
             assert call.listener is not None
             self._chunks.take(self._listeners[call.listener], run_id, call.args[0])

@@ -299,7 +299,7 @@ def _chunk(call: Invocation, event: StreamEvent) -> Any:
             )
         )
         if event.mode in wanted.modes and wanted.subgraphs and not own_form:
-            around.emit(Event(event.ns, event.mode, event.payload))
+            around.pass_on(Event(event.ns, event.mode, event.payload))
             if event.mode == "messages" and (seen := message_id(event.payload[0])) is not None:
                 around.streamed.add(seen)
     return call.face.chunk(event)

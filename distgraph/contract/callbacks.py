@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ("STREAMED", "CallbackInfo", "HandlerCall", "Listener")
+__all__ = ("CHANGED", "STREAMED", "CallbackInfo", "HandlerCall", "Listener", "Trace")
 
 STREAMED = "distgraph_streamed"
 """Name of a ``HandlerCall`` with a chunk that a run inside an attempt has streamed."""
+
+
+CHANGED = "distgraph_changed"
+"""Name of a ``HandlerCall`` with what code has changed of its run in a tracer's trace."""
 
 
 class HandlerCall(NamedTuple):
@@ -28,6 +32,18 @@ class HandlerCall(NamedTuple):
     """Names of the nodes that lead from the root graph to the graph in which it was made."""
     of_graph: bool = False
     """Whether it reports the start or the end of a graph that is a node."""
+    untraced: bool = False
+    """Whether it reports the start of a run in code that has switched tracing off."""
+
+
+class Trace(NamedTuple):
+    """What a tracer of LangSmith's says of each run that it records."""
+
+    trace_id: str
+    """Run id of the root of the trace."""
+    project: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = {}
 
 
 class Listener(NamedTuple):
@@ -44,8 +60,8 @@ class Listener(NamedTuple):
     handler, and the value states whether child runs inherit the handler."""
     path: tuple[str, ...] = ()
     """Names of the nodes that lead to the graph whose handler it is; () for the run's handlers."""
-    traces: bool = False
-    """Whether the handler is LangChain's tracer for LangSmith."""
+    trace: Trace | None = None
+    """What it records beside the runs themselves, if it is LangChain's tracer for LangSmith."""
     taps: bool = False
     """Whether the handler receives the chunks that a run streams, as that of ``astream_events``."""
 

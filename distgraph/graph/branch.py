@@ -139,7 +139,10 @@ class BranchWriter:
         """
         state = self._input(value, read)
         with path_run(self._callback_config(context), self._run_name, state) as report:
-            result = self.path(state, context)
+            if isinstance(self.path, RunnableNode):
+                result = self.path.runnable.invoke(state, context.config)
+            else:
+                result = self.path(state, context)
             if report is not None:
                 report(result)
         return self._writes(result)
@@ -148,7 +151,7 @@ class BranchWriter:
         state = self._input(value, read)
         with path_run(self._callback_config(context), self._run_name, state) as report:
             if isinstance(self.path, RunnableNode):
-                result = await self.path.awaited(state, context)
+                result = await self.path.runnable.ainvoke(state, context.config)
             else:
                 result = self.path(state, context)
                 result = await result if self.is_async else result

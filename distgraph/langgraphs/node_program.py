@@ -10,6 +10,7 @@ from distgraph.contract.spec import Reader, Write
 from distgraph.interop import theirs
 from distgraph.langgraphs.vocabulary import READ, SEND
 from distgraph.worker.langgraph_config import own_writes, reading
+from distgraph.worker.sequences import ainvoke_steps, invoke_steps
 
 __all__ = ("NodeRunnable", "NodeWriter")
 
@@ -23,8 +24,8 @@ class NodeRunnable:
 
     def __call__(self, input: Any, context: Any) -> Any:
         if self.is_async:
-            return self.runnable.ainvoke(input, context.config)
-        return self.runnable.invoke(input, context.config)
+            return ainvoke_steps(self.runnable, input, context.config)
+        return invoke_steps(self.runnable, input, context.config)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ _HOMES = {
     "PregelScratchpad": "langgraph._internal._scratchpad",
     "ReplayState": "langgraph._internal._replay",
     "RunnableCallable": "langgraph._internal._runnable",
+    "RunnableSeq": "langgraph._internal._runnable",
     "SKIP_WRITE": "langgraph.pregel._write",
     "StreamMessagesHandler": "langgraph.pregel._messages",
     "StreamMux": "langgraph.stream._mux",

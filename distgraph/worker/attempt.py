@@ -57,8 +57,9 @@ from distgraph.worker.left_runs import until_cancelled
 from distgraph.worker.listeners import configured
 from distgraph.worker.messages import other_messages
 from distgraph.worker.progress import Progress
+from distgraph.worker.sequences import step_tag, steps_of
 from distgraph.worker.surroundings import surrounded
-from distgraph.worker.tracing import traced
+from distgraph.worker.tracing import begun_elsewhere, traced
 
 logger = logging.getLogger("distgraph")
 
@@ -538,7 +539,7 @@ class NodeRun:
 
     def child(self, step: int) -> Any:
         """Return the callbacks of a step of the run, counted from 1."""
-        return None if self.manager is None else self.manager.get_child(f"seq:step:{step}")
+        return None if self.manager is None else self.manager.get_child(step_tag(step))
 
 
 @contextmanager
@@ -563,6 +564,7 @@ def _reported(
     trace = node.program.trace
     if goes_on:
         run = NodeRun(begun_node(handlers, task.request, info))
+        begun_elsewhere(run.manager, task.request.node)
         task.config["callbacks"] = run.child(1)
         with traced(task.config):
             yield run
@@ -603,6 +605,7 @@ async def _write(
     read = _reader(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
     step = 1 if node.program.bound is None and task.request.kind == "node" else 2
+    step += len(steps_of(getattr(node.program.bound, "runnable", None))) - 1
     with _understood:
         for writer in node.program.writers:
             if run.manager is not None and getattr(writer, "name", None) is not None:

@@ -61,6 +61,9 @@ def attempt_callbacks(
             emit(Event(ns, "tools", payload))
 
         handlers.append(tool_handler(emit_tool, ns=request.ns, subgraphs=stream.subgraphs))
+    taps = [handler for handler in handlers if getattr(handler, "shows_chunks", False)]
+    if tools:
+        handlers[-1].taps = taps
     if not run.capture:
         return AttemptCallbacks(handlers or None, hooks=hooks)
     shown = "messages" in stream.modes and wants(stream, request)
@@ -78,6 +81,7 @@ def attempt_callbacks(
         seen=set(),
         events=stream.message_events,
     )
+    capture.taps = taps
     # what is not shown here may be shown whole by the graph around this one
     return AttemptCallbacks([*handlers, capture], capture if shown else None, hooks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,15 @@ from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import NodeError, UnsupportedError
 from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
 from distgraph.serde.exceptions import rebuild_error
+from distgraph.streaming.publisher import StreamClosed
 from distgraph.worker import interrupts
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
     from distgraph.worker.calls import Callee, Calls
     from distgraph.worker.progress import Progress
+
+logger = logging.getLogger("distgraph")
 
 _T = TypeVar("_T")
 
@@ -69,6 +73,8 @@ class TaskContext:
     """
     over: bool = False
     """Whether the attempt's code has ended: its config leads to it no longer."""
+    lost: bool = False
+    """Whether an event of a graph that goes on in a thread has been lost."""
 
     @property
     def error(self) -> NodeError | None:
@@ -80,6 +86,24 @@ class TaskContext:
     def task_ns(self) -> str:
         """Checkpoint namespace of the task."""
         return self.request.task_ns
+
+    def pass_on(self, event: Event) -> None:
+        """Emit an event of a graph that the node's code runs.
+
+        A thread that the node has started may run the graph on when the attempt has ended. Nobody
+        takes the event then, and the graph goes on.
+        """
+        try:
+            self.emit(event)
+        except StreamClosed:
+            if not self.lost:
+                self.lost = True
+                logger.warning(
+                    "node %r, step %d, has ended, and a thread of it runs a graph on: nobody gets "
+                    "what that graph streams from here on. End the thread before the node returns",
+                    self.request.node,
+                    self.request.step,
+                )
 
     def call(
         self,

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from distgraph._internal.keys import PUSH
+from distgraph._internal.loaded import loaded
 from distgraph._internal.missing import MISSING
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.callbacks import CallbackInfo, HandlerCall
@@ -215,12 +216,19 @@ def forward(
         listener,
         client,
         path,
+        untraced=name.endswith("_start") and _switched_off(),
     )
     try:
         emit(Event((), CALLBACK_MODE, told))
     except asyncio.CancelledError:
         if not name.endswith(("_end", "_error")):  # these tell of what has ended already
             raise
+
+
+def _switched_off() -> bool:
+    """Whether the code has switched LangSmith's tracing off for what it runs."""
+    context = loaded("langsmith.run_helpers", "get_tracing_context")
+    return context is not None and context().get("enabled") is False
 
 
 def hears(name: str) -> Callable[..., None]:
@@ -263,11 +271,16 @@ def _handler_class() -> type[Any]:
             self.recorded: Any = MISSING
             self.runs: set[UUID] = set()
             """Runs whose start has arrived, and whose end has not."""
+            self.ending: list[Callable[[UUID], None]] = []
+            """Called with a run that ends, before its end is forwarded."""
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:
             if name.endswith("_start"):
                 self.runs.add(kwargs["run_id"])
+            elif name.endswith(("_end", "_error")):
+                for told in self.ending:
+                    told(kwargs["run_id"])
             recorded: tuple[Any, ...] = ()
             if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
                 recorded = (self.recorded,)

@@ -93,7 +93,7 @@ class Stream:
 
     def __call__(self, chunk: tuple[tuple[str, ...], str, Any]) -> None:
         ns, mode, payload = chunk
-        self._task.emit(Event(tuple(ns), mode, _with_own_interrupts(payload)))
+        self._task.pass_on(Event(tuple(ns), mode, _with_own_interrupts(payload)))
 
 
 def _with_own_interrupts(payload: Any) -> Any:
@@ -177,6 +177,12 @@ def _pushed_class(base: type[Any]) -> type[Any]:
 
         def __init__(self, capture: Any) -> None:
             self._capture = capture
+
+        def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+            return self._capture.tap_output_iter(run_id, output)
+
+        def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
+            return self._capture.tap_output_aiter(run_id, output)
 
         def _emit(self, meta: Any, message: Any, *, dedupe: bool = False) -> None:
             self._capture.show_message(message, meta[1])
@@ -270,7 +276,7 @@ def _writer(task: TaskContext) -> Callable[[Any], None]:
         if ns == own_ns:
             task.writer(payload)
         elif task.run.shared.stream.subgraphs:
-            task.emit(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
+            task.pass_on(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
 
     return write
 

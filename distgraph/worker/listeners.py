@@ -42,8 +42,9 @@ def stand_ins(
     for listener in info.listeners:
         if path[: len(listener.path)] != listener.path:
             continue
-        if listener.traces:
+        if listener.trace is not None:
             one = tracer_stand_in(_Told(listener, whole, emit), info.run_id)
+            whole.ending.append(one.run_map.end)
         else:
             cls = _tapping_class() if listener.taps else _stand_in_class()
             one = cls(_Told(listener, whole, emit), listener.cls)
@@ -110,6 +111,7 @@ class _Told:
         self.emit = emit
         self._whole = whole
         self._runs: set[UUID] = set()
+        self._tapped: set[UUID] = set()
 
     def heard(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward the events that the handler alone receives."""
@@ -122,6 +124,12 @@ class _Told:
         if name.endswith(("_end", "_error")):
             self._runs.discard(run_id)
         forward(self.emit, name, args, kwargs, listener=self.listener.number)
+
+    def is_new(self, run_id: UUID) -> bool:
+        """Whether nobody forwards yet what a run streams: several handlers may be asked to."""
+        known = run_id in self._tapped
+        self._tapped.add(run_id)
+        return not known
 
     def streamed(self, run_id: UUID, chunk: Any) -> None:
         """Forward a chunk that a run streams."""
@@ -167,14 +175,20 @@ def _tapping_class() -> type[Any]:
     class TappingStandIn(cls, base._StreamingCallbackHandler):  # type: ignore[misc]
         """A handler that also receives the chunks that a run streams."""
 
+        shows_chunks = True
+
         def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+            return self._tap(run_id, output) if self.told.is_new(run_id) else output
+
+        def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            return self._atap(run_id, output) if self.told.is_new(run_id) else output
+
+        def _tap(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
             for chunk in output:
                 self.told.streamed(run_id, chunk)
                 yield chunk
 
-        async def tap_output_aiter(
-            self, run_id: UUID, output: AsyncIterator[Any]
-        ) -> AsyncIterator[Any]:
+        async def _atap(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for chunk in output:
                 self.told.streamed(run_id, chunk)
                 yield chunk

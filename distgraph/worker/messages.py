@@ -121,10 +121,18 @@ def streaming_base() -> type[Any]:
         marker = object
 
     class Streaming(marker):  # type: ignore[misc]
+        taps: Sequence[Any] = ()
+        """Handlers that receive what runs stream: LangChain gives it to one handler of a run only,
+        which may be this one."""
+
         def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+            for tap in self.taps:
+                output = tap.tap_output_iter(run_id, output)
             return output
 
         def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
+            for tap in self.taps:
+                output = tap.tap_output_aiter(run_id, output)
             return output
 
     return Streaming

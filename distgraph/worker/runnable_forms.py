@@ -40,6 +40,9 @@ def async_only(runnable: Any) -> bool:
     """Return whether a Runnable, or a part of it, has no synchronous form."""
     if getattr(runnable, "afunc", None) is not None and not getattr(runnable, "func", None):
         return True
+    own = getattr(runnable, "__dict__", {})
+    if "_atransform" in own and "_transform" not in own:  # LangChain's RunnableGenerator
+        return True
     parts = getattr(runnable, "steps", None) or getattr(runnable, "steps__", None) or ()
     if isinstance(parts, Mapping):
         parts = tuple(parts.values())
@@ -63,6 +66,8 @@ def _has_async_form(runnable: Any, depth: int) -> bool:
         afunc = runnable.afunc
         return not (afunc is None or _in_executor(afunc) or reaches_unwritten_hook(afunc))
     if getattr(runnable, "coroutine", None) is not None:  # a tool
+        return True
+    if "_atransform" in getattr(runnable, "__dict__", {}):  # LangChain's RunnableGenerator
         return True
     return any(_writes(type(runnable), method) for method in _ASYNC_METHODS) or any(
         _has_async_form(part, depth - 1) for part in _parts(runnable)

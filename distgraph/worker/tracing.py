@@ -1,27 +1,39 @@
 """LangSmith's traces of what runs on workers.
 
-The caller's tracer receives all LangChain runs, like any handler. Here are the two things beyond
-that. Functions with ``@traceable``, and LangChain runs inside of them, look for the trace that they
-are a part of in this process: a stand-in for the tracer shows them one. And they report their runs
-to a client themselves: a stand-in for the client forwards that to the caller's, which alone knows
-the place of a run in its trace.
+The caller's tracer receives all LangChain runs, like any handler. Here are the things beyond that.
+Functions with ``@traceable``, and LangChain runs inside of them, look for the trace that they are a
+part of in this process: a stand-in for the tracer shows them one. And they report their runs to a
+client themselves: a stand-in for the client forwards that to the caller's, which alone knows the
+place of a run in its trace. Code may change the run that it is in, and may switch tracing off: the
+caller's tracer receives both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from distgraph.contract.callbacks import HandlerCall
-from distgraph.worker.forward import IGNORED_BY, forward, hears
+from distgraph.contract.callbacks import CHANGED, HandlerCall, Trace
+from distgraph.worker.forward import IGNORED_BY, forward
 
-__all__ = ("is_tracer", "tell_client", "traced", "tracer_stand_in")
+__all__ = (
+    "begun_elsewhere",
+    "change_run",
+    "is_tracer",
+    "tell_client",
+    "traced",
+    "traced_as",
+    "tracer_stand_in",
+)
 
 _TIME = "19700101T000000000000Z"
 """Begins each part of a place in a trace, in place of the time of the run's start."""
+
+_TYPES = {"on_chain_start": "chain", "on_tool_start": "tool", "on_retriever_start": "retriever"}
+"""Kinds of the runs in which code of users runs, by the events of their start."""
 
 
 def tracer_stand_in(told: Any, run_id: str) -> Any:
@@ -32,6 +44,16 @@ def tracer_stand_in(told: Any, run_id: str) -> Any:
         run_id: Of the root graph.
     """
     return _tracer_class()(told, run_id)
+
+
+def begun_elsewhere(run: Any, name: str) -> None:
+    """Make a run whose start they do not receive known to the stand-ins for tracers.
+
+    ``run`` is LangChain's manager of the run.
+    """
+    told = {"run_id": run.run_id, "name": name, "tags": run.tags, "metadata": run.metadata}
+    for handler in filter(is_tracer, run.handlers):
+        handler.run_map.begin("on_chain_start", (), told)
 
 
 def is_tracer(handler: Any) -> bool:
@@ -58,6 +80,32 @@ def traced(config: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         _set_tracing_context(before)
+
+
+@contextmanager
+def traced_as(call: HandlerCall) -> Iterator[None]:
+    """Switch tracing off for the call of a run whose code has switched it off."""
+    if not call.untraced:
+        yield
+        return
+    from langsmith.run_helpers import _set_tracing_context, get_tracing_context
+
+    before = get_tracing_context()["enabled"]
+    _set_tracing_context({"enabled": False})
+    try:
+        yield
+    finally:
+        _set_tracing_context({"enabled": before})
+
+
+def change_run(tracer: Any, run_id: Any, changes: dict[str, Any]) -> None:
+    """Change a run of a tracer as the code in it has done."""
+    run = tracer.run_map.get(str(run_id))
+    if run is not None:
+        run.name = changes.get("name", run.name)
+        run.tags = [*(run.tags or ()), *changes.get("tags", ())]
+        run.metadata.update(changes.get("metadata", {}))
+        run.events = [*(run.events or ()), *changes.get("events", ())]
 
 
 def tell_client(tracer: Any, call: HandlerCall) -> None:
@@ -101,27 +149,90 @@ class _Client:
 
 
 class _Runs(dict[str, Any]):
-    """The runs that a tracer knows: each that is asked for, as far as its place goes."""
+    """The runs that a tracer knows: each that is asked for, as far as its place goes.
 
-    def __init__(self, root: str, client: _Client) -> None:
+    Args:
+        root: Id of the root graph's run.
+        told: Decides what is forwarded.
+        client: Of all runs.
+    """
+
+    def __init__(self, root: str, told: Any, client: _Client) -> None:
         super().__init__()
         self._root = root
+        self._told = told
+        self._trace: Trace = told.listener.trace
         self._client = client
+        self._begun: dict[str, dict[str, Any]] = {}
+        self._shown: dict[str, dict[str, Any]] = {}
+        """Fields of the runs that were asked for, as code found them."""
+
+    def begin(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note what a handler receives about the start of a run."""
+        own = kwargs.get("metadata") or {}
+        metadata = {**own, **self._trace.metadata, **own}  # in the order of LangChain
+        serialized = (args[0] if args else None) or {}
+        self._begun[str(kwargs["run_id"])] = {
+            "name": kwargs.get("name") or serialized.get("name") or "run",
+            "run_type": kwargs.get("run_type") or _TYPES.get(name, "chain"),
+            "tags": sorted({*(kwargs.get("tags") or ()), *self._trace.tags}),
+            "extra": {"metadata": metadata},
+            "inputs": _inputs(args[1]) if name in _TYPES and len(args) > 1 else {},
+        }
+
+    def end(self, run_id: UUID) -> None:
+        """Forward what code has changed of a run that ends."""
+        key = str(run_id)
+        self._begun.pop(key, None)
+        run, shown = self.pop(key, None), self._shown.pop(key, None)
+        changes = None if shown is None else _changes(shown, _fields(run))
+        if changes:
+            number = self._told.listener.number
+            forward(self._told.emit, CHANGED, (changes,), {"run_id": run_id}, listener=number)
 
     def get(self, key: str, default: Any = None) -> Any:
         known = super().get(key)
         if known is None and key != "None":
             from langsmith.run_trees import RunTree
 
+            place = dict.fromkeys((self._trace.trace_id, self._root, key))
+            of_run = self._begun.get(key, {"name": "run", "run_type": "chain"})
+            if self._trace.project is not None:
+                of_run = {**of_run, "project_name": self._trace.project}
             known = self[key] = RunTree(
                 id=UUID(key),
-                name="run",
-                run_type="chain",
-                trace_id=UUID(self._root),
-                dotted_order=f"{_TIME}{self._root}.{_TIME}{key}",
+                trace_id=UUID(self._trace.trace_id),
+                dotted_order=".".join(f"{_TIME}{run_id}" for run_id in place),
                 ls_client=self._client,
+                **of_run,
             )
+            self._shown[key] = _fields(known)
         return known
+
+
+def _fields(run: Any) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "tags": list(run.tags or ()),
+        "metadata": dict(run.metadata),
+        "events": list(run.events or ()),
+    }
+
+
+def _changes(shown: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return what is new in the fields of a run."""
+    known = shown["metadata"]
+    new = {
+        "tags": [tag for tag in now["tags"] if tag not in shown["tags"]],
+        "metadata": {k: v for k, v in now["metadata"].items() if k not in known or known[k] != v},
+        "events": now["events"][len(shown["events"]) :],
+        "name": "" if now["name"] == shown["name"] else now["name"],
+    }
+    return {field: value for field, value in new.items() if value}
+
+
+def _inputs(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"input": value}
 
 
 @lru_cache(maxsize=1)
@@ -133,20 +244,30 @@ def _tracer_class() -> type[Any]:
 
         def __init__(self, told: Any, run_id: str) -> None:
             client: Any = _Client(told)
-            super().__init__(client=client)
+            trace: Trace = told.listener.trace
+            super().__init__(
+                client=client,
+                project_name=trace.project,
+                tags=list(trace.tags),
+            )
+            self.tracing_metadata = dict(trace.metadata)  # no argument in older versions
             self.told = told
-            self.run_map = _Runs(run_id, client)
+            self.run_map = _Runs(run_id, told, client)
 
         def copy_with_metadata_defaults(self, **defaults: Any) -> Any:
             return self
 
-        @property
-        def _silent(self) -> bool:
-            return bool(self.told.silent)
+    def noted(name: str) -> Callable[..., None]:
+        def call(self: Any, *args: Any, **kwargs: Any) -> None:
+            if name.endswith("_start"):
+                self.run_map.begin(name, args, kwargs)
+            elif name.endswith(("_end", "_error")):
+                self.run_map.end(kwargs["run_id"])
+            if not self.told.silent:
+                self.told.heard(name, args, kwargs)
 
-        ignore_llm = ignore_retry = ignore_chain = ignore_agent = ignore_retriever = _silent
-        ignore_chat_model = ignore_custom_event = _silent
+        return call
 
     for name in IGNORED_BY:
-        setattr(TracerStandIn, name, hears(name))
+        setattr(TracerStandIn, name, noted(name))
     return TracerStandIn

@@ -12,6 +12,7 @@ from distgraph._internal.loaded import loaded
 from distgraph.errors import InvalidUpdateError, MissingExtraError
 from distgraph.worker.pooled import Pooled
 from distgraph.worker.runnable_forms import async_only, has_async_form
+from distgraph.worker.sequences import ainvoke_steps, invoke_steps
 
 __all__ = (
     "FunctionNode",
@@ -225,11 +226,11 @@ class RunnableNode:
     def __call__(self, input: Any, context: NodeContext) -> Any:
         if self.is_async:
             return self.awaited(input, context)
-        return self.runnable.invoke(input, context.config)
+        return invoke_steps(self.runnable, input, context.config)
 
     async def awaited(self, input: Any, context: NodeContext) -> Any:
         """Run the async form."""
-        return await self.runnable.ainvoke(input, context.config)
+        return await ainvoke_steps(self.runnable, input, context.config)
 
     def __repr__(self) -> str:
         return f"RunnableNode({self.runnable!r})"

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import collect_runs, tracing_v2_enabled
-from langsmith import traceable, tracing_context
+from langsmith import get_current_run_tree, traceable, tracing_context
 from typing_extensions import TypedDict
 
 
@@ -216,7 +216,8 @@ class Client:
 
     def update_run(self, run_id, **told):
         with self.lock:
-            self.runs[str(run_id)]["ends"] = self.runs[str(run_id)].get("ends", 0) + 1
+            run = self.runs[str(run_id)]
+            run["ends"], run["last"] = run.get("ends", 0) + 1, told
 
     def lineage(self, run_id):
         run = self.runs[run_id]
@@ -254,6 +255,43 @@ def test_a_tracer_that_is_switched_on_has_one_trace_with_traceable_functions_in_
     with tracing_v2_enabled(client=client):
         one_node(engine, traced).invoke({"text": ""})
     assert client.paths == [f"LangGraph{part}" for part in INSIDE]
+
+
+def changes_its_run(state):
+    run = get_current_run_tree()
+    run.add_tags(["late"])
+    run.add_metadata({"who": "ann"})
+    with tracing_context(enabled=False):
+        helper("hidden")
+        Metered().invoke("hidden")
+    return {"text": f"{run.name} {run.run_type} {sorted(run.tags)} {run.metadata['user']}"}
+
+
+def test_code_sees_its_own_run_and_may_change_it_or_leave_something_out(engine):
+    client = Client()
+    with tracing_context(enabled=True, client=client):
+        graph = one_node(engine, changes_its_run)
+        said = graph.invoke({"text": ""}, {"metadata": {"user": "u1"}, "tags": ["mine"]})["text"]
+    assert said == "say chain ['graph:step:1', 'late', 'mine'] u1"
+    assert client.paths == ["LangGraph", "LangGraph > say"]
+    (run,) = (run for run in client.runs.values() if run["name"] == "say")
+    assert sorted(run["last"]["tags"]) == ["graph:step:1", "late", "mine"]
+    told = run["last"]["extra"]["metadata"]
+    assert {key: told[key] for key in ("who", "user", "langgraph_node")} == {
+        "who": "ann",
+        "user": "u1",
+        "langgraph_node": "say",
+    }
+
+
+def test_a_traceable_function_in_a_node_has_the_metadata_and_the_project_of_the_node(engine):
+    client = Client()
+    with tracing_context(enabled=True, client=client, project_name="mine"):
+        one_node(engine, traced).invoke({"text": ""}, {"metadata": {"user": "u1"}})
+    (run,) = (run for run in client.runs.values() if run["name"] == "helper")
+    told = run["extra"]["metadata"]
+    assert (told["user"], told["langgraph_node"], told["langgraph_step"]) == ("u1", "say", 1)
+    assert {run["session_name"] for run in client.runs.values()} == {"mine"}
 
 
 def test_a_traceable_function_around_a_run_is_the_root_of_its_trace(engine):

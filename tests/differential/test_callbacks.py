@@ -7,6 +7,12 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.callbacks.manager import CallbackManager
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import (
+    Runnable,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
 
 from tests.support.graphs import Items, adds
 from tests.support.models import EchoModel
@@ -186,4 +192,68 @@ def test_a_graph_that_a_node_awaits_shows_what_its_nodes_stream_and_a_called_one
     expected = asyncio.run(shown(differ.reference))
     assert expected.count(("on_chain_stream", "inner")) == 1
     assert expected.count(("on_chain_end", "inner")) == 2
+    assert asyncio.run(shown(differ.contender)) == expected
+
+
+def steps(ns):
+    """A node that is a sequence, whose last step has a config of its own, and its edge too."""
+
+    class Talks(Runnable):
+        def invoke(self, input, config=None, **kwargs):
+            return input
+
+        def stream(self, input, config=None, **kwargs):
+            yield from (input, input)
+
+        async def astream(self, input, config=None, **kwargs):
+            for _ in range(2):
+                yield input
+
+    last = RunnableLambda(lambda text: {"items": [text]}).with_config(run_name="last", tags=["own"])
+    sequence = RunnableLambda(lambda state: str(len(state["items"]))) | Talks() | last
+    builder = ns.StateGraph(Items).add_node("steps", sequence).add_node("end", adds("end"))
+    path = RunnableLambda(lambda state: "end") | RunnablePassthrough()
+    builder.add_edge(ns.START, "steps").add_conditional_edges("steps", path, ["end"])
+    return ns.compile(builder)
+
+
+def test_the_steps_of_a_sequence_are_steps_of_its_node(differ):
+    def heard(ns):
+        handler = Tags()
+        end = steps(ns).invoke({"items": ["in"]}, {"callbacks": [handler]})
+        return end, handler.heard
+
+    expected = heard(differ.reference)
+    assert ("last", ["seq:step:3", "own"]) in expected[1]
+    assert "RunnableSequence" in [name for name, _ in expected[1]]  # the conditional edge
+    assert heard(differ.contender) == expected
+
+
+def test_the_steps_of_a_sequence_show_what_they_stream(differ):
+    async def shown(ns):
+        found = steps(ns).astream_events({"items": ["in"]}, version="v2")
+        return [(e["event"], e["name"], sorted(e["tags"]), e["data"]) async for e in found]
+
+    expected = asyncio.run(shown(differ.reference))
+    assert [e for e, name, *_ in expected if name == "last"] == [
+        "on_chain_start",
+        "on_chain_stream",
+        "on_chain_end",
+    ]
+    assert asyncio.run(shown(differ.contender)) == expected
+
+
+def test_an_async_generator_is_a_node(differ):
+    async def shown(ns):
+        async def doubled(states):
+            async for state in states:
+                for item in state["items"]:
+                    yield {"items": [item, item]}
+
+        node = RunnableGenerator(doubled)
+        graph = ns.compile(ns.StateGraph(Items).add_node("n", node).add_edge(ns.START, "n"))
+        return await graph.ainvoke({"items": ["a"]})
+
+    expected = asyncio.run(shown(differ.reference))
+    assert expected == {"items": ["a", "a", "a"]}
     assert asyncio.run(shown(differ.contender)) == expected

@@ -1,6 +1,7 @@
 """A graph that a node's function calls by itself streams under that node's namespace."""
 
 import asyncio
+import contextvars
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph.graph import START, StateGraph
+from tests.support.cluster import eventually
 from tests.support.graphs import Items, adds
 from tests.support.normalise import normalise
 
@@ -74,6 +76,47 @@ def invoking_in_threads(ns):
 
 def test_a_graph_invoked_in_a_thread_with_the_config_of_the_node(differ):
     differ.stream(invoking_in_threads, {"items": []}, stream_mode=MODES, subgraphs=True)
+
+
+@pytest.mark.parametrize("way", ["config", "context"])
+def test_a_graph_in_a_thread_that_outlives_its_node_goes_on(engine, tmp_path, way):
+    """Nobody gets its stream; the thread gets its result."""
+    begun, over, said = (tmp_path / name for name in ("begun", "over", "said"))
+
+    def first(state, writer):
+        begun.touch()
+        eventually(over.exists, "the node around has ended", 30)
+        writer("late")
+        return {"items": ["first"]}
+
+    child = engine.StateGraph(Items).add_sequence([("first", first), ("last", adds("last", 1))])
+    child = child.add_edge(engine.START, "first").compile()
+
+    def call(state, config):
+        given = (config,) if way == "config" else ()
+
+        def work():
+            try:
+                told = str(child.invoke({"items": []}, *given))
+            except BaseException as error:
+                told = repr(error)
+            (tmp_path / "made").write_text(told)
+            (tmp_path / "made").rename(said)
+
+        run = contextvars.copy_context().run if way == "context" else lambda call: call()
+        threading.Thread(target=run, args=(work,), daemon=True).start()
+        eventually(begun.exists, "the called graph has begun", 30)
+        return {"items": ["called"]}
+
+    def after(state):
+        over.touch()
+        eventually(said.exists, "the called graph has ended", 30)
+        return {"items": ["after"]}
+
+    graph = engine.StateGraph(Items).add_sequence([("call", call), ("after", after)])
+    graph = engine.compile(graph.add_edge(engine.START, "call"))
+    list(graph.stream({"items": []}, stream_mode=MODES, subgraphs=True))
+    assert said.read_text() == "{'items': ['first', 'last']}"
 
 
 def test_interrupts_of_graphs_and_chains_in_threads_with_the_config_of_the_node(differ):
