@@ -51,7 +51,7 @@ from distgraph.worker.deadline import (
     run_abandonably,
     run_interruptibly,
 )
-from distgraph.worker.forward import begun_node, node_manager, record
+from distgraph.worker.forward import begun_node, node_manager, record, unheard_callbacks
 from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.left_runs import until_cancelled
 from distgraph.worker.listeners import configured
@@ -552,15 +552,16 @@ def _reported(
     ``goes_on``: the run was begun elsewhere, and ends elsewhere.
     """
     handlers = task.config["callbacks"]
-    if not handlers:
-        yield NodeRun(None)
-        return
     shared = task.run.shared
     info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
     spec = node.graph.spec.nodes.get(task.request.node)
     tags = node.graph.spec.tags if spec is None else spec.tags
     if tags:
         info = replace(info, tags=(*info.tags, *tags))
+    if not handlers:
+        task.config["callbacks"] = unheard_callbacks(task.request, info)
+        yield NodeRun(None)
+        return
     trace = node.program.trace
     if goes_on:
         run = NodeRun(begun_node(handlers, task.request, info))

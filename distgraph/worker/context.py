@@ -124,8 +124,10 @@ class TaskContext:
                 f"node {self.request.node!r} called task {callee.name!r}, but what runs the node "
                 "takes no calls"
             )
-        around = getattr(callbacks or self.config["callbacks"], "parent_run_id", None)
-        return self.calls.call(callee, tuple(args), kwargs, None if around is None else str(around))
+        callbacks = callbacks or self.config["callbacks"]
+        heard = bool(getattr(callbacks, "handlers", ()))
+        around = str(callbacks.parent_run_id) if heard else None
+        return self.calls.call(callee, tuple(args), kwargs, around)
 
     def interrupt(self, value: Any, schema: Any) -> Any:
         """Return the resume value for the task's next ``interrupt()``, or raise."""

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from distgraph._internal.ids import new_run_id
 from distgraph._internal.keys import PUSH
 from distgraph._internal.loaded import loaded
 from distgraph._internal.missing import MISSING
@@ -106,11 +107,35 @@ def begun_node(handlers: list[Any], request: AttemptRequest, info: CallbackInfo)
     )
 
 
+def unheard_callbacks(request: AttemptRequest, info: CallbackInfo) -> Any:
+    """Return the callbacks of a node to which nobody listens; None where LangChain is not loaded.
+
+    What runs in the node has a run around it: ``dispatch_custom_event`` demands one. And handlers
+    that the node's code adds receive the node's tags and metadata.
+    """
+    cls = loaded("langchain_core.callbacks.manager", "CallbackManager")
+    if cls is None:
+        return None
+    tags, metadata = list(info.tags), _metadata(request, info)
+    return cls(
+        handlers=[],
+        parent_run_id=new_run_id(),
+        tags=[CALL_TAG, *tags],
+        inheritable_tags=tags,
+        metadata=metadata,
+        inheritable_metadata=dict(metadata),
+    )
+
+
+def _metadata(request: AttemptRequest, info: CallbackInfo) -> dict[str, Any]:
+    return {**info.metadata, "ls_integration": "langgraph", **request.metadata}
+
+
 def _manager(handlers: list[Any], request: AttemptRequest, info: CallbackInfo) -> Any:
     from langchain_core.callbacks.manager import CallbackManager
 
     around = request.around if request.called is None else request.called.around
-    metadata = {**info.metadata, "ls_integration": "langgraph", **request.metadata}
+    metadata = _metadata(request, info)
     manager = CallbackManager(
         handlers=[],
         inheritable_handlers=handlers,
@@ -133,7 +158,7 @@ def path_run(
     Gives what ends the run, None where nobody listens.
     """
     around: Any = config.get("callbacks")
-    if not hasattr(around, "on_chain_start"):
+    if not getattr(around, "handlers", ()):
         return nullcontext()
     return _path_run(around, config, name(), value)
 

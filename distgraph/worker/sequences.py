@@ -85,7 +85,7 @@ def _without_config() -> Iterator[None]:
     LangChain would merge the two, and with them the tags of two steps.
     """
     around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
-    token = around.set(None)
+    token = around.set({})
     try:
         yield
     finally:

@@ -4,7 +4,12 @@ import asyncio
 import threading
 
 import pytest
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    BaseCallbackHandler,
+    adispatch_custom_event,
+    dispatch_custom_event,
+)
 from langchain_core.callbacks.manager import CallbackManager
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import (
@@ -13,6 +18,7 @@ from langchain_core.runnables import (
     RunnableLambda,
     RunnablePassthrough,
 )
+from langchain_core.tools import tool
 
 from tests.support.graphs import Items, adds
 from tests.support.models import EchoModel
@@ -257,3 +263,51 @@ def test_an_async_generator_is_a_node(differ):
     expected = asyncio.run(shown(differ.reference))
     assert expected == {"items": ["a", "a", "a"]}
     assert asyncio.run(shown(differ.contender)) == expected
+
+
+@tool
+def announces(text: str) -> str:
+    """Say something to whoever listens."""
+    dispatch_custom_event("in a tool", text)
+    return text
+
+
+def test_events_of_users_need_no_listener(engine):
+    def plain(state):
+        dispatch_custom_event("plain", 1)
+        return {"items": [announces.invoke({"text": "told"})]}
+
+    async def waiting(state, config):
+        await adispatch_custom_event("waiting", 2, config=config)
+        return {"items": [config["callbacks"].tags]}
+
+    def path(state):
+        dispatch_custom_event("path", 3)
+        return "waiting"
+
+    builder = engine.StateGraph(Items).add_node("plain", plain).add_node("waiting", waiting)
+    builder.add_edge(engine.START, "plain").add_conditional_edges("plain", path, ["waiting"])
+    end = asyncio.run(engine.compile(builder).ainvoke({"items": []}))
+    assert end == {"items": ["told", ["seq:step:1"]]}
+
+
+def test_a_handler_that_a_node_adds_hears_of_the_node(differ):
+    def heard(ns):
+        def node(state):
+            found = []
+
+            class Hears(BaseCallbackHandler):
+                def on_chain_start(self, serialized, inputs, **told):
+                    metadata = told["metadata"]
+                    step, name = metadata["langgraph_step"], metadata["langgraph_node"]
+                    found.append((told["tags"], step, name))
+
+            RunnableLambda(str).invoke("x", {"callbacks": [Hears()]})
+            return {"items": found}
+
+        builder = ns.StateGraph(Items).add_node("n", node).add_edge(ns.START, "n")
+        return ns.compile(builder).invoke({"items": []}, {"tags": ["mine"]})
+
+    expected = heard(differ.reference)
+    assert heard(differ.contender) == expected
+    assert expected["items"] == [(["mine"], 1, "n")]
