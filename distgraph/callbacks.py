@@ -342,6 +342,9 @@ class CallerCallbacks:
                     pass
 
 
+_END = object()
+
+
 class _StreamedChunks:
     """Hands the chunks that runs inside attempts stream to the handlers that show them.
 
@@ -356,7 +359,7 @@ class _StreamedChunks:
         of_run = self._open.setdefault(run_id, {})
         if id(handler) not in of_run:
             waiting: deque[Any] = deque()
-            shown = handler.tap_output_iter(run_id, iter(waiting.popleft, None))
+            shown = handler.tap_output_iter(run_id, iter(waiting.popleft, _END))
             of_run[id(handler)] = (waiting, shown)
         waiting, shown = of_run[id(handler)]
         waiting.append(chunk)

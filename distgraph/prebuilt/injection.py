@@ -112,7 +112,7 @@ def injected_args(tool: BaseTool) -> Injected:
         if (marked := next(runtimes, None)) is not None:
             runtime = name
             runtime_class = next(c for c in _classes(marked) if _marks(c, "ToolRuntime"))
-        elif name == "runtime" and annotation is Any:
+        elif name == "runtime":  # whatever its type, as in LangGraph
             runtime = name
     return Injected(state, frozenset(optional), store, runtime, runtime_class, frozenset(hidden))
 

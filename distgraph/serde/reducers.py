@@ -158,7 +158,9 @@ def _search(cls: type, data: bool) -> Reduce | None:
     asks = any(isinstance(base.__dict__.get("__getattr__"), FunctionType) for base in cls.__mro__)
     if asks and not issubclass(cls, type) and not any(hasattr(cls, name) for name in _SET):
         return _reduce_without_asking
-    return _reduce_slotted if _has_copies_without_slots(cls) else None
+    if _has_copies_without_slots(cls):
+        return _reduce_slotted
+    return _reduce_constant if _has_constants(cls) else None
 
 
 def _rule_of_reducing(cls: type) -> Reduce | None:
@@ -315,6 +317,31 @@ def _reduce_sentinel(obj: object) -> Any:
     return NotImplemented
 
 
+def _has_constants(cls: type) -> bool:
+    """Whether a class is that of markers, which its module names and others compare by identity.
+
+    Such are ``dataclasses.MISSING``, which the fields of every dataclass hold. They have no state.
+    """
+    if issubclass(cls, type) or any(vars(base).get("__slots__") for base in cls.__mro__):
+        return False
+    scope = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+    return any(
+        type(value) is cls and not getattr(value, "__dict__", None)
+        for value in list(scope.values())
+    )
+
+
+def _reduce_constant(obj: object) -> Any:
+    """Reduce a marker to its name in the module of its class, if it has one there."""
+    from distgraph.serde.pickling import found_under
+
+    module = type(obj).__module__
+    for name, value in list(vars(sys.modules[module]).items()):
+        if value is obj and found_under(module, name) is obj:
+            return _named, (module, name)
+    return NotImplemented
+
+
 def _named(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
@@ -333,16 +360,31 @@ def _of_module_or(otherwise: Reduce) -> Reduce:
     """Reduce an object to its name in a module that the receiver can import, if it has one."""
 
     def reduce(obj: Any) -> Any:
-        from distgraph.serde.pickling import found_under
-
-        for module in list(sys.modules):
-            scope = getattr(sys.modules[module], "__dict__", {})
-            for name, value in list(scope.items()):
-                if value is obj and found_under(module, name) is obj:
-                    return _named, (module, name)
-        return otherwise(obj)
+        place = _place_in_a_module(obj)
+        return otherwise(obj) if place is None else (_named, place)
 
     return reduce
+
+
+def _place_in_a_module(obj: object) -> tuple[str, str] | None:
+    """Return module and name under which a receiver finds an object."""
+    from distgraph.serde.pickling import found_under
+
+    for module in list(sys.modules):
+        scope = getattr(sys.modules[module], "__dict__", {})
+        for name, value in list(scope.items()):
+            if value is obj and found_under(module, name) is obj:
+                return module, name
+    return None
+
+
+_place_of_bare = functools.lru_cache(maxsize=256)(_place_in_a_module)  # 10 ms for each search
+
+
+def _reduce_bare(obj: object) -> Any:
+    """Reduce a bare ``object()``, which exists to be compared, to its name in some module."""
+    place = _place_of_bare(obj)
+    return NotImplemented if place is None else (_named, place)
 
 
 def _reduce_without_asking(obj: Any) -> Any:
@@ -476,7 +518,7 @@ _standard[type(functools.lru_cache(len))] = _reduce_cached_function
 _standard[contextlib._GeneratorContextManager] = _reduce_context_manager
 _standard[contextlib._AsyncGeneratorContextManager] = _reduce_context_manager
 _standard[functools.cached_property] = _reduce_cached_property
-_standard[object] = _reduce_sentinel
+_standard[object] = _reduce_bare
 _standard.update(dict.fromkeys(script_names.TYPES, script_names.reduce_named))
 
 

@@ -128,6 +128,30 @@ def test_pydantic_and_dataclass_state_of_a_script_travels(elsewhere: Elsewhere) 
     assert back == value
 
 
+def test_a_dataclass_of_a_script_has_the_fields_it_had(elsewhere: Elsewhere) -> None:
+    """Its fields hold ``dataclasses.MISSING``, which is compared by identity."""
+    script = main_program(
+        "import dataclasses, pydantic\n"
+        "@dataclasses.dataclass\nclass D:\n    x: int\n    y: list[int] = dataclasses.field("
+        "default_factory=list)\n"
+        "def read(given):\n"
+        "    missing = dataclasses.MISSING\n"
+        "    first = dataclasses.fields(D)[0]\n"
+        "    read = pydantic.TypeAdapter(D).validate_python(given)\n"
+        "    return first.default is missing is first.default_factory, dataclasses.astuple(read)\n"
+    )
+    assert elsewhere(script["read"], {"x": "3"}) == (True, (3, []))
+
+
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_a_marker_of_a_module_is_the_very_one(dump: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = object()
+    monkeypatch.setattr(support, "BARE", bare, raising=False)
+    for marker in (dataclasses.MISSING, dataclasses._HAS_DEFAULT_FACTORY, bare):  # type: ignore[attr-defined]
+        assert loads(dump([marker]))[0] is marker
+    assert loads(dump(object())) is not bare
+
+
 def test_lambdas_in_data_travel(elsewhere: Elsewhere) -> None:
     assert elsewhere(lambda b: loads(b)["f"](2), dumps_data({"f": lambda x: x + 1})) == 3
 
