@@ -49,6 +49,10 @@ _NOT_TAKEN = frozenset(
 )
 """Packages whose variables say what goes on in this process, or are dealt with by name."""
 
+_TAKEN = {"langsmith._internal._context": ("_TAGS", "_METADATA")}
+"""Modules of these packages with variables that are taken all the same: what ``tracing_context``
+gives to all runs."""
+
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
 
 
@@ -113,6 +117,9 @@ def _search() -> Iterator[tuple[ContextVar[Any], _Place]]:
     """Yield the context variables that can be found by name."""
     modules: dict[str, Any] = sys.modules
     for name, module in list(modules.items()):
+        for taken in _TAKEN.get(name, ()):
+            if type(var := getattr(module, taken, None)) is ContextVar:
+                yield var, _Place(name, taken)
         if not isinstance(module, ModuleType) or name.partition(".")[0] in _NOT_TAKEN:
             continue
         for attribute, value in list(vars(module).items()):

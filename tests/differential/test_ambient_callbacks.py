@@ -286,11 +286,14 @@ def test_code_sees_its_own_run_and_may_change_it_or_leave_something_out(engine):
 
 def test_a_traceable_function_in_a_node_has_the_metadata_and_the_project_of_the_node(engine):
     client = Client()
-    with tracing_context(enabled=True, client=client, project_name="mine"):
+    with tracing_context(
+        enabled=True, client=client, project_name="mine", tags=["all"], metadata={"of": "all"}
+    ):
         one_node(engine, traced).invoke({"text": ""}, {"metadata": {"user": "u1"}})
     (run,) = (run for run in client.runs.values() if run["name"] == "helper")
     told = run["extra"]["metadata"]
     assert (told["user"], told["langgraph_node"], told["langgraph_step"]) == ("u1", "say", 1)
+    assert (run["tags"], told["of"]) == (["all"], "all")
     assert {run["session_name"] for run in client.runs.values()} == {"mine"}
 
 
