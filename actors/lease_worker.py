@@ -1,7 +1,8 @@
 """A Ray task that keeps its resources, and serves groups of attempts one after the other.
 
 Attempts run on the main thread, as in a Ray task of their own: so signals, time limits and code
-that must be there work as they do. The thread of the wire receives what comes meanwhile.
+that must be there work as they do. The main thread receives groups by itself; while one runs, the
+thread of the wire receives what comes meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import queue
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from math import inf
 from typing import Any
 
 import ray
@@ -104,7 +107,7 @@ class LeaseServer:
         freeze()
         heartbeat.begin(lease_name(self._lease))
         try:
-            while (frame := self._next()) is not None:
+            while (frame := self._next(connection)) is not None:
                 self._serve_group(connection, frame)
         except ConnectionClosed:
             return
@@ -118,14 +121,15 @@ class LeaseServer:
                 connection.wait_closed(_SENT)
                 process().end_if_damaged()
 
-    # --- on the thread of the wire --------------------------------------------------------------
+    # --- on the thread of the wire, or on the main thread where that receives by itself -----------
 
     def _receive(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == GROUP:
             self._inbox.put(frame)
             group = GroupHead(*read_head(frame))
             if group.attempts > 1:
-                loop().after(LATE, lambda: self._recall(connection, group.number))
+                recall = partial(self._recall, connection, group.number)
+                loop().soon(partial(loop().after, LATE, recall))
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
             process().offer(digest, bytes(rest(frame)[0]), paths)
@@ -156,15 +160,31 @@ class LeaseServer:
 
     # --- on the main thread ---------------------------------------------------------------------
 
-    def _next(self) -> Frame | None:
+    def _next(self, connection: Connection) -> Frame | None:
         """Wait for a group. None: the lease ends."""
         if self._looks.is_due:
             try:
-                return self._inbox.get(timeout=_IDLE)
+                return self._received(connection, _IDLE)
             except queue.Empty:
                 if self._looks.rests(time.monotonic()):
                     process().descriptors.look()
-        return self._inbox.get()
+        return self._received(connection, inf)
+
+    def _received(self, connection: Connection, seconds: float) -> Frame | None:
+        """Wait for a group, for ``seconds`` at most.
+
+        Raises:
+            queue.Empty: None has come.
+        """
+        if not connection.take_turn():
+            return self._inbox.get(timeout=None if seconds == inf else seconds)
+        until = time.monotonic() + seconds
+        try:
+            while self._inbox.empty() and (left := until - time.monotonic()) > 0:
+                connection.receive(left)
+            return self._inbox.get_nowait()
+        finally:
+            connection.leave_turn()
 
     def _serve_group(self, connection: Connection, frame: Frame) -> None:
         group = GroupHead(*read_head(frame))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 import struct
@@ -12,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from distgraph.errors import RunError
@@ -28,7 +30,16 @@ from distgraph.wire.frames import (
 from distgraph.wire.greeting import Peer
 from distgraph.wire.loop import READ, WRITE, Loop
 
-__all__ = ("LARGEST", "WINDOW", "Connection", "ConnectionClosed", "OnClosed", "OnFrame", "tune")
+__all__ = (
+    "AWAY",
+    "LARGEST",
+    "WINDOW",
+    "Connection",
+    "ConnectionClosed",
+    "OnClosed",
+    "OnFrame",
+    "tune",
+)
 
 LARGEST = 1 << 36
 """Most bytes of one frame between processes that have greeted each other."""
@@ -44,6 +55,13 @@ _CHUNK = 1 << 18
 
 _ROUNDS = 16
 """Reads of one connection before other connections get their turn."""
+
+AWAY = 0.01
+"""Seconds between two looks at a thread that receives by itself. Where it does something else from
+one look to the next, the loop's thread receives in its place."""
+
+_PAUSE = 1.0
+"""Seconds for which ``receive`` waits at once."""
 
 _GLANCE = 0.001
 """Seconds between two looks of the main thread for room."""
@@ -140,6 +158,17 @@ class Connection:
         self._exclusive: Any = threading.RLock() if tls else nullcontext()
         self._gather = not tls
         self._buffer = bytearray(_CHUNK)
+        self._reading = threading.Lock()
+        """Held by the thread that reads."""
+        self._poll: select.poll | None = None
+        """Of the thread that receives by itself, once there is one."""
+        self._waits = False
+        """Whether that thread receives just now."""
+        self._times = 0
+        """How often it has stopped to do so."""
+        self._looking = False
+        """Whether the loop looks at it."""
+        self._look_due = False
         self._file = _file(sock.fileno())
         """What the file descriptor stands for: code of users may close any file descriptor."""
         sock.setblocking(False)
@@ -147,7 +176,8 @@ class Connection:
 
     def begin(self, early: bytes = b"") -> None:
         """Start to serve. ``early``: bytes that came together with the greeting. Loop only."""
-        self._take(early)
+        if early:
+            self._take(early)
         self._watch(READ)
         if not self._gather:
             self._receive()
@@ -346,7 +376,14 @@ class Connection:
                 if self._finishing:
                     self._hang_up()
         if mask & READ:
-            self._receive()
+            if not self._waits and self._reading.acquire(blocking=False):
+                try:
+                    if not self._waits:
+                        self._receive()
+                        return
+                finally:
+                    self._reading.release()
+            self._watch(self._mask & ~READ)  # another thread reads
 
     def _receive(self) -> None:
         rounds = _ROUNDS
@@ -360,10 +397,10 @@ class Connection:
             except _WAITS:
                 return
             except OSError as error:
-                self._end(error)
+                self._fail(error)
                 return
             if count == 0:
-                self._end(None)
+                self._fail(None)
                 return
             if target is None:
                 self._take(into[:count])
@@ -390,12 +427,21 @@ class Connection:
                     self._on_frame(self, frame)
                     if self._auto_credit:
                         self.consumed(frame)
-            self._loop.settle()
+            if self._loop.is_current:
+                self._loop.settle()
         except FrameError as error:
-            self._end(error)
+            self._fail(error)
         except Exception as error:
-            self._end(error)
+            self._fail(error)
             raise
+
+    def _fail(self, error: BaseException | None) -> None:
+        """End the connection. On a thread that reads."""
+        if self._loop.is_current:
+            self._end(error)
+        else:
+            self._loop.soon(lambda: self._end(error))
+            self.wait_closed(_LINGER)
 
     def _credited(self, frame: Frame) -> None:
         try:
@@ -416,6 +462,74 @@ class Connection:
         credits = (_CREDITS.pack(count),)
         self._outbox.append((*encode(CREDIT, credits)[:1], credits, 0))
         self._flush_or_settle()
+
+    # --- receiving, on a thread of its user -------------------------------------------------------
+
+    def take_turn(self) -> bool:
+        """Let the calling thread receive by itself, until ``leave_turn``: no other has to wake it.
+
+        Always the same thread. Frames that the loop's thread took are with ``on_frame`` when this
+        returns, and it takes no others. Return False where it goes on to receive all the same.
+        """
+        if not self._gather:  # what OpenSSL holds does not make the socket ready
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            with suppress(ValueError):  # it is closed
+                self._poll.register(self._sock, select.POLLIN)
+        self._waits = True
+        with self._reading:
+            return not self._closed
+
+    def receive(self, seconds: float = _PAUSE) -> None:
+        """Wait for frames, and take them on the calling thread. Between ``take_turn`` and
+        ``leave_turn``.
+
+        Args:
+            seconds: For which nothing may come, at most.
+        """
+        assert self._waits and self._poll is not None
+        if not self._poll.poll(min(seconds, _PAUSE) * 1000):
+            return
+        with self._reading:
+            if self._closed:
+                return
+            if self._is_ours():
+                self._receive()
+            else:
+                self._fail(OSError(errno.EBADF, "code of the user has closed the file descriptor"))
+
+    def leave_turn(self) -> None:
+        """Do something else. Where that takes long, the loop's thread receives meanwhile."""
+        self._waits = False
+        self._times += 1
+        if not self._looking:
+            self._looking = True
+            self._loop.soon(self._look_soon)
+
+    def _look_soon(self) -> None:
+        if not self._look_due:
+            self._look_due = True
+            self._loop.after(AWAY, partial(self._look, self._times))
+
+    def _look(self, seen: int) -> None:
+        """Receive in place of a thread that does something else for long. Loop only."""
+        self._look_due = False
+        if self._closed:
+            return
+        if self._is_away():
+            if self._times != seen:
+                self._look_soon()
+                return
+            self._rewatch()
+        self._looking = False
+        if self._is_away() and self._times != seen:  # it has stopped just now, and did not say so
+            self._looking = True
+            self._look_soon()
+
+    def _is_away(self) -> bool:
+        """Whether a thread that receives by itself does something else just now."""
+        return not self._waits
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -457,6 +571,7 @@ class Connection:
         """
         if self._closed:
             return
+        self._watch(READ)
         with suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_WR)  # that of TLS would stop reading
         self._loop.after(_LINGER, lambda: self._end(None))
