@@ -91,6 +91,8 @@ def ensure_ray() -> None:
 def _start_or_join(address: str | None) -> None:
     if address and address.startswith("ray://"):
         raise _client_error(f"RAY_ADDRESS={address}")
+    if address == "local":
+        address = None
     status.started("ray", f"joining {address}" if address else "starting a local Ray")
     if address:
         _knock(address)

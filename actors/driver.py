@@ -38,7 +38,7 @@ from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
-from distgraph.concurrency.collecting import OWN, collect_less
+from distgraph.concurrency.collecting import OWN, collect_less, uncollected
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.turns import Turns
 from distgraph.contract.load import DriverLoad
@@ -47,7 +47,7 @@ from distgraph.contract.stream import Journal
 from distgraph.driver.batching import Durations
 from distgraph.driver.journal import repeat_random_bytes
 from distgraph.driver.metering import DriverMeter
-from distgraph.driver.reducers import distrust, guard
+from distgraph.driver.reducers import distrust, guard, prepare
 from distgraph.errors import RunError, SerializationError
 from distgraph.metrics import Meter
 from distgraph.persistence.hosting import Ticket
@@ -198,7 +198,9 @@ class SuperstepDriver:
         try:
             if awaits and not self._graphs:  # it imports what it needs beside what follows here
                 self._shared.executors.pick().prepare(digest, program, paths)
-            graph = Graph(loads(spec), spec, program, paths)
+            with uncollected():
+                graph = Graph(loads(spec), spec, program, paths)
+                prepare(graph.spec)
             if not (self._graphs or self._runs):
                 gc.freeze()  # states cause garbage collections: not of what is imported
             guard(graph.spec, ReducerTasks(self._shared.session, self._shared.reaper, paths))

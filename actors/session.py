@@ -70,6 +70,7 @@ from distgraph.serde.references import parcel
 from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey
+from distgraph.wire import check_room
 
 logger = logging.getLogger("distgraph")
 
@@ -126,6 +127,8 @@ class Session:
         """Graphs of started runs that the broker has for the next driver."""
         metrics_every = interval_from_environment()
         self._port = host().listen(node_address())
+        is_mirrored = from_environment()
+        check_room(node_address(), 3 if is_mirrored else 2)
         driver = (
             setting("DISTGRAPH_POOL_IDLE", 60.0),
             setting("DISTGRAPH_AFFINITY_IDLE", 300.0),
@@ -140,7 +143,7 @@ class Session:
         limits = limits_from_environment()
         self._mirror: Any = None
         broker = dict(options)
-        if from_environment():  # a broker that has one is started again
+        if is_mirrored:  # a broker that has one is started again
             self._mirror = start_mirror(self.id, limits, options)
             broker |= {"max_restarts": -1, "max_task_retries": -1}
             if detached:  # the caller's machine may be lost: then another one will do

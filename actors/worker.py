@@ -27,6 +27,7 @@ from actors.transport_ray import publish_referring
 from distgraph import logs
 from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph.channels.untracked_value import UntrackedValue
+from distgraph.concurrency.collecting import uncollected
 from distgraph.concurrency.interrupting import expect_termination
 from distgraph.concurrency.threads import daemon, in_thread, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
@@ -239,7 +240,8 @@ class WorkerProcess:
                 known = self._programs.get(digest)
             if known is not None:
                 return known
-            program = load_program(blob)
+            with uncollected():
+                program = load_program(blob)
             with self._lock:
                 self._loading.pop(digest, None)
                 self._programs[digest] = program

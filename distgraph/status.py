@@ -50,22 +50,19 @@ def _is_notebook() -> bool:
 
 
 class Step:
-    """Something that takes a while: a line when it starts, completed when it ends."""
+    """Something that takes a while: a line when it starts, and one when it ends.
+
+    Both are whole lines, also on a terminal: the program may print in between.
+    """
 
     def __init__(self, text: str) -> None:
         self._started = time.monotonic()
-        self._is_rewritten = _is_terminal()
-        _write(f"{text} …", end="" if self._is_rewritten else "\n")
+        _write(f"{text} …")
 
     def end(self, text: str | None) -> None:
-        """Show the result, with the seconds it took; without a text, only end the line."""
-        if text is None:
-            if self._is_rewritten:
-                _write("", prefix="")
-            return
-        seconds = time.monotonic() - self._started
-        start = "\r\033[K" if self._is_rewritten else ""
-        _write(f"{text} … {seconds:.1f} s", start=start)
+        """Show the result, with the seconds it took; without a text, nothing."""
+        if text is not None:
+            _write(f"{text} … {time.monotonic() - self._started:.1f} s")
 
 
 def started(name: str, text: str) -> Step:
@@ -97,11 +94,11 @@ def note(text: str) -> bool:
     return True
 
 
-def _write(text: str, *, prefix: str = "distgraph: ", start: str = "", end: str = "\n") -> None:
+def _write(text: str) -> None:
     if not _is_shown() or sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"{start}{prefix}{text}{end}")
+        sys.stderr.write(f"distgraph: {text}\n")
         sys.stderr.flush()
     except (OSError, ValueError):  # nobody is there any more
         pass

@@ -209,13 +209,13 @@ def _too_few_ports(found: Mapping[str, Any]) -> list[str]:
         return []
     first, last = found["DISTGRAPH_PORTS"]
     drivers, mirror = found.get("DISTGRAPH_DRIVERS", 1), found.get("DISTGRAPH_MIRROR", False)
-    needed, there = 1 + drivers * (3 if mirror else 2), last - first + 1
+    needed, there = drivers * (4 if mirror else 3), last - first + 1
     if there >= needed:
         return []
-    of = "stream broker and mirror" if mirror else "stream broker"
+    of = ", stream broker and mirror" if mirror else " and stream broker"
     return [
         f"DISTGRAPH_PORTS={first}-{last} has {there} port{'' if there == 1 else 's'}, and a "
-        f"process with {drivers} superstep driver{'' if drivers == 1 else 's'} needs {needed}: one "
-        f"of its own, and one for each superstep driver, {of}. Each process that runs graphs on "
-        "this machine needs as many: choose a range such as 20000-20100"
+        f"process with {drivers} superstep driver{'' if drivers == 1 else 's'} needs {needed}: for "
+        f"each driver one of its own, and those of driver{of}. Each process that runs "
+        "graphs on this machine needs as many: choose a range such as 20000-20100"
     ]

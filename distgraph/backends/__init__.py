@@ -40,8 +40,9 @@ def _tell_start() -> None:
     ray = sys.modules.get("ray")
     if ray is not None and getattr(ray, "is_initialized", bool)():
         return
-    address = os.environ.get("RAY_ADDRESS")
-    status.started("ray", f"joining {address}" if address else "starting a local Ray")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    here = address in ("", "local")
+    status.started("ray", "starting a local Ray" if here else f"joining {address}")
 
 
 def backend_name(backend: str | Backend | None) -> str | Backend:

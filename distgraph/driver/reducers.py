@@ -178,6 +178,17 @@ def guard(spec: GraphSpec, elsewhere: Elsewhere) -> None:
             guard(node.subgraph, elsewhere)
 
 
+def prepare(spec: GraphSpec) -> None:
+    """Import what the reducers of a graph and its subgraphs would import with their first call."""
+    for channel in spec.channels.values():
+        load = getattr(getattr(channel, _attribute(channel), None), "load", None)
+        if load is not None:
+            load()
+    for node in spec.nodes.values():
+        if node.subgraph is not None:
+            prepare(node.subgraph)
+
+
 def distrust(spec: GraphSpec) -> None:
     """Let all guarded reducers of a graph be called elsewhere: one held up an earlier driver."""
     for channel in spec.channels.values():

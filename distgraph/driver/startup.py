@@ -84,6 +84,9 @@ def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterEr
     if not any(sign in text for sign in ("failed to import on the worker", "its creation task")):
         return None
     reason = text.strip().splitlines()[-1].strip()
+    own = reason.partition(f"{UnsupportedClusterError.__module__}.UnsupportedClusterError: ")[2]
+    if own:  # distgraph is there, and says itself what it lacks
+        return UnsupportedClusterError(f"{where}a process of the session did not start: {own}")
     return UnsupportedClusterError(
         f"{where}distgraph does not start in a worker process of the cluster ({reason}): install "
         f"distgraph {__version__}, which this process has, in the environment of every node"

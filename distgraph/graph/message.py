@@ -72,6 +72,15 @@ def add_messages(left: Any = None, right: Any = None, *, format: Format | None =
     return _merge(left, right, format=format)
 
 
+def _load() -> None:
+    """Import what ``add_messages`` needs, before a run waits for it."""
+    if _has_langchain():
+        _LangChain.coerce([])
+
+
+add_messages.load = _load  # type: ignore[attr-defined]
+
+
 def own_reducer(reducer: Any) -> Any:
     """Return ``add_messages`` for LangGraph's function of that name, any other reducer as it is.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from distgraph.wire.connection import Connection, ConnectionClosed, OnClosed, OnFrame
 from distgraph.wire.dialing import Address, connect
 from distgraph.wire.frames import Frame
-from distgraph.wire.listener import Listener
+from distgraph.wire.listener import Listener, check_room
 from distgraph.wire.security import new_secret
 
 __all__ = (
@@ -21,6 +21,7 @@ __all__ = (
     "Listener",
     "OnClosed",
     "OnFrame",
+    "check_room",
     "connect",
     "new_secret",
 )

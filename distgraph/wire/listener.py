@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from distgraph._internal.settings import setting
@@ -22,7 +22,7 @@ from distgraph.wire.greeting import GreetingError, Peer
 from distgraph.wire.loop import READ, WRITE, Loop, loop
 from distgraph.wire.security import tls_contexts
 
-__all__ = ("Listener", "OnOpen", "listening_socket")
+__all__ = ("Listener", "OnOpen", "check_room", "listening_socket")
 
 STRANGERS = 64
 """Connections at once that have not shown the secret yet."""
@@ -290,7 +290,31 @@ def listening_socket(host: str) -> socket.socket:
     Raises:
         UnsupportedClusterError: There is no free port, or the address cannot be resolved.
     """
+    return _listening(host, *_ports())
+
+
+def check_room(host: str, ports: int) -> None:
+    """Refuse a range of ports in which so many processes of this machine have no room.
+
+    A process that finds no port when it starts says so in its log only, and in many lines.
+
+    Raises:
+        UnsupportedClusterError: There are fewer free ports in ``DISTGRAPH_PORTS``.
+    """
     first, last = _ports()
+    with ExitStack() as stack:
+        for number in range(ports if last else 0):
+            try:
+                sock = _listening(host, first, last)
+            except UnsupportedClusterError as error:
+                raise UnsupportedClusterError(
+                    f"the session needs {ports} ports on {host}, and DISTGRAPH_PORTS={first}-"
+                    f"{last} has {number} free ones: name a larger range, or end other programs"
+                ) from error
+            first = stack.enter_context(sock).getsockname()[1] + 1
+
+
+def _listening(host: str, first: int, last: int) -> socket.socket:
     try:
         family, _, _, _, where = socket.getaddrinfo(
             host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -135,7 +135,7 @@ def test_a_misspelt_word_is_asked_after() -> None:
             "80-87",
             "has 8 ports, and a process with 4 superstep driver",
         ),
-        ({"DISTGRAPH_DRIVERS": "4"}, "80-88", ""),
+        ({"DISTGRAPH_DRIVERS": "4"}, "80-91", ""),
     ],
 )
 def test_a_range_must_have_room_for_the_sessions_of_a_process(

@@ -57,21 +57,23 @@ def test_a_line_is_shown_once(capsys) -> None:
     assert capsys.readouterr().err == "distgraph: a line\n"
 
 
-def test_a_terminal_s_line_is_replaced_by_the_result(capsys, monkeypatch) -> None:
+def test_what_a_program_prints_stands_between_the_start_and_the_result(capsys, monkeypatch) -> None:
     monkeypatch.setattr(status, "_is_terminal", lambda: True)
     status.started("ray", "starting a local Ray")
     status.started("ray", "starting a local Ray")  # the same step
+    print("Its model: none", file=sys.stderr)
     status.ended("ray", "started a local Ray (2 CPUs)")
     status.ended("ray", None)  # it has ended
     shown = capsys.readouterr().err
     assert re.fullmatch(
-        r"distgraph: starting a local Ray …\r\x1b\[K"
+        r"distgraph: starting a local Ray …\nIts model: none\n"
         r"distgraph: started a local Ray \(2 CPUs\) … 0\.\d s\n",
         shown,
     )
 
 
-def test_a_first_line_comes_before_ray_is_imported() -> None:
+@pytest.mark.parametrize("address", [None, "local"])
+def test_a_first_line_comes_before_ray_is_imported(address: str | None) -> None:
     """The program is stopped before the import: what the terminal shows by then is the line."""
     code = (
         "import sys\n"
@@ -85,13 +87,14 @@ def test_a_first_line_comes_before_ray_is_imported() -> None:
     ours, theirs = pty.openpty()
     environment = {k: v for k, v in os.environ.items() if k != "DISTGRAPH_BACKEND"}
     environment.pop("RAY_ADDRESS", None)
+    environment |= {} if address is None else {"RAY_ADDRESS": address}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run([sys.executable, "-c", code], env=environment, stderr=theirs)
     os.close(theirs)
     shown = os.read(ours, 4096).decode()
     os.close(ours)
     assert done.returncode == 3
-    assert shown == "distgraph: starting a local Ray …"
+    assert shown == "distgraph: starting a local Ray …\r\n"
 
 
 MACHINES = [{"CPU": 4.0, "memory": 100.0}, {"CPU": 8.0, "GPU": 1.0, "big": 2.0}]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from distgraph.concurrency.collecting import collect_less, is_collecting
+from distgraph.concurrency.collecting import collect_less, is_collecting, uncollected
 from distgraph.concurrency.threads import elsewhere
 from tests.support.cluster import eventually
 
@@ -119,3 +119,19 @@ def test_the_collector_runs_more_rarely_and_never_more_often(before, after) -> N
         assert gc.get_threshold() == after
     finally:
         gc.set_threshold(*known)
+
+
+def test_a_block_can_be_without_passes_and_leaves_the_collector_as_it_was():
+    assert gc.isenabled()
+    with uncollected():
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

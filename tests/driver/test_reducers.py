@@ -19,10 +19,11 @@ from distgraph.driver.reducers import (
     Startups,
     distrust,
     guard,
+    prepare,
     reduce_packed,
 )
 from distgraph.errors import DriverLost
-from distgraph.graph import START, StateGraph
+from distgraph.graph import START, MessagesState, StateGraph
 from distgraph.graph.message import add_messages
 from distgraph.serde.pickling import dumps_data
 
@@ -202,3 +203,13 @@ def test_draws_of_an_engine_without_a_journal_are_not_kept() -> None:
     clock = Clock()
     clock.guarded.is_away = True
     assert clock.guarded([1], [2]) == [1, 2]
+
+
+def test_what_reducers_import_is_imported_before_a_run_waits_for_it(monkeypatch):
+    inner = StateGraph(MessagesState).add_node("n", lambda state: None).add_edge("__start__", "n")
+    builder = StateGraph(dict).add_node("inner", inner.compile(backend="local"))
+    graph = builder.add_edge("__start__", "inner").compile(backend="local")
+    calls = []
+    monkeypatch.setattr(add_messages, "load", lambda: calls.append(1))
+    prepare(graph.spec)
+    assert calls == [1]

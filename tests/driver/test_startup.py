@@ -109,6 +109,16 @@ def test_a_worker_without_distgraph_is_named_with_the_remedy():
     assert did_not_start(RuntimeError("The node died")) is None
 
 
+def test_what_distgraph_itself_says_of_a_process_is_told_as_it_is():
+    lacking = RuntimeError(
+        "The actor died because of an error raised in its creation task, ...\n"
+        "distgraph.errors.UnsupportedClusterError: no port of DISTGRAPH_PORTS=1-3 is free"
+    )
+    assert str(did_not_start(lacking)) == (
+        "a process of the session did not start: no port of DISTGRAPH_PORTS=1-3 is free"
+    )
+
+
 def test_another_version_of_distgraph_is_refused():
     check_versions({"stream broker": __version__})
     with pytest.raises(UnsupportedClusterError, match="the stream broker runs distgraph 0.0.9"):

@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 
 from distgraph.errors import UnsupportedClusterError
-from distgraph.wire import Connection, ConnectionClosed, Listener, connect, new_secret
+from distgraph.wire import Connection, ConnectionClosed, Listener, check_room, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
 from distgraph.wire.frames import FIRST_FREE, encode
@@ -328,6 +328,24 @@ def test_a_listener_takes_a_port_of_the_range(monkeypatch):
         monkeypatch.setenv("DISTGRAPH_PORTS", str(first))
         with pytest.raises(UnsupportedClusterError, match=f"DISTGRAPH_PORTS={first}-{first} is"):
             Listener("127.0.0.1", SECRET, on_open=side.opened.put, **side.calls())
+
+
+def test_a_range_without_room_for_a_session_is_refused(monkeypatch):
+    check_room("127.0.0.1", 100)  # any free port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = taken.getsockname()[1]
+        monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{first}")
+        with pytest.raises(UnsupportedClusterError) as caught:
+            check_room("127.0.0.1", 2)
+        assert str(caught.value).startswith(
+            f"the session needs 2 ports on 127.0.0.1, and DISTGRAPH_PORTS={first}-{first} has 0 "
+            "free ones: name a larger range, or end other programs"
+        )
+    monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{min(first + 200, 65535)}")
+    for _ in range(2):  # it leaves the ports as they are
+        check_room("127.0.0.1", 2)
 
 
 @pytest.mark.parametrize("told", ["x", "1-", "5-4", "0-9", "1-70000"])
