@@ -8,7 +8,7 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 - A free lease takes the group that has waited longest, in turn for each owner (a run). So a fast
   machine serves more groups than a slow one.
 - While groups wait, further leases are requested: at once as many as the cluster has room for, and
-  after ``PATIENCE`` more, as a sign of demand for clusters that grow. A lease whose code waits for
+  after ``DEMAND`` more, as a sign of demand for clusters that grow. A lease whose code waits for
   results of other groups does not count: it holds no CPU.
 - A lease that serves nothing for ``IDLE`` ends. While a request for other needs is not granted, it
   ends at once: it may hold what that request waits for.
@@ -18,7 +18,8 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 - A driver whose groups wait, and which holds nothing that could serve them, does not wait that
   long: it asks other drivers of the cluster for a lease. Each of them gives one back, and requests
   no other for ``HELD_BACK``.
-- Requests in excess of waiting groups are withdrawn after ``SURPLUS``.
+- Requests that no group waits for are withdrawn after ``SURPLUS``, and none before: behind the
+  cancel of a task, Ray may leave a free machine without work for seconds.
 - Leases of a pool, which are costly to set up, follow rules of their own (``LeaseTerms``).
 """
 
@@ -34,6 +35,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 __all__ = (
     "ASK_AGAIN",
+    "DEMAND",
     "HELD_BACK",
     "IDLE",
     "OVERDUE",
@@ -65,7 +67,7 @@ milliseconds; another job of the cluster waits for a CPU that is idle no longer 
 TENURE = 1.0
 """Seconds after which a lease ends behind its group, whatever follows. The scheduler does not say
 whether another job waits, which so waits no longer; a new request costs 2 to 4 milliseconds, well
-below a hundredth."""
+below a hundredth. On another machine, it costs up to 100: Ray knows late of a free CPU there."""
 
 SHORT_TENURE = 0.05
 """The same while a request for other needs of this session is not granted."""
@@ -74,11 +76,15 @@ UNSERVED = 0.003
 """Seconds after which a request counts as not granted: a cluster with room takes about 2."""
 
 PATIENCE = 0.1
-"""Seconds for which groups may wait before more leases are requested than there is room for."""
+"""Seconds for which groups may wait, of which none is taken, before other drivers are asked."""
 
-SURPLUS = 1.0
-"""Seconds for which there may be more requests than groups that wait. A request that is granted
-meanwhile ends by itself; one that waits longer is demand for nobody."""
+DEMAND = 2.0
+"""Seconds for which some groups may wait, before more leases are requested than there is room for.
+Clusters look for demand every few seconds."""
+
+SURPLUS = 10.0
+"""Seconds for which there may be requests while no group waits. A request that is granted meanwhile
+ends by itself; one that waits longer is demand for nobody."""
 
 OVERDUE = 30.0
 """Seconds after which a request is repeated, for which groups wait. Ray may have given it to a
@@ -154,6 +160,8 @@ class _Waiting(Generic[J]):
     def __init__(self, since: float) -> None:
         self.since = since
         """When a group was taken last, or the first one came."""
+        self.begun = since
+        """Since when some group waits."""
         self._owners: OrderedDict[Hashable, deque[J]] = OrderedDict()
         self._count = 0
 
@@ -453,7 +461,7 @@ class Leases(Generic[J]):
                 del self._surplus[needs]
                 actions += self._withdraw(needs)
         for needs, waiting in list(self._waiting.items()):
-            if self._demands_more(needs) and now - waiting.since >= PATIENCE:
+            if self._demands_more(needs) and now - waiting.begun >= DEMAND:
                 actions += self._advance(needs, now)
         for needs in list(self._waiting):
             while (lease := self._repeatable(needs)) and now >= lease.since + OVERDUE:
@@ -479,7 +487,7 @@ class Leases(Generic[J]):
         """When ``tick`` has something to do, None for never."""
         times = [since + self._surplus_of(needs) for needs, since in self._surplus.items()]
         times += [
-            w.since + PATIENCE for needs, w in self._waiting.items() if self._demands_more(needs)
+            w.begun + DEMAND for needs, w in self._waiting.items() if self._demands_more(needs)
         ]
         times += [self._end_of(needs, idle) for needs, idle in self._idle.items() if idle]
         repeatable = filter(None, map(self._repeatable, self._waiting))
@@ -573,7 +581,7 @@ class Leases(Generic[J]):
             lease.phase, lease.since, lease.job = Phase.BUSY, now, job
             self._serving[id(job)] = lease.number, needs
             yield Give(lease.number, job)
-        late = waiting is not None and now - waiting.since >= PATIENCE
+        late = waiting is not None and now - waiting.begun >= DEMAND
         unlimited = late and self._terms_of(needs).most is None
         self._count.setdefault(needs, 0)
         room = self._room.get(needs, 1) - (needs in self._held_back)
@@ -595,9 +603,9 @@ class Leases(Generic[J]):
     def _excess(self, needs: Hashable) -> int:
         """Return how many requests are for nobody."""
         waiting = len(self._waiting.get(needs, ()))
+        if waiting and self._terms_of(needs).most is None:
+            return 0
         unused = len(self._requested.get(needs, ())) - waiting
-        if waiting:
-            unused -= self._overdue(needs)
         return min(unused, self._count[needs] - self._terms_of(needs).fewest)
 
     def _withdraw(self, needs: Hashable) -> list[Action[J]]:
