@@ -32,6 +32,7 @@ from actors.cluster import (
 from actors.metrics import export
 from actors.mirror import Mirroring, end_of_run
 from actors.reaper import cancel_tasks
+from actors.unable import check_able, says_if_unable
 from actors.watched import Watched
 from distgraph import __version__, logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
@@ -74,6 +75,7 @@ class StreamBroker:
         mirrored: Whether the broker has a mirror, so that it can be started again.
     """
 
+    @says_if_unable
     def __init__(
         self,
         limits: Limits,
@@ -421,7 +423,12 @@ class StreamBroker:
 
     @ray.method(concurrency_group="control")
     def ping(self) -> str:
-        """Return the version of distgraph here."""
+        """Return the version of distgraph here.
+
+        Raises:
+            UnsupportedClusterError: The broker cannot work here.
+        """
+        check_able(self)
         return __version__
 
 

@@ -33,7 +33,9 @@ from actors.reaper import Reaper, end_process
 from actors.reducers import ReducerTasks, startups
 from actors.runloop import Keeping, RunLoop, StartRun
 from actors.storage import DriverStorage
+from actors.task_host import TaskHost
 from actors.transport_ray import locate
+from actors.unable import check_able, says_if_unable
 from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
@@ -108,6 +110,7 @@ class SuperstepDriver:
         follows: Whether runs of another driver follow: what is asked of them may come before them.
     """
 
+    @says_if_unable
     def __init__(
         self,
         session: str,
@@ -126,6 +129,10 @@ class SuperstepDriver:
         collect_less(OWN)
         keep_freed_memory()
         repeat_random_bytes()
+        # first, for calls that come to a driver which cannot work here
+        self._changed = threading.Condition()
+        self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
+        self._runs: dict[str, RunLoop] = {}
         self._takeover = takeover
         self._early: list[Callable[[], None]] | None = [] if follows else None
         """What was asked before the runs of the other driver came."""
@@ -158,15 +165,13 @@ class SuperstepDriver:
             reaper,
             heartbeats,
             LeaseHost(port, reaper.kill, heartbeats, self._program, partial(ask_others, session)),
+            TaskHost(heartbeats, reaper),
             leases,
             pool_idle,
         )
-        self._changed = threading.Condition()
         self._reducer_timeout = reducer_timeout
         self._looking = False
         self._slow: list[str] = []
-        self._graphs: OrderedDict[str, Graph | BaseException] = OrderedDict()
-        self._runs: dict[str, RunLoop] = {}
         self._ticket = port.ticket
         port.serve(CALLER, Entrance(self._turns, self._begin, self._cancel_now, self._drain_now))
 
@@ -388,9 +393,14 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="control")
     def ping(self) -> str:
-        """Return the version of distgraph here."""
+        """Return the version of distgraph here.
+
+        Raises:
+            UnsupportedClusterError: The driver cannot work here.
+        """
         from distgraph import __version__
 
+        check_able(self)
         return __version__
 
     @ray.method(concurrency_group="control")

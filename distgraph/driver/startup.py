@@ -76,10 +76,13 @@ def check_versions(found: dict[str, str]) -> None:
 
 
 def did_not_start(error: BaseException, where: str = "") -> UnsupportedClusterError | None:
-    """Return the user's error if distgraph cannot be imported, or has another version, on a worker.
+    """Return the user's error if distgraph cannot work or be imported there, or has another version
 
     None if ``error``, which Ray raised for an actor or a task, has another cause.
     """
+    cause = getattr(error, "cause", None)  # of an error that Ray brings
+    if isinstance(cause, UnsupportedClusterError):  # it says what to do
+        return UnsupportedClusterError(f"{where}{cause}")
     text = str(error)
     if not any(sign in text for sign in ("failed to import on the worker", "its creation task")):
         return None

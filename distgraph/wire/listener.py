@@ -341,7 +341,7 @@ def _listening(host: str, first: int, last: int) -> socket.socket:
                     break
     raise UnsupportedClusterError(
         f"no port of DISTGRAPH_PORTS={first}-{last} is free on {host} ({failure}): name a larger "
-        "range; each session takes one port a listening process"
+        "range above 1023, such as 20000-20100. Each session takes three ports"
         if last
         else f"this process cannot listen on {host}: {failure}"
     )

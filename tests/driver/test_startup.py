@@ -21,6 +21,22 @@ from distgraph.errors import BrokerLost, DriverLost, RunError, UnsupportedCluste
 UNFIT = RuntimeError("The actor died because of an error raised in its creation task\nNo distgraph")
 
 
+class OfRay(RuntimeError):
+    """As Ray raises what an actor raised."""
+
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+        super().__init__(f"ray::ping()\n{cause}")
+
+
+def test_an_actor_that_cannot_work_there_says_why_itself():
+    error = OfRay(UnsupportedClusterError("no port of DISTGRAPH_PORTS=80-80 is free"))
+    found = did_not_start(error, "here: ")
+    assert str(found) == "here: no port of DISTGRAPH_PORTS=80-80 is free"
+    assert not is_stillbirth(error)
+    assert did_not_start(OfRay(ValueError("x"))) is None
+
+
 class FakeSession:
     def __init__(self, *, is_stillborn: bool) -> None:
         self.is_stillborn = is_stillborn
