@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.worker_port import WorkerPort
 from distgraph.concurrency.timers import timers
-from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
+from distgraph.contract.heartbeats import ASKS, HEARTBEAT, decode, encode
 from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
 from distgraph.wire import Connection, ConnectionClosed, Frame
 
@@ -38,6 +38,8 @@ class WorkerHeartbeats:
         self._end = end
         self.describe: Callable[[str], str] = str
         """Says what runs under a name."""
+        self.may_run: Callable[[str, int], bool] = lambda name, number: False
+        """Whether a Ray task may run its group: (name, number of the task)."""
         self._lock = threading.Lock()
         self._known = Heartbeats()
         self._looking = False
@@ -115,6 +117,13 @@ class WorkerHeartbeats:
                 if not self._looking:
                     self._looking = True
                     timers().after(_TICK, self._look)
+            return
+        if line.startswith(ASKS):
+            asked = decode(line) or {}
+            name, number = str(asked.get("asks")), int(asked.get("number", 0))
+            may = self.may_run(name, number)
+            with suppress(ConnectionClosed):  # it asks again
+                connection.send_line(encode(may=may, number=number, name=name))
             return
         with self._lock:
             self._known.line(connection, line, now)

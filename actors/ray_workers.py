@@ -22,6 +22,7 @@ from actors.failures import typed, unreadable
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
 from actors.reaper import Reaper
+from actors.task_host import TaskGroup, TaskHost
 from actors.tasks import run_attempts_task
 from distgraph import __version__, placement
 from distgraph.channels.growing import only_adds
@@ -56,6 +57,7 @@ class SharedWorkers(NamedTuple):
     reaper: Reaper
     heartbeats: WorkerHeartbeats
     leases: LeaseHost
+    tasks: TaskHost
     leases_tasks: bool
     """Whether groups share Ray tasks. Otherwise each group is a Ray task of its own."""
     pool_idle: float
@@ -136,7 +138,7 @@ class RayWorkers:
         self._graph: GraphSpec | None = None
         self._keeping: dict[tuple[tuple[str, ...], str], bool] = {}
         self._placements: dict[Hashable, placement.Placement] = {}
-        self._functions: dict[Hashable, Any] = {}
+        self._functions: dict[Hashable, tuple[Any, Hashable]] = {}
         self._needs: dict[Hashable, tuple[Needs, str]] = {}
         self._sent: dict[Group, _Sent] = {}
         self._pinned: Executor | None = None
@@ -330,22 +332,20 @@ class RayWorkers:
 
     def _to_task(self, group: Group, packed: bytes, snapshots: list[Any]) -> None:
         start = group.starts[0]
-        function = self._functions.get(group.node)
-        if function is None:
+        known = self._functions.get(group.node)
+        if known is None:
             options = self._placement(start).options
             function = run_attempts_task.options(name=_label(start), **options)
-            self._functions[group.node] = function
-        ref = function.remote(self._shared.ticket, packed, *snapshots)
-        label = f"node {start.node.name!r} of run {self._run_id}"
-        cancel = partial(self._cancel_task, ref, self._name(group.ids[0]), label)
-        self._sent[group] = _Sent(cancel)
-        ref.future().add_done_callback(partial(self._back, group, ref.task_id().hex()))
+            known = self._functions[group.node] = function, needs_of(options).key
+        function, needs = known
+        name, ticket = self._name(group.ids[0]), self._shared.ticket
 
-    def _cancel_task(self, ref: Any, name: str, label: str) -> None:
-        heartbeats = self._shared.heartbeats
-        ask, process = partial(heartbeats.cancel, name), partial(heartbeats.process, name)
-        self._shared.reaper.cancel(ref, ask, label, process)
-        ref.future().add_done_callback(lambda future: heartbeats.settle(name))
+        def begin(number: int) -> Any:
+            return function.remote(ticket, name, number, packed, *snapshots)
+
+        label = f"node {start.node.name!r} of run {self._run_id}"
+        self._sent[group] = _Sent(partial(self._shared.tasks.cancel, name))
+        self._shared.tasks.submit(TaskGroup(name, needs, label, begin, partial(self._back, group)))
 
     def _to_executor(self, packet: _Packet, packed: bytes) -> None:
         executor = self._executor(packet.affinity)
@@ -374,7 +374,10 @@ class RayWorkers:
     def _replies(self, group: Group) -> Done:
         return lambda packed, error: self._post(Reply(group, packed, error))
 
-    def _back(self, group: Group, task: str, future: Future[Any]) -> None:
+    def _back(self, group: Group, task: str, future: Future[Any] | None) -> None:
+        if future is None:
+            self._post(Reply(group))
+            return
         # the future itself keeps the reference, and with it the object
         error = future.exception()
         told = self._shared.executor_host.outcomes.pop(task, None)

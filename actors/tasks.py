@@ -21,17 +21,29 @@ _SENT = 1.0
 """Seconds for Ray to send the outcomes of a process, before a damaged one ends."""
 
 
-def run_attempts(ticket: bytes, packed: bytes, *snapshots: bytes) -> Any:
+def run_attempts(ticket: bytes, name: str, number: int, packed: bytes, *snapshots: bytes) -> Any:
     """Run a packet's attempts one after the other.
+
+    Args:
+        ticket: A ``WorkerTicket``.
+        name: Of the group of attempts.
+        number: Of this task: if the first one did not begin for long, there are others.
+        packed: The packet.
+        snapshots: Large values of the state.
+
+    Returns:
+        The packed outcomes; None if the group is not to run here.
 
     Raises:
         NotTaken: The process is damaged by a node that has ended.
     """
     told = WorkerTicket.read(ticket)
-    process().enter(told)
+    heartbeat = process().enter(told)
     try:
         if process().descriptors.look():
             raise NotTaken("the process is damaged by a node that has ended")
+        if not heartbeat.may_run(name, number):
+            return None
         outcomes = process().run_batch(packed, [Snapshot(blob) for blob in snapshots])
         if process().descriptors.look() and type(outcomes) is bytes:  # else it owns their objects
             _end_with(told.session, outcomes)

@@ -12,7 +12,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ("BEAT", "HEARTBEAT", "SILENT", "decode", "encode")
+__all__ = ("ASKS", "BEAT", "HEARTBEAT", "SILENT", "decode", "encode")
+
+ASKS = b'{"asks":'
+"""Begin of the line by which a task asks whether it may run its group of attempts."""
 
 HEARTBEAT = "heartbeat"
 """Role of the connections that carry heartbeats."""

@@ -38,8 +38,14 @@ logger = logging.getLogger("distgraph")
 _RECONNECT = 2.0
 """Seconds for which a connection that was lost is tried again."""
 
+_ANSWER = 20.0
+"""Seconds for the driver to say whether a task may run its group."""
+
 _BEHIND = 5.0
 """Seconds after which code that was left behind is reported."""
+
+_LOOK = 0.2
+"""Seconds between two looks at the connection while an answer is awaited."""
 
 _AGAIN = 10.0
 """Seconds between two such tries."""
@@ -145,6 +151,10 @@ class Heartbeat:
         self._running: dict[str, None] = {}
         self._limited: dict[str, Limited] = {}
         self._wake = threading.Condition(self._lock)
+        self._asked: tuple[str, int] | None = None
+        """The group and the task that the main thread asks for."""
+        self._answered = threading.Event()
+        self._may = False
         self._next = float("inf")
         """When the next heartbeat is due; infinite while nothing runs."""
         self._beating = False
@@ -162,6 +172,33 @@ class Heartbeat:
             self._connect_first()
             with self._lock:
                 self._run()
+
+    def may_run(self, name: str, number: int) -> bool:
+        """Ask the driver whether task ``number`` of a group may run the group. Main thread only.
+
+        Raises:
+            UnsupportedClusterError: The driver cannot be reached.
+        """
+        until = time.monotonic() + _ANSWER
+        while True:
+            self._connect_first()
+            with self._lock:
+                asked = self._connection
+                self._asked = name, number
+                self._answered.clear()
+                self._tell(asks=name, number=number)
+            while asked is not None and asked is self._connection:
+                if self._answered.wait(_LOOK):
+                    return self._may
+                if time.monotonic() >= until:
+                    break
+            if time.monotonic() >= until:
+                raise UnsupportedClusterError(
+                    f"the superstep driver at {self._address} did not answer process {os.getpid()} "
+                    f"on {socket.gethostname()} for {_ANSWER:g} s"
+                )
+            if self._connection is None:
+                self._connect(_RECONNECT)
 
     def begin(self, name: str) -> None:
         """Report that a group of attempts runs here from now on.
@@ -305,8 +342,13 @@ class Heartbeat:
 
     def _received(self, connection: Connection, line: Frame) -> None:
         message = decode(bytes(line.parts[0]))
-        if message is not None and "cancel" in message:
+        if message is None:
+            return
+        if "cancel" in message:
             self._cancel(str(message["cancel"]))
+        elif "may" in message and (message["name"], message["number"]) == self._asked:
+            self._may, self._asked = bool(message["may"]), None
+            self._answered.set()
 
     def _closed(self, connection: Connection, error: BaseException | None) -> None:
         with self._lock:

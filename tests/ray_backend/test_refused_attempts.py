@@ -55,7 +55,11 @@ class Process:
     async def await_attempt(self, packet: Any, at: int, snapshots: Any, name: str) -> bytes:
         return self.run(name)
 
-    def enter(self, ticket: WorkerTicket) -> None: ...
+    def enter(self, ticket: WorkerTicket) -> Process:
+        return self
+
+    def may_run(self, name: str, number: int) -> bool:
+        return number == 1
 
     def end_if_idle_and_damaged(self) -> None: ...
 
@@ -143,13 +147,18 @@ def test_a_task_of_its_own_ends_a_damaged_process_or_else_the_next_one_is_refuse
     sent = []
     monkeypatch.setattr(tasks, "_end_with", lambda *told: sent.append(told))
     ticket = head(TICKET)
-    assert tasks.run_attempts(ticket, b"fine/a/1") == b"outcome"
+    assert tasks.run_attempts(ticket, "fine/a/1", 1, b"fine/a/1") == b"outcome"
     assert sent == []
-    assert tasks.run_attempts(ticket, b"harms/b/1") == b"outcome"
+    assert tasks.run_attempts(ticket, "harms/b/1", 1, b"harms/b/1") == b"outcome"
     assert sent == [("session", b"outcome")]
     with pytest.raises(NotTaken):
-        tasks.run_attempts(ticket, b"next/c/1")
+        tasks.run_attempts(ticket, "next/c/1", 1, b"next/c/1")
     assert process.ran == ["fine/a/1", "harms/b/1"]
+
+
+def test_a_task_that_begins_behind_another_one_of_its_group_runs_nothing(process):
+    assert tasks.run_attempts(head(TICKET), "fine/a/1", 2, b"fine/a/1") is None
+    assert process.ran == []
 
 
 def test_a_refusal_is_no_loss_in_whichever_way_it_comes():

@@ -36,8 +36,13 @@ def idle_workers(raylet: int) -> list[int]:
     return found
 
 
-def test_an_attempt_that_ray_gives_to_a_stopped_process_begins_in_another(on_ray: Any) -> None:
-    builder = on_ray.StateGraph(State).add_node("where", lambda state: {"pid": os.getpid()})
+@pytest.mark.parametrize("lease", [True, False], ids=["lease", "task"])
+def test_an_attempt_that_ray_gives_to_a_stopped_process_begins_in_another(
+    on_ray: Any, lease: bool
+) -> None:
+    builder = on_ray.StateGraph(State)
+    options = {"lease": lease}
+    builder.add_node("where", lambda state: {"pid": os.getpid()}, ray_options=options)
     graph = on_ray.compile(builder.add_edge(on_ray.START, "where"))
     first = graph.invoke({"pid": 0})["pid"]
     wait_for_free_cpus()

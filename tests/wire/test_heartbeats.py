@@ -6,6 +6,7 @@ import ctypes
 import os
 import queue
 import socket
+import threading
 from contextlib import suppress
 
 import pytest
@@ -99,6 +100,37 @@ def test_the_driver_asks_for_the_end_of_a_group(driver, beats, cancelled):
     beats.begin("a")
     driver.opened.get(timeout=5).send_line(encode(cancel="a"))
     assert cancelled.get(timeout=5) == "a"
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_task_asks_whether_it_may_run_its_group(driver, beats, may):
+    answers = queue.Queue()
+    thread = threading.Thread(target=lambda: answers.put(beats.may_run("a", 2)))
+    thread.start()
+    driver.until(asks="a", number=2)
+    connection = driver.opened.get(timeout=10)
+    connection.send_line(encode(may=not may, number=1, name="a"))  # of another task
+    connection.send_line(encode(may=may, number=2, name="a"))
+    thread.join(10)
+    assert answers.get(timeout=10) is may
+
+
+def test_a_task_whose_connection_is_lost_asks_again(driver, beats):
+    answers = queue.Queue()
+    thread = threading.Thread(target=lambda: answers.put(beats.may_run("a", 1)))
+    thread.start()
+    driver.until(asks="a", number=1)
+    driver.opened.get(timeout=10).close()
+    driver.until(asks="a", number=1)
+    driver.opened.get(timeout=10).send_line(encode(may=True, number=1, name="a"))
+    thread.join(10)
+    assert answers.get(timeout=10) is True
+
+
+def test_a_driver_that_does_not_answer_a_task_is_an_error(driver, beats, monkeypatch):
+    monkeypatch.setattr(heartbeat_module, "_ANSWER", 0.2)
+    with pytest.raises(UnsupportedClusterError, match=r"did not answer process \d+ on"):
+        beats.may_run("a", 1)
 
 
 def test_the_secret_is_not_sent(driver, beats, monkeypatch):
