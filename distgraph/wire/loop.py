@@ -7,6 +7,7 @@ import itertools
 import logging
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 
-__all__ = ("LONG", "READ", "WRITE", "Loop", "loop")
+__all__ = ("LONG", "OFTEN", "READ", "WRITE", "Loop", "loop")
 
 logger = logging.getLogger("distgraph")
 
@@ -29,6 +30,11 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 LONG = 0.01
 """Seconds between two looks at a call of ``work``. One that goes on from one look to the next takes
 long: another thread serves the connections from then on."""
+
+OFTEN = 0.0002
+"""Seconds for which a thread keeps the interpreter, while another one serves the connections beside
+a call that takes long. A superstep needs it several times: with Python's 0.005 s, it would take
+many times as long beside a reducer that computes."""
 
 
 class Ready(Protocol):
@@ -69,6 +75,11 @@ class Loop:
         self._seen = 0
         """How many had begun at the last look at them."""
         self._looking = False
+        self._making: threading.Thread | None = None
+        """Which began such a call last."""
+        self._beside: set[threading.Thread | None] = set()
+        """Threads whose calls take long."""
+        self._usual = sys.getswitchinterval()
         self._asleep = False
         """Whether the thread has to be woken for a call."""
         self._due: list[tuple[float, int, Callable[[], object]]] = []
@@ -203,6 +214,7 @@ class Loop:
         with self._rewiring:
             self._begun += 1
             mine, self._thread = self._thread, None
+            self._making = mine
             looking, self._looking = self._looking, True
         if not looking:
             self._later(LONG, self._look)
@@ -213,12 +225,18 @@ class Loop:
         with self._rewiring:
             if self._thread is None:
                 self._thread = mine
+            if mine in self._beside:
+                self._beside.discard(mine)
+                if not self._beside:
+                    sys.setswitchinterval(self._usual)
 
     def _look(self) -> None:
         """Let another thread serve beside a call that takes long. On another thread."""
         with self._rewiring:
             goes_on = self._begun != self._seen
             if not goes_on and self._thread is None:
+                self._beside.add(self._making)
+                sys.setswitchinterval(min(OFTEN, self._usual))
                 self._start()
             self._seen = self._begun
             self._looking = goes_on

@@ -7,6 +7,7 @@ import os
 import queue
 import socket
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -257,6 +258,28 @@ def test_a_process_that_does_not_find_the_unix_socket_connects_by_tcp():
 def test_lines_go_through_tcp():
     """A stack written in C consists of many small writes, which would fill a Unix socket."""
     assert family(lines=True) == socket.AF_INET
+
+
+def test_what_is_not_acknowledged_is_sent_again_in_time(served):
+    """A network that was gone for ten seconds is found again after one more, and not after ten."""
+    listener, there = served
+    listener.address = listener.address._replace(local="")
+    connection = dial(listener, Side())
+    for end in (connection, there.opened.get(timeout=10)):
+        if newest_linux():
+            assert end._sock.getsockopt(socket.IPPROTO_TCP, connection_module._RTO_MAX_MS) == 1000
+        elif sys.platform == "linux":
+            assert end._sock.getsockopt(socket.IPPROTO_TCP, connection_module._THIN_LINEAR) == 1
+    connection.close()
+
+
+def newest_linux() -> bool:
+    with socket.socket() as sock:
+        try:
+            sock.getsockopt(socket.IPPROTO_TCP, connection_module._RTO_MAX_MS)
+        except OSError:
+            return False
+    return True
 
 
 def test_with_tls_there_is_no_unix_socket(monkeypatch):

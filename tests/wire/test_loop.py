@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from distgraph.wire.loop import LONG, Loop
+from distgraph.wire.loop import LONG, OFTEN, Loop
 
 
 class Looks:
@@ -131,6 +132,21 @@ def test_many_calls_that_take_long_all_begin(looks: Looks) -> None:
     for one in held:
         one.thread.join(30)
         assert not one.thread.is_alive()
+
+
+def test_beside_calls_that_take_long_threads_hand_the_interpreter_over_more_often(
+    looks: Looks,
+) -> None:
+    usual, held = sys.getswitchinterval(), []
+    for _ in range(2):
+        held.append(Held(looks))
+        looks.look()
+        looks.look()
+        assert sys.getswitchinterval() == pytest.approx(OFTEN)
+    for one, then in zip(held, (OFTEN, usual), strict=True):
+        one.release()
+        one.thread.join(30)
+        assert sys.getswitchinterval() == pytest.approx(then)
 
 
 def test_a_call_that_fails_ends_no_other(looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
