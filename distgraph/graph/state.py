@@ -447,7 +447,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             stream_transformers=stream_transformers,
         )
         if active_task() is None and backend_name(backend) == "ray":
-            compiled.blob.get()  # what cannot travel is told now, by name
+            compiled.blob.check()  # what cannot travel is told now, by name
         return compiled
 
 

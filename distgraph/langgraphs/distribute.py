@@ -89,5 +89,5 @@ def distribute(
     if graph.config:
         made = made.with_config(graph.config)
     if active_task() is None and name == "ray":
-        made.blob.get()  # an object that cannot be pickled raises here, with its name
+        made.blob.check()  # an object that cannot be pickled raises here, with its name
     return made

@@ -10,6 +10,8 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import is_
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
@@ -21,6 +23,10 @@ from distgraph.serde.sources import is_installed, sources_of
 __all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
 
 _MISSING = object()
+
+_CONTAINERS = (list, set, dict)
+_LOOKED_AT = 1000
+"""Objects in a container that are compared."""
 
 
 # --- at the caller -------------------------------------------------------------------------------
@@ -123,8 +129,9 @@ class ProgramBlob:
 
     A function of ``__main__``, a lambda or a closure takes along what its globals and captured
     variables stand for. ``get`` compares these by identity and pickles anew when one of them is
-    another object by now, or when the function's code or defaults were replaced. An object that was
-    changed in place after the first run is not noticed; neither is an edit of an imported module.
+    another object by now, or when the function's code or defaults were replaced. Lists, sets and
+    dicts are looked into. Another object that was changed in place after the first run is not
+    noticed; neither is an edit of an imported module.
     """
 
     def __init__(self, program: GraphProgram) -> None:
@@ -135,7 +142,16 @@ class ProgramBlob:
         self._current: tuple[bytes, str] | None = None
         self._globals: list[_Binding] = []
         self._cells: list[tuple[CellType, Any]] = []
+        self._contents: list[tuple[Any, _Contents]] = []
         self._functions: list[tuple[FunctionType, Any, Any, Any]] = []
+
+    def check(self) -> None:
+        """Pickle the program, and keep nothing of it: what it holds may change until the first run.
+
+        Raises:
+            SerializationError: as ``check_program``.
+        """
+        check_program(self._program)
 
     def get(self) -> tuple[bytes, str]:
         """Return the blob and the hexadecimal SHA-256 of its content.
@@ -159,6 +175,9 @@ class ProgramBlob:
         for cell, value in self._cells:
             if _content(cell) is not value:
                 return False
+        for container, contents in self._contents:
+            if not _same(_contents(container), contents):
+                return False
         for function, code, defaults, kwdefaults in self._functions:
             if (
                 function.__code__ is not code
@@ -180,7 +199,42 @@ class ProgramBlob:
                 cells[id(cell)] = cell, _content(cell)
         self._globals = list(bindings.values())
         self._cells = list(cells.values())
+        held = {id(v): v for _, _, v in self._globals} | {id(v): v for _, v in self._cells}
+        self._contents = [(v, _contents(v)) for v in held.values() if type(v) in _CONTAINERS]
         self._functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+
+
+class _Contents(NamedTuple):
+    lengths: list[int]
+    objects: list[Any]
+
+
+def _contents(container: Any) -> _Contents:
+    """Return what a list, set or dict holds, and what the containers in it do, as far as it goes.
+
+    Keys and values of a dict count alike.
+    """
+    found = _Contents([], [])
+    waiting, seen = [container], {id(container)}
+    while waiting and (room := _LOOKED_AT - len(found.objects)) > 0:
+        container = waiting.pop()
+        found.lengths.append(len(container))
+        try:
+            items = list(islice(container, room))
+            if type(container) is dict:
+                items += islice(container.values(), room)
+        except RuntimeError:  # another thread changes it: then it is never the same
+            items = [object()]
+        found.objects.extend(items)
+        for item in items:
+            if type(item) in _CONTAINERS and id(item) not in seen:
+                seen.add(id(item))
+                waiting.append(item)
+    return found
+
+
+def _same(one: _Contents, other: _Contents) -> bool:
+    return one.lengths == other.lengths and all(map(is_, one.objects, other.objects))
 
 
 def _content(cell: CellType) -> Any:

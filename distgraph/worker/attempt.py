@@ -275,6 +275,7 @@ async def _attempt(
             started_at=started_at,
         )
         langgraph_config.offer(task)
+        task.adopt = partial(_adopt, task)
         task.calls = calls
         if calls is not None:
             calls.emitted = stream.emitted
@@ -324,6 +325,15 @@ async def _attempt(
         ignored=() if task is None else tuple(task.ignored),
         **ending._asdict(),
     )
+
+
+def _adopt(task: TaskContext) -> None:
+    """Complete the config of a task whose code has just imported LangChain."""
+    langgraph_config.offer(task)
+    if not task.config["callbacks"]:
+        shared = task.run.shared
+        info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
+        task.config["callbacks"] = unheard_callbacks(task.request, info)
 
 
 def _goes_on(request: AttemptRequest) -> None:

@@ -14,7 +14,6 @@ from distgraph._internal.config import DefaultRecursionLimit
 from distgraph._internal.current import TaskId, active, config_around, current
 from distgraph._internal.current import current_task as current_or_error
 from distgraph._internal.keys import NS_SEP, PREVIOUS, TASK_ID
-from distgraph._internal.loaded import loaded
 from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import Event, StreamRequest
@@ -23,6 +22,7 @@ from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.publisher import StreamClosed
 from distgraph.worker import interrupts
+from distgraph.worker.late_langchain import begun_before, config_variable, early
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import GraphSpec
@@ -73,6 +73,8 @@ class TaskContext:
     """
     over: bool = False
     """Whether the attempt's code has ended: its config leads to it no longer."""
+    adopt: Callable[[], None] | None = None
+    """Completes the config when the node's code is the first to import LangChain."""
     lost: bool = False
     """Whether an event of a graph that goes on in a thread has been lost."""
 
@@ -310,7 +312,7 @@ def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
 
 
 class entered:
-    """Makes a task the current one in a block, for us and, where it is loaded, for LangChain."""
+    """Makes a task the current one in a block, for us and for LangChain."""
 
     __slots__ = ("_around", "_outer", "_task", "_token")
 
@@ -319,14 +321,15 @@ class entered:
 
     def __enter__(self) -> None:
         self._token = current.set(self._task)
-        self._around = loaded("langchain_core.runnables.config", "var_child_runnable_config")
-        if self._around is not None:
-            self._outer = self._around.set(self._task.config)
+        self._around = config_variable()
+        if self._around is early:
+            begun_before.add(self._task)
+        self._outer = self._around.set(self._task.config)
 
     def __exit__(self, *exc_info: object) -> None:
         self._task.over = True
-        if self._around is not None:
-            self._around.reset(self._outer)
+        self._around.reset(self._outer)
+        begun_before.discard(self._task)
         current.reset(self._token)
 
 

@@ -270,11 +270,52 @@ def test_new_defaults_or_code_make_a_new_program(script: dict[str, Any]) -> None
     assert ran(blob.get()[0]) == {"x": 1000}
 
 
-def test_a_change_in_place_is_not_seen(script: dict[str, Any]) -> None:
+def test_a_container_that_is_changed_in_place_makes_a_new_program(script: dict[str, Any]) -> None:
     blob = ProgramBlob(program(node=script["node"]))
     first = blob.get()
-    script["table"].append(2)
+    script["table"].append(inner := {"a": []})
+    second = blob.get()
+    assert (ran(first[0]), ran(second[0])) == ({"x": 3}, {"x": 4})
+    inner["a"].append(2)
+    assert blob.get() is not second
+    third = blob.get()
+    assert blob.get() is third
+
+
+def test_of_a_large_container_the_first_thousand_objects_are_looked_at(
+    script: dict[str, Any],
+) -> None:
+    blob = ProgramBlob(program(node=script["node"]))
+    script["table"] += range(5000)
+    first = blob.get()
+    script["table"][10] = None
+    second = blob.get()
+    assert second is not first
+    script["table"][4000] = None
+    assert blob.get() is second
+    script["table"].append(1)
+    assert blob.get() is not second
+
+
+def test_another_object_that_is_changed_in_place_is_not_noticed(script: dict[str, Any]) -> None:
+    class Settings:
+        offset = 1
+
+    script["table"] = settings = [Settings()]
+    blob = ProgramBlob(program(node=script["node"]))
+    first = blob.get()
+    settings[0].offset = 2
     assert blob.get() is first
+
+
+def test_what_is_changed_between_the_check_and_the_first_run_is_noticed(
+    script: dict[str, Any],
+) -> None:
+    script["table"] = table = {"a": 1}
+    blob = ProgramBlob(program(node=script["node"]))
+    blob.check()
+    table["b"] = 2
+    assert ran(blob.get()[0]) == {"x": 4}
 
 
 def test_a_global_rebound_to_what_does_not_pickle_is_an_error_each_time(
