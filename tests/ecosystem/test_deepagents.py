@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
+from distgraph import distribute
 from tests.ecosystem.models import Steps
-from tests.ecosystem.support import conversation_is_the_same
+from tests.ecosystem.support import CONFIG, conversation_is_the_same
 from tests.langgraph_graphs.support import newest
 
 pytestmark = newest
@@ -116,6 +119,43 @@ def test_a_human_decides_on_a_tool_call_of_a_sub_agent(
     conversation_is_the_same(
         backend, build, GO, Command(resume={"decisions": [decision]}), faces=[face]
     )
+
+
+@FACES
+def test_a_human_decides_on_calls_of_two_sub_agents_one_by_one(backend: str, face: str) -> None:
+    agents = [
+        sub_agent("one", [WEATHER], interrupt_on={"weather": True}),
+        sub_agent("two", [("weather", {"place": "Bonn"})], interrupt_on={"weather": True}),
+    ]
+    build = deep_agent([task("one", "first"), task("two", "second")], subagents=agents)
+    told = []
+    for graph in (build(), distribute(build(), backend=backend)):
+
+        def run(input: Any, graph: Any = graph) -> Any:
+            if face == "async":
+                return asyncio.run(graph.ainvoke(input, CONFIG))
+            return graph.invoke(input, CONFIG)
+
+        asked = run(copy.deepcopy(GO))["__interrupt__"]
+        place = {i.value["action_requests"][0]["args"]["place"]: i.id for i in asked}
+        left = run(Command(resume={place["Rome"]: {"decisions": [APPROVE]}}))["__interrupt__"]
+        end = run(Command(resume={"decisions": [REJECT]}))["messages"]
+        told.append((sorted(place), [i.id == place["Bonn"] for i in left], [m.text for m in end]))
+    assert told[1] == told[0]
+    assert told[0][:2] == (["Bonn", "Rome"], [True])
+
+
+def test_the_events_of_an_agent_with_a_sub_agent(backend: str) -> None:
+    build = deep_agent(
+        [task("researcher", "find out")], subagents=[sub_agent("researcher", [WEATHER])]
+    )
+
+    async def events(graph: Any) -> list[Any]:
+        found = graph.astream_events(copy.deepcopy(GO), CONFIG, version="v2")
+        return [(e["event"], e["name"], e["tags"], len(e["parent_ids"])) async for e in found]
+
+    expected = asyncio.run(events(build()))
+    assert asyncio.run(events(distribute(build(), backend=backend))) == expected
 
 
 @FACES

@@ -26,9 +26,9 @@ from tests.langgraph_graphs.support import newest
 SERVER = Path(__file__).with_name("mcp_server.py")
 
 
-def client() -> Any:
+def client(**options: Any) -> Any:
     server = {"command": sys.executable, "args": [str(SERVER)], "transport": "stdio"}
-    return MultiServerMCPClient({"sums": server})
+    return MultiServerMCPClient({"sums": server}, **options)
 
 
 @newest
@@ -43,6 +43,26 @@ def test_an_agent_calls_tools_of_a_server(backend: str) -> None:
     (run,) = conversation_is_the_same(backend, build, go, faces=["async"])
     last = [item.payload for item in run if item.mode == "values"][-1]
     assert last["messages"][-1].text == "root: 3"
+
+
+async def by_the_state(request: Any, handler: Any) -> Any:
+    """An interceptor of calls that reads the state of the agent."""
+    count = len(request.runtime.state["messages"])
+    return await handler(request.override(args={**request.args, "b": count}))
+
+
+@newest
+def test_an_interceptor_of_calls_reads_the_state(backend: str) -> None:
+    tools = asyncio.run(client(tool_interceptors=[by_the_state]).get_tools())
+
+    def build() -> Any:
+        model = Steps(steps=[[("add", {"a": 1, "b": 0})]] * 2)
+        return create_agent(model, tools, checkpointer=InMemorySaver())
+
+    go = {"messages": [HumanMessage("go", id="h")]}
+    (run,) = conversation_is_the_same(backend, build, go, faces=["async"])
+    last = [item.payload for item in run if item.mode == "values"][-1]
+    assert [m.text for m in last["messages"] if m.type == "tool"] == ["3", "5"]
 
 
 @pytest.mark.ray

@@ -1,8 +1,8 @@
 """The runtime of a tool whose schema does not say what it is."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolArg, tool
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
 
@@ -24,3 +24,14 @@ def look(text: str, runtime: ToolRuntime) -> str:
 def test_the_functions_annotation_tells_what_the_schema_leaves_out() -> None:
     found = injected_args(look)
     assert (found.runtime, found.runtime_class, found.reads_state) == ("runtime", ToolRuntime, True)
+
+
+@tool
+def ask(text: str, runtime: Annotated[object | None, InjectedToolArg()] = None) -> str:
+    """Ask, as the tools of langchain-mcp-adapters do."""
+    return text
+
+
+def test_the_name_is_enough_as_in_langgraph() -> None:
+    found = injected_args(ask)
+    assert (found.runtime, found.reads_state) == ("runtime", True)
