@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from actors.unable import check_able, says_if_unable
 from actors.watched import Watched
 from distgraph import __version__, logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
+from distgraph._internal.settings import adopt
 from distgraph.concurrency.collecting import OWN, collect_less
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.load import BrokerLoad
@@ -73,6 +75,7 @@ class StreamBroker:
         driver: Arguments of the session's driver after the id, to start another when it is lost.
         silence: Seconds without a sign of life after which a detached driver is ended.
         mirrored: Whether the broker has a mirror, so that it can be started again.
+        settings: Settings of the caller.
     """
 
     @says_if_unable
@@ -85,7 +88,9 @@ class StreamBroker:
         driver: tuple[Any, ...] = (),
         silence: float = 60.0,
         mirrored: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        adopt(settings or {})
         logs.configure()
         collect_less(OWN)
         keep_freed_memory()

@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
+from distgraph._internal.settings import adopt
 from distgraph.concurrency.collecting import OWN, collect_less, uncollected
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.turns import Turns
@@ -107,6 +108,7 @@ class SuperstepDriver:
         metrics_every: Seconds between two exports of metrics; None for none.
         takeover: Bytes of a run's journal; 0 for no journals: no driver follows this one.
         silence: Seconds without a sign of life after which a process of workers is ended.
+        settings: Settings of the caller.
         follows: Whether runs of another driver follow: what is asked of them may come before them.
     """
 
@@ -123,8 +125,10 @@ class SuperstepDriver:
         metrics_every: float | None = None,
         takeover: int = 0,
         silence: float = 60.0,
+        settings: Mapping[str, str] | None = None,
         follows: bool = False,
     ) -> None:
+        adopt(settings or {})
         logs.configure()
         collect_less(OWN)
         keep_freed_memory()

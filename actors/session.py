@@ -38,7 +38,7 @@ from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
 from actors.warm import cpus_of, start_workers, warm_up
 from actors.watched import REPORT, Watched
-from distgraph._internal.settings import setting
+from distgraph._internal.settings import carried, setting
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
@@ -139,6 +139,7 @@ class Session:
             metrics_every,
             self._takeover,
             self._silence,
+            carried(),
         )
         limits = limits_from_environment()
         self._mirror: Any = None
@@ -149,7 +150,14 @@ class Session:
             if detached:  # the caller's machine may be lost: then another one will do
                 broker["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=True)
         self.broker: Any = StreamBrokerActor.options(name=broker_name(self.id), **broker).remote(
-            limits, self.id, idle, metrics_every, driver, self._silence, self._mirror is not None
+            limits,
+            self.id,
+            idle,
+            metrics_every,
+            driver,
+            self._silence,
+            self._mirror is not None,
+            carried(),
         )
         host().carrier = CallerReferences()
         self.driver: Any = SuperstepDriverActor.options(

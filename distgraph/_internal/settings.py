@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from distgraph._internal.mistakes import nearest, warn_once
 
-__all__ = ("SETTINGS", "Setting", "check", "complaint", "setting")
+__all__ = ("SETTINGS", "Setting", "adopt", "carried", "check", "complaint", "setting")
 
 T = TypeVar("T")
 
@@ -138,6 +138,10 @@ SETTINGS: Mapping[str, Setting] = {
 }
 """What each variable may be. ``docs/reference/settings.md`` says what it does."""
 
+CARRIED = ("DISTGRAPH_PORTS",)
+"""Settings that driver and broker read themselves. Without them, they would have the environment in
+which Ray was started on their machine."""
+
 _checked: dict[Any, Any] = {}
 """The environment as it was when it was checked last."""
 
@@ -156,6 +160,16 @@ def setting(name: str, default: T) -> T:
     except ValueError:
         raise ValueError(_refused(name, text)) from None
     return found
+
+
+def adopt(given: Mapping[str, str]) -> None:
+    """Let settings of the caller be those of this process, which a cluster has started."""
+    os.environ.update(given)
+
+
+def carried() -> dict[str, str]:
+    """Return the settings that the processes of a session adopt from their caller."""
+    return {name: os.environ[name] for name in CARRIED if os.environ.get(name, "").strip()}
 
 
 def check() -> None:

@@ -111,7 +111,7 @@ def _unreachable(me: Peer, to: str, address: Address, error: OSError) -> Unsuppo
     return UnsupportedClusterError(
         f"{me.name} cannot reach {to} at {address} ({error}). The machines of a cluster must reach "
         "each other on this port: open it in the firewall, with DISTGRAPH_PORTS=first-last in the "
-        "environment of every process to choose which ports are used, and check that Ray's address "
+        "environment of the program to choose which ports are used, and check that Ray's address "
         f"of that machine ({address.host}) is one that the others reach (`ray start "
         "--node-ip-address`). RAY_USE_TLS must be the same for both"
     )
