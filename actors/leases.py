@@ -557,8 +557,11 @@ class LeaseHost:
 
     def _tick_later(self) -> None:
         with self._lock:
+            tick_at = self._tick_at
+            if tick_at is not None and not self._rules.may_be_due(tick_at, time.monotonic()):
+                return
             deadline = self._rules.deadline()
-            if deadline is None or (self._tick_at is not None and self._tick_at <= deadline):
+            if deadline is None or (tick_at is not None and tick_at <= deadline):
                 return
             self._tick_at = deadline
         timers().at(deadline, self._tick)

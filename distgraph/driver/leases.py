@@ -483,6 +483,13 @@ class Leases(Generic[J]):
                 actions.append(End(lease.number))
         return actions
 
+    def may_be_due(self, before: float, now: float) -> bool:
+        """Whether ``deadline`` may be before another time. A quick look: in steps that follow each
+        other, it is not."""
+        if self._waiting or self._surplus or self._held_back or self._terms:
+            return True
+        return before > now + IDLE or any(self._requested.values())
+
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, None for never."""
         times = [since + self._surplus_of(needs) for needs, since in self._surplus.items()]

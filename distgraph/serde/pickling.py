@@ -40,6 +40,9 @@ _OF_MAIN = b"\x8c\x08__main__"
 # frame ends when it has reached 64 KiB: a piece above twice that size names no module.
 _LONGEST_FRAME = (1 << 17) + 4096
 
+_PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
+"""Types whose values hold nothing that a rule is for. State keys are often of these."""
+
 _class_lock = threading.RLock()
 _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
@@ -258,6 +261,8 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
     Raises:
         SerializationError: something in it cannot be pickled; the message says where and why.
     """
+    if type(obj) in _PLAIN:
+        return pickle.dumps(obj, PROTOCOL)
     pieces = _Pieces()
     try:
         pickler = pickle.Pickler(pieces, PROTOCOL)
