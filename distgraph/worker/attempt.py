@@ -275,7 +275,7 @@ async def _attempt(
             started_at=started_at,
         )
         langgraph_config.offer(task)
-        task.adopt = partial(_adopt, task)
+        task.adopt = _adopt
         task.calls = calls
         if calls is not None:
             calls.emitted = stream.emitted

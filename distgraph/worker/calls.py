@@ -186,6 +186,7 @@ class Calls:
                     future.get_loop().call_soon_threadsafe(future.cancel)
             elif future is not None:
                 future.cancel()
+        self._port = _ENDED  # both are freed now, not by the garbage collector
 
     def _expect(self, seq: int, future: CallFuture, name: str) -> None:
         with self._lock:
@@ -200,12 +201,35 @@ class Calls:
             self._port.waiting(1)
 
     def _drop(self, seq: int) -> CallFuture | None:
+        port = self._port
         with self._lock:
             future = self._open.pop(seq, None)
             last = future is not None and not self._open
         if last:
-            self._port.waiting(-1)
+            port.waiting(-1)
         return future
+
+
+class _Ended:
+    """The port of an attempt that has ended: ``Calls`` refuses what it would be asked for."""
+
+    def ship(self, function: Function) -> tuple[Any, str]:
+        return None, ""
+
+    def send(self, call: TaskCall | DroppedCall | ProgressMade) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def waiting(self, change: int) -> None:
+        pass
+
+    def future(self) -> Future[Any]:
+        return Future()
+
+
+_ENDED = _Ended()
 
 
 def _settle(future: CallFuture, result: CallResult) -> None:

@@ -36,6 +36,34 @@ _T = TypeVar("_T")
 EmitEvent = Callable[[Event], None]
 
 
+@dataclass(slots=True)
+class PassesOn:
+    """Emits events of graphs that the code of a node runs.
+
+    A thread that the node has started may run the graph on when the attempt has ended. Nobody takes
+    the events then, and the graph goes on.
+    """
+
+    emit: EmitEvent
+    node: str
+    step: int
+    lost: bool = False
+    """Whether an event has been lost."""
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self.emit(event)
+        except StreamClosed:
+            if not self.lost:
+                self.lost = True
+                logger.warning(
+                    "node %r, step %d, has ended, and a thread of it runs a graph on: nobody gets "
+                    "what that graph streams from here on. End the thread before the node returns",
+                    self.node,
+                    self.step,
+                )
+
+
 @dataclass(eq=False)
 class TaskContext:
     """The context of one attempt, for the code that runs in the attempt."""
@@ -73,10 +101,11 @@ class TaskContext:
     """
     over: bool = False
     """Whether the attempt's code has ended: its config leads to it no longer."""
-    adopt: Callable[[], None] | None = None
+    adopt: Callable[[TaskContext], None] | None = None
     """Completes the config when the node's code is the first to import LangChain."""
-    lost: bool = False
-    """Whether an event of a graph that goes on in a thread has been lost."""
+
+    def __post_init__(self) -> None:
+        self.pass_on = PassesOn(self.emit, self.request.node, self.request.step)
 
     @property
     def error(self) -> NodeError | None:
@@ -88,24 +117,6 @@ class TaskContext:
     def task_ns(self) -> str:
         """Checkpoint namespace of the task."""
         return self.request.task_ns
-
-    def pass_on(self, event: Event) -> None:
-        """Emit an event of a graph that the node's code runs.
-
-        A thread that the node has started may run the graph on when the attempt has ended. Nobody
-        takes the event then, and the graph goes on.
-        """
-        try:
-            self.emit(event)
-        except StreamClosed:
-            if not self.lost:
-                self.lost = True
-                logger.warning(
-                    "node %r, step %d, has ended, and a thread of it runs a graph on: nobody gets "
-                    "what that graph streams from here on. End the thread before the node returns",
-                    self.request.node,
-                    self.request.step,
-                )
 
     def call(
         self,

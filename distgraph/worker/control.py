@@ -10,6 +10,10 @@ from distgraph.runtime import RunControl
 __all__ = ("AttemptControl",)
 
 
+def _nothing() -> None:
+    pass
+
+
 class AttemptControl(RunControl):
     """The ``RunControl`` of a run, for one attempt.
 
@@ -32,6 +36,7 @@ class AttemptControl(RunControl):
     def close(self) -> None:
         """Unsubscribe from requests: the attempt has ended."""
         self._unsubscribe()
+        self._unsubscribe = _nothing  # it refers to this
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Stop the run with ``GraphDrained(reason)`` after the current superstep."""

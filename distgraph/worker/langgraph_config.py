@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal.keys import NS_SEP
 from distgraph._internal.loaded import loaded
 from distgraph.contract.stream import Event
+from distgraph.errors import RunCancelled
 from distgraph.interop import either, own
 from distgraph.langgraphs.vocabulary import (
     CALL,
@@ -36,6 +38,7 @@ from distgraph.langgraphs.vocabulary import (
     private_if_loaded,
 )
 from distgraph.worker import langgraph_tasks
+from distgraph.worker.decorated import name_of
 
 if TYPE_CHECKING:
     from distgraph.contract.spec import Reader, Write
@@ -61,6 +64,38 @@ class Scratchpad:
     subgraph_counter: Callable[[], int]
 
 
+class _OfTask:
+    """A function of a task, for the task's config. It does not keep the task, which keeps the
+    config: both are freed with the attempt, not by the garbage collector.
+
+    ``late`` is called in its place once they are.
+    """
+
+    __slots__ = ("_function", "_late", "_task")
+
+    def __init__(
+        self, task: TaskContext, function: Callable[..., Any], late: Callable[..., Any]
+    ) -> None:
+        self._task, self._function, self._late = weakref.ref(task), function, late
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        task = self._task()
+        return (
+            self._late(*args, **kwargs) if task is None else self._function(task, *args, **kwargs)
+        )
+
+
+def _nothing(consume: bool = False) -> None:
+    """Return the spare answer of an attempt that has ended: a thread of it may go on."""
+
+
+def _refused(func: Any, input: Any, **options: Any) -> Any:
+    raise RunCancelled(
+        f"task {name_of(func)!r} was called after the attempt of its node had ended. Let the node "
+        "wait for the threads that it starts"
+    )
+
+
 def _scratchpad(task: TaskContext) -> Any:
     """Return the task's scratchpad, of LangGraph's class where that is loaded."""
     cls = private_if_loaded("PregelScratchpad")
@@ -68,11 +103,17 @@ def _scratchpad(task: TaskContext) -> Any:
         step=task.request.step,
         stop=task.request.stop,
         call_counter=itertools.count().__next__,
-        interrupt_counter=task.next_interrupt,
-        get_null_resume=partial(_spare, task),
+        interrupt_counter=_OfTask(
+            task, _next_interrupt, itertools.count(len(task.resume_values)).__next__
+        ),
+        get_null_resume=_OfTask(task, _spare, _nothing),
         resume=task.resume_values,
         subgraph_counter=task.children.__next__,
     )
+
+
+def _next_interrupt(task: TaskContext) -> int:
+    return task.next_interrupt()
 
 
 def _spare(task: TaskContext, consume: bool = False) -> Any:
@@ -85,15 +126,15 @@ def _spare(task: TaskContext, consume: bool = False) -> Any:
 class Stream:
     """Where a LangGraph graph that a node invokes puts its own events."""
 
-    __slots__ = ("_task", "modes")
+    __slots__ = ("_pass_on", "modes")
 
     def __init__(self, task: TaskContext) -> None:
-        self._task = task
+        self._pass_on = task.pass_on
         self.modes = set(task.run.shared.stream.modes & _FROM_GRAPHS)
 
     def __call__(self, chunk: tuple[tuple[str, ...], str, Any]) -> None:
         ns, mode, payload = chunk
-        self._task.pass_on(Event(tuple(ns), mode, _with_own_interrupts(payload)))
+        self._pass_on(Event(tuple(ns), mode, _with_own_interrupts(payload)))
 
 
 def _with_own_interrupts(payload: Any) -> Any:
@@ -113,7 +154,7 @@ def offer(task: TaskContext) -> None:
     configurable[SCRATCHPAD] = _scratchpad(task)
     configurable[SEND] = task.sent.extend
     configurable[READ] = reading(task, _read_state(task))
-    configurable[CALL] = partial(_call, task)
+    configurable[CALL] = _OfTask(task, _call, _refused)
     configurable[CHECKPOINTER] = task.run.saver
     _offer_standing(task, configurable)
     if task.request.failed is not None:
@@ -267,16 +308,17 @@ def _writer(task: TaskContext) -> Callable[[Any], None]:
     """Return a writer that the nodes of a LangGraph graph inside the task may use as well."""
     if "custom" not in task.run.shared.stream.modes:
         return task.writer
-    own_ns = task.task_ns
+    own_ns, own_writer, pass_on = task.task_ns, task.writer, task.pass_on
+    subgraphs = task.run.shared.stream.subgraphs
 
     def write(payload: Any) -> None:
         core = sys.modules["langchain_core.runnables.config"]
         config = core.var_child_runnable_config.get() or {}
         ns = config.get("configurable", {}).get("checkpoint_ns", own_ns)
         if ns == own_ns:
-            task.writer(payload)
-        elif task.run.shared.stream.subgraphs:
-            task.pass_on(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
+            own_writer(payload)
+        elif subgraphs:
+            pass_on(Event(tuple(ns.split(NS_SEP)[:-1]), "custom", payload))
 
     return write
 

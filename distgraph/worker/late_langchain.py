@@ -75,4 +75,4 @@ def _adopt(module: Any) -> None:
         importlib.import_module("langchain_core.callbacks.manager")
     for task in list(begun_before):
         if task.adopt is not None:
-            task.adopt()
+            task.adopt(task)
