@@ -111,11 +111,11 @@ def large(backend):
     return builder.compile(backend=backend)
 
 
-def spread(backend):
-    """Twelve tasks of 0.2 s."""
+def spread(backend, seconds):
+    """Twelve tasks."""
 
     def work(state):
-        time.sleep(0.2)
+        time.sleep(seconds)
         return {"items": [ray.get_runtime_context().get_node_id()]}
 
     builder = StateGraph(State).add_node("work", work)
@@ -195,7 +195,7 @@ def main(what, *given):
         say(**timed(quick("ray")))
         return
     if what == "spread":
-        graph = spread("ray")
+        graph = spread("ray", float(*given))
         while len(set(graph.invoke({"items": []})["items"])) < 3:
             pass
         for _ in range(10):
@@ -209,17 +209,21 @@ def main(what, *given):
         config["on_lost_attempt"] = "buffer"
     graph = builder("ray")
     begin = last = time.perf_counter()
-    longest = 0.0
+    longest, started = 0.0, 0.0
     try:
         for mode, chunk in graph.stream({"n": 0}, config, stream_mode=["custom", "updates"]):
             now = time.perf_counter()
-            longest, last = max(longest, now - last), now
+            if started:
+                longest = max(longest, now - last)
+            else:  # the start of processes is no pause
+                started = now - begin
+            last = now
             say(chunk=[mode, plain(mode, chunk)])
         end = {"error": None}
     except RunError as error:
         end = {"error": type(error).__name__, "text": str(error)}
     now = time.perf_counter()
-    say(**end, seconds=now - begin, longest=longest, since=now - last)
+    say(**end, started=started, seconds=now - begin, longest=longest, since=now - last)
     ray.shutdown()
 
 
