@@ -336,7 +336,8 @@ class LeaseHost:
         try:
             asked = __version__, self._port.ticket, action.number
             if needs.terms is TASKS:
-                ref = serve_lease_task.options(name=label, **needs.options).remote(*asked)
+                # Ray shows it before what nodes print: many run there, one after the other
+                ref = serve_lease_task.options(name="nodes", **needs.options).remote(*asked)
             else:
                 worker.actor = PoolWorkerActor.options(**needs.options).remote()
                 ref = worker.actor.serve.remote(*asked)
