@@ -50,7 +50,9 @@ for chunk in distgraph.progress(graph.stream({"x": 0}, stream_mode="updates")):
 class Terminal:
     """A program on a pseudo-terminal, and its screen."""
 
-    def __init__(self, *command: str, lines: int = 24, columns: int = 100) -> None:
+    def __init__(
+        self, *command: str, lines: int = 24, columns: int = 100, **variables: str
+    ) -> None:
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self._read, write = pty.openpty()
@@ -61,6 +63,7 @@ class Terminal:
             "TERM": "xterm-256color",
             "COLUMNS": str(columns),
             "LINES": str(lines),
+            **variables,
         }
         self.process = subprocess.Popen(
             command, stdin=write, stdout=write, stderr=write, env=environment, cwd=ROOT
@@ -131,6 +134,66 @@ def test_the_screen_shows_the_running_node_and_then_the_end(terminal: Terminal, 
     assert [line.split()[2] for line in lines[title + 2 : title + 4]] == ["1/1", "1/1"]
     assert lines[-1].endswith("quick ×1, slow ×1")
     assert terminal.background("slow") == "default"
+
+
+ON_RAY = """
+import operator, pathlib, sys, time
+from typing import Annotated, TypedDict
+import distgraph
+from distgraph.graph import START, StateGraph
+from distgraph.types import Send
+
+gate = pathlib.Path(sys.argv[1])
+
+class State(TypedDict, total=False):
+    lengths: Annotated[list, operator.add]
+
+def measure_the_length_of_a_word(word):
+    print("measuring", word, flush=True)
+    while not gate.exists():
+        time.sleep(0.01)
+    return {"lengths": [len(word)]}
+
+builder = StateGraph(State).add_node("measure", measure_the_length_of_a_word)
+words = ["one", "three"]
+builder.add_conditional_edges(START, lambda state: [Send("measure", w) for w in words], ["measure"])
+graph = builder.compile(name="lengths")
+distgraph.connect()
+print("its model: none", flush=True)
+for chunk in distgraph.progress(graph.stream({})):
+    print("chunk", chunk)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.programs
+def test_on_ray_a_wide_screen_has_whole_lines(tmp_path: Path, gate: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(ON_RAY, encoding="utf-8")
+    program = sys.executable, str(script), str(gate)
+    terminal = Terminal(*program, columns=200, DISTGRAPH_BACKEND="ray", RAY_ADDRESS="local")
+    try:
+
+        def runs(lines: list[str]) -> bool:
+            return any(line.startswith("measure ") and " running" in line for line in lines)
+
+        lines = terminal.until(runs)
+        assert lines[:2] == ["distgraph: starting a local Ray …", "its model: none"]
+        (title,) = (n for n, line in enumerate(lines) if line.startswith("lengths  "))
+        started = next(n for n, line in enumerate(lines) if "started a local Ray (" in line)
+        assert started < title, "a status line is above the view"
+        assert lines[title + 1].strip() == "measure"
+        gate.touch()
+        lines = terminal.until(lambda _: False)
+        assert terminal.process.wait(timeout=30) == 0
+    finally:
+        terminal.close()
+    (title,) = (n for n, line in enumerate(lines) if line.startswith("lengths  "))
+    assert " · done · " in lines[title]
+    assert lines[title + 2].split()[0::2][:2] == ["measure", "2/2"]
+    assert sum(line.startswith("chunk {'measure': {'lengths': [") for line in lines) == 2
+    printed = [line for line in lines if "measuring" in line]
+    assert printed and all(line.startswith("(nodes pid=") for line in printed)
 
 
 def shown(run: RunModel, ranks: Any = (), lines: int | None = None) -> list[str]:
