@@ -90,6 +90,7 @@ class Entrance:
             said = dumps_data(capture_error(error))
         try:
             answer(connection, frame, said)
+            connection.flush()  # before anything of the run: a caller may begin it again otherwise
         except ConnectionClosed:  # the request comes again
             pass
 

@@ -198,7 +198,8 @@ class Connection:
 
         Where the other side has not consumed what was sent before, the call waits until it has.
         On the loop's thread, and with ``wait=False``, it does not: the frame is kept. On the loop's
-        thread, frames are handed to the system together, behind those that were read together.
+        thread, frames are handed to the system together, behind those that were read together, and
+        behind calls of ``Loop.work`` that follow each other.
 
         Args:
             kind: From ``FIRST_FREE`` to 255.
@@ -220,18 +221,22 @@ class Connection:
             self._send_interruptibly(head, parts, size)
         else:
             self._outbox.append((head, parts, size))
-            self._flush_or_settle()
+            if size > _DIRECT and not self._loop.is_current:
+                self._flush()
+            else:
+                self._flush_or_settle()
 
     def flush(self) -> None:
-        """Hand what was sent to the system now, as far as it takes it. Loop only."""
+        """Hand what was sent to the system now, as far as it takes it. Any thread."""
         self._flush()
 
     def _flush_or_settle(self) -> None:
-        if not self._loop.is_current:
+        if not self._loop.collects:
             self._flush()
         elif not self._settling:
             self._settling = True
-            self._loop.behind(self._settle)
+            if not self._loop.collect(self._settle):
+                self._settle()
 
     def _settle(self) -> None:
         self._settling = False

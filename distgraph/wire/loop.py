@@ -37,6 +37,13 @@ a call that takes long. A superstep needs it several times: with Python's 0.005 
 many times as long beside a reducer that computes."""
 
 
+IN_A_ROW = 8
+"""Calls of ``work`` before sockets are served again."""
+
+_BATCH = 0.001
+"""Seconds after which they are served all the same."""
+
+
 class Ready(Protocol):
     """What the loop calls when a socket is ready."""
 
@@ -115,6 +122,32 @@ class Loop:
         self._long.append(call)
         self._wake()
 
+    @property
+    def collects(self) -> bool:
+        """Whether the calling thread handles more before it waits: what it sends can wait for that.
+
+        On the loop's thread, that is what was read together; in a call of ``work``, further calls.
+        """
+        thread = threading.current_thread()
+        return thread is self._thread or (self._goes_on(thread) and bool(self._long))
+
+    def _goes_on(self, thread: threading.Thread) -> bool:
+        """Whether a thread makes a call of ``work``, and no other is in its place."""
+        return self._thread is None and thread is self._making
+
+    def collect(self, call: Callable[[], object]) -> bool:
+        """Make a call behind what the calling thread handles; see ``collects``. It is made at once
+        where another thread takes this one's place.
+
+        Return False, and do nothing, where that has happened.
+        """
+        thread = threading.current_thread()
+        with self._rewiring:
+            if thread is self._thread or self._goes_on(thread):
+                self._behind.append(call)
+                return True
+        return False
+
     def _wake(self) -> None:
         if not self._asleep:  # it looks for calls before it sleeps
             return
@@ -145,12 +178,8 @@ class Loop:
 
     # --- on the loop's thread only --------------------------------------------------------------
 
-    def behind(self, call: Callable[[], object]) -> None:
-        """Make a call behind what is handled now, at the next ``settle``."""
-        self._behind.append(call)
-
     def settle(self) -> None:
-        """Make the calls that were asked for by ``behind``."""
+        """Make the calls that were asked for by ``collect``."""
         while self._behind:
             try:
                 self._behind.popleft()()
@@ -196,6 +225,7 @@ class Loop:
         self._wake_anew()
 
     def _run(self) -> None:
+        self.settle()  # of a thread in whose place this one is
         while self.is_current:
             self._asleep = True  # before the look for calls: those that come behind it wake
             wait = 0.0 if self._calls or self._long else None
@@ -207,7 +237,17 @@ class Loop:
             for _ in range(len(self._calls)):
                 self._make(self._calls.popleft())
             if self._long:
-                self._make_long(self._long.popleft())
+                self._work_off()
+
+    def _work_off(self) -> None:
+        """Make some calls of ``work``, and behind them what they have asked for by ``collect``."""
+        until = time.monotonic() + _BATCH
+        for _ in range(IN_A_ROW):
+            self._make_long(self._long.popleft())
+            if not (self.is_current and self._long and time.monotonic() < until):
+                break
+        if self.is_current:
+            self.settle()
 
     def _make_long(self, call: Callable[[], object]) -> None:
         """Make a call during which another thread may take this one's place."""

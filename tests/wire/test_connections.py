@@ -20,6 +20,7 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, ConnectionClosed, Listener, check_room, connect, new_secret
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
+from distgraph.wire import loop as loop_module
 from distgraph.wire.frames import FIRST_FREE, encode
 from distgraph.wire.link import Link, answer
 from distgraph.wire.loop import READ, WRITE, Loop
@@ -103,6 +104,36 @@ def test_answers_to_frames_that_came_together_leave_together(served, monkeypatch
         sending.start()
     assert [side.frames.get(timeout=10) for _ in range(20)] == [[b"%d" % n] for n in range(20)]
     assert pushed == [40, 40], "20 frames, and 20 answers: of each a header and a part"
+
+
+def test_frames_of_calls_in_a_row_leave_together(served, monkeypatch):
+    listener, _ = served
+    side = Side()
+    connection = dial(listener, side)
+    connection.send(KIND, b"first")
+    assert side.frames.get(timeout=10) == [b"first"]
+    begun, go_on, pushed = threading.Event(), threading.Event(), []
+    push = Connection._push
+
+    def count(self):
+        if self is connection:
+            pushed.append([bytes(view) for view in self._unsent][1::2])
+        push(self)
+
+    def hold():
+        begun.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(Connection, "_push", count)
+    monkeypatch.setattr(loop_module, "_BATCH", 10)
+    loop = connection._loop
+    loop.work(hold)
+    assert begun.wait(10)
+    for part in (b"a", b"b", b"large" * 20_000, b"c"):
+        loop.work(partial(connection.send, KIND, part, wait=False))
+    go_on.set()
+    assert [side.frames.get(timeout=10)[0][:5] for _ in range(4)] == [b"a", b"b", b"large", b"c"]
+    assert pushed == [[b"a", b"b", b"large" * 20_000], [b"c"]], "a large one does not wait"
 
 
 def test_frames_of_any_size_arrive_in_order(served):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distgraph.wire.loop import LONG, OFTEN, Loop
+from distgraph.wire.loop import IN_A_ROW, LONG, OFTEN, Loop
 
 
 class Looks:
@@ -117,6 +117,7 @@ def test_a_call_that_ends_before_the_second_look_keeps_its_thread(looks: Looks) 
     looks.look()
     assert looks.thread() != first
     held.release()
+    held.thread.join(30)
 
 
 def test_many_calls_that_take_long_all_begin(looks: Looks) -> None:
@@ -158,3 +159,59 @@ def test_a_call_that_fails_ends_no_other(looks: Looks, caplog: pytest.LogCapture
     assert looks.next()[0] == "other"
     (failed,) = (record.exc_info for record in caplog.records if record.exc_info)
     assert failed[0] is KeyboardInterrupt
+
+
+def test_what_calls_in_a_row_ask_for_is_done_once_behind_them(looks: Looks) -> None:
+    held, asked = Held(looks), []
+
+    def work(name: str) -> None:
+        looks.note(name)
+        asked.append(looks.loop.collects)
+        if looks.loop.collects:
+            assert looks.loop.collect(lambda: looks.note(f"behind {name}"))
+
+    for name in "abc":
+        looks.loop.work(lambda name=name: work(name))  # type: ignore[misc]
+    held.release()
+    order = ["a", "b", "c", "behind a", "behind b"]
+    assert [looks.next()[0] for _ in order] == order
+    assert asked == [True, True, False], "nothing follows the last one"
+
+
+def test_what_a_call_that_takes_long_has_asked_for_is_done_beside_it(looks: Looks) -> None:
+    go_on, asked = threading.Event(), queue.SimpleQueue[bool]()
+    thread: list[threading.Thread] = []
+
+    def work() -> None:
+        thread.append(threading.current_thread())
+        assert looks.loop.collect(lambda: looks.note("behind"))
+        looks.note("begun")
+        assert go_on.wait(30)
+        asked.put(looks.loop.collects)
+        asked.put(looks.loop.collect(lambda: looks.note("never")))
+        looks.note("ended")
+
+    first = looks.thread()
+    looks.loop.work(work)
+    assert looks.next()[0] == "begun"
+    looks.look()
+    looks.look()
+    name, second, _ = looks.next()
+    assert name == "behind"
+    assert second != first
+    go_on.set()
+    assert looks.next()[0] == "ended"
+    assert [asked.get(timeout=30) for _ in range(2)] == [False, False]
+    thread[0].join(30)
+
+
+def test_sockets_are_served_between_many_calls(looks: Looks) -> None:
+    held = Held(looks)
+    for number in range(3 * IN_A_ROW):
+        looks.loop.work(lambda number=number: looks.note(str(number)))  # type: ignore[misc]
+    looks.loop.soon(lambda: looks.note("soon"))
+    held.release()
+    order = [looks.next()[0] for _ in range(3 * IN_A_ROW + 1)]
+    assert order.index("soon") <= IN_A_ROW
+    order.remove("soon")
+    assert order == [str(number) for number in range(3 * IN_A_ROW)]
