@@ -11,14 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors import sessions, started
+from actors import sessions, started_runs
 from actors.session import Session
-from actors.started import RayStarted
+from actors.started_runs import RayStarted
 from distgraph._internal.steps import through_cancels
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.threads import elsewhere
-from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.started_runs import RunState, RunTerms
 from distgraph.contract.stream import StreamEvent
 from distgraph.driver.startup import repeated
 from distgraph.driver.succession import begins_again, loss_at_once
@@ -65,11 +65,11 @@ class RayBackend:
 
     def find(self, run_id: str) -> RayStarted | None:
         """Return a started run of any session of the cluster."""
-        return started.find(run_id, sessions.usable())
+        return started_runs.find(run_id, sessions.usable())
 
     def started(self) -> list[RunState]:
         """Return the states of the started runs of all sessions of the cluster."""
-        return started.started()
+        return started_runs.started()
 
 
 logger = logging.getLogger("distgraph")

@@ -33,15 +33,15 @@ from actors.cluster import (
 from actors.metrics import export
 from actors.mirror import Mirroring, end_of_run
 from actors.reaper import cancel_tasks
+from actors.signs_of_life import Watched
 from actors.unable import check_able, says_if_unable
-from actors.watched import Watched
 from distgraph import __version__, logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph._internal.settings import adopt
 from distgraph.concurrency.collecting import OWN, collect_less
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.load import BrokerLoad
-from distgraph.contract.started import ONGOING, RunState, RunTerms
+from distgraph.contract.started_runs import ONGOING, RunState, RunTerms
 from distgraph.contract.stream import Journal, KeepRun
 from distgraph.errors import DriverLost
 from distgraph.metrics import Meter

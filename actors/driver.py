@@ -32,11 +32,11 @@ from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper, end_process
 from actors.reducers import ReducerTasks, startups
 from actors.runloop import Keeping, RunLoop, StartRun
+from actors.signs_of_life import Watched
 from actors.storage import DriverStorage
 from actors.task_host import TaskHost
 from actors.transport_ray import locate
 from actors.unable import check_able, says_if_unable
-from actors.watched import Watched
 from actors.worker_port import WorkerPort
 from distgraph import logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory

@@ -44,9 +44,9 @@ from distgraph.serde.references import parcel
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
 from distgraph.worker.attempt import HOST
 from distgraph.worker.deadline import left_behind
+from distgraph.worker.file_checks import Looks
 from distgraph.worker.heartbeat import LoopLag
-from distgraph.worker.held import HeldValues
-from distgraph.worker.looking import Looks
+from distgraph.worker.held_values import HeldValues
 from distgraph.worker.pinned import drop
 from distgraph.worker.snapshots import Snapshot
 

@@ -49,7 +49,7 @@ from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
-from distgraph.worker.held import HeldValues
+from distgraph.worker.held_values import HeldValues
 
 __all__ = ("Done", "Executor", "ExecutorHost", "Executors", "PackedAttempts", "ThreadExecutors")
 

@@ -53,8 +53,8 @@ from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
 from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST
 from distgraph.worker.batch import Batch
-from distgraph.worker.held import HeldValues
-from distgraph.worker.looking import PAUSE, Looks
+from distgraph.worker.file_checks import PAUSE, Looks
+from distgraph.worker.held_values import HeldValues
 from distgraph.worker.snapshots import Snapshot
 
 __all__ = ("PoolWorkerActor", "serve_lease_task")

@@ -68,7 +68,7 @@ from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
 from distgraph.serde.references import Parcel, parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
-from distgraph.worker.held import KEPT_BYTES, HeldValues
+from distgraph.worker.held_values import KEPT_BYTES, HeldValues
 
 __all__ = ("GroupFailed", "LargeValue", "LeaseHost", "LeasedGroup", "Needs", "needs_of")
 

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.cluster import NAMESPACE, driver_name, get, machines
-from actors.started import brokers, connected
+from actors.started_runs import brokers, connected
 from distgraph.contract.load import ClusterLoad, SessionLoad
 
 __all__ = ("look",)

@@ -32,22 +32,22 @@ from actors.cluster import (
 from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.entrance import DriverLink
 from actors.mirror import from_environment, start_mirror
+from actors.prestart import cpus_of, start_workers, warm_up
+from actors.signs_of_life import REPORT, Watched
 from actors.start_message import packed
-from actors.started import RayStarted
+from actors.started_runs import RayStarted
 from actors.storage import CallerReferences
 from actors.transport_ray import RayReads
-from actors.warm import cpus_of, start_workers, warm_up
-from actors.watched import REPORT, Watched
 from distgraph._internal.settings import carried, setting
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.backends.base import RunPlan
 from distgraph.capacity import requests_anything
 from distgraph.concurrency.timers import timers
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.started import RunTerms
+from distgraph.contract.started_runs import RunTerms
 from distgraph.contract.stream import KeepRun
-from distgraph.driver.ahead import awaits
 from distgraph.driver.operations import end_blob
+from distgraph.driver.prestart import awaits
 from distgraph.driver.startup import (
     check_versions,
     did_not_start,

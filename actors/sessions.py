@@ -7,19 +7,19 @@ import threading
 from collections.abc import Hashable
 from functools import partial
 
-from actors import started
+from actors import started_runs
 from actors.connect import ensure_ray
 from actors.session import Session
 from actors.start_message import packed
-from actors.started import RayStarted
+from actors.started_runs import RayStarted
 from distgraph.backends.base import RunPlan
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
-from distgraph.contract.started import RunTerms
-from distgraph.driver.choosing import Choice, drivers_from_environment, ties
+from distgraph.contract.started_runs import RunTerms
+from distgraph.driver.driver_choice import Choice, drivers_from_environment, ties
 from distgraph.driver.startup import repeated
 from distgraph.driver.succession import Leaving, leaving
-from distgraph.persistence.leaving import refuse_to_leave
+from distgraph.persistence.detached_runs import refuse_to_leave
 from distgraph.serde import references
 from distgraph.serde.references import Parcel, ReferringBlob
 
@@ -116,7 +116,7 @@ def _forget_sessions() -> None:
 @atexit.register
 def _close() -> None:
     """Before Ray's own exit handler: no thread of distgraph may call Ray from here on."""
-    started.shut()
+    started_runs.shut()
     for session in [*_own.known, *_outliving.known]:
         session.shut()
 

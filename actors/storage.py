@@ -21,11 +21,11 @@ from ray.exceptions import RayActorError, RayError
 from actors.cluster import NAMESPACE, driver_name
 from actors.persistent import persistent
 from distgraph.errors import DriverLost, RunError
-from distgraph.persistence.faces import call
 from distgraph.persistence.hosting import HostClient, Ticket, answer, read_answer
 from distgraph.persistence.opening import open_resource, set_reach
 from distgraph.persistence.placed import Placed
-from distgraph.persistence.reach import Reach, pack_arguments
+from distgraph.persistence.remote_resources import Reach, pack_arguments
+from distgraph.persistence.sync_or_async import call
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel, parcel
 

@@ -56,8 +56,8 @@ from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.kept_messages import KeptMessages, Loan
 from distgraph.worker.packing import Packet, unpack_request
 from distgraph.worker.pinned import pinned
+from distgraph.worker.process_state import Tidying
 from distgraph.worker.snapshots import Snapshot
-from distgraph.worker.tidying import Tidying
 from distgraph.worker.unsent import unsent_error
 
 logger = logging.getLogger("distgraph")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict
 
 from distgraph._internal.mistakes import nearest, nearest_key
-from distgraph.losses import LOSS_OPTIONS, checked_losses
+from distgraph.loss_policy import LOSS_OPTIONS, checked_losses
 from distgraph.types import OnLostAttempt
 
 __all__ = (

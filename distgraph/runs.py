@@ -16,10 +16,10 @@ from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, fol
 from distgraph.backends import resolve
 from distgraph.backends.base import END_MODE, EventReader, StartedRun
 from distgraph.contract.progress import PROGRESS_MODE
-from distgraph.contract.started import Retention, RunRecord, RunState, RunStatus, SlowReader
+from distgraph.contract.started_runs import Retention, RunRecord, RunState, RunStatus, SlowReader
 from distgraph.contract.stream import CALLBACK_MODE, StreamEvent
 from distgraph.errors import RunNotFound, UnsupportedError
-from distgraph.invocation.face import RunFace
+from distgraph.invocation.run_output import RunFace
 from distgraph.serde.pickling import loads
 from distgraph.streaming.modes import SKIP
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from distgraph.contract.attempt import RunInfo
 from distgraph.contract.events import RunOptions
-from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.started_runs import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, StreamEvent
 
 if TYPE_CHECKING:

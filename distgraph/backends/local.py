@@ -18,9 +18,14 @@ from typing import Any
 
 from distgraph._internal.steps import through_cancels
 from distgraph.backends.base import RunPlan, saver_config
+from distgraph.backends.local_started_runs import (
+    KeptStream,
+    LocalStarted,
+    encode_kept,
+    started_runs,
+)
 from distgraph.backends.local_stream import LocalStream
 from distgraph.backends.local_workers import LocalWorkers
-from distgraph.backends.started import KeptStream, LocalStarted, encode_kept, started_runs
 from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.signals import safe_from_signals
@@ -36,7 +41,7 @@ from distgraph.contract.events import (
     TaskCalled,
     Woken,
 )
-from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.started_runs import RunState, RunTerms
 from distgraph.contract.stream import END_MODE, StreamEvent
 from distgraph.driver.caching import Caches, caches_of
 from distgraph.driver.operations import OperationWriter

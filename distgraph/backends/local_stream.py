@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Container, Sequence
 
-from distgraph.backends.started import KeptStream
+from distgraph.backends.local_started_runs import KeptStream
 from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.stream import AttemptId, Event, Op, Segment, StreamEvent

@@ -12,8 +12,8 @@ from functools import cache, partial
 from typing import Any, Protocol
 
 from distgraph.backends.base import RunPlan
+from distgraph.backends.local_started_runs import KeptStream
 from distgraph.backends.local_stream import LocalAttemptStream, LocalStream
-from distgraph.backends.started import KeptStream
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import DaemonExecutor, daemon, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest

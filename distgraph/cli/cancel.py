@@ -7,7 +7,7 @@ import time
 
 from distgraph.cli import codes
 from distgraph.cli.cluster import add_address, use
-from distgraph.contract.started import ONGOING
+from distgraph.contract.started_runs import ONGOING
 from distgraph.runs import attach
 
 __all__ = ("HELP", "add_arguments", "run")

@@ -11,7 +11,7 @@ from typing import get_args
 from distgraph.cli import codes
 from distgraph.cli.cluster import add_address, use
 from distgraph.cli.text import age, table
-from distgraph.contract.started import RunStatus
+from distgraph.contract.started_runs import RunStatus
 from distgraph.runs import RunInfo, list_runs
 
 __all__ = ("HELP", "add_arguments", "run")

@@ -11,7 +11,7 @@ an owner, and a name:
     In: caller. Owner: ``actors/connect.py``, where the first run is not in the main thread.
     Waits for nothing: a local Ray ends with the thread that started it. Ends with the process.
 ``distgraph-follow``
-    In: caller. Owner: ``invocation/following.py``. Waits for events of a started run, for its
+    In: caller. Owner: ``invocation/first_reader.py``. Waits for events of a started run, for its
     callbacks. Ends with the run.
 ``distgraph-batch``
     In: caller. Owner: ``batch``. Waits for runs of a batch. Ends 10 s after its last.
@@ -28,8 +28,8 @@ an owner, and a name:
     In: caller. Owner: ``persistence/hosting.py``. Waits for calls of savers and stores, 16 at
     once for each client. Ends after 10 s without any.
 ``distgraph-persistence``
-    In: all. Owner: ``persistence/faces.py``. Waits for coroutines of async savers. Ends with
-    the process.
+    In: all. Owner: ``persistence/sync_or_async.py``. Waits for coroutines of async savers. Ends
+    with the process.
 ``distgraph-check``
     In: all. Owner: ``persistence/sqlite.py``. Waits for one look at a database. Ends with the
     look.

@@ -13,7 +13,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import AttemptId, Segment, StreamRequest, shown_attempt
 from distgraph.contract.surroundings import Surroundings
-from distgraph.losses import LossPolicy
+from distgraph.loss_policy import LossPolicy
 
 if TYPE_CHECKING:
     from distgraph.runtime import RunControl

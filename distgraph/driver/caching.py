@@ -14,7 +14,7 @@ from distgraph.contract.events import CacheKey, LookUp, Remember
 from distgraph.contract.spec import GraphProgram, Write
 from distgraph.errors import SerializationError
 from distgraph.interop import for_saver, own_throughout
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.serde.pickling import dumps_data
 from distgraph.serde.references import ReferringBlob
 
@@ -79,10 +79,12 @@ class Caches:
 
     def _call(self, path: tuple[str, ...], method: str, argument: Any) -> Any:
         cache = self._by_path[path]
-        if self._loop is None or not faces.has_own(cache, "a" + method):
-            return faces.call(cache, method, (argument,))
-        loop = faces.loop_of(cache) or self._loop
-        return faces.run_on(loop, partial(faces.acall, cache, method, (argument,), {}), cache)
+        if self._loop is None or not sync_or_async.has_own(cache, "a" + method):
+            return sync_or_async.call(cache, method, (argument,))
+        loop = sync_or_async.loop_of(cache) or self._loop
+        return sync_or_async.run_on(
+            loop, partial(sync_or_async.acall, cache, method, (argument,), {}), cache
+        )
 
 
 def _refers(writes: Sequence[Write]) -> str | None:

@@ -10,7 +10,7 @@ from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.driver.ports import Group, NotTaken
 from distgraph.errors import RunError, WorkerDied
-from distgraph.losses import LossPolicy
+from distgraph.loss_policy import LossPolicy
 from distgraph.serde.exceptions import capture_error
 
 __all__ = ("WantedAttempt", "cut_off", "outcome_after_fence", "outcome_of_loss")

@@ -10,9 +10,9 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import CancelTask, StartTask
 from distgraph.contract.stream import GENERATION, AttemptId, shown_attempt
 from distgraph.engine.graph_run import GraphRun
-from distgraph.engine.idle import note_progress
-from distgraph.engine.story import Story
+from distgraph.engine.idle_timeout import note_progress
 from distgraph.engine.task import Task
+from distgraph.engine.transitions import Story
 from distgraph.errors import InvalidTransition
 
 __all__ = ("Attempts", "RunningAttempt")

@@ -11,12 +11,12 @@ from distgraph.contract.attempt import AttemptRequest, Called, Standing
 from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import PART
-from distgraph.engine.idle import IdleWindow, reports_of
+from distgraph.engine.graph_thread import GraphThread
+from distgraph.engine.idle_timeout import IdleWindow, reports_of
 from distgraph.engine.outputs import read_values
 from distgraph.engine.superstep import Superstep
 from distgraph.engine.task import PartStart, Task
 from distgraph.engine.task_calls import CALLED
-from distgraph.engine.thread import GraphThread
 
 __all__ = ("GraphRun", "Phase", "attempt_of")
 

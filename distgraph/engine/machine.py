@@ -41,12 +41,12 @@ from distgraph.contract.spec import GraphSpec
 from distgraph.engine import invariants
 from distgraph.engine.called_tasks import CalledTasks
 from distgraph.engine.checkpoints import increment
-from distgraph.engine.idle import take_report
+from distgraph.engine.idle_timeout import take_report
 from distgraph.engine.machine_state import MachineState
-from distgraph.engine.story import Recording, Transition
 from distgraph.engine.superstep_loop import SuperstepLoop
 from distgraph.engine.task_outcomes import TaskOutcomes
 from distgraph.engine.task_results import TaskResults
+from distgraph.engine.transitions import Recording, Transition
 from distgraph.errors import InvalidTransition
 
 __all__ = ("Machine", "replay")

@@ -17,12 +17,12 @@ from distgraph.contract.spec import GraphSpec
 from distgraph.engine.attempts import Attempts
 from distgraph.engine.callback_events import CallbackEvents
 from distgraph.engine.graph_run import GraphRun, Phase, inherited_metadata
-from distgraph.engine.story import Story
+from distgraph.engine.graph_thread import GraphThread
 from distgraph.engine.stream_events import StreamEvents
 from distgraph.engine.superstep import Superstep
 from distgraph.engine.task import Task
 from distgraph.engine.task_calls import TaskCalls
-from distgraph.engine.thread import GraphThread
+from distgraph.engine.transitions import Story
 from distgraph.errors import InvalidTransition
 
 __all__ = ("MachineState",)

@@ -15,6 +15,7 @@ from distgraph.contract.progress import PROGRESS_MODE, RetryScheduled, TaskCache
 from distgraph.contract.stream import RESET_MODE, shown_attempt
 from distgraph.engine.checkpoints import TaskStatus, statuses
 from distgraph.engine.graph_run import GraphRun
+from distgraph.engine.graph_thread import GraphThread
 from distgraph.engine.outputs import (
     Keys,
     read_values,
@@ -25,7 +26,6 @@ from distgraph.engine.outputs import (
     with_interrupts,
 )
 from distgraph.engine.task import Task
-from distgraph.engine.thread import GraphThread
 from distgraph.types import AttemptReset
 
 

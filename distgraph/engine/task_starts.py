@@ -12,7 +12,7 @@ from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import GraphSpec, Part, Split
 from distgraph.engine.failures import FailedAttempt, retried, timed_out
 from distgraph.engine.graph_run import GraphRun, attempt_of
-from distgraph.engine.idle import IdleWindow
+from distgraph.engine.idle_timeout import IdleWindow
 from distgraph.engine.machine_state import MachineState
 from distgraph.engine.superstep import Superstep
 from distgraph.engine.task import Parts, PartStart, Task

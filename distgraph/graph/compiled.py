@@ -21,7 +21,7 @@ from distgraph.graph.runnable_methods import RunnableMethods
 from distgraph.graph.spec import check_resources
 from distgraph.graph.subgraphs import add_inner_callbacks, find_graph, graph_or_action
 from distgraph.graph.thread_methods import StateMethods
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.run import RunMethods
 
 if TYPE_CHECKING:
@@ -289,15 +289,15 @@ class CompiledStateGraph(
         Raises:
             ValueError: The graph was compiled without a cache.
         """
-        faces.call(self.cache, "clear", (self._cached(nodes),))
+        sync_or_async.call(self.cache, "clear", (self._cached(nodes),))
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
         """Async variant of ``clear_cache``."""
         namespaces = self._cached(nodes)
-        if faces.has_own(self.cache, "aclear"):
+        if sync_or_async.has_own(self.cache, "aclear"):
             await self.cache.aclear(namespaces)
         else:
-            await asyncio.to_thread(faces.call, self.cache, "clear", (namespaces,))
+            await asyncio.to_thread(sync_or_async.call, self.cache, "clear", (namespaces,))
 
     def _cached(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
         """Return the namespaces in which the cache keeps the results of nodes."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from distgraph._internal.steps import Steps, Wait
 from distgraph.concurrency.threads import daemon
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 
 __all__ = ("ask", "run_code")
 
@@ -21,11 +21,11 @@ def ask(method: str, *args: Any, **options: Any) -> Steps[Any]:
     list."""
 
     def call(saver: Any) -> Any:
-        return faces.call(saver, method, args, options)
+        return sync_or_async.call(saver, method, args, options)
 
     async def acall(saver: Any) -> Any:
-        if faces.has_own(saver, "a" + method):
-            return await faces.acall(saver, method, args, options)
+        if sync_or_async.has_own(saver, "a" + method):
+            return await sync_or_async.acall(saver, method, args, options)
         return await asyncio.to_thread(call, saver)
 
     answer = yield Wait(call, acall)

@@ -25,10 +25,10 @@ from distgraph.contract.stream import CALLBACK_MODE, StreamRequest
 from distgraph.interop import own
 from distgraph.invocation.arguments import RunArguments
 from distgraph.invocation.controls import adopted
-from distgraph.invocation.face import RunFace
+from distgraph.invocation.run_output import RunFace
 from distgraph.invocation.thread import has_own_thread, saver_of, thread_options
 from distgraph.langgraphs.vocabulary import RUNTIME, is_private_key
-from distgraph.losses import LossPolicy, checked_losses, default_losses
+from distgraph.loss_policy import LossPolicy, checked_losses, default_losses
 from distgraph.runtime import RunControl
 from distgraph.serde.exceptions import add_notes
 from distgraph.streaming.modes import StreamOptions

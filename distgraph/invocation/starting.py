@@ -12,10 +12,10 @@ from typing import Any, Generic, cast, get_args
 
 from typing_extensions import TypeVar, Unpack
 
-from distgraph.contract.started import Retention, RunRecord, RunTerms, SlowReader
+from distgraph.contract.started_runs import Retention, RunRecord, RunTerms, SlowReader
 from distgraph.errors import UnsupportedError
 from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
-from distgraph.invocation.following import follow_for_caller
+from distgraph.invocation.first_reader import follow_for_caller
 from distgraph.invocation.prepare import Invocation, prepare, watched
 from distgraph.runs import RunHandle
 from distgraph.serde.pickling import dumps_data

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from distgraph.persistence.placed import Placed
     from distgraph.persistence.placing import check, place
     from distgraph.persistence.port import SaverPort
-    from distgraph.persistence.reach import Reach
+    from distgraph.persistence.remote_resources import Reach
 
 _NAMES = {
     "Placed": "distgraph.persistence.placing",
-    "Reach": "distgraph.persistence.reach",
+    "Reach": "distgraph.persistence.remote_resources",
     "SaverPort": "distgraph.persistence.port",
     "cache_for_driver": "distgraph.persistence.opening",
     "check": "distgraph.persistence.placing",

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.errors import RunError, SerializationError, UnsupportedClusterError
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.growing_lists import ForgottenLists, KeptLists, ShortCheckpoint
-from distgraph.persistence.reach import Reach, pack_arguments
+from distgraph.persistence.remote_resources import Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import ReferringBlob
@@ -213,7 +213,7 @@ class Host:
                     return ForgottenLists()
                 args = (args[0], whole, *args[2:])
             resource = allowing(resource, allowlist)
-            return faces.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
+            return sync_or_async.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
 
         return answer(carry_out)
 

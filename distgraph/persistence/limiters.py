@@ -9,7 +9,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 
 from distgraph.persistence.placed import Placed
 from distgraph.persistence.proxies import Remote
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.remote_resources import Reach
 
 __all__ = ("RemoteLimiter",)
 

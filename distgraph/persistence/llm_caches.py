@@ -8,7 +8,7 @@ from langchain_core.caches import BaseCache
 
 from distgraph.persistence.placed import Placed
 from distgraph.persistence.proxies import Remote
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.remote_resources import Reach
 
 __all__ = ("RemoteLLMCache",)
 

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import RunError
-from distgraph.persistence import faces, hosting
+from distgraph.persistence import hosting, sync_or_async
 from distgraph.persistence.allowlists import allowing
 from distgraph.persistence.placed import Placed
 from distgraph.persistence.placing import place, role_of
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.remote_resources import Reach
 from distgraph.serde import reducers, references
 from distgraph.serde.pickling import loads
 
@@ -172,7 +172,7 @@ class _Here(Reach):
         reach = self._current(placed)
         if reach.opens(placed):
             opened = allowing(_opened.get(placed), placed.allowlist)
-            return faces.call(opened, method, args, kwargs)
+            return sync_or_async.call(opened, method, args, kwargs)
         return reach(placed, method, args, kwargs)
 
     async def acall(

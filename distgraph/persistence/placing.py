@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from distgraph.errors import UnsupportedError
-from distgraph.persistence import faces, hosting
+from distgraph.persistence import hosting, sync_or_async
 from distgraph.persistence.kept_references import keeps_references
 from distgraph.persistence.placed import Kind, Placed, Role
 from distgraph.serde.pickling import dumps_code
@@ -36,7 +36,7 @@ class Description(NamedTuple):
 
 def settings_of(resource: Any) -> dict[str, Any]:
     """Return the arguments with which a saver, store or cache is opened again."""
-    if not faces.type_name(resource).endswith("Store"):
+    if not sync_or_async.type_name(resource).endswith("Store"):
         return {"serde": resource.serde}
     index = getattr(resource, "index_config", None)
     return {
@@ -118,11 +118,11 @@ def check(resource: Any, role: Role, backend: Any) -> None:
 
 
 def _is_unopened(resource: Any) -> bool:
-    return faces.type_name(resource).endswith("GeneratorContextManager")
+    return sync_or_async.type_name(resource).endswith("GeneratorContextManager")
 
 
 def _class_name(resource: Any) -> str:
-    name = faces.type_name(resource)
+    name = sync_or_async.type_name(resource)
     if hasattr(resource, "__enter__") and name == "_GeneratorContextManager":
         return (
             "a context manager: enter it, as in `with SqliteSaver.from_conn_string(...) as saver:`"
@@ -152,7 +152,7 @@ def place(resource: Any) -> Placed:
         raise TypeError(
             f"{_class_name(resource)} is no checkpoint saver, store or cache of LangGraph"
         )
-    name = faces.type_name(resource)
+    name = sync_or_async.type_name(resource)
     traits = _traits(resource, role)
     module = _KNOWN.get(_names(type(resource))[0])
     if module is not None:
@@ -192,7 +192,7 @@ def _pickled(settings: dict[str, Any]) -> bytes | None:
 
 
 def _check_loop(resource: Any, name: str) -> None:
-    loop = faces.loop_of(resource)
+    loop = sync_or_async.loop_of(resource)
     if loop is not None and loop.is_closed():
         raise UnsupportedError(
             f"{name} belongs to an event loop that is closed. Make it, and run the graph, within "
@@ -207,7 +207,9 @@ _ASK_AGAIN = 0.1
 def _traits(resource: Any, role: Role) -> dict[str, Any]:
     cls: Any = type(resource)
     traits: dict[str, Any] = {"own": own} if (own := _own(cls)) else {}
-    if role in ("checkpointer", "store", "cache") and (awaited := faces.own_async_methods(cls)):
+    if role in ("checkpointer", "store", "cache") and (
+        awaited := sync_or_async.own_async_methods(cls)
+    ):
         traits["awaited"] = awaited
     if role == "checkpointer":
         traits["versions"] = _versions(resource)

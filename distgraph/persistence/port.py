@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from distgraph.errors import UnsupportedError
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import (
@@ -95,13 +95,13 @@ class SaverPort:
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         awaited = (
             self._loop is not None
-            and faces.has_own(self.saver, "a" + method)
+            and sync_or_async.has_own(self.saver, "a" + method)
             and not getattr(self.saver, "for_threads", False)  # as that of the server
         )
         if not awaited:
-            return faces.call(self.saver, method, args, kwargs)
-        loop = faces.loop_of(self.saver) or self._loop
+            return sync_or_async.call(self.saver, method, args, kwargs)
+        loop = sync_or_async.loop_of(self.saver) or self._loop
         assert loop is not None
-        return faces.run_on(
-            loop, partial(faces.acall, self.saver, method, args, kwargs), self.saver
+        return sync_or_async.run_on(
+            loop, partial(sync_or_async.acall, self.saver, method, args, kwargs), self.saver
         )

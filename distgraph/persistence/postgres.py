@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from distgraph.errors import UnsupportedError
-from distgraph.persistence.faces import type_name
 from distgraph.persistence.placing import Description, settings_of
+from distgraph.persistence.sync_or_async import type_name
 
 __all__ = ("describe", "is_of_this_machine", "open_described")
 

@@ -23,7 +23,7 @@ from langgraph.store.base import NOT_PROVIDED, BaseStore
 from distgraph.errors import SerializationError
 from distgraph.persistence.growing_lists import ForgottenLists, SentLists
 from distgraph.persistence.placed import Placed
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.remote_resources import Reach
 from distgraph.serde.configs import Trip
 
 __all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")

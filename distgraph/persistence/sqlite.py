@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import UnsupportedError
-from distgraph.persistence.faces import type_name
 from distgraph.persistence.placing import Description, settings_of
+from distgraph.persistence.sync_or_async import type_name
 
 __all__ = ("check_threads", "describe", "open_described")
 

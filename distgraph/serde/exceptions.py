@@ -20,7 +20,7 @@ from distgraph._internal.tracebacks import hide_machinery
 from distgraph.contract.failure import ErrorData, ErrorParts, ShippedError
 from distgraph.errors import NodeFailed, Unsent
 from distgraph.serde import pickling
-from distgraph.serde.lenient import dumps_class, dumps_field
+from distgraph.serde.exception_attributes import dumps_class, dumps_field
 from distgraph.serde.reducers import new_exception
 from distgraph.serde.tracebacks import build_traceback, read_frames
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from distgraph.contract.spec import GraphProgram
 from distgraph.errors import SerializationError
-from distgraph.serde import diagnose, pickling, references, trial
+from distgraph.serde import diagnose, pickling, references, trial_unpickling
 from distgraph.serde.sources import is_installed, sources_of
 
 __all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
@@ -80,9 +80,11 @@ def _check_readable(program: GraphProgram, blob: bytes) -> None:
     digest = pickling.content_hash(blob)
     if digest in _readable:
         return
-    error = trial.read_failure(blob)
+    error = trial_unpickling.read_failure(blob)
     if error is not None:
-        raise _blame(program, trial.unreadable(error), trial.failure) from error
+        raise _blame(
+            program, trial_unpickling.unreadable(error), trial_unpickling.failure
+        ) from error
     _readable[digest] = None
     while len(_readable) > _READABLE_KEPT:
         _readable.popitem(last=False)

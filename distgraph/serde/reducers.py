@@ -20,7 +20,7 @@ from types import FunctionType, MappingProxyType, MemberDescriptorType
 from typing import Any, TypeVar
 
 from distgraph.langgraphs.vocabulary import SENTINELS
-from distgraph.serde import live, rebuilt, references, script_names
+from distgraph.serde import live, rebuilt_objects, references, script_names
 from distgraph.serde.script_variables import reduce_variable
 
 T = TypeVar("T")
@@ -149,8 +149,8 @@ def _search(cls: type, data: bool) -> Reduce | None:
         if name in live.REFUSED:
             sent = f"{cls.__module__}.{cls.__qualname__}" in live.REFUSED[name].but
             return None if sent else live.refuse_as(name)
-        if name in rebuilt.RULES:
-            return rebuilt.RULES[name]
+        if name in rebuilt_objects.RULES:
+            return rebuilt_objects.RULES[name]
         if base in _BY_BASE:
             return _BY_BASE[base]
         if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.serve.errors import RequestError
 
 __all__ = ("Checkpoints",)
@@ -66,7 +66,9 @@ class Checkpoints:
 
     @property
     def _prunes(self) -> bool:
-        return faces.has_own(self.saver, "prune") or faces.has_own(self.saver, "aprune")
+        return sync_or_async.has_own(self.saver, "prune") or sync_or_async.has_own(
+            self.saver, "aprune"
+        )
 
     async def keep_latest(self, thread_id: str) -> None:
         """Delete all checkpoints of a thread but the newest of each namespace.
@@ -160,7 +162,7 @@ class Checkpoints:
                 await self._call("put_writes", new, pairs, task_id)
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        call: Callable[..., Any] = faces.call
+        call: Callable[..., Any] = sync_or_async.call
         return await asyncio.to_thread(call, self.saver, method, arguments)
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.serve.access import Action
 from distgraph.serve.errors import RequestError
 from distgraph.serve.http import answer, body_of, nothing
@@ -135,7 +135,7 @@ class StoreEndpoints:
     async def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
         try:
             return await asyncio.to_thread(
-                faces.call, self._server.store, method, arguments, options
+                sync_or_async.call, self._server.store, method, arguments, options
             )
         except ValueError as error:  # a namespace or a condition that stores do not take
             raise RequestError(422, str(error)) from None

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from distgraph import metrics
-from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.started_runs import RunState, RunTerms
 from distgraph.contract.stream import Blob, Journal, KeepRun, Op, Segment
 from distgraph.errors import (
     BufferFull,

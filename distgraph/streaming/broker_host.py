@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from distgraph import metrics
 from distgraph.concurrency.timers import timers
-from distgraph.contract.started import RunState, RunTerms
+from distgraph.contract.started_runs import RunState, RunTerms
 from distgraph.contract.stream import Blob, Journal, KeepRun, Op, Segment
 from distgraph.streaming.broker import LOOK, Broker
 from distgraph.streaming.log import LogStatistics

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from distgraph.contract.started import ENDS, RunState, RunTerms
+from distgraph.contract.started_runs import ENDS, RunState, RunTerms
 from distgraph.contract.stream import Delivery
 from distgraph.errors import InvalidTransition
 from distgraph.streaming.log import Gate, RunLog

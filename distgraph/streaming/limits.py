@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distgraph._internal.settings import setting
-from distgraph.contract.started import Retention
+from distgraph.contract.started_runs import Retention
 from distgraph.streaming.broker import Limits
 
 __all__ = ("limits_from_environment", "retention_from_environment")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from distgraph import attach
-from distgraph.backends.started import KeptStream, LocalStarted
+from distgraph.backends.local_started_runs import KeptStream, LocalStarted
 from distgraph.errors import RunCancelled, RunError, RunNotFound, Truncated, UnsupportedError
 from distgraph.graph import START, StateGraph
 from distgraph.runs import NumberedChunk, Retention, list_runs
@@ -447,7 +447,7 @@ def test_a_local_run_needs_its_event_loop_and_says_so() -> None:
 @pytest.fixture
 def small_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Limits of 20 unread events for the started runs of this process."""
-    from distgraph.backends.started import started_runs
+    from distgraph.backends.local_started_runs import started_runs
 
     monkeypatch.setenv("DISTGRAPH_STREAM_EVENTS", "20")
     started_runs.cache_clear()

@@ -131,13 +131,13 @@ def test_a_misspelt_argument_is_named_by_the_command_with_the_one_that_was_meant
 def test_a_cluster_that_is_not_there_ends_with_3(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from actors import started
+    from actors import started_runs
     from distgraph.errors import UnsupportedClusterError
 
     def refuse() -> None:
         raise UnsupportedClusterError("there is no Ray cluster at RAY_ADDRESS=x:1")
 
-    monkeypatch.setattr(started, "connected", refuse)
+    monkeypatch.setattr(started_runs, "connected", refuse)
     monkeypatch.setenv("RAY_ADDRESS", "")
     monkeypatch.setattr("distgraph.status._wanted", None)
     assert main(["runs", "--address", "x:1"]) == codes.NOT_FOUND

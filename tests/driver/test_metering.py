@@ -13,7 +13,7 @@ from distgraph.contract.events import Woken
 from distgraph.contract.stream import Journal
 from distgraph.driver.metering import DriverMeter
 from distgraph.graph import START, StateGraph
-from distgraph.losses import LossPolicy
+from distgraph.loss_policy import LossPolicy
 from distgraph.metrics import METRICS, Meter, interval_from_environment
 from distgraph.types import RetryPolicy
 from tests.driver.fake import FakeRun

@@ -18,7 +18,7 @@ from distgraph.contract.progress import (
 from distgraph.contract.stream import Publish
 from distgraph.errors import RunError, WorkerDied
 from distgraph.graph import START, StateGraph
-from distgraph.losses import LossPolicy
+from distgraph.loss_policy import LossPolicy
 from distgraph.types import RetryPolicy
 from tests.driver.fake import FakeRun, Told
 from tests.engine.play import attempt, options

@@ -43,7 +43,7 @@ from distgraph.driver.ports import Acked, Fenced
 from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.errors import DriverLost
 from distgraph.graph import add_messages
-from distgraph.losses import LossPolicy
+from distgraph.loss_policy import LossPolicy
 from distgraph.persistence import SaverPort
 from distgraph.streaming.codec import encode_events
 from distgraph.streaming.log import RunLog

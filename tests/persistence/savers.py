@@ -7,7 +7,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph.persistence import hosting
-from distgraph.persistence.reach import Reach
+from distgraph.persistence.remote_resources import Reach
 
 
 def config(thread="1", **more):

@@ -123,9 +123,9 @@ def test_a_path_is_left_out_for_savers_that_do_not_take_it(client):
 def test_a_loop_that_is_blocked_is_told_in_time(client, monkeypatch):
     import asyncio
 
-    from distgraph.persistence import faces
+    from distgraph.persistence import sync_or_async
 
-    monkeypatch.setattr(faces, "BEGIN", 0.2)
+    monkeypatch.setattr(sync_or_async, "BEGIN", 0.2)
 
     async def main():
         saver = Bound(asyncio.get_running_loop())

@@ -13,7 +13,7 @@ from distgraph.contract.cache_names import calls_of
 from distgraph.contract.events import Remember
 from distgraph.driver.caching import Caches
 from distgraph.errors import SerializationError
-from distgraph.persistence import faces
+from distgraph.persistence import sync_or_async
 from distgraph.persistence.hosting import HostClient, NoCarrier, host
 from distgraph.persistence.placing import place
 from distgraph.persistence.proxies import stand_in
@@ -58,7 +58,7 @@ def basket(monkeypatch):
 def put(saver, value):
     checkpoint = {**empty_checkpoint(), "channel_values": {"held": value}}
     checkpoint["channel_versions"] = {"held": "1"}
-    return faces.call(saver, "put", (CONFIG, checkpoint, {"step": 1}, {"held": "1"}))
+    return sync_or_async.call(saver, "put", (CONFIG, checkpoint, {"step": 1}, {"held": "1"}))
 
 
 def held(saver):

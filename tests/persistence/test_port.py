@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from distgraph.errors import RunError
-from distgraph.persistence import SaverPort, faces
+from distgraph.persistence import SaverPort, sync_or_async
 from tests.persistence.savers import AsyncOnly, Bound, OldSaver, config
 
 
@@ -52,7 +52,7 @@ def test_a_saver_with_both_faces():
 def test_a_saver_with_async_methods_only():
     saver = AsyncOnly()
     use(SaverPort(saver))
-    assert set(saver.loops) == {faces.shared_loop()}
+    assert set(saver.loops) == {sync_or_async.shared_loop()}
 
 
 def test_an_awaiting_caller_has_its_loop_used():
@@ -109,7 +109,7 @@ def test_a_loop_that_is_gone_is_an_error():
 
 
 def test_a_loop_that_does_not_run_is_told_in_time(monkeypatch):
-    monkeypatch.setattr(faces, "BEGIN", 0.1)
+    monkeypatch.setattr(sync_or_async, "BEGIN", 0.1)
     loop = asyncio.new_event_loop()
     with pytest.raises(RunError, match="has not taken a call for 0.1 s"):
         SaverPort(Bound(loop)).get_tuple(config())
@@ -117,7 +117,7 @@ def test_a_loop_that_does_not_run_is_told_in_time(monkeypatch):
 
 
 def test_a_loop_that_is_closed_during_a_call_is_told(monkeypatch):
-    monkeypatch.setattr(faces, "_LOOK", 0.05)
+    monkeypatch.setattr(sync_or_async, "_LOOK", 0.05)
     loop = asyncio.new_event_loop()
     begun = threading.Event()
 

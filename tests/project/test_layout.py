@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "distgraph.types",
         "distgraph.managed",
         "distgraph.logs",
-        "distgraph.losses",
+        "distgraph.loss_policy",
         "distgraph.metrics",
         "distgraph.placement",
         "distgraph.ray_messages",

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from ray.exceptions import GetTimeoutError
 
-from actors import mirror, watched
-from actors.watched import REPORT, STARTS, Watched
+from actors import mirror, signs_of_life
+from actors.signs_of_life import REPORT, STARTS, Watched
 from distgraph.errors import BrokerLost
 from distgraph.streaming.broker import Limits
 
@@ -26,12 +26,12 @@ class Actor:
         self.due: list[tuple[float, Any]] = []
         self.killed: list[float] = []
         self.process = SimpleNamespace(remote=lambda: SimpleNamespace(future=self.ask))
-        monkeypatch.setattr(watched, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(watched, "timers", lambda: SimpleNamespace(after=self.after))
+        monkeypatch.setattr(signs_of_life, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(signs_of_life, "timers", lambda: SimpleNamespace(after=self.after))
         kill = SimpleNamespace(kill=lambda handle, no_restart: self.killed.append(self.now))
-        monkeypatch.setattr(watched, "ray", kill)
+        monkeypatch.setattr(signs_of_life, "ray", kill)
         self.exists = True
-        monkeypatch.setattr(watched, "os", SimpleNamespace(kill=self.kill))
+        monkeypatch.setattr(signs_of_life, "os", SimpleNamespace(kill=self.kill))
 
     def kill(self, pid: int, number: int) -> None:
         if not self.exists:

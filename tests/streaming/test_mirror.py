@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distgraph.contract.started import RunTerms
+from distgraph.contract.started_runs import RunTerms
 from distgraph.contract.stream import Admit, Commit, Finish
 from distgraph.errors import BrokerLost, InvalidTransition, RunError
 from distgraph.serde.pickling import loads

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distgraph.contract.started import Retention, RunTerms
+from distgraph.contract.started_runs import Retention, RunTerms
 from distgraph.contract.stream import (
     END_MODE,
     GENERATION,

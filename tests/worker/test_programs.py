@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors import warm, worker
+from actors import prestart, worker
 from distgraph.errors import SerializationError
 from distgraph.graph import START, StateGraph
 from distgraph.serde.program import check_program
@@ -48,9 +48,9 @@ def test_an_offered_graph_is_loaded_without_the_driver(process: worker.WorkerPro
 
 
 def test_a_graph_that_was_loaded_ahead_is_used_by_attempts(process: worker.WorkerProcess) -> None:
-    warm.load_graph("digest", blob(), ())
+    prestart.load_graph("digest", blob(), ())
     first = process.program(packet("digest"))
-    warm.load_graph("digest", blob(), ())
+    prestart.load_graph("digest", blob(), ())
     assert process.program(packet("digest")) is first
 
 

@@ -7,7 +7,7 @@ import pytest
 from distgraph._internal.keys import RETURN, TASKS
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.errors import SerializationError
-from distgraph.persistence.reach import pack_arguments
+from distgraph.persistence.remote_resources import pack_arguments
 from distgraph.types import Send
 from distgraph.worker.unsent import unsent_error
 

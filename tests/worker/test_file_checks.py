@@ -1,6 +1,6 @@
 """When a worker process is looked at for damaged files."""
 
-from distgraph.worker.looking import PAUSE, Looks
+from distgraph.worker.file_checks import PAUSE, Looks
 
 
 def test_a_process_is_looked_at_before_code_of_another_run():

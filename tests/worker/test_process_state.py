@@ -35,7 +35,7 @@ CHANGES = {
 
 PROGRAM = """
 import io, os, signal, sys
-from distgraph.worker.tidying import Tidying
+from distgraph.worker.process_state import Tidying
 
 def umask():
     found = os.umask(0)
@@ -87,7 +87,7 @@ def test_new_variables_stay() -> None:
 
 
 def test_a_process_that_nobody_changed_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    from distgraph.worker.tidying import Tidying
+    from distgraph.worker.process_state import Tidying
 
     handler = signal.getsignal(signal.SIGINT)
     with caplog.at_level("INFO", "distgraph"), Tidying():

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from distgraph.concurrency.timers import timers
-from distgraph.contract.started import RunState
+from distgraph.contract.started_runs import RunState
 from distgraph.contract.stream import AttemptId, Blob, Event, Op, Segment
 from distgraph.driver.operations import end_event
 from distgraph.driver.ports import Acked, DriverEvent, Relieved

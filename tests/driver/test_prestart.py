@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distgraph.driver.ahead import awaits
+from distgraph.driver.prestart import awaits
 from distgraph.graph import START, StateGraph
 from tests.support.graphs import Items
 

@@ -16,7 +16,7 @@ from distgraph.contract.stream import Admit, Commit, Delivery, Fence, Segment
 from distgraph.driver.ports import AttemptOverdue, Fenced, GroupEnded, NotTaken
 from distgraph.errors import BufferFull, NodeTimeoutError, WorkerDied
 from distgraph.graph import START, StateGraph
-from distgraph.losses import LossPolicy, checked_losses, default_losses
+from distgraph.loss_policy import LossPolicy, checked_losses, default_losses
 from distgraph.streaming import log as logs
 from distgraph.streaming.log import RunLog
 from distgraph.types import AttemptReset, RetryPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgraph.worker.held import HeldValues
+from distgraph.worker.held_values import HeldValues
 
 LIMIT = 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distgraph.contract.spec import GraphSpec
-from distgraph.driver.choosing import Choice, drivers_from_environment, ties
+from distgraph.driver.driver_choice import Choice, drivers_from_environment, ties
 from distgraph.graph import START, StateGraph
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from distgraph.contract.events import AttemptEnded, CancelTask, Synced, Woken
 from distgraph.engine.machine import Machine, replay
-from distgraph.engine.story import Transition
+from distgraph.engine.transitions import Transition
 from distgraph.errors import InvalidTransition
 from distgraph.graph import START, StateGraph
 from distgraph.serde.exceptions import capture_error, rebuild_error

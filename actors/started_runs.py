@@ -22,7 +22,7 @@ from actors.cluster import NAMESPACE, broker_name, get, job
 from actors.connect import ensure_ray, refuse_fork
 from actors.transport_ray import RayReads
 from distgraph.concurrency.forking import in_forked_process
-from distgraph.contract.started import RunState
+from distgraph.contract.started_runs import RunState
 from distgraph.errors import BrokerLost, RunError, RunNotFound, SerializationError
 from distgraph.serde.pickling import loads
 from distgraph.streaming.reader import Reader
