@@ -188,10 +188,10 @@ def test_what_a_run_is_given_and_cannot_travel_is_named_as_the_caller_wrote_it(
         graph.invoke(**given)
 
 
-def test_a_graph_is_pickled_as_it_was_at_compile_time(on_ray):
+def test_a_list_that_a_node_captures_is_sent_as_it_is_when_a_run_begins(on_ray):
     words = ["then"]
     graph = single(on_ray, lambda s: {"items": list(words)})
     first = graph.invoke({"items": []})
     words[0] = "now"
     assert first == {"items": ["then"]}
-    assert graph.invoke({"items": []}) == {"items": ["then"]}
+    assert graph.invoke({"items": []}) == {"items": ["now"]}
