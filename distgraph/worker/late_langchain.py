@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from distgraph._internal.loaded import loaded
-
-if TYPE_CHECKING:
-    from distgraph.worker.context import TaskContext
 
 __all__ = ("begun_before", "config_variable", "early")
 
 _MODULE, _VARIABLE = "langchain_core.runnables.config", "var_child_runnable_config"
 
+
+class Begun(Protocol):
+    """An attempt that runs."""
+
+    adopt: Callable[[Any], None] | None
+    """Completes the config of the attempt, which is its argument."""
+
+
 early: ContextVar[Any] = ContextVar("distgraph_child_config", default=None)
 """What becomes LangChain's variable."""
 
-begun_before: set[TaskContext] = set()
+begun_before: set[Begun] = set()
 """Attempts that run, and began before LangChain was imported."""
 
 

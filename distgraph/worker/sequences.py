@@ -6,12 +6,13 @@ they stream where somebody looks at it (``astream_events``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 from distgraph._internal.loaded import loaded
 from distgraph.langgraphs.vocabulary import private_if_loaded as _private
+from distgraph.worker.chunk_sums import sum_of, sum_of_async
 
 __all__ = ("ainvoke_steps", "invoke_steps", "step_tag", "steps_of")
 
@@ -36,7 +37,7 @@ def invoke_steps(runnable: Any, input: Any, config: Mapping[str, Any]) -> Any:
         chunks = first.stream(input, config)
         for number, step in enumerate(others, 2):
             chunks = step.transform(chunks, _of_step(config, number))
-        return _whole(chunks)
+        return sum_of(chunks)
     result = first.invoke(input, config)
     for number, step in enumerate(others, 2):
         with _without_config():
@@ -54,7 +55,7 @@ async def ainvoke_steps(runnable: Any, input: Any, config: Mapping[str, Any]) ->
             for number, step in enumerate(others, 2):
                 chunks = step.atransform(chunks, _of_step(config, number))
                 opened.push_async_callback(chunks.aclose)
-            return await _awhole(chunks)
+            return await sum_of_async(chunks)
     result = await first.ainvoke(input, config)
     for number, step in enumerate(others, 2):
         with _without_config():
@@ -90,27 +91,3 @@ def _without_config() -> Iterator[None]:
         yield
     finally:
         around.reset(token)
-
-
-def _whole(chunks: Iterator[Any]) -> Any:
-    total: Any = None
-    for chunk in chunks:
-        total = _joined(total, chunk)
-    return total
-
-
-async def _awhole(chunks: AsyncIterator[Any]) -> Any:
-    total: Any = None
-    async for chunk in chunks:
-        total = _joined(total, chunk)
-    return total
-
-
-def _joined(total: Any, chunk: Any) -> Any:
-    """Return the sum, or the last chunk where chunks cannot be added, as LangChain does."""
-    if total is None:
-        return chunk
-    try:
-        return total + chunk
-    except TypeError:
-        return chunk

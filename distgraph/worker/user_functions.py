@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, Protocol
 
 from distgraph._internal.loaded import loaded
 from distgraph.errors import InvalidUpdateError, MissingExtraError
+from distgraph.worker.chunk_sums import sum_of, sum_of_async
 from distgraph.worker.pooled import Pooled
 from distgraph.worker.runnable_forms import async_only, has_async_form
 from distgraph.worker.sequences import ainvoke_steps, invoke_steps
@@ -160,9 +161,9 @@ class FunctionNode:
     def __call__(self, input: Any, context: NodeContext) -> Any:
         value = self.func(input, **{name: getattr(context, name) for name in self.names})
         if self.is_async:
-            return _last_async(value) if self.generator else self._awaited(value, input, context)
+            return sum_of_async(value) if self.generator else self._awaited(value, input, context)
         if self.generator:
-            return _last(value)
+            return sum_of(value)
         if inspect.iscoroutine(value):
             value.close()
             raise InvalidUpdateError(
@@ -177,30 +178,6 @@ class FunctionNode:
 
     def __repr__(self) -> str:
         return f"FunctionNode({self.func!r})"
-
-
-def _joined(total: Any, item: Any) -> Any:
-    if total is None:
-        return item
-    try:
-        return total + item
-    except TypeError:
-        return item
-
-
-def _last(items: Iterator[Any]) -> Any:
-    """Return the last item, or the sum of all where items can be added (as LangChain does)."""
-    total: Any = None
-    for item in items:
-        total = _joined(total, item)
-    return total
-
-
-async def _last_async(items: AsyncIterator[Any]) -> Any:
-    total: Any = None
-    async for item in items:
-        total = _joined(total, item)
-    return total
 
 
 class RunnableNode:
