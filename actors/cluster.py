@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from distgraph import status
+from distgraph.concurrency.forking import free_in_forks
 
 remote: Any = ray.remote
 """``ray.remote``, which also takes ``concurrency_groups`` and gives a class ``options``."""
@@ -111,7 +112,7 @@ def actor_id(handle: Any) -> str:
 _CPUS_FOR = 5.0
 """Seconds for which the number of CPUs is trusted."""
 
-_cpus_lock = threading.Lock()
+_cpus_lock = free_in_forks(threading.Lock())
 _cpus_known: tuple[float, int] = (float("-inf"), 1)
 
 

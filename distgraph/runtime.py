@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from typing_extensions import TypeVar
 
 from distgraph._internal.current import current_task
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import RunError
 
 ContextT = TypeVar("ContextT", default=Any)
@@ -119,7 +120,7 @@ class RunControl:
         return _arrive, (self._id, self._reason)
 
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _controls: WeakValueDictionary[str, RunControl] = WeakValueDictionary()
 """Controls that came from other processes, by run: copies of one control become one object
 again."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from distgraph._internal.settings import setting
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import GraphBubbleUp, MissingExtraError
 
@@ -253,7 +254,7 @@ def _tool_span(tool: str, call_id: str | None) -> Iterator[None]:
 
 # --- export ---------------------------------------------------------------------------------------
 
-_flushing = threading.Lock()
+_flushing = free_in_forks(threading.Lock())
 
 
 def flush(milliseconds: int = _FLUSH_MS) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from distgraph._internal.settings import setting
+from distgraph.concurrency.forking import free_in_forks
 
 __all__ = ("Step", "ended", "note", "show_status", "started")
 
 ENV = "DISTGRAPH_STATUS"
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _wanted: bool | None = None
 _steps: dict[str, Step] = {}
 _noted: set[str] = set()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ("in_forked_process",)
+__all__ = ("free_in_forks", "in_forked_process")
 
 C = TypeVar("C", bound=Callable[[], object])
+L = TypeVar("L")
 
 
 def in_forked_process(call: C) -> C:
@@ -25,3 +26,17 @@ def in_forked_process(call: C) -> C:
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=call)
     return call
+
+
+def free_in_forks(lock: L) -> L:
+    """Return a lock that nobody holds in a process forked from this one.
+
+    Another thread of this process may hold it at that moment, and there is no such thread in the
+    forked process. For locks that live as long as the process.
+
+    Args:
+        lock: A ``Lock`` or an ``RLock``.
+    """
+    renewed: Any = lock
+    in_forked_process(renewed._at_fork_reinit)
+    return lock

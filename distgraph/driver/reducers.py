@@ -17,6 +17,7 @@ from typing import Any
 
 from distgraph.channels.base import BaseChannel
 from distgraph.channels.growing import only_adds
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.concurrency.interrupting import Interrupted
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Reduced
@@ -125,7 +126,7 @@ class Startups:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = free_in_forks(threading.Lock())
         self._waited: defaultdict[int, float] = defaultdict(float)
         self._starting: dict[int, tuple[int, float]] = {}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from distgraph._internal import keys as k
 from distgraph._internal.missing import MISSING
 from distgraph.channels.delta import DeltaSnapshot
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.checkpoint import History, Saved
 from distgraph.contract.events import (
@@ -194,7 +195,7 @@ class SaverThread:
         return saved_from(found, superseded=superseded, histories=histories)
 
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _going_on: dict[Hashable, SaverThread] = {}
 """Runs that have something to save, by the thread that they save it to."""
 

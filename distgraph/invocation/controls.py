@@ -8,13 +8,15 @@ from typing import Any
 from weakref import WeakSet
 
 from distgraph._internal.loaded import loaded
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.runtime import RunControl
 
 __all__ = ("adopted",)
 
-_lock = threading.Lock()
-_adopted: dict[int, WeakSet[_Adopted]] = {}
-"""Controls by the ``id`` of LangGraph's control, which each of them keeps alive."""
+_lock = free_in_forks(threading.Lock())
+_adopted: WeakSet[_Adopted] = WeakSet()
+"""All controls of runs. The set forgets them without the lock: the garbage collector may run in a
+thread that holds it."""
 
 
 class _Adopted(RunControl):
@@ -25,10 +27,9 @@ class _Adopted(RunControl):
         self._theirs = theirs
         self._reason = theirs.drain_reason
 
-    def __del__(self) -> None:
-        with _lock:
-            if not _adopted.get(id(self._theirs)):
-                _adopted.pop(id(self._theirs), None)
+    def is_for(self, control: Any) -> bool:
+        """Return whether the control receives the requests of that control of LangGraph's."""
+        return self._theirs is control
 
     def request_drain(self, reason: str = "shutdown") -> None:
         super().request_drain(reason)
@@ -46,7 +47,7 @@ def adopted(control: Any) -> RunControl | None:
         if type(control) is cls:
             control.__class__ = watching  # the class has slots and no hooks
         ours = _Adopted(control)
-        _adopted.setdefault(id(control), WeakSet()).add(ours)
+        _adopted.add(ours)
     return ours
 
 
@@ -57,9 +58,9 @@ def _watching(cls: Any) -> Any:
     def request_drain(self: Any, reason: str = "shutdown") -> None:
         cls.request_drain(self, reason)
         with _lock:
-            known = list(_adopted.get(id(self), ()))
+            known = list(_adopted)
         for ours in known:
-            if ours.drain_reason != reason:
+            if ours.is_for(self) and ours.drain_reason != reason:
                 ours.request_drain(reason)
 
     return type(cls.__name__, (cls,), {"__slots__": (), "request_drain": request_drain})

@@ -9,9 +9,11 @@ import threading
 import weakref
 from typing import Any
 
+from distgraph.concurrency.forking import free_in_forks
+
 __all__ = ("allowing",)
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _derived: weakref.WeakKeyDictionary[Any, dict[frozenset[tuple[str, ...]], Any]] = (
     weakref.WeakKeyDictionary()
 )

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from distgraph._internal.loaded import loaded
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
 from distgraph.serde import reducers
 from distgraph.serde.pickling import dumps_data, loads
@@ -22,7 +23,7 @@ __all__ = ("keep_references", "keeps_references")
 
 _KIND = "distgraph.references"
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 
 
 def keeps_references(saver: Any) -> bool:

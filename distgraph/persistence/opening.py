@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from distgraph.concurrency.collecting import is_collecting
+from distgraph.concurrency.forking import free_in_forks
+from distgraph.concurrency.threads import elsewhere
 from distgraph.errors import RunError
 from distgraph.persistence import hosting, sync_or_async
 from distgraph.persistence.allowlists import allowing
@@ -45,7 +48,7 @@ class _Opened:
     """The files and servers that this process has opened: each once, and closed with it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = free_in_forks(threading.Lock())
         self._locks: dict[str, threading.Lock] = {}
         self._all: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._kept: OrderedDict[str, Any] = OrderedDict()
@@ -61,7 +64,7 @@ class _Opened:
                 found = self._find(placed.key)
             if found is None:
                 found, close = _open(placed)
-                weakref.finalize(found, close)
+                weakref.finalize(found, _close, close)
                 with self._lock:
                     self._all[placed.key] = found
                     self._find(placed.key)
@@ -78,6 +81,14 @@ class _Opened:
 
 
 _opened = _Opened()
+
+
+def _close(close: Callable[[], None]) -> None:
+    """Close a file or a server that nobody uses any more. The garbage collector never waits."""
+    if is_collecting():
+        elsewhere(close)
+    else:
+        close()
 
 
 def _open(placed: Placed) -> tuple[Any, Callable[[], None]]:

@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
 
 __all__ = ("ONE_PER_PROCESS", "REFUSED", "Refused", "Remade", "made_anew", "one_per_process")
@@ -454,7 +455,7 @@ class _Known:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = free_in_forks(threading.RLock())
         self._objects: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self._tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._count = itertools.count()

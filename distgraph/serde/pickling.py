@@ -22,6 +22,7 @@ from typing import Any
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
 from distgraph.serde import reducers, references
 from distgraph.serde.reducers import register_serializer
@@ -43,7 +44,7 @@ _LONGEST_FRAME = (1 << 17) + 4096
 _PLAIN = frozenset({bool, bytes, float, int, str, type(None)})
 """Types whose values hold nothing that a rule is for. State keys are often of these."""
 
-_class_lock = threading.RLock()
+_class_lock = free_in_forks(threading.RLock())
 _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
 from distgraph.serde import live
 
@@ -162,7 +163,7 @@ def _unopened(cls: Any) -> Any:
         return type(cls.__name__, (_Unopened, cls), members)
 
 
-_opening = threading.RLock()
+_opening = free_in_forks(threading.RLock())
 
 
 def _session(*made_from: Any) -> Any:

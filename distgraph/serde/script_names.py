@@ -15,9 +15,11 @@ from typing import Any
 
 from cloudpickle import cloudpickle as _cp
 
+from distgraph.concurrency.forking import free_in_forks
+
 __all__ = ("TYPES", "reduce_named")
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _originals: dict[str, Any] = {}
 _tokens: dict[int, str] = {}
 # Both keep the objects: a module would keep them as well.

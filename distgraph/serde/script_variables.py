@@ -13,10 +13,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from distgraph._internal.missing import MISSING
+from distgraph.concurrency.forking import free_in_forks
 
 __all__ = ("default_of", "reduce_variable", "script_variable", "token_of")
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _variables: dict[str, ContextVar[Any]] = {}
 _tokens: dict[ContextVar[Any], str] = {}
 # Both keep the variables: Python itself frees no variable that a context has had a value of.

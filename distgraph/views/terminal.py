@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.views.lines import LineView, count, notes, plain, running
 from distgraph.views.model import NodeRow, Snapshot, WorkerRow
 
@@ -139,7 +140,7 @@ class _Standard:
         getattr(sys, self._name).flush()
 
 
-_drawn = threading.Lock()
+_drawn = free_in_forks(threading.Lock())
 """Held by the view that draws: a terminal has one picture at a time."""
 
 

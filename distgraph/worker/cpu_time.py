@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+from distgraph.concurrency.forking import free_in_forks
+
 __all__ = ("CpuTime",)
 
-_lock = threading.Lock()
+_lock = free_in_forks(threading.Lock())
 _running = 0
 _crowds = 0
 """Times that an attempt began while another ran in the process."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.attempt import Lateness
 from distgraph.worker.children import descendants, marked
@@ -117,7 +118,7 @@ class Interruption:
     """The code that the main thread of a process runs; other threads may interrupt it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = free_in_forks(threading.Lock())
         self._accepts = False
         self._sent = False
         self.children: list[tuple[int, int]] = []

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import os
+import pkgutil
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+import actors
+import distgraph
 from distgraph.concurrency.threads import DaemonExecutor, in_thread
 from distgraph.concurrency.timers import timers
 from distgraph.errors import UnsupportedClusterError
@@ -157,3 +163,56 @@ def test_a_connection_belongs_to_the_process_that_made_it() -> None:
     assert got.get(timeout=10) == b"parent"
     connection.close()
     listener.close()
+
+
+def locks_of_the_process() -> dict[str, Any]:
+    """Return the locks that modules, and objects of modules, keep."""
+    kinds = type(threading.Lock()), type(threading.RLock())
+    found: dict[str, Any] = {}
+    for top in (distgraph, actors):
+        for info in pkgutil.walk_packages(top.__path__, f"{top.__name__}."):
+            if info.name.endswith("__main__"):
+                continue
+            try:
+                module = importlib.import_module(info.name)
+            except ModuleNotFoundError as error:
+                print(f"{info.name} needs {error.name}")
+                continue
+            for name, value in vars(module).items():
+                inner = type(value).__module__.split(".")[0] in ("distgraph", "actors")
+                members = getattr(value, "__dict__", {}) if inner else {}
+                for path, lock in [
+                    (name, value),
+                    *((f"{name}.{m}", v) for m, v in members.items()),
+                ]:
+                    if isinstance(lock, kinds):
+                        found[f"{module.__name__}.{path}"] = lock
+    return found
+
+
+def test_nobody_holds_a_lock_of_the_process() -> None:
+    locks = locks_of_the_process()
+    assert "distgraph.serde.pickling._class_lock" in locks
+    ready, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as held:
+            for lock in set(locks.values()):
+                held.enter_context(lock)
+            ready.set()
+            end.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert ready.wait(30)
+
+    def child() -> list[str]:
+        now = locks_of_the_process()
+        free = {lock for lock in set(now.values()) if lock.acquire(blocking=False)}
+        return [name for name, lock in now.items() if lock not in free]
+
+    try:
+        assert in_fork(child) == []
+    finally:
+        end.set()
+        holder.join()

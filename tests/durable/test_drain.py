@@ -1,14 +1,17 @@
 """Draining: a run that stops between two supersteps, to go on later."""
 
+import gc
 import operator
 import threading
 import time
+import weakref
 from typing import Annotated, TypedDict
 
 import pytest
 
 from distgraph.errors import GraphDrained
 from distgraph.graph import START, StateGraph
+from distgraph.invocation import controls
 from distgraph.runtime import RunControl
 from tests.support.threads import EVERY_MODE, compare_turns
 
@@ -190,6 +193,29 @@ def test_langgraph_s_own_control_stops_a_run_and_hears_of_requests_of_nodes():
             graph.invoke({"log": []}, control=given)
         assert given.drain_reason == reason
         assert isinstance(given, Theirs)
+
+
+def test_controls_are_forgotten_by_a_thread_that_holds_their_lock():
+    """The garbage collector runs wherever objects are made."""
+    from langgraph.runtime import RunControl as Theirs
+
+    control = Theirs()
+    dropped = controls.adopted(control)
+    dropped.circle = dropped
+    known = weakref.ref(dropped)
+    del dropped
+
+    def collect():
+        with controls._lock:
+            gc.collect()
+
+    collector = threading.Thread(target=collect, daemon=True)
+    collector.start()
+    collector.join(20)
+    assert not collector.is_alive()
+    assert known() is None
+    control.request_drain("enough")
+    assert control.drain_reason == "enough"
 
 
 def test_a_request_by_langgraph_s_control_reaches_a_run_that_goes_on():

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import sqlite3
 import threading
+from types import SimpleNamespace
 
 import pytest
 from langgraph.cache.sqlite import SqliteCache
@@ -138,6 +139,29 @@ def test_what_nobody_uses_is_closed_when_there_are_many(tmp_path, elsewhere, mon
         unused.execute("SELECT 1")
     for connection in connections:
         connection.close()
+
+
+def test_the_garbage_collector_does_not_wait_for_a_server_that_is_closed(monkeypatch):
+    class Found:
+        def __init__(self):
+            self.circle = self
+
+    began, go, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def close():
+        began.set()
+        go.wait(20)
+        closed.set()
+
+    monkeypatch.setattr(opening, "_open", lambda placed: (Found(), close))
+    opened = opening._Opened()
+    opened.get(SimpleNamespace(key="1"))
+    opened._kept.clear()
+    gc.collect()
+    assert began.wait(20)
+    assert not closed.is_set()
+    go.set()
+    assert closed.wait(20)
 
 
 def test_a_file_that_is_not_there_is_never_made(tmp_path, connection, elsewhere):
