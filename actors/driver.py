@@ -55,8 +55,9 @@ from distgraph.errors import RunError, SerializationError
 from distgraph.metrics import Meter
 from distgraph.persistence.hosting import Ticket
 from distgraph.serde.pickling import loads
-from distgraph.serde.program import extend_path
+from distgraph.serde.program import extend_path, load_spec
 from distgraph.serde.references import Parcel
+from distgraph.serde.script_module import stand_in_for_script
 from distgraph.streaming.transport_wire import WireDrives
 
 CALLERS = 64
@@ -203,12 +204,13 @@ class SuperstepDriver:
             awaits: Whether nodes run in an executor, which then starts with the first graph.
         """
         extend_path(paths)
+        stand_in_for_script()
         graph: Graph | BaseException
         try:
             if awaits and not self._graphs:  # it imports what it needs beside what follows here
                 self._shared.executors.pick().prepare(digest, program, paths)
             with uncollected():
-                graph = Graph(loads(spec), spec, program, paths)
+                graph = Graph(load_spec(spec), spec, program, paths)
                 prepare(graph.spec)
             if not (self._graphs or self._runs):
                 gc.freeze()  # states cause garbage collections: not of what is imported

@@ -20,6 +20,7 @@ from distgraph.errors import RunError
 from distgraph.serde.pickling import dumps_code, loads
 from distgraph.serde.program import extend_path
 from distgraph.serde.references import ReferringBlob, parcel
+from distgraph.serde.script_module import stand_in_for_script
 
 __all__ = ("ReducerTasks", "startups")
 
@@ -34,6 +35,7 @@ _SLICE = 0.1
 
 def _reduce(session: str, call: int, function: Any, paths: Sequence[str], packed: Any) -> Any:
     extend_path(paths)
+    stand_in_for_script()
     driver_of(session).reducer_begins.remote(call)
     known = _loaded(function) if type(function) is bytes else loads(function)
     return parcel(reduce_packed(known, packed))

@@ -64,8 +64,8 @@ from distgraph.errors import (
 )
 from distgraph.metrics import interval_from_environment
 from distgraph.persistence.hosting import host
-from distgraph.serde.pickling import dumps_code
-from distgraph.serde.program import user_paths
+from distgraph.persistence.placing import any_elsewhere
+from distgraph.serde.program import dumps_spec, user_paths
 from distgraph.serde.references import parcel
 from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.receiver import Inbox, Receiver
@@ -322,7 +322,7 @@ class Session:
             begin = self._begin(plan, digest, request)
             if begin is not None and digest not in self._kept:
                 self._kept[digest] = None
-                code = parcel(dumps_code(plan.graph.spec)), parcel(blob), user_paths()
+                code = _packed(plan.graph.spec), parcel(blob), user_paths()
                 get(self.broker.keep_program.remote(digest, *code), _START)
             get(self.broker.announce.remote(run_id, terms, begin), _START)
         except RayTaskError as error:
@@ -362,7 +362,7 @@ class Session:
                 paths, is_first = user_paths(), not self._given.has_graphs
                 awaited = is_first and awaits(spec)
                 registered = self.driver.register.remote(
-                    digest, parcel(dumps_code(spec)), parcel(blob), paths, awaited
+                    digest, _packed(spec), parcel(blob), paths, awaited
                 )
                 # a process that has loaded the graph may see no GPU any more
                 plain = not requests_anything(spec) and type(blob) is bytes
@@ -552,6 +552,10 @@ class Session:
         if self._is_connected():
             with suppress(RayError):
                 self.driver.cancel.remote([reader.run_id for reader in self.receiver.readers])
+
+
+def _packed(spec: GraphSpec) -> Any:
+    return parcel(dumps_spec(spec, with_classes=any_elsewhere()))
 
 
 def _ask_driver(driver: Any, request: EndRequest) -> None:

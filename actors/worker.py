@@ -40,6 +40,7 @@ from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.serde.references import ReferringBlob, parcel
+from distgraph.serde.script_module import stand_in_for_script
 from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
@@ -233,6 +234,7 @@ class WorkerProcess:
             SerializationError: A module that the graph needs cannot be imported here.
         """
         extend_path(paths)  # the state may hold classes of the caller's own modules too
+        stand_in_for_script()
         with self._lock:
             turn = self._loading.setdefault(digest, threading.Lock())
         with turn:

@@ -20,7 +20,7 @@ from distgraph.persistence.kept_references import keeps_references
 from distgraph.persistence.placed import Kind, Placed, Role
 from distgraph.serde.pickling import dumps_code
 
-__all__ = ("Description", "check", "place", "role_of")
+__all__ = ("Description", "any_elsewhere", "check", "place", "role_of")
 
 
 class Description(NamedTuple):
@@ -162,6 +162,8 @@ def place(resource: Any) -> Placed:
             opener = f"{module}:{described.opens}"
             key = hashlib.sha256(opener.encode() + settings).hexdigest()
             hosting.host().know(key, resource)
+            global _any_elsewhere
+            _any_elsewhere = True
             return Placed(
                 role=role,
                 kind=described.kind,
@@ -177,6 +179,14 @@ def place(resource: Any) -> Placed:
     _check_loop(resource, name)
     key = hosting.host().hold(resource)
     return Placed(role=role, kind="caller", key=key, label=name, traits=traits)
+
+
+_any_elsewhere = False
+
+
+def any_elsewhere() -> bool:
+    """Whether another process has opened a saver, store or cache of this one, or may do so."""
+    return _any_elsewhere
 
 
 def _module(name: str) -> Any:

@@ -24,7 +24,7 @@ from cloudpickle import cloudpickle as _cp
 
 from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
-from distgraph.serde import reducers, references
+from distgraph.serde import reducers, references, script_module
 from distgraph.serde.reducers import register_serializer
 from distgraph.serde.sources import keep_sources
 
@@ -85,7 +85,14 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             and len(reduced) == 6
         ):
             _leave_surroundings(obj, reduced[2][0])
+        if isinstance(reduced, tuple):
+            reduced = script_module.as_at_home(obj, reduced, _travels)
         return reduced
+
+
+def _travels(value: Any) -> bool:
+    """Whether what an annotation names can be pickled; errors of types are the user's to see."""
+    return isinstance(value, (type, FunctionType, ModuleType)) or not reason(value)
 
 
 _modules_seen: dict[str, ModuleType] = {}
@@ -154,7 +161,8 @@ def with_filenames(
     """
     if not names:
         return blob
-    files = pickle.dumps((list(names), dict(sources or {})), PROTOCOL)
+    script = script_module.file_of_script()
+    files = pickle.dumps((list(names), dict(sources or {}), script), PROTOCOL)
     return b"".join((blob, files, len(files).to_bytes(8, "little"), _NAMED))
 
 
@@ -207,11 +215,35 @@ class _DataPickler(CodePickler):
     def reducer_override(self, obj: Any) -> Any:
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
-            blob = _class_blobs.get(obj)
-            if blob is None:
-                blob = _class_blobs[obj] = _run(CodePickler, obj)
-            return _known_class, (_cp._get_or_create_tracker_id(obj), blob)
+            return _known_class, (_cp._get_or_create_tracker_id(obj), _class_blob(obj))
         return reduced
+
+
+def _class_blob(cls: type) -> bytes:
+    blob = _class_blobs.get(cls)
+    if blob is None:
+        blob = _class_blobs[cls] = _run(CodePickler, cls)
+    return blob
+
+
+def dumps_script_classes() -> list[bytes]:
+    """Pickle the classes of this process's script, as far as they can be, each on its own.
+
+    ``loads`` of each lets a process find the class by its name, as savers do that read a
+    checkpoint.
+    """
+    return script_module.script_classes(_class_reference)
+
+
+def _class_reference(cls: type) -> bytes:
+    blob = _class_blob(cls)
+    return pickle.dumps((_cp._get_or_create_tracker_id(cls), blob), PROTOCOL)
+
+
+def learn_classes(pickled: Sequence[bytes]) -> None:
+    """Make the classes that ``dumps_script_classes`` pickled, where this process lacks them."""
+    for blob in pickled:
+        _known_class(*pickle.loads(blob))
 
 
 def _known_class(tracker_id: str, blob: bytes) -> Any:
@@ -310,8 +342,9 @@ def loads(blob: bytes | bytearray | memoryview | references.Parcel) -> Any:
     if end is None:
         return pickle.loads(blob)
     around = _names.current
-    _names.current, sources = pickle.loads(blob[end:])
+    _names.current, sources, script = pickle.loads(blob[end:])
     keep_sources(sources)
+    script_module.note_file(script)
     try:
         return pickle.loads(blob)
     finally:

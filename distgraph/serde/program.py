@@ -15,12 +15,20 @@ from operator import is_
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
-from distgraph.contract.spec import GraphProgram
+from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import SerializationError
 from distgraph.serde import diagnose, pickling, references, trial_unpickling
 from distgraph.serde.sources import is_installed, sources_of
 
-__all__ = ("ProgramBlob", "check_program", "extend_path", "load_program", "user_paths")
+__all__ = (
+    "ProgramBlob",
+    "check_program",
+    "dumps_spec",
+    "extend_path",
+    "load_program",
+    "load_spec",
+    "user_paths",
+)
 
 _MISSING = object()
 
@@ -246,6 +254,18 @@ def _content(cell: CellType) -> Any:
         return _MISSING
 
 
+def dumps_spec(spec: GraphSpec, *, with_classes: bool) -> bytes:
+    """Pickle the spec of a graph for its driver.
+
+    Args:
+        spec: The spec.
+        with_classes: Whether the driver also gets the classes of this process's script. A
+            saver that it opens finds them by name only.
+    """
+    classes = pickling.dumps_script_classes() if with_classes else []
+    return pickling.dumps_code((spec, classes))
+
+
 def user_paths() -> tuple[str, ...]:
     """Return where this process finds the user's own modules, as absolute paths, in search order.
 
@@ -269,6 +289,14 @@ def extend_path(paths: Sequence[str]) -> bool:
     if new:
         importlib.invalidate_caches()
     return bool(new)
+
+
+def load_spec(blob: bytes) -> GraphSpec:
+    """Unpickle what ``dumps_spec`` pickled, on the driver."""
+    spec, classes = pickling.loads(blob)
+    pickling.learn_classes(classes)
+    known: GraphSpec = spec
+    return known
 
 
 def load_program(blob: bytes, paths: Sequence[str] = ()) -> GraphProgram:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle as _cp
 
-from distgraph.serde import live, reducers, references
+from distgraph.serde import live, reducers, references, script_module
 from distgraph.serde.pickling import CodePickler, _known_class, describe
 
 __all__ = ("failure", "read_failure")
@@ -34,6 +34,12 @@ def _existing_class(*args: Any) -> Any:
 
 def _unchanged(cls: type, state: Any) -> type:
     return cls
+
+
+def _completed(obj: Any, state: Any) -> Any:
+    if not isinstance(obj, type):
+        script_module.complete(obj, state[-1])
+    return obj
 
 
 def _by_id(tracker_id: str, blob: bytes) -> Any:
@@ -63,6 +69,7 @@ _INSTEAD: dict[Any, Any] = {
     _cp._make_skeleton_class: _existing_class,
     _cp._make_skeleton_enum: _existing_class,
     _cp._class_setstate: _unchanged,
+    script_module.set_at_home: _completed,
     _known_class: _by_id,
     references._referred: _reference,
     live.one_per_process: live.made_anew,

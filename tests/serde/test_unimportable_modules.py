@@ -12,14 +12,17 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from distgraph.serde.pickling import by_value, dumps_code, dumps_data
+from distgraph.types import Command
 
 SOURCE = """
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 import operator
 from distgraph.graph import START, StateGraph
+from distgraph.types import interrupt
 
 STEP = 2
 
@@ -37,6 +40,14 @@ def node(state):
     return {"items": [helper(len(state["items"])), Note("x").text]}
 
 builder = StateGraph(State).add_node("n", node).add_edge(START, "n")
+
+def writes(state):
+    return {"items": [Note("written")]}
+
+def asks(state):
+    return {"items": [f"{interrupt(Note('sure?'))} {state['items'][0].text}"]}
+
+asking = StateGraph(State).add_sequence([writes, asks]).add_edge(START, "writes")
 """
 
 
@@ -110,3 +121,18 @@ def test_another_file_of_the_same_name_is_not_taken_for_the_module(tmp_path: Pat
 def test_a_graph_of_such_a_module_runs_on_workers(agent: Any, ray_session: Any) -> None:
     graph = agent.builder.compile(backend="ray")
     assert graph.invoke({"items": []}) == {"items": [2, "x"]}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(60)
+def test_the_driver_reads_objects_of_such_a_module_from_a_file(
+    agent: Any, ray_session: Any, tmp_path: Path
+) -> None:
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    with SqliteSaver.from_conn_string(str(tmp_path / "saved.sqlite")) as saver:
+        graph = agent.asking.compile(backend="ray", checkpointer=saver)
+        (question,) = graph.invoke({"items": []}, thread)["__interrupt__"]
+        assert question.value == agent.Note("sure?")
+        end = graph.invoke(Command(resume="yes"), thread)
+        assert end == {"items": [agent.Note("written"), "yes written"]}
+        assert graph.get_state(thread).values == end
