@@ -112,6 +112,9 @@ def actor_id(handle: Any) -> str:
 _CPUS_FOR = 5.0
 """Seconds for which the number of CPUs is trusted."""
 
+_ANSWER = 1.0
+"""Seconds for the control store to say whether anybody waits for resources."""
+
 _cpus_lock = free_in_forks(threading.Lock())
 _cpus_known: tuple[float, int] = (float("-inf"), 1)
 
@@ -155,3 +158,22 @@ def alive_nodes() -> list[str]:
     """Return the ids of the machines of the cluster."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node["NodeID"] for node in nodes if node["Alive"]]
+
+
+def nobody_waits() -> bool:
+    """Return whether Ray reports that nobody waits for resources: as of a second ago at most.
+
+    Ray has no public function for this. What is used here is what its autoscaler asks.
+    """
+    try:
+        from ray.core.generated import autoscaler_pb2
+
+        of_ray: Any = autoscaler_pb2
+        worker: Any = ray._private.worker.global_worker
+        client = worker.gcs_client
+        reply = of_ray.GetClusterResourceStateReply()
+        reply.ParseFromString(client.get_cluster_resource_state(_ANSWER))
+        found = reply.cluster_resource_state
+        return not (found.pending_resource_requests or found.pending_gang_resource_requests)
+    except Exception:  # then somebody may wait
+        return False

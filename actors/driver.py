@@ -102,6 +102,7 @@ class SuperstepDriver:
         session: Id of the session.
         pool_idle: Seconds after which processes of a pool end that have nothing to do.
         thread_idle: Seconds after which idle executors end that belong to a thread.
+        worker_idle: Seconds for which an idle worker is kept while nobody waits for resources.
         ticket: The way to objects in the caller's process, such as savers.
         leases: Whether tasks run in leased processes.
         detached: Whether the session outlives its caller.
@@ -119,6 +120,7 @@ class SuperstepDriver:
         session: str,
         pool_idle: float,
         thread_idle: float,
+        worker_idle: float,
         ticket: Ticket,
         leases: bool = False,
         detached: bool = False,
@@ -169,7 +171,14 @@ class SuperstepDriver:
             ThreadExecutors(thread_idle, partial(host.start, pinned=True)),
             reaper,
             heartbeats,
-            LeaseHost(port, reaper.kill, heartbeats, self._program, partial(ask_others, session)),
+            LeaseHost(
+                port,
+                reaper.kill,
+                heartbeats,
+                self._program,
+                partial(ask_others, session),
+                worker_idle,
+            ),
             TaskHost(heartbeats, reaper),
             leases,
             pool_idle,

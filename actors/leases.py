@@ -47,11 +47,9 @@ from actors.worker_port import WorkerPort
 from distgraph import __version__
 from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.concurrency.timers import timers
-from distgraph.driver import leases as rules
 from distgraph.driver.heartbeats import Process
-from distgraph.driver.leases import (
-    OVERDUE,
-    TASKS,
+from distgraph.driver.lease_actions import (
+    Action,
     AskOthers,
     Drop,
     End,
@@ -59,10 +57,15 @@ from distgraph.driver.leases import (
     Give,
     Interrupt,
     Late,
-    Leases,
-    LeaseTerms,
+    Look,
     Request,
     Withdraw,
+)
+from distgraph.driver.leases import (
+    OVERDUE,
+    TASKS,
+    Leases,
+    LeaseTerms,
 )
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
@@ -194,6 +197,7 @@ class LeaseHost:
         heartbeats: Of worker processes.
         program: Returns the program of a graph by its hash, and where the caller's modules lie.
         ask_others: Asks other drivers of the cluster to give a lease back.
+        keep: Seconds for which an idle lease is kept while nobody waits for resources.
     """
 
     def __init__(
@@ -203,6 +207,7 @@ class LeaseHost:
         heartbeats: WorkerHeartbeats,
         program: Callable[[str], tuple[Any, Sequence[str]]],
         ask_others: Callable[[], object],
+        keep: float,
     ) -> None:
         self._ask_drivers = ask_others
         self._program = program
@@ -210,7 +215,7 @@ class LeaseHost:
         heartbeats.describe = self._describe
         self._kill = kill
         self._lock = threading.Lock()
-        self._rules: Leases[LeasedGroup] = Leases()
+        self._rules: Leases[LeasedGroup] = Leases(keep=keep)
         self._workers: dict[int, _Worker] = {}
         self._needs: dict[Hashable, tuple[Needs, str]] = {}
         self._served: dict[int, tuple[int, LeasedGroup]] = {}
@@ -310,7 +315,7 @@ class LeaseHost:
 
     # --- actions --------------------------------------------------------------------------------
 
-    def _do(self, actions: Sequence[rules.Action[LeasedGroup]]) -> None:
+    def _do(self, actions: Sequence[Action[LeasedGroup]]) -> None:
         for action in actions:
             _DO[type(action)](self, action)
         self._tick_later()
@@ -423,6 +428,15 @@ class LeaseHost:
 
     def _ask_others(self, action: AskOthers) -> None:
         self._asking.spawn(self._ask_drivers)
+
+    def _look(self, action: Look) -> None:
+        self._asking.spawn(self._look_now)
+
+    def _look_now(self) -> None:
+        is_calm = cluster.nobody_waits()
+        with self._lock:
+            actions = self._rules.looked(is_calm, time.monotonic())
+        self._do(actions)
 
     def _drop(self, action: Drop[LeasedGroup]) -> None:
         action.job.done(None, None)
@@ -545,7 +559,7 @@ class LeaseHost:
         self._do_failing(actions, error)
 
     def _do_failing(
-        self, actions: Sequence[rules.Action[LeasedGroup]], error: BaseException | None
+        self, actions: Sequence[Action[LeasedGroup]], error: BaseException | None
     ) -> None:
         for action in actions:
             if isinstance(action, Fail):
@@ -595,6 +609,7 @@ _DO: dict[type, Callable[[LeaseHost, Any], None]] = {
     End: LeaseHost._end,
     Interrupt: LeaseHost._interrupt,
     AskOthers: LeaseHost._ask_others,
+    Look: LeaseHost._look,
     Drop: LeaseHost._drop,
     Fail: LeaseHost._fail,
 }

@@ -132,6 +132,7 @@ class Session:
         driver = (
             setting("DISTGRAPH_POOL_IDLE", 60.0),
             setting("DISTGRAPH_AFFINITY_IDLE", 300.0),
+            setting("DISTGRAPH_WORKER_IDLE", 10.0),
             self._port.ticket,
             setting("DISTGRAPH_LEASES", True),
             detached,

@@ -232,6 +232,7 @@ _OURS = _engines("local", "ray")
 def ray_session() -> Iterator[Any]:
     """The session's Ray: 2 CPUs on this machine, started when first asked for."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("DISTGRAPH_WORKER_IDLE", "0")  # tests wait for CPUs that are free
     import ray
 
     ray.init(

@@ -10,8 +10,10 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 - While groups wait, further leases are requested: at once as many as the cluster has room for, and
   after ``DEMAND`` more, as a sign of demand for clusters that grow. A lease whose code waits for
   results of other groups does not count: it holds no CPU.
-- A lease that serves nothing for ``IDLE`` ends. While a request for other needs is not granted, it
-  ends at once: it may hold what that request waits for.
+- A lease that serves nothing for ``IDLE`` ends, unless the cluster reports that nobody waits for
+  resources (``Calm``): then it is kept for some seconds, because a new one costs a run of one step
+  more than the step. While a request for other needs is not granted, it ends at once: it may hold
+  what that request waits for.
 - A lease that has served for ``TENURE`` ends behind its group, also where no other group waits: the
   steps of a run that follow each other would keep it for hours. A new request queues in the
   cluster's scheduler with those of others.
@@ -33,6 +35,21 @@ from enum import Enum
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
+from distgraph.driver.calm import LOOK_AFTER, Calm
+from distgraph.driver.lease_actions import (
+    Action,
+    AskOthers,
+    Drop,
+    End,
+    Fail,
+    Give,
+    Interrupt,
+    Late,
+    Look,
+    Request,
+    Withdraw,
+)
+
 __all__ = (
     "ASK_AGAIN",
     "DEMAND",
@@ -43,31 +60,22 @@ __all__ = (
     "SURPLUS",
     "TENURE",
     "UNSERVED",
-    "Action",
-    "AskOthers",
-    "Drop",
-    "End",
-    "Fail",
-    "Give",
-    "Interrupt",
-    "Late",
     "LeaseTerms",
     "Leases",
     "Phase",
-    "Request",
-    "Withdraw",
 )
 
 J = TypeVar("J")
 
 IDLE = 0.1
-"""Seconds without a group after which a lease ends. Steps of a run follow each other in
-milliseconds; another job of the cluster waits for a CPU that is idle no longer than that."""
+"""Seconds without a group after which a lease ends, where others may wait for its resources. Steps
+of a run follow each other in milliseconds."""
 
 TENURE = 1.0
-"""Seconds after which a lease ends behind its group, whatever follows. The scheduler does not say
-whether another job waits, which so waits no longer; a new request costs 2 to 4 milliseconds, well
-below a hundredth. On another machine, it costs up to 100: Ray knows late of a free CPU there."""
+"""Seconds after which a lease ends behind its group, whatever follows, from its start or from the
+last report while it was idle that nobody waits: another job waits no longer. A new request costs 2
+to 4 milliseconds, well below a hundredth. On another machine, it costs up to 100: Ray knows late of
+a free CPU there."""
 
 SHORT_TENURE = 0.05
 """The same while a request for other needs of this session is not granted."""
@@ -141,6 +149,7 @@ class _Lease(Generic[J]):
     """When its phase began."""
     phase: Phase = Phase.REQUESTED
     granted: float = 0.0
+    """From when its tenure counts."""
     job: J | None = None
     served: int = 0
     lent: bool = False
@@ -193,76 +202,17 @@ class _Waiting(Generic[J]):
         return True
 
 
-# --- what is to be done -------------------------------------------------------------------------
-
-
-class Request(NamedTuple):
-    """Ask the cluster for a lease. ``opened``, ``failed`` or ``lost`` reports what came of it."""
-
-    number: int
-    needs: Hashable
-
-
-class Late(NamedTuple):
-    """Report a request that was not granted for ``OVERDUE`` seconds. It is repeated."""
-
-    number: int
-
-
-class Withdraw(NamedTuple):
-    """Take a request back. Where it was granted meanwhile, ``opened`` ends the lease."""
-
-    number: int
-
-
-class Give(NamedTuple, Generic[J]):
-    """Send a group to a lease."""
-
-    number: int
-    job: J
-
-
-class End(NamedTuple):
-    """Request the end of a lease."""
-
-    number: int
-
-
-class Interrupt(NamedTuple, Generic[J]):
-    """Interrupt the group that a lease serves, and kill its process if that does not help."""
-
-    number: int
-    job: J
-
-
-class AskOthers(NamedTuple):
-    """Ask the other drivers of the cluster for a lease each: ``give_back``."""
-
-
-class Drop(NamedTuple, Generic[J]):
-    """Report a group that was never sent as cancelled."""
-
-    job: J
-
-
-class Fail(NamedTuple, Generic[J]):
-    """Report a group as failed: the lease that it waited for cannot be had, or it died with it."""
-
-    job: J
-
-
-Action = Request | Late | Withdraw | Give[J] | End | Interrupt[J] | AskOthers | Drop[J] | Fail[J]
-
-
 class Leases(Generic[J]):
     """The worker leases of a session. Each method returns what is to be done, in order.
 
     Args:
         most: Requests for the same needs that may be pending at once.
+        keep: Seconds for which an idle lease is kept while nobody waits for resources.
     """
 
-    def __init__(self, most: int = 8) -> None:
+    def __init__(self, most: int = 8, keep: float = 0.0) -> None:
         self.most = most
+        self._calm = Calm(keep)
         self._room: dict[Hashable, int] = {}
         """Leases of the same needs that the cluster has room for."""
         self._terms: dict[Hashable, LeaseTerms] = {}
@@ -476,6 +426,9 @@ class Leases(Generic[J]):
         if starving is not None and now >= max(starving + PATIENCE, self._ask_from):
             self._ask_from = now + min(ASK_AGAIN, now - starving)
             actions.append(AskOthers())
+        if self._look_at() <= now:
+            self._calm.looks()
+            actions.append(Look())
         for needs, idle in self._idle.items():
             while idle and self._end_of(needs, idle) <= now:
                 _, lease = idle.popitem(last=False)  # the one that was used longest ago
@@ -488,7 +441,7 @@ class Leases(Generic[J]):
         other, it is not."""
         if self._waiting or self._surplus or self._held_back or self._terms:
             return True
-        return before > now + IDLE or any(self._requested.values())
+        return before > now + LOOK_AFTER or any(self._requested.values())
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, None for never."""
@@ -500,9 +453,29 @@ class Leases(Generic[J]):
         repeatable = filter(None, map(self._repeatable, self._waiting))
         times += [lease.since + OVERDUE for lease in repeatable]
         times += self._held_back.values()
+        times.append(self._look_at())
         starving = self._starving_since()
         times += [] if starving is None else [max(starving + PATIENCE, self._ask_from)]
         return min((time for time in times if time < inf), default=None)
+
+    def looked(self, is_calm: bool, now: float) -> list[Action[J]]:
+        """The cluster has reported whether nobody waits for resources."""
+        self._calm.looked(is_calm, now)
+        if is_calm:
+            for idle in self._idle_tasks():
+                for lease in idle.values():
+                    lease.granted = now
+        return self.tick(now)
+
+    def _look_at(self) -> float:
+        """Return when to ask the cluster whether anybody waits."""
+        times = (next(iter(idle.values())).since for idle in self._idle_tasks())
+        return self._calm.look_at(min(times, default=inf))
+
+    def _idle_tasks(self) -> list[OrderedDict[int, _Lease[J]]]:
+        """Return the idle leases that are tasks, by their needs."""
+        idle = self._idle.items()
+        return [each for needs, each in idle if each and self._terms_of(needs).most is None]
 
     def _starving_since(self) -> float | None:
         """Return since when groups wait while no lease that could serve them is held."""
@@ -518,7 +491,9 @@ class Leases(Generic[J]):
         """Return when the idle lease that was used longest ago ends."""
         terms = self._terms_of(needs)
         if self._count[needs] > terms.fewest:
-            due = next(iter(idle.values())).since + terms.idle
+            since = next(iter(idle.values())).since
+            due = since + terms.idle
+            due = self._calm.end_of(since, due) if terms.most is None else due
         elif self._count[needs] > len(idle):
             due = inf
         else:

@@ -9,6 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgraph.driver import leases as rules
+from distgraph.driver.calm import CALM, LOOK_AFTER, LOOK_EVERY
+from distgraph.driver.lease_actions import (
+    AskOthers,
+    Drop,
+    End,
+    Fail,
+    Give,
+    Interrupt,
+    Late,
+    Look,
+    Request,
+    Withdraw,
+)
 from distgraph.driver.leases import (
     DEATHS,
     DEMAND,
@@ -19,18 +32,9 @@ from distgraph.driver.leases import (
     TASKS,
     TENURE,
     UNSERVED,
-    AskOthers,
-    Drop,
-    End,
-    Fail,
-    Give,
-    Interrupt,
-    Late,
     Leases,
     LeaseTerms,
     Phase,
-    Request,
-    Withdraw,
 )
 
 
@@ -137,6 +141,86 @@ def test_an_idle_lease_ends_after_its_time_and_not_before():
     assert leases.tick(IDLE) == [End(number)]
     assert leases.deadline() is None
     assert leases.submit("n", "run", Job("b"), IDLE) == [Request(2, "n")]
+
+
+def kept(seconds=5.0):
+    """Leases of which one is idle since 0, and kept while nobody waits."""
+    leases = Leases(keep=seconds)
+    return leases, served_by(leases)
+
+
+def test_an_idle_lease_is_kept_while_the_cluster_reports_that_nobody_waits():
+    leases, number = kept()
+    looks, now = [], 0.0
+    while now < 5.0:
+        now = due(leases)
+        if leases.tick(now) == [Look()]:
+            looks.append(now)
+            assert leases.looked(True, now) == []
+    assert list(leases.phases()) == []
+    assert number == 1
+    assert looks == pytest.approx([LOOK_AFTER + LOOK_EVERY * n for n in range(50)])
+
+
+def due(leases):
+    deadline = leases.deadline()
+    assert deadline is not None
+    return deadline
+
+
+def test_a_kept_lease_ends_as_soon_as_the_cluster_reports_that_somebody_waits():
+    leases, number = kept()
+    assert leases.tick(LOOK_AFTER) == [Look()]
+    assert leases.looked(True, LOOK_AFTER) == []
+    again = LOOK_AFTER + LOOK_EVERY
+    assert leases.tick(again - 0.001) == []
+    assert leases.tick(again) == [Look()]
+    assert leases.looked(False, again + 0.001) == [End(number)]
+
+
+def test_a_lease_keeps_its_short_idle_time_where_somebody_waits():
+    leases, number = kept()
+    leases.tick(LOOK_AFTER)
+    assert leases.looked(False, LOOK_AFTER) == []
+    assert due(leases) == IDLE
+    assert leases.tick(IDLE) == [End(number)]
+
+
+def test_a_report_counts_for_a_moment_where_the_cluster_answers_no_more():
+    leases, number = kept()
+    leases.tick(LOOK_AFTER)
+    leases.looked(True, LOOK_AFTER)
+    assert leases.tick(LOOK_AFTER + LOOK_EVERY) == [Look()]
+    assert due(leases) == LOOK_AFTER + CALM
+    assert leases.tick(LOOK_AFTER + CALM) == [End(number)]
+
+
+def test_the_tenure_counts_from_the_last_report_that_nobody_waits():
+    leases, number = kept()
+    leases.tick(LOOK_AFTER)
+    leases.looked(True, 0.5)
+    leases.submit("n", "run", Job("a"), 0.5)
+    assert leases.done(number, 0.499 + TENURE) == []
+    leases.submit("n", "run", Job("b"), 0.5 + TENURE)
+    assert leases.done(number, 0.5 + TENURE) == [End(number)]
+
+
+def test_nobody_looks_while_leases_serve_and_where_none_is_kept():
+    leases, number = kept()
+    leases.submit("n", "run", Job("a"), 0.0)
+    assert leases.tick(1.0) == []
+    assert leases.done(number, 0.5) == []
+    assert due(leases) == 0.5 + LOOK_AFTER
+    leases = Leases()
+    served_by(leases)
+    assert leases.tick(LOOK_AFTER) == []
+
+
+def test_workers_of_a_pool_are_no_reason_to_look():
+    leases, (number, *_) = pool(Job("a"), keep=5.0)
+    leases.opened(number, 0.0)
+    leases.done(number, 0.0)
+    assert leases.tick(1.0) == []
 
 
 def test_an_idle_lease_makes_room_for_a_request_of_other_needs_that_is_not_granted():
@@ -322,9 +406,9 @@ def test_runs_are_served_in_turn():
 POOL = LeaseTerms(idle=5.0, yields=2.0, fewest=2, most=3)
 
 
-def pool(*jobs, now=0.0, terms=POOL):
+def pool(*jobs, now=0.0, terms=POOL, keep=0.0):
     """A pool to which groups were submitted, and the numbers of its requests."""
-    leases = Leases()
+    leases = Leases(keep=keep)
     actions = [a for job in jobs for a in leases.submit("p", "run", job, now, 1, terms)]
     return leases, [action.number for action in actions if isinstance(action, Request)]
 
@@ -472,7 +556,7 @@ class World:
 
     data: st.DataObject
     now: float = 0.0
-    leases: Leases[Job] = field(default_factory=lambda: Leases(most=4))
+    leases: Leases[Job] = field(default_factory=lambda: Leases(most=4, keep=5.0))
     requested: set[int] = field(default_factory=set)
     running: dict[int, Job | None] = field(default_factory=dict)
     ending: set[int] = field(default_factory=set)
@@ -482,6 +566,8 @@ class World:
     lawful: bool = True
     tick_at: float | None = None
     """When the host of the rules looks at them next."""
+    looks: bool = False
+    """Whether the cluster was asked whether anybody waits."""
 
     def do(self, actions):
         for action in actions:
@@ -497,6 +583,9 @@ class World:
             elif isinstance(action, End):
                 assert self.running[action.number] is None
                 self.ending.add(action.number)
+            elif isinstance(action, Look):
+                assert not self.looks, "two looks at once"
+                self.looks = True
             elif isinstance(action, AskOthers):
                 assert self.leases.waiting > 0
             elif isinstance(action, Interrupt):
@@ -526,7 +615,7 @@ class World:
         busy = {n for n, job in self.running.items() if job is not None}
         what = ["submit", "pass", "give back"]
         what += ["grant", "die requested", "refuse"] * bool(self.requested)
-        what += ["lend"] * bool(busy)
+        what += ["lend"] * bool(busy) + ["report"] * 2 * self.looks
         what += ["finish"] * 3 * bool(busy) + ["die"] * bool(self.running)
         what += ["cancel"] * bool(self.jobs)
         chosen = self.data.draw(st.sampled_from(what))
@@ -538,12 +627,15 @@ class World:
             terms = POOL if needs == "p" else TASKS
             self.do(self.leases.submit(needs, owner, job, self.now, room, terms))
         elif chosen == "pass":
-            self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.1, 1.0, 31.0]))
+            self.now += self.data.draw(st.sampled_from([0.001, 0.01, 0.06, 0.1, 1.0, 31.0]))
             self.tick()
             due = self.leases.deadline()
             assert due is None or due > self.now - 1e-6, "what is due is not done"
         elif chosen == "give back":
             self.do(self.leases.give_back(self.now))
+        elif chosen == "report":
+            self.looks = False
+            self.do(self.leases.looked(self.data.draw(st.booleans()), self.now))
         elif chosen == "cancel":
             needs, owner, job = self.data.draw(st.sampled_from(self.jobs))
             self.cancelled.add(job)

@@ -163,6 +163,35 @@ def test_another_job_gets_all_cpus_while_the_session_is_idle(on_ray, ray_session
     assert len(graph.invoke({"items": []})["items"]) == 2
 
 
+@pytest.fixture
+def keeping(ray_session, monkeypatch):
+    """A session whose idle workers are kept for long while nobody waits."""
+    from actors import sessions
+
+    sessions.end()
+    monkeypatch.setenv("DISTGRAPH_WORKER_IDLE", "600")
+    sessions.current()
+    yield
+    sessions.end()
+
+
+def test_an_idle_worker_is_kept_until_another_job_waits_for_its_cpu(keeping, on_ray, ray_session):
+    graph = chain(on_ray, pid, pid)
+
+    def is_kept():
+        """What waited before the first worker came is known for a second: then a worker ends."""
+        found = leases()
+        if not found:
+            graph.invoke({"items": []})
+        return found and found[0]["seconds"] > 1.0
+
+    eventually(is_kept, "a worker is kept", 20)
+    job = job_for_all_cpus(ray_session)
+    out, errors = job.communicate(timeout=50)
+    assert out.strip().endswith("all"), errors
+    assert leases() == []
+
+
 def test_another_job_gets_all_cpus_while_a_run_never_pauses(on_ray, ray_session):
     """Steps that follow each other leave no lease idle: it ends when it has served for a second."""
     builder = on_ray.StateGraph(Items).add_node("again", lambda s: None)
