@@ -13,7 +13,7 @@ from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.events import Emit, RunOptions
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.stream import CALLBACK_MODE
-from distgraph.engine.graph_run import GraphRun
+from distgraph.engine.graph_run import GraphRun, inherited_metadata
 from distgraph.engine.task import Task
 from distgraph.serde.exceptions import capture_error
 
@@ -113,7 +113,7 @@ class CallbackEvents:
                 **graph.superstep.spec.metadata,
                 **info.metadata,
                 "ls_integration": "langgraph",
-                **task.metadata,
+                **(inherited_metadata(task) if of_graph else task.metadata),
             },
             "name": name,
         }

@@ -311,3 +311,28 @@ def test_a_handler_that_a_node_adds_hears_of_the_node(differ):
     expected = heard(differ.reference)
     assert heard(differ.contender) == expected
     assert expected["items"] == [(["mine"], 1, "n")]
+
+
+def test_graphs_in_nodes_and_their_nodes_have_the_metadata_of_their_place(differ):
+    def heard(ns):
+        found = []
+
+        class Hears(BaseCallbackHandler):
+            def on_chain_start(self, serialized, inputs, *, name, metadata, **told):
+                known = {
+                    # a namespace ends with the random id of a task
+                    key: value.partition(":")[0] if key.endswith("checkpoint_ns") else value
+                    for key, value in metadata.items()
+                }
+                found.append((name, known))
+
+        inner = ns.StateGraph(Items).add_node("leaf", adds("leaf")).add_edge(ns.START, "leaf")
+        middle = ns.StateGraph(Items).add_node("inner", inner.compile())
+        middle = middle.add_edge(ns.START, "inner").compile()
+        builder = ns.StateGraph(Items).add_node("middle", middle).add_edge(ns.START, "middle")
+        ns.compile(builder).invoke({"items": []}, {"callbacks": [Hears()]})
+        return found
+
+    expected = heard(differ.reference)
+    assert [known.get("checkpoint_ns") for _, known in expected] == [None, None, *["middle"] * 4]
+    assert heard(differ.contender) == expected
