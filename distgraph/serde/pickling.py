@@ -17,10 +17,11 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, Generic
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
+from typing_extensions import is_typeddict
 
 from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
@@ -78,16 +79,15 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             obj._clear_cache()  # every process fills its own
         _send_unimportable(obj)
         reduced = super().reducer_override(obj)
-        if (
-            isinstance(obj, type)
-            and _PARENT_NAMESPACE in obj.__dict__
-            and isinstance(reduced, tuple)  # by value
-            and len(reduced) == 6
-        ):
-            _leave_surroundings(obj, reduced[2][0])
-        if isinstance(reduced, tuple):
-            reduced = script_module.as_at_home(obj, reduced, _travels)
-        return reduced
+        if not isinstance(reduced, tuple) or len(reduced) != 6:
+            return reduced
+        if isinstance(obj, type):  # by value
+            if _PARENT_NAMESPACE in obj.__dict__:
+                _leave_surroundings(obj, reduced[2][0])
+            if is_typeddict(obj):
+                make, (meta, name, bases, *rest), *state = reduced
+                reduced = make, (meta, name, _typed_dict_bases(obj, bases), *rest), *state
+        return script_module.as_at_home(obj, reduced, _travels)
 
 
 def _travels(value: Any) -> bool:
@@ -181,6 +181,19 @@ def _end_of(blob: bytes | bytearray | memoryview) -> int | None:
     if bytes(blob[-tail:]) != _NAMED:
         return None
     return len(blob) - tail - 8 - int.from_bytes(blob[-tail - 8 : -tail], "little")
+
+
+def _typed_dict_bases(cls: Any, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the bases to make a TypedDict from, which Python 3.10 and 3.11 may not keep.
+
+    A TypedDict that is derived from another one has ``dict`` as its base. What it has inherited is
+    among its own attributes.
+    """
+    root = sys.modules[type(cls).__module__].TypedDict
+    found = [root if base is dict else base for base in bases if base is not Generic]
+    if Generic in bases and cls.__parameters__:
+        found.append(Generic[cls.__parameters__])
+    return tuple(found)
 
 
 _PARENT_NAMESPACE = "__pydantic_parent_namespace__"

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable, Iterator
 from inspect import get_annotations
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, ForwardRef, get_args, is_typeddict
+from typing import Any, ForwardRef, get_args
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
+from typing_extensions import is_typeddict
 
 __all__ = (
     "as_at_home",
@@ -54,7 +55,7 @@ def as_at_home(obj: Any, reduced: tuple[Any, ...], travels: Callable[[Any], bool
         travels: Whether an object that an annotation names can be pickled.
     """
     module = sys.modules.get(obj.__module__ or "")
-    if module is None or len(reduced) != 6:
+    if module is None:
         return reduced
     if module.__name__ != _SCRIPT and not _cp._is_registered_pickle_by_value(module):
         return reduced  # a function of a function, say, of a module that the receiver has
