@@ -1,9 +1,9 @@
 """The reader side of a calling process: takes the events of all its runs and distributes them.
 
-The broker pushes, on whatever thread the transport has. A reader waits at its inbox only, so that
-an exception can end ``wait`` at any moment: Ctrl-C, or an exception of the program's signal
-handlers. No event is lost. Where a connection was lost, the broker pushes events again, and an
-inbox drops the events that it already has.
+The broker pushes. The transport takes that on a thread of its own or, if it can, on the thread of a
+reader that waits. An exception can end ``wait`` at any moment: Ctrl-C, or an exception of the
+program's signal handlers. No event is lost. Where a connection was lost, the broker pushes events
+again, and an inbox drops the events that it already has.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.waiter import Waiter
 from distgraph.contract.stream import Delivery
 from distgraph.errors import BrokerLost
-from distgraph.streaming.transport import Fetched, ReaderKey, Reads
+from distgraph.streaming.transport import Fetched, Lead, ReaderKey, Reads
 
 REPORT = 0.02
 """Least seconds between two reports of what readers have consumed, unless publishers may wait."""
+
+RARELY = 0.25
+"""The same while readers consume few events."""
+
+FEW = 8
+"""Events of one reader that are few."""
 
 # Locks are entered as such, never as a Condition: that runs Python code which a signal can
 # interrupt with the lock held. They are reentrant: a stream that is left may be closed by the
@@ -78,21 +85,29 @@ class Inbox:
         with self._lock:
             return self._take()
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until there is something to take, for ``timeout`` seconds at most."""
-        waiter = threading.Lock()
-        waiter.acquire()
+    def wait(self, timeout: float | None = None, lead: Lead | None = None) -> None:
+        """Wait until there is something to take, for ``timeout`` seconds at most.
+
+        ``lead``: lets the thread receive by itself; then it may return earlier.
+        """
+        waiter, end = _waiter() if lead is None else lead.waiter()
         with self._lock:
             if self._items or self._failure is not None:
                 return
-            self._wakes.append(waiter.release)
-        waiter.acquire(timeout=-1 if timeout is None else timeout)
+            self._wakes.append(end)
+        if lead is not None:
+            lead.wait(waiter, timeout)
+        else:
+            waiter.acquire(timeout=-1 if timeout is None else timeout)
 
     def _wake(self) -> None:
-        """Wake the waiting readers. The caller holds the lock."""
-        wakes, self._wakes = self._wakes, []
-        for wake in wakes:
+        """Wake the waiting readers. The caller holds the lock.
+
+        A signal handler may raise within: what is added again wakes them then.
+        """
+        for wake in self._wakes:
             wake()
+        self._wakes = []
         if not self._waiter.is_sync:
             self._waiter.wake()
 
@@ -113,6 +128,17 @@ class Inbox:
         elif self._failure is not None:
             raise self._failure
         return items
+
+
+def _waiter() -> tuple[threading.Lock, Callable[[], None]]:
+    waiter = threading.Lock()
+    waiter.acquire()
+
+    def end() -> None:
+        with suppress(RuntimeError):  # it has ended before
+            waiter.release()
+
+    return waiter, end
 
 
 def _last(deliveries: Sequence[Delivery]) -> int:
@@ -143,12 +169,16 @@ class Receiver:
         """Positions that the next report holds, by reader."""
         self._positions: dict[ReaderKey, int] = {}
         """All positions, by reader: a report can be lost with its connection."""
+        self._known: dict[ReaderKey, int] = {}
+        """What was reported last, by reader."""
         self._reported = float("-inf")
         """When the last report was sent."""
         self._due = float("-inf")
         """Until when a timer sends a report."""
         self._received = 0
         self._stopped: BaseException | None = None
+        self._on_loops: set[ReaderKey] = set()
+        """Readers that wait on event loops."""
         reads.listen(caller, self)
 
     @property
@@ -169,6 +199,9 @@ class Receiver:
             if inbox.reader in self._inboxes:
                 raise ValueError(f"config['run_id']: run {inbox.reader.run_id} is still going on")
             self._inboxes[inbox.reader] = inbox
+            if not inbox.is_sync:
+                self._on_loops.add(inbox.reader)
+                self._share()
 
     def begin(self, reader: ReaderKey, after_seq: int | None, *, only_end: bool) -> int:
         """Open a further reader at the broker, whose inbox is open; see ``Reads.open``."""
@@ -186,23 +219,33 @@ class Receiver:
             self._inboxes.pop(reader, None)
             self._consumed.pop(reader, None)
             self._positions.pop(reader, None)
+            self._known.pop(reader, None)
+            if reader in self._on_loops:
+                self._on_loops.discard(reader)
+                self._share()
+
+    def _share(self) -> None:
+        """Readers on event loops are not asked to receive by themselves. The lock is held."""
+        if self._reads.lead is not None:
+            self._reads.lead.share(bool(self._on_loops))
 
     def wait(self, inbox: Inbox, timeout: float | None = None) -> None:
         """Wait, in a reader's thread, until there is something for ``inbox``.
 
-        For ``timeout`` seconds at most.
+        For ``timeout`` seconds at most. It may return earlier.
         """
-        inbox.wait(timeout)
+        inbox.wait(timeout, self._reads.lead)
 
     def consumed(self, reader: ReaderKey, seq: int, *, at_once: bool) -> None:
         """Note that a reader has consumed up to ``seq``; ``at_once`` where publishers may wait."""
         self._consumed[reader] = self._positions[reader] = seq
         now = time.monotonic()
-        if at_once or now >= self._reported + REPORT:
+        wait = RARELY if seq - self._known.get(reader, 0) <= FEW else REPORT
+        if at_once or now >= self._reported + wait:
             self._report()
-        elif now >= self._due:
-            timers().after(REPORT, self._report)
-            self._due = now + REPORT
+        elif now + wait < self._due or now >= self._due:
+            timers().after(wait, self._report)
+            self._due = now + wait
 
     def _report(self) -> None:
         self._reported = time.monotonic()
@@ -213,6 +256,8 @@ class Receiver:
             for reader, seq in positions:
                 if self._consumed.get(reader) == seq:
                     del self._consumed[reader]
+                if reader in self._positions:
+                    self._known[reader] = seq
 
     def fail(self, reader: ReaderKey, error: BaseException) -> None:
         """End one reader with an error."""

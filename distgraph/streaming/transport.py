@@ -7,13 +7,14 @@ transport implements both: ``streaming/transport_wire.py`` over sockets,
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from distgraph.contract.stream import Delivery, Segment
 from distgraph.errors import BrokerLost, DistgraphError
 
-__all__ = ("GONE", "Ack", "Fetched", "Puts", "ReaderKey", "Reads", "RunKey", "Sink")
+__all__ = ("GONE", "Ack", "Fetched", "Lead", "Puts", "ReaderKey", "Reads", "RunKey", "Sink")
 
 GONE = -1.0
 """The pause that means that no reader is left; the publisher drops the run's events."""
@@ -92,8 +93,29 @@ class Sink(Protocol):
         """Learn that nothing more comes: the broker cannot be reached any more."""
 
 
+class Lead(Protocol):
+    """Lets threads of readers receive by themselves, so that no other thread has to wake them."""
+
+    def waiter(self) -> tuple[threading.Lock, Callable[[], None]]:
+        """Return what a thread waits for by ``wait``, and what ends that: any thread may call the
+        latter, and again."""
+
+    def wait(self, waiter: threading.Lock, timeout: float | None) -> None:
+        """Wait until ``waiter`` has ended, for ``timeout`` seconds at most, and receive meanwhile.
+
+        It may return earlier.
+        """
+
+    def share(self, is_shared: bool) -> None:
+        """Receive on another thread, because others than threads wait; or no longer."""
+
+
 class Reads(Protocol):
     """A calling process's way to the broker. Every method may be called from any thread."""
+
+    @property
+    def lead(self) -> Lead | None:
+        """Where threads of readers wait; None if what comes is taken on another thread."""
 
     def listen(self, caller: str, sink: Sink) -> None:
         """Push to ``sink`` what comes for the readers of the process, from now on.

@@ -19,5 +19,7 @@ class LocalReads:
         self.consumed = broker.consumed
         self.leave = broker.leave
 
+    lead = None
+
     def listen(self, caller: str, sink: Sink) -> None:
         self._broker.listen(caller, sink.received, sink.positions, sink.take)

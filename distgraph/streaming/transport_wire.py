@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -20,7 +21,9 @@ from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, Listener, new_secret
 from distgraph.wire.frames import Bytes
+from distgraph.wire.leading import Lead
 from distgraph.wire.link import ANSWER, Link, Locate, answer
+from distgraph.wire.loop import loop
 
 __all__ = ("BrokerServer", "WireDrives", "WirePuts", "WireReads", "unpacked")
 
@@ -129,12 +132,16 @@ class WireReads:
         self._link: Link | None = None
         self._is_outdated = False
         """Whether what comes is left out, until another connection is open."""
+        self._behind: deque[Frame] = deque()
+        """What came on threads of readers, and has to be taken on the thread of the wire."""
+        self.lead = Lead(lambda: None if self._link is None else self._link.connection)
 
     def listen(self, caller: str, sink: Sink) -> None:
         """See ``Reads.listen``."""
 
         def begin(connection: Connection) -> None:
             self._is_outdated = False
+            self._behind.clear()  # it is pushed again
             said = _report(sink.received, sink.positions)
             connection.send(_LISTEN, caller.encode(), said, wait=False)
 
@@ -169,6 +176,26 @@ class WireReads:
             self._link.close()
 
     def _take(self, sink: Sink, frame: Frame) -> None:
+        """Take a push, on the thread of the wire or on that of a reader.
+
+        There, no reference is fetched, and what is raised is of a signal handler.
+        """
+        if loop().is_current:
+            self._take_behind(sink)
+            self._take_now(sink, frame)
+        elif self._behind or len(frame.parts) > 2:
+            self._behind.append(frame)
+            loop().soon(partial(self._take_behind, sink))
+        elif not self._is_outdated:
+            number, packed = frame.parts
+            sink.take(_ORDER.unpack(number)[0], loads(packed))
+
+    def _take_behind(self, sink: Sink) -> None:
+        while self._behind:
+            self._take_now(sink, self._behind[0])
+            self._behind.popleft()
+
+    def _take_now(self, sink: Sink, frame: Frame) -> None:
         number, packed, *kept = frame.parts
         if self._is_outdated:
             return

@@ -175,6 +175,9 @@ class Connection:
         """Whether that thread receives just now."""
         self._times = 0
         """How often it has stopped to do so."""
+        self._torn = False
+        """Whether a signal handler has raised where that thread took what had come: nobody knows
+        any more where the next frame begins."""
         self._looking = False
         """Whether the loop looks at it."""
         self._look_due = False
@@ -392,6 +395,9 @@ class Connection:
         if mask & READ:
             if not self._waits and self._reading.acquire(blocking=False):
                 try:
+                    if self._torn:
+                        self._end(self._interrupted())
+                        return
                     if not self._waits:
                         self._receive()
                         return
@@ -475,43 +481,92 @@ class Connection:
             count, self._to_credit = self._to_credit, 0
         credits = (_CREDITS.pack(count),)
         self._outbox.append((*encode(CREDIT, credits)[:1], credits, 0))
-        self._flush_or_settle()
+        if threading.current_thread() is threading.main_thread():
+            self._loop.soon(self._flush)  # not interrupted by signals
+        else:
+            self._flush_or_settle()
 
     # --- receiving, on a thread of its user -------------------------------------------------------
 
-    def take_turn(self) -> bool:
-        """Let the calling thread receive by itself, until ``leave_turn``: no other has to wake it.
+    def take_turn(self, woken: socket.socket | None = None) -> bool:
+        """Let the calling thread receive by itself, until ``leave_turn`` or ``return_turn``: no
+        other has to wake it.
 
-        Always the same thread. Frames that the loop's thread took are with ``on_frame`` when this
+        One thread at a time. Frames that the loop's thread took are with ``on_frame`` when this
         returns, and it takes no others. Return False where it goes on to receive all the same.
+
+        Args:
+            woken: What can be read there ends ``receive`` too. Always the same.
         """
-        if not self._gather:  # what OpenSSL holds does not make the socket ready
+        if not self._gather or self._closed:  # what OpenSSL holds does not make the socket ready
             return False
         if self._poll is None:
-            self._poll = select.poll()
+            poll = select.poll()
             with suppress(ValueError):  # it is closed
-                self._poll.register(self._sock, select.POLLIN)
+                poll.register(self._sock, select.POLLIN)
+                if woken is not None:
+                    poll.register(woken, select.POLLIN)
+            self._poll = poll
         self._waits = True
         with self._reading:
             return not self._closed
 
-    def receive(self, seconds: float = _PAUSE) -> None:
-        """Wait for frames, and take them on the calling thread. Between ``take_turn`` and
-        ``leave_turn``.
+    def receive(self, seconds: float = _PAUSE) -> bool:
+        """Wait for frames, and take them on the calling thread. In its turn.
+
+        A signal handler that raises while frames are taken ends the connection; one that raises
+        before does not. Return whether ``woken`` can be read.
 
         Args:
             seconds: For which nothing may come, at most.
         """
-        assert self._waits and self._poll is not None
-        if not self._poll.poll(min(seconds, _PAUSE) * 1000):
-            return
+        assert self._poll is not None
+        ready = self._poll.poll(min(seconds, _PAUSE) * 1000)
+        if not ready:
+            return False
         with self._reading:
             if self._closed:
-                return
-            if self._is_ours():
-                self._receive()
-            else:
+                pass
+            elif not self._is_ours():
                 self._fail(OSError(errno.EBADF, "code of the user has closed the file descriptor"))
+            elif self._torn:
+                self._fail(self._interrupted())
+            else:
+                try:
+                    self._torn = True
+                    self._receive()
+                    self._torn = False
+                finally:
+                    if self._torn:
+                        self.end_torn()
+        mine = self._sock.fileno()
+        return any(descriptor != mine for descriptor, _ in ready)
+
+    def end_torn(self) -> None:
+        """End the connection: code that a signal handler runs, or has left, was taking frames."""
+        self._torn = True
+        self._loop.soon(lambda: self._end(self._interrupted()))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a thread takes frames just now."""
+        return self._reading.locked()
+
+    def _interrupted(self) -> ConnectionClosed:
+        return ConnectionClosed(f"a signal handler has raised while {self.peer.name} was read")
+
+    def return_turn(self) -> None:
+        """Do something else. Nobody receives until ``watch_again``."""
+        self._waits = False
+
+    def watch_less(self) -> None:
+        """Do not receive on the loop's thread. Loop only."""
+        self._watch(self._mask & ~READ)
+
+    def watch_again(self) -> None:
+        """Let the loop's thread receive. Loop only."""
+        self._waits = False
+        self._rewatch()
 
     def leave_turn(self) -> None:
         """Do something else. Where that takes long, the loop's thread receives meanwhile."""
@@ -568,6 +623,7 @@ class Connection:
         """Send nothing from this process, which was forked from that of the connection."""
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
+        self._reading = threading.Lock()
         self._closed = True
 
     def _finish(self) -> None:

@@ -143,6 +143,11 @@ class Link:
         """Send a frame that has no answer, and is not repeated. Any thread may call this."""
         self._loop.soon(partial(self._tell, kind, parts))
 
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection. Any thread."""
+        return self._connection
+
     def close(self) -> None:
         """End the connection, and open no other. Requests without an answer never get one."""
         self._loop.soon(self._close)

@@ -21,7 +21,7 @@ from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 
-__all__ = ("LONG", "OFTEN", "READ", "WRITE", "Loop", "loop")
+__all__ = ("LONG", "OFTEN", "READ", "WRITE", "Loop", "loop", "pair")
 
 logger = logging.getLogger("distgraph")
 
@@ -94,7 +94,7 @@ class Loop:
         """Calls to be made behind what is handled now."""
         self._numbers = itertools.count()
         self._rewiring = threading.RLock()
-        self._wakes, self._woken = _pair()
+        self._wakes, self._woken = pair()
         self._selector.register(self._woken, READ, self._drain)
         self._start()
 
@@ -166,7 +166,7 @@ class Loop:
                 self._selector.unregister(self._woken)
             for lost in (self._wakes, self._woken):
                 lost.detach()  # its number may be that of a file of the user's, which stays open
-            self._wakes, self._woken = _pair()
+            self._wakes, self._woken = pair()
             try:
                 self._selector.register(self._woken, READ, self._drain)
             except OSError:  # the selector is closed too, and the thread may wait there for ever
@@ -320,7 +320,8 @@ class Loop:
         self.settle()
 
 
-def _pair() -> tuple[socket.socket, socket.socket]:
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return sockets by the first of which a thread is woken that waits for the second."""
     wakes, woken = socket.socketpair()
     wakes.setblocking(False)
     woken.setblocking(False)

@@ -67,7 +67,7 @@ def test_a_reader_that_was_interrupted_takes_no_event_of_the_next_run(on_ray, mo
     """As when Ctrl-C falls between the start of a run and the waiting for its events."""
     from distgraph.streaming.receiver import Inbox
 
-    def interrupted(self, timeout=None):
+    def interrupted(self, timeout=None, lead=None):
         raise KeyboardInterrupt
 
     def node(state, writer):

@@ -1,0 +1,190 @@
+"""Threads that wait for what one connection brings receive by themselves, one at a time.
+
+The one that receives leads. It takes frames for the others too, and wakes those. When it goes on
+with what it has waited for, another one that waits takes its place: no thread has to be woken for
+a frame of the thread that leads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from math import inf
+
+from distgraph.wire.connection import Connection
+from distgraph.wire.loop import loop, pair
+
+__all__ = ("LOOK", "Lead")
+
+LOOK = 1.0
+"""Seconds between two looks at the threads that lead. Where none has begun to from one look to the
+next, the loop's thread receives in their place."""
+
+
+class Lead:
+    """The place of the thread that receives.
+
+    A signal handler may raise at any point of the main thread. So what must not be left half done
+    is one call of C: ``deque.extend`` takes the place and notes that, before any handler runs.
+
+    Args:
+        connection: Returns the open connection, None where there is none.
+    """
+
+    def __init__(self, connection: Callable[[], Connection | None]) -> None:
+        self._connection = connection
+        self._loop = loop()
+        self._place = threading.Lock()
+        """Held by the thread that leads."""
+        self._leader = 0
+        """Which thread that is, 0 for none."""
+        self._waiting: dict[threading.Lock, None] = {}
+        """What threads wait for that do not lead."""
+        self._is_shared = False
+        """Whether others than threads wait: the loop's thread receives for them."""
+        self._can_lead = False
+        """Whether a thread could lead when one last tried."""
+        self._times = 0
+        """How often a thread has begun to lead."""
+        self._looking = False
+        """Whether the loop looks at those that lead."""
+        self._look_due = False
+        self._led: Connection | None = None
+        """The connection on which a thread has led last."""
+        self._wakes, self._woken = pair()
+        """Wake the thread that leads."""
+
+    def waiter(self) -> tuple[threading.Lock, Callable[[], None]]:
+        """Return what a thread waits for by ``wait``, and what ends that: any thread may call the
+        latter, and again."""
+        waiter = threading.Lock()
+        waiter.acquire()
+        return waiter, partial(self._end, waiter)
+
+    def share(self, is_shared: bool) -> None:
+        """Let the loop's thread receive, because others than threads wait; or no longer."""
+        was_shared, self._is_shared = self._is_shared, is_shared
+        if is_shared and not was_shared and self._times:
+            self._give_way()
+
+    def wait(self, waiter: threading.Lock, timeout: float | None) -> None:
+        """Wait until ``waiter`` has ended, for ``timeout`` seconds at most.
+
+        It returns earlier where the calling thread is to lead: by a further call.
+        """
+        until = inf if timeout is None else time.monotonic() + timeout
+        try:
+            self._waiting[waiter] = None  # first: who leaves the place looks for it behind that
+            if not self._has_led(waiter, until):
+                waiter.acquire(timeout=-1 if until == inf else max(0.0, until - time.monotonic()))
+        finally:
+            self._waiting.pop(waiter, None)
+            self._follow()
+
+    def _has_led(self, waiter: threading.Lock, until: float) -> bool:
+        """Lead, where no other thread does. Return whether the wait is over."""
+        took: deque[bool] = deque()
+        try:
+            took.extend(map(self._place.acquire, (False,)))
+            if took[0]:
+                return self._lead(waiter, until)
+        finally:
+            if took and took[0]:
+                self._leader = 0
+                self._place.release()
+                if self._is_shared:
+                    self._give_way()
+        if self._leader == threading.get_ident():
+            self._give_way()  # this is code that a signal handler runs
+        return False
+
+    def _lead(self, waiter: threading.Lock, until: float) -> bool:
+        """Receive until ``waiter`` has ended. Return False where that is not possible."""
+        connection = self._connection()
+        self._can_lead = bool(
+            connection and not self._is_shared and connection.take_turn(self._woken)
+        )
+        if connection is None or not self._can_lead:
+            return False
+        self._leader = threading.get_ident()
+        self._times += 1
+        if not self._looking or connection is not self._led:
+            self._looking = True
+            self._led = connection
+            self._loop.soon(partial(self._begin, connection))
+        try:
+            while not waiter.acquire(blocking=False):
+                left = until - time.monotonic()
+                if left <= 0:
+                    return True
+                if connection.closed or self._is_shared:
+                    return False
+                if connection.receive(left):
+                    self._drain()
+            return True
+        finally:
+            connection.return_turn()
+
+    def _follow(self) -> None:
+        """Let a thread that waits lead, where none does."""
+        if self._place.locked() or not self._can_lead:
+            return
+        for waiter in list(self._waiting):
+            with suppress(RuntimeError):  # it has ended
+                waiter.release()
+                return
+
+    def _end(self, waiter: threading.Lock) -> None:
+        with suppress(RuntimeError):  # it has ended before
+            waiter.release()
+        if self._leader not in (0, threading.get_ident()):
+            self._wake()
+
+    def _give_way(self) -> None:
+        """Let the loop's thread receive."""
+        self._wake()
+        connection = self._connection()
+        if connection is None:
+            return
+        if self._leader == threading.get_ident() and connection.is_read:
+            connection.end_torn()  # what this thread does there goes on only behind this call
+        else:
+            self._loop.soon(connection.watch_again)
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # it is woken already
+            self._wakes.send(b"\0")
+
+    def _drain(self) -> None:
+        with suppress(OSError):
+            self._woken.recv(4096)
+
+    # --- on the loop's thread -------------------------------------------------------------------
+
+    def _begin(self, connection: Connection) -> None:
+        """Leave receiving to threads that lead."""
+        if not self._is_shared and connection is self._connection():
+            connection.watch_less()
+        if not self._look_due:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look_due = True
+        self._loop.after(LOOK, partial(self._look, self._times))
+
+    def _look(self, seen: int) -> None:
+        self._look_due = False
+        if self._leader or self._times != seen:
+            self._look_later()
+            return
+        self._looking = False
+        connection = self._connection()
+        if connection is not None:
+            connection.watch_again()
+        if self._times != seen:  # one has begun just now, and relies on this look
+            self._looking = True
+            self._look_later()
