@@ -190,9 +190,10 @@ def _typed_dict_bases(cls: Any, bases: tuple[Any, ...]) -> tuple[Any, ...]:
     among its own attributes.
     """
     root = sys.modules[type(cls).__module__].TypedDict
-    found = [root if base is dict else base for base in bases if base is not Generic]
-    if Generic in bases and cls.__parameters__:
-        found.append(Generic[cls.__parameters__])
+    generic: Any = Generic
+    found = [root if base is dict else base for base in bases if base is not generic]
+    if generic in bases and cls.__parameters__:
+        found.append(generic[cls.__parameters__])
     return tuple(found)
 
 
