@@ -44,7 +44,6 @@ from distgraph.driver.saving import SaverThread, new_checkpoint_id
 from distgraph.engine.checkpoints import increment
 from distgraph.errors import RunError
 from distgraph.persistence import SaverPort, place
-from distgraph.persistence.opening import send_tails
 from distgraph.serde.pickling import loads
 from distgraph.streaming.codec import encode_events
 
@@ -315,8 +314,7 @@ class RunLoop:
         port, thread = None, None
         saver, caches = (None, {}) if start.packed_storage is None else loads(start.packed_storage)
         if saver is not None:
-            port = SaverPort(saver)
-            send_tails(saver, self._workers.only_adds)
+            port = SaverPort.of_run(saver, self._workers.only_adds)
             next_version = port.get_next_version
             thread = (place(saver).key, start.options.thread_configurable.get("thread_id"))
         if port is not None or caches:

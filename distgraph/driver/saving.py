@@ -1,4 +1,5 @@
-"""Saving of a run's checkpoints, on a thread of its own: one saver call at a time.
+"""Saving of a run's checkpoints, on a thread of its own: one saver call at a time, or those that
+wait together.
 
 The order is guaranteed: the pending writes of a task are durable before the checkpoint that
 contains the writes, and each checkpoint is durable before the next one.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,14 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple
 
     from distgraph.driver.caching import Caches
-    from distgraph.persistence.port import SaverPort
+    from distgraph.persistence.port import SaverCall, SaverPort
 
 logger = logging.getLogger("distgraph")
 
 Report = CheckpointLoaded | Found | Synced | StorageFailed
+
+_TOGETHER = 32
+"""Most saves that are made together: a reader of a file waits for them."""
 
 _PATIENCE = 30.0
 """Seconds that a run waits for what an earlier run of its thread still has to save."""
@@ -80,6 +84,8 @@ class SaverThread:
         self._config = config
         self._tell = tell
         self._jobs: queue.SimpleQueue[Storage | None] = queue.SimpleQueue()
+        self._taken: tuple[Storage | None, ...] = ()
+        """What was taken from the queue, and is next."""
         self._failure: BaseException | None = None
         self._closing = False
         self.carried_out = 0
@@ -122,9 +128,10 @@ class SaverThread:
                     _PATIENCE,
                 )
             del earlier
-            while (job := self._jobs.get()) is not None:
+            while (job := self._next()) is not None:
+                behind = self._saves_behind(job)
                 if self._failure is None:
-                    self._carry_out(job)
+                    self._carry_out(job, behind)
         finally:
             with _lock:
                 if _going_on.get(self._thread) is self:
@@ -136,7 +143,26 @@ class SaverThread:
         assert self._to_saver is not None, "the engine saves, and there is no saver"
         return self._to_saver
 
-    def _carry_out(self, job: Storage) -> None:
+    def _next(self) -> Storage | None:
+        taken, self._taken = self._taken, ()
+        return taken[0] if taken else self._jobs.get()
+
+    def _saves_behind(self, job: Storage) -> list[SaveWrites | SaveCheckpoint]:
+        """Take the saves that wait behind a save. What is no save is taken next."""
+        found: list[SaveWrites | SaveCheckpoint] = []
+        while isinstance(job, (SaveWrites, SaveCheckpoint)) and len(found) < _TOGETHER:
+            try:
+                following = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(following, (SaveWrites, SaveCheckpoint)):
+                self._taken = (following,)
+                break
+            found.append(following)
+        return found
+
+    def _carry_out(self, job: Storage, behind: Sequence[SaveWrites | SaveCheckpoint] = ()) -> None:
+        """Carry out an instruction. ``behind``: saves that may be made together with this one."""
         report: Report | None = None
         try:
             if isinstance(job, (LookUp, Remember)):
@@ -148,14 +174,8 @@ class SaverThread:
                     self.carried_out += 1
             elif isinstance(job, LoadCheckpoint):
                 report = CheckpointLoaded(job.key, self._load(job))
-            elif isinstance(job, SaveWrites):
-                config = self._at(job.ns, job.checkpoint_id)
-                writes = [(channel, _kept(value)) for channel, value in job.writes]
-                self._port.put_writes(config, writes, job.task_id, job.path)
-                self.carried_out += 1
-            elif isinstance(job, SaveCheckpoint):
-                self._save(job)
-                self.carried_out += 1
+            elif isinstance(job, (SaveWrites, SaveCheckpoint)):
+                self._save((job, *behind))
             else:
                 report = Synced(job.key)
         except BaseException as error:
@@ -164,6 +184,20 @@ class SaverThread:
         if report is not None:
             self._tell(report)
 
+    def _save(self, jobs: Sequence[SaveWrites | SaveCheckpoint]) -> None:
+        calls: list[SaverCall] = []
+        failure: BaseException | None = None
+        for job in jobs:
+            try:
+                calls.append(self._call_of(job))
+            except BaseException as error:  # those before it are saved
+                failure = error
+                break
+        self._port.save(calls)
+        self.carried_out += len(calls)
+        if failure is not None:
+            raise failure
+
     def _at(self, ns: str, checkpoint_id: str | None) -> dict[str, Any]:
         configurable = {**self._config["configurable"], "checkpoint_ns": ns}
         configurable.pop("checkpoint_id", None)
@@ -171,10 +205,15 @@ class SaverThread:
             configurable["checkpoint_id"] = checkpoint_id
         return {**self._config, "configurable": configurable}
 
-    def _save(self, job: SaveCheckpoint) -> None:
+    def _call_of(self, job: SaveWrites | SaveCheckpoint) -> SaverCall:
+        if isinstance(job, SaveWrites):
+            config = self._at(job.ns, job.checkpoint_id)
+            writes = [(channel, _kept(value)) for channel, value in job.writes]
+            return "put_writes", (config, writes, job.task_id, job.path)
         metadata: Any = dict(job.metadata)
         config = self._at(job.ns, job.parent_id)
-        self._port.put(config, storable(job.checkpoint), metadata, dict(job.new_versions))
+        checkpoint = storable(job.checkpoint)
+        return "put", (config, checkpoint, metadata, dict(job.new_versions))
 
     def _load(self, job: LoadCheckpoint) -> Saved | None:
         config = self._at(job.ns, job.checkpoint_id)

@@ -2,7 +2,7 @@
 
 Of a list that a driver has sent before, it sends the items behind. The saver's process keeps the
 items for a while, and gives the saver a whole list: a new one for each checkpoint, of the same
-items, as LangGraph does.
+items, as LangGraph does. A saver that only serializes them gets them ready (``encoded_items``).
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from distgraph.concurrency.timers import timers
-from distgraph.worker.list_parts import extends, has_id
+from distgraph.persistence.encoded_items import SHORT, Encode, alike, settled
 
 __all__ = ("ForgottenLists", "KeptLists", "SentLists", "ShortCheckpoint")
-
-SHORT = 16
-"""Items up to which a list is always sent whole."""
 
 KEPT = 256
 """Lists that the process of a saver keeps at most."""
@@ -84,10 +81,8 @@ class SentLists:
 
     def _tail(self, channel: tuple[str, str], value: list[Any]) -> ListTail:
         key, known = self._sent.get(channel) or (self._new_key(), [])
-        kept = len(known) if extends(value, known) else _alike(known, value)
-        # An item without an id gets one from ``add_messages`` later, in place.
-        settled = next((at for at in range(kept, len(value)) if not has_id(value[at])), len(value))
-        self._sent[channel] = key, value[:settled]
+        kept = alike(known, value)
+        self._sent[channel] = key, value[: settled(value, kept)]
         return ListTail(key, kept, value[kept:])
 
     def _new_key(self) -> str:
@@ -97,12 +92,6 @@ class SentLists:
     def forget(self) -> None:
         """Send all lists whole from now on."""
         self._sent.clear()
-
-
-def _alike(one: list[Any], other: list[Any]) -> int:
-    """Return the number of items with which both lists begin."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (old, new) in pairs if old is not new), min(len(one), len(other)))
 
 
 class KeptLists:
@@ -121,21 +110,28 @@ class KeptLists:
         self._later = later or timers().after
         self._clock = clock
         self._lock = threading.Lock()
-        self._lists: OrderedDict[str, tuple[list[Any], float]] = OrderedDict()
-        """Each with the time of its last use, oldest first."""
+        self._lists: OrderedDict[tuple[str, bool], tuple[list[Any], float]] = OrderedDict()
+        """By name and whether they are ready for the saver. Each with the time of its last use,
+        oldest first."""
         self._looking = False
 
-    def completed(self, short: ShortCheckpoint) -> dict[str, Any] | None:
-        """Return the whole checkpoint, None where something of it is not here any more."""
+    def completed(
+        self, short: ShortCheckpoint, encode: Encode | None = None
+    ) -> dict[str, Any] | None:
+        """Return the whole checkpoint, None where something of it is not here any more.
+
+        ``encode`` makes items ready for the saver.
+        """
         values = short.checkpoint["channel_values"]
         with self._lock:
             now = self._clock()
             for name, (key, kept, items) in short.tails.items():
-                known, _ = self._lists.pop(key, ([], now))
+                place = key, encode is not None
+                known, _ = self._lists.pop(place, ([], now))
                 if len(known) < kept:
                     return None
-                whole = known[:kept] + items
-                self._lists[key] = whole, now
+                whole = [*known[:kept], *(items if encode is None else map(encode, items))]
+                self._lists[place] = whole, now
                 values[name] = list(whole)
             while len(self._lists) > KEPT:
                 self._lists.popitem(last=False)

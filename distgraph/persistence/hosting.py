@@ -24,8 +24,9 @@ from distgraph.concurrency.threads import DaemonExecutor
 from distgraph.errors import RunError, SerializationError, UnsupportedClusterError
 from distgraph.persistence import sync_or_async
 from distgraph.persistence.allowlists import allowing
+from distgraph.persistence.encoded_items import encoder_of
 from distgraph.persistence.growing_lists import ForgottenLists, KeptLists, ShortCheckpoint
-from distgraph.persistence.remote_resources import Reach, pack_arguments
+from distgraph.persistence.remote_resources import SAVE, Reach, pack_arguments
 from distgraph.serde.exceptions import capture_error, rebuild_error
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import ReferringBlob
@@ -207,15 +208,25 @@ class Host:
                     "the object referenced"
                 )
             args, kwargs = loads(packed)
-            if len(args) > 1 and type(args[1]) is ShortCheckpoint:
-                whole = self._lists.completed(args[1])
-                if whole is None:
-                    return ForgottenLists()
-                args = (args[0], whole, *args[2:])
             resource = allowing(resource, allowlist)
-            return sync_or_async.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
+            if method != SAVE:
+                return self._call(resource, method, args, kwargs)
+            for one, own in args:
+                if type(self._call(resource, one, own, {})) is ForgottenLists:
+                    return ForgottenLists()
+            return None
 
         return answer(carry_out)
+
+    def _call(
+        self, resource: Any, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if len(args) > 1 and type(args[1]) is ShortCheckpoint:
+            whole = self._lists.completed(args[1], encoder_of(resource))
+            if whole is None:
+                return ForgottenLists()
+            args = (args[0], whole, *args[2:])
+        return sync_or_async.call(resource, method, args, kwargs, seconds=PATIENCE / 2)
 
     def answer(self, message: bytes) -> bytes:
         """Carry out a client's request; return what it reads."""
@@ -320,10 +331,15 @@ class HostClient(Reach):
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
         packed = pack_arguments(placed.label, method, args, kwargs)
-        return read_answer(self.forward(placed, method, packed), placed.label)
+        patience = PATIENCE * (len(args) if method == SAVE else 1)
+        return read_answer(self.forward(placed, method, packed, patience), placed.label)
 
-    def forward(self, placed: Placed, method: str, packed: bytes) -> bytes:
+    def forward(
+        self, placed: Placed, method: str, packed: bytes, patience: float = PATIENCE
+    ) -> bytes:
         """Forward a call with pickled arguments; return the bytes of ``answer``.
+
+        ``patience``: seconds that it may take.
 
         Raises:
             RunError: The process that holds the object has ended, or does not respond.
@@ -333,7 +349,7 @@ class HostClient(Reach):
         if not self._room.acquire(timeout=PATIENCE):
             raise RunError(f"{placed.label}: {CALLS} calls before this one have no answer")
         try:
-            return _read(self._exchange(request, placed.label), self._carrier)
+            return _read(self._exchange(request, placed.label, patience), self._carrier)
         finally:
             self._room.release()
 
@@ -343,7 +359,7 @@ class HostClient(Reach):
             if self._connection is not None:
                 self._connection.close()
 
-    def _exchange(self, request: bytes, label: str) -> bytes:
+    def _exchange(self, request: bytes, label: str, patience: float) -> bytes:
         answered: Future[bytes] = Future()
         try:
             with self._lock:
@@ -357,10 +373,10 @@ class HostClient(Reach):
         except (UnsupportedClusterError, ConnectionClosed) as error:
             raise self._lost(label, error) from error
         try:
-            return answered.result(PATIENCE)
+            return answered.result(patience)
         except (FutureTimeout, TimeoutError) as error:
             raise RunError(
-                f"{label} has not answered for {PATIENCE:g} s in the process where it lives "
+                f"{label} has not answered for {patience:g} s in the process where it lives "
                 f"({self._ticket.name})"
             ) from error
         except ConnectionClosed as error:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
 __all__ = (
     "arrive",
     "cache_for_driver",
+    "called_here",
     "open_resource",
     "reduce_resource",
+    "save_far",
     "saver_for_driver",
     "send_tails",
     "set_reach",
+    "together",
 )
 
 KEPT = 16
@@ -137,17 +141,51 @@ def saver_for_driver(placed: Placed, reach: Reach) -> BaseCheckpointSaver[Any]:
 def send_tails(saver: Any, only_adds: Callable[[str, str], bool]) -> None:
     """Let a run's saver of another process receive of a list that grew what is new.
 
-    One that this process opens itself is given whole lists.
-
     Args:
         saver: The saver, as ``saver_for_driver`` returns it.
         only_adds: Whether the reducer of a channel leaves the items of its list as they are, by
             the namespace of a checkpoint and the channel's name.
     """
+    if _is_far(saver):
+        saver.send_tails(only_adds)
+
+
+def save_far(saver: Any, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> bool:
+    """Make several calls of ``put`` and ``put_writes`` of a saver of another process, in one
+    message. Return whether it is such a saver.
+
+    After a failure, some of the calls before it were carried out, and none behind it.
+    """
+    if not _is_far(saver):
+        return False
+    saver.save(calls)
+    return True
+
+
+def _is_far(saver: Any) -> bool:
     from distgraph.persistence.proxies import RemoteSaver
 
-    if isinstance(saver, RemoteSaver) and saver.distgraph_placed.kind == "caller":
-        saver.send_tails(only_adds)
+    return isinstance(saver, RemoteSaver) and saver.distgraph_placed.kind == "caller"
+
+
+def together(saver: Any) -> AbstractContextManager[None]:
+    """Let what this thread saves in a block become durable at its end, if the saver is opened here
+    and can do that."""
+    own = called_here(saver)
+    begin = getattr(getattr(own, "conn", None), "together", None)
+    return nullcontext() if begin is None else begin(own.lock)
+
+
+def called_here(saver: Any) -> Any:
+    """Return the object that is called in this process where a saver is, None where it is called
+    in another one.
+
+    Raises:
+        RunError: It is opened here, and that failed.
+    """
+    from distgraph.persistence.proxies import RemoteSaver
+
+    return _here.opened(saver.distgraph_placed) if isinstance(saver, RemoteSaver) else saver
 
 
 def cache_for_driver(placed: Placed, reach: Reach) -> BaseCache[Any]:
@@ -180,11 +218,16 @@ class _Here(Reach):
     def __call__(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        reach = self._current(placed)
-        if reach.opens(placed):
-            opened = allowing(_opened.get(placed), placed.allowlist)
+        opened = self.opened(placed)
+        if opened is not None:
             return sync_or_async.call(opened, method, args, kwargs)
-        return reach(placed, method, args, kwargs)
+        return self._current(placed)(placed, method, args, kwargs)
+
+    def opened(self, placed: Placed) -> Any:
+        """Return what this process has opened, None where that is for another one."""
+        if not self._current(placed).opens(placed):
+            return None
+        return allowing(_opened.get(placed), placed.allowlist)
 
     async def acall(
         self, placed: Placed, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]

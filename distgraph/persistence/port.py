@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from distgraph.errors import UnsupportedError
 from distgraph.persistence import sync_or_async
+from distgraph.persistence.encoded_items import EncodedLists, encoder_of
+from distgraph.persistence.opening import called_here, save_far, send_tails, together
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import (
@@ -18,7 +21,12 @@ if TYPE_CHECKING:
         CheckpointTuple,
     )
 
-__all__ = ("SaverPort",)
+__all__ = ("SaverCall", "SaverPort")
+
+SaverCall = tuple[Literal["put", "put_writes"], tuple[Any, ...]]
+"""A method of a saver, and what it is called with."""
+
+OnlyAdds = Callable[[str, str], bool]
 
 
 class SaverPort:
@@ -35,6 +43,26 @@ class SaverPort:
     ) -> None:
         self.saver = saver
         self._loop = loop
+        self._only_adds: OnlyAdds | None = None
+        """See ``of_run``, until the first checkpoint."""
+        self._lists: EncodedLists | None = None
+
+    @classmethod
+    def of_run(cls, saver: BaseCheckpointSaver[Any], only_adds: OnlyAdds) -> SaverPort:
+        """Return the port of a run in a process of its own.
+
+        What a list had at the checkpoint before is neither sent nor serialized again. One run at a
+        time may save by the port.
+
+        Args:
+            saver: The saver, or a stand-in.
+            only_adds: Whether the reducer of a channel leaves the items of its list as they are,
+                by the namespace of a checkpoint and the channel's name.
+        """
+        port = cls(saver)
+        port._only_adds = only_adds
+        send_tails(saver, only_adds)
+        return port
 
     def get_tuple(self, config: Mapping[str, Any]) -> CheckpointTuple | None:
         """Return the checkpoint that ``config`` names, or the newest; None where there is none."""
@@ -61,7 +89,14 @@ class SaverPort:
         new_versions: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Store a checkpoint; returns the config that names it."""
-        return dict(self._call("put", config, checkpoint, metadata, new_versions))
+        if self._only_adds is not None:  # not before: it may have to be opened
+            encode = encoder_of(called_here(self.saver))
+            self._lists = None if encode is None else EncodedLists(self._only_adds, encode)
+            self._only_adds = None
+        given: Mapping[str, Any] = checkpoint
+        if self._lists is not None:
+            given = self._lists.encoded(config["configurable"].get("checkpoint_ns", ""), given)
+        return dict(self._call("put", config, given, metadata, new_versions))
 
     def put_writes(
         self,
@@ -72,6 +107,18 @@ class SaverPort:
     ) -> None:
         """Store a task's writes; ``task_path`` is left out for savers that do not take it."""
         self._call("put_writes", config, writes, task_id, task_path)
+
+    def save(self, calls: Sequence[SaverCall]) -> None:
+        """Make several calls of ``put`` and ``put_writes`` in their order, at once where that is
+        possible: in one message, or in one transaction.
+
+        After a failure, some of the calls before it were carried out, and none behind it.
+        """
+        if len(calls) > 1 and save_far(self.saver, calls):
+            return
+        with together(self.saver) if len(calls) > 1 else nullcontext():
+            for method, args in calls:
+                getattr(self, method)(*args)
 
     def get_delta_channel_history(
         self, config: Mapping[str, Any], channels: Sequence[str]

@@ -23,7 +23,7 @@ from langgraph.store.base import NOT_PROVIDED, BaseStore
 from distgraph.errors import SerializationError
 from distgraph.persistence.growing_lists import ForgottenLists, SentLists
 from distgraph.persistence.placed import Placed
-from distgraph.persistence.remote_resources import Reach
+from distgraph.persistence.remote_resources import SAVE, Reach
 from distgraph.serde.configs import Trip
 
 __all__ = ("RemoteCache", "RemoteSaver", "RemoteStore", "stand_in")
@@ -150,6 +150,35 @@ class RemoteSaver(Remote, BaseCheckpointSaver[Any]):
                 raise
             lists.forget()
         return self._call("put", config, checkpoint, metadata, new_versions)
+
+    def save(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+        """Make several calls of ``put`` and ``put_writes`` in their order, in one message.
+
+        After a failure, some of the calls before it were carried out, and none behind it.
+        """
+        lists, trip = self._lists, Trip()
+        given = []
+        try:
+            for method, args in calls:
+                if method == "put" and lists is not None:
+                    ns = args[0]["configurable"].get("checkpoint_ns", "")
+                    args = (args[0], lists.shortened(ns, args[1]) or args[1], *args[2:])
+                if self.distgraph_placed.traits.get("awaits"):
+                    method = self._async_form(method)
+                given.append((method, trip.leave(args, {})[0]))
+            stored = self._reach(self.distgraph_placed, SAVE, given, {})
+            if type(stored) is not ForgottenLists:
+                return
+        except SerializationError:  # the error of the one call says where
+            pass
+        except BaseException:
+            if lists is not None:
+                lists.forget()
+            raise
+        if lists is not None:
+            lists.forget()
+        for method, args in calls:  # saved twice is saved once
+            getattr(self, method)(*args)
 
     async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
         """Async variant of ``put``."""

@@ -13,8 +13,11 @@ from distgraph.serde.pickling import dumps_data
 if TYPE_CHECKING:
     from distgraph.persistence.placed import Placed
 
-__all__ = ("Reach", "pack_arguments")
+__all__ = ("SAVE", "Reach", "pack_arguments")
 
+SAVE = "calls of put and put_writes"
+"""A method that stands for several calls of a saver in another process, in their order. Its
+arguments are the method and the arguments of each."""
 
 _PARAMETERS = {
     "put": ("namespace", "key", "value"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -129,6 +130,33 @@ def _closed(name: str) -> UnsupportedError:
     )
 
 
+class Connection(sqlite3.Connection):
+    """A connection on which one thread can commit what several calls of a saver have written, at
+    once. The system then waits for the disk once."""
+
+    _together: int | None = None
+    """The thread that does so now."""
+
+    @contextmanager
+    def together(self, lock: Any) -> Iterator[None]:
+        """Commit behind the block what this thread writes in it. ``lock``: the saver's own.
+
+        What is written when the block fails is committed as well, as the saver does.
+        """
+        self._together = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._together = None
+            with lock:
+                self.commit()
+
+    def commit(self) -> None:
+        """Commit, or leave that to the end of the block."""
+        if self._together != threading.get_ident():
+            super().commit()
+
+
 def open_described(opens: str, settings: dict[str, Any]) -> tuple[Any, Callable[[], None]]:
     """Open the file; returns the saver, store or cache, and what closes it."""
     path, options = settings["path"], {k: v for k, v in settings.items() if k != "path"}
@@ -142,7 +170,12 @@ def open_described(opens: str, settings: dict[str, Any]) -> tuple[Any, Callable[
         return cache, _closer(cache._conn)
     isolation: Any = {"isolation_level": None} if opens == "SqliteStore" else {}
     connection = sqlite3.connect(
-        f"file:{quote(path)}?mode=rw", _BUSY, check_same_thread=False, uri=True, **isolation
+        f"file:{quote(path)}?mode=rw",
+        _BUSY,
+        check_same_thread=False,
+        factory=Connection,
+        uri=True,
+        **isolation,
     )
     made: Any
     if opens == "SqliteStore":

@@ -1,14 +1,16 @@
 """What reaches the saver, in which order, and what a saver's failure does."""
 
 import operator
+import queue
 import threading
 from typing import Annotated, TypedDict
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from distgraph.contract.events import SaveCheckpoint, SaveWrites, StorageFailed, Sync, Synced
 from distgraph.driver import saving
-from distgraph.errors import EmptyInputError
+from distgraph.errors import EmptyInputError, UnsupportedError
 from distgraph.graph import START, StateGraph
 
 CONFIG = {"configurable": {"thread_id": "t"}}
@@ -230,3 +232,73 @@ def test_nothing_is_saved_of_an_input_that_is_refused(durability):
     with pytest.raises(EmptyInputError):
         graph.invoke(None, CONFIG, durability=durability)
     assert told == [("load", None)]
+
+
+# --- the thread -----------------------------------------------------------------------------------
+
+
+class Port:
+    """Notes the saves that are made together; the first ones wait."""
+
+    def __init__(self):
+        self.saved = []
+        self.begun, self.released = threading.Event(), threading.Event()
+
+    def save(self, calls):
+        self.begun.set()
+        assert self.released.wait(30)
+        ids = [args[0]["configurable"]["checkpoint_id"] for _, args in calls]
+        self.saved.append([(call[0], at) for call, at in zip(calls, ids, strict=True)])
+
+
+def of_writes(number):
+    return SaveWrites("", f"w{number}", "task", "", (("log", number),))
+
+
+def of_checkpoint(number, **values):
+    return SaveCheckpoint("", f"c{number}", {"id": "new", "channel_values": values}, {}, {})
+
+
+def saving_of(*jobs):
+    """Let a thread carry out saves of which the first takes long, and return what it saved
+    together, and what it told."""
+    port, told = Port(), queue.SimpleQueue()
+    thread = saving.SaverThread(port, {"configurable": {}, "metadata": {}}, told.put)
+    for number, job in enumerate(jobs):
+        thread.do(job)
+        if not number:
+            assert port.begun.wait(30)
+    port.released.set()
+    thread.close()
+    assert thread.join(30)
+    return port.saved, [told.get() for _ in range(told.qsize())], thread.carried_out
+
+
+def test_saves_that_wait_are_made_together_in_their_order():
+    jobs = [of_writes(0), of_checkpoint(0), of_writes(1), of_checkpoint(1), Sync("s"), of_writes(2)]
+    saved, told, count = saving_of(*jobs)
+    together = [("put", "c0"), ("put_writes", "w1"), ("put", "c1")]
+    assert saved == [[("put_writes", "w0")], together, [("put_writes", "w2")]]
+    assert (told, count) == ([Synced("s")], 5)
+
+
+def test_not_all_saves_of_a_long_run_are_made_together():
+    saved, _, count = saving_of(*map(of_writes, range(100)))
+    assert [len(calls) for calls in saved] == [1, 33, 33, 33]
+    assert count == 100
+
+
+def test_what_comes_before_a_save_that_fails_is_saved(monkeypatch):
+    refused = UnsupportedError("of a DeltaChannel")
+    kept = saving.storable
+
+    def storable(checkpoint):
+        if checkpoint["channel_values"]:
+            raise refused
+        return kept(checkpoint)
+
+    monkeypatch.setattr(saving, "storable", storable)
+    jobs = [of_writes(0), of_writes(1), of_checkpoint(1, bad=1), of_writes(2), Sync("s")]
+    saved, told, count = saving_of(*jobs)
+    assert saved == [[("put_writes", "w0")], [("put_writes", "w1")]]
+    assert (told, count) == ([StorageFailed(refused)], 2)

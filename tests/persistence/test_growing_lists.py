@@ -1,5 +1,8 @@
 """Lists of checkpoints that only grow, on their way to a saver of another process."""
 
+from collections import Counter
+from contextlib import contextmanager
+
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
@@ -7,7 +10,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from distgraph.errors import SerializationError
 from distgraph.persistence import place
-from distgraph.persistence.growing_lists import KEPT, SECONDS, SHORT, KeptLists, SentLists
+from distgraph.persistence.encoded_items import SHORT
+from distgraph.persistence.growing_lists import KEPT, SECONDS, KeptLists, SentLists
 from distgraph.persistence.hosting import HostClient, host
 from distgraph.persistence.proxies import stand_in
 from distgraph.serde.pickling import dumps_data, loads
@@ -146,6 +150,16 @@ def test_the_lists_used_last_are_kept():
 # --- with a saver of another process --------------------------------------------------------------
 
 
+class Messages(HostClient):
+    """Counts its messages."""
+
+    sent = 0
+
+    def forward(self, *args):
+        self.sent += 1
+        return super().forward(*args)
+
+
 class Noting(InMemorySaver):
     """Notes the checkpoints that it is given; the first ``failing`` calls fail."""
 
@@ -168,14 +182,23 @@ def saver():
 
 
 @pytest.fixture
-def remote(saver):
+def client():
     port = host().listen()
-    client = HostClient(port.ticket)
+    made = Messages(port.ticket)
+    yield made
+    made.close()
+    port.close()
+
+
+def far(saver, client):
     made = stand_in(place(saver), client)
     made.send_tails(lambda ns, name: name == "items")
-    yield made
-    client.close()
-    port.close()
+    return made
+
+
+@pytest.fixture
+def remote(saver, client):
+    return far(saver, client)
 
 
 def put(remote, items):
@@ -216,3 +239,85 @@ def test_what_cannot_be_sent_is_named_by_its_place_in_the_checkpoint(remote):
     with pytest.raises(SerializationError, match=r'channel_values"\]\["items"\]\[24\]'):
         put(remote, items)
     items.pop().close()
+
+
+def step(number, items):
+    """Return the saves of a step: the writes of a task, and the checkpoint with the items."""
+    versions = {"items": len(items)}
+    whole = {**empty_checkpoint(), "channel_values": {"items": items}, "channel_versions": versions}
+    at = {"configurable": {**CONFIG["configurable"], "checkpoint_id": f"c{number}"}}
+    writes = ("put_writes", (at, [("items", items[-1:])], f"t{number}", "path"))
+    return [
+        writes,
+        ("put", (CONFIG, {**whole, "id": f"c{number + 1}"}, {"step": number}, versions)),
+    ]
+
+
+def test_saves_of_several_steps_go_in_one_message(saver, client, remote):
+    items = [HumanMessage("a", id=str(i)) for i in range(LONG)]
+    remote.save([call for at in range(4) for call in step(at, items[: LONG - 4 + at])])
+    assert client.sent == 1
+    assert [len(c["channel_values"]["items"]) for c in saver.given] == list(range(LONG - 4, LONG))
+    assert saver.given[-1]["channel_values"]["items"] == items[:-1]
+    written = {at: list(by_task) for (_, _, at), by_task in saver.writes.items()}
+    assert written == {f"c{at}": [(f"t{at}", 0)] for at in range(4)}
+
+
+def test_nothing_is_saved_behind_a_failure(saver, remote):
+    items = list(range(LONG))
+    saver.failing = 1
+    with pytest.raises(OSError, match="full"):
+        remote.save([*step(0, items), *step(1, items)])
+    assert saver.given == []
+    assert [at for _, _, at in saver.writes] == ["c0"]
+    remote.save(step(1, [*items, "new"]))
+    assert saver.given[-1]["channel_values"]["items"] == [*items, "new"]
+
+
+def test_saves_whose_lists_were_dropped_are_made_again(saver, client, remote, monkeypatch):
+    items = list(range(LONG))
+    remote.save(step(0, items))
+    monkeypatch.setattr(host(), "_lists", KeptLists())
+    remote.save([*step(1, [*items, "a"]), *step(2, [*items, "a", "b"])])
+    assert client.sent == 1 + 1 + 4
+    assert saver.given[-1]["channel_values"]["items"] == [*items, "a", "b"]
+    assert [at for _, _, at in saver.writes] == ["c0", "c1", "c2"]
+
+
+def test_of_several_saves_the_one_that_cannot_be_sent_is_named(saver, remote):
+    items = [*range(LONG), open(__file__)]  # noqa: SIM115
+    with pytest.raises(SerializationError, match=r"writes\[0\]\[1\]\[0\]"):
+        remote.save([*step(0, items[:-1]), *step(1, items)])
+    assert len(saver.given) == 1
+    items.pop().close()
+
+
+def test_a_saver_in_memory_serializes_a_message_once(client):
+    saver = InMemorySaver()
+    remote, count, serde = far(saver, client), Counter(), saver.serde
+    items = [HumanMessage("a", id=str(i)) for i in range(LONG)]
+
+    for at in range(SHORT + 1, LONG + 1):
+        with counted(count):
+            remote.put(*step(at, items[:at])[1][1])
+    assert count == dict.fromkeys(map(str, range(LONG)), 1)
+    found = saver.get_tuple(CONFIG)
+    assert found.checkpoint["channel_values"]["items"] == items
+    blob = saver.blobs["1", "", "items", LONG]
+    assert blob == serde.dumps_typed(items)
+
+
+@contextmanager
+def counted(count):
+    """Count, by message id, how often messages are serialized."""
+    dump = HumanMessage.model_dump
+
+    def counting(self, **options):
+        count[self.id] += 1
+        return dump(self, **options)
+
+    HumanMessage.model_dump = counting
+    try:
+        yield
+    finally:
+        HumanMessage.model_dump = dump

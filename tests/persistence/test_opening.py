@@ -7,6 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.cache.sqlite import SqliteCache
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,6 +18,7 @@ from langgraph.store.sqlite import SqliteStore
 
 from distgraph.errors import RunError
 from distgraph.persistence import (
+    SaverPort,
     cache_for_driver,
     hosting,
     open_resource,
@@ -93,6 +95,48 @@ def test_a_saver_that_a_driver_opens_is_given_whole_lists(connection, elsewhere)
         given = {**empty_checkpoint(), "channel_values": {"items": items[:count]}}
         saver.put(config(), given, {}, {"items": count})
     assert saver.get_tuple(config()).checkpoint["channel_values"] == {"items": items}
+
+
+def test_several_saves_in_a_file_are_committed_together(connection, elsewhere):
+    blob = dumps_code(SqliteSaver(connection))
+    elsewhere()
+    saver = loads(blob)
+    port = SaverPort.of_run(saver, lambda ns, name: name == "items")
+    items = [HumanMessage("a", id=str(number)) for number in range(50)]
+    opened, told = opening.called_here(saver), []
+    opened.setup()
+    opened.conn.set_trace_callback(told.append)
+    writes = ("put_writes", (config(checkpoint_id="0"), [("items", items[:1])], "task", ""))
+    puts = []
+    for count in (49, 50):
+        given = {**empty_checkpoint(), "channel_values": {"items": items[:count]}}
+        puts.append(("put", (config(), given, {}, {"items": count})))
+    port.save([writes, *puts])
+    assert [line.split()[0] for line in told] == ["BEGIN", *["INSERT"] * 3, "COMMIT"]
+    assert count_of(connection) == (1, 2)
+    found = SqliteSaver(connection).get_tuple(config())
+    assert found.checkpoint["channel_values"] == {"items": items}
+    port.put(*puts[0][1])
+    assert told.count("COMMIT") == 2
+
+
+def test_what_was_saved_before_a_failure_is_committed(connection, elsewhere):
+    blob = dumps_code(SqliteSaver(connection))
+    elsewhere()
+    port = SaverPort.of_run(loads(blob), lambda ns, name: False)
+    good = {**empty_checkpoint(), "channel_values": {"a": 1}}
+    bad = {**empty_checkpoint(), "channel_values": {"a": object()}}
+    with pytest.raises(TypeError, match="not msgpack serializable"):
+        port.save([("put", (config(), given, {}, {"a": 1})) for given in (good, bad)])
+    assert count_of(connection) == (0, 1)
+
+
+def count_of(connection):
+    """Return how many writes and checkpoints another connection finds in the file."""
+    tables = ("writes", "checkpoints")
+    return tuple(
+        connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
+    )
 
 
 def test_a_driver_calls_the_object_of_its_caller(elsewhere):

@@ -19,7 +19,8 @@ from typing_extensions import TypedDict
 from distgraph import get_store
 from distgraph.errors import UnsupportedError
 from distgraph.graph import END, START, MessagesState, StateGraph
-from distgraph.persistence.growing_lists import SHORT, KeptLists
+from distgraph.persistence.encoded_items import SHORT
+from distgraph.persistence.growing_lists import KeptLists
 from distgraph.prebuilt import InjectedStore, ToolNode
 from distgraph.runtime import Runtime
 from distgraph.types import Send
@@ -116,9 +117,9 @@ def test_a_saver_of_the_caller_receives_the_new_items_of_a_list_that_grows(on_ra
     received = []
     completed = KeptLists.completed
 
-    def noting(self, short):
+    def noting(self, short, encode):
         received.append(len(short.tails["out"].items))
-        return completed(self, short)
+        return completed(self, short, encode)
 
     monkeypatch.setattr(KeptLists, "completed", noting)
     saver = Noting()
