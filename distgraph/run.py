@@ -24,8 +24,9 @@ from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
+from distgraph.invocation.instrumented import in_place_of, through_astream, through_stream
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
-from distgraph.invocation.run_stream import AsyncRunStream, RunStream
+from distgraph.invocation.run_stream import AsyncRunStream, RunStream, Within
 from distgraph.invocation.starting import ContextT, InputT, StartMethods
 from distgraph.streaming.modes import SKIP
 from distgraph.types import Command
@@ -72,7 +73,8 @@ class RunMethods(StartMethods[ContextT, InputT]):
         """
         check_arguments("stream", options)
         call = self._prepare(input, config, options)
-        return RunStream(call, partial(self._steps, is_async=False))
+        within = self._within("stream", input, config, options, is_async=False)
+        return RunStream(call, partial(self._steps, is_async=False), within)
 
     def astream(
         self,
@@ -83,7 +85,8 @@ class RunMethods(StartMethods[ContextT, InputT]):
         """Async variant of ``stream``."""
         check_arguments("astream", options)
         call = self._prepare(input, config, options, is_async=True)
-        return AsyncRunStream(call, partial(self._steps, is_async=True))
+        within = self._within("astream", input, config, options, is_async=True)
+        return AsyncRunStream(call, partial(self._steps, is_async=True), within)
 
     def invoke(
         self,
@@ -97,7 +100,15 @@ class RunMethods(StartMethods[ContextT, InputT]):
         ``version="v2"`` the output is a ``GraphOutput``.
         """
         check_arguments("invoke", options)
-        return follow(self._output(input, config, options, is_async=False))
+
+        def run(
+            graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[ContextT]]
+        ) -> Any:
+            return follow(self._output(input, config, options, is_async=False))
+
+        own = through_stream(run)
+        method = in_place_of("invoke", own) or own
+        return method(self, input, config, **options)
 
     async def ainvoke(
         self,
@@ -107,7 +118,15 @@ class RunMethods(StartMethods[ContextT, InputT]):
     ) -> Any:
         """Async variant of ``invoke``."""
         check_arguments("ainvoke", options)
-        return await afollow(self._output(input, config, options, is_async=True))
+
+        async def run(
+            graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[ContextT]]
+        ) -> Any:
+            return await afollow(self._output(input, config, options, is_async=True))
+
+        own = through_astream(run)
+        method = in_place_of("ainvoke", own) or own
+        return await method(self, input, config, **options)
 
     def batch(
         self,
@@ -176,6 +195,27 @@ class RunMethods(StartMethods[ContextT, InputT]):
         **internal: Any,
     ) -> Invocation:
         return prepare(self, input, config, arguments, **internal)
+
+    def _within(
+        self,
+        name: str,
+        input: Any,
+        config: Mapping[str, Any] | None,
+        options: RunArguments[Any],
+        *,
+        is_async: bool,
+    ) -> Within | None:
+        if in_place_of(name, follow) is None:
+            return None
+
+        def prepare(input: Any, config: Any = None, **options: Unpack[RunArguments[Any]]) -> Any:
+            return self._prepare(input, config, options, is_async=is_async)
+
+        def pass_through(own: Callable[..., Any]) -> Any:
+            method = in_place_of(name, own) or own
+            return method(self, input, config, **options)
+
+        return Within(pass_through, prepare)
 
     def _steps(
         self,

@@ -140,8 +140,11 @@ class Late(Generator[T, None, None]):
 
     def _items(self) -> Generator[T, None, None]:
         if self._open is None:
-            self._open = walk(self._begin())
+            self._open = self._walked()
         return self._open
+
+    def _walked(self) -> Generator[T, None, None]:
+        return walk(self._begin())
 
     def __iter__(self) -> Generator[T, None, None]:
         return self._items()  # a loop over the items then costs no further call for each
@@ -170,8 +173,11 @@ class AsyncLate(AsyncGenerator[T, None]):
 
     def _items(self) -> AsyncGenerator[T, None]:
         if self._open is None:
-            self._open = awalk(self._begin())
+            self._open = self._walked()
         return self._open
+
+    def _walked(self) -> AsyncGenerator[T, None]:
+        return awalk(self._begin())
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
         return self._items()
