@@ -126,7 +126,7 @@ class StreamBroker:
             follows=epoch > 1,
         )
         after = (lambda call: call()) if self._records is None else self._records.after
-        self._server = BrokerServer(self._host, node_address(), after, epoch)
+        self._server = BrokerServer(self._host, node_address(), after, epoch, mirrored)
         self._continue(notes)
         meter = Meter()
         meter.watch(self._host.present)

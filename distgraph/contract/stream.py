@@ -57,9 +57,10 @@ def shown_attempt(attempt: int) -> int:
     return attempt % GENERATION
 
 
-Blob = bytes | list[Event]
+Blob = bytes | memoryview | list[Event]
 """A segment's events: as ``streaming.codec`` writes them or, where publisher and consumer share a
-process and need no snapshot, as they are."""
+process and need no snapshot, as they are. A large one that came over a connection is a part of what
+came."""
 
 
 class Segment(NamedTuple):

@@ -128,9 +128,9 @@ def decode_events(segment: Segment) -> list[Event]:
             not importable in this process.
     """
     blob = segment.blob
-    if not isinstance(blob, bytes):
+    if isinstance(blob, list):
         return blob
-    read = _loads if type(blob) is bytes else _load_data
+    read: Any = _loads if type(blob) in (bytes, memoryview) else _load_data
     try:
         if segment.count == 1:
             return [Event(*read(blob))]

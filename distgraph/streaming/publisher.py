@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from asyncio import _get_running_loop
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -36,6 +37,10 @@ EVENT_OVERHEAD = 64
 
 _LATE = 0.02
 """Seconds that a whole chat message may wait, unless its attempt ends before."""
+
+_MUCH, _MOMENT = 256 << 10, 1.0
+"""Bytes that are much for an outcome, and seconds for which an attempt waits at its end that they
+are sent."""
 
 _HARD = 8
 _SLICE = 0.05
@@ -497,7 +502,11 @@ class AttemptStream:
             return self._sent + len(self._pending)
 
     def close(self, *, unconfirmed: bool = False) -> tuple[int, tuple[Segment, ...]]:
-        """End the stream without waiting; later events raise ``StreamClosed``.
+        """End the stream; later events raise ``StreamClosed``.
+
+        Where much is unsent because a put is on its way, it waits a moment for the next put: the
+        outcome would bring all of that by way of the driver. On an event loop it never waits, nor
+        for a slow reader.
 
         Return the number of emitted events, and the events that no put took: at most one segment,
         unless the broker was lost. A second call returns the same.
@@ -505,7 +514,25 @@ class AttemptStream:
         Args:
             unconfirmed: Whether to return also what was sent and is not acknowledged yet.
         """
+        if sum(map(len, self._pending)) > _MUCH and _get_running_loop() is None:
+            self._wait_for_put()
         return self._end(closed(self._describe()), discard=False, unconfirmed=unconfirmed)
+
+    def _wait_for_put(self) -> None:
+        """Wait until the next put has taken what is unsent, if that does not depend on readers."""
+        lane = self._lane
+        room: threading.Lock | None = None
+        until = time.monotonic() + _MOMENT
+        while self._pending and time.monotonic() < until:
+            with lane.lock:
+                if lane.error is not None or lane.paused or self._refusal is not None:
+                    return
+                if room is None:
+                    room = threading.Lock()
+                    room.acquire()
+                    lane.waiting.append(partial(_release, room))
+            if room.acquire(timeout=_SLICE):
+                room = None
 
     def cancel(self) -> None:
         """End the stream and discard what is unsent; emitters get ``RunCancelled``."""
@@ -571,6 +598,11 @@ def _fit(pending: list[bytes], room: int, events: int) -> tuple[int, int]:
         size += len(data) + EVENT_OVERHEAD
         count += 1
     return count, size
+
+
+def _release(room: threading.Lock) -> None:
+    with suppress(RuntimeError):  # it was released before
+        room.release()
 
 
 def _wake_waiter(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:

@@ -11,15 +11,22 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from distgraph.contract.stream import AttemptId, Op, Segment
 from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
 from distgraph.streaming.broker_host import BrokerHost
+from distgraph.streaming.packing import (
+    pushes_apart,
+    pushes_together,
+    segments_apart,
+    segments_together,
+)
 from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, Listener, new_secret
+from distgraph.wire.aside import PIECE_SIZE
 from distgraph.wire.frames import Bytes
 from distgraph.wire.leading import Lead
 from distgraph.wire.link import ANSWER, Link, Locate, answer
@@ -71,14 +78,17 @@ class WirePuts:
         self._links: dict[str, Link] = {}
 
     def put(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
-        packed = dumps_parcel(segments)
+        blobs: list[Bytes] = []
+        packed = dumps_parcel(segments_apart(segments, blobs))
         if isinstance(packed, Parcel):
-            return self._refer(run, packed)
+            return self._refer(run, dumps_parcel(segments) if blobs else packed)
         link = self._links.get(run.session)
         if link is None:
             link = Link(partial(self._locate, run.session), "worker", _BROKER)
             link = self._links.setdefault(run.session, link)
-        answer = link.request(_PUT, run.run_id.encode(), packed, give_way=True)
+        # one put of a run is on its way: what overtakes it belongs to other runs
+        parts = (run.run_id.encode(), packed, *blobs)
+        answer = link.request(_PUT, *parts, give_way=True, aside=True)
         return unpacked(_PAUSE, answer)
 
 
@@ -183,12 +193,12 @@ class WireReads:
         if loop().is_current:
             self._take_behind(sink)
             self._take_now(sink, frame)
-        elif self._behind or len(frame.parts) > 2:
+        elif self._behind or frame.parts[1]:
             self._behind.append(frame)
             loop().soon(partial(self._take_behind, sink))
         elif not self._is_outdated:
-            number, packed = frame.parts
-            sink.take(_ORDER.unpack(number)[0], loads(packed))
+            number, _, packed, *blobs = frame.parts
+            sink.take(_ORDER.unpack(number)[0], pushes_together(loads(packed), blobs))
 
     def _take_behind(self, sink: Sink) -> None:
         while self._behind:
@@ -196,18 +206,19 @@ class WireReads:
             self._behind.popleft()
 
     def _take_now(self, sink: Sink, frame: Frame) -> None:
-        number, packed, *kept = frame.parts
+        number, kept, packed, *blobs = frame.parts
         if self._is_outdated:
             return
         try:
             if kept:
-                references = self._collect(_ORDER.unpack(kept[0])[0])
+                references = self._collect(_ORDER.unpack(kept)[0])
                 if references is None:
                     self._is_outdated = True
                     return
                 found = loads(Parcel(bytes(packed), references))
             else:
                 found = loads(packed)
+            found = pushes_together(found, blobs)
         except Exception as error:
             sink.lost(_unreachable(error))
             return
@@ -231,6 +242,7 @@ class BrokerServer:
         address: Address of this machine by which the others reach it.
         after: Makes a call once the mirror has what came before it.
         epoch: Number of this process among those that were the broker of its session.
+        is_mirrored: Whether calls of the broker are pickled for a mirror.
     """
 
     def __init__(
@@ -239,12 +251,16 @@ class BrokerServer:
         address: str,
         after: Callable[[Callable[[], object]], object] = lambda call: call(),
         epoch: int = 0,
+        is_mirrored: bool = False,
     ) -> None:
         self._host = host
         self._after = after
         self._numbers = count((epoch << 32) + 1)
         self._kept: dict[int, tuple[Connection, Sequence[Any]]] = {}
         """References in events on their way to a caller."""
+        self._is_mirrored = is_mirrored
+        self._asides: dict[Connection, deque[_Aside]] = {}
+        """Pushes on their way in pieces, by connection."""
         self._outlets: dict[Connection, Callable[[int, list[Fetched]], None]] = {}
         self._lock = threading.Lock()
         self.secret = new_secret()
@@ -269,7 +285,9 @@ class BrokerServer:
     def _on_frame(self, connection: Connection, frame: Frame) -> None:
         parts = frame.parts
         if frame.kind == _PUT:
-            pause = self._host.publish(_text(parts[1]), loads(parts[2]))
+            blobs = list(map(bytes, parts[3:])) if self._is_mirrored else parts[3:]
+            segments = segments_together(loads(parts[2]), blobs)
+            pause = self._host.publish(_text(parts[1]), segments)
             self._answer(connection, frame, _PAUSE.pack(pause))
         elif frame.kind == _DRIVE:
             (batch_no,) = _ORDER.unpack(parts[3])
@@ -295,6 +313,7 @@ class BrokerServer:
         self._after(lambda: answer(connection, frame, said))
 
     def _on_closed(self, connection: Connection, error: BaseException | None) -> None:
+        self._asides.pop(connection, None)
         outlet = self._outlets.pop(connection, None)
         if outlet is not None:
             self._host.unlisten(connection.tag, outlet)
@@ -307,17 +326,50 @@ class BrokerServer:
         self._after(lambda: self._push(connection, number, found))
 
     def _push(self, connection: Connection, number: int, found: list[Fetched]) -> None:
-        packed = dumps_parcel(found)
-        parts: list[Bytes] = [_ORDER.pack(number)]
-        if isinstance(packed, Parcel):
-            kept = next(self._numbers)
-            with self._lock:
-                self._kept[kept] = connection, packed.references
-            parts += [packed.blob, _ORDER.pack(kept)]
-        else:
-            parts.append(packed)
+        """Send a push. What is large goes in pieces, between which that of other readers goes.
+
+        What a reader gets behind that goes behind it. The number that is sent says that all pushes
+        up to it have arrived before, or with it.
+        """
+        asides = self._asides.setdefault(connection, deque())
+        while asides and asides[0].place <= connection.aside_done:
+            asides.popleft()
+        behind = {reader for aside in asides for reader in aside.readers}
+        small, large = found, list[Fetched]()
+        if behind or any(map(_is_large, found)):
+            small = []
+            for each in found:
+                (large if each.reader in behind or _is_large(each) else small).append(each)
         with suppress(ConnectionClosed):  # what did not arrive is handed out again
-            connection.send(_EVENTS, *parts, wait=False)
+            if small:
+                before = asides[0].number - 1 if asides else number - 1 if large else number
+                connection.send(_EVENTS, *self._packed(connection, before, small), wait=False)
+            if large:
+                place = connection.send_aside(_EVENTS, *self._packed(connection, number, large))
+                asides.append(_Aside(place, number, {each.reader for each in large}))
+
+    def _packed(self, connection: Connection, number: int, found: list[Fetched]) -> list[Bytes]:
+        blobs: list[Bytes] = []
+        packed, kept = dumps_parcel(pushes_apart(found, blobs)), b""
+        if isinstance(packed, Parcel):
+            name = next(self._numbers)
+            with self._lock:
+                self._kept[name] = connection, packed.references
+            packed, kept = packed.blob, _ORDER.pack(name)
+        return [_ORDER.pack(number), kept, packed, *blobs]
+
+
+class _Aside(NamedTuple):
+    """A push on its way in pieces."""
+
+    place: int
+    """Its number among the frames that go so on its connection."""
+    number: int
+    readers: set[ReaderKey]
+
+
+def _is_large(push: Fetched) -> bool:
+    return sum(len(delivery.segment.blob) for delivery in push.deliveries) > PIECE_SIZE
 
 
 def _report(received: int, positions: Sequence[tuple[ReaderKey, int]]) -> bytes:

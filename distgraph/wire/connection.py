@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import ssl
 import struct
-import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from distgraph.errors import RunError
+from distgraph.wire.aside import PIECES, Aside
 from distgraph.wire.frames import (
     CREDIT,
     FIRST_FREE,
@@ -30,6 +29,7 @@ from distgraph.wire.frames import (
 )
 from distgraph.wire.greeting import Peer
 from distgraph.wire.loop import READ, WRITE, Loop
+from distgraph.wire.sockets import file_of
 
 __all__ = (
     "AWAY",
@@ -39,7 +39,6 @@ __all__ = (
     "ConnectionClosed",
     "OnClosed",
     "OnFrame",
-    "tune",
 )
 
 LARGEST = 1 << 36
@@ -70,24 +69,8 @@ _GLANCE = 0.001
 _BUFFERS = 64
 """Buffers that are handed to the system at once."""
 
-_IDLE, _INTERVAL, _PROBES = 10, 5, 3
-"""Keep-alive: seconds of silence before the first probe, between probes, and probes until the other
-side counts as lost."""
-
-_RTO_MAX_MS, _SLOWEST = 44, 1000
-"""An option of Linux 6.15, and milliseconds: what was not acknowledged is sent again as often.
-Without it, a network that was gone for a while is found again after as long again."""
-
-_THIN_LINEAR = 16
-"""An option of older versions: the first six times that a small frame is sent again, the system
-waits equally long, instead of twice as long each time."""
-
 _DIRECT = 1 << 16
 """Most bytes of a frame that the main thread sends itself where a signal handler may raise."""
-
-_LOCAL_BUFFER = 1 << 20
-"""Bytes that a Unix socket takes at once, or as many as the system allows. For each part of a large
-frame, the two processes wake each other. TCP chooses its buffers by itself."""
 
 _LINGER = 5.0
 """Seconds for which a closed connection waits for the other side to end as well."""
@@ -144,11 +127,13 @@ class Connection:
         self._on_closed = on_closed
         self._auto_credit = auto_credit
         self._lines = lines
-        self._reader = LineReader(LONGEST) if lines else FrameReader(LARGEST)
+        self._reader = LineReader(LONGEST) if lines else FrameReader(LARGEST, has_pieces=True)
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._outbox: deque[tuple[bytes, tuple[Bytes, ...], int]] = deque()
         """Frames, each with its size against the credit."""
+        self._aside = Aside()
+        """Frames that are sent in pieces, between others."""
         self._unsent: deque[memoryview] = deque()
         self._begun: tuple[bytes, deque[int]] | None = None
         """A frame of the main thread, and how many of its bytes the system has taken."""
@@ -181,7 +166,7 @@ class Connection:
         self._looking = False
         """Whether the loop looks at it."""
         self._look_due = False
-        self._file = _file(sock.fileno())
+        self._file = file_of(sock.fileno())
         """What the file descriptor stands for: code of users may close any file descriptor."""
         sock.setblocking(False)
         loop.users.add(self)
@@ -228,6 +213,32 @@ class Connection:
                 self._flush()
             else:
                 self._flush_or_settle()
+
+    def send_aside(self, kind: int, *parts: Bytes) -> int:
+        """Send a large frame in pieces, between which other frames go. It never waits. Any thread.
+
+        Frames that were sent so arrive in their order; other frames overtake them. Return the
+        number of the frame among them: see ``aside_done``.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+        """
+        head, size = encode(kind, parts)
+        if self._closed or self._closing:
+            raise self._ended()
+        with self._lock:
+            self._credit -= size
+            number = self._aside.add(head, parts)
+        if threading.current_thread() is threading.main_thread():
+            self._loop.soon(self._flush)  # not interrupted by signals
+        else:
+            self._flush_or_settle()
+        return number
+
+    @property
+    def aside_done(self) -> int:
+        """How many frames of ``send_aside`` have left this process. Any thread."""
+        return self._aside.done
 
     def flush(self) -> None:
         """Hand what was sent to the system now, as far as it takes it. Any thread."""
@@ -302,7 +313,7 @@ class Connection:
             self._end(OSError(errno.EBADF, "code of the user has closed the file descriptor"))
 
     def _is_ours(self) -> bool:
-        return _file(self._sock.fileno()) == self._file
+        return file_of(self._sock.fileno()) == self._file
 
     @property
     def has_room(self) -> bool:
@@ -337,7 +348,7 @@ class Connection:
                 self._credit -= size
                 views = (memoryview(part).cast("B") for part in (head, *parts) if len(part))
                 self._unsent.extend(views)
-            if not (idle and self._unsent):
+            if not idle or not (self._unsent or self._aside):
                 return
             try:
                 self._push()
@@ -345,15 +356,18 @@ class Connection:
                 failure = error
                 self._loop.soon(lambda: self._end(failure))
                 return
-            if self._unsent:
+            if self._unsent or self._aside:
                 self._loop.soon(self._rewatch)
 
     def _push(self) -> None:
-        """Hand what is unsent to the system as far as it takes it. Locked."""
-        unsent = self._unsent
+        """Hand what is unsent to the system as far as it takes it, some pieces at most. Locked."""
+        unsent, pieces = self._unsent, PIECES
         if self._lines and not self._is_ours():
             raise OSError(errno.EBADF, "code of the user has closed the file descriptor")
-        while unsent:
+        while unsent or (pieces and self._aside):
+            if not unsent:
+                unsent.extend(self._aside.piece())
+                pieces -= 1
             try:
                 with self._exclusive:
                     if self._gather and len(unsent) > 1:
@@ -370,7 +384,7 @@ class Connection:
 
     def _rewatch(self) -> None:
         if not self._closed:
-            self._watch(READ | WRITE if self._unsent else READ)
+            self._watch(READ | WRITE if self._unsent or self._aside else READ)
 
     def _watch(self, mask: int) -> None:
         if mask != self._mask:
@@ -384,7 +398,7 @@ class Connection:
             try:
                 with self._lock:
                     self._push()
-                    done = not self._unsent
+                    done = not (self._unsent or self._aside)
             except OSError as error:
                 self._end(error)
                 return
@@ -410,7 +424,7 @@ class Connection:
         while rounds and not self._closed:
             rounds -= 1
             target = self._reader.target()
-            into = memoryview(self._buffer) if target is None else target
+            into = target or memoryview(self._buffer)[: self._reader.at_once or _CHUNK]
             try:
                 with self._exclusive:
                     count = self._sock.recv_into(into)
@@ -426,7 +440,7 @@ class Connection:
                 self._take(into[:count])
             else:
                 self._handle(self._reader.wrote(count))
-            if self._gather and count < len(into) and target is None:
+            if self._gather and count < len(into) == _CHUNK:
                 return
         if rounds == 0 and not self._gather and not self._closed:
             self._loop.soon(self._receive)  # what OpenSSL holds does not make the socket ready
@@ -629,7 +643,7 @@ class Connection:
     def _finish(self) -> None:
         self._flush()
         self._finishing = True
-        if self._unsent:
+        if self._unsent or self._aside:
             self._rewatch()
         else:
             self._hang_up()
@@ -654,6 +668,7 @@ class Connection:
             self._begun = None
             self._outbox.clear()
             self._unsent.clear()
+            self._aside.clear()
             self._room.notify_all()
         self._watch(0)
         try:
@@ -665,34 +680,3 @@ class Connection:
                 self._sock.close()
             else:
                 self._sock.detach()
-
-
-def _file(descriptor: int) -> tuple[int, int] | None:
-    """Return device and inode of a file descriptor, None where it is closed."""
-    try:
-        status = os.fstat(descriptor)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def tune(sock: socket.socket) -> None:
-    """Send small frames at once, large ones in few parts, and notice a machine that is gone."""
-    if sock.family == getattr(socket, "AF_UNIX", None):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOCAL_BUFFER)
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", _IDLE),
-        ("TCP_KEEPINTVL", _INTERVAL),
-        ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", (_IDLE + _INTERVAL * _PROBES) * 1000),
-    ):
-        if hasattr(socket, name):  # not every system has each
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    if sys.platform == "linux":
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, _RTO_MAX_MS, _SLOWEST)
-        except OSError:
-            sock.setsockopt(socket.IPPROTO_TCP, _THIN_LINEAR, 1)

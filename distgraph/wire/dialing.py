@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import greeting
-from distgraph.wire.connection import Connection, OnClosed, OnFrame, tune
+from distgraph.wire.connection import Connection, OnClosed, OnFrame
 from distgraph.wire.frames import GREETING, FrameError, FrameReader, encode
 from distgraph.wire.greeting import GreetingError, Peer
 from distgraph.wire.loop import loop
 from distgraph.wire.security import tls_contexts
+from distgraph.wire.sockets import tune
 
 __all__ = ("Address", "connect")
 

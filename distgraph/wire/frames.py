@@ -2,11 +2,16 @@
 
 A frame is a header (length, kind, number of parts), the lengths of its parts if there are several,
 and the parts. A part is never joined with others or copied by the sender.
+
+A large frame that others need not wait for is sent in pieces, with other frames between them. The
+contents of all pieces make a stream of frames of its own.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,11 +19,13 @@ __all__ = (
     "CREDIT",
     "FIRST_FREE",
     "LINE",
+    "PIECE",
     "Frame",
     "FrameError",
     "FrameReader",
     "LineReader",
     "encode",
+    "piece",
 )
 
 _HEADER = struct.Struct("!QBI")
@@ -35,11 +42,18 @@ GREETING = 1
 LINE = 2
 """Kind of the lines of a connection that carries lines of text after the greeting."""
 
+PIECE = 3
+"""Kind of the frames that are pieces of others."""
+
 FIRST_FREE = 16
 """The kinds from here on belong to the users of a connection."""
 
 _INLINE = 1 << 16
 """Bytes of a frame from which the frame is read into memory of its own."""
+
+_MAPPED = 32 << 20
+"""Bytes of a frame from which its memory is the system's own. A ``bytearray`` would be filled with
+zeros first, and all threads would wait for that. Smaller ones get memory that was freed before."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -68,27 +82,58 @@ def encode(kind: int, parts: Sequence[Bytes]) -> tuple[bytes, int]:
     return _HEADER.pack(rest, kind, count) + lengths, _HEADER.size + rest
 
 
+def piece(size: int) -> bytes:
+    """Return what goes before a piece of ``size`` bytes."""
+    return _HEADER.pack(size, PIECE, 1)
+
+
+def _memory(size: int) -> memoryview:
+    if size < _MAPPED or sys.platform == "win32":
+        return memoryview(bytearray(size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE))
+
+
 class FrameReader:
     """Makes frames of the bytes that arrive.
 
     Args:
         limit: Most bytes of one frame. It can be raised later, for what was not fed yet.
+        has_pieces: Whether frames may come in pieces.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, has_pieces: bool = False) -> None:
         self.limit = limit
+        self._has_pieces = has_pieces
         self._buffer = bytearray()
-        self._large: bytearray | None = None
+        self._large: memoryview | None = None
         """A frame that is read into memory of its own, and the bytes of it that are there."""
         self._filled = 0
         self._head = (0, 0, 0)
+        self._pieces: FrameReader | None = None
+        """Makes frames of pieces, once there were any."""
+        self._piece = 0
+        """Bytes that are missing of the piece that comes now."""
 
     def target(self) -> memoryview | None:
         """Return where the next bytes are to be written, if they belong to one large frame."""
-        return None if self._large is None else memoryview(self._large)[self._filled :]
+        if self._piece and self._pieces is not None:
+            within = self._pieces.target()
+            return None if within is None else within[: self._piece]
+        return None if self._large is None else self._large[self._filled :]
+
+    @property
+    def at_once(self) -> int:
+        """Bytes to read at once where there is no ``target``, 0 for any number: those behind the
+        header of a piece are not to be copied."""
+        is_between = self._pieces is not None and self._pieces.target() is not None
+        return _HEADER.size if is_between and not self._buffer else 0
 
     def wrote(self, count: int) -> Iterator[Frame]:
         """Note that ``count`` bytes were written to ``target``. Return the frame if complete."""
+        if self._piece and self._pieces is not None:
+            self._piece -= count
+            yield from self._pieces.wrote(count)
+            return
         assert self._large is not None
         self._filled += count
         if self._filled == len(self._large):
@@ -117,20 +162,30 @@ class FrameReader:
         buffer += data
         at = 0
         try:
-            while len(buffer) - at >= _HEADER.size:
+            while True:
+                if self._piece and at < len(buffer):
+                    part = bytes(memoryview(buffer)[at : at + self._piece])
+                    at += len(part)
+                    self._piece -= len(part)
+                    yield from self._of_pieces(part)
+                if len(buffer) - at < _HEADER.size:
+                    return
                 rest, kind, count = _HEADER.unpack_from(buffer, at)
                 if rest > self.limit:
                     raise FrameError(f"a frame of {rest} bytes, where {self.limit} are allowed")
                 if count == 0:
                     raise FrameError("a frame without parts")
                 start = at + _HEADER.size
+                if kind == PIECE and self._has_pieces:
+                    self._piece, at = rest, start
+                    continue
                 there = len(buffer) - start
                 self._head = rest, kind, count
                 if there >= rest:
                     at = start + rest
                     yield self._frame(bytes(memoryview(buffer)[start:at]))
                 elif rest >= _INLINE:
-                    self._large = bytearray(rest)
+                    self._large = _memory(rest)
                     self._large[:there] = memoryview(buffer)[start:]
                     self._filled = there
                     at = len(buffer)
@@ -139,7 +194,20 @@ class FrameReader:
         finally:
             del buffer[:at]
 
-    def _frame(self, payload: bytes | bytearray) -> Frame:
+    def _of_pieces(self, part: bytes) -> Iterator[Frame]:
+        """Return the frames that are complete with a part of a piece."""
+        if self._pieces is None:
+            self._pieces = FrameReader(self.limit)
+        target = self._pieces.target()
+        if target is not None:
+            count = min(len(target), len(part))
+            target[:count] = part[:count]
+            yield from self._pieces.wrote(count)
+            part = part[count:]
+        if part:
+            yield from self._pieces.feed(part)
+
+    def _frame(self, payload: bytes | memoryview) -> Frame:
         rest, kind, count = self._head
         size = rest + _HEADER.size
         if count == 1:
@@ -182,6 +250,9 @@ class LineReader:
             yield Frame(LINE, (line,), 0)
         if len(self._rest) > self.limit:
             raise FrameError(f"a line of more than {self.limit} bytes")
+
+    at_once = 0
+    """Bytes to read at once: any number."""
 
     def target(self) -> None:
         """Return nothing: lines are read through the buffer of the connection."""

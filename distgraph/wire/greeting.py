@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 __all__ = ("LIMIT", "VERSION", "GreetingError", "Peer")
 
-VERSION = 2
+VERSION = 3
 """Of the wire. Processes of different versions refuse each other."""
 
 LIMIT = 1024

@@ -15,6 +15,7 @@ from itertools import count
 
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.threads import daemon
+from distgraph.wire.aside import PIECE_SIZE
 from distgraph.wire.connection import Connection, ConnectionClosed
 from distgraph.wire.dialing import PATIENCE, Address, connect
 from distgraph.wire.frames import FIRST_FREE, Bytes, Frame
@@ -52,6 +53,7 @@ class _Request:
     kind: int
     parts: tuple[Bytes, ...]
     answer: Future[Bytes]
+    is_aside: bool = False
     sent: bool = False
 
 
@@ -108,7 +110,9 @@ class Link:
         if on_open is not None:
             self._loop.soon(self._connect)
 
-    def request(self, kind: int, *parts: Bytes, give_way: bool = False) -> Future[Bytes]:
+    def request(
+        self, kind: int, *parts: Bytes, give_way: bool = False, aside: bool = False
+    ) -> Future[Bytes]:
         """Send a request. Any thread may call this.
 
         Args:
@@ -116,8 +120,10 @@ class Link:
             parts: Its contents.
             give_way: Whether to wait until the request is on its way, or will not be: what the
                 calling code does next may keep the interpreter lock for ever.
+            aside: Whether other requests may overtake this one, if it is large.
         """
-        request = _Request(kind, parts, Future())
+        is_large = aside and sum(map(len, parts)) > PIECE_SIZE
+        request = _Request(kind, parts, Future(), is_large)
         number = next(self._numbers)
         try:
             with self._order:
@@ -254,7 +260,10 @@ class Link:
 
 def _send(connection: Connection, number: int, request: _Request) -> None:
     with suppress(ConnectionClosed):  # what is not answered is sent again
-        connection.send(request.kind, _NUMBER.pack(number), *request.parts, wait=False)
+        if request.is_aside:
+            connection.send_aside(request.kind, _NUMBER.pack(number), *request.parts)
+        else:
+            connection.send(request.kind, _NUMBER.pack(number), *request.parts, wait=False)
         if loop().is_current:
             connection.flush()  # a thread that waits for this may keep the interpreter lock then
     request.sent = True

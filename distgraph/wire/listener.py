@@ -15,12 +15,13 @@ from functools import partial
 from distgraph._internal.settings import setting
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import greeting
-from distgraph.wire.connection import Connection, OnClosed, OnFrame, tune
+from distgraph.wire.connection import Connection, OnClosed, OnFrame
 from distgraph.wire.dialing import LOCAL, Address
 from distgraph.wire.frames import GREETING, Frame, FrameError, FrameReader, encode
 from distgraph.wire.greeting import GreetingError, Peer
 from distgraph.wire.loop import READ, WRITE, Loop, loop
 from distgraph.wire.security import tls_contexts
+from distgraph.wire.sockets import tune
 
 __all__ = ("Listener", "OnOpen", "check_room", "listening_socket")
 

@@ -141,7 +141,7 @@ def test_no_point_of_receiving_loses_or_repeats_an_event_when_interrupted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(link, "_AGAIN", 0.001)
-    monkeypatch.setattr(leading, "LOOK", 0.2)
+    monkeypatch.setattr(leading, "LOOK", 10.0)
     points, struck = 0, set[str]()
     while True:
         passed, where = _strike_at(points + 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -270,6 +271,42 @@ def test_closing_hands_out_what_no_put_has_taken() -> None:
     broker.pump_after(GAP)
     assert broker.puts[1:] == [("run", [("b", 1, ["b"])])]
     assert b.close() == (1, ())
+
+
+LARGE = b"x" * (300 << 10)
+
+
+def test_what_is_large_is_left_to_the_next_put_when_its_attempt_ends() -> None:
+    broker = Broker()
+    stream = broker.open()
+    stream.emit(custom("first"))
+    stream.emit(custom(LARGE))
+    closings: list[object] = []
+    thread, failures = in_thread(lambda: closings.append(stream.close()))
+    while not stream._lane.waiting:
+        time.sleep(0.001)
+    broker.ack()
+    broker.pump_after(GAP)
+    thread.join(10)
+    assert closings == [(2, ())]
+    assert broker.puts == [("run", [("a", 1, ["first"])]), ("run", [("a", 2, [LARGE])])]
+    assert failures == []
+
+
+def test_an_attempt_does_not_wait_at_its_end_for_readers_nor_on_an_event_loop() -> None:
+    paused, looped = Broker(), Broker()
+    streams = [broker.open() for broker in (paused, looped)]
+    for stream in streams:
+        stream.emit(custom("first"))
+        stream.emit(custom(LARGE))
+    paused.ack(0.5)
+
+    async def close() -> tuple[int, tuple[Segment, ...]]:
+        return streams[1].close()
+
+    for published, [tail] in (streams[0].close(), asyncio.run(close())):
+        assert published == 2
+        assert [event.payload for event in decode_events(tail)] == [LARGE]
 
 
 def test_closing_an_attempt_that_emitted_nothing() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from distgraph.contract.stream import Admit, Commit, Event, Finish
+from distgraph.contract.stream import Admit, Commit, Delivery, Event, Finish, Segment
 from distgraph.driver.broker_plane import BrokerPlane
 from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Relieved
 from distgraph.errors import BrokerLost, RunCancelled
@@ -27,7 +27,7 @@ from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.publisher import Publisher
 from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import ReaderKey, RunKey, Sink
+from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
 from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
 from distgraph.wire import Address, Connection
 from distgraph.wire.link import Link
@@ -227,6 +227,107 @@ def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connec
     assert numbers_of(seen, "a") == [*range(1, EVENTS + 1)]
     assert len(connections) > EVENTS // 500
     receiver.stop(RunCancelled("the test is over"))
+
+
+def test_giant_events_are_exact_while_connections_break_and_others_overtake_them(
+    connections: list[Connection],
+) -> None:
+    """Puts and pushes in pieces, on connections that are cut now and then."""
+    plane = Plane()
+    runs = {run: RunKey("session", run) for run in ("giant", "small")}
+    for run in runs:
+        plane.host.drive(run, CALLER, 1, [Admit("a", 1, 1)])
+    receiver, publisher = plane.receiver(), plane.publisher()
+    seen: dict[str, list[Any]] = {run: [] for run in runs}
+
+    def follow(run: str) -> None:
+        inbox, events = Inbox(ReaderKey(run), None), Reassembler(run)
+        receiver.open(inbox)
+        while not events.ended:
+            while not (deliveries := inbox.take()):
+                receiver.wait(inbox)
+            seen[run] += [event.payload for event in events.feed(deliveries) if event.task_id]
+            receiver.consumed(inbox.reader, events.position, at_once=True)
+
+    sent: dict[str, list[Any]] = {
+        "giant": [bytes([n]) * (size << 10) for n, size in enumerate([3000, 1, 900, 70, 9000] * 3)],
+        "small": [*range(600)],
+    }
+
+    def work(run: str) -> None:
+        stream = publisher.open(runs[run], "a", 1, 1)
+        for n, payload in enumerate(sent[run]):
+            stream.emit(Event((), "custom", payload))
+            if run == "giant" and n % 4 == 3:
+                for connection in list(connections):
+                    cut(connection)
+            elif run == "small":
+                time.sleep(0.001)
+        plane.host.drive(run, CALLER, 2, [Commit("a", 1, *stream.close()), Finish(END_BLOB)])
+
+    threads = [in_thread(partial(call, run)) for run in runs for call in (follow, work)]
+    for thread in threads:
+        thread.join(SECONDS)
+    assert seen == sent
+    assert len(connections) > 3
+    receiver.stop(RunCancelled("the test is over"))
+
+
+class _Noting:
+    """A connection that notes what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, list[str]]] = []
+        self.aside_done = self._asides = 0
+
+    def _note(self, how: str, parts: tuple[Any, ...]) -> None:
+        number, _, packed, *_ = parts
+        readers = [fetched.reader.run_id for fetched in loads(packed)]
+        self.sent.append((how, int.from_bytes(number, "big"), readers))
+
+    def send(self, kind: int, *parts: Any, wait: bool) -> None:
+        self._note("at once", parts)
+
+    def send_aside(self, kind: int, *parts: Any) -> int:
+        self._note("aside", parts)
+        self._asides += 1
+        return self._asides
+
+
+def test_what_follows_a_giant_event_of_its_reader_follows_it_and_others_overtake() -> None:
+    server, connection = Plane().server, _Noting()
+
+    def push(number: int, **sizes: int) -> None:
+        found = [
+            Fetched(ReaderKey(run), [Delivery(1, Segment("t", 1, 1, 1, 1, b"x" * size))])
+            for run, size in sizes.items()
+        ]
+        server._push(connection, number, found)  # type: ignore[arg-type]
+
+    push(1, a=10)
+    push(2, a=1 << 20, b=10)
+    push(3, a=10, c=10)
+    push(4, c=1 << 20)
+    push(5, b=10)
+    connection.aside_done = 2
+    push(6, a=10, c=10)
+    connection.aside_done = 3
+    push(7, b=10)
+    connection.aside_done = 4
+    push(8, c=10)
+    assert connection.sent == [
+        ("at once", 1, ["a"]),
+        ("at once", 1, ["b"]),  # 2 has not arrived with this
+        ("aside", 2, ["a"]),
+        ("at once", 1, ["c"]),
+        ("aside", 3, ["a"]),
+        ("aside", 4, ["c"]),
+        ("at once", 1, ["b"]),
+        ("at once", 3, ["a"]),
+        ("aside", 6, ["c"]),
+        ("at once", 5, ["b"]),
+        ("at once", 8, ["c"]),
+    ]
 
 
 def test_a_broker_that_died_ends_readers_writers_and_the_driver(

@@ -17,7 +17,15 @@ from functools import partial
 import pytest
 
 from distgraph.errors import UnsupportedClusterError
-from distgraph.wire import Connection, ConnectionClosed, Listener, check_room, connect, new_secret
+from distgraph.wire import (
+    Connection,
+    ConnectionClosed,
+    Listener,
+    check_room,
+    connect,
+    new_secret,
+    sockets,
+)
 from distgraph.wire import connection as connection_module
 from distgraph.wire import listener as listener_module
 from distgraph.wire import loop as loop_module
@@ -298,16 +306,16 @@ def test_what_is_not_acknowledged_is_sent_again_in_time(served):
     connection = dial(listener, Side())
     for end in (connection, there.opened.get(timeout=10)):
         if newest_linux():
-            assert end._sock.getsockopt(socket.IPPROTO_TCP, connection_module._RTO_MAX_MS) == 1000
+            assert end._sock.getsockopt(socket.IPPROTO_TCP, sockets._RTO_MAX_MS) == 1000
         elif sys.platform == "linux":
-            assert end._sock.getsockopt(socket.IPPROTO_TCP, connection_module._THIN_LINEAR) == 1
+            assert end._sock.getsockopt(socket.IPPROTO_TCP, sockets._THIN_LINEAR) == 1
     connection.close()
 
 
 def newest_linux() -> bool:
     with socket.socket() as sock:
         try:
-            sock.getsockopt(socket.IPPROTO_TCP, connection_module._RTO_MAX_MS)
+            sock.getsockopt(socket.IPPROTO_TCP, sockets._RTO_MAX_MS)
         except OSError:
             return False
     return True

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgraph.wire.frames import FrameError, FrameReader, encode
+from distgraph.wire import aside
+from distgraph.wire.aside import Aside
+from distgraph.wire.frames import PIECE, FrameError, FrameReader, encode, piece
 
 LIMIT = 1 << 20
 Message = tuple[int, list[bytes]]
@@ -98,3 +100,78 @@ def test_a_frame_has_as_many_parts_as_are_given():
 def test_a_frame_has_at_least_one_part():
     with pytest.raises(ValueError, match="at least one part"):
         encode(20, [])
+
+
+# --- pieces ---------------------------------------------------------------------------------------
+
+
+def read_through(reader: FrameReader, data: bytes, most: int) -> list[tuple[int, list[bytes]]]:
+    """Read as a connection does: ``most`` bytes at once, and large frames where they belong."""
+    found = []
+    at = 0
+    while at < len(data):
+        target = reader.target()
+        if target is None:
+            some = data[at : at + (reader.at_once or most)]
+            frames = reader.feed(some)
+        else:
+            some = data[at : at + min(most, len(target))]
+            target[: len(some)] = some
+            frames = reader.wrote(len(some))
+        at += len(some)
+        found += [(frame.kind, [bytes(part) for part in frame.parts]) for frame in frames]
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000, 70_000, 1 << 20])
+def test_frames_in_pieces_arrive_in_order_and_small_ones_between(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    size = 20 if most < 1000 else 30_000
+    monkeypatch.setattr(aside, "PIECE_SIZE", size)
+    sent, large = Aside(), [bytes([n]) * (size * n) for n in range(1, 5)]
+    sent.add(*whole(20, large[0], large[1]))
+    sent.add(*whole(21, b"", large[2]))
+    sent.add(*whole(22, large[3]))
+    data, small = bytearray(), 0
+    while sent:
+        data += b"".join(sent.piece())
+        data += framed(30, b"%d" % small)
+        small += 1
+    found = read_through(FrameReader(1 << 30, has_pieces=True), bytes(data), most)
+    assert [frame for frame in found if frame[0] < 30] == [
+        (20, [large[0], large[1]]),
+        (21, [b"", large[2]]),
+        (22, [large[3]]),
+    ]
+    assert [parts for kind, parts in found if kind == 30] == [[b"%d" % n] for n in range(small)]
+    assert sent.done == 3
+    assert small > 10
+
+
+def whole(kind: int, *parts: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    return encode(kind, parts)[0], parts
+
+
+def framed(kind: int, *parts: bytes) -> bytes:
+    return encode(kind, parts)[0] + b"".join(parts)
+
+
+def test_a_frame_in_pieces_is_no_larger_than_allowed_and_comes_behind_the_greeting_only() -> None:
+    head, parts = whole(20, b"x" * 200)
+    data = piece(50) + (head + parts[0])[:50]
+    with pytest.raises(FrameError, match="a frame of 200 bytes, where 100 are allowed"):
+        list(FrameReader(100, has_pieces=True).feed(data))
+    (frame,) = FrameReader(1 << 20).feed(data)
+    assert frame.kind == PIECE
+
+
+def test_what_is_large_is_read_into_memory_of_the_system() -> None:
+    size = 40 << 20
+    reader = FrameReader(1 << 30)
+    assert list(reader.feed(encode(20, [b"x" * size])[0])) == []
+    target = reader.target()
+    assert target is not None
+    target[:] = b"y" * size
+    (frame,) = reader.wrote(size)
+    assert bytes(frame.parts[0]) == b"y" * size

@@ -66,8 +66,8 @@ def test_a_refusal_is_told_with_its_reason():
 
 def test_another_version_is_named_with_a_remedy(monkeypatch):
     asked, _ = greeting.challenge()
-    monkeypatch.setattr(greeting, "VERSION", 3)
-    with pytest.raises(GreetingError, match=r"version 2 .* version 3: install the same version"):
+    monkeypatch.setattr(greeting, "VERSION", 4)
+    with pytest.raises(GreetingError, match=r"version 3 .* version 4: install the same version"):
         greeting.answer(asked, SECRET, ME)
 
 
