@@ -238,6 +238,9 @@ class RunMethods(StartMethods[ContextT, InputT]):
         yield told(callbacks.started(call.plan.input))
         handle = None
         face = call.face
+        bare, root = face.stream.bare, face.ns
+        if watch is not None or call.around is not None:
+            bare = frozenset()
         try:
             if not call.backend.ready():
                 connect = call.backend.connect
@@ -247,6 +250,12 @@ class RunMethods(StartMethods[ContextT, InputT]):
             events = Wait(handle.read, handle.aread)
             while True:
                 for event in (yield events):
+                    if event.mode in bare and event.ns == root:  # fast, for tens of thousands
+                        if kept is None:
+                            yield event.payload
+                        else:
+                            kept.append(event.payload)
+                        continue
                     if watch is not None:
                         watch(event)
                     if event.mode == END_MODE:

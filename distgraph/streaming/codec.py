@@ -25,6 +25,7 @@ _OF_PLAIN_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
 _WITH_CONFIGS = frozenset({"checkpoints", "tasks", "debug"})
 """Modes whose payloads hold the config and metadata that code of a node gave to a graph."""
 _NAMES_SOMETHING = pickle.STACK_GLOBAL
+_PICKLES = {bytes}
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -121,7 +122,14 @@ def encode_events(events: Sequence[Event], source: str = "") -> bytes:
 
 
 def decode_events(segment: Segment) -> list[Event]:
-    """Read the events of a segment.
+    """Read the events of a segment; see ``decode_plain``."""
+    if isinstance(segment.blob, list):
+        return segment.blob
+    return [Event(*event) for event in decode_plain(segment)]
+
+
+def decode_plain(segment: Segment) -> Sequence[tuple[Any, ...]]:
+    """Read the events of a segment, each as a tuple of namespace, mode and payload.
 
     Raises:
         SerializationError: The blob cannot be read here, such as when the class of a payload is
@@ -133,8 +141,11 @@ def decode_events(segment: Segment) -> list[Event]:
     read: Any = _loads if type(blob) in (bytes, memoryview) else _load_data
     try:
         if segment.count == 1:
-            return [Event(*read(blob))]
-        return [Event(*(item if type(item) is tuple else _load(item))) for item in read(blob)]
+            return [read(blob)]
+        items = read(blob)
+        if set(map(type, items)) == _PICKLES:
+            return list(map(_loads, items))
+        return [item if type(item) is tuple else _load(item) for item in items]
     except Exception as error:
         raise SerializationError(
             f"an event of task {segment.task_id or 'driver'!r}, step {segment.step}, cannot be "

@@ -112,6 +112,18 @@ class StreamOptions:
             state_mapper=state_mapper if version == "v2" else None,
         )
 
+    @property
+    def bare(self) -> frozenset[str]:
+        """Modes of which the chunk of an event of the root graph is its payload, and nothing else
+        is to be done. ``project`` returns the same."""
+        request = self.request
+        if self.version != "v1" or self.tagged or request.subgraphs:
+            return frozenset()
+        others = {"tasks", "debug", *self.print_modes}
+        if request.message_events:
+            others.add("messages")
+        return self.yielded - others
+
     def project(self, event: _Projected, root: tuple[str, ...] = ()) -> Any:
         """Return the chunk for an event; ``SKIP`` if the event has no chunk.
 

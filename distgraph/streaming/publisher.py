@@ -388,6 +388,7 @@ class AttemptStream:
         "_publisher",
         "_refusal",
         "_sent",
+        "_source",
         "_step",
         "_task_id",
     )
@@ -407,6 +408,7 @@ class AttemptStream:
         self._attempt = attempt
         self._step = step
         self._node = node
+        self._source = node and f"node {node!r}"
         self._pending: list[bytes] = []
         self._sent = 0
         self._held = float("-inf")
@@ -428,7 +430,11 @@ class AttemptStream:
             RunCancelled: The attempt was cancelled, or the run has ended.
             BrokerLost: The stream is gone.
         """
-        data = whole_message(event, pack_event(event, self._node and f"node {self._node!r}"))
+        data = pack_event(event, self._source)
+        is_whole = False
+        if event[1] == "messages":
+            data = whole_message(event, data)
+            is_whole = type(data) is WholeMessage
         publisher, lane = self._publisher, self._lane
         factor = 1 if wait else _HARD
         room = taken = refusal = None
@@ -448,7 +454,7 @@ class AttemptStream:
                         lane.bytes += len(data) + EVENT_OVERHEAD
                         lane.events += 1
                         pending.append(data)
-                        if type(data) is WholeMessage:
+                        if is_whole:
                             now = publisher._clock()
                             if self._held <= now:
                                 self._held = now + _LATE

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from distgraph.contract.stream import Event
+from distgraph.contract.stream import Event, StreamEvent
 from distgraph.streaming.modes import SKIP, StreamOptions
 from distgraph.types import STREAM_MODES
 
@@ -190,3 +190,28 @@ def _without_ids(shown: Any) -> str:
     import re
 
     return re.sub(r"child:[-\w]+", "child:id", str(shown))
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("subgraphs", [False, True])
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("printed", [(), ("custom",)])
+def test_what_is_bare_is_what_project_returns_unchanged(
+    tagged: bool, subgraphs: bool, version: str, printed: tuple[str, ...], capsys: Any
+) -> None:
+    """For each mode: it is bare if and only if the chunk is the payload, and nothing is printed."""
+    for mode in STREAM_MODES:
+        options = StreamOptions.parse(
+            [mode] if tagged else mode, subgraphs=subgraphs, version=version, print_mode=printed
+        )
+        assert options.bare == (
+            {mode} - {"tasks", "debug"} - set(printed)
+            if (tagged, subgraphs, version) == (False, False, "v1")
+            else set()
+        )
+        for bare in options.bare:
+            payload = (object(), {})
+            event = StreamEvent("run", 1, (), 1, "t", 1, 1, bare, payload)
+            assert options.project(event) is payload
+    capsys.readouterr()
+    assert StreamOptions.parse("messages", message_events=True).bare == set()
