@@ -104,6 +104,7 @@ class LeaseServer:
         connection.send(OPENED, head(opened), interruptible=False)
         heartbeat = process().enter(self._ticket)
         process().leased = True
+        process().tidying.begin()
         freeze()
         heartbeat.begin(lease_name(self._lease))
         try:
@@ -223,6 +224,7 @@ class LeaseServer:
             how, parts = "ray", ()
         outcome = OutcomesHead(group.number, how, bool(damage))
         connection.send(OUTCOMES, head(outcome), *parts, interruptible=False)
+        process().tidying.tidy()  # behind the outcomes: nobody waits for it
 
     def _waits(self, waits: bool) -> None:
         """Report to the driver whether the code of the group waits for other groups."""

@@ -53,6 +53,7 @@ from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, same, started_since
 from distgraph.worker.deadline import main_thread
 from distgraph.worker.descriptors import Descriptors
+from distgraph.worker.file_checks import PAUSE
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.kept_messages import KeptMessages, Loan
 from distgraph.worker.packing import Packet, unpack_request
@@ -272,15 +273,17 @@ class WorkerProcess:
         self._group = name
         if not self.leased:
             heartbeat.begin(name)
+            self.tidying.begin()
         batch = batch or Batch(len(packet.attempts))
         try:
-            self.descriptors.begin()
+            self.descriptors.begin(PAUSE)
             opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
             while self._unwanted != name and (at := batch.begin()) is not None:
                 batch.ended(self.run_attempt(opened, at, snapshots))
         finally:
             self._group = ""
             if not self.leased:
+                self.tidying.tidy()
                 heartbeat.end(name)
         outcomes = batch.take()
         if len(packet.attempts) == 1 == len(outcomes):

@@ -70,6 +70,8 @@ def config_around() -> Any:
 
 
 def _attempt_of(config: Any) -> CurrentTask | None:
+    if config is None:
+        return None
     configurable = config.get("configurable") if isinstance(config, Mapping) else None
     name = configurable.get(TASK_ID) if isinstance(configurable, Mapping) else None
     if not isinstance(name, TaskId) or name.attempt is None:

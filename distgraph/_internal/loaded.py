@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 __all__ = ("loaded",)
+
+_complete: dict[str, ModuleType] = {}
+"""Modules that were found imported to their end."""
 
 
 def loaded(module: str, name: str) -> Any:
@@ -18,7 +21,11 @@ def loaded(module: str, name: str) -> Any:
     found = sys.modules.get(module)
     if found is None:
         return None
-    if getattr(getattr(found, "__spec__", None), "_initializing", False):
-        with suppress(ImportError):
-            found = importlib.import_module(module)
+    if _complete.get(module) is not found:
+        try:
+            if getattr(getattr(found, "__spec__", None), "_initializing", False):
+                found = importlib.import_module(module)
+            _complete[module] = found
+        except ImportError:
+            pass
     return getattr(found, name, None)

@@ -256,6 +256,9 @@ class Leases(Generic[J]):
             terms: How many leases there are, and how long they are kept.
         """
         self._room[needs] = room if terms.most is None else terms.most
+        idle = self._idle.get(needs)
+        if idle and terms is TASKS:  # then no group waits, and nothing else is missing
+            return [self._serve(idle.popitem()[1], job, now)]
         if terms is not TASKS:
             self._terms[needs] = terms
         if needs not in self._waiting:
@@ -318,6 +321,7 @@ class Leases(Generic[J]):
         self._serving.pop(id(lease.job), None)
         lease.job = None
         lease.served += 1
+        was_lent = lease.lent
         self._lend(lease, False)
         if lease.doomed:
             if lease.given:
@@ -330,6 +334,8 @@ class Leases(Generic[J]):
                 self._forget(lease)
                 return [End(number), *self._advance(lease.needs, now)]
         self._rest(lease, now)
+        if not was_lent and lease.needs not in self._waiting:  # as before it served the group
+            return []
         return list(self._advance(lease.needs, now))
 
     def lend(self, number: int, lent: bool, now: float) -> list[Action[J]]:
@@ -441,7 +447,8 @@ class Leases(Generic[J]):
         other, it is not."""
         if self._waiting or self._surplus or self._held_back or self._terms:
             return True
-        return before > now + LOOK_AFTER or any(self._requested.values())
+        soonest = LOOK_AFTER if self._calm.keep else IDLE
+        return before > now + soonest or any(self._requested.values())
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do, None for never."""
@@ -557,12 +564,9 @@ class Leases(Generic[J]):
         """Serve groups with free leases, and request what is missing."""
         waiting, idle = self._waiting.get(needs), self._idle.get(needs)
         while waiting and idle:
-            _, lease = idle.popitem()  # the last one used: the others may end
-            job = waiting.take()
             waiting.since = now
-            lease.phase, lease.since, lease.job = Phase.BUSY, now, job
-            self._serving[id(job)] = lease.number, needs
-            yield Give(lease.number, job)
+            _, lease = idle.popitem()  # the last one used: the others may end
+            yield self._serve(lease, waiting.take(), now)
         late = waiting is not None and now - waiting.begun >= DEMAND
         unlimited = late and self._terms_of(needs).most is None
         self._count.setdefault(needs, 0)
@@ -574,6 +578,11 @@ class Leases(Generic[J]):
         else:
             self._surplus.setdefault(needs, now)
         self._clean(needs)
+
+    def _serve(self, lease: _Lease[J], job: J, now: float) -> Give[J]:
+        lease.phase, lease.since, lease.job = Phase.BUSY, now, job
+        self._serving[id(job)] = lease.number, lease.needs
+        return Give(lease.number, job)
 
     def _ask(self, needs: Hashable, now: float) -> Request:
         lease: _Lease[J] = _Lease(next(self._numbers), needs, now)

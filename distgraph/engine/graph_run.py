@@ -90,6 +90,8 @@ class GraphRun:
 
     def idle_windows(self) -> list[IdleWindow]:
         """Return the idle limits of this graph and of the graphs around it, its own first."""
+        if self.parent is None:
+            return [] if self.idle is None else [self.idle]
         return [graph.idle for graph in self.lineage() if graph.idle is not None]
 
     def within(self, other: GraphRun) -> bool:

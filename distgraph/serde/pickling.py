@@ -347,6 +347,8 @@ dumps = dumps_data
 
 def loads(blob: bytes | bytearray | memoryview | references.Parcel) -> Any:
     """Read what ``dumps``, ``dumps_data`` or ``dumps_code`` wrote."""
+    if type(blob) is bytes and not blob.endswith(_NAMED):
+        return pickle.loads(blob)
     if isinstance(blob, references.Parcel):
         blob = references.ReferringBlob(blob.blob, blob.references)
     if isinstance(blob, references.ReferringBlob):

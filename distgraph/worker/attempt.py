@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -26,7 +26,6 @@ from distgraph.contract.progress import PROGRESS_MODE, AttemptStarted
 from distgraph.contract.retries import Levels, verdicts_on
 from distgraph.contract.spec import GraphProgram, NodeProgram, Write, is_awaited
 from distgraph.contract.stream import Event, Segment
-from distgraph.engine.outputs import read_value, read_values
 from distgraph.errors import (
     GraphBubbleUp,
     GraphDrained,
@@ -552,10 +551,9 @@ class NodeRun:
         return None if self.manager is None else self.manager.get_child(step_tag(step))
 
 
-@contextmanager
 def _reported(
     node: LocatedNode, task: TaskContext, value: Any, *, goes_on: bool = False
-) -> Iterator[NodeRun]:
+) -> AbstractContextManager[NodeRun]:
     """Report the node to the callbacks, if there are any, as a run of its own.
 
     What the node calls with a config of its own making inherits tags and metadata from that run.
@@ -570,8 +568,19 @@ def _reported(
         info = replace(info, tags=(*info.tags, *tags))
     if not handlers:
         task.config["callbacks"] = unheard_callbacks(task.request, info)
-        yield NodeRun(None)
-        return
+        return nullcontext(NodeRun(None))
+    return _heard(node, task, value, info, handlers, goes_on)
+
+
+@contextmanager
+def _heard(
+    node: LocatedNode,
+    task: TaskContext,
+    value: Any,
+    info: CallbackInfo,
+    handlers: list[Any],
+    goes_on: bool,
+) -> Iterator[NodeRun]:
     trace = node.program.trace
     if goes_on:
         run = NodeRun(begun_node(handlers, task.request, info))
@@ -616,7 +625,8 @@ async def _write(
     read = _reader(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
     step = 1 if node.program.bound is None and task.request.kind == "node" else 2
-    step += len(steps_of(getattr(node.program.bound, "runnable", None))) - 1
+    if run.manager is not None:
+        step += len(steps_of(getattr(node.program.bound, "runnable", None))) - 1
     with _understood:
         for writer in node.program.writers:
             if run.manager is not None and getattr(writer, "name", None) is not None:
@@ -651,18 +661,21 @@ def _reader(
     """Return what conditional edges read the state with: the node's own writes are applied."""
 
     def read(keys: Sequence[str] | str) -> Any:
-        wanted = (keys,) if isinstance(keys, str) else tuple(keys)
+        wanted = (keys,) if isinstance(keys, str) else keys
         managed = {key: request.managed[key] for key in wanted if key in request.managed}
-        if isinstance(keys, str) and keys in managed:
-            return managed[keys]
-        channels = {
-            key: _with_writes(graph.spec.channels[key], key, request.state, writes)
-            for key in wanted
-            if key not in managed
-        }
-        if isinstance(keys, str):
-            return read_value(channels, keys)
-        return {**read_values(channels, list(channels)), **managed}
+        written = {channel for channel, _ in writes}
+        values: dict[str, Any] = {}
+        for key in wanted:
+            if key in managed:
+                continue
+            if key in request.state and key not in written:
+                values[key] = request.state[key]
+                continue
+            channel = _with_writes(graph.spec.channels[key], key, request.state, writes)
+            if channel.is_available():
+                values[key] = channel.get()
+        values.update(managed)
+        return values.get(keys) if isinstance(keys, str) else values
 
     return read
 

@@ -48,6 +48,8 @@ class Descriptors:
         """What has happened to which of them, "" if nothing has."""
         self._looked = time.monotonic()
         """When it was last looked closely."""
+        self._seen = float("-inf")
+        """When it was last looked."""
         with suppress(OSError, AttributeError):  # no /proc, or no poll
             self._poll = select.poll()
             for number in map(int, os.listdir(_OPEN)):
@@ -56,8 +58,14 @@ class Descriptors:
                     self._files[number] = found
                     self._poll.register(number, 0)
 
-    def begin(self) -> None:
-        """Forget what its owner has closed since the last look: code of users begins now."""
+    def begin(self, pause: float = 0.0) -> None:
+        """Forget what its owner has closed since the last look: code of users begins now.
+
+        Args:
+            pause: Seconds behind a look for which its owner is taken to close nothing.
+        """
+        if time.monotonic() < self._seen + pause:
+            return
         for number in self._closed():
             self._forget(number)
 
@@ -70,7 +78,7 @@ class Descriptors:
         """
         if not self.damage:
             lost = [(number, "closed") for number in self._closed()]
-            now = time.monotonic()
+            now = self._seen = time.monotonic()
             if now >= self._looked + pause:
                 self._looked = now
                 lost += [

@@ -200,7 +200,9 @@ def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
 
 
 def _pushed(task: TaskContext) -> list[Any]:
-    handlers = task.config["callbacks"] or ()
+    handlers = task.config["callbacks"]
+    if not handlers:
+        return []
     handler = private_if_loaded("StreamMessagesHandler")
     capture = next((h for h in handlers if hasattr(h, "show_message")), None)
     if handler is None or capture is None:

@@ -44,7 +44,8 @@ _FIRST_COPY = 200
 
 
 class Tidying:
-    """Sets back what the code inside of a ``with`` statement has changed in its process.
+    """Sets back what the code inside of a ``with`` statement has changed in its process: at the
+    next ``tidy``, and before the next such statement.
 
     Set back are: the working directory; environment variables that existed before; the umask;
     signal handlers and a pending alarm; ``sys.stdin``, ``sys.stdout``, ``sys.stderr`` and the files
@@ -55,17 +56,37 @@ class Tidying:
 
     def __init__(self) -> None:
         self._copies = _copies()
+        self._is_known = False
+        """Whether the code before this one has changed nothing: what was kept then still counts."""
+        self._is_due = False
+        """Whether code has run since the last ``tidy``."""
+
+    def begin(self) -> None:
+        """Look at the process anew before the next code: its owner may have changed it."""
+        self._is_known = False
 
     def __enter__(self) -> None:
+        self.tidy()
+        if self._is_known:
+            return
         self._environment = dict(os.environ._data)  # type: ignore[attr-defined]  # 30 times as fast
         self._umask = _umask()
         self._before = _state()
 
     def __exit__(self, *exc_info: object) -> None:
+        self._is_due = True
+
+    def tidy(self) -> None:
+        """Set back what code has changed, if some has run."""
+        if not self._is_due:
+            return
+        self._is_due = False
         environment = os.environ._data  # type: ignore[attr-defined]
         umask = os.umask(self._umask)
         if umask == self._umask and environment == self._environment and _state() == self._before:
+            self._is_known = True
             return
+        self._is_known = False
         changed: list[str] = []
         for what, restore in (
             ("the working directory", self._restore_folder),

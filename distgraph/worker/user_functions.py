@@ -31,6 +31,9 @@ INJECTED = ("config", "writer", "store", "runtime", "previous", "error")
 _REMOTE = ("RemoteFunction", "ActorClass", "ActorHandle")
 """What ``ray.remote`` makes; the library does not import Ray."""
 
+_FINAL = frozenset({dict, list, tuple, str, int, bool, type(None)})
+"""Types of results that nothing is done with: they are neither coroutines nor Runnables."""
+
 _EXPECTED = {
     "config": ("RunnableConfig",),
     "writer": ("StreamWriter", "Callable"),
@@ -160,6 +163,8 @@ class FunctionNode:
 
     def __call__(self, input: Any, context: NodeContext) -> Any:
         value = self.func(input, **{name: getattr(context, name) for name in self.names})
+        if type(value) in _FINAL and not (self.is_async or self.generator):
+            return value
         if self.is_async:
             return sum_of_async(value) if self.generator else self._awaited(value, input, context)
         if self.generator:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,7 @@ try:
         {then}
 except KeyError:
     pass
+tidying.tidy()
 after = {look}
 os.write(report, b"as before" if after == before else f"{{before}} {{after}}".encode())
 """
@@ -90,6 +92,44 @@ def test_a_process_that_nobody_changed_is_left_alone(caplog: pytest.LogCaptureFi
     from distgraph.worker.process_state import Tidying
 
     handler = signal.getsignal(signal.SIGINT)
-    with caplog.at_level("INFO", "distgraph"), Tidying():
-        pass
+    tidying = Tidying()
+    with caplog.at_level("INFO", "distgraph"):
+        for _ in range(2):  # the second time, what is known of the process still counts
+            with tidying:
+                pass
+            tidying.tidy()
     assert caplog.messages == [] and signal.getsignal(signal.SIGINT) is handler
+
+
+def test_what_code_has_changed_is_set_back_before_the_next_code_at_the_latest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from distgraph.worker.process_state import Tidying
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    tidying = Tidying()
+    with tidying:
+        os.chdir("other")
+    with tidying:
+        assert Path.cwd() == tmp_path
+
+
+def test_what_the_owner_of_the_process_changes_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray prepares a process between two leases."""
+    from distgraph.worker.process_state import Tidying
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    tidying = Tidying()
+    with tidying:
+        pass
+    tidying.tidy()
+    os.chdir("other")
+    tidying.begin()
+    with tidying:
+        pass
+    tidying.tidy()
+    assert Path.cwd() == tmp_path / "other"
