@@ -348,15 +348,23 @@ class WorkerProcess:
         way = self._way(opened, request, name, lend)
         calls = way.calls
         try:
-            if locate(program, request).needs_loop(request, run):
-                steps = run_async(program, request, run, stream, calls, limited=limited)
+            node = locate(program, request)
+            if node.needs_loop(request, run):
+                steps = run_async(program, request, run, stream, calls, node=node, limited=limited)
                 outcome = self._on_loop(steps, way)
             else:
                 alone = threading.current_thread() is threading.main_thread()
                 begin = now_since_boot() if alone else 0.0
                 with self.tidying if alone else nullcontext():
                     outcome = run_sync(
-                        program, request, run, stream, calls, alone=alone, limited=limited
+                        program,
+                        request,
+                        run,
+                        stream,
+                        calls,
+                        node=node,
+                        alone=alone,
+                        limited=limited,
                     )
                 if alone and outcome.status in ("cancelled", "timeout"):
                     orphans = same(main_thread.children)  # of children that ended meanwhile

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from distgraph._internal.keys import RESUME
 from distgraph._internal.mistakes import warn_once
-from distgraph.channels.base import BaseChannel
 from distgraph.concurrency.interrupting import Terminated
 from distgraph.concurrency.threads import in_thread
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
@@ -38,6 +37,7 @@ from distgraph.serde.exceptions import capture_error
 from distgraph.spans import NO_SPAN, AttemptSpan, NoSpan
 from distgraph.types import Command
 from distgraph.worker import langgraph_config
+from distgraph.worker.branch_state import reader_of
 from distgraph.worker.callbacks import attempt_callbacks
 from distgraph.worker.calls import Calls, called_program
 from distgraph.worker.context import TaskContext, build_context, entered
@@ -130,16 +130,18 @@ def run_sync(
     stream: AttemptStream,
     calls: Calls | None = None,
     *,
+    node: LocatedNode | None = None,
     alone: bool = False,
     limited: Callable[[Clock], object] | None = None,
 ) -> AttemptOutcome:
     """Run an attempt of a node that awaits nothing, in this thread or, in a limited time, beside.
 
+    ``node``: the node, where it has been located.
     ``alone``: this is the main thread of a process that has nothing else to do: a node that takes
     too long is interrupted, and ends with the process if that does not help.
     ``limited`` is called with the clock of an attempt that is limited in time, before it starts.
     """
-    node = locate(program, request)
+    node = node or locate(program, request)
     clock = Clock.of(request)
     if clock is not None and limited is not None:
         limited(clock)
@@ -169,13 +171,15 @@ async def run_async(
     stream: AttemptStream,
     calls: Calls | None = None,
     *,
+    node: LocatedNode | None = None,
     limited: Callable[[Clock], object] | None = None,
 ) -> AttemptOutcome:
     """Run an attempt on the running event loop. A synchronous node goes to a thread.
 
+    ``node``: the node, where it has been located.
     ``limited`` is called with the clock of an attempt that is limited in time, before it starts.
     """
-    node = locate(program, request)
+    node = node or locate(program, request)
     clock = Clock.of(request)
     if clock is not None and limited is not None:
         limited(clock)
@@ -622,7 +626,7 @@ async def _write(
     """Append what the node's writers make of ``value``, as far as they come."""
     # answers that LangGraph's interrupt() was given are among the task's own
     writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
-    read = _reader(node.graph, task.request, writes)
+    read = reader_of(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
     step = 1 if node.program.bound is None and task.request.kind == "node" else 2
     if run.manager is not None:
@@ -653,43 +657,3 @@ async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo)
         await _write(node, task, request.input, writes, NodeRun(None))
     warn_once(task.ignored)
     return writes
-
-
-def _reader(
-    graph: GraphProgram, request: AttemptRequest, writes: Sequence[Write]
-) -> Callable[[Sequence[str] | str], Any]:
-    """Return what conditional edges read the state with: the node's own writes are applied."""
-
-    def read(keys: Sequence[str] | str) -> Any:
-        wanted = (keys,) if isinstance(keys, str) else keys
-        managed = {key: request.managed[key] for key in wanted if key in request.managed}
-        written = {channel for channel, _ in writes}
-        values: dict[str, Any] = {}
-        for key in wanted:
-            if key in managed:
-                continue
-            if key in request.state and key not in written:
-                values[key] = request.state[key]
-                continue
-            channel = _with_writes(graph.spec.channels[key], key, request.state, writes)
-            if channel.is_available():
-                values[key] = channel.get()
-        values.update(managed)
-        return values.get(keys) if isinstance(keys, str) else values
-
-    return read
-
-
-def _with_writes(
-    template: BaseChannel, key: str, state: Mapping[str, Any], writes: Sequence[Write]
-) -> BaseChannel:
-    if key in state:
-        channel = template.from_checkpoint(state[key])
-        if not channel.is_available():
-            channel.update([state[key]])
-    else:
-        channel = template.copy()
-    own = [v for c, v in writes if c == key]
-    if own:
-        channel.update(own)
-    return channel

@@ -21,6 +21,7 @@ from distgraph.driver.ports import NotTaken
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
 from distgraph.wire import Frame
+from distgraph.worker.process_state import Tidying
 
 TICKET = WorkerTicket(("", 0, ""), b"", "session")
 
@@ -34,6 +35,7 @@ class Process:
 
     def __init__(self) -> None:
         self.descriptors = self
+        self.tidying = Tidying()
         self.damage = ""
         self.ran: list[str] = []
         self.found = ""
