@@ -14,6 +14,7 @@ sent only while it serves nothing: no group can meet a lease that is about to en
   resources (``Calm``): then it is kept for some seconds, because a new one costs a run of one step
   more than the step. While a request for other needs is not granted, it ends at once: it may hold
   what that request waits for.
+- A lease whose group was cancelled ends behind it.
 - A lease that has served for ``TENURE`` ends behind its group, also where no other group waits: the
   steps of a run that follow each other would keep it for hours. A new request queues in the
   cluster's scheduler with those of others.
@@ -157,6 +158,8 @@ class _Lease(Generic[J]):
     doomed: bool = False
     """Whether it ends behind its group: its process is about to be killed, or another driver waits
     for what it holds."""
+    interrupted: bool = False
+    """Whether its group was cancelled: who did that wants its resources back."""
     given: bool = False
     """Whether another driver waits for what it holds."""
     overdue: bool = False
@@ -274,8 +277,11 @@ class Leases(Generic[J]):
         waiting = self._waiting.get(needs)
         if waiting is not None and waiting.discard(owner, job):
             return [Drop(job), *self._advance(needs, now)]
-        lease = self._serves(job)
-        return [] if lease is None else [Interrupt(lease, job)]
+        number = self._serves(job)
+        if number is None:
+            return []
+        self._leases[number].interrupted = True
+        return [Interrupt(number, job)]
 
     def doom(self, job: J) -> int | None:
         """Return the lease that serves a group, whose process may be killed from now on.
@@ -330,7 +336,7 @@ class Leases(Generic[J]):
             return [End(number), *self._advance(lease.needs, now)]
         if self._terms_of(lease.needs).most is None:
             tenure = SHORT_TENURE if self._starving(lease.needs, now) else TENURE
-            if now - lease.granted >= tenure:
+            if lease.interrupted or now - lease.granted >= tenure:
                 self._forget(lease)
                 return [End(number), *self._advance(lease.needs, now)]
         self._rest(lease, now)

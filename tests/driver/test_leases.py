@@ -205,6 +205,14 @@ def test_the_tenure_counts_from_the_last_report_that_nobody_waits():
     assert leases.done(number, 0.5 + TENURE) == [End(number)]
 
 
+def test_a_lease_whose_group_was_cancelled_ends_behind_it():
+    leases, number = kept()
+    job = Job("a")
+    leases.submit("n", "run", job, 0.01)
+    assert leases.cancel("n", "run", job, 0.02) == [Interrupt(number, job)]
+    assert leases.done(number, 0.03) == [End(number)]
+
+
 def test_nobody_looks_while_leases_serve_and_where_none_is_kept():
     leases, number = kept()
     leases.submit("n", "run", Job("a"), 0.0)
