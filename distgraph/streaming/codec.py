@@ -25,7 +25,8 @@ _OF_PLAIN_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
 _WITH_CONFIGS = frozenset({"checkpoints", "tasks", "debug"})
 """Modes whose payloads hold the config and metadata that code of a node gave to a graph."""
 _NAMES_SOMETHING = pickle.STACK_GLOBAL
-_PICKLES = {bytes}
+_KINDS = frozenset({bytes, memoryview})
+"""Types of pickles that need nothing but ``pickle``."""
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -122,14 +123,18 @@ def encode_events(events: Sequence[Event], source: str = "") -> bytes:
 
 
 def decode_events(segment: Segment) -> list[Event]:
-    """Read the events of a segment; see ``decode_plain``."""
+    """Read the events of a segment.
+
+    Raises:
+        SerializationError: As of ``items_of``.
+    """
     if isinstance(segment.blob, list):
         return segment.blob
-    return [Event(*event) for event in decode_plain(segment)]
+    return [Event(*event) for event in decode_items(segment, items_of(segment))]
 
 
-def decode_plain(segment: Segment) -> Sequence[tuple[Any, ...]]:
-    """Read the events of a segment, each as a tuple of namespace, mode and payload.
+def items_of(segment: Segment) -> Sequence[Any]:
+    """Return what stands for each event of a segment, for ``decode_items``.
 
     Raises:
         SerializationError: The blob cannot be read here, such as when the class of a payload is
@@ -138,20 +143,36 @@ def decode_plain(segment: Segment) -> Sequence[tuple[Any, ...]]:
     blob = segment.blob
     if isinstance(blob, list):
         return blob
-    read: Any = _loads if type(blob) in (bytes, memoryview) else _load_data
+    if segment.count == 1:
+        return [blob]
+    read: Any = _loads if type(blob) in _KINDS else _load_data
     try:
-        if segment.count == 1:
-            return [read(blob)]
-        items = read(blob)
-        if set(map(type, items)) == _PICKLES:
-            return list(map(_loads, items))
-        return [item if type(item) is tuple else _load(item) for item in items]
+        items: list[Any] = read(blob)
     except Exception as error:
-        raise SerializationError(
-            f"an event of task {segment.task_id or 'driver'!r}, step {segment.step}, cannot be "
-            f"unpickled here ({type(error).__name__}: {error}). Make the payload's class "
-            "importable where the stream is read, or emit plain data."
-        ) from error
+        raise _unreadable(segment, error) from error
+    return items
+
+
+def decode_items(segment: Segment, items: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Read some items of ``items_of``, each as a tuple of namespace, mode and payload.
+
+    Raises:
+        SerializationError: As of ``items_of``.
+    """
+    try:
+        if _KINDS.issuperset(map(type, items)):
+            return list(map(_loads, items))
+        return [item if isinstance(item, tuple) else _load(item) for item in items]
+    except Exception as error:
+        raise _unreadable(segment, error) from error
+
+
+def _unreadable(segment: Segment, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"an event of task {segment.task_id or 'driver'!r}, step {segment.step}, cannot be "
+        f"unpickled here ({type(error).__name__}: {error}). Make the payload's class "
+        "importable where the stream is read, or emit plain data."
+    )
 
 
 def _unpicklable(event: Event, source: str, error: Exception) -> SerializationError:
@@ -162,8 +183,8 @@ def _unpicklable(event: Event, source: str, error: Exception) -> SerializationEr
     )
 
 
-def _load(blob: bytes) -> Any:
-    return _loads(blob) if type(blob) is bytes else _load_data(blob)
+def _load(blob: Any) -> Any:
+    return _loads(blob) if type(blob) in _KINDS else _load_data(blob)
 
 
 def _load_data(blob: bytes) -> Any:

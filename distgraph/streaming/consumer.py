@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
 from distgraph.contract.stream import Delivery, StreamEvent
 from distgraph.errors import InvalidTransition
-from distgraph.streaming.codec import decode_events, decode_plain
+from distgraph.streaming.codec import decode_events, decode_items, items_of
 
-__all__ = ("Reassembler",)
+__all__ = ("AT_ONCE", "Reassembler")
+
+AT_ONCE = 256
+"""Events that a reader hands out at once."""
 
 _stream_event: Any = partial(tuple.__new__, StreamEvent)
 """``StreamEvent`` of a tuple of its fields."""
@@ -33,6 +38,11 @@ class Reassembler:
         self._resumed = after_seq is None or after_seq > 0
         self._anywhere = after_seq is None
         self._ended = False
+        self._rest: deque[Delivery] = deque()
+        self._delivery: Delivery | None = None
+        """Of which some events were returned, and others were not."""
+        self._items: Sequence[Any] | None = None
+        """Its events, not unpickled yet."""
 
     @property
     def position(self) -> int:
@@ -51,31 +61,65 @@ class Reassembler:
             InvalidTransition: The deliveries are not what follows ``position``.
             SerializationError: An event cannot be unpickled in this process.
         """
+        self._rest.extend(deliveries)
+        return self.take(sys.maxsize)
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """Add deliveries, whose events ``take`` returns."""
+        self._rest.extend(deliveries)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``take`` returns something."""
+        return self._items is not None or bool(self._rest)
+
+    def take(self, most: int) -> list[StreamEvent]:
+        """Return the next events, ``most`` at most; raises as ``feed`` does.
+
+        Ten thousand events at once would be taken for lasting objects by the garbage collector,
+        which then takes several times as long as all else.
+        """
         events: list[StreamEvent] = []
         run_id = self._run_id
-        for seq, segment, end in deliveries:
-            skip = self._skipped(seq, segment.count)
-            task_id, attempt, step, first, count, _ = segment
-            decoded = decode_plain(segment)
-            if len(decoded) != count:
-                raise self._broken(f"a segment of {count} events at seq {seq} has {len(decoded)}")
+        while (room := most - len(events)) > 0 and self.has_more:
+            if self._items is None:
+                self._open()
+            items, delivery = self._items, self._delivery
+            assert items is not None and delivery is not None
+            seq, segment, end = delivery
+            begin = self._position + 1 - seq
+            stop = min(segment.count, begin + room)
+            decoded = decode_items(segment, items[begin:stop])
+            task_id, attempt, step, first, _, _ = segment
             spaces, modes, payloads = zip(*decoded, strict=True)
             fields = zip(
                 repeat(run_id),
-                range(seq, seq + count),
+                range(seq + begin, seq + stop),
                 spaces,
                 repeat(step),
                 repeat(task_id),
                 repeat(attempt),
-                range(first, first + count),
+                range(first + begin, first + stop),
                 modes,
                 payloads,
             )
-            # without Python code for each event: as fast again
-            events += map(_stream_event, islice(fields, skip, None))
-            self._position = seq + count - 1
-            self._ended = end
+            events += map(_stream_event, fields)  # without Python code for each event
+            self._position = seq + stop - 1
+            if stop == segment.count:
+                self._items = self._delivery = None
+                self._ended = end
         return events
+
+    def _open(self) -> None:
+        """Begin with the next delivery."""
+        delivery = self._rest.popleft()
+        seq, segment, _ = delivery
+        skip = self._skipped(seq, segment.count)
+        items = items_of(segment)
+        if len(items) != segment.count:
+            raise self._broken(f"a segment of {segment.count} events at seq {seq} has {len(items)}")
+        self._position = seq + skip - 1
+        self._items, self._delivery = items, delivery
 
     def feed_end(self, deliveries: Iterable[Delivery]) -> list[StreamEvent]:
         """As ``feed`` for a reader that leaves, and waits for the end only: return the terminal
@@ -83,7 +127,12 @@ class Reassembler:
 
         The reader may have been interrupted with others in its hands: what is missing is no error.
         """
-        for seq, segment, end in deliveries:
+        if self._delivery is not None:
+            self._rest.appendleft(self._delivery)
+        self._items = self._delivery = None
+        self._rest.extend(deliveries)
+        while self._rest:
+            seq, segment, end = self._rest.popleft()
             self._position = seq + segment.count - 1
             if end:
                 self._ended = True

@@ -10,7 +10,7 @@ from functools import partial
 from distgraph.concurrency.collecting import is_collecting
 from distgraph.concurrency.threads import elsewhere
 from distgraph.contract.stream import Delivery, StreamEvent
-from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.consumer import AT_ONCE, Reassembler
 from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import ReaderKey
 
@@ -86,6 +86,8 @@ class Reader:
             RunError: The run or its stream is lost.
         """
         self._acknowledge()
+        if self._events.has_more:
+            return self._feed((), only_end)
         until = None if timeout is None else time.monotonic() + timeout
         while not (deliveries := self.inbox.take()):
             left = None if until is None else until - time.monotonic()
@@ -97,6 +99,8 @@ class Reader:
     async def aread(self, *, only_end: bool = False) -> Sequence[StreamEvent]:
         """As ``read``, without blocking the event loop."""
         self._acknowledge()
+        if self._events.has_more:
+            return self._feed((), only_end)
         return self._feed(await self.inbox.aget(), only_end)
 
     def close(self) -> None:
@@ -110,10 +114,12 @@ class Reader:
         else:
             leave()
 
-    def _feed(self, deliveries: list[Delivery], only_end: bool) -> Sequence[StreamEvent]:
+    def _feed(self, deliveries: Sequence[Delivery], only_end: bool) -> Sequence[StreamEvent]:
         self._bytes += sum(len(delivery.segment.blob) for delivery in deliveries)
-        feed = self._events.feed_end if only_end else self._events.feed
-        return feed(deliveries)
+        if only_end:
+            return self._events.feed_end(deliveries)
+        self._events.add(deliveries)
+        return self._events.take(AT_ONCE)
 
     def _acknowledge(self) -> None:
         """Everything that was handed out before has been consumed."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from distgraph.contract.stream import DRIVER, END_MODE, Delivery, Segment, StreamEvent
 from distgraph.errors import InvalidTransition
-from distgraph.streaming.consumer import Reassembler
+from distgraph.streaming.consumer import AT_ONCE, Reassembler
 
 from .support import END_BLOB, payloads, segment
 
@@ -66,3 +68,41 @@ def test_a_segment_that_holds_other_than_it_says_is_an_error() -> None:
     wrong = segment("a", 1, 3)._replace(count=2)
     with pytest.raises(InvalidTransition, match="a segment of 2 events at seq 1 has 3"):
         Reassembler("run").feed([Delivery(1, wrong)])
+
+
+def test_events_are_returned_some_at_once_and_a_later_reader_goes_on_within_a_segment() -> None:
+    deliveries = [
+        Delivery(1, segment("a", 1, 700)),
+        Delivery(701, segment("b", 1, 2)),
+        Delivery(703, segment("", 1, 1), end=True),
+    ]
+    reader, seen = Reassembler("run"), []
+    reader.add(deliveries)
+    while reader.has_more:
+        events = reader.take(300)
+        assert len(events) == min(300, 703 - len(seen))
+        seen += events
+        assert reader.position == len(seen) == events[-1].seq
+        assert reader.ended == (len(seen) == 703)
+    assert [event.seq for event in seen] == [*range(1, 704)]
+    assert seen == Reassembler("run").feed(deliveries)
+    again = Reassembler("run", 300)
+    assert again.feed(deliveries) == seen[300:]
+
+
+def test_a_reader_that_leaves_amid_a_segment_gets_the_end_at_once() -> None:
+    reader = Reassembler("run")
+    reader.add([Delivery(1, segment("a", 1, 700)), Delivery(701, segment("", 1, 1), end=True)])
+    assert len(reader.take(10)) == 10
+    (end,) = reader.feed_end(())
+    assert (end.seq, reader.ended, reader.has_more) == (701, True, False)
+
+
+def test_few_of_many_events_are_objects_at_the_same_time() -> None:
+    """The garbage collector looks at all objects that are there, again and again."""
+    reader = Reassembler("run")
+    reader.add([Delivery(1, segment("a", 1, 10_000))])
+    reader.take(1)
+    before = len(gc.get_objects())
+    while events := reader.take(AT_ONCE) if reader.has_more else []:
+        assert len(gc.get_objects()) < before + 4 * len(events) + 200
