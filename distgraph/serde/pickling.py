@@ -114,6 +114,8 @@ def _send_unimportable(obj: Any) -> None:
 
 def _is_importable(name: str, module: ModuleType) -> bool:
     """Return whether an import of the name finds the file that the module was loaded from."""
+    if name == script_module.SPAWNED:
+        return False
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
     if not isinstance(origin, str) or not origin.endswith(".py"):
         return True

@@ -10,6 +10,7 @@ own ``__main__``, which holds what has arrived.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import sys
@@ -23,6 +24,7 @@ from cloudpickle import cloudpickle as _cp
 from typing_extensions import is_typeddict
 
 __all__ = (
+    "SPAWNED",
     "as_at_home",
     "complete",
     "file_of_script",
@@ -33,6 +35,9 @@ __all__ = (
 )
 
 _SCRIPT = "__main__"
+
+SPAWNED = "__mp_main__"
+"""Module of the script in a process that ``multiprocessing`` has spawned."""
 
 _FUTURE_ANNOTATIONS = 0x1000000
 """Flag of code that was compiled with ``from __future__ import annotations``."""
@@ -173,10 +178,19 @@ def _home(name: str) -> ModuleType | None:
     if _SCRIPT not in _standing_in:
         return None
     found = _standing_in.get(name)
-    if found is None and name not in sys.modules and not _can_be_imported(name):
-        found = _standing_in[name] = sys.modules[name] = ModuleType(name)
-        cloudpickle.register_pickle_by_value(found)
+    if found is None and name == SPAWNED:
+        importlib.import_module("multiprocessing")  # gives the name to the program it is loaded by
+        found = _stand_in(name)
+        note_file(getattr(_standing_in[_SCRIPT], "__file__", None))
+    elif found is None and name not in sys.modules and not _can_be_imported(name):
+        found = _stand_in(name)
     return found
+
+
+def _stand_in(name: str) -> ModuleType:
+    made = _standing_in[name] = sys.modules[name] = ModuleType(name)
+    cloudpickle.register_pickle_by_value(made)
+    return made
 
 
 def _can_be_imported(name: str) -> bool:
@@ -197,6 +211,7 @@ def note_file(file: str | None) -> None:
 
     ``inspect`` and ``multiprocessing`` read it.
     """
-    home = _standing_in.get(_SCRIPT)
-    if home is not None and file is not None and os.path.exists(file):
-        home.__file__ = file
+    for name in (_SCRIPT, SPAWNED):
+        home = _standing_in.get(name)
+        if home is not None and file is not None and os.path.exists(file):
+            home.__file__ = file

@@ -144,12 +144,21 @@ NODES = [
 ]
 CHECKPOINT = {"notes": [Note(1, Item(n=2, kids=[Item(n=3)]))], "color": Color.RED, "at": Point(3)}
 
-if __name__ == "__main__":
+def report():
     sent = {node.__name__: dumps_code((told, node)).hex() for node in NODES}
     right = {node.__name__: told(node) for node in NODES}
     kind, blob = JsonPlusSerializer().dumps_typed(CHECKPOINT)
     saved = [kind, blob.hex(), [c.hex() for c in dumps_script_classes()], repr(CHECKPOINT)]
-    print(json.dumps([sent, right, saved]))
+    return json.dumps([sent, right, saved])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        context = multiprocessing.get_context(*sys.argv[1:])
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            print(pool.submit(report).result())
+    else:
+        print(report())
 '''
 
 NAMES = (
@@ -165,11 +174,12 @@ NAMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module", params=["", pytest.param("spawn", marks=pytest.mark.long)])
+def script(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a script has pickled, also in a process that multiprocessing has spawned."""
     path = tmp_path_factory.mktemp("script") / "script.py"
     path.write_text(SCRIPT)
-    command = [sys.executable, "-W", "ignore", str(path)]
+    command = [sys.executable, "-W", "ignore", str(path), *request.param.split()]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT)}
     )
