@@ -12,7 +12,6 @@ from weakref import WeakValueDictionary
 from typing_extensions import TypeVar
 
 from distgraph._internal.current import current_task
-from distgraph._internal.records import made_quickly
 from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import RunError
 
@@ -21,7 +20,6 @@ ContextT = TypeVar("ContextT", default=Any)
 __all__ = ("ExecutionInfo", "RunControl", "Runtime", "ServerInfo", "get_runtime")
 
 
-@made_quickly
 @dataclass(frozen=True, slots=True)
 class ExecutionInfo:
     """The position of the current node in its run: ids, attempt number, start time."""

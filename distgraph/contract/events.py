@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from distgraph._internal.records import made_quickly, pickled_by_fields
+from distgraph._internal.records import pickled_by_fields
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, SharedRunOptions
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.checkpoint import Saved
@@ -206,7 +206,7 @@ InputEvent = (
 # --- instructions out ---------------------------------------------------------------------------
 
 
-@made_quickly
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class StartTask:
     """Run this attempt on a worker."""
@@ -251,7 +251,7 @@ class ReturnCall:
     result: CallResult
 
 
-@made_quickly
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Emit:
     """Put an event of the driver into the stream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
@@ -45,7 +46,7 @@ def test_objects_are_frozen_equal_by_their_fields_and_can_be_replaced_and_pickle
         quick.number = 5  # type: ignore[misc]
     assert quick == Quick("a", 4, [1]) != Quick("a", 5, [1])
     assert replace(quick, number=5) == Quick("a", 5, [1])
-    assert pickle.loads(pickle.dumps(quick)) == quick
+    assert pickle.loads(pickle.dumps(quick)) == copy.copy(quick) == copy.deepcopy(quick) == quick
 
 
 def test_wrong_arguments_are_refused() -> None:
