@@ -118,6 +118,7 @@ class AsyncExecutor:
                 on_closed=lambda connection, error: self._put(None),
             )
         )
+        self._receive_here()
         await in_thread(heartbeat.start)
         self._send(OPENED, head(ExecutorOpened(identity, process().programs)))
         await self._ending.wait()
@@ -130,7 +131,7 @@ class AsyncExecutor:
         if not self._ending.is_set():
             process().end_damaged("the event loop has ended")
 
-    # --- on the thread of the wire --------------------------------------------------------------
+    # --- on the thread of the wire, or on the loop where that receives by itself ------------------
 
     def _receive(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == PROGRAM:
@@ -146,6 +147,21 @@ class AsyncExecutor:
                 self._loop.call_soon_threadsafe(self._take)
 
     # --- on the loop ----------------------------------------------------------------------------
+
+    def _receive_here(self) -> None:
+        """Let the loop receive by itself, so that no other thread has to wake it."""
+        if self._connection.take_turn() and (descriptor := self._connection.descriptor) is not None:
+            self._loop.add_reader(descriptor, self._ready, descriptor)
+
+    def _ready(self, descriptor: int) -> None:
+        """Receive what has come."""
+        self._told = True  # no call is due: it is taken here
+        try:
+            self._connection.receive(0.0)
+        finally:
+            if self._connection.closed:
+                self._loop.remove_reader(descriptor)
+            self._take()
 
     def _take(self) -> None:
         """Take what has come. The first node that begins afterwards may block this loop."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pathlib
 import time
 
 import pytest
@@ -51,6 +52,30 @@ def test_three_hundred_nodes_of_one_process_end_in_one_turn_of_its_loop(on_ray):
         on_ray.START, lambda s: [on_ray.Send("wait", {"i": i}) for i in range(300)], ["wait"]
     )
     assert on_ray.compile(builder).invoke({"items": []}) == {"items": list(range(300))}
+
+
+def switches_of(name):
+    """Return how often a thread of this process has slept and was woken."""
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text().strip() == name:
+            lines = (task / "status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
+    return None
+
+
+def test_a_step_wakes_one_thread_of_the_process_of_async_nodes(on_ray):
+    steps = 60
+
+    async def wait(state):
+        return {"items": [switches_of("distgraph-wire")]}
+
+    builder = on_ray.StateGraph(Items).add_node("wait", wait).add_edge(on_ray.START, "wait")
+    more = {True: "wait", False: on_ray.END}
+    builder.add_conditional_edges("wait", lambda s: len(s["items"]) < steps, more)
+    found = on_ray.compile(builder).invoke({"items": []}, {"recursion_limit": steps + 1})["items"]
+    woken = found[-1] - found[9]
+    print(f"the thread of the connections was woken {woken} times in {steps - 10} steps")
+    assert woken < (steps - 10) / 2
 
 
 def test_waiting_nodes_leave_the_cpus_to_others(on_ray):
