@@ -40,7 +40,7 @@ from distgraph.serde.exceptions import capture_error, release_error
 from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.serde.program import extend_path, load_program
 from distgraph.serde.references import ReferringBlob, parcel
-from distgraph.serde.script_module import stand_in_for_script
+from distgraph.serde.script_module import Names, names_of_load, show, stand_in_for_script
 from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
@@ -99,6 +99,9 @@ class WorkerProcess:
         keep_freed_memory()
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
+        self._script_names: dict[str, Names] = {}
+        self._shown = ""
+        """Hash of the graph whose copies of functions the module of the script shows."""
         self._loading: dict[str, threading.Lock] = {}
         """Held while a graph is loaded, by hash: a second thread waits for the first."""
         self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}
@@ -217,11 +220,14 @@ class WorkerProcess:
         return await in_thread(self.load, digest, *offered)
 
     def known(self, digest: str) -> GraphProgram | None:
-        """Return a graph if it is loaded here."""
+        """Return the graph of attempts that follow if it is loaded here."""
         with self._lock:
             program = self._programs.get(digest)
             if program is not None:
                 self._programs.move_to_end(digest)
+                if self._shown != digest:
+                    self._shown = digest
+                    show(self._script_names[digest])
             return program
 
     @staticmethod
@@ -243,13 +249,15 @@ class WorkerProcess:
                 known = self._programs.get(digest)
             if known is not None:
                 return known
-            with uncollected():
+            with uncollected(), names_of_load() as names:
                 program = load_program(blob)
             with self._lock:
                 self._loading.pop(digest, None)
-                self._programs[digest] = program
+                self._programs[digest], self._script_names[digest] = program, names
+                self._shown = digest
                 if len(self._programs) > _PROGRAMS_KEPT:
-                    self._programs.popitem(last=False)
+                    evicted, _ = self._programs.popitem(last=False)
+                    del self._script_names[evicted]
                     gc.unfreeze()  # it may be garbage now
                 if self.leased or len(self._programs) == 1:  # no attempt is under way
                     freeze()

@@ -14,7 +14,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from inspect import get_annotations
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, ForwardRef, get_args
@@ -25,12 +27,15 @@ from typing_extensions import is_typeddict
 
 __all__ = (
     "SPAWNED",
+    "Names",
     "as_at_home",
     "complete",
     "file_of_script",
+    "names_of_load",
     "note_file",
     "script_classes",
     "set_at_home",
+    "show",
     "stand_in_for_script",
 )
 
@@ -140,6 +145,38 @@ _standing_in: dict[str, ModuleType] = {}
 _kept = list[ModuleType]()
 """The program that this process was started with."""
 
+Names = dict[str, dict[str, Any]]
+"""By module, what a graph shows in modules of its script."""
+
+
+class _Load(threading.local):
+    """What the load of a graph in this thread has shown."""
+
+    names: Names | None = None
+
+
+_load = _Load()
+
+
+@contextmanager
+def names_of_load() -> Iterator[Names]:
+    """Note what the load of a graph shows in modules of its script. ``show`` shows it again."""
+    _load.names = found = Names()
+    try:
+        yield found
+    finally:
+        _load.names = None
+
+
+def show(names: Mapping[str, Mapping[str, Any]]) -> None:
+    """Show what a graph has shown, in front of its attempts.
+
+    Each graph has its own copy of a function, and ``pickle`` takes the copy only that the module
+    shows.
+    """
+    for module, shown in names.items():
+        vars(_standing_in[module]).update(shown)
+
 
 def stand_in_for_script() -> None:
     """Let a module stand in for the caller's script, in a process that runs another program."""
@@ -161,8 +198,18 @@ def set_at_home(obj: Any, state: tuple[str, bool, dict[str, Any], Any]) -> Any:
         names[obj.__qualname__] = obj
     home = _home(module)
     if home is not None:
+        if _load.names is None:  # a value: the functions of the graph stay where they are the same
+            shown = vars(home)
+            names = {k: v for k, v in names.items() if not _is_copy(v, shown.get(k))}
+        else:
+            _load.names.setdefault(module, {}).update(names)
         vars(home).update(names)
     return obj
+
+
+def _is_copy(value: Any, shown: Any) -> bool:
+    both = isinstance(value, FunctionType) and isinstance(shown, FunctionType)
+    return both and value.__code__ == shown.__code__
 
 
 def complete(obj: Any, state: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distgraph.serde.pickling import learn_classes, loads
-from distgraph.serde.script_module import stand_in_for_script
+from distgraph.serde.script_module import names_of_load, show, stand_in_for_script
 from tests.support.elsewhere import ROOT, Elsewhere
 
 SCRIPT = '''\
@@ -205,6 +205,25 @@ def test_code_of_a_script_finds_its_names_on_a_worker(
     sent, right, _ = script
     assert set(sent) == set(NAMES)
     assert worker(run, bytes.fromhex(sent[name])) == right[name]
+
+
+def in_turn(blob: bytes) -> list[Any]:
+    """Load the same node as a part of two graphs, and as a value; run it as a part of each."""
+    with names_of_load() as first:
+        one = loads(blob)
+    with names_of_load() as second:
+        other = loads(blob)
+    found = []
+    for names, (told, node) in ((first, one), (second, other), (first, one)):
+        show(names)
+        loads(blob)
+        found.append(told(node))
+    return found
+
+
+def test_each_graph_finds_its_own_copies_of_functions(script: Any, worker: Elsewhere) -> None:
+    sent, right, _ = script
+    assert worker(in_turn, bytes.fromhex(sent["pickles"])) == [right["pickles"]] * 3
 
 
 def read(kind: str, blob: bytes, classes: list[bytes]) -> str:
