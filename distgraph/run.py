@@ -24,7 +24,11 @@ from distgraph.contract.callbacks import HandlerCall
 from distgraph.contract.progress import PROGRESS_MODE
 from distgraph.contract.stream import CALLBACK_MODE, Event, StreamEvent
 from distgraph.invocation.arguments import RunArguments, check_arguments, show_arguments
-from distgraph.invocation.instrumented import in_place_of, through_astream, through_stream
+from distgraph.invocation.instrumented import (
+    in_place_of,
+    instrumented_ainvoke,
+    instrumented_invoke,
+)
 from distgraph.invocation.prepare import BY_CALLBACK, Invocation, prepare
 from distgraph.invocation.run_stream import AsyncRunStream, RunStream, Within
 from distgraph.invocation.starting import ContextT, InputT, StartMethods
@@ -100,15 +104,10 @@ class RunMethods(StartMethods[ContextT, InputT]):
         ``version="v2"`` the output is a ``GraphOutput``.
         """
         check_arguments("invoke", options)
-
-        def run(
-            graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[ContextT]]
-        ) -> Any:
-            return follow(self._output(input, config, options, is_async=False))
-
-        own = through_stream(run)
-        method = in_place_of("invoke", own) or own
-        return method(self, input, config, **options)
+        instrumented = instrumented_invoke(self._invoke)
+        if instrumented is not None:
+            return instrumented(self, input, config, **options)
+        return follow(self._output(input, config, options, is_async=False))
 
     async def ainvoke(
         self,
@@ -118,15 +117,10 @@ class RunMethods(StartMethods[ContextT, InputT]):
     ) -> Any:
         """Async variant of ``invoke``."""
         check_arguments("ainvoke", options)
-
-        async def run(
-            graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[ContextT]]
-        ) -> Any:
-            return await afollow(self._output(input, config, options, is_async=True))
-
-        own = through_astream(run)
-        method = in_place_of("ainvoke", own) or own
-        return await method(self, input, config, **options)
+        instrumented = instrumented_ainvoke(self._ainvoke)
+        if instrumented is not None:
+            return await instrumented(self, input, config, **options)
+        return await afollow(self._output(input, config, options, is_async=True))
 
     def batch(
         self,
@@ -195,6 +189,16 @@ class RunMethods(StartMethods[ContextT, InputT]):
         **internal: Any,
     ) -> Invocation:
         return prepare(self, input, config, arguments, **internal)
+
+    def _invoke(
+        self, graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[Any]]
+    ) -> Any:
+        return follow(self._output(input, config, options, is_async=False))
+
+    async def _ainvoke(
+        self, graph: Any, input: Any, config: Any = None, **options: Unpack[RunArguments[Any]]
+    ) -> Any:
+        return await afollow(self._output(input, config, options, is_async=True))
 
     def _within(
         self,

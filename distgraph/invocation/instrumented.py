@@ -14,7 +14,7 @@ from typing import Any
 from distgraph._internal.loaded import loaded
 from distgraph._internal.mistakes import warn_once
 
-__all__ = ("in_place_of", "through_astream", "through_stream")
+__all__ = ("in_place_of", "instrumented_ainvoke", "instrumented_invoke")
 
 Method = Callable[..., Any]
 """Takes the graph, the input, the config and options by keyword."""
@@ -29,16 +29,14 @@ def in_place_of(name: str, own: Method) -> Method | None:
     return _around(method, own, name)
 
 
-def through_stream(run: Method) -> Method:
-    """Return ``run``, which returns the output of a run, within the wrappers of ``stream``.
+def instrumented_invoke(run: Method) -> Method | None:
+    """Return ``run``, which returns the output of a run, within the wrappers of ``invoke`` and
+    ``stream``; None where there are none.
 
     ``invoke`` of LangGraph reads the chunks of ``stream``; the wrappers see one, the output.
     """
-    method = in_place_of("stream", run)
-    if method is None:
-        return run
 
-    def invoke(graph: Any, *given: Any, **options: Any) -> Any:
+    def streamed(graph: Any, *given: Any, **options: Any) -> Any:
         found = []
 
         def chunks(*given: Any, **options: Any) -> Iterator[Any]:
@@ -50,16 +48,14 @@ def through_stream(run: Method) -> Method:
             pass
         return found[0]
 
-    return invoke
+    own = None if in_place_of("stream", run) is None else streamed
+    return in_place_of("invoke", own or run) or own
 
 
-def through_astream(run: Method) -> Method:
-    """Async variant of ``through_stream``, for ``ainvoke`` and ``astream``."""
-    method = in_place_of("astream", run)
-    if method is None:
-        return run
+def instrumented_ainvoke(run: Method) -> Method | None:
+    """Async variant of ``instrumented_invoke``, for ``ainvoke`` and ``astream``."""
 
-    async def ainvoke(graph: Any, *given: Any, **options: Any) -> Any:
+    async def streamed(graph: Any, *given: Any, **options: Any) -> Any:
         found = []
 
         async def chunks(*given: Any, **options: Any) -> AsyncIterator[Any]:
@@ -71,7 +67,8 @@ def through_astream(run: Method) -> Method:
             pass
         return found[0]
 
-    return ainvoke
+    own = None if in_place_of("astream", run) is None else streamed
+    return in_place_of("ainvoke", own or run) or own
 
 
 def _is_langgraphs(method: Any) -> bool:
