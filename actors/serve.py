@@ -22,6 +22,7 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from actors.connect import ensure_ray
 from actors.sessions import current_detached
+from distgraph._internal.settings import SETTINGS
 from distgraph.concurrency.threads import daemon
 from distgraph.errors import MissingExtraError
 from distgraph.serve.access import VARIABLES, access_of, check_host
@@ -52,8 +53,8 @@ _REQUESTS = 1000
 _STREAMS = 100
 """Requests, streams above all, for which replicas are added beyond: an event loop is then busy."""
 
-_FORWARDED = (*VARIABLES, "DISTGRAPH_DETACHED_IDLE", "DISTGRAPH_DRIVERS")
-"""Settings of this process that replicas get."""
+_FORWARDED = sorted({*VARIABLES, *SETTINGS} - {"DISTGRAPH_BACKEND"})
+"""Settings of this process that replicas get: their machines may have another environment."""
 
 _REPLICA_ENV = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 """Settings of Ray Serve for replicas. The application never blocks its event loop, so it can be

@@ -60,7 +60,11 @@ def test_replicas_have_the_project_s_environment_and_run_the_application_on_thei
         monkeypatch.delenv(name, raising=False)
     project = Project(Path(), (), env={"A": "of the project", "B": "of the project"})
     monkeypatch.setenv("B", "of the process")
+    monkeypatch.setenv("DISTGRAPH_WORKER_IDLE", "3")
+    monkeypatch.setenv("DISTGRAPH_BACKEND", "local")  # of this process
     found = _environment(project)
+    assert found["DISTGRAPH_WORKER_IDLE"] == "3"
+    assert "DISTGRAPH_BACKEND" not in found
     assert (found[loop], found["A"], found["B"]) == ("0", "of the project", "of the process")
     monkeypatch.setenv(loop, "1")
     assert _environment(project)[loop] == "1"
