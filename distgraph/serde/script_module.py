@@ -149,6 +149,10 @@ Names = dict[str, dict[str, Any]]
 """By module, what a graph shows in modules of its script."""
 
 
+_shown: Mapping[str, Mapping[str, Any]] = {}
+"""What the graph has shown whose attempts run."""
+
+
 class _Load(threading.local):
     """What the load of a graph in this thread has shown."""
 
@@ -161,7 +165,8 @@ _load = _Load()
 @contextmanager
 def names_of_load() -> Iterator[Names]:
     """Note what the load of a graph shows in modules of its script. ``show`` shows it again."""
-    _load.names = found = Names()
+    global _shown
+    _load.names = _shown = found = Names()
     try:
         yield found
     finally:
@@ -174,6 +179,8 @@ def show(names: Mapping[str, Mapping[str, Any]]) -> None:
     Each graph has its own copy of a function, and ``pickle`` takes the copy only that the module
     shows.
     """
+    global _shown
+    _shown = names
     for module, shown in names.items():
         vars(_standing_in[module]).update(shown)
 
@@ -199,7 +206,7 @@ def set_at_home(obj: Any, state: tuple[str, bool, dict[str, Any], Any]) -> Any:
     home = _home(module)
     if home is not None:
         if _load.names is None:  # a value: the functions of the graph stay where they are the same
-            shown = vars(home)
+            shown = _shown.get(module, {})
             names = {k: v for k, v in names.items() if not _is_copy(v, shown.get(k))}
         else:
             _load.names.setdefault(module, {}).update(names)
