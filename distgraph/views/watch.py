@@ -129,8 +129,11 @@ def _timeline_of(handle: RunHandle) -> Timeline:
     return Timeline.of(model.attempts, title=info.graph, begin=info.started_at, now=now)
 
 
-class _Watching:
-    """The part that both forms share: the model of the run, and the view of it."""
+class _RunView:
+    """The model of a run, and the view of it. A thread draws it until ``end``.
+
+    It knows nothing of who iterates over the stream, which so ends when nobody does any more.
+    """
 
     def __init__(self, stream: Any, view: View, text: bool, file: TextIO | None) -> None:
         self._renderer = _renderer(view, text, sys.stderr if file is None else file)
@@ -141,7 +144,7 @@ class _Watching:
         self._stopped = threading.Event()
         self._begun = False
         self._title = type(stream).__name__
-        self._left = "cancelled"
+        self.left = "cancelled"
         """Status where the caller leaves the stream before the end of the run."""
         self._started_at: float | None = None
         self._is_over = False
@@ -157,7 +160,7 @@ class _Watching:
             info = stream.handle.info
             self._title, self._started_at = info.graph, info.started_at
             self._is_over = info.status not in ("pending", "running")
-            self._left = LEFT
+            self.left = LEFT
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -179,7 +182,8 @@ class _Watching:
 
     # --- the run ----------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin with the view: the first chunk was requested."""
         if self._begun:
             raise RuntimeError("progress(...) can be iterated over once, as the stream itself")
         self._begun = True
@@ -224,7 +228,8 @@ class _Watching:
             with self._drawing:
                 self._renderer.token(shown)
 
-    def _end(self, status: str) -> None:
+    def end(self, status: str) -> None:
+        """End the view. Again, it does nothing."""
         if self._stopped.is_set():
             return
         self._stopped.set()
@@ -233,6 +238,26 @@ class _Watching:
         if self._renderer is not None:
             with self._drawing:
                 self._renderer.end(self.snapshot())
+
+
+class _Watching:
+    """The part that both forms share."""
+
+    def __init__(self, stream: Any, view: View, text: bool, file: TextIO | None) -> None:
+        self._view = _RunView(stream, view, text, file)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts of the run so far, in the order in which they were queued."""
+        return self._view.attempts
+
+    def snapshot(self) -> Snapshot:
+        """Return what the view shows now, as data."""
+        return self._view.snapshot()
+
+    def timeline(self) -> Timeline:
+        """Return the timeline of the run so far."""
+        return self._view.timeline()
 
 
 class Progress(_Watching, Generic[T]):
@@ -251,7 +276,7 @@ class Progress(_Watching, Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         if self._chunks is None:
-            self._chunks = self._follow()
+            self._chunks = _follow(self._stream, self._view)
         return self._chunks
 
     def __next__(self) -> T:
@@ -272,19 +297,6 @@ class Progress(_Watching, Generic[T]):
         if close is not None:
             close()
 
-    def _follow(self) -> Generator[T, None, None]:
-        __tracebackhide__ = True
-        self._begin()
-        status = self._left
-        try:
-            yield from self._stream
-            status = "done"
-        except Exception:
-            status = "error"
-            raise
-        finally:
-            self._end(status)
-
 
 class AsyncProgress(_Watching, Generic[T]):
     """Async variant of ``Progress``."""
@@ -302,7 +314,7 @@ class AsyncProgress(_Watching, Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[T]:
         if self._chunks is None:
-            self._chunks = self._follow()
+            self._chunks = _afollow(self._stream, self._view)
         return self._chunks  # type: ignore[no-any-return]
 
     async def __anext__(self) -> T:
@@ -323,23 +335,38 @@ class AsyncProgress(_Watching, Generic[T]):
         if close is not None:
             await close()
 
-    async def _follow(self) -> AsyncIterator[T]:
-        __tracebackhide__ = True
-        self._begin()
-        status = self._left
-        try:
-            async for chunk in self._stream:
-                yield chunk
-            status = "done"
-        except Exception:
-            status = "error"
-            raise
-        finally:
-            if status == self._left:
-                close = getattr(self._stream, "aclose", None)
-                if close is not None:
-                    await close()
-            self._end(status)
+
+def _follow(stream: Iterable[T], view: _RunView) -> Generator[T, None, None]:
+    __tracebackhide__ = True
+    view.begin()
+    status = view.left
+    try:
+        yield from stream
+        status = "done"
+    except Exception:
+        status = "error"
+        raise
+    finally:
+        view.end(status)
+
+
+async def _afollow(stream: AsyncIterable[T], view: _RunView) -> AsyncIterator[T]:
+    __tracebackhide__ = True
+    view.begin()
+    status = view.left
+    try:
+        async for chunk in stream:
+            yield chunk
+        status = "done"
+    except Exception:
+        status = "error"
+        raise
+    finally:
+        if status == view.left:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        view.end(status)
 
 
 def _renderer(view: View, text: bool, file: TextIO) -> _Renderer | None:

@@ -263,6 +263,25 @@ def test_a_stream_has_the_methods_of_a_generator(method: str) -> None:
     assert callable(getattr(graph().stream({"words": ["one"]}), method))
 
 
+class Count(TypedDict):
+    n: int
+
+
+def counting() -> Any:
+    """A graph of nine steps."""
+    builder = StateGraph(Count).add_node("step", lambda state: {"n": state["n"] + 1})
+    builder.add_edge(START, "step")
+    builder.add_conditional_edges("step", lambda state: "step" if state["n"] < 9 else "__end__")
+    return builder.compile(backend="local")
+
+
+def test_a_run_is_cancelled_when_nobody_iterates_over_its_view_any_more() -> None:
+    shown = io.StringIO()
+    for _ in distgraph.progress(counting().stream({"n": 0}), view="lines", file=shown):
+        break
+    assert "] cancelled in" in shown.getvalue()
+
+
 def test_a_stream_that_was_never_read_is_closed_without_a_run() -> None:
     stream = graph().stream({"words": ["one"]})
     stream.close()
