@@ -107,6 +107,7 @@ SETTINGS: Mapping[str, Setting] = {
     "DISTGRAPH_AFFINITY_IDLE": _seconds("300", or_zero=True),
     "DISTGRAPH_API_KEY": Setting("a text", "a-long-secret", str),
     "DISTGRAPH_BACKEND": _one_of("ray", "local"),
+    "DISTGRAPH_BUSY_POLL": _seconds("0.0005", or_zero=True),
     "DISTGRAPH_DETACHED_IDLE": _seconds("600"),
     "DISTGRAPH_DOCS": Setting("a URL", "https://docs.example.com/distgraph", str),
     "DISTGRAPH_DRIVERS": _whole(1, "", "2"),
@@ -139,7 +140,7 @@ SETTINGS: Mapping[str, Setting] = {
 }
 """What each variable may be. ``docs/reference/settings.md`` says what it does."""
 
-CARRIED = ("DISTGRAPH_PORTS",)
+CARRIED = ("DISTGRAPH_BUSY_POLL", "DISTGRAPH_PORTS")
 """Settings that driver and broker read themselves. Without them, they would have the environment in
 which Ray was started on their machine."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from distgraph.errors import RunError
 from distgraph.wire.aside import PIECES, Aside
+from distgraph.wire.busy_polling import BusyPoll, window
 from distgraph.wire.frames import (
     CREDIT,
     FIRST_FREE,
@@ -154,6 +155,7 @@ class Connection:
         self._buffer = bytearray(_CHUNK)
         self._reading = threading.Lock()
         """Held by the thread that reads."""
+        self._busy_poll = BusyPoll(window())
         self._poll: select.poll | None = None
         """Of the thread that receives by itself, once there is one."""
         self._waits = False
@@ -535,7 +537,7 @@ class Connection:
             seconds: For which nothing may come, at most.
         """
         assert self._poll is not None
-        ready = self._poll.poll(min(seconds, _PAUSE) * 1000)
+        ready = self._busy_poll.wait(self._look_for_frames, min(seconds, _PAUSE))
         if not ready:
             return False
         with self._reading:
@@ -555,6 +557,10 @@ class Connection:
                         self.end_torn()
         mine = self._sock.fileno()
         return any(descriptor != mine for descriptor, _ in ready)
+
+    def _look_for_frames(self, seconds: float | None) -> list[tuple[int, int]]:
+        assert self._poll is not None
+        return self._poll.poll(None if seconds is None else seconds * 1000)
 
     def end_torn(self) -> None:
         """End the connection: code that a signal handler runs, or has left, was taking frames."""

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -20,6 +20,7 @@ from weakref import WeakSet
 from distgraph.concurrency.forking import in_forked_process
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
+from distgraph.wire.busy_polling import BusyPoll, window
 
 __all__ = ("LONG", "OFTEN", "READ", "WRITE", "Loop", "loop", "pair")
 
@@ -71,6 +72,7 @@ class Loop:
     def __init__(self, later: Callable[[float, Callable[[], None]], object] | None = None) -> None:
         self._later = later or timers().after
         self.users: WeakSet[User] = WeakSet()
+        self._busy_poll = BusyPoll(window())
         self._selector = selectors.DefaultSelector()
         self._lost: list[selectors.BaseSelector] = []
         """Selectors whose file descriptors code of the user has closed."""
@@ -288,9 +290,9 @@ class Loop:
         for key, mask in self._selected(wait):
             self._make(partial(key.data, mask))
 
-    def _selected(self, wait: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+    def _selected(self, wait: float | None) -> Sequence[tuple[selectors.SelectorKey, int]]:
         try:
-            return self._selector.select(wait)
+            return self._busy_poll.wait(self._selector.select, wait)
         except OSError as error:
             self._log_lost(error)
             self._watch_anew()

@@ -27,6 +27,7 @@ WORDS = ["fast", "Ray cluster", "1"]
 BAD: dict[str, list[str]] = {
     "DISTGRAPH_AFFINITY_IDLE": SECONDS,
     "DISTGRAPH_BACKEND": [*WORDS, "RAY", "lcoal"],
+    "DISTGRAPH_BUSY_POLL": SECONDS,
     "DISTGRAPH_DETACHED_IDLE": [*SECONDS, "0"],
     "DISTGRAPH_DRIVERS": [*WHOLE, "0"],
     "DISTGRAPH_LEASES": SWITCH,
