@@ -128,6 +128,15 @@ class NodeCancelledError(Exception):
         return str(self.args[1])
 
 
+def cancelled_itself(node: str) -> NodeCancelledError:
+    """Return the error of a node whose own code raised ``asyncio.CancelledError``."""
+    return NodeCancelledError(
+        node,
+        f"Node {node!r} raised asyncio.CancelledError, though nobody had cancelled its run. "
+        "Catch it in the node where what the node waits for may be cancelled",
+    )
+
+
 class NodeTimeoutError(Exception):
     """An attempt of a node took longer than its ``timeout``.
 

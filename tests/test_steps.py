@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import types
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
-from distgraph._internal.steps import Steps, Wait, afollow, awalk, follow, walk
+from distgraph._internal.steps import AsyncLate, Late, Steps, Wait, afollow, awalk, follow, walk
 
 Follow = Callable[..., Any]
 
@@ -139,3 +141,43 @@ def test_cancelling_who_awaits_ends_the_steps() -> None:
 
     asyncio.run(cancel())
     assert seen == [asyncio.CancelledError]
+
+
+# --- late steps -----------------------------------------------------------------------------------
+
+
+class _Late(Late[int]):
+    def _begin(self) -> Generator[Any, Any, Any]:
+        yield from (1, 2)
+
+
+class _AsyncLate(AsyncLate[int]):
+    def _begin(self) -> Generator[Any, Any, Any]:
+        yield from (1, 2)
+
+
+def test_late_steps_count_as_a_generator_that_inspect_can_look_at() -> None:
+    late = _Late()
+    assert inspect.isgenerator(late)
+    assert isinstance(late, types.GeneratorType)
+    assert isinstance(late, Late)
+    assert not inspect.isawaitable(late)
+    assert inspect.getgeneratorstate(late) == inspect.GEN_CREATED
+    assert next(late) == 1
+    assert inspect.getgeneratorstate(late) == inspect.GEN_SUSPENDED
+    assert list(late) == [2]
+    assert inspect.getgeneratorstate(late) == inspect.GEN_CLOSED
+
+
+def test_late_async_steps_count_as_an_async_generator() -> None:
+    async def main() -> None:
+        late = _AsyncLate()
+        assert inspect.isasyncgen(late)
+        assert isinstance(late, types.AsyncGeneratorType)
+        assert isinstance(late, AsyncLate)
+        assert not inspect.isawaitable(late)
+        assert late.ag_frame is not None
+        assert [item async for item in late] == [1, 2]
+        assert late.ag_frame is None
+
+    asyncio.run(main())

@@ -7,6 +7,7 @@ raised where it waits. Nothing in it knows which of the two forms is called.
 from __future__ import annotations
 
 import asyncio
+import types
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeVar
@@ -129,10 +130,24 @@ async def awalk(steps: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
         await _leave(steps)
 
 
+def _of_open(name: str) -> property:
+    """Return an attribute of the generator whose items are shown; it does not start it."""
+    return property(lambda late: getattr(late._items(), name))
+
+
 class Late(Generator[T, None, None]):
-    """Items of steps that begin when the first item is requested."""
+    """Items of steps that begin when the first item is requested.
+
+    They count as a generator, which LangGraph returns: FastAPI, Ray Serve and ``inspect`` ask.
+    """
 
     _open: Generator[T, None, None] | None = None
+    gi_code = walk.__code__
+    gi_frame = _of_open("gi_frame")
+    gi_running = _of_open("gi_running")
+    gi_suspended = _of_open("gi_suspended")
+    gi_yieldfrom = _of_open("gi_yieldfrom")
+    __class__ = property(lambda late: types.GeneratorType)
 
     @abstractmethod
     def _begin(self) -> Generator[Any, Any, Any]:
@@ -166,6 +181,12 @@ class AsyncLate(AsyncGenerator[T, None]):
     """Async variant of ``Late``."""
 
     _open: AsyncGenerator[T, None] | None = None
+    ag_code = awalk.__code__
+    ag_frame = _of_open("ag_frame")
+    ag_running = _of_open("ag_running")
+    ag_suspended = _of_open("ag_suspended")
+    ag_await = _of_open("ag_await")
+    __class__ = property(lambda late: types.AsyncGeneratorType)
 
     @abstractmethod
     def _begin(self) -> Generator[Any, Any, Any]:

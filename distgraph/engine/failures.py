@@ -16,6 +16,7 @@ from distgraph.errors import (
     INVALID_RESUME,
     NodeCancelledError,
     NodeTimeoutError,
+    cancelled_itself,
     is_invalid_resume,
 )
 from distgraph.serde.exceptions import add_notes, rebuild_error
@@ -70,7 +71,7 @@ def failure_of(task: Task, start: StartTask, outcome: AttemptOutcome) -> Error |
         assert outcome.error is not None
         return outcome.error
     if outcome.status == "cancelled":
-        return outcome.error or _cancelled_itself(task)
+        return outcome.error or cancelled_itself(task.name)
     if outcome.status == "timeout":
         limit = start.request.limit
         own = start.request.timeout is not None and outcome.late is None
@@ -180,11 +181,3 @@ def after_loss(start: StartTask, outcome: AttemptOutcome) -> StartTask:
     losses = start.request.losses + outcome.begun
     request = replace(following.request, tries=start.request.tries, losses=losses)
     return replace(following, request=request)
-
-
-def _cancelled_itself(task: Task) -> NodeCancelledError:
-    return NodeCancelledError(
-        task.name,
-        f"Node {task.name!r} raised asyncio.CancelledError, though nobody had cancelled its run. "
-        "Catch it in the node where what the node waits for may be cancelled",
-    )

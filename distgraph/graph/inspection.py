@@ -179,7 +179,7 @@ class Inspection(NestableGraph):
         base = name or self.name
         if not suffix:
             return base
-        return f"{base}{suffix}" if base[0].isupper() else f"{base}_{suffix.lower()}"
+        return f"{base}{suffix.title()}" if base[0].isupper() else f"{base}_{suffix.lower()}"
 
     def get_input_schema(self, config: Mapping[str, Any] | None = None) -> Any:
         """Return a pydantic model of the input."""

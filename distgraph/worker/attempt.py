@@ -30,6 +30,7 @@ from distgraph.errors import (
     GraphDrained,
     GraphInterrupt,
     ParentCommand,
+    cancelled_itself,
 )
 from distgraph.interop import own, own_bubble
 from distgraph.logs import of_run
@@ -296,8 +297,8 @@ async def _attempt(
                 ending = await _ending_of(node, task, on_loop)
             finally:
                 seen = callbacks.seen() | task.streamed
-    except asyncio.CancelledError:
-        ending = _Ending("cancelled")
+    except asyncio.CancelledError as error:
+        ending = _cancellation(error, request, on_loop)
     except KeyboardInterrupt as error:
         # how Ray cancels a running task: nobody waits for it then, else the node raised it
         ending = _Ending("cancelled", error=_ship(error, request))
@@ -398,6 +399,15 @@ def _ship(error: BaseException, request: AttemptRequest) -> ShippedError:
     )
     during = f"During task with name {request.node!r} and id {request.task_id!r}"
     return capture_error(error, note_lines=(during, where))
+
+
+def _cancellation(error: asyncio.CancelledError, request: AttemptRequest, on_loop: bool) -> _Ending:
+    asked = getattr(asyncio.current_task(), "cancelling", int)() if on_loop else 0
+    if asked:  # nobody waits for the error, unless the node cancelled itself
+        return _Ending("cancelled")
+    raised = cancelled_itself(request.node)
+    raised.__cause__ = error
+    return _Ending("cancelled", error=_ship(raised, request))
 
 
 async def _ending_of(node: LocatedNode, task: TaskContext, on_loop: bool) -> _Ending:

@@ -14,7 +14,7 @@ from distgraph.errors import RunCancelled
 from distgraph.worker.context import wants
 from distgraph.worker.forward import beating_handler
 from distgraph.worker.listeners import Hook, stand_ins
-from distgraph.worker.messages import make_handler
+from distgraph.worker.messages import make_handler, pushed_handler
 from distgraph.worker.progress import Progress
 from distgraph.worker.tools import tool_handler
 
@@ -83,7 +83,8 @@ def attempt_callbacks(
     )
     capture.taps = taps
     # what is not shown here may be shown whole by the graph around this one
-    return AttemptCallbacks([*handlers, capture], capture if shown else None, hooks)
+    heard = [*handlers, capture, pushed_handler(capture)]
+    return AttemptCallbacks(heard, capture if shown else None, hooks)
 
 
 def _shown_before(request: AttemptRequest) -> Any:

@@ -1,7 +1,7 @@
 """What LangGraph's own calls look for in a node's config.
 
-``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, ``push_message``, its
-``ToolNode`` and its graphs find the run they are in by hidden keys of ``config["configurable"]``.
+``get_stream_writer``, ``get_runtime``, ``get_store``, ``interrupt``, its ``ToolNode`` and its
+graphs find the run they are in by hidden keys of ``config["configurable"]``.
 Here these keys are filled for one attempt, from its ``TaskContext``. Nothing of LangGraph is
 imported: what is loaded is used, and what is not is stood in for.
 """
@@ -148,8 +148,6 @@ def offer(task: TaskContext) -> None:
     if "langchain_core.runnables.config" not in sys.modules:
         return
     configurable = task.config["configurable"]
-    # push_message looks through these for the handler that streams LangGraph's messages
-    task.config["callbacks"] = [*(task.config["callbacks"] or ()), *_pushed(task)]
     configurable[RUNTIME] = _runtime(task)
     configurable[SCRATCHPAD] = _scratchpad(task)
     configurable[SEND] = task.sent.extend
@@ -194,43 +192,6 @@ class _ById(dict[str, Any]):
 
 def _call(task: TaskContext, func: Any, input: Any, **options: Any) -> Any:
     return langgraph_tasks.call(task, func, input, **options)
-
-
-# --- messages that a node pushes ------------------------------------------------------------------
-
-
-def _pushed(task: TaskContext) -> list[Any]:
-    handlers = task.config["callbacks"]
-    if not handlers:
-        return []
-    handler = private_if_loaded("StreamMessagesHandler")
-    capture = next((h for h in handlers if hasattr(h, "show_message")), None)
-    if handler is None or capture is None:
-        return []
-    return [_pushed_class(handler)(capture)]
-
-
-@lru_cache(maxsize=1)
-def _pushed_class(base: type[Any]) -> type[Any]:
-    """Return the class that directs messages of ``push_message``; it receives nothing else."""
-
-    class PushedMessages(base):  # type: ignore[misc]
-        ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True
-        subgraphs = True
-
-        def __init__(self, capture: Any) -> None:
-            self._capture = capture
-
-        def tap_output_iter(self, run_id: Any, output: Any) -> Any:
-            return self._capture.tap_output_iter(run_id, output)
-
-        def tap_output_aiter(self, run_id: Any, output: Any) -> Any:
-            return self._capture.tap_output_aiter(run_id, output)
-
-        def _emit(self, meta: Any, message: Any, *, dedupe: bool = False) -> None:
-            self._capture.show_message(message, meta[1])
-
-    return PushedMessages
 
 
 # --- reading ------------------------------------------------------------------------------------

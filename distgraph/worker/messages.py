@@ -23,9 +23,16 @@ from distgraph._internal.keys import NS_SEP, PUSH
 from distgraph._internal.loaded import loaded
 from distgraph.constants import TAG_HIDDEN, TAG_NOSTREAM
 from distgraph.errors import MissingExtraError
+from distgraph.langgraphs.vocabulary import private_if_loaded
 from distgraph.worker.forward import is_of_task
 
-__all__ = ("graph_namespace", "make_handler", "other_messages", "streaming_base")
+__all__ = (
+    "graph_namespace",
+    "make_handler",
+    "other_messages",
+    "pushed_handler",
+    "streaming_base",
+)
 
 Emit = Callable[[tuple[str, ...], Any, dict[str, Any]], None]
 """Receives the namespace, the message or chunk, and the metadata of each token."""
@@ -136,6 +143,41 @@ def streaming_base() -> type[Any]:
             return output
 
     return Streaming
+
+
+@lru_cache(maxsize=1)
+def _pushed_class() -> type[Any]:
+    from langchain_core.callbacks.base import BaseCallbackHandler
+
+    class PushedMessages(BaseCallbackHandler):
+        """Takes the messages of LangGraph's ``push_message``; it receives nothing else.
+
+        That looks for LangGraph's own handler, which the node's code may be the first to import.
+        """
+
+        ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = True
+        ignore_retry = ignore_custom_event = True
+        subgraphs = True
+        __class__ = property(lambda self: private_if_loaded("StreamMessagesHandler") or type(self))
+
+        def __init__(self, capture: Any) -> None:
+            self._capture = capture
+
+        def tap_output_iter(self, run_id: UUID, output: Any) -> Any:
+            return self._capture.tap_output_iter(run_id, output)
+
+        def tap_output_aiter(self, run_id: UUID, output: Any) -> Any:
+            return self._capture.tap_output_aiter(run_id, output)
+
+        def _emit(self, meta: Any, message: Any, *, dedupe: bool = False) -> None:
+            self._capture.show_message(message, meta[1])
+
+    return PushedMessages
+
+
+def pushed_handler(capture: Any) -> Any:
+    """Return the handler that directs messages of LangGraph's ``push_message`` to ``capture``."""
+    return _pushed_class()(capture)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ import operator
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -441,8 +442,13 @@ def test_a_node_that_cancels_itself_fails_by_name() -> None:
     def node(state):
         raise asyncio.CancelledError
 
-    with pytest.raises(NodeCancelledError, match="Node 'node' raised asyncio.CancelledError"):
+    with pytest.raises(
+        NodeCancelledError, match="Node 'node' raised asyncio.CancelledError"
+    ) as caught:
         graph(node).invoke({"items": []})
+    cause = caught.value.__cause__
+    assert isinstance(cause, asyncio.CancelledError)
+    assert traceback.extract_tb(cause.__traceback__)[-1].line == "raise asyncio.CancelledError"
 
 
 def test_a_keyboard_interrupt_that_a_node_raises_reaches_the_caller_as_itself() -> None:
@@ -462,6 +468,7 @@ def test_a_coroutine_that_waits_for_something_cancelled_fails_by_name() -> None:
     with pytest.raises(NodeCancelledError) as caught:
         graph(node).invoke({"items": []})
     assert caught.value.node == "node"
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
 
 
 def test_sys_exit_in_a_reducer_ends_the_run() -> None:

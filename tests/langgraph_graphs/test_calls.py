@@ -235,6 +235,25 @@ for chunk in graph.compile(backend="local").stream({"n": 1}, stream_mode=["custo
     assert "value='asked'" in second
 
 
+def test_a_message_is_streamed_where_the_node_imports_push_message_first():
+    code = """
+import sys
+from langchain_core.messages import AIMessage
+from distgraph import START, MessagesState, StateGraph
+
+def node(state):
+    assert "langgraph.graph.message" not in sys.modules
+    from langgraph.graph.message import push_message
+    push_message(AIMessage("pushed", id="p"), state_key=None)
+
+graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node")
+for message, _ in graph.compile(backend="local").stream({"messages": []}, stream_mode="messages"):
+    print(message.content)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "pushed\n"
+
+
 def test_langgraph_is_not_loaded_for_graphs_that_do_not_use_it():
     code = """
 import sys
