@@ -156,10 +156,13 @@ def _search(cls: type, data: bool) -> Reduce | None:
         if any(isinstance(base.__dict__.get(how), FunctionType) for how in _HOW):
             return _rule_of_reducing(cls)
     asks = any(isinstance(base.__dict__.get("__getattr__"), FunctionType) for base in cls.__mro__)
-    if asks and not issubclass(cls, type) and not any(hasattr(cls, name) for name in _SET):
+    own = any(isinstance(getattr(cls, name, None), FunctionType) for name in _SET)
+    if asks and not issubclass(cls, type) and not own:
         return _reduce_without_asking
     if _has_copies_without_slots(cls):
         return _reduce_slotted
+    if _poses(cls):
+        return _reduce_posing
     return _reduce_constant if _has_constants(cls) else None
 
 
@@ -401,10 +404,34 @@ def _reduce_without_asking(obj: Any) -> Any:
         pairs = iter(dict.items(obj)) if isinstance(obj, dict) else None
         made = copyreg.__newobj__, (type(obj),)  # type: ignore[attr-defined]
         reduced = (*made, _state(obj), items, pairs)
+    reduced = _with_its_type(obj, reduced)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or reduced[2] is None:
         return reduced
     contents = (*reduced[3:5], None, None)[:2]
     return (*reduced[:3], *contents, _set_state)
+
+
+def _poses(cls: type) -> bool:
+    """Whether objects of a class have another ``__class__`` than their type, as mocks have."""
+    found = next(vars(base)["__class__"] for base in cls.__mro__ if "__class__" in vars(base))
+    return found is not vars(object)["__class__"] and not issubclass(cls, type)
+
+
+def _reduce_posing(obj: Any) -> Any:
+    return _with_its_type(obj, obj.__reduce_ex__(4))
+
+
+def _with_its_type(obj: Any, reduced: Any) -> Any:
+    """Return a reduced object such that pickle does not compare its type with its ``__class__``."""
+    if obj.__class__ is type(obj) or not isinstance(reduced, tuple):
+        return reduced
+    if reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return reduced
+    return (_new, *reduced[1:])
+
+
+def _new(cls: Any, *args: Any) -> Any:
+    return cls.__new__(cls, *args)
 
 
 def _has_state_by_default(cls: Any) -> bool:

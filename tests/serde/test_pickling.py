@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import io
+import operator
 import os
 import pickle
 import queue
@@ -16,6 +17,7 @@ import sys
 import threading
 from concurrent.futures import Executor
 from typing import Any
+from unittest import mock
 
 import cloudpickle
 import pytest
@@ -358,6 +360,47 @@ def test_in_memory_files_and_standard_streams_travel() -> None:
 
 def test_a_subclass_that_says_how_it_is_pickled_is_taken_at_its_word() -> None:
     assert type(loads(dumps(_OwnQueue()))) is _OwnQueue
+
+
+class Service:
+    async def get(self, key: str) -> str:
+        return key
+
+    def count(self, least: int) -> int:
+        return least
+
+
+class Posing:
+    """As proxies do, which have no ``__getattr__`` here."""
+
+    def __init__(self, held: str) -> None:
+        self.held = held
+
+    __class__ = property(lambda self: dict)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_mocks_and_what_poses_as_another_class_travel(dump: Any) -> None:
+    service = mock.create_autospec(Service, instance=True)
+    service.get.return_value = "found"
+    service.count.side_effect = operator.neg
+    called = mock.AsyncMock(return_value=4)
+
+    service, called, posing = loads(dump([service, called, Posing("kept")]))
+    assert isinstance(service, Service)
+    assert asyncio.run(service.get("x")) == "found"
+    assert service.count(2) == -2
+    assert asyncio.run(called("y")) == 4
+    assert (type(posing), posing.held) == (Posing, "kept")
+    assert isinstance(posing, dict)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot pickle mock.call")
+@pytest.mark.parametrize("dump", [dumps_data, dumps_code])
+def test_calls_of_a_mock_travel(dump: Any) -> None:
+    called = mock.Mock()
+    called("a", b=1)
+    assert loads(dump(called)).mock_calls == [mock.call("a", b=1)]
 
 
 def test_iterators_that_pickle_travel() -> None:
