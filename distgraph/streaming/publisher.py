@@ -82,10 +82,10 @@ class _Lane:
         "events",
         "has_whole",
         "in_flight",
-        "last_put",
         "lock",
         "next_put",
         "open",
+        "pace",
         "paused",
         "resend",
         "run",
@@ -106,7 +106,8 @@ class _Lane:
         self.in_flight: list[_Taken] | None = None
         self.resend = False
         self.unacked: list[Segment] = []
-        self.last_put = float("-inf")
+        self.pace = float("-inf")
+        """When the next put would be due if all puts were a gap apart."""
         self.next_put = float("-inf")
         self.paused = False
         self.error: RunError | None = None
@@ -118,8 +119,10 @@ class Publisher:
     Args:
         puts: The transport.
         clock: Seconds, monotonic.
-        gap: Least time between two puts of a run, in seconds: under load fewer, larger puts cost
-            half the CPU. The first event after a quiet moment does not wait for it.
+        gap: Least time between two puts of a run, in seconds, on average: under load fewer, larger
+            puts cost half the CPU.
+        burst: Puts by which a run may be ahead of that: the events of several attempts that emit
+            now and then at the same time do not wait for it.
         max_bytes: What a run may buffer here before its emitters wait; ``EVENT_OVERHEAD`` an event
             included. A put of more is split.
         max_events: The same in events.
@@ -132,6 +135,7 @@ class Publisher:
         clock: Callable[[], float] = time.monotonic,
         *,
         gap: float = 0.002,
+        burst: int = 4,
         max_bytes: int = 1 << 20,
         max_events: int = 16_384,
         timers: Timers | None = None,
@@ -139,6 +143,7 @@ class Publisher:
         self._puts = puts
         self._clock = clock
         self._gap = gap
+        self._burst = burst
         self._max_bytes = max_bytes
         self._max_events = max_events
         self._timers = Timers("distgraph-publisher", clock) if timers is None else timers
@@ -192,7 +197,7 @@ class Publisher:
     # --- sending --------------------------------------------------------------------------------
 
     def _send_due(self, lane: _Lane) -> None:
-        """Send what a lane has gathered: called by the timers."""
+        """Send what a lane has gathered: called by the timers, and behind an acknowledgement."""
         with lane.lock:
             lane.due = None
             taken = self._start_put(lane)
@@ -235,7 +240,7 @@ class Publisher:
                 return None
         taken: list[_Taken] = []
         lane.in_flight = taken
-        lane.last_put = now
+        lane.pace = max(now, lane.pace) + self._gap
         if lane.paused:
             return taken
         if ready is not lane.dirty or (
@@ -321,9 +326,13 @@ class Publisher:
             lane.resend = False
             lane.unacked = []
             lane.paused = pause > 0
-            lane.next_put = self._clock() + pause if lane.paused else lane.last_put + self._gap
-            if lane.dirty:
+            now = self._clock()
+            lane.next_put = now + pause if lane.paused else lane.pace - self._burst * self._gap
+            is_due = bool(lane.dirty) and lane.next_put <= now
+            if lane.dirty and not is_due:
                 self._schedule(lane, lane.next_put)
+        if is_due:
+            self._send_due(lane)
         self._drop_if_idle(lane)
 
     def _lost(self, lane: _Lane, cause: BaseException) -> None:

@@ -35,6 +35,7 @@ class Broker:
         self.timers = by_hand(lambda: self.now)
         options.setdefault("timers", self.timers)
         options.setdefault("gap", GAP)
+        options.setdefault("burst", 0)
         self.publisher = Publisher(PutsTo(self.send), lambda: self.now, **options)
 
     def send(self, run: RunKey, segments: Sequence[Segment]) -> Future[float]:
@@ -191,6 +192,50 @@ def test_puts_of_one_run_keep_a_gap_under_load() -> None:
     stream.emit(custom(3))
     broker.pump_after(GAP / 2)
     assert broker.puts == [("run", [("a", 2, [2, 3])])]
+
+
+def test_some_puts_of_one_run_need_not_keep_the_gap() -> None:
+    broker = Broker(burst=3)
+    streams = [broker.open(task) for task in "abcdefgh"]
+    for count, stream in enumerate(streams[:4], 1):
+        stream.emit(custom(count))
+        assert len(broker.puts) == count
+        broker.ack()
+    streams[4].emit(custom(5))
+    assert len(broker.puts) == 4  # four puts in no time
+    assert broker.timers.run_due() == pytest.approx(GAP)
+    broker.pump_after(GAP)
+    assert broker.puts[4:] == [("run", [("e", 1, [5])])]
+    broker.ack()
+    streams[5].emit(custom(6))
+    assert len(broker.puts) == 5
+    broker.pump_after(GAP)
+    broker.ack()
+    broker.now += 4 * GAP
+    for stream in streams[:4]:
+        stream.emit(custom(7))
+        broker.ack()
+    streams[6].emit(custom(8))
+    assert len(broker.puts) == 10
+
+
+def test_what_gathered_meanwhile_is_sent_behind_the_acknowledgement() -> None:
+    broker = Broker(burst=1)
+    one, other = broker.open("a"), broker.open("b")
+    one.emit(custom(1))
+    other.emit(custom(2))
+    one.emit(custom(3))
+    assert len(broker.new_puts()) == 1
+    thread = threading.Thread(target=broker.ack)
+    thread.start()
+    thread.join()
+    assert broker.new_puts() == [("run", [("b", 1, [2]), ("a", 2, [3])])]
+    assert broker.threads[-1] is thread
+    other.emit(custom(4))
+    broker.ack()
+    assert broker.puts == []
+    broker.pump_after(GAP)
+    assert broker.puts == [("run", [("b", 2, [4])])]
 
 
 def test_an_event_after_a_quiet_moment_does_not_wait_for_the_gap() -> None:
@@ -654,7 +699,7 @@ def test_the_sender_thread_sends_a_backlog_and_ends_when_idle() -> None:
         arrived.clear()
         complete.clear()
         timers = Timers("sender", linger=0.01, spawn=spawn)
-        stream = Publisher(PutsTo(send), timers=timers).open(RUN, "a", 1, 1)
+        stream = Publisher(PutsTo(send), burst=0, timers=timers).open(RUN, "a", 1, 1)
         for i in range(3):
             stream.emit(custom(i))
         assert complete.wait(5)
