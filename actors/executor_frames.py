@@ -21,8 +21,9 @@ EXECUTOR = "executor"
 """Role of the connections of executors."""
 
 PACKET, RESULTS, DROP = 32, 33, 34
-"""Driver to executor: attempts to run; results of calls that attempts have made; values of a run,
-or of all runs before the end of the process, to let go of."""
+"""Driver to executor: packets of attempts to run, each ``PacketHead`` with the number of the parts
+that belong to it; results of calls that attempts have made; values of a run, or of all runs before
+the end of the process, to let go of."""
 
 TAKEN, ENDED, LEAVES = 32, 33, 34
 """Executor to driver: packets whose attempts begin now; what came of attempts, each
@@ -40,7 +41,8 @@ class ExecutorOpened(NamedTuple):
 
 
 class PacketHead(NamedTuple):
-    """A packet of attempts, each a group of its own. The packet and new large values follow."""
+    """A packet of attempts of one run, each a group of its own. The packet and new large values
+    follow."""
 
     number: int
     names: Sequence[str]

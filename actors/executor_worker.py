@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from actors.calls import driver_of
@@ -171,7 +172,9 @@ class AsyncExecutor:
             if frame is None:
                 self._ending.set()
             elif frame.kind == PACKET:
-                self._packet(PacketHead(*read_head(frame)), rest(frame))
+                parts = iter(rest(frame))
+                for *told, count in read_head(frame):
+                    self._packet(PacketHead(*told), list(islice(parts, count)))
             elif frame.kind == PROGRAM:
                 self._spawn(self._load(read_head(frame)[0]))
             elif frame.kind == CANCEL:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,6 +49,8 @@ from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
+from distgraph.wire.aside import PIECE_SIZE
+from distgraph.wire.loop import loop
 from distgraph.worker.held_values import HeldValues
 
 __all__ = ("Done", "Executor", "ExecutorHost", "Executors", "PackedAttempts", "ThreadExecutors")
@@ -212,6 +214,9 @@ class Executor:
         self._connection: Connection | None = None
         self._waiting: list[Callable[[Connection], None]] = []
         """What is sent once the process has connected."""
+        self._ready: list[tuple[PacketHead, Sequence[Any]]] = []
+        """Packets that were not sent yet: those of runs that have their turns together go in one
+        frame."""
         self._held: HeldValues[None] = HeldValues()
         self._programs: set[str] = set()
         """Hashes of the graphs that the process has, or was sent."""
@@ -259,7 +264,7 @@ class Executor:
             known = [name for name in names if name in self._jobs]
             self._cancelled.update(dict.fromkeys(known, time.monotonic()))
             if known:
-                self._send_soon(lambda connection: connection.send(CANCEL, head(known), wait=False))
+                self._send_soon(partial(self._send, CANCEL, head(known)))
 
     def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
         """Send results of calls, each with the name of the attempt that made the call."""
@@ -275,13 +280,13 @@ class Executor:
             packed = b""
         told = head((number,))
         with self._lock:
-            self._send_soon(lambda connection: connection.send(RESULTS, told, packed, wait=False))
+            self._send_soon(partial(self._send, RESULTS, told, packed))
 
     def drop(self, run_id: str | None) -> None:
         """Let go of the values of a run that stayed in the process, finalizers included."""
         told = head((run_id,))
         with self._lock:
-            self._send_soon(lambda connection: connection.send(DROP, told, wait=False))
+            self._send_soon(partial(self._send, DROP, told))
 
     def end(self) -> None:
         """End the process: its values are released, and their finalizers run."""
@@ -301,6 +306,32 @@ class Executor:
         with suppress(ConnectionClosed):  # ``ended`` reports it
             send(self._connection)
 
+    def _send(self, kind: int, *given: Any) -> None:
+        """Send a frame behind all packets. The connection is the last argument."""
+        *parts, connection = given
+        self._send_ready(connection)
+        connection.send(kind, *parts, wait=False)
+
+    def _send_together(
+        self, told: PacketHead, parts: Sequence[Any], connection: Connection
+    ) -> None:
+        """Send a packet with those of other runs; a large one alone, as they would wait for it."""
+        is_large = sum(map(len, parts)) > PIECE_SIZE
+        if is_large:
+            self._send_ready(connection)
+        self._ready.append((told, parts))
+        served = loop()
+        waits = served.collects and (len(self._ready) > 1 or served.collect(self._flush))
+        if is_large or not waits:
+            self._send_ready(connection)
+
+    def _send_ready(self, connection: Connection) -> None:
+        ready, self._ready = self._ready, []
+        if ready:
+            heads = [(*told, len(parts)) for told, parts in ready]
+            parts = itertools.chain.from_iterable(parts for _, parts in ready)
+            connection.send(PACKET, head(heads), *parts, wait=False)
+
     def _send_packet(
         self, names: Sequence[str], attempts: PackedAttempts, connection: Connection
     ) -> None:
@@ -314,7 +345,7 @@ class Executor:
             self._host.by_ray[number] = packed, [value.reference() for value in values]
             self._by_ray.setdefault(names[-1], []).append(number)
             told = PacketHead(number, names, program, thread, by_ray=True)
-            connection.send(PACKET, head(told), wait=False)
+            self._send_together(told, (), connection)
             return
         numbers = [value.number for value in values]
         sizes = {n: (None, len(b or b"")) for n, b in zip(numbers, blobs, strict=True)}
@@ -322,14 +353,19 @@ class Executor:
         self._held.use(numbers, {n: sizes[n] for n in new})
         parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
         told = PacketHead(number, names, program, thread, numbers, new)
-        connection.send(PACKET, head(told), packed, *parts, wait=False)
+        self._send_together(told, [packed, *parts], connection)
 
     def _send_program(
         self, digest: str, blob: Any, paths: Sequence[str], connection: Connection
     ) -> None:
         self._programs.add(digest)
         if type(blob) is bytes:  # else it holds references of Ray, which has to see them travel
-            connection.send(PROGRAM, head((digest, tuple(paths))), blob, wait=False)
+            self._send(PROGRAM, head((digest, tuple(paths))), blob, connection)
+
+    def _flush(self) -> None:
+        with self._lock, suppress(ConnectionClosed):
+            if self._connection is not None:
+                self._send_ready(self._connection)
 
     # --- on the thread of the wire --------------------------------------------------------------
 
@@ -363,26 +399,31 @@ class Executor:
 
     def _take(self, ended: Sequence[tuple[str, str]], parts: Iterable[Any]) -> None:
         parts = iter(parts)
-        for name, how in ended:
-            packed: Any = None
-            error: BaseException | None = None
-            if how == "done":
-                packed = next(parts)
-            elif how == "failed":
-                error = GroupFailed()
-                error.__cause__ = rebuild_error(loads(next(parts)))
-            elif how == "ray":
-                packed = self._host.outcomes.pop(name, None)
-            elif how == "refused":
-                error = NotTaken("a node had damaged the executor before it began the attempt")
-            with self._lock:
-                done = self._jobs.pop(name, None)
+        came = [(name, *self._come(name, how, parts)) for name, how in ended]
+        told: list[tuple[Done, Any, BaseException | None]] = []
+        with self._lock:
+            for name, packed, error in came:
                 self._cancelled.pop(name, None)
-                numbers = self._by_ray.pop(name, ())
-            for number in numbers:
-                self._host.by_ray.pop(number, None)
-            if done is not None:
-                done(packed, error)
+                for number in self._by_ray.pop(name, ()):
+                    self._host.by_ray.pop(number, None)
+                done = self._jobs.pop(name, None)
+                if done is not None:
+                    told.append((done, packed, error))
+        for done, packed, error in told:
+            done(packed, error)
+
+    def _come(self, name: str, how: str, parts: Iterator[Any]) -> tuple[Any, BaseException | None]:
+        """Return what came of an attempt: a packed outcome, or an error, or neither."""
+        if how == "done":
+            return next(parts), None
+        if how == "failed":
+            error = GroupFailed()
+            error.__cause__ = rebuild_error(loads(next(parts)))
+            return None, error
+        if how == "refused":
+            told = "a node had damaged the executor before it began the attempt"
+            return None, NotTaken(told)
+        return (self._host.outcomes.pop(name, None) if how == "ray" else None), None
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -414,7 +455,7 @@ class Executor:
             names = [n for sent in packets.values() for n in sent.names if n in self._jobs]
             moved = [self._jobs.pop(name) for name in names]
             if names:
-                self._send_soon(lambda connection: connection.send(CANCEL, head(names), wait=False))
+                self._send_soon(partial(self._send, CANCEL, head(names)))
         for done in moved:
             done(None, NotTaken("an executor that is blocked did not take the attempt"))
 
@@ -435,6 +476,7 @@ class Executor:
             jobs, self._jobs = self._jobs, {}
             packets, self._arriving = self._arriving, {}
             self._waiting.clear()
+            self._ready.clear()
             # a graph that ends each process which loads it is sent to no further one
             safe = [sent.names for sent in packets.values() if sent.program in self._began]
             connection, numbers = self._connection, list(itertools.chain(*self._by_ray.values()))

@@ -5,7 +5,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from asyncio import _get_running_loop
+from collections.abc import Iterable
 from contextlib import suppress
+
+
+class Wakes:
+    """Coroutines that are woken together: the loop of many is called once.
+
+    Each such call wakes the loop's thread, which then competes for the interpreter.
+    """
+
+    def __init__(self) -> None:
+        self._waiters: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
+
+    def add(self, loop: asyncio.AbstractEventLoop, waiter: Waiter) -> None:
+        """Add the coroutine of a waiter, on its loop."""
+        self._waiters.setdefault(loop, []).append(waiter)
+
+    def wake(self) -> None:
+        """Wake all. Any thread may call this."""
+        for loop, waiters in self._waiters.items():
+            with suppress(RuntimeError):  # the loop was closed under the runs
+                loop.call_soon_threadsafe(_go_on, waiters)
+
+
+def _go_on(waiters: Iterable[Waiter]) -> None:
+    for waiter in waiters:
+        waiter.go_on()
 
 
 class Waiter:
@@ -43,14 +69,25 @@ class Waiter:
         self._parked = True
         return self._event
 
-    def wake(self) -> None:
-        """Wake the consumer and all others that wait for the condition. The lock is held."""
+    def wake(self, together: Wakes | None = None) -> None:
+        """Wake the consumer and all others that wait for the condition. The lock is held.
+
+        ``together``: takes a consumer of another thread's loop, instead of a call of the loop.
+        """
         self._changed.notify_all()
         if self._parked:
             assert self._loop is not None and self._event is not None
-            self._parked = False
             if _get_running_loop() is self._loop:
-                self._event.set()
-                return
-            with suppress(RuntimeError):  # the consumer's loop was closed under its run
-                self._loop.call_soon_threadsafe(self._event.set)
+                self.go_on()
+            elif together is not None:
+                together.add(self._loop, self)
+            else:
+                self._parked = False
+                with suppress(RuntimeError):  # the consumer's loop was closed under its run
+                    self._loop.call_soon_threadsafe(self._event.set)
+
+    def go_on(self) -> None:
+        """Let the consumer's coroutine go on. On its loop."""
+        assert self._event is not None
+        self._parked = False
+        self._event.set()

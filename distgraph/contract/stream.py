@@ -11,6 +11,7 @@ whatever the order of arrival. Events of an attempt reach the log directly from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -258,3 +259,14 @@ class Journal(NamedTuple):
 
 
 Op = Admit | Publish | Commit | Fence | Finish | KeepRun | Note | EndNotes
+
+
+class Batch(NamedTuple):
+    """Operations on the log of a run, in their order."""
+
+    run_id: str
+    caller: str
+    """Name of the process that reads the run."""
+    number: int
+    """From 1; 0 only asks for the pause."""
+    ops: Sequence[Op]

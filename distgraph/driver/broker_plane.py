@@ -8,8 +8,9 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from distgraph.concurrency.timers import timers
-from distgraph.contract.stream import AttemptId, Op
+from distgraph.contract.stream import AttemptId, Batch, Op
 from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Fenced, Relieved
+from distgraph.streaming.transport import Answered
 
 __all__ = ("BrokerPlane", "Drives")
 
@@ -17,8 +18,8 @@ __all__ = ("BrokerPlane", "Drives")
 class Drives(Protocol):
     """A driver's way to the broker."""
 
-    def drive(self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op]) -> Future[float]:
-        """Send batch ``batch_no``, or with 0 only ask; the result is a pause in seconds."""
+    def drive(self, batch: Batch, answered: Answered) -> None:
+        """Send a batch. ``answered`` takes a pause in seconds, or why there is none."""
 
     def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
         """Cut off an attempt at once; the result is the number of its events that have arrived."""
@@ -53,7 +54,7 @@ class BrokerPlane:
         room."""
 
     def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
-        self._send(batch_no, ops).add_done_callback(self._answered)
+        self._send(batch_no, ops, self._answered)
 
     def fence(self, attempt_id: AttemptId) -> int | None:
         def answered(sent: Future[int]) -> None:
@@ -66,27 +67,24 @@ class BrokerPlane:
         self._drives.fence(self._run_id, attempt_id).add_done_callback(answered)
         return None
 
-    def _send(self, batch_no: int, ops: Sequence[Op]) -> Future[float]:
-        return self._drives.drive(self._run_id, self._caller, batch_no, ops)
+    def _send(self, batch_no: int, ops: Sequence[Op], answered: Answered) -> None:
+        self._drives.drive(Batch(self._run_id, self._caller, batch_no, ops), answered)
 
-    def _answered(self, sent: Future[float]) -> None:
-        error = sent.exception()
-        if error is not None:
-            self._post(BackendFailed(error))
+    def _answered(self, pause: float | BaseException) -> None:
+        if isinstance(pause, BaseException):
+            self._post(BackendFailed(pause))
             return
-        pause = sent.result()
         self._post(Acked(congested=pause > 0))
         if pause > 0 and self._asking.acquire(blocking=False):
             timers().after(pause, self._ask)
 
     def _ask(self) -> None:
         """Ask whether the log has room."""
-        self._send(0, ()).add_done_callback(self._answered_again)
+        self._send(0, (), self._answered_again)
 
-    def _answered_again(self, sent: Future[float]) -> None:
-        error = sent.exception()
-        if error is None and sent.result() > 0:
-            timers().after(sent.result(), self._ask)
+    def _answered_again(self, pause: float | BaseException) -> None:
+        if not isinstance(pause, BaseException) and pause > 0:
+            timers().after(pause, self._ask)
             return
         self._asking.release()
-        self._post(Relieved() if error is None else BackendFailed(error))
+        self._post(BackendFailed(pause) if isinstance(pause, BaseException) else Relieved())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from distgraph import metrics
 from distgraph.concurrency.timers import timers
 from distgraph.contract.started_runs import RunState, RunTerms
-from distgraph.contract.stream import Blob, Journal, KeepRun, Op, Segment
+from distgraph.contract.stream import Batch, Blob, Journal, KeepRun, Op, Segment
 from distgraph.streaming.broker import LOOK, Broker
 from distgraph.streaming.log import LogStatistics
 from distgraph.streaming.transport import Fetched, ReaderKey
@@ -71,10 +71,15 @@ class BrokerHost:
 
     def drive(self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op]) -> float:
         """See ``Broker.drive``."""
+        return self.drive_all([Batch(run_id, caller, batch_no, ops)])[0]
+
+    def drive_all(self, batches: Iterable[Batch]) -> list[float]:
+        """Accept batches that have come together: what follows from them is pushed together."""
         with self._lock:
-            pause = self._broker.drive(run_id, caller, batch_no, ops, self._clock())
+            now = self._clock()
+            pauses = [self._broker.drive(*batch, now) for batch in batches]
             self._wake()
-            return pause
+            return pauses
 
     def fence(self, run_id: str, task_id: str, attempt: int) -> int:
         """See ``Broker.fence``."""

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from distgraph._internal.tracebacks import error_for_one
 from distgraph.concurrency.timers import timers
-from distgraph.concurrency.waiter import Waiter
+from distgraph.concurrency.waiter import Waiter, Wakes
 from distgraph.contract.stream import Delivery
 from distgraph.errors import BrokerLost
 from distgraph.streaming.transport import Fetched, Lead, ReaderKey, Reads
@@ -64,21 +64,24 @@ class Inbox:
         """Whether the reader is a thread."""
         return self._waiter.is_sync
 
-    def put(self, deliveries: Sequence[Delivery]) -> None:
-        """Add deliveries; those that have been added before are dropped."""
+    def put(self, deliveries: Sequence[Delivery], together: Wakes | None = None) -> None:
+        """Add deliveries; those that have been added before are dropped.
+
+        ``together``: takes the reader, if it is to be woken on its loop.
+        """
         with self._lock:
             known = _last(self._items) if self._items else self._taken
             if deliveries[0].seq <= known:
                 deliveries = [d for d in deliveries if d.seq + d.segment.count - 1 > known]
             self._items.extend(deliveries)
-            self._wake()
+            self._wake(together)
 
-    def fail(self, error: BaseException) -> None:
-        """Make taking raise ``error`` once everything that came before was taken."""
+    def fail(self, error: BaseException, together: Wakes | None = None) -> None:
+        """Make taking raise ``error`` once everything that came before was taken; see ``put``."""
         with self._lock:
             if self._failure is None:
                 self._failure = error
-            self._wake()
+            self._wake(together)
 
     def take(self) -> list[Delivery]:
         """Take all deliveries; once none are left, raise the error given to ``fail``."""
@@ -100,7 +103,7 @@ class Inbox:
         else:
             waiter.acquire(timeout=-1 if timeout is None else timeout)
 
-    def _wake(self) -> None:
+    def _wake(self, together: Wakes | None) -> None:
         """Wake the waiting readers. The caller holds the lock.
 
         A signal handler may raise within: what is added again wakes them then.
@@ -109,7 +112,7 @@ class Inbox:
             wake()
         self._wakes = []
         if not self._waiter.is_sync:
-            self._waiter.wake()
+            self._waiter.wake(together)
 
     async def aget(self) -> list[Delivery]:
         """Wait for deliveries without blocking the event loop, and take them all."""
@@ -288,14 +291,18 @@ class Receiver:
 
     def take(self, number: int, found: Sequence[Fetched]) -> None:
         """Distribute a push."""
-        for reader, deliveries, error in found:
-            inbox = self._inboxes.get(reader)
-            if inbox is None:
-                continue
-            if deliveries:
-                inbox.put(deliveries)
-            if error is not None:
-                inbox.fail(error)
+        together = Wakes()
+        try:
+            for reader, deliveries, error in found:
+                inbox = self._inboxes.get(reader)
+                if inbox is None:
+                    continue
+                if deliveries:
+                    inbox.put(deliveries, together)
+                if error is not None:
+                    inbox.fail(error, together)
+        finally:
+            together.wake()
         self._received = max(self._received, number)
 
     def lost(self, error: BrokerLost) -> None:

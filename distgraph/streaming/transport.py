@@ -14,10 +14,25 @@ from typing import NamedTuple, Protocol
 from distgraph.contract.stream import Delivery, Segment
 from distgraph.errors import BrokerLost, DistgraphError
 
-__all__ = ("GONE", "Ack", "Fetched", "Lead", "Puts", "ReaderKey", "Reads", "RunKey", "Sink")
+__all__ = (
+    "GONE",
+    "Ack",
+    "Answered",
+    "Fetched",
+    "Lead",
+    "Puts",
+    "ReaderKey",
+    "Reads",
+    "RunKey",
+    "Sink",
+)
 
 GONE = -1.0
 """The pause that means that no reader is left; the publisher drops the run's events."""
+
+Answered = Callable[[float | BaseException], object]
+"""Takes the broker's answer to a batch of the driver's: a pause in seconds, or why there is none.
+Any thread may call it."""
 
 
 class RunKey(NamedTuple):

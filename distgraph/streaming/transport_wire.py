@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
-from distgraph.contract.stream import AttemptId, Op, Segment
+from distgraph.contract.stream import AttemptId, Batch, Segment
 from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
@@ -24,7 +24,7 @@ from distgraph.streaming.packing import (
     segments_apart,
     segments_together,
 )
-from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
+from distgraph.streaming.transport import Answered, Fetched, ReaderKey, RunKey, Sink
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, Listener, new_secret
 from distgraph.wire.aside import PIECE_SIZE
 from distgraph.wire.frames import Bytes
@@ -96,7 +96,8 @@ class WirePuts:
 
 
 class WireDrives:
-    """Sends the batches of a driver's operations.
+    """Sends the batches of a driver's operations. Those of runs that have their turns together go
+    in one frame, which has one answer.
 
     Args:
         locate: Finds the broker.
@@ -108,19 +109,50 @@ class WireDrives:
     ) -> None:
         self._link = Link(locate, "driver", _BROKER)
         self._refer = refer
+        self._lock = threading.RLock()  # the garbage collector may end a run at any moment
+        self._ready: list[tuple[tuple[str, str, int], bytes, Answered]] = []
+        """Batches that were not sent yet, packed."""
 
-    def drive(self, run_id: str, caller: str, batch_no: int, ops: Sequence[Op]) -> Future[float]:
-        """Send a batch; the result is a pause in seconds, 0.0 to continue."""
+    def drive(self, batch: Batch, answered: Answered) -> None:
+        """Send a batch."""
+        run_id, caller, number, ops = batch
         packed = dumps_parcel(ops)
         if isinstance(packed, Parcel):
-            return self._refer(run_id, caller, batch_no, packed)
-        head = (run_id.encode(), caller.encode(), _ORDER.pack(batch_no))
-        return unpacked(_PAUSE, self._link.request(_DRIVE, *head, packed))
+            self._refer(run_id, caller, number, packed).add_done_callback(partial(_tell, answered))
+            return
+        if len(packed) > PIECE_SIZE:
+            self._send()  # nothing else is to arrive with what is large
+        with self._lock:
+            self._ready.append(((run_id, caller, number), packed, answered))
+        served = loop()
+        if not (served.collects and (len(self._ready) > 1 or served.collect(self._send))):
+            self._send()
+
+    def _send(self) -> None:
+        with self._lock:
+            ready, self._ready = self._ready, []
+            if not ready:
+                return
+            heads, ops, answered = zip(*ready, strict=True)
+            request = self._link.request(_DRIVE, pickle.dumps(heads, 5), *ops)
+        request.add_done_callback(partial(_tell_all, answered))
 
     def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
         """Cut off an attempt; the result is the number of its events that have arrived."""
+        self._send()
         task, attempt = attempt_id.task_id.encode(), _ORDER.pack(attempt_id.attempt)
         return unpacked(_ORDER, self._link.request(_FENCE, run_id.encode(), task, attempt))
+
+
+def _tell(answered: Answered, sent: Future[float]) -> None:
+    answered(sent.exception() or sent.result())
+
+
+def _tell_all(answered: Sequence[Answered], sent: Future[Bytes]) -> None:
+    error = sent.exception()
+    pauses = [error] * len(answered) if error is not None else pickle.loads(sent.result())
+    for tell, pause in zip(answered, pauses, strict=True):
+        tell(pause)
 
 
 # --- in a calling process -----------------------------------------------------------------------
@@ -290,10 +322,10 @@ class BrokerServer:
             pause = self._host.publish(_text(parts[1]), segments)
             self._answer(connection, frame, _PAUSE.pack(pause))
         elif frame.kind == _DRIVE:
-            (batch_no,) = _ORDER.unpack(parts[3])
-            ops = loads(parts[4])
-            pause = self._host.drive(_text(parts[1]), _text(parts[2]), batch_no, ops)
-            self._answer(connection, frame, _PAUSE.pack(pause))
+            heads: list[tuple[str, str, int]] = pickle.loads(parts[1])
+            batches = zip(heads, parts[2:], strict=True)
+            pauses = self._host.drive_all(Batch(*head, loads(ops)) for head, ops in batches)
+            self._answer(connection, frame, pickle.dumps(pauses, 5))
         elif frame.kind == _FENCE:
             (attempt,) = _ORDER.unpack(parts[3])
             arrived = self._host.fence(_text(parts[1]), _text(parts[2]), attempt)

@@ -38,10 +38,10 @@ a call that takes long. A superstep needs it several times: with Python's 0.005 
 many times as long beside a reducer that computes."""
 
 
-IN_A_ROW = 8
-"""Calls of ``work`` before sockets are served again."""
+IN_A_ROW = 16
+"""Calls of ``work`` before sockets are served again. What these calls send goes together."""
 
-_BATCH = 0.001
+_BATCH = 0.002
 """Seconds after which they are served all the same."""
 
 

@@ -29,7 +29,8 @@ class Wire:
         return [frame.kind for frame in self.sent]
 
     def packets(self):
-        return [PacketHead(*read_head(f)).number for f in self.sent if f.kind == PACKET]
+        heads = [read_head(frame) for frame in self.sent if frame.kind == PACKET]
+        return [PacketHead(*told).number for frame in heads for *told, parts in frame]
 
     def close(self):
         pass
@@ -54,9 +55,9 @@ class Sent:
     def open(self):
         self.executor.opened(self.wire, ExecutorOpened(self.executor.id))
 
-    def submit(self, *names, program="graph"):
+    def submit(self, *names, program="graph", packed=b"packed"):
         jobs = [(name, lambda *came, name=name: self.ended.update({name: came})) for name in names]
-        self.executor.submit(jobs, PackedAttempts(b"packed", (), program, False))
+        self.executor.submit(jobs, PackedAttempts(packed, (), program, False))
 
     def tell(self, kind, said, *parts):
         self.executor.received(Frame(kind, (head(said), *parts), 0))
@@ -70,6 +71,54 @@ def test_frames_wait_in_their_order_until_the_process_has_connected():
     assert sent.wire.sent == []
     sent.open()
     assert sent.wire.kinds == [PROGRAM, PACKET, CANCEL, PACKET]
+
+
+class Turns:
+    """A loop on which runs have their turns together, or not."""
+
+    def __init__(self):
+        self.collects = False
+        self.behind = []
+
+    def collect(self, call):
+        self.behind.append(call)
+        return True
+
+
+def test_packets_of_runs_that_have_their_turns_together_go_in_one_frame(monkeypatch):
+    turns = Turns()
+    monkeypatch.setattr(executors, "loop", lambda: turns)
+    sent = Sent()
+    sent.open()
+    turns.collects = True
+    sent.submit("a")
+    sent.submit("b", "c")
+    assert sent.wire.kinds == [PROGRAM]
+    (flush,) = turns.behind
+    flush()
+    frame = sent.wire.sent[-1]
+    heads = [PacketHead(*told) for *told, parts in read_head(frame)]
+    assert [told.names for told in heads] == [["a"], ["b", "c"]]
+    assert [parts for *_, parts in read_head(frame)] == [1, 1]
+    assert frame.parts[1:] == (b"packed", b"packed")
+    sent.submit("d")
+    sent.executor.cancel(["d"])  # behind its packet
+    turns.collects = False
+    sent.submit("e")
+    assert sent.wire.kinds == [PROGRAM, PACKET, PACKET, CANCEL, PACKET]
+
+
+def test_a_large_packet_goes_alone(monkeypatch):
+    turns = Turns()
+    turns.collects = True
+    monkeypatch.setattr(executors, "loop", lambda: turns)
+    sent = Sent()
+    sent.open()
+    sent.submit("a")
+    sent.submit("b", packed=bytes(executors.PIECE_SIZE + 1))
+    sent.submit("c")
+    turns.behind[-1]()
+    assert sent.wire.kinds == [PROGRAM, PACKET, PACKET, PACKET]
 
 
 def test_each_outcome_of_a_frame_goes_to_its_attempt():

@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from distgraph.concurrency import waiter as waiter_module
-from distgraph.contract.stream import Admit, Commit, Finish
+from distgraph.contract.stream import Admit, Commit, Delivery, Finish
 from distgraph.errors import BrokerLost, DistgraphError, RunError, Truncated
 from distgraph.streaming import receiver as receiver_module
 from distgraph.streaming.broker import Broker, Limits
@@ -125,6 +126,34 @@ def test_a_reader_on_an_event_loop_waits_without_blocking(reads: Reads, receiver
         return await reader.aread()
 
     assert asyncio.run(main()) == [1]
+
+
+def test_one_call_wakes_all_readers_of_a_loop_for_which_a_push_brings_something(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+
+    async def main() -> list[list[int]]:
+        loop = asyncio.get_running_loop()
+        readers = [Reader(receiver, run, loop) for run in "abc"]
+        waiting = [asyncio.create_task(reader.aread()) for reader in readers]
+        await asyncio.sleep(0)
+        soon = loop.call_soon_threadsafe
+
+        def noted(*call: Any) -> object:
+            calls.append(call)
+            return soon(*call)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+        deliveries = [Delivery(1, segment("t", 1)), Delivery(2, segment("t", 2))]
+        found = [Fetched(ReaderKey(run), deliveries) for run in "abc"]
+        push = threading.Thread(target=receiver.take, args=(1, found))
+        push.start()
+        push.join()
+        assert len(calls) == 1
+        return list(await asyncio.gather(*waiting))
+
+    assert asyncio.run(main()) == [[1, 2]] * 3
 
 
 def test_what_is_pushed_again_reaches_the_reader_once(reads: Reads, receiver: Receiver) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 
-from distgraph.contract.stream import Admit, Commit, Delivery, Event, Finish, Segment
+from distgraph.contract.stream import (
+    Admit,
+    Batch,
+    Commit,
+    Delivery,
+    Event,
+    Finish,
+    Op,
+    Publish,
+    Segment,
+)
 from distgraph.driver.broker_plane import BrokerPlane
 from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Relieved
 from distgraph.errors import BrokerLost, RunCancelled
@@ -31,6 +41,7 @@ from distgraph.streaming.transport import Fetched, ReaderKey, RunKey, Sink
 from distgraph.streaming.transport_wire import BrokerServer, WireDrives, WirePuts, WireReads
 from distgraph.wire import Address, Connection
 from distgraph.wire.link import Link
+from distgraph.wire.loop import loop
 
 from .support import END_BLOB, RUN
 from .test_event_plane import read
@@ -125,6 +136,17 @@ def cut(connection: Connection) -> None:
         pass
 
 
+def drive(drives: WireDrives, number: int, ops: Sequence[Op]) -> Future[float]:
+    answer: Future[float] = Future()
+
+    def answered(pause: float | BaseException) -> None:
+        assert isinstance(pause, float)
+        answer.set_result(pause)
+
+    drives.drive(Batch(RUN.run_id, CALLER, number, ops), answered)
+    return answer
+
+
 def write(publisher: Publisher, task: str, count: int, after: Callable[[int], None]) -> Commit:
     stream = publisher.open(RUN, task, 1, 1)
     for i in range(1, count + 1):
@@ -153,7 +175,7 @@ def numbers_of(seen: list[tuple[int, str, int]], task: str) -> list[int]:
 def test_events_of_several_workers_come_in_order_and_once() -> None:
     plane = Plane(max_events=500, window=20_000)
     drives, tasks = plane.drives(), ("a", "b")
-    assert drives.drive(RUN.run_id, CALLER, 1, [Admit(t, 1, 1) for t in tasks]).result(SECONDS) == 0
+    assert drive(drives, 1, [Admit(t, 1, 1) for t in tasks]).result(SECONDS) == 0
     receiver, seen = plane.receiver(), []
     reader = in_thread(lambda: seen.extend(read(receiver, ReaderKey(RUN.run_id))))
     commits: dict[str, Commit] = {}
@@ -164,12 +186,53 @@ def test_events_of_several_workers_come_in_order_and_once() -> None:
     workers = [in_thread(partial(work, task)) for task in tasks]
     for worker in workers:
         worker.join(SECONDS)
-    drives.drive(RUN.run_id, CALLER, 2, [*commits.values(), Finish(END_BLOB)]).result(SECONDS)
+    drive(drives, 2, [*commits.values(), Finish(END_BLOB)]).result(SECONDS)
     reader.join(SECONDS)
     assert [seq for seq, _, _ in seen] == [*range(1, len(tasks) * EVENTS + 2)]
     for task in tasks:
         assert numbers_of(seen, task) == [*range(1, EVENTS + 1)]
     receiver.stop(RunCancelled("the test is over"))
+
+
+def test_batches_of_runs_that_have_their_turns_together_go_in_one_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plane, posted = Plane(max_events=10), list[tuple[str, DriverEvent]]()
+    drives, all_came, frames = plane.drives(), threading.Event(), list[Sequence[Batch]]()
+    drive_all = plane.host.drive_all
+
+    def noted(batches: Iterable[Batch]) -> list[float]:
+        frames.append(list(batches))
+        return drive_all(frames[-1])
+
+    monkeypatch.setattr(plane.host, "drive_all", noted)
+
+    def post(run: str, event: DriverEvent) -> None:
+        posted.append((run, event))
+        if len(posted) == 3:
+            all_came.set()
+
+    def plane_of(run: str) -> BrokerPlane:
+        return BrokerPlane(drives, run, CALLER, partial(post, run), lambda error: None)
+
+    full, other = plane_of("full"), plane_of("other")
+    one = Publish(Segment("", 1, 0, 1, 11, b"eleven events"))
+
+    def turn() -> None:
+        full.drive(1, [one])
+        other.drive(1, [Admit("a", 1, 1)])
+        other.drive(2, [])
+
+    loop().soon(turn)
+    assert all_came.wait(SECONDS)
+    assert [[(batch.run_id, batch.number) for batch in frame] for frame in frames] == [
+        [("full", 1), ("other", 1), ("other", 2)]
+    ]
+    assert posted == [
+        ("full", Acked(congested=True)),
+        ("other", Acked(congested=False)),
+        ("other", Acked(congested=False)),
+    ]
 
 
 def hand_over() -> None:
@@ -207,7 +270,7 @@ def test_an_event_is_on_its_way_when_its_writer_returns() -> None:
 def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connection]) -> None:
     plane = Plane(max_events=500, window=20_000)
     drives = plane.drives()
-    drives.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)]).result(SECONDS)
+    drive(drives, 1, [Admit("a", 1, 1)]).result(SECONDS)
     receiver, seen = plane.receiver(), []
     reader = in_thread(lambda: seen.extend(read(receiver, ReaderKey(RUN.run_id))))
 
@@ -219,7 +282,7 @@ def test_connections_that_break_lose_and_repeat_nothing(connections: list[Connec
             assert wait_until(lambda: len(connections) > before)
 
     commit = write(plane.publisher(), "a", EVENTS, break_some)
-    ended = drives.drive(RUN.run_id, CALLER, 2, [commit, Finish(END_BLOB)])
+    ended = drive(drives, 2, [commit, Finish(END_BLOB)])
     for connection in list(connections):
         cut(connection)
     ended.result(SECONDS)
