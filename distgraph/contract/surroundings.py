@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ("Surroundings", "Variable")
+__all__ = ("LoggerSettings", "ProcessSettings", "StreamLog", "Surroundings", "Variable")
 
 
 class Variable(NamedTuple):
@@ -25,6 +25,37 @@ class Variable(NamedTuple):
     """Pickled default of a context variable, if the variable has a default."""
 
 
+class StreamLog(NamedTuple):
+    """A log handler that writes to a standard stream."""
+
+    stream: str
+    """Its name in ``sys``."""
+    level: int
+    rest: bytes
+    """Formatter and filters, pickled."""
+
+
+class LoggerSettings(NamedTuple):
+    """A logger's level and handlers."""
+
+    name: str
+    """"" for the root logger."""
+    level: int
+    propagate: bool
+    shown: tuple[StreamLog, ...]
+
+
+class ProcessSettings(NamedTuple):
+    """What the caller's process has set; None stands for what a new interpreter has."""
+
+    recursion_limit: int | None = None
+    int_digits: int | None = None
+    csv_field: int | None = None
+    disabled: int = 0
+    """The level up to which all loggers are silent (``logging.disable``)."""
+    loggers: tuple[LoggerSettings, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The caller's context when the run started."""
@@ -39,3 +70,6 @@ class Surroundings:
     debug: bool | None = None
     """LangChain's global switch; None where LangChain is not loaded."""
     verbose: bool | None = None
+    floats: Mapping[str, Any] | None = None
+    """What numpy does about errors of floating-point numbers, None where it is the default."""
+    process: ProcessSettings | None = None

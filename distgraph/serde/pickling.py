@@ -116,16 +116,21 @@ def _is_importable(name: str, module: ModuleType) -> bool:
     """Return whether an import of the name finds the file that the module was loaded from."""
     if name == script_module.SPAWNED:
         return False
-    origin = getattr(getattr(module, "__spec__", None), "origin", None)
-    if not isinstance(origin, str) or not origin.endswith(".py"):
-        return True
     parent = name.rpartition(".")[0]
+    spec = getattr(module, "__spec__", None)
+    origin = getattr(spec, "origin", None)
+    no_file = spec is None and getattr(module, "__file__", None) is None
+    made = no_file and not parent and type(module) is ModuleType  # by code, not by an import
+    if not made and (not isinstance(origin, str) or not origin.endswith(".py")):
+        return True
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     if parent and path is None:
         return False
     finders = [find for finder in sys.meta_path if (find := getattr(finder, "find_spec", None))]
-    found = next((spec for find in finders if (spec := find(name, path)) is not None), None)
-    return found is not None and os.path.realpath(found.origin or "") == os.path.realpath(origin)
+    found: Any = next((spec for find in finders if (spec := find(name, path)) is not None), None)
+    if found is None or not isinstance(origin, str):
+        return found is not None
+    return os.path.realpath(found.origin or "") == os.path.realpath(origin)
 
 
 _SINGLEDISPATCH = {"registry", "dispatch", "_clear_cache"}

@@ -1,4 +1,5 @@
-"""The caller's context on workers: context variables, decimals, LangChain's globals, the span.
+"""The caller's context on workers: context variables, decimals, LangChain's globals, the span, and
+settings of its process.
 
 In one process a node's context is a copy of the caller's. Between processes, this is what is taken
 along: variables that can be found by their module's name, or that the graph itself refers to, and
@@ -27,6 +28,7 @@ from distgraph.contract.surroundings import Surroundings, Variable
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.script_variables import default_of, script_variable, token_of
+from distgraph.worker import process_settings
 
 __all__ = ("capture", "surrounded")
 
@@ -55,6 +57,8 @@ gives to all runs."""
 
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
 
+_FLOATS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
 
 class _Place(NamedTuple):
     module: str
@@ -77,6 +81,8 @@ def capture() -> Surroundings | None:
         cache=_cache(),
         debug=_switch("get_debug"),
         verbose=_switch("get_verbose"),
+        floats=_floats(),
+        process=process_settings.capture(),
     )
     return None if found == Surroundings() else found
 
@@ -170,6 +176,12 @@ def _decimal() -> Any:
     return copied
 
 
+def _floats() -> dict[str, Any] | None:
+    get = loaded("numpy", "geterr")
+    found: dict[str, Any] | None = None if get is None else get()
+    return None if found == _FLOATS else found
+
+
 def _carrier() -> dict[str, str]:
     carrier: dict[str, str] = {}
     if "opentelemetry.context" in sys.modules:
@@ -216,6 +228,8 @@ def surrounded(given: Surroundings | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def _surrounded(given: Surroundings) -> Iterator[None]:
+    if given.process is not None:
+        process_settings.apply(given.process)
     with ExitStack() as stack:
         for variable in given.variables:
             var = _found(variable)
@@ -226,6 +240,8 @@ def _surrounded(given: Surroundings) -> Iterator[None]:
 
             stack.callback(decimal.setcontext, decimal.getcontext())
             decimal.setcontext(given.decimal.copy())
+        if given.floats is not None and find_spec("numpy") is not None:
+            stack.enter_context(importlib.import_module("numpy").errstate(**given.floats))
         if given.carrier and find_spec("opentelemetry") is not None:
             stack.callback(_attached(given.carrier))
         if given.cache is not None or _run_cache is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import decimal
+import sys
 import warnings
 from contextvars import ContextVar
 from typing import Annotated
@@ -125,6 +126,28 @@ def test_the_decimal_context_is_the_callers(engine):
     with decimal.localcontext(prec=5):
         assert seen(graph) == ["0.33333", "0.33333"]
     assert seen(graph) == ["0." + "3" * 28] * 2
+
+
+def test_errors_of_floats_and_the_recursion_limit_are_the_callers(engine):
+    numpy = pytest.importorskip("numpy")
+
+    def deep(left):
+        return 0 if left == 0 else 1 + deep(left - 1)
+
+    def computes(state):
+        try:
+            numpy.float64(1) / numpy.float64(0)
+        except FloatingPointError as error:
+            return {"seen": [str(error), str(deep(1200))]}
+
+    graph = two_nodes(engine, computes, computes)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(2000)
+    try:
+        with numpy.errstate(divide="raise"):
+            assert seen(graph) == ["divide by zero encountered in scalar divide", "1200"] * 2
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class Counting(BaseChatModel):

@@ -116,6 +116,18 @@ def test_another_file_of_the_same_name_is_not_taken_for_the_module(tmp_path: Pat
             sys.modules["colorsys"] = before
 
 
+def test_a_module_that_a_program_made_travels_by_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = ModuleType("made_by_a_program")
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    exec("STEP = 3\ndef helper(n): return n + STEP\n", made.__dict__)
+    try:
+        assert read_elsewhere(dumps_code(made.helper), "value(4)", tmp_path) == "7"
+    finally:
+        cloudpickle.cloudpickle._PICKLE_BY_VALUE_MODULES.discard(made.__name__)
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(60)
 def test_a_graph_of_such_a_module_runs_on_workers(agent: Any, ray_session: Any) -> None:
