@@ -196,8 +196,9 @@ class Results:
 
     def forget(self, key: Key) -> None:
         """Drop the results of an attempt that has ended."""
-        with self._changed:
-            self._kept.pop(key, None)
+        if self._kept:
+            with self._changed:
+                self._kept.pop(key, None)
 
     def close(self) -> None:
         """Complete all pending requests, because the run has ended."""

@@ -52,7 +52,7 @@ from distgraph.serde.references import Parcel
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
 from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST
-from distgraph.worker.batch import Batch
+from distgraph.worker.batch import Alarm, Batch
 from distgraph.worker.file_checks import PAUSE, Looks
 from distgraph.worker.held_values import HeldValues
 from distgraph.worker.snapshots import Snapshot
@@ -84,6 +84,8 @@ class LeaseServer:
         self._looks = Looks()
         self._batch: tuple[int, Batch] | None = None
         """Number of the group of several attempts that runs, and how far it is."""
+        self._alarm = Alarm()
+        """When that group gives back what has not begun."""
         self._title = ""
         self._connection: Connection | None = None
 
@@ -128,9 +130,9 @@ class LeaseServer:
         if frame.kind == GROUP:
             self._inbox.put(frame)
             group = GroupHead(*read_head(frame))
-            if group.attempts > 1:
-                recall = partial(self._recall, connection, group.number)
-                loop().soon(partial(loop().after, LATE, recall))
+            if group.attempts > 1 and self._alarm.set(group.number, time.monotonic() + LATE):
+                look = partial(self._look_for_late, connection)
+                loop().soon(partial(loop().after, LATE, look))
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
             process().offer(digest, bytes(rest(frame)[0]), paths)
@@ -138,6 +140,13 @@ class LeaseServer:
             process().end_group(read_head(frame)[0])
         elif frame.kind == BYE:
             self._inbox.put(None)
+
+    def _look_for_late(self, connection: Connection) -> None:
+        due = self._alarm.look(time.monotonic())
+        if isinstance(due, float):
+            loop().after(due, partial(self._look_for_late, connection))
+        elif due is not None:
+            self._recall(connection, due)
 
     def _recall(self, connection: Connection, number: int) -> None:
         """Give attempts back that wait behind one that takes long."""
@@ -211,6 +220,7 @@ class LeaseServer:
             how, parts = "failed", (dumps_data(capture_error(error)),)
         self._running = ""
         self._batch = None
+        self._alarm.clear()
         while batch.is_recalled:  # those outcomes are sent first
             time.sleep(_GLANCE)
         damage = process().descriptors.look(PAUSE)

@@ -34,9 +34,17 @@ from distgraph.contract.stream import AttemptId
 from distgraph.driver.leases import LeaseTerms
 from distgraph.driver.ports import Group, GroupEnded, GroupRecalled
 from distgraph.serde.exceptions import capture_error
-from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
 from distgraph.worker.deadline import shortest
-from distgraph.worker.packing import PackedAttempt, Packet, StatePacker
+from distgraph.worker.packing import (
+    Head,
+    PackedAttempt,
+    Packet,
+    StatePacker,
+    head_of,
+    require_packable,
+    unpack_outcome,
+)
 
 __all__ = ("RayWorkers", "Recalled", "Reply", "SharedWorkers")
 
@@ -98,6 +106,7 @@ class _Packet:
     kind: placement.Kind
     groups: list[Group] = field(default_factory=list)
     affinity: placement.Affinity | None = None
+    heads: list[Head] = field(default_factory=list)
     attempts: list[PackedAttempt] = field(default_factory=list)
     values: list[LargeValue] = field(default_factory=list)
     """Large values of the state."""
@@ -171,10 +180,19 @@ class RayWorkers:
                 ]
             except Exception as error:
                 refused[group] = error
+            packet.heads += [head_of(start.request) for start in group.starts]
             packet.groups.append(group)
+        if refused:
+            return refused
+        ready: list[tuple[_Packet, Any]] = []
+        for packet in packets.values():
+            try:
+                ready.append((packet, self._packed(packet)))
+            except Exception as error:
+                refused.update(_unpackable(packet, error))
         if not refused:
-            for packet in packets.values():
-                self._send(packet)
+            for packet, packed in ready:
+                self._send(packet, packed)
         return refused
 
     def cancel(self, group: Group) -> bool:
@@ -214,9 +232,9 @@ class RayWorkers:
                 found = loads(reply.packed)
                 for at, blob in enumerate(found if isinstance(found, list) else (), told):
                     starts = {group.ids[at]: group.starts[at]}
-                    outcomes.append(loads(blob))
+                    outcomes.append(unpack_outcome(blob))
                 if not isinstance(found, list):
-                    outcomes = [found]
+                    outcomes = [AttemptOutcome(*found)]
             except Exception as failure:
                 lost = {i: unreadable(failure, start) for i, start in starts.items()}
         if error is not None:
@@ -230,7 +248,7 @@ class RayWorkers:
         for blob in loads(recalled.packed):
             at = 0 if sent is None else sent.told
             try:
-                outcomes.append(loads(blob))
+                outcomes.append(unpack_outcome(blob))
             except Exception as failure:
                 start = group.starts[at]
                 lost = capture_error(unreadable(failure, start))
@@ -286,10 +304,13 @@ class RayWorkers:
             self._placements[key] = known
         return known
 
-    def _send(self, packet: _Packet) -> None:
+    def _packed(self, packet: _Packet) -> Any:
         header = (__version__, self._shared.session, self._program, self._info)
         names = tuple(self._name(group.ids[0]) for group in packet.groups)
-        packed = dumps_parcel(tuple(Packet(*header, packet.attempts, names)))
+        heads = dumps_data(packet.heads)
+        return dumps_parcel(tuple(Packet(*header, heads, packet.attempts, names)))
+
+    def _send(self, packet: _Packet, packed: Any) -> None:
         if packet.kind in ("async", "thread"):
             self._to_executor(packet, packed)
             return
@@ -385,6 +406,18 @@ class RayWorkers:
             self._post(Reply(group, told))
             return
         self._post(Reply(group, None if error is not None else future.result(), error))
+
+
+def _unpackable(packet: _Packet, error: Exception) -> dict[Group, Exception]:
+    """Return the groups of a packet that cannot be pickled, and why: all, if it is none alone."""
+    refused: dict[Group, Exception] = {}
+    for group in packet.groups:
+        try:
+            for start in group.starts:
+                require_packable(start.request)
+        except Exception as culprit:
+            refused[group] = culprit
+    return refused or dict.fromkeys(packet.groups, error)
 
 
 def _label(start: StartTask) -> str:

@@ -47,7 +47,7 @@ from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
 from distgraph.wire import Address
 from distgraph.wire.loop import loop
-from distgraph.worker.attempt import HOST, graphs_of, locate, run_async, run_sync
+from distgraph.worker.attempt import HOST, run_async, run_sync
 from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, same, started_since
@@ -56,7 +56,8 @@ from distgraph.worker.descriptors import Descriptors
 from distgraph.worker.file_checks import PAUSE
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.kept_messages import KeptMessages, Loan
-from distgraph.worker.packing import Packet, unpack_request
+from distgraph.worker.located import LocatedNode, graphs_of, locate
+from distgraph.worker.packing import Head, Packet, pack_outcome, unpack_request
 from distgraph.worker.pinned import pinned
 from distgraph.worker.process_state import Tidying
 from distgraph.worker.snapshots import Snapshot
@@ -89,6 +90,25 @@ class OpenPacket(NamedTuple):
     packet: Packet
     run: RunInfo
     program: GraphProgram
+    heads: list[Head]
+    nodes: dict[tuple[tuple[str, ...], str], LocatedNode]
+    """The nodes of attempts that have begun."""
+
+    def node(self, request: AttemptRequest) -> LocatedNode:
+        """Return the node of an attempt."""
+        if request.called is not None:
+            return locate(self.program, request)
+        key = request.graph_path, request.node
+        found = self.nodes.get(key)
+        if found is None:
+            found = self.nodes[key] = locate(self.program, request)
+        return found
+
+    def request(
+        self, at: int, snapshots: Sequence[Snapshot], items: Callable[..., list[Any]]
+    ) -> AttemptRequest:
+        """Return the request of an attempt, which has no value in common with others."""
+        return unpack_request(self.heads[at], self.packet.attempts[at], snapshots, items)
 
 
 class WorkerProcess:
@@ -285,7 +305,7 @@ class WorkerProcess:
         batch = batch or Batch(len(packet.attempts))
         try:
             self.descriptors.begin(PAUSE)
-            opened = OpenPacket(packet, _run_info(packet.run), self.program(packet))
+            opened = _opened(packet, self.program(packet))
             while self._unwanted != name and (at := batch.begin()) is not None:
                 batch.ended(self.run_attempt(opened, at, snapshots))
         finally:
@@ -348,7 +368,7 @@ class WorkerProcess:
         """
         storage.enter(opened.packet.session)
         loan = Loan(self._messages)
-        request = unpack_request(opened.packet.attempts[at], snapshots, loan.items)
+        request = opened.request(at, snapshots, loan.items)
         stream = self._stream(opened, request)
         run, program = opened.run, opened.program
         heartbeat, called = self.heartbeat, name or opened.packet.names[0]
@@ -356,7 +376,7 @@ class WorkerProcess:
         way = self._way(opened, request, name, lend)
         calls = way.calls
         try:
-            node = locate(program, request)
+            node = opened.node(request)
             if node.needs_loop(request, run):
                 steps = run_async(program, request, run, stream, calls, node=node, limited=limited)
                 outcome = self._on_loop(steps, way)
@@ -422,8 +442,7 @@ class WorkerProcess:
 
     def open(self, packed: bytes, program: GraphProgram) -> OpenPacket:
         """Open a packet, whose graph is loaded."""
-        packet = _open(packed)
-        return OpenPacket(packet, _run_info(packet.run), program)
+        return _opened(_open(packed), program)
 
     async def await_attempt(
         self, opened: OpenPacket, at: int, snapshots: Sequence[Snapshot], name: str
@@ -431,7 +450,7 @@ class WorkerProcess:
         """Run one attempt of a packet on this loop, and return its packed outcome."""
         storage.enter(opened.packet.session)
         loan = Loan(self._messages)
-        request = unpack_request(opened.packet.attempts[at], snapshots, loan.items)
+        request = opened.request(at, snapshots, loan.items)
         stream = self._stream(opened, request)
         calls = self._way(opened, request, name).calls
         heartbeat = self.heartbeat
@@ -497,6 +516,10 @@ def _open(packed: bytes) -> Packet:
     return Packet(version, *rest)
 
 
+def _opened(packet: Packet, program: GraphProgram) -> OpenPacket:
+    return OpenPacket(packet, _run_info(packet.run), program, loads(packet.heads), {})
+
+
 def _run_info(blob: bytes) -> RunInfo:
     # what is remembered holds no references: it may be there long after its run
     return _run_info_of(blob) if type(blob) is bytes else loads(blob)
@@ -520,7 +543,7 @@ def pack(
     """Pickle an outcome; writes that cannot be pickled make it that error."""
     try:
         try:
-            packed = dumps_data(outcome)
+            packed = pack_outcome(outcome)
         except Exception:
             if not process().pinned:
                 raise
@@ -531,7 +554,7 @@ def pack(
                 outcome = pinned(outcome, request, channels, run.shared.run_id, around)
             except SerializationError as stays:
                 return _failed(outcome, stays)
-            packed = dumps_data(outcome)
+            packed = pack_outcome(outcome)
         saved = request.standing is not None and not keeps_references(run.saver)
         if saved and isinstance(packed, ReferringBlob):
             refused = _saved_reference(outcome, request, program)
@@ -545,7 +568,7 @@ def pack(
 
 
 def _failed(outcome: AttemptOutcome, error: Exception) -> bytes:
-    return dumps_data(
+    return pack_outcome(
         AttemptOutcome(
             task_id=outcome.task_id,
             attempt=outcome.attempt,

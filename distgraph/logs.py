@@ -19,7 +19,15 @@ from typing import Any
 from distgraph._internal.current import current
 from distgraph._internal.settings import setting
 
-__all__ = ("FIELDS", "JsonFormatter", "RunFields", "configure", "of_run", "run_fields")
+__all__ = (
+    "FIELDS",
+    "JsonFormatter",
+    "RunFields",
+    "configure",
+    "driver_fields",
+    "of_run",
+    "run_fields",
+)
 
 FIELDS = ("run_id", "thread_id", "graph", "node", "step", "attempt")
 """Attributes that ``RunFields`` gives a record, as far as they are known."""
@@ -27,8 +35,8 @@ FIELDS = ("run_id", "thread_id", "graph", "node", "step", "attempt")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HOST = socket.gethostname()
 
-_run: ContextVar[Mapping[str, Any] | None] = ContextVar("distgraph_log_run", default=None)
-"""Fields of the run whose driver runs in this context."""
+driver_fields: ContextVar[Mapping[str, Any] | None] = ContextVar("distgraph_log_run", default=None)
+"""Fields of the run whose driver runs in this context; None in a node."""
 
 
 def run_fields() -> Mapping[str, Any]:
@@ -36,7 +44,7 @@ def run_fields() -> Mapping[str, Any]:
 
     In a node all but ``graph`` are known; in a driver the node and its attempt are not.
     """
-    of_driver = _run.get()
+    of_driver = driver_fields.get()
     if of_driver is not None:
         return of_driver
     task: Any = current.get()
@@ -54,19 +62,18 @@ def run_fields() -> Mapping[str, Any]:
 
 
 class of_run:
-    """Gives these fields to the records of a block that drives a run; None for a block that runs a
-    node."""
+    """Gives these fields to the records of a block that drives a run."""
 
     __slots__ = ("_fields", "_token")
 
-    def __init__(self, fields: Mapping[str, Any] | None) -> None:
+    def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
 
     def __enter__(self) -> None:
-        self._token = _run.set(self._fields)
+        self._token = driver_fields.set(self._fields)
 
     def __exit__(self, *exc_info: object) -> None:
-        _run.reset(self._token)
+        driver_fields.reset(self._token)
 
 
 class RunFields(logging.Filter):

@@ -27,6 +27,8 @@ class LossPolicy(NamedTuple):
 
     def of(self, options: Mapping[str, Any]) -> LossPolicy:
         """Return the policy with what a node's ``ray_options`` say."""
+        if not options:
+            return self
         own = {key: options[key] for key in LOSS_OPTIONS if options.get(key) is not None}
         if options.get("affinity") is not None:  # the process takes state with it
             own["max_attempts"] = 1

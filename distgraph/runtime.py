@@ -149,7 +149,7 @@ def _write_nothing(_: Any) -> None:
     """A stream writer outside of a stream."""
 
 
-def _no_heartbeat() -> None:
+def no_heartbeat() -> None:
     """A heartbeat outside of a timeout."""
 
 
@@ -161,7 +161,7 @@ class Runtime(Generic[ContextT]):
     store: Any = None
     stream_writer: Callable[[Any], None] = _write_nothing
     previous: Any = None
-    heartbeat: Callable[[], None] = _no_heartbeat
+    heartbeat: Callable[[], None] = no_heartbeat
     execution_info: ExecutionInfo | None = None
     server_info: ServerInfo | None = None
     control: RunControl | None = None
@@ -180,7 +180,7 @@ class Runtime(Generic[ContextT]):
         """Return a runtime with the values of ``other``, and this one's where it has none."""
         given = {f.name: getattr(other, f.name) for f in fields(self)}
         given = {n: v for n, v in given.items() if v or (n == "previous" and v is not None)}
-        for name, unset in (("stream_writer", _write_nothing), ("heartbeat", _no_heartbeat)):
+        for name, unset in (("stream_writer", _write_nothing), ("heartbeat", no_heartbeat)):
             if given.get(name) is unset:
                 del given[name]
         return replace(self, **given)

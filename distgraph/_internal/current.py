@@ -58,8 +58,10 @@ def active(config: Mapping[str, Any] | None = None) -> CurrentTask | None:
     which LangChain keeps for what runs in a chain or a tool.
     """
     task = current.get()
-    if task is None:
-        task = _attempt_of(config) or _attempt_of(config_around())
+    if task is None and config is not None:
+        task = _attempt_of(config)
+    if task is None and (around := config_around()) is not None:
+        task = _attempt_of(around)
     return task
 
 
@@ -70,8 +72,6 @@ def config_around() -> Any:
 
 
 def _attempt_of(config: Any) -> CurrentTask | None:
-    if config is None:
-        return None
     configurable = config.get("configurable") if isinstance(config, Mapping) else None
     name = configurable.get(TASK_ID) if isinstance(configurable, Mapping) else None
     if not isinstance(name, TaskId) or name.attempt is None:

@@ -114,5 +114,6 @@ def path_key(path: tuple[object, ...] | str | int) -> str:
     Ints are zero-padded, and a task started by an edge sorts before one started by a ``Send``.
     """
     if isinstance(path, tuple):
-        return f"~{', '.join(path_key(p) for p in path)}"  # type: ignore[arg-type]
+        parts = [p if type(p) is str else path_key(p) for p in path]  # type: ignore[arg-type]
+        return f"~{', '.join(parts)}"
     return f"{path:010d}" if isinstance(path, int) else path

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import MISSING, fields
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, TypeVar
 
-__all__ = ("pickled_by_fields",)
+__all__ = ("given_fields", "pickled_by_fields")
 
 T = TypeVar("T")
+
+
+def given_fields(cls: type[T], usual: str | None = None) -> Callable[[T], tuple[Any, ...]]:
+    """Return what returns the fields of an object, as arguments for its class.
+
+    The last ones are left out where all of them have their defaults.
+
+    Args:
+        cls: A dataclass.
+        usual: The last field that is mostly given; by default, the last one without a default.
+    """
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    defaults = [f.default for f in fields(cls)]  # type: ignore[arg-type]
+    values: Any = attrgetter(*names)
+    always = 1 + max(i for i, default in enumerate(defaults) if default is MISSING)
+    always = always if usual is None else max(always, names.index(usual) + 1)
+    rare = tuple(defaults[always:])
+
+    def given(obj: T) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = values(obj)
+        # not by `==`: a value may be anything
+        return found[:always] if all(map(is_, found[always:], rare)) else found
+
+    return given
 
 
 def pickled_by_fields(cls: type[T]) -> type[T]:
@@ -20,10 +45,10 @@ def pickled_by_fields(cls: type[T]) -> type[T]:
     The generated ``__getstate__`` and ``__setstate__`` of a frozen dataclass with slots look up all
     fields each time.
     """
-    values: Any = attrgetter(*(f.name for f in fields(cls)))  # type: ignore[arg-type]
+    given = given_fields(cls)
 
     def __reduce__(self: T) -> tuple[type[T], tuple[Any, ...]]:
-        return cls, values(self)
+        return cls, given(self)
 
     cls.__reduce__ = __reduce__  # type: ignore[method-assign, assignment]
     return _made_quickly(cls)

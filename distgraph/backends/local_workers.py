@@ -21,8 +21,9 @@ from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
 from distgraph.contract.events import ProgressMade, StartTask
 from distgraph.contract.stream import AttemptId
 from distgraph.driver.ports import BackendFailed, DriverEvent, Group, GroupEnded
-from distgraph.worker.attempt import locate, run_async, run_sync
+from distgraph.worker.attempt import run_async, run_sync
 from distgraph.worker.calls import Calls
+from distgraph.worker.located import locate
 
 __all__ = ("LocalWorkers",)
 

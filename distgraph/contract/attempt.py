@@ -11,7 +11,13 @@ from distgraph._internal.records import pickled_by_fields
 from distgraph.contract.callbacks import CallbackInfo
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import Write
-from distgraph.contract.stream import AttemptId, Segment, StreamRequest, shown_attempt
+from distgraph.contract.stream import (
+    AttemptId,
+    Segment,
+    StreamRequest,
+    attempt_id_of,
+    shown_attempt,
+)
 from distgraph.contract.surroundings import Surroundings
 from distgraph.loss_policy import LossPolicy
 
@@ -117,7 +123,7 @@ class AttemptRequest:
     @property
     def attempt_id(self) -> AttemptId:
         """The id of the attempt to run."""
-        return AttemptId(self.task_id, self.attempt)
+        return attempt_id_of((self.task_id, self.attempt))
 
     @property
     def shown_attempt(self) -> int:
@@ -152,6 +158,9 @@ class Lateness(NamedTuple):
     """Seconds since it started."""
 
 
+NO_IDS: frozenset[str] = frozenset()
+
+
 @pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
@@ -161,6 +170,15 @@ class AttemptOutcome:
     attempt: int
     status: Literal["ok", "error", "interrupt", "command", "cancelled", "timeout", "drained"]
     writes: tuple[Write, ...] = ()
+    host: str = ""
+    pid: int = 0
+    started_at: float = 0.0
+    """Seconds since the epoch, by the worker's clock."""
+    duration: float = 0.0
+    """Seconds."""
+    cpu: float = 0.0
+    """CPU seconds: of the process, where no other attempt ran in it meanwhile, else of the thread.
+    0 on an event loop that attempts share."""
     value: Any = None
     """Status ``command``: the ``Command`` addressed to the parent graph. A part: its result."""
     error: ShippedError | None = None
@@ -184,21 +202,12 @@ class AttemptOutcome:
     """Events that the attempt emitted, those in ``tail`` included: the commit waits for them."""
     tail: tuple[Segment, ...] = ()
     """Events that were not sent yet when the attempt ended."""
-    message_ids: frozenset[str] = frozenset()
+    message_ids: frozenset[str] = NO_IDS
     """Ids of the messages that were streamed or were in the input: not to be emitted again."""
     messages: tuple[Any, ...] | None = None
     """The messages that the node returned, where these are not the ones in ``writes``."""
     calls: int = 0
     """Calls of tasks that the attempt made: it has not ended before they are known."""
-    host: str = ""
-    pid: int = 0
-    started_at: float = 0.0
-    """Seconds since the epoch, by the worker's clock."""
-    duration: float = 0.0
-    """Seconds."""
-    cpu: float = 0.0
-    """CPU seconds: of the process, where no other attempt ran in it meanwhile, else of the thread.
-    0 on an event loop that attempts share."""
     stack: str = ""
     """Python stacks of an attempt that its process did not end at its limit of time."""
     again: bool = False
@@ -215,7 +224,7 @@ class AttemptOutcome:
     @property
     def attempt_id(self) -> AttemptId:
         """The id of the attempt that ended."""
-        return AttemptId(self.task_id, self.attempt)
+        return attempt_id_of((self.task_id, self.attempt))
 
 
 @pickled_by_fields
@@ -242,6 +251,11 @@ class SharedRunOptions:
     trace: Mapping[str, str] | None = None
     """OpenTelemetry's current span of the caller, as W3C trace context; None: no spans are
     wanted."""
+
+    @property
+    def callback_info(self) -> CallbackInfo:
+        """What callbacks of the run receive, also if the caller has none."""
+        return self.callbacks or CallbackInfo(self.run_id, (), self.tags)
 
 
 @dataclass(frozen=True)

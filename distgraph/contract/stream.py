@@ -11,8 +11,9 @@ whatever the order of arrival. Events of an attempt reach the log directly from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from distgraph._internal.records import pickled_by_fields
@@ -42,6 +43,10 @@ class AttemptId(NamedTuple):
     task_id: str
     attempt: int
     """From 1; from ``GENERATION`` on for the second driver of a run."""
+
+
+attempt_id_of: Callable[[tuple[str, int]], AttemptId] = partial(tuple.__new__, AttemptId)
+"""Makes the id of a task id and a number, without a call of Python code: it is made often."""
 
 
 class Event(NamedTuple):

@@ -24,6 +24,10 @@ SHORT = 0.005
 TARGET = 0.05
 """Seconds that a batch may take: a result waits for its batch at most so long."""
 
+LEAST = 0.0005
+"""Seconds that a batch takes at least, as far as there is work: to send a batch and to take its
+results in costs half of that."""
+
 LARGEST = 64
 """Attempts of a batch at most: the driver takes results in while workers go on."""
 
@@ -70,6 +74,8 @@ class _Queue(Generic[T]):
     """Groups that have not come back."""
     probing: int = 0
     """Probes whose result is still out."""
+    wide: bool = False
+    """Whether more attempts have waited than there are slots."""
     since: float = 0.0
 
     @property
@@ -201,10 +207,12 @@ class Batcher(Generic[T]):
                 queue.probing += 1
                 return 1
             return 0 if now < queue.since + PATIENCE else 1
-        if known >= SHORT or waiting <= self._slots:
+        queue.wide = queue.wide or waiting > self._slots
+        if known >= SHORT or not queue.wide:
             return 1
         fair = math.ceil(waiting / (2 * self._slots))
-        return max(1, min(fair, LARGEST, int(TARGET / max(known, 1e-6))))
+        least = math.ceil(LEAST / known) if known > 0 else 0
+        return max(1, min(max(fair, least), LARGEST, int(TARGET / max(known, 1e-6))))
 
     def ended(self, node: Hashable, durations: Sequence[float]) -> None:
         """Note that a group came back, and what its attempts took (empty where it was lost)."""

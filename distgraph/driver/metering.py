@@ -86,7 +86,7 @@ class RunMeter:
         """Note an attempt that could run now."""
         request = start.request
         self._since[request.attempt_id] = self._clock()
-        if request.shown_attempt > 1:
+        if request.attempt > 1 and request.shown_attempt > 1:
             self._add(metrics.RETRIES, _label(start))
         step = start.steps_around[0] if start.steps_around else request.step
         if step > self._step:

@@ -10,7 +10,6 @@ from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import CancelTask, StartTask
 from distgraph.contract.stream import GENERATION, AttemptId, shown_attempt
 from distgraph.engine.graph_run import GraphRun
-from distgraph.engine.idle_timeout import note_progress
 from distgraph.engine.task import Task
 from distgraph.engine.transitions import Story
 from distgraph.errors import InvalidTransition
@@ -56,7 +55,7 @@ class Attempts:
             request = replace(request, attempt=number)
         if request is not start.request:
             start = replace(start, request=request)
-        note_progress(graph.idle_windows())
+        graph.note_progress()
         self._running[request.task_id] = RunningAttempt(graph, task, start)
         self._story.note(task.name, request.task_id, "waiting", request.attempt)
         return start
@@ -87,7 +86,7 @@ class Attempts:
     def end(self, outcome: AttemptOutcome) -> None:
         """Note that an attempt has ended."""
         ended = self._running.pop(outcome.task_id)
-        note_progress(ended.graph.idle_windows())
+        ended.graph.note_progress()
         self._story.note(ended.task.name, outcome.task_id, outcome.attempt, outcome.status)
 
     def cancel(self, unwanted: Callable[[RunningAttempt], bool]) -> list[CancelTask]:

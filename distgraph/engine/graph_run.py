@@ -12,7 +12,7 @@ from distgraph.contract.events import StartTask
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.spec import PART
 from distgraph.engine.graph_thread import GraphThread
-from distgraph.engine.idle_timeout import IdleWindow, reports_of
+from distgraph.engine.idle_timeout import IdleWindow, note_progress, reports_of
 from distgraph.engine.outputs import read_values
 from distgraph.engine.superstep import Superstep
 from distgraph.engine.task import PartStart, Task
@@ -94,6 +94,11 @@ class GraphRun:
             return [] if self.idle is None else [self.idle]
         return [graph.idle for graph in self.lineage() if graph.idle is not None]
 
+    def note_progress(self) -> None:
+        """Note that a task of the graph has started or ended."""
+        if self.parent is not None or self.idle is not None:
+            note_progress(self.idle_windows())
+
     def within(self, other: GraphRun) -> bool:
         """Return whether this graph is ``other`` or inside of it."""
         return any(graph is other for graph in self.lineage())
@@ -143,7 +148,9 @@ def attempt_of(
     reads, channels, managed = _state_for(graph, task, kind, part)
     state = read_values(superstep.channels, channels)
     known = superstep.versions
-    versions: dict[str, Any] = {c: (graph.number, known[c]) for c in state if c in known}
+    versions: dict[str, Any] = {}
+    if state:
+        versions = {c: (graph.number, known[c]) for c in state if c in known}
     called = None
     if task.call is not None:  # the function is shipped as state is: a large one by reference
         slot = f"{CALLED}{task.call.key}"

@@ -62,7 +62,7 @@ class StreamEvents:
 
     def succeeded(self, graph: GraphRun, task: Task) -> list[Emit]:
         """A task's messages that were not streamed, its update and its result."""
-        if task.hidden:
+        if task.hidden or not self._stream.modes:
             return []
         out: list[Emit] = []
         if self._wants(graph, "messages") and not task.handed:

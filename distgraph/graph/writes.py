@@ -52,6 +52,10 @@ class StateWriter:
             InvalidUpdateError: The value cannot update the state.
             ParentCommand: The value is, or holds, a ``Command(graph=Command.PARENT)``.
         """
+        if type(value) is dict and self.keys != (ROOT,):  # as most nodes return
+            known = [(key, item) for key, item in value.items() if key in self.keys]
+            if len(known) == len(value):
+                return known
         value = own(value)
         writes = (*self._updates(value), *self._control(value))
         for key in () if context is None else self._unknown(value):

@@ -317,14 +317,11 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
     """
     if type(obj) in _PLAIN:
         return pickle.dumps(obj, PROTOCOL)
-    pieces = _Pieces()
     try:
-        pickler = pickle.Pickler(pieces, PROTOCOL)
-        pickler.dispatch_table = reducers.dispatch_table()
-        with references.collected() as found:
-            pickler.dump(obj)
+        pieces, found = _pickled(obj)
         if _plain_is_right(pieces):
-            return _referring(pieces[0] if len(pieces) == 1 else b"".join(pieces), found)
+            blob = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return references.ReferringBlob(blob, found) if found else blob
     except Exception:
         pass
     try:
@@ -340,12 +337,22 @@ def dumps_parcel(obj: Any) -> Any:
 
 def dumps_blobs(obj: Any) -> bytes:
     """Pickle what holds pickles, with the references that stand beside these."""
+    pieces, found = _pickled(obj)
+    return _referring(pieces[0] if len(pieces) == 1 else b"".join(pieces), found)
+
+
+def _pickled(obj: Any) -> tuple[list[bytes], list[Any]]:
+    """Pickle plainly. Return the pieces of the pickle, and the references that stand in it."""
     pieces = _Pieces()
     pickler = pickle.Pickler(pieces, PROTOCOL)
     pickler.dispatch_table = reducers.dispatch_table()
-    with references.collected() as found:
+    here = references.here  # as ``references.collected``: most of what travels is pickled here
+    around, here.found = here.found, []
+    try:
         pickler.dump(obj)
-    return _referring(pieces[0] if len(pieces) == 1 else b"".join(pieces), found)
+        return pieces, here.found
+    finally:
+        here.found = around
 
 
 dumps = dumps_data

@@ -55,18 +55,19 @@ class _Current(threading.local):
     """References for what is read just now."""
 
 
-_current = _Current()
+here = _Current()
+"""What this thread writes and reads just now."""
 
 
 class collected:
     """Collects the references in what is written while it is entered."""
 
     def __enter__(self) -> list[Any]:
-        self._around, _current.found = _current.found, []
-        return _current.found
+        self._around, here.found = here.found, []
+        return here.found
 
     def __exit__(self, *exc_info: object) -> None:
-        _current.found = self._around
+        here.found = self._around
 
 
 class staying:
@@ -74,17 +75,17 @@ class staying:
     entered: what is written holds the way to them only."""
 
     def __enter__(self) -> list[str]:
-        self._around, _current.staying = _current.staying, []
-        return _current.staying
+        self._around, here.staying = here.staying, []
+        return here.staying
 
     def __exit__(self, *exc_info: object) -> None:
-        _current.staying = self._around
+        here.staying = self._around
 
 
 def note_staying(name: str) -> None:
     """Note an object that stays in this process."""
-    if _current.staying is not None:
-        _current.staying.append(name)
+    if here.staying is not None:
+        here.staying.append(name)
 
 
 class reading:
@@ -94,10 +95,10 @@ class reading:
         self._given = blob.references if isinstance(blob, ReferringBlob) else ()
 
     def __enter__(self) -> None:
-        self._around, _current.given = _current.given, self._given
+        self._around, here.given = here.given, self._given
 
     def __exit__(self, *exc_info: object) -> None:
-        _current.given = self._around
+        here.given = self._around
 
 
 def refer(obj: Any) -> Any:
@@ -111,7 +112,7 @@ def lift(blob: ReferringBlob) -> Any:
 
 
 def _number(obj: Any) -> int:
-    found = _current.found
+    found = here.found
     if found is None:
         raise SerializationError(
             f"a reference ({type(obj).__name__}) cannot leave the cluster that it belongs to"
@@ -121,13 +122,13 @@ def _number(obj: Any) -> int:
 
 
 def _referred(number: int, name: str) -> Any:
-    if number >= len(_current.given):
+    if number >= len(here.given):
         raise SerializationError(
             f"a reference ({name}) was saved or sent outside of the cluster that it belongs to, "
             "and what it refers to cannot be reached from here. Use the value itself, or the path "
             "of a file"
         )
-    return _current.given[number]
+    return here.given[number]
 
 
 def _lifted(blob: bytes, references: Sequence[tuple[int, str]]) -> ReferringBlob:

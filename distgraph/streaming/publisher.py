@@ -149,6 +149,8 @@ class Publisher:
         self._timers = Timers("distgraph-publisher", clock) if timers is None else timers
         self._lock = threading.Lock()
         self._lanes: dict[RunKey, _Lane] = {}
+        self._running = 0
+        """Streams that are open."""
         self._emitted = 0
         """Events of the streams that were closed."""
         self._stalled = 0.0
@@ -161,13 +163,17 @@ class Publisher:
     ) -> AttemptStream:
         """Begin an attempt's stream. ``node`` is for errors only."""
         with self._lock:
-            lane = self._lanes.get(run)
-            if lane is None:
-                if len(self._lanes) >= _SWEEP_FROM:
-                    self._sweep()
-                lane = self._lanes[run] = _Lane(run)
-            lane.open += 1
-        return AttemptStream(self, lane, task_id, attempt, step, node)
+            self._running += 1
+        return AttemptStream(self, run, task_id, attempt, step, node)
+
+    def _lane_of(self, run: RunKey) -> _Lane:
+        """Return the lane of a run. The caller holds the publisher's lock."""
+        lane = self._lanes.get(run)
+        if lane is None:
+            if len(self._lanes) >= _SWEEP_FROM:
+                self._sweep()
+            lane = self._lanes[run] = _Lane(run)
+        return lane
 
     def forget(self, run: RunKey) -> None:
         """Drop a run that has ended: what is unsent is discarded, emitters get ``RunCancelled``."""
@@ -188,9 +194,7 @@ class Publisher:
 
     def present(self) -> Iterable[tuple[metrics.Metric, float]]:
         """Return the present values of this process's metrics. Any thread may call this."""
-        with self._lock:
-            lanes = list(self._lanes.values())
-        yield metrics.RUNNING, sum(lane.open for lane in lanes)
+        yield metrics.RUNNING, self._running
         yield metrics.EMITTED, self._emitted
         yield metrics.STALLED, self._stalled
 
@@ -385,7 +389,10 @@ class Publisher:
 
 
 class AttemptStream:
-    """Publishes the events of one attempt. Every method may be called from any thread."""
+    """Publishes the events of one attempt. Every method may be called from any thread.
+
+    It has no part in the lane of its run before the first event: most attempts emit none.
+    """
 
     __slots__ = (
         "_attempt",
@@ -396,6 +403,7 @@ class AttemptStream:
         "_pending",
         "_publisher",
         "_refusal",
+        "_run",
         "_sent",
         "_source",
         "_step",
@@ -405,24 +413,26 @@ class AttemptStream:
     def __init__(
         self,
         publisher: Publisher,
-        lane: _Lane,
+        run: RunKey,
         task_id: str,
         attempt: int,
         step: int,
         node: str,
     ) -> None:
         self._publisher = publisher
-        self._lane = lane
+        self._run = run
+        self._lane: _Lane | None = None
         self._task_id = task_id
         self._attempt = attempt
         self._step = step
         self._node = node
-        self._source = node and f"node {node!r}"
+        self._source = ""
         self._pending: list[bytes] = []
         self._sent = 0
         self._held = float("-inf")
         """Until when what is unsent waits."""
-        self._refusal: RunError | None = None
+        self._refusal: type[RunError] | None = None
+        """Why it takes no more events."""
         self._closed: tuple[int, tuple[Segment, ...]] | None = None
 
     def emit(self, event: Event, *, wait: bool = True) -> None:
@@ -439,12 +449,13 @@ class AttemptStream:
             RunCancelled: The attempt was cancelled, or the run has ended.
             BrokerLost: The stream is gone.
         """
+        lane = self._lane or self._joined()
         data = pack_event(event, self._source)
         is_whole = False
         if event[1] == "messages":
             data = whole_message(event, data)
             is_whole = type(data) is WholeMessage
-        publisher, lane = self._publisher, self._lane
+        publisher = self._publisher
         factor = 1 if wait else _HARD
         room = taken = refusal = None
         try:
@@ -490,15 +501,31 @@ class AttemptStream:
         if refusal is not None:
             raise refusal
 
+    def _joined(self) -> _Lane:
+        """Return the lane of the run, which waits for the end of this stream from now on."""
+        with self._publisher._lock:
+            lane = self._lane
+            if lane is None:
+                if self._refusal is not None:
+                    raise self._why_not()
+                self._source = self._node and f"node {self._node!r}"
+                lane = self._publisher._lane_of(self._run)
+                lane.open += 1
+                self._lane = lane
+            return lane
+
     @property
     def congested(self) -> bool:
         """Whether ``emit`` would wait."""
         lane, publisher = self._lane, self._publisher
+        if lane is None:
+            return False
         return lane.bytes >= publisher._max_bytes or lane.events >= publisher._max_events
 
     async def room(self) -> None:
         """Wait until ``emit`` would not; raises what ``emit`` would."""
-        lane, loop, publisher = self._lane, asyncio.get_running_loop(), self._publisher
+        lane = self._lane or self._joined()
+        loop, publisher = asyncio.get_running_loop(), self._publisher
         while True:
             with lane.lock:
                 if self._refusal is not None or lane.error is not None:
@@ -513,7 +540,10 @@ class AttemptStream:
 
     def emitted(self) -> int:
         """Return how many events were emitted."""
-        with self._lane.lock:
+        lane = self._lane
+        if lane is None:
+            return 0
+        with lane.lock:
             return self._sent + len(self._pending)
 
     def close(self, *, unconfirmed: bool = False) -> tuple[int, tuple[Segment, ...]]:
@@ -529,13 +559,14 @@ class AttemptStream:
         Args:
             unconfirmed: Whether to return also what was sent and is not acknowledged yet.
         """
-        if sum(map(len, self._pending)) > _MUCH and _get_running_loop() is None:
-            self._wait_for_put()
-        return self._end(closed(self._describe()), discard=False, unconfirmed=unconfirmed)
-
-    def _wait_for_put(self) -> None:
-        """Wait until the next put has taken what is unsent, if that does not depend on readers."""
         lane = self._lane
+        much = lane is not None and sum(map(len, self._pending)) > _MUCH
+        if lane is not None and much and _get_running_loop() is None:
+            self._wait_for_put(lane)
+        return self._end(StreamClosed, discard=False, unconfirmed=unconfirmed)
+
+    def _wait_for_put(self, lane: _Lane) -> None:
+        """Wait until the next put has taken what is unsent, if that does not depend on readers."""
         room: threading.Lock | None = None
         until = time.monotonic() + _MOMENT
         while self._pending and time.monotonic() < until:
@@ -551,12 +582,21 @@ class AttemptStream:
 
     def cancel(self) -> None:
         """End the stream and discard what is unsent; emitters get ``RunCancelled``."""
-        self._end(RunCancelled(f"{self._describe()} was cancelled"), discard=True)
+        self._end(RunCancelled, discard=True)
 
     def _end(
-        self, refusal: RunError, discard: bool, unconfirmed: bool = False
+        self, refusal: type[RunError], discard: bool, unconfirmed: bool = False
     ) -> tuple[int, tuple[Segment, ...]]:
         lane = self._lane
+        if lane is None:
+            with self._publisher._lock:
+                lane = self._lane  # another thread may emit the first event just now
+                if lane is None:
+                    if self._closed is None:
+                        self._publisher._running -= 1
+                        self._refusal = refusal
+                        self._closed = 0, ()
+                    return self._closed
         with lane.lock:
             if self._closed is not None:
                 return self._closed
@@ -580,6 +620,7 @@ class AttemptStream:
             Publisher._give_room(lane)
         with self._publisher._lock:
             lane.open -= 1
+            self._publisher._running -= 1
             self._publisher._emitted += self._sent
         self._publisher._drop_if_idle(lane)
         return self._closed
@@ -588,7 +629,11 @@ class AttemptStream:
         return segment.task_id == self._task_id and segment.attempt == self._attempt
 
     def _why_not(self) -> RunError:
-        reason = self._refusal or self._lane.error
+        if self._refusal is StreamClosed:
+            return closed(self._describe())
+        if self._refusal is RunCancelled:
+            return RunCancelled(f"{self._describe()} was cancelled")
+        reason = None if self._lane is None else self._lane.error
         if reason is None:
             raise AssertionError("an open stream refuses an event")
         # A fresh one each time: threads that raise one object would share its traceback.

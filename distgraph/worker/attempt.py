@@ -8,21 +8,27 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from distgraph._internal.blocks import within_all
 from distgraph._internal.keys import RESUME
 from distgraph._internal.mistakes import warn_once
 from distgraph.concurrency.interrupting import Terminated
 from distgraph.concurrency.threads import in_thread
-from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, Lateness, RunInfo
-from distgraph.contract.callbacks import CallbackInfo
+from distgraph.contract.attempt import (
+    NO_IDS,
+    AttemptOutcome,
+    AttemptRequest,
+    Lateness,
+    RunInfo,
+)
 from distgraph.contract.failure import ShippedError
 from distgraph.contract.progress import PROGRESS_MODE, AttemptStarted
-from distgraph.contract.retries import Levels, verdicts_on
+from distgraph.contract.retries import verdicts_on
 from distgraph.contract.spec import GraphProgram, NodeProgram, Write, is_awaited
 from distgraph.contract.stream import Event, Segment
 from distgraph.errors import (
@@ -33,14 +39,13 @@ from distgraph.errors import (
     cancelled_itself,
 )
 from distgraph.interop import own, own_bubble
-from distgraph.logs import of_run
 from distgraph.serde.exceptions import capture_error
 from distgraph.spans import NO_SPAN, AttemptSpan, NoSpan
 from distgraph.types import Command
 from distgraph.worker import langgraph_config
 from distgraph.worker.branch_state import reader_of
 from distgraph.worker.callbacks import attempt_callbacks
-from distgraph.worker.calls import Calls, called_program
+from distgraph.worker.calls import Calls
 from distgraph.worker.context import TaskContext, build_context, entered
 from distgraph.worker.control import AttemptControl
 from distgraph.worker.cpu_time import CpuTime
@@ -51,15 +56,16 @@ from distgraph.worker.deadline import (
     run_abandonably,
     run_interruptibly,
 )
-from distgraph.worker.forward import begun_node, node_manager, record, unheard_callbacks
+from distgraph.worker.forward import unheard_callbacks
 from distgraph.worker.interrupts import interrupts_of
 from distgraph.worker.left_runs import until_cancelled
-from distgraph.worker.listeners import configured
+from distgraph.worker.listeners import Hook, configured
+from distgraph.worker.located import LocatedNode, locate, node_input
 from distgraph.worker.messages import other_messages
+from distgraph.worker.node_run import NodeRun, reported
 from distgraph.worker.progress import Progress
-from distgraph.worker.sequences import step_tag, steps_of
+from distgraph.worker.sequences import steps_of
 from distgraph.worker.surroundings import surrounded
-from distgraph.worker.tracing import begun_elsewhere, traced
 
 logger = logging.getLogger("distgraph")
 
@@ -84,44 +90,6 @@ class AttemptStream(Protocol):
 
         ``unconfirmed``: return also those that were sent and may not have arrived.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class LocatedNode:
-    """A node of a program, found by a request's path."""
-
-    graph: GraphProgram
-    program: NodeProgram
-    levels: Levels = ()
-    """Retry policies that its failures meet."""
-
-    def needs_loop(self, request: AttemptRequest, run: RunInfo) -> bool:
-        """Whether the attempt awaits anything."""
-        if request.is_async and request.kind != "writers":
-            return True
-        awaits = run.shared.awaits
-        return request.kind != "part" and any(is_awaited(w, awaits) for w in self.program.writers)
-
-
-def graphs_of(program: GraphProgram, request: AttemptRequest) -> list[GraphProgram]:
-    """Return the graphs around the node that a request is for, from the root graph to its own."""
-    graphs = [program]
-    for name in request.graph_path:
-        graphs.append(graphs[-1].subgraphs[name])
-    return graphs
-
-
-def locate(program: GraphProgram, request: AttemptRequest) -> LocatedNode:
-    """Return the node that a request is for."""
-    graph = program
-    levels = []
-    for name in request.graph_path:
-        levels.append(graph.spec.nodes[name].retry)
-        graph = graph.subgraphs[name]
-    if request.called is not None:
-        return LocatedNode(graph, called_program(request), (request.called.retry,))
-    levels.append(graph.spec.nodes[request.node].retry)
-    return LocatedNode(graph, graph.nodes[request.node], levels[::-1])
 
 
 def run_sync(
@@ -254,10 +222,10 @@ async def _attempt(
     started_at, began = time.time(), time.perf_counter()
     cpu = CpuTime()
     ending: _Ending
-    seen: frozenset[str] = frozenset()
+    seen = NO_IDS
     task: TaskContext | None = None
     control = AttemptControl(run.control, request.drain)
-    span = _span(request)
+    span = NO_SPAN if request.trace is None else _span(request, request.trace)
     try:
         if PROGRESS_MODE in run.shared.stream.modes:
             begun = AttemptStarted(*request.attempt_id, HOST, os.getpid(), started_at)
@@ -283,20 +251,15 @@ async def _attempt(
         task.calls = calls
         if calls is not None:
             calls.emitted = stream.emitted
-        with (
-            surrounded(run.surroundings),
-            span.current(),
-            of_run(None),
-            entered(task),
-            configured(callbacks.hooks),
-        ):
+        with within_all(_surroundings(run, span, callbacks.hooks)), entered(task):
             if clock is not None:
                 clock.start()
             progress.begin()
             try:
                 ending = await _ending_of(node, task, on_loop)
             finally:
-                seen = callbacks.seen() | task.streamed
+                if callbacks.capture is not None or task.streamed:
+                    seen = callbacks.seen() | task.streamed
     except asyncio.CancelledError as error:
         ending = _cancellation(error, request, on_loop)
     except KeyboardInterrupt as error:
@@ -306,7 +269,8 @@ async def _attempt(
         raise
     except BaseException as error:  # SystemExit too: it is not to end the worker
         ending = _failure(error, node, request)
-    span.end(ending.status, _what(ending.error))
+    if span is not NO_SPAN:
+        span.end(ending.status, _what(ending.error))
     if calls is not None:
         calls.close()
     control.close()
@@ -315,6 +279,8 @@ async def _attempt(
     return AttemptOutcome(
         task_id=request.task_id,
         attempt=request.attempt,
+        status=ending.status,
+        writes=ending.writes,
         calls=0 if calls is None else calls.made,
         published=published,
         tail=tuple(tail),
@@ -327,17 +293,36 @@ async def _attempt(
         drain=control.asked_here,
         null_resume_taken=task is not None and task.null_resume_taken,
         ignored=() if task is None else tuple(task.ignored),
-        **ending._asdict(),
+        value=ending.value,
+        error=ending.error,
+        handed=ending.handed,
+        verdicts=ending.verdicts,
+        interrupts=ending.interrupts,
+        resume_values=ending.resume_values,
+        messages=ending.messages,
     )
+
+
+def _surroundings(
+    run: RunInfo, span: AttemptSpan | NoSpan, hooks: Sequence[Hook]
+) -> list[AbstractContextManager[Any]]:
+    """Return what the node's code is to be within; mostly that is nothing."""
+    found: list[AbstractContextManager[Any]] = []
+    if run.surroundings is not None:
+        found.append(surrounded(run.surroundings))
+    if span is not NO_SPAN:
+        found.append(span.current())
+    if (handlers := configured(hooks)) is not None:
+        found.append(handlers)
+    return found
 
 
 def _adopt(task: TaskContext) -> None:
     """Complete the config of a task whose code has just imported LangChain."""
     langgraph_config.offer(task)
     if not task.config["callbacks"]:
-        shared = task.run.shared
-        info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
-        task.config["callbacks"] = unheard_callbacks(task.request, info)
+        info = task.run.shared.callback_info
+        task.config["callbacks"] = unheard_callbacks(task.request, lambda: info)
 
 
 def _goes_on(request: AttemptRequest) -> None:
@@ -354,9 +339,7 @@ def _what(error: ShippedError | None) -> str | None:
     return None if error is None else f"{error.type_name}: {error.message}"
 
 
-def _span(request: AttemptRequest) -> AttemptSpan | NoSpan:
-    if request.trace is None:
-        return NO_SPAN
+def _span(request: AttemptRequest, trace: Mapping[str, str]) -> AttemptSpan:
     name = "/".join((*request.graph_path, request.node))
     attributes = {
         "distgraph.node": name,
@@ -364,7 +347,7 @@ def _span(request: AttemptRequest) -> AttemptSpan | NoSpan:
         "distgraph.task_id": request.task_id,
         "distgraph.kind": request.kind,
     }
-    return AttemptSpan(request.trace, f"node {request.node}", attributes)
+    return AttemptSpan(trace, f"node {request.node}", attributes)
 
 
 class _Ending(NamedTuple):
@@ -461,20 +444,24 @@ async def _called(
     if task.request.kind == "writers" or bound is None:
         goes_on = task.request.kind == "writers"
         known = task.request.input if goes_on else node_input(node, task.request)
-        with _reported(node, task, known, goes_on=goes_on) as run:
+        with reported(node, task, known, goes_on=goes_on) as run:
             run.returned = known
             return _Returned(known, failure=await _written(node, task, known, writes, run))
     value = node_input(node, task.request)
     told = value if task.request.called is None else bound.told(value)
     result, failure, done = None, None, False
     try:
-        with _understood, _reported(node, task, told) as run:
-            result = await _bound(node.program, task, value, on_loop)
-            done = True
-            run.returned = result
-            failure = await _written(node, task, result, writes, run)
-            if failure is not None:
-                raise failure
+        try:
+            with reported(node, task, told) as run:
+                result = await _bound(node.program, task, value, on_loop)
+                done = True
+                run.returned = result
+                failure = await _written(node, task, result, writes, run)
+                if failure is not None:
+                    raise failure
+        except Exception as error:
+            _understand(error)
+            raise
     except ParentCommand as bubble:
         own_command = done or not bubble.has_arrived
         if own_command or task.request.called is not None:  # the node's own, or its caller's
@@ -508,13 +495,17 @@ async def _part(node: LocatedNode, task: TaskContext, on_loop: bool) -> Any:
     assert part is not None
     state = None if request.reads is None else node_input(node, request)
     goes_on = request.around is not None
-    with _understood, _reported(node, task, request.input, goes_on=goes_on) as run:
-        if on_loop and not request.is_async:
-            result = await in_thread(part, request.input, state, task)
-        else:
-            result = part(request.input, state, task)
-            result = await result if inspect.iscoroutine(result) else result
-        run.returned = result
+    try:
+        with reported(node, task, request.input, goes_on=goes_on) as run:
+            if on_loop and not request.is_async:
+                result = await in_thread(part, request.input, state, task)
+            else:
+                result = part(request.input, state, task)
+                result = await result if inspect.iscoroutine(result) else result
+            run.returned = result
+    except Exception as error:
+        _understand(error)
+        raise
     return result
 
 
@@ -533,101 +524,11 @@ async def _bound(program: NodeProgram, task: TaskContext, value: Any, on_loop: b
     return await result if waits else result
 
 
-class _Understood:
-    """Converts an interrupt, or a command to the parent, that LangGraph's code raised."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        bubble = own_bubble(error) if isinstance(error, Exception) else None
-        if bubble is not None:
-            raise bubble from error
-
-
-_understood = _Understood()
-
-
-class NodeRun:
-    """A node's run, as callbacks receive it.
-
-    Attributes:
-        manager: LangChain's run manager, None where nobody listens.
-        returned: What the node returned.
-    """
-
-    def __init__(self, manager: Any) -> None:
-        self.manager = manager
-        self.returned: Any = None
-
-    def child(self, step: int) -> Any:
-        """Return the callbacks of a step of the run, counted from 1."""
-        return None if self.manager is None else self.manager.get_child(step_tag(step))
-
-
-def _reported(
-    node: LocatedNode, task: TaskContext, value: Any, *, goes_on: bool = False
-) -> AbstractContextManager[NodeRun]:
-    """Report the node to the callbacks, if there are any, as a run of its own.
-
-    What the node calls with a config of its own making inherits tags and metadata from that run.
-    ``goes_on``: the run was begun elsewhere, and ends elsewhere.
-    """
-    handlers = task.config["callbacks"]
-    shared = task.run.shared
-    info = shared.callbacks or CallbackInfo(shared.run_id, (), shared.tags)
-    spec = node.graph.spec.nodes.get(task.request.node)
-    tags = node.graph.spec.tags if spec is None else spec.tags
-    if tags:
-        info = replace(info, tags=(*info.tags, *tags))
-    if not handlers:
-        task.config["callbacks"] = unheard_callbacks(task.request, info)
-        return nullcontext(NodeRun(None))
-    return _heard(node, task, value, info, handlers, goes_on)
-
-
-@contextmanager
-def _heard(
-    node: LocatedNode,
-    task: TaskContext,
-    value: Any,
-    info: CallbackInfo,
-    handlers: list[Any],
-    goes_on: bool,
-) -> Iterator[NodeRun]:
-    trace = node.program.trace
-    if goes_on:
-        run = NodeRun(begun_node(handlers, task.request, info))
-        begun_elsewhere(run.manager, task.request.node)
-        task.config["callbacks"] = run.child(1)
-        with traced(task.config):
-            yield run
-        return
-    record(handlers, None if trace is None else trace.process_inputs, value)
-    run = NodeRun(node_manager(handlers, task.request, info, value))
-    task.config["callbacks"] = run.child(1)
-    try:
-        with traced(task.config):
-            yield run
-    except BaseException as error:
-        run.manager.on_chain_error(error)
-        raise
-    record(handlers, None if trace is None else trace.process_outputs, run.returned)
-    run.manager.on_chain_end(run.returned)
-
-
-def node_input(node: LocatedNode, request: AttemptRequest) -> Any:
-    """Return what the node's function is called with."""
-    reads = request.reads
-    if reads is None:
-        return request.input
-    given = {**request.state, **request.managed}
-    if isinstance(reads, str):
-        value = given.get(reads)
-    else:
-        value = {key: given[key] for key in reads if key in given}
-    mapper = node.graph.spec.nodes[request.node].mapper
-    return value if mapper is None else mapper(value)
+def _understand(error: Exception) -> None:
+    """Raise distgraph's interrupt, or command to the parent, for LangGraph's."""
+    bubble = own_bubble(error)
+    if bubble is not None:
+        raise bubble from error
 
 
 async def _write(
@@ -635,13 +536,13 @@ async def _write(
 ) -> None:
     """Append what the node's writers make of ``value``, as far as they come."""
     # answers that LangGraph's interrupt() was given are among the task's own
-    writes.extend((channel, own(sent)) for channel, sent in task.sent if channel != RESUME)
+    writes += [(channel, own(sent)) for channel, sent in task.sent if channel != RESUME]
     read = reader_of(node.graph, task.request, writes)
     # the node itself is the first step, what it writes and its plain edges are the second
     step = 1 if node.program.bound is None and task.request.kind == "node" else 2
     if run.manager is not None:
         step += len(steps_of(getattr(node.program.bound, "runnable", None))) - 1
-    with _understood:
+    try:
         for writer in node.program.writers:
             if run.manager is not None and getattr(writer, "name", None) is not None:
                 step += 1
@@ -650,6 +551,9 @@ async def _write(
                 writes.extend(await writer.acall(value, read, task))
             else:
                 writes.extend(writer(value, read, task))
+    except Exception as error:
+        _understand(error)
+        raise
 
 
 async def write_as(program: GraphProgram, request: AttemptRequest, run: RunInfo) -> list[Write]:

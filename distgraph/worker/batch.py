@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 
-__all__ = ("Batch",)
+__all__ = ("Alarm", "Batch")
 
 
 class Batch:
@@ -59,6 +59,40 @@ class Batch:
         with self._lock:
             outcomes, self._outcomes = self._outcomes, []
             return outcomes
+
+
+class Alarm:
+    """When the batch that runs is late. One timer serves the batches that follow each other: most
+    end long before they are late, and to set a timer costs as much as some attempts. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: tuple[int, float] | None = None
+        """The batch that runs, by its number, and when it is late."""
+        self._is_set = False
+
+    def set(self, number: int, when: float) -> bool:
+        """Note when a batch that has come is late. Return whether a timer is to be set for it."""
+        with self._lock:
+            self._due = number, when
+            needed, self._is_set = not self._is_set, True
+            return needed
+
+    def clear(self) -> None:
+        """Note that the batch has ended."""
+        with self._lock:
+            self._due = None
+
+    def look(self, now: float) -> int | float | None:
+        """Take the end of the timer. Return the number of the batch that is late, or the seconds
+        after which to look again, or None where no batch runs: no timer is set then."""
+        with self._lock:
+            due = self._due
+            if due is not None and due[1] > now:
+                return due[1] - now
+            self._is_set, self._due = False, None
+            return None if due is None else due[0]
 
 
 def _is_plain(outcome: bytes) -> bool:

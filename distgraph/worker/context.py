@@ -8,6 +8,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distgraph._internal.config import DefaultRecursionLimit
@@ -18,7 +19,8 @@ from distgraph.contract.attempt import AttemptRequest, RunInfo
 from distgraph.contract.spec import Write
 from distgraph.contract.stream import Event, StreamRequest
 from distgraph.errors import NodeError, UnsupportedError
-from distgraph.runtime import ExecutionInfo, RunControl, Runtime, server_info
+from distgraph.logs import driver_fields
+from distgraph.runtime import ExecutionInfo, RunControl, Runtime, no_heartbeat, server_info
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.streaming.publisher import StreamClosed
 from distgraph.worker import interrupts
@@ -74,7 +76,11 @@ class TaskContext:
     config: dict[str, Any]
     writer: Callable[[Any], None]
     store: Any
-    runtime: Runtime[Any]
+    control: RunControl | None = None
+    heartbeat: Callable[[], None] = no_heartbeat
+    """Function by which the code reports progress."""
+    started_at: float | None = None
+    """Seconds since the epoch."""
     previous: Any = None
     """Value that the thread's last run saved as ``previous`` (functional API)."""
     calls: Calls | None = None
@@ -104,8 +110,38 @@ class TaskContext:
     adopt: Callable[[TaskContext], None] | None = None
     """Completes the config when the node's code is the first to import LangChain."""
 
-    def __post_init__(self) -> None:
-        self.pass_on = PassesOn(self.emit, self.request.node, self.request.step)
+    @cached_property
+    def pass_on(self) -> PassesOn:
+        """Emits events of graphs that the code runs."""
+        return PassesOn(self.emit, self.request.node, self.request.step)
+
+    @cached_property
+    def runtime(self) -> Runtime[Any]:
+        """The runtime that the code receives. Few nodes ask for it."""
+        return Runtime(
+            context=self.run.context,
+            store=self.store,
+            stream_writer=self.writer,
+            previous=self.previous,
+            heartbeat=self.heartbeat,
+            execution_info=ExecutionInfo(**self.position()),
+            server_info=server_info(self.run.shared.configurable),
+            control=self.control,
+        )
+
+    def position(self) -> dict[str, Any]:
+        """Return the fields of ``ExecutionInfo``."""
+        request, shared = self.request, self.run.shared
+        standing, thread_id = request.standing, shared.configurable.get("thread_id")
+        return {
+            "checkpoint_id": "" if standing is None else standing.checkpoint_id,
+            "checkpoint_ns": request.task_ns,
+            "task_id": request.task_id,
+            "thread_id": None if thread_id is None else str(thread_id),
+            "run_id": shared.run_id,
+            "node_attempt": request.tries,
+            "node_first_attempt_time": request.first_attempt_at or self.started_at,
+        }
 
     @property
     def error(self) -> NodeError | None:
@@ -234,34 +270,11 @@ def build_context(
         elif progress is not None:
             progress.beat_own()
 
-    beats: dict[str, Any] = {}
-    if progress is not None and progress.heartbeat is not None:
-        beats["heartbeat"] = progress.heartbeat
-
+    beat = None if progress is None else progress.heartbeat
     standing = request.standing
-    previous = request.state.get(PREVIOUS)
-    thread_id = shared.configurable.get("thread_id")
     around = active_task()
     if around is not None:  # a graph that a node invokes uses the store of the graph around it
         store = around.store
-    runtime: Runtime[Any] = Runtime(
-        context=run.context,
-        store=store,
-        stream_writer=write,
-        previous=previous,
-        execution_info=ExecutionInfo(
-            checkpoint_id="" if standing is None else standing.checkpoint_id,
-            checkpoint_ns=checkpoint_ns,
-            task_id=request.task_id,
-            thread_id=None if thread_id is None else str(thread_id),
-            run_id=shared.run_id,
-            node_attempt=request.tries,
-            node_first_attempt_time=request.first_attempt_at or started_at,
-        ),
-        server_info=server_info(shared.configurable),
-        control=control,
-        **beats,
-    )
     tags: tuple[str, ...] = ()
     values: Mapping[str, Any] = {}
     if spec is not None:
@@ -295,8 +308,10 @@ def build_context(
         config,
         write,
         store,
-        runtime,
-        previous=previous,
+        control,
+        no_heartbeat if beat is None else beat,
+        started_at,
+        previous=request.state.get(PREVIOUS),
         resume_values=_resume_values_of(request, checkpoint_ns),
         null_resume=[] if standing is None else list(standing.null_resume),
         children=itertools.count(*request.part),
@@ -323,14 +338,15 @@ def wants(stream: StreamRequest, request: AttemptRequest) -> bool:
 
 
 class entered:
-    """Makes a task the current one in a block, for us and for LangChain."""
+    """Makes a task the current one in a block, for us, for log records and for LangChain."""
 
-    __slots__ = ("_around", "_outer", "_task", "_token")
+    __slots__ = ("_around", "_driven", "_outer", "_task", "_token")
 
     def __init__(self, task: TaskContext) -> None:
         self._task = task
 
     def __enter__(self) -> None:
+        self._driven = driver_fields.set(None)
         self._token = current.set(self._task)
         self._around = config_variable()
         if self._around is early:
@@ -342,6 +358,7 @@ class entered:
         self._around.reset(self._outer)
         begun_before.discard(self._task)
         current.reset(self._token)
+        driver_fields.reset(self._driven)
 
 
 def within(task: TaskContext | None, call: Callable[[], _T]) -> _T:

@@ -18,17 +18,18 @@ class AttemptControl(RunControl):
     """The ``RunControl`` of a run, for one attempt.
 
     Args:
-        run: The caller's own control if this is the caller's process, else None or a copy.
+        run: The caller's own control if this is the caller's process, else a copy; None where the
+            caller gave none.
         known: Reason of a drain request made before the attempt began, or None.
     """
 
     def __init__(self, run: RunControl | None, known: str | None) -> None:
         super().__init__()
-        self._run = RunControl() if run is None else run
+        self._run = run
         self._known = known
         self.asked_here: str | None = None
         """Reason of a drain request made in this process; the outcome reports it to the driver."""
-        self._unsubscribe = self._run.listen(self._asked)
+        self._unsubscribe = _nothing if run is None else run.listen(self._asked)
 
     def _asked(self, reason: str) -> None:
         self.asked_here = reason
@@ -40,10 +41,14 @@ class AttemptControl(RunControl):
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Stop the run with ``GraphDrained(reason)`` after the current superstep."""
-        self._run.request_drain(reason)
+        if self._run is None:
+            self._asked(reason)
+            super().request_drain(reason)
+        else:
+            self._run.request_drain(reason)
 
     def __reduce__(self) -> Any:
-        return self._run.__reduce__()
+        return super().__reduce__() if self._run is None else self._run.__reduce__()
 
     @property
     def drain_requested(self) -> bool:
@@ -53,10 +58,11 @@ class AttemptControl(RunControl):
     @property
     def drain_reason(self) -> str | None:
         """Why, None where it was not."""
-        return self._run.drain_reason or self._known
+        reason = super().drain_reason if self._run is None else self._run.drain_reason
+        return reason or self._known
 
     def listen(self, tell: Callable[[str], object]) -> Callable[[], None]:
         """Call ``tell`` with the reason of each request. Return a function that ends this."""
         if self._known is not None:
             tell(self._known)
-        return self._run.listen(tell)
+        return super().listen(tell) if self._run is None else self._run.listen(tell)

@@ -110,7 +110,9 @@ def _seconds(value: object) -> float | None:
 def shortest(request: AttemptRequest) -> float | None:
     """Return the seconds after which an attempt may have been ended, None where it never is."""
     limit = request.limit
-    times = (request.timeout, limit and limit.run_timeout, limit and limit.idle_timeout)
+    if limit is None:
+        return request.timeout
+    times = (request.timeout, limit.run_timeout, limit.idle_timeout)
     return min((t for t in times if isinstance(t, (int, float))), default=None)
 
 

@@ -107,7 +107,7 @@ def begun_node(handlers: list[Any], request: AttemptRequest, info: CallbackInfo)
     )
 
 
-def unheard_callbacks(request: AttemptRequest, info: CallbackInfo) -> Any:
+def unheard_callbacks(request: AttemptRequest, about: Callable[[], CallbackInfo]) -> Any:
     """Return the callbacks of a node to which nobody listens; None where LangChain is not loaded.
 
     What runs in the node has a run around it: ``dispatch_custom_event`` demands one. And handlers
@@ -116,6 +116,7 @@ def unheard_callbacks(request: AttemptRequest, info: CallbackInfo) -> Any:
     cls = loaded("langchain_core.callbacks.manager", "CallbackManager")
     if cls is None:
         return None
+    info = about()
     tags, metadata = list(info.tags), _metadata(request, info)
     return cls(
         handlers=[],

@@ -37,6 +37,7 @@ from distgraph.langgraphs.vocabulary import (
     STREAM,
     private_if_loaded,
 )
+from distgraph.runtime import server_info
 from distgraph.worker import langgraph_tasks
 from distgraph.worker.decorated import name_of
 
@@ -244,22 +245,27 @@ def _runtime(task: TaskContext) -> Any:
     cls = getattr(module, "Runtime", None)
     if cls is None:
         return task.runtime
-    mine = task.runtime
     values: dict[str, Any] = {
-        "context": mine.context,
-        "store": mine.store,
+        "context": task.run.context,
+        "store": task.store,
         "stream_writer": _writer(task),
-        "previous": mine.previous,
-        "heartbeat": mine.heartbeat,
-        "control": mine.control,
-        "server_info": mine.server_info,
+        "previous": task.previous,
+        "heartbeat": task.heartbeat,
+        "control": task.control,
+        "server_info": server_info(task.run.shared.configurable),
     }
     info = getattr(module, "ExecutionInfo", None)
-    if info is not None and mine.execution_info is not None:
-        told = {f: getattr(mine.execution_info, f, None) for f in _fields(info)}
-        values["execution_info"] = info(**told)
+    if info is not None:
+        values["execution_info"] = info(**_known(info, task.position()))
+    return cls(**_known(cls, values))
+
+
+def _known(cls: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values for which a class has fields: releases of LangGraph differ."""
     fields = _fields(cls)
-    return cls(**{name: value for name, value in values.items() if name in fields})
+    if fields.issuperset(values):
+        return values
+    return {name: value for name, value in values.items() if name in fields}
 
 
 @lru_cache(maxsize=8)

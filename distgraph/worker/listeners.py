@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from functools import lru_cache
 from typing import Any
@@ -55,16 +55,27 @@ def stand_ins(
     return handlers, tuple(hooks)
 
 
-def configured(hooks: Sequence[Hook]) -> AbstractContextManager[None]:
+def configured(hooks: Sequence[Hook]) -> AbstractContextManager[None] | None:
     """Have LangChain configure these handlers in this context, and none that it holds otherwise.
 
-    The caller's own handlers are in the context too where caller and node share a process.
+    None: it does so already. The caller's own handlers are in the context too where caller and node
+    share a process.
     """
     module = "langchain_core.tracers.context"
     if hooks:  # a node may run graphs and no model: nothing else loads the module then
         importlib.import_module(module)
     known = loaded(module, "_configure_hooks")
-    return nullcontext() if known is None else _configured(known, hooks)
+    if known is None:
+        return None
+    if not hooks and all(hook[0].get() is None for hook in known) and _switch().get() is None:
+        return None
+    return _configured(known, hooks)
+
+
+def _switch() -> ContextVar[Any]:
+    """Return the variable by which LangChain finds a tracer."""
+    found: ContextVar[Any] = loaded("langchain_core.tracers.context", "tracing_v2_callback_var")
+    return found
 
 
 @contextmanager
@@ -83,7 +94,7 @@ def _configured(known: Sequence[Any], hooks: Sequence[Hook]) -> Iterator[None]:
         for at, handler in enumerate(handlers):
             place = _place(inherits, at)
             changes.append((place, place.set(handler)))
-    switch = loaded("langchain_core.tracers.context", "tracing_v2_callback_var")
+    switch = _switch()
     changes.append((switch, switch.set(tracers[0] if tracers else None)))
     try:
         yield

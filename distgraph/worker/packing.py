@@ -4,6 +4,9 @@ Each version of a channel is pickled once, regardless of the number of tasks tha
 and of supersteps in which it does not change. Of a list that only grew, the items behind the
 earlier version are pickled. A channel with a large pickle is passed by reference next to the
 packet, so that a machine receives each version at most once.
+
+Attempts of a packet have most of their fields in common: these are pickled together, without the
+values of users. Each attempt has the values of users in pickles of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from distgraph.contract.attempt import AttemptRequest
+from distgraph._internal.records import given_fields
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, NodeFailure, Standing
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import Parcel
@@ -29,9 +33,11 @@ KEPT = 1024
 """Channel values of a run whose pickles are kept for its next tasks."""
 
 _FIELDS = tuple(f.name for f in fields(AttemptRequest))
-_STATE = _FIELDS.index("state")
-_without_state = attrgetter(*(name for name in _FIELDS if name != "state"))
-"""Returns the fields of a request, as a tuple, except its state."""
+_INPUT, _STATE = _FIELDS.index("input"), _FIELDS.index("state")
+_FAILED, _STANDING = _FIELDS.index("failed"), _FIELDS.index("standing")
+_all_fields = attrgetter(*_FIELDS)
+
+_outcome_fields = given_fields(AttemptOutcome, usual="cpu")
 
 Put = Callable[[bytes], Any]
 """Stores a blob where workers can fetch it and returns the reference to it."""
@@ -41,7 +47,18 @@ PackedValue = bytes | int | list[bytes | int]
 these: the pickles of consecutive parts of a list."""
 
 PackedAttempt = tuple[bytes, dict[str, PackedValue]]
-"""A pickled request without its state, and the state."""
+"""What a request has of users' values: a pickle, and the state."""
+
+Head = list[Any]
+"""The fields of a request, without the values of users."""
+
+
+class _Values(NamedTuple):
+    """Values of users in a request, where there are more than its input."""
+
+    input: Any
+    standing: Standing | None
+    failed: NodeFailure | None
 
 
 class _Known(NamedTuple):
@@ -63,6 +80,8 @@ class Packet(NamedTuple):
     """Hash of the graph's program."""
     run: bytes
     """Pickled ``RunInfo``."""
+    heads: bytes
+    """The pickled ``Head`` of each attempt, in a list."""
     attempts: list[PackedAttempt]
     names: tuple[str, ...]
     """Names of the groups in heartbeats: one for all attempts, or in an executor one for each."""
@@ -92,7 +111,7 @@ class StatePacker:
     def pack(
         self, request: AttemptRequest, versions: Mapping[str, Any], snapshots: list[Any]
     ) -> PackedAttempt:
-        """Pack one request. References to large values are appended to ``snapshots``.
+        """Pack the values of one request. References to large ones are appended to ``snapshots``.
 
         Raises:
             SerializationError: A state value, or the argument of a ``Send``, cannot be pickled.
@@ -103,9 +122,9 @@ class StatePacker:
             packed = [_placed(part, snapshots) for part in known.parts]
             state[name] = packed[0] if known.growing is None else packed
         try:
-            return dumps_data(_without_state(request)), state
+            return dumps_data(_values(request)), state
         except SerializationError:
-            dumps_data(replace(request, state={}))  # its error names the field
+            require_packable(request)
             raise
 
     def _pickled(self, request: AttemptRequest, name: str, value: Any, version: Any) -> _Known:
@@ -151,33 +170,92 @@ def _placed(part: Part, snapshots: list[Any]) -> bytes | int:
     return at
 
 
+def head_of(request: AttemptRequest) -> Head:
+    """Return the fields of a request that are pickled with those of other requests."""
+    head = list(_all_fields(request))
+    head[_INPUT] = head[_STATE] = None
+    if _has_values(request):
+        head[_STANDING] = head[_FAILED] = None
+    return head
+
+
+def require_packable(request: AttemptRequest) -> None:
+    """Pickle a request but for its state.
+
+    Raises:
+        SerializationError: A field cannot be pickled; names it.
+    """
+    dumps_data(replace(request, state={}))
+
+
+def _has_values(request: AttemptRequest) -> bool:
+    """Whether a request has values of users besides its input and its state."""
+    standing = request.standing
+    return request.failed is not None or (
+        standing is not None
+        and bool(standing.resume_values or standing.null_resume or standing.resume_map)
+    )
+
+
+def _values(request: AttemptRequest) -> Any:
+    if _has_values(request):
+        return _Values(request.input, request.standing, request.failed)
+    return request.input
+
+
 def unpack_request(
+    head: Head,
     packed: PackedAttempt,
     snapshots: Sequence[Snapshot],
     items: Callable[[bytes | Parcel], list[Any]] = loads,
 ) -> AttemptRequest:
-    """Rebuild a request: every attempt gets objects of its own, so that none sees another's
+    """Rebuild a request: every attempt gets values of its own, so that none sees another's
     changes in place.
 
     Args:
-        packed: The request.
+        head: The fields without values of users.
+        packed: Those.
         snapshots: Large state values.
         items: Returns the items of a pickled part of a list.
     """
     blob, state = packed
-    told = loads(blob)
+    given = head.copy()
+    given[_STATE] = _unpack_state(state, snapshots, items) if state else {}
+    values = loads(blob)
+    if type(values) is _Values:
+        values, given[_STANDING], given[_FAILED] = values
+    given[_INPUT] = values
+    return AttemptRequest(*given)
 
+
+def _unpack_state(
+    state: Mapping[str, PackedValue],
+    snapshots: Sequence[Snapshot],
+    items: Callable[[bytes | Parcel], list[Any]],
+) -> dict[str, Any]:
     def whole(value: bytes | int) -> Any:
         return snapshots[value].load() if isinstance(value, int) else loads(value)
 
     def part(value: bytes | int) -> Any:
         return snapshots[value].load(items) if isinstance(value, int) else items(value)
 
-    values = {
+    return {
         name: list(chain.from_iterable(map(part, value)))
         if isinstance(value, list)
         else whole(value)
         for name, value in state.items()
     }
-    given: list[Any] = [*told[:_STATE], values, *told[_STATE:]]
-    return AttemptRequest(*given)
+
+
+def pack_outcome(outcome: AttemptOutcome) -> bytes:
+    """Pickle an outcome.
+
+    Raises:
+        SerializationError: A value in it cannot be pickled.
+    """
+    return dumps_data(_outcome_fields(outcome))
+
+
+def unpack_outcome(packed: bytes) -> AttemptOutcome:
+    """Return a pickled outcome."""
+    return AttemptOutcome(*loads(packed))

@@ -155,17 +155,22 @@ class _State(NamedTuple):
     handlers: tuple[Any, ...]
     has_alarm: bool
     streams: tuple[Any, ...]
-    files: tuple[tuple[int, int] | None, ...]
+    files: tuple[tuple[Any, ...] | None, ...]
 
 
 def _state() -> _State:
-    get = _signal.getsignal
+    # between any two attempts: as few calls of Python code as can be
+    try:
+        folder: str | None = os.getcwd()
+        files: tuple[Any, ...] = os.fstat(0)[1:3], os.fstat(1)[1:3], os.fstat(2)[1:3]
+    except OSError:
+        folder, files = _folder(), (_identity(0), _identity(1), _identity(2))
     return _State(
-        _folder(),
-        tuple([get(number) for number in _SIGNALS]),
+        folder,
+        tuple(map(_signal.getsignal, _SIGNALS)),
         _has_alarm(),
         (sys.stdin, sys.stdout, sys.stderr),
-        (_identity(0), _identity(1), _identity(2)),
+        files,
     )
 
 
@@ -207,10 +212,9 @@ def _has_alarm() -> bool:
     return _HAS_TIMER and _signal.getitimer(_ITIMER)[0] > 0
 
 
-def _identity(number: int) -> tuple[int, int] | None:
-    """Return what identifies an open file; None for a closed one."""
+def _identity(number: int) -> tuple[Any, ...] | None:
+    """Return what identifies an open file, inode and device; None for a closed one."""
     try:
-        found = os.fstat(number)
+        return os.fstat(number)[1:3]
     except OSError:
         return None
-    return found.st_dev, found.st_ino

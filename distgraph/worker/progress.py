@@ -51,7 +51,8 @@ class Progress:
 
     def begin(self) -> None:
         """Note that the node's own code runs from here on."""
-        self._report("begun")
+        if self._reports is not None:
+            self._report("begun")
 
     def beat_own(self) -> None:
         """Note what only the node's own limit takes for progress: it is not streamed."""

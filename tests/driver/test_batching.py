@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgraph.driver.batching import LARGEST, PATIENCE, SHORT, TARGET, Batcher, Durations
+from distgraph.driver.batching import LARGEST, LEAST, PATIENCE, SHORT, TARGET, Batcher, Durations
 
 Group = tuple[Hashable, list[Any]]
 
@@ -172,6 +172,17 @@ def test_no_more_than_the_slots_go_alone_however_short() -> None:
     one = batcher(slots=4, n=0.0001)
     one.add("n", range(4))
     assert sizes(one.take(0.0)) == [1, 1, 1, 1]
+
+
+def test_a_batch_is_worth_sending_as_far_as_there_is_work() -> None:
+    one = batcher(slots=16, n=LEAST / 10)
+    one.add("n", range(64))
+    assert sizes(one.take(0.0)) == [10] * 6 + [4]
+    one.add("n", range(16))
+    assert sizes(one.take(0.0)) == [1] * 16
+    two = batcher(slots=2, n=LEAST / 10)
+    two.add("n", range(64))
+    assert sizes(two.take(0.0)) == [16, 12, 10, 10, 10, 6]
 
 
 def test_what_is_never_batched_goes_alone_and_is_not_probed() -> None:

@@ -18,7 +18,7 @@ from distgraph.types import Send
 from tests.driver.fake import FakeBackend, FakeRun
 from tests.engine.play import attempt, options
 
-SHORT = 0.0001
+SHORT = 0.001
 """Seconds that an attempt takes, on a machine of any speed."""
 
 

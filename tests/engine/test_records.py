@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
 import pytest
 
-from distgraph._internal.records import pickled_by_fields
+from distgraph._internal.records import given_fields, pickled_by_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,22 @@ def test_wrong_arguments_are_refused() -> None:
         Quick()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
         Quick("a", other=1)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True, slots=True)
+class Rare:
+    name: str
+    number: int = 0
+    text: str = ""
+    value: object = None
+
+
+def test_last_fields_are_left_out_where_all_have_their_defaults() -> None:
+    given = given_fields(Rare)
+    assert given(Rare("a")) == ("a",)
+    assert given(Rare("a", 1)) == ("a", 1, "", None)
+    usual = given_fields(Rare, usual="number")
+    assert usual(Rare("a")) == ("a", 0)
+    assert usual(Rare("a", 1)) == ("a", 1)
+    assert usual(Rare("a", text="b")) == ("a", 0, "b", None)
+    assert given_fields(Quick)(Quick("a")) == ("a", 3, [])

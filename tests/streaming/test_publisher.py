@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from distgraph import metrics
 from distgraph.concurrency.timers import Timers
 from distgraph.contract.stream import Admit, Commit, Event, Finish, Segment
 from distgraph.errors import BrokerLost, RunCancelled, SerializationError
@@ -328,6 +329,7 @@ def test_what_is_large_is_left_to_the_next_put_when_its_attempt_ends() -> None:
     stream.emit(custom(LARGE))
     closings: list[object] = []
     thread, failures = in_thread(lambda: closings.append(stream.close()))
+    assert stream._lane is not None
     while not stream._lane.waiting:
         time.sleep(0.001)
     broker.ack()
@@ -776,3 +778,21 @@ def test_a_process_that_ends_sends_all_that_was_emitted() -> None:
     publisher.settle(60)
     assert got == list(range(100))
     stream.close()
+
+
+def test_an_attempt_without_events_leaves_nothing_in_its_run() -> None:
+    broker = Broker()
+    quiet, cancelled = broker.open("quiet"), broker.open("cancelled")
+    running = dict(broker.publisher.present())
+    assert running[metrics.RUNNING] == 2
+    assert broker.publisher.runs == 0
+    assert (quiet.emitted(), quiet.congested) == (0, False)
+    assert quiet.close() == quiet.close() == (0, ())
+    cancelled.cancel()
+    assert dict(broker.publisher.present())[metrics.RUNNING] == 0
+    with pytest.raises(StreamClosed, match="attempt 1 of node 'plan' in step 3 has ended"):
+        quiet.emit(custom(1))
+    with pytest.raises(RunCancelled, match="attempt 1 of node 'plan' in step 3 was cancelled"):
+        cancelled.emit(custom(1))
+    assert broker.publisher.runs == 0
+    assert broker.puts == []

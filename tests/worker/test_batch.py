@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distgraph.worker.batch import Batch
+from distgraph.worker.batch import Alarm, Batch
 
 
 def test_attempts_begin_in_their_order() -> None:
@@ -54,3 +54,22 @@ def test_every_attempt_runs_once_or_is_given_back(count: int, steps: list[str]) 
     assert ran == list(range(len(ran)))
     assert len(ran) <= end
     assert returned == [b"%d" % at for at in ran if at != running]
+
+
+def test_one_timer_serves_the_batches_that_follow_each_other() -> None:
+    alarm = Alarm()
+    assert alarm.set(1, 10.0)
+    alarm.clear()
+    assert not alarm.set(2, 12.0)
+    assert alarm.look(10.0) == 2.0
+    assert alarm.look(12.0) == 2
+    assert alarm.look(13.0) is None
+    assert alarm.set(3, 15.0)
+
+
+def test_no_timer_is_left_where_no_batch_runs() -> None:
+    alarm = Alarm()
+    assert alarm.set(1, 10.0)
+    alarm.clear()
+    assert alarm.look(10.0) is None
+    assert alarm.set(2, 20.0)

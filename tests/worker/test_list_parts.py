@@ -17,9 +17,8 @@ from distgraph.channels.growing import only_adds
 from distgraph.channels.last_value import LastValue
 from distgraph.errors import SerializationError
 from distgraph.graph.message import add_messages
-from distgraph.worker.packing import StatePacker, unpack_request
-from distgraph.worker.snapshots import Snapshot
-from tests.worker.test_packing import Counted, Store, request
+from distgraph.worker.packing import StatePacker
+from tests.worker.test_packing import Counted, Store, request, unpack
 
 
 def packer(store: Store, large: int = 1 << 20) -> StatePacker:
@@ -33,7 +32,7 @@ def sent(packer: StatePacker, value: Any, version: int) -> tuple[Any, list[Any]]
 
 def arrived(packer: StatePacker, value: Any, version: int) -> Any:
     packed, snapshots = sent(packer, value, version)
-    return unpack_request(packed, [Snapshot(one.blob) for one in snapshots]).state["a"]
+    return unpack(packed, snapshots).state["a"]
 
 
 def test_an_item_of_a_list_that_grows_by_one_is_pickled_a_few_times() -> None:

@@ -12,11 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
-from distgraph.contract.attempt import AttemptOutcome, AttemptRequest
+from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, NodeFailure, Standing
 from distgraph.errors import SerializationError
 from distgraph.graph import END, START, StateGraph
+from distgraph.serde.exceptions import capture_error
 from distgraph.serde.pickling import dumps_data, loads
-from distgraph.worker.packing import LARGE, StatePacker, unpack_request
+from distgraph.worker.packing import (
+    LARGE,
+    StatePacker,
+    head_of,
+    pack_outcome,
+    unpack_outcome,
+    unpack_request,
+)
 from distgraph.worker.snapshots import Snapshot
 from tests.engine.corpus import fan
 from tests.engine.play import Play
@@ -70,8 +78,9 @@ def request(state: dict[str, Any], **changes: Any) -> AttemptRequest:
     return replace(engine_made(), state=state, reads=tuple(state), **changes)
 
 
-def unpack(packed: Any, snapshots: list[Any]) -> AttemptRequest:
-    return unpack_request(packed, [Snapshot(reference.blob) for reference in snapshots])
+def unpack(packed: Any, snapshots: list[Any], sent: AttemptRequest | None = None) -> AttemptRequest:
+    (head,) = loads(dumps_data([head_of(sent or engine_made())]))
+    return unpack_request(head, packed, [Snapshot(reference.blob) for reference in snapshots])
 
 
 def test_a_request_comes_back_as_it_was() -> None:
@@ -79,7 +88,36 @@ def test_a_request_comes_back_as_it_was() -> None:
     sent = request({"a": [1, {"b": (2,)}], "big": b"x" * LARGE}, managed={"left": 3}, attempt=2)
     snapshots: list[Any] = []
     packed = StatePacker(store.put).pack(sent, {"a": 1, "big": 1}, snapshots)
-    assert unpack(packed, snapshots) == sent
+    assert unpack(packed, snapshots, sent) == sent
+
+
+def test_values_of_users_are_each_attempts_own() -> None:
+    given = Standing("1", {"": "1"}, resume_values=([1],), resume_map={"a": [2]})
+    failure = NodeFailure("a", capture_error(ValueError("no")))
+    sent = request({}, input=[3], standing=given, failed=failure)
+    blob = dumps_data([head_of(sent)] * 2)
+    packed = StatePacker(Store().put).pack(sent, {}, [])
+    first, second = (unpack_request(head, packed, []) for head in loads(blob))
+    assert replace(first, failed=None) == replace(second, failed=None) == replace(sent, failed=None)
+    assert first.input is not second.input
+    for one, other in zip(_values_of(first.standing), _values_of(second.standing), strict=True):
+        assert one is not other
+    assert first.failed is not None
+    assert first.failed is not second.failed
+    assert (first.failed.node, first.failed.error.message) == ("a", "no")
+
+
+def _values_of(standing: Standing | None) -> list[Any]:
+    assert standing is not None
+    return [*standing.resume_values, *standing.resume_map.values()]
+
+
+def test_heads_hold_no_values_of_users() -> None:
+    saved = Standing("1", {"": "1"})
+    for sent, own in ((request({}, standing=saved), {}), (request({"a": 1}, input=2), {"a": 1})):
+        (head,) = loads(dumps_data([head_of(sent)]))
+        again = unpack_request(head, (dumps_data(sent.input), {}), [])
+        assert replace(again, state=own) == sent
 
 
 def test_small_values_travel_inline_and_large_ones_beside_the_packet() -> None:
@@ -180,7 +218,19 @@ def test_a_refused_value_is_not_remembered() -> None:
 
 def test_an_outcome_comes_back_as_it_was() -> None:
     outcome = AttemptOutcome("t", 1, "ok", writes=(("a", [1]), ("b", {"c"})), published=3)
-    assert loads(dumps_data(outcome)) == outcome
+    assert unpack_outcome(pack_outcome(outcome)) == outcome
+    rare = replace(outcome, ignored=("a",), value=[1])
+    assert unpack_outcome(pack_outcome(rare)) == rare
+
+
+def test_values_of_an_outcome_are_not_compared() -> None:
+    class Unequal:
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError("compared")
+
+    outcome = AttemptOutcome("t", 1, "ok", value=Unequal(), interrupts=(Unequal(),))
+    found = unpack_outcome(pack_outcome(outcome))
+    assert type(found.value).__name__ == type(found.interrupts[0]).__name__ == "Unequal"
 
 
 VALUES = st.one_of(st.integers(), st.binary(max_size=60), st.lists(st.integers(), max_size=30))
@@ -221,7 +271,7 @@ def test_a_graph_that_begins_again_under_its_namespace_is_sent_its_own_state() -
     packer, sent = StatePacker(Store().put), []
     for start in play.started:
         packed = packer.pack(start.request, start.versions, [])
-        sent.append((start.request.node, unpack_request(packed, []).state["calls"]))
+        sent.append((start.request.node, unpack(packed, []).state["calls"]))
     assert [calls for node, calls in sent if node == "look"] == [0, 1]
 
 
@@ -236,7 +286,8 @@ def test_a_part_of_a_list_is_read_in_the_callers_way_unless_it_is_kept() -> None
     blob, _ = StatePacker(Store().put).pack(request({}), {}, [])
     snapshots = [Snapshot(dumps_data(texts)), Snapshot(dumps_data([texts]))]
     for _ in range(2):
-        found = unpack_request((blob, {"texts": [0], "lists": [1]}), snapshots, items)
+        given = blob, {"texts": [0], "lists": [1]}
+        found = unpack_request(head_of(engine_made()), given, snapshots, items)
         assert found.state == {"texts": texts, "lists": [texts]}
     assert [snapshot.is_kept for snapshot in snapshots] == [True, False]
     assert read == [texts, [texts], [texts]]

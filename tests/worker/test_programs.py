@@ -30,7 +30,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> worker.WorkerProcess:
 
 
 def packet(digest: str) -> Packet:
-    return Packet("", "", digest, b"", [], ())
+    return Packet("", "", digest, b"", b"", [], ())
 
 
 def blob() -> bytes:
