@@ -29,7 +29,7 @@ TAKEN, ENDED, LEAVES = 32, 33, 34
 """Executor to driver: packets whose attempts begin now; what came of attempts, each
 ``(name, how)`` with a part for ``done`` and ``failed``; why the process is to get no more attempts.
 How: see ``OutcomesHead``; ``refused``: the process is to get no more attempts, and has not begun
-this one."""
+this one; ``taken``: a packet, by its number, as in the frame for that alone."""
 
 
 class ExecutorOpened(NamedTuple):

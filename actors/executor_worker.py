@@ -70,7 +70,7 @@ _LOOK = 1.0
 """Seconds between two close looks at the files of this process."""
 
 
-class AsyncExecutor:
+class AsyncAttempts:
     """Runs the attempts that wait more than they compute: one process for a thousand of them."""
 
     def __init__(self) -> None:
@@ -254,7 +254,9 @@ class AsyncExecutor:
             task.add_done_callback(partial(self._over, name))
 
     def _tell_taken(self) -> None:
-        if self._taken:
+        if self._ended:  # both go in one frame
+            self._flush()
+        elif self._taken:
             taken, self._taken = self._taken, []
             self._send(TAKEN, head(taken))
 
@@ -328,9 +330,13 @@ class AsyncExecutor:
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
+        if not ended:  # they went with packets that have begun
+            return
+        taken, self._taken = self._taken, []
         self._look(_LOOK)
         parts = [part for _, how, part in ended if how in ("done", "failed")]
-        self._send(ENDED, head((name, how) for name, how, _ in ended), *parts)
+        told = [*((number, "taken") for number in taken), *((name, how) for name, how, _ in ended)]
+        self._send(ENDED, head(told), *parts)
 
     def _look(self, pause: float = 0.0) -> None:
         """Report once if code of users has closed files of this process. The thread of the
@@ -379,6 +385,14 @@ class AsyncExecutor:
             if over.is_set():
                 left_behind.discard(over)
             raise
+
+
+class AsyncExecutor:
+    """The actor. Ray wraps each method of its class, also those that it does not call."""
+
+    async def serve(self, version: str, ticket: bytes, identity: str, pinned: bool) -> None:
+        """See ``AsyncAttempts.serve``."""
+        await AsyncAttempts().serve(version, ticket, identity, pinned)
 
 
 AsyncExecutorActor: Any = remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AsyncExecutor)

@@ -383,9 +383,7 @@ class Executor:
         if frame.kind == TAKEN:
             with self._lock:
                 for number in read_head(frame):
-                    sent = self._arriving.pop(number, None)
-                    if sent is not None:
-                        self._began.add(sent.program)
+                    self._taken(number)
         elif frame.kind == ENDED:
             self._take(read_head(frame), iter(rest(frame)))
         elif frame.kind == LEAVES:
@@ -397,11 +395,20 @@ class Executor:
                     )
                 )
 
-    def _take(self, ended: Sequence[tuple[str, str]], parts: Iterable[Any]) -> None:
+    def _taken(self, number: int) -> None:
+        """Note that the attempts of a packet begin. Locked."""
+        sent = self._arriving.pop(number, None)
+        if sent is not None:
+            self._began.add(sent.program)
+
+    def _take(self, ended: Sequence[tuple[Any, str]], parts: Iterable[Any]) -> None:
         parts = iter(parts)
-        came = [(name, *self._come(name, how, parts)) for name, how in ended]
+        taken = [number for number, how in ended if how == "taken"]
+        came = [(n, *self._come(n, how, parts)) for n, how in ended if how != "taken"]
         told: list[tuple[Done, Any, BaseException | None]] = []
         with self._lock:
+            for number in taken:
+                self._taken(number)
             for name, packed, error in came:
                 self._cancelled.pop(name, None)
                 for number in self._by_ray.pop(name, ()):

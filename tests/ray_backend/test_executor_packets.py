@@ -130,6 +130,18 @@ def test_each_outcome_of_a_frame_goes_to_its_attempt():
     assert sent.executor.load == 1
 
 
+def test_outcomes_come_in_one_frame_with_the_packets_that_begin_meanwhile():
+    sent = Sent()
+    sent.open()
+    sent.submit("a")
+    sent.tell(TAKEN, sent.wire.packets())
+    sent.submit("b")
+    sent.tell(ENDED, ((sent.wire.packets()[-1], "taken"), ("a", "done")), b"outcome")
+    assert sent.ended == {"a": (b"outcome", None)}
+    sent.executor.gone(DEAD)
+    assert sent.ended["b"] == (None, DEAD)  # it had begun
+
+
 def test_a_packet_that_a_dead_process_did_not_begin_is_not_taken():
     sent = Sent()
     sent.open()
