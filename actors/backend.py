@@ -161,7 +161,7 @@ class RayRun:
         self._begin()
 
     def close(self) -> None:
-        if self._left:
+        if self._left or is_collecting is None:  # the interpreter ends, and clears its modules
             return
         if is_collecting():
             self._left = True

@@ -28,6 +28,7 @@ from distgraph.errors import SerializationError
 from distgraph.serde import reducers, references, script_module
 from distgraph.serde.reducers import register_serializer
 from distgraph.serde.sources import keep_sources
+from distgraph.serde.structs import with_fields
 
 __all__ = ("dumps", "dumps_code", "dumps_data", "loads", "register_serializer")
 
@@ -87,6 +88,7 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if is_typeddict(obj):
                 make, (meta, name, bases, *rest), *state = reduced
                 reduced = make, (meta, name, _typed_dict_bases(obj, bases), *rest), *state
+            reduced = with_fields(obj, reduced)
         return script_module.as_at_home(obj, reduced, _travels)
 
 

@@ -176,6 +176,67 @@ def _session(*made_from: Any) -> Any:
     return live.known.get(made_from[3], make)
 
 
+# --- redis ----------------------------------------------------------------------------------------
+
+_OF_POOL = frozenset(
+    {
+        "event_dispatcher",
+        "himport_registry",
+        "maint_notifications_pool_handler",
+        "orig_host_address",
+        "orig_socket_connect_timeout",
+        "orig_socket_timeout",
+        "oss_cluster_maint_notifications_handler",
+    }
+)
+"""Arguments of connections that a pool adds by itself."""
+
+_BLOCKING = ("timeout", "queue_class")
+"""Arguments of a pool that waits for a free connection, beside those of every pool."""
+
+
+def _reduce_redis_pool(pool: Any) -> Any:
+    """Reduce a pool of redis: the receiver connects anew."""
+    cls = type(pool)
+    if cls.__name__ not in ("ConnectionPool", "BlockingConnectionPool"):
+        raise SerializationError(
+            f"a pool of redis of the class {cls.__qualname__} exists in one process only. Remedy: "
+            "make the client in a function with @functools.lru_cache that the node calls"
+        )
+    kept = {name: vars(pool)[name] for name in _BLOCKING if name in vars(pool)}
+    kept |= {k: v for k, v in pool.connection_kwargs.items() if k not in _OF_POOL}
+    return _redis_pool, (cls, pool.connection_class, pool.max_connections, kept)
+
+
+def _redis_pool(cls: Any, connection: Any, most: int, settings: dict[str, Any]) -> Any:
+    return cls(connection_class=connection, max_connections=most, **settings)
+
+
+def _reduce_redis(client: Any) -> Any:
+    """Reduce a client of redis. A class derived from it keeps its own attributes."""
+    cls = type(client)
+    base = next(b for b in cls.__mro__ if b.__name__ == "Redis" and b.__module__ in _REDIS)
+    single = bool(getattr(client, "single_connection_client", None))
+    single = single or bool(getattr(client, "_single_connection_client", None))
+    own = {}
+    if cls is not base:
+        known = vars(base(connection_pool=client.connection_pool))
+        own = {name: value for name, value in vars(client).items() if name not in known}
+    closes = getattr(client, "auto_close_connection_pool", False)
+    return _redis, (cls, base, client.connection_pool, single, closes, own)
+
+
+_REDIS = frozenset({"redis.client", "redis.asyncio.client"})
+
+
+def _redis(cls: Any, base: Any, pool: Any, single: bool, closes: bool, own: Any) -> Any:
+    client = cls.__new__(cls)
+    base.__init__(client, connection_pool=pool, single_connection_client=single)
+    client.auto_close_connection_pool = closes
+    client.__dict__.update(own)
+    return client
+
+
 RULES: dict[str, Callable[[Any], Any]] = {
     "random.SystemRandom": _reduce_system_random,
     "weakref.WeakMethod": _reduce_weak_method,
@@ -183,5 +244,9 @@ RULES: dict[str, Callable[[Any], Any]] = {
     "sqlalchemy.engine.base.Engine": _check_engine,
     "sqlalchemy.pool.base.Pool": _reduce_pool,
     "aiohttp.client.ClientSession": _reduce_session,
+    "redis.client.Redis": _reduce_redis,
+    "redis.asyncio.client.Redis": _reduce_redis,
+    "redis.connection.ConnectionPool": _reduce_redis_pool,
+    "redis.asyncio.connection.ConnectionPool": _reduce_redis_pool,
 }
 """Reduce functions, by the qualified name of a type or of one of its bases."""

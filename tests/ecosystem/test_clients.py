@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import operator
+import socketserver
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,6 +85,50 @@ def test_an_engine_of_sqlalchemy_connects_anew(backend: str, tmp_path: Path) -> 
             return {"found": [connection.execute(sqlalchemy.text("select x from t")).scalar()]}
 
     assert distribute(graph_of(node), backend=backend).invoke({"found": []})["found"] == [7]
+
+
+class _Answers(socketserver.StreamRequestHandler):
+    """Answers each command of redis: GET with the key itself, others with OK."""
+
+    def handle(self) -> None:
+        while head := self.rfile.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                size = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(size + 2)[:-2])
+            if words[0].upper() == b"GET":
+                self.wfile.write(b"$%d\r\n%s\r\n" % (len(words[1]), words[1]))
+            else:
+                self.wfile.write(b"+OK\r\n")
+
+
+def test_clients_of_redis_connect_anew_with_their_settings(backend: str) -> None:
+    redis = pytest.importorskip("redis", reason="needs redis")
+    importlib.import_module("redis.asyncio")
+
+    async def run(port: int) -> Any:
+        there = {"host": "127.0.0.1", "port": port, "protocol": 2}
+        pool = redis.BlockingConnectionPool(timeout=7, **there)
+        blocking = redis.Redis(connection_pool=pool)
+        waiting = redis.asyncio.Redis(decode_responses=True, **there)
+        assert (blocking.get("home"), await waiting.get("home")) == (b"home", "home")
+
+        async def node(state: Found) -> Any:
+            got = [blocking.get("there"), await waiting.get("there")]
+            return {"found": [*got, blocking.connection_pool.timeout]}
+
+        graph = distribute(graph_of(node), backend=backend)
+        try:
+            return (await graph.ainvoke({"found": []}))["found"]
+        finally:
+            await waiting.aclose()
+            blocking.close()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Answers) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert asyncio.run(run(server.server_address[1])) == [b"there", "there", 7]
+        server.shutdown()
 
 
 @pytest.mark.ray
