@@ -109,7 +109,8 @@ class WireDrives:
     ) -> None:
         self._link = Link(locate, "driver", _BROKER)
         self._refer = refer
-        self._lock = threading.RLock()  # the garbage collector may end a run at any moment
+        self._lock = threading.Lock()
+        """Also the order of frames."""
         self._ready: list[tuple[tuple[str, str, int], bytes, Answered]] = []
         """Batches that were not sent yet, packed."""
 
