@@ -78,6 +78,31 @@ def test_a_checkpoint_is_serialized_to_the_same_bytes():
         assert whole["channel_values"]["items"] is value
 
 
+def test_postgres_stores_the_bytes_that_it_would_make_itself(postgres):
+    module = pytest.importorskip("langgraph.checkpoint.postgres")
+    items = [HumanMessage("a", id=str(n)) for n in range(LONG)]
+    whole = checkpoint(items)
+    whole["channel_versions"] = versions = dict.fromkeys(whole["channel_values"], "1.0")
+    with module.PostgresSaver.from_conn_string(postgres.new_database()) as saver:
+        saver.setup()
+        encoded = encoded_lists(saver).encoded("", whole)
+        assert encoded is not whole
+        for thread, given in (("plain", whole), ("encoded", encoded)):
+            saver.put(config(thread), given, {"source": "input", "step": -1}, versions)
+        stored = {
+            thread: saver.conn.execute(
+                "select channel, type, blob from checkpoint_blobs where thread_id = %s "
+                "order by channel",
+                [thread],
+            ).fetchall()
+            for thread in ("plain", "encoded")
+        }
+        read = saver.get_tuple(config("encoded")).checkpoint["channel_values"]
+    assert stored["encoded"] == stored["plain"]
+    assert [row["channel"] for row in stored["plain"]] == ["items", "last"]
+    assert read == {"first": 1, "items": items, "last": [2]}
+
+
 def test_a_message_that_has_no_id_yet_is_serialized_again():
     lists, serde = encoded_lists(), JsonPlusSerializer()
     items = [*(HumanMessage("a", id=str(n)) for n in range(LONG)), HumanMessage("b")]
