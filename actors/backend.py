@@ -185,7 +185,8 @@ class RayRun:
     def _leave(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
-        self._session.leave(self._run_id, ended=self._ended)
+        soon = not self._reader.holds_little
+        self._session.leave(self._run_id, ended=self._ended, soon=soon)
 
     async def aclose(self) -> None:
         async def last() -> bool:

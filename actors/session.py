@@ -398,8 +398,8 @@ class Session:
         else:
             getattr(way, request.method)(request.run_id, *request.given)
 
-    def leave(self, run_id: str, *, ended: bool) -> None:
-        """Forget a run, and end it if it has not ended."""
+    def leave(self, run_id: str, *, ended: bool, soon: bool) -> None:
+        """Forget a run, and end it if it has not ended. ``soon``: see ``Reads.leave``."""
         reader = ReaderKey(run_id)
         self.receiver.close(reader)
         self.runs.discard(run_id)
@@ -408,7 +408,7 @@ class Session:
             if not ended:
                 self.cancel(run_id)
                 self._given.forget(run_id)
-            self._reads.leave(self.caller, [reader])
+            self._reads.leave(self.caller, [reader], soon=soon or not ended)
 
     def alive(self) -> bool:
         """Whether the session can start new runs."""

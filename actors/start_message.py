@@ -30,23 +30,10 @@ def packed(plan: RunPlan, digest: str, caller: str, *, is_async: bool = False) -
         SerializationError: The input, the context or the config cannot travel.
         UnsupportedError: The saver cannot be used any more.
     """
-    info, options, parts = plan.info, plan.options, {}
-    for name, value in (
-        ("input", plan.input),
-        ("context", info.context),
-        (
-            "config",
-            {"configurable": options.shared.configurable, "metadata": options.metadata},
-        ),
-    ):
-        try:
-            parts[name] = dumps_data(value, name=name)
-        except SerializationError as error:
-            raise SerializationError(
-                f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: {error}"
-            ) from error
+    info, options = plan.info, plan.options
+    packed_input = _part(plan, "input", plan.input)
     saved = info.saver is not None and not keeps_references(info.saver)
-    if saved and isinstance(parts["input"], ReferringBlob):
+    if saved and isinstance(packed_input, ReferringBlob):
         raise SerializationError(
             f"graph {plan.graph.name!r}: the run's input holds a reference to an object of the "
             "Ray cluster, and the thread is saved by a checkpointer, which would outlive the "
@@ -59,13 +46,29 @@ def packed(plan: RunPlan, digest: str, caller: str, *, is_async: bool = False) -
     if is_async:
         saver = None if saver is None else awaiting(saver)
         caches = {path: awaiting(cache) for path, cache in caches.items()}
-    start = StartRun(
-        caller=caller,
-        program=digest,
-        options=options,
-        packed_info=dumps_data(info),
-        packed_input=parts["input"],
-        packed_storage=dumps_data((saver, caches)) if saves else None,
-        drain=None if info.control is None else info.control.drain_reason,
-    )
-    return parcel(dumps_data(tuple(start)))
+    try:
+        start = StartRun(
+            caller=caller,
+            program=digest,
+            options=options,
+            packed_info=dumps_data(info),
+            packed_input=packed_input,
+            packed_storage=dumps_data((saver, caches)) if saves else None,
+            drain=None if info.control is None else info.control.drain_reason,
+        )
+        return parcel(dumps_data(tuple(start)))
+    except SerializationError:
+        _part(plan, "context", info.context)
+        config = {"configurable": options.shared.configurable, "metadata": options.metadata}
+        _part(plan, "config", config)
+        raise
+
+
+def _part(plan: RunPlan, name: str, value: Any) -> bytes:
+    """Pickle a part of a run, which the error names by the user's name for it."""
+    try:
+        return dumps_data(value, name=name)
+    except SerializationError as error:
+        raise SerializationError(
+            f"graph {plan.graph.name!r}: the run's {name} cannot be sent to the driver: {error}"
+        ) from error

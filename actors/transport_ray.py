@@ -5,7 +5,6 @@ What holds references of Ray goes by calls of the broker's actor: Ray has to see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -94,9 +93,9 @@ class RayReads(WireReads):
         except RayError as error:
             raise _lost(error) from error
 
-    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
+    def _tell_left(self, caller: str) -> None:
         if cluster.job() == self._job:
-            super().leave(caller, readers)
+            super()._tell_left(caller)
 
     def _check_connected(self) -> None:
         if cluster.job() != self._job:  # a call would start another Ray, or go to another one

@@ -83,7 +83,7 @@ class KeptStream:
         """Wake emitters. The lock is held."""
         self.changed.notify_all()
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked:
         congested = self._host.drive(self._run_id, "", batch_no, ops) > 0
         if congested and not self._asking:
             self._asking = True

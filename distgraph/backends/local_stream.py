@@ -50,7 +50,7 @@ class LocalStream:
         self.log.publish(segment)
         self.notify()
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked:
         with self.changed:
             self.log.drive(batch_no, ops)
             self.notify()

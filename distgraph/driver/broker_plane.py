@@ -18,8 +18,9 @@ __all__ = ("BrokerPlane", "Drives")
 class Drives(Protocol):
     """A driver's way to the broker."""
 
-    def drive(self, batch: Batch, answered: Answered) -> None:
-        """Send a batch. ``answered`` takes a pause in seconds, or why there is none."""
+    def drive(self, batch: Batch, answered: Answered, *, awaited: bool = True) -> None:
+        """Send a batch. ``answered`` takes a pause in seconds, or why there is none. That may come
+        late where it is not ``awaited``."""
 
     def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
         """Cut off an attempt at once; the result is the number of its events that have arrived."""
@@ -53,8 +54,8 @@ class BrokerPlane:
         """Held from the response that the log is over its limit until the response that the log has
         room."""
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> None:
-        self._send(batch_no, ops, self._answered)
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> None:
+        self._send(batch_no, ops, self._answered, awaited)
 
     def fence(self, attempt_id: AttemptId) -> int | None:
         def answered(sent: Future[int]) -> None:
@@ -67,8 +68,11 @@ class BrokerPlane:
         self._drives.fence(self._run_id, attempt_id).add_done_callback(answered)
         return None
 
-    def _send(self, batch_no: int, ops: Sequence[Op], answered: Answered) -> None:
-        self._drives.drive(Batch(self._run_id, self._caller, batch_no, ops), answered)
+    def _send(
+        self, batch_no: int, ops: Sequence[Op], answered: Answered, awaited: bool = True
+    ) -> None:
+        batch = Batch(self._run_id, self._caller, batch_no, ops)
+        self._drives.drive(batch, answered, awaited=awaited)
 
     def _answered(self, pause: float | BaseException) -> None:
         if isinstance(pause, BaseException):

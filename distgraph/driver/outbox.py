@@ -77,7 +77,9 @@ class Outbox:
         if self._returns_behind:
             self._returns_of.append((self._sent, self._returns_behind))
             self._returns_behind = []
-        return self._events.drive(self._sent, ops)
+        is_full = self._in_flight >= BATCHES_IN_FLIGHT and not at_once
+        awaited = is_full or bool(self._returns_of) or self._storage.waits
+        return self._events.drive(self._sent, ops, awaited=awaited)
 
     def acked(self) -> None:
         """Note that the log has the next batch."""

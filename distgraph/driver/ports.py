@@ -157,11 +157,17 @@ class Workers(Protocol):
 class EventPlane(Protocol):
     """The connection to the run's log, for the driver's operations."""
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked | None:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
         """Send a batch of operations; batches are numbered from 1.
 
         Return the acknowledgement, or None if the acknowledgement follows as an event. After an
         acknowledgement that reports a congested log, ``Relieved`` follows once the log has room.
+
+        Args:
+            batch_no: Number of the batch.
+            ops: The operations.
+            awaited: Whether something waits for the acknowledgement. Otherwise it may come late,
+                unless the log is congested.
         """
 
     def fence(self, attempt_id: AttemptId) -> int | None:

@@ -21,6 +21,10 @@ _ACK_EVENTS = 2_000
 """Events consumed but not acknowledged; above either limit, the reader acknowledges at once."""
 
 
+_LITTLE = 16 << 10
+"""Bytes that the broker may keep a little longer than it has to."""
+
+
 class Reader:
     """Reads the events of one run.
 
@@ -72,6 +76,11 @@ class Reader:
     def ended(self) -> bool:
         """Whether the terminal event was returned."""
         return self._events.ended
+
+    @property
+    def holds_little(self) -> bool:
+        """Whether the broker has to keep little of what this reader has read."""
+        return self._bytes <= _LITTLE
 
     def read(
         self, timeout: float | None = None, *, only_end: bool = False

@@ -171,5 +171,9 @@ class Reads(Protocol):
             BrokerLost: The broker cannot be reached.
         """
 
-    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
-        """Close readers. Does not wait."""
+    def leave(self, caller: str, readers: Sequence[ReaderKey], *, soon: bool = True) -> None:
+        """Close readers. Does not wait.
+
+        ``soon``: whether the broker has something to end or to free. Otherwise it may get to know
+        later, of many readers together.
+        """

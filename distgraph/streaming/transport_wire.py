@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
+from distgraph.concurrency.timers import timers
 from distgraph.contract.stream import AttemptId, Batch, Segment
 from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import dumps_parcel, loads
@@ -38,6 +39,14 @@ _PUT, _DRIVE, _FENCE, _LISTEN, _EVENTS, _CONSUMED, _LEAVE = range(ANSWER + 1, AN
 
 _PAUSE = struct.Struct("!d")
 _ORDER = struct.Struct("!Q")
+_LATE = 0.05
+"""Seconds after which an answer goes that nobody waits for, unless another one goes before."""
+
+_TOGETHER = 64
+"""Readers that have left, of which the broker is told at once."""
+
+_SMALL = 1 << 16
+"""Bytes of a request whose answer may be late: whoever has sent it keeps it until then."""
 
 _BROKER = "the stream broker"
 
@@ -113,9 +122,11 @@ class WireDrives:
         """Also the order of frames."""
         self._ready: list[tuple[tuple[str, str, int], bytes, Answered]] = []
         """Batches that were not sent yet, packed."""
+        self._awaited = False
+        """Whether the answer to one of them is awaited."""
 
-    def drive(self, batch: Batch, answered: Answered) -> None:
-        """Send a batch."""
+    def drive(self, batch: Batch, answered: Answered, *, awaited: bool = True) -> None:
+        """Send a batch. The answer may come late where it is not ``awaited``."""
         run_id, caller, number, ops = batch
         packed = dumps_parcel(ops)
         if isinstance(packed, Parcel):
@@ -125,6 +136,7 @@ class WireDrives:
             self._send()  # nothing else is to arrive with what is large
         with self._lock:
             self._ready.append(((run_id, caller, number), packed, answered))
+            self._awaited = self._awaited or awaited
         served = loop()
         if not (served.collects and (len(self._ready) > 1 or served.collect(self._send))):
             self._send()
@@ -132,10 +144,11 @@ class WireDrives:
     def _send(self) -> None:
         with self._lock:
             ready, self._ready = self._ready, []
+            awaited, self._awaited = self._awaited, False
             if not ready:
                 return
             heads, ops, answered = zip(*ready, strict=True)
-            request = self._link.request(_DRIVE, pickle.dumps(heads, 5), *ops)
+            request = self._link.request(_DRIVE, pickle.dumps((awaited, heads), 5), *ops)
         request.add_done_callback(partial(_tell_all, answered))
 
     def fence(self, run_id: str, attempt_id: AttemptId) -> Future[int]:
@@ -177,6 +190,10 @@ class WireReads:
         """Whether what comes is left out, until another connection is open."""
         self._behind: deque[Frame] = deque()
         """What came on threads of readers, and has to be taken on the thread of the wire."""
+        self._left: deque[tuple[Any, ...]] = deque()
+        """Readers that have left, and of which the broker is not told yet."""
+        self._tells_left = False
+        """Whether a timer is about to tell it."""
         self.lead = Lead(lambda: None if self._link is None else self._link.connection)
 
     def listen(self, caller: str, sink: Sink) -> None:
@@ -207,11 +224,23 @@ class WireReads:
         if self._link is not None:
             self._link.tell(_CONSUMED, caller.encode(), _report(received, positions))
 
-    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
+    def leave(self, caller: str, readers: Sequence[ReaderKey], *, soon: bool = True) -> None:
         """See ``Reads.leave``. It is repeated where its connection ends before the answer."""
-        if self._link is not None:
-            said = pickle.dumps([tuple(reader) for reader in readers], 5)
-            self._link.request(_LEAVE, caller.encode(), said)
+        self._left.extend(map(tuple, readers))
+        if soon or len(self._left) >= _TOGETHER:
+            self._tell_left(caller)
+        elif not self._tells_left:
+            timers().after(_LATE, partial(self._tell_left, caller))
+            self._tells_left = True
+
+    def _tell_left(self, caller: str) -> None:
+        self._tells_left = False
+        left = list[tuple[Any, ...]]()
+        with suppress(IndexError):  # there are no more
+            while True:
+                left.append(self._left.popleft())
+        if left and self._link is not None:
+            self._link.request(_LEAVE, caller.encode(), pickle.dumps(left, 5))
 
     def close(self) -> None:
         """End the connection."""
@@ -295,6 +324,9 @@ class BrokerServer:
         self._asides: dict[Connection, deque[_Aside]] = {}
         """Pushes on their way in pieces, by connection."""
         self._outlets: dict[Connection, Callable[[int, list[Fetched]], None]] = {}
+        self._late: dict[Connection, list[tuple[Frame, bytes]]] = {}
+        """Answers that nobody waits for, by connection. They go with the next one that is awaited:
+        no other process has to be woken for them."""
         self._lock = threading.Lock()
         self.secret = new_secret()
         self._listener = Listener(
@@ -323,10 +355,12 @@ class BrokerServer:
             pause = self._host.publish(_text(parts[1]), segments)
             self._answer(connection, frame, _PAUSE.pack(pause))
         elif frame.kind == _DRIVE:
-            heads: list[tuple[str, str, int]] = pickle.loads(parts[1])
+            heads: list[tuple[str, str, int]]
+            awaited, heads = pickle.loads(parts[1])
             batches = zip(heads, parts[2:], strict=True)
             pauses = self._host.drive_all(Batch(*head, loads(ops)) for head, ops in batches)
-            self._answer(connection, frame, pickle.dumps(pauses, 5))
+            said = pickle.dumps(pauses, 5)
+            self._answer(connection, frame, said, awaited=awaited or any(pauses))
         elif frame.kind == _FENCE:
             (attempt,) = _ORDER.unpack(parts[3])
             arrived = self._host.fence(_text(parts[1]), _text(parts[2]), attempt)
@@ -335,17 +369,32 @@ class BrokerServer:
             self._host.consumed(_text(parts[0]), *_read_report(parts[1]))
         elif frame.kind == _LEAVE:
             self._host.leave(_text(parts[1]), [ReaderKey(*key) for key in pickle.loads(parts[2])])
-            self._answer(connection, frame, b"")
+            self._answer(connection, frame, b"", awaited=False)
         elif frame.kind == _LISTEN:
             caller = connection.tag = _text(parts[0])
             received, positions = _read_report(parts[1])
             outlet = self._outlets[connection] = partial(self._deliver, connection)
             self._host.listen(caller, received, positions, outlet)
 
-    def _answer(self, connection: Connection, frame: Frame, said: bytes) -> None:
-        self._after(lambda: answer(connection, frame, said))
+    def _answer(
+        self, connection: Connection, frame: Frame, said: bytes, *, awaited: bool = True
+    ) -> None:
+        if self._is_mirrored:
+            self._after(lambda: answer(connection, frame, said))
+            return
+        late = self._late.setdefault(connection, [])
+        late.append((frame, said))
+        if awaited or frame.size > _SMALL:
+            self._answer_late(connection)
+        elif len(late) == 1:
+            loop().after(_LATE, partial(self._answer_late, connection))
+
+    def _answer_late(self, connection: Connection) -> None:
+        for frame, said in self._late.pop(connection, ()):
+            answer(connection, frame, said)
 
     def _on_closed(self, connection: Connection, error: BaseException | None) -> None:
+        self._late.pop(connection, None)
         self._asides.pop(connection, None)
         outlet = self._outlets.pop(connection, None)
         if outlet is not None:

@@ -37,6 +37,8 @@ class FakeBackend:
     """Whether a group's code is told of its cancel."""
     batched: bool = False
     batches_sent: list[list[Op]] = field(default_factory=list)
+    awaited: list[bool] = field(default_factory=list)
+    """Of each batch, whether something waits for its acknowledgement."""
     fenced: list[AttemptId] = field(default_factory=list)
     past: set[AttemptId] = field(default_factory=set)
     """Attempts that have reached their limits of time."""
@@ -69,8 +71,9 @@ class FakeBackend:
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
         self.delivered += results
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked | None:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
         self.batches_sent.append(list(ops))
+        self.awaited.append(awaited)
         assert batch_no == len(self.batches_sent)
         return Acked() if self.acks else None
 

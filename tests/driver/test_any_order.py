@@ -201,6 +201,8 @@ class Chance:
                 break
             if possible == [self.answer] and not run.driver.finished:
                 assert run.driver.minds_acks, "the run waits for news that has no turn of its own"
+                late = not any(backend.awaited[batch] for batch in self.unanswered)
+                assert not late, "the run waits for an answer that may come late"
             together = [self.pick(possible)()]
             if self.coin() and (more := self.possible()):
                 together.append(self.pick(more)())

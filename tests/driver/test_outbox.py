@@ -46,6 +46,26 @@ def test_the_last_batch_of_a_run_waits_for_no_other(log: FakeBackend) -> None:
     assert log.batches_sent[2:] == [[THIRD]]
 
 
+def test_an_answer_is_awaited_where_it_makes_room_for_another_batch(log: FakeBackend) -> None:
+    out = outbox(log)
+    out.send([FIRST], at_once=False)
+    out.send([SECOND], at_once=False)
+    out.send([THIRD], at_once=True)
+    assert log.awaited == [False, True, False]
+
+
+def test_an_answer_is_awaited_where_results_or_saves_wait_for_the_batch(log: FakeBackend) -> None:
+    out = outbox(log)
+    out.add_result(GROUP, RESULT, behind_events=True)
+    out.send([FIRST], at_once=True)
+    storage = RunStorage(log, has_journal=True)
+    out = Outbox(log, log, storage, 2)
+    storage.save(SAVE)
+    storage.finish()
+    out.send([SECOND], at_once=True)
+    assert log.awaited == [True, True]
+
+
 def test_a_result_behind_events_waits_until_their_batch_has_arrived(log: FakeBackend) -> None:
     out = outbox(log)
     out.add_result(GROUP, RESULT, behind_events=True)

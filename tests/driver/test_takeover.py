@@ -87,7 +87,7 @@ class DriverBackend(FakeBackend):
     done: int = 0
     """Saves that were carried out."""
 
-    def drive(self, batch_no: int, ops: Sequence[Op]) -> Acked | None:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
         self.batches_sent.append(list(ops))
         self.relay.under_way.append((self, batch_no, list(ops)))
         return None

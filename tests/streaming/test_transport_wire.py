@@ -32,7 +32,8 @@ from distgraph.errors import BrokerLost, RunCancelled
 from distgraph.serde import reducers
 from distgraph.serde.pickling import loads
 from distgraph.serde.references import Parcel
-from distgraph.streaming.broker import Broker, Limits
+from distgraph.streaming import transport_wire
+from distgraph.streaming.broker import PAUSE, Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
 from distgraph.streaming.publisher import Publisher
@@ -110,7 +111,7 @@ class _Reads(WireReads):
     def open(self, caller: str, reader: ReaderKey, after_seq: int) -> None:
         self.host.open(caller, reader, after_seq)
 
-    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
+    def leave(self, caller: str, readers: Sequence[ReaderKey], *, soon: bool = True) -> None:
         self.host.leave(caller, readers)
 
 
@@ -136,14 +137,16 @@ def cut(connection: Connection) -> None:
         pass
 
 
-def drive(drives: WireDrives, number: int, ops: Sequence[Op]) -> Future[float]:
+def drive(
+    drives: WireDrives, number: int, ops: Sequence[Op], *, awaited: bool = True
+) -> Future[float]:
     answer: Future[float] = Future()
 
     def answered(pause: float | BaseException) -> None:
         assert isinstance(pause, float)
         answer.set_result(pause)
 
-    drives.drive(Batch(RUN.run_id, CALLER, number, ops), answered)
+    drives.drive(Batch(RUN.run_id, CALLER, number, ops), answered, awaited=awaited)
     return answer
 
 
@@ -219,9 +222,9 @@ def test_batches_of_runs_that_have_their_turns_together_go_in_one_frame(
     one = Publish(Segment("", 1, 0, 1, 11, b"eleven events"))
 
     def turn() -> None:
-        full.drive(1, [one])
-        other.drive(1, [Admit("a", 1, 1)])
-        other.drive(2, [])
+        full.drive(1, [one], awaited=True)
+        other.drive(1, [Admit("a", 1, 1)], awaited=True)
+        other.drive(2, [], awaited=True)
 
     loop().soon(turn)
     assert all_came.wait(SECONDS)
@@ -406,7 +409,7 @@ def test_a_broker_that_died_ends_readers_writers_and_the_driver(
             failed.set()
 
     driver = BrokerPlane(plane.drives(), RUN.run_id, CALLER, post, lambda error: None)
-    driver.drive(1, [Admit("a", 1, 1)])
+    driver.drive(1, [Admit("a", 1, 1)], awaited=True)
     receiver = plane.receiver()
     stream = plane.publisher().open(RUN, "a", 1, 1)
     seen = read_some(receiver, 1, lambda: stream.emit(Event((), "custom", 1)))
@@ -420,9 +423,64 @@ def test_a_broker_that_died_ends_readers_writers_and_the_driver(
     with pytest.raises(BrokerLost, match="can no longer be sent.*the broker died"):
         for i in range(10_000_000):
             stream.emit(Event((), "custom", i))
-    driver.drive(2, [])
+    driver.drive(2, [], awaited=False)
     assert failed.wait(SECONDS)
     assert posted[0] == Acked(congested=False)
+
+
+def test_an_answer_that_nobody_awaits_comes_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport_wire, "_LATE", SECONDS)
+    plane, answered = Plane(), list[str]()
+    drives = plane.drives()
+    late = drive(drives, 1, [Admit("a", 1, 1)], awaited=False)
+    late.add_done_callback(lambda _: answered.append("late"))
+    soon = drive(drives, 2, [Admit("b", 1, 1)])
+    soon.add_done_callback(lambda _: answered.append("soon"))
+    assert (soon.result(SECONDS), late.result(0)) == (0.0, 0.0)
+    assert answered == ["late", "soon"]
+
+
+def test_an_answer_that_nobody_awaits_comes_by_itself() -> None:
+    plane = Plane()
+    late = drive(plane.drives(), 1, [Admit("a", 1, 1)], awaited=False)
+    assert late.result(SECONDS) == 0.0
+    assert plane.server._late == {}
+
+
+def test_the_answer_of_a_congested_log_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_wire, "_LATE", SECONDS)
+    plane = Plane(max_events=10)
+    publish = Publish(Segment("", 1, 0, 1, 20, b""))
+    pause = drive(plane.drives(), 1, [publish], awaited=False)
+    assert pause.result(SECONDS / 2) == PAUSE
+
+
+def test_readers_that_need_nothing_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane, left = Plane(), list[tuple[str, list[ReaderKey]]]()
+    told = threading.Event()
+
+    def leave(caller: str, readers: Sequence[ReaderKey]) -> None:
+        left.append((caller, list(readers)))
+        told.set()
+
+    monkeypatch.setattr(plane.host, "leave", leave)
+    monkeypatch.setattr(transport_wire, "_LATE", SECONDS)
+    reads = WireReads(plane.locate, plane.server.collect)
+    receiver = Receiver(reads, CALLER, plane.told.append)
+    first, second, third = (ReaderKey(name) for name in "abc")
+    reads.leave(CALLER, [first], soon=False)
+    reads.leave(CALLER, [second], soon=False)
+    reads.leave(CALLER, [third])
+    assert told.wait(SECONDS)
+    monkeypatch.setattr(transport_wire, "_LATE", 0.0)
+    reads._tells_left = False
+    told.clear()
+    reads.leave(CALLER, [first], soon=False)
+    assert told.wait(SECONDS)
+    assert left == [(CALLER, [first, second, third]), (CALLER, [first])]
+    receiver.stop(RunCancelled("the test is over"))
 
 
 def read_some(
@@ -464,7 +522,7 @@ def test_a_driver_learns_when_the_log_has_room_again() -> None:
     plane.host.drive(RUN.run_id, CALLER, 1, [Admit("a", 1, 1)])
     commit = write(Publisher(_Straight(plane.host)), "a", 20, lambda i: None)
     driver = BrokerPlane(plane.drives(), RUN.run_id, CALLER, post, lambda error: None)
-    driver.drive(2, [commit])
+    driver.drive(2, [commit], awaited=False)
     receiver = plane.receiver()
     assert len(read_some(receiver, 20)) == 20
     assert not relieved.is_set()
