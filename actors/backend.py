@@ -47,8 +47,7 @@ class RayBackend:
 
         Nodes run in the context of the caller, as far as it can be taken along.
         """
-        plan = replace(plan, info=replace(plan.info, surroundings=capture()))
-        return RayRun(plan, asyncio.get_running_loop() if is_async else None)
+        return RayRun(_surrounded(plan), asyncio.get_running_loop() if is_async else None)
 
     def launch(
         self,
@@ -60,8 +59,8 @@ class RayBackend:
         loop: asyncio.AbstractEventLoop | None,
     ) -> RayStarted:
         """Start a run that no reader owns, in this process's session or one that outlives it."""
-        plan = replace(plan, info=replace(plan.info, surroundings=capture()))
-        return sessions.launch(plan, replace(terms, face=dumps_code(face)), detached=detached)
+        terms = replace(terms, face=dumps_code(face))
+        return sessions.launch(_surrounded(plan), terms, detached=detached)
 
     def find(self, run_id: str) -> RayStarted | None:
         """Return a started run of any session of the cluster."""
@@ -76,6 +75,13 @@ logger = logging.getLogger("distgraph")
 
 _GRACE = 2.0
 """Seconds that a caller who leaves a saved run waits for its end."""
+
+
+def _surrounded(plan: RunPlan) -> RunPlan:
+    """Return a run with the context of its caller, as far as it can be taken along."""
+    found = capture()
+    return plan if found is None else replace(plan, info=replace(plan.info, surroundings=found))
+
 
 _BACKEND = RayBackend()
 

@@ -21,9 +21,9 @@ def check_capacity(graph: GraphSpec) -> None:
         UnsupportedClusterError: There is one, and ``DISTGRAPH_MISSING_RESOURCES`` is ``raise``.
         ValueError: The variable has another value than ``wait`` and ``raise``.
     """
-    policy = setting("DISTGRAPH_MISSING_RESOURCES", "wait")
     if not capacity.requests_anything(graph):
         return
+    policy = setting("DISTGRAPH_MISSING_RESOURCES", "wait")
     found = capacity.unplaceable(graph, machines())
     if found and policy == "raise":
         raise UnsupportedClusterError(

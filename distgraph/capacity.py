@@ -39,7 +39,7 @@ def unplaceable(graph: GraphSpec, machines: Sequence[dict[str, float]]) -> list[
 
 def requests_anything(graph: GraphSpec) -> bool:
     """Return whether a node requests more than the default."""
-    return any(demand_of(options) for _, options in _requests(graph))
+    return any(options and demand_of(options) for _, options in _requests(graph))
 
 
 def has_pool(graph: GraphSpec) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distgraph import logs, status
 from distgraph._internal import settings
@@ -30,9 +31,13 @@ def resolve(backend: str | Backend | None) -> Backend:
         return name
     if name == "ray":
         _tell_start()
-    module = import_module("distgraph.backends.local" if name == "local" else "actors.backend")
-    found: Backend = module.backend()
+    found: Backend = _module(name).backend()
     return found
+
+
+@lru_cache(maxsize=2)
+def _module(name: str) -> Any:
+    return import_module("distgraph.backends.local" if name == "local" else "actors.backend")
 
 
 def _tell_start() -> None:

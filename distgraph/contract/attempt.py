@@ -258,7 +258,8 @@ class SharedRunOptions:
         return self.callbacks or CallbackInfo(self.run_id, (), self.tags)
 
 
-@dataclass(frozen=True)
+@pickled_by_fields
+@dataclass(frozen=True, slots=True)
 class RunInfo:
     """The data about a run that all its attempts share; a driver sends the data once per worker,
     not once per task."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from distgraph._internal.records import pickled_by_fields
+
 __all__ = ("LoggerSettings", "ProcessSettings", "StreamLog", "Surroundings", "Variable")
 
 
@@ -56,6 +58,7 @@ class ProcessSettings(NamedTuple):
     loggers: tuple[LoggerSettings, ...] = ()
 
 
+@pickled_by_fields
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The caller's context when the run started."""

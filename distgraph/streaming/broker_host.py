@@ -186,9 +186,16 @@ class BrokerHost:
             self._wake()
             return after
 
-    def leave(self, caller: str, readers: Sequence[ReaderKey]) -> None:
-        """See ``Broker.leave``."""
+    def leave(
+        self, caller: str, readers: Sequence[ReaderKey], *, soon: bool = True, received: int = 0
+    ) -> None:
+        """See ``Broker.leave``. It is always soon.
+
+        ``received``: number of the last push that has arrived.
+        """
         with self._lock:
+            if received:
+                self._broker.consumed(caller, received, (), self._clock())
             self._broker.leave(caller, readers, self._clock())
             self._wake()
 

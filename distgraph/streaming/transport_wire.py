@@ -43,10 +43,10 @@ _LATE = 0.05
 """Seconds after which an answer goes that nobody waits for, unless another one goes before."""
 
 _TOGETHER = 64
-"""Readers that have left, of which the broker is told at once."""
+"""Readers that have left, which are not kept back any longer."""
 
 _SMALL = 1 << 16
-"""Bytes of a request whose answer may be late: whoever has sent it keeps it until then."""
+"""Most bytes of a request whose answer may be late: its sender keeps it until then."""
 
 _BROKER = "the stream broker"
 
@@ -186,14 +186,15 @@ class WireReads:
         self._locate = locate
         self._collect = collect
         self._link: Link | None = None
+        self._sink: Sink | None = None
         self._is_outdated = False
         """Whether what comes is left out, until another connection is open."""
         self._behind: deque[Frame] = deque()
         """What came on threads of readers, and has to be taken on the thread of the wire."""
         self._left: deque[tuple[Any, ...]] = deque()
-        """Readers that have left, and of which the broker is not told yet."""
+        """Readers that have left, which the broker still keeps."""
         self._tells_left = False
-        """Whether a timer is about to tell it."""
+        """Whether a timer is about to report them."""
         self.lead = Lead(lambda: None if self._link is None else self._link.connection)
 
     def listen(self, caller: str, sink: Sink) -> None:
@@ -204,6 +205,8 @@ class WireReads:
             self._behind.clear()  # it is pushed again
             said = _report(sink.received, sink.positions)
             connection.send(_LISTEN, caller.encode(), said, wait=False)
+
+        self._sink = sink
 
         def lost(error: BaseException) -> None:
             sink.lost(error if isinstance(error, BrokerLost) else _unreachable(error))
@@ -240,7 +243,9 @@ class WireReads:
             while True:
                 left.append(self._left.popleft())
         if left and self._link is not None:
-            self._link.request(_LEAVE, caller.encode(), pickle.dumps(left, 5))
+            # a caller that reads a run at once reports nothing else
+            received = 0 if self._sink is None else self._sink.received
+            self._link.request(_LEAVE, caller.encode(), pickle.dumps((received, left), 5))
 
     def close(self) -> None:
         """End the connection."""
@@ -368,7 +373,9 @@ class BrokerServer:
         elif frame.kind == _CONSUMED:
             self._host.consumed(_text(parts[0]), *_read_report(parts[1]))
         elif frame.kind == _LEAVE:
-            self._host.leave(_text(parts[1]), [ReaderKey(*key) for key in pickle.loads(parts[2])])
+            received, left = pickle.loads(parts[2])
+            keys = [ReaderKey(*key) for key in left]
+            self._host.leave(_text(parts[1]), keys, received=received)
             self._answer(connection, frame, b"", awaited=False)
         elif frame.kind == _LISTEN:
             caller = connection.tag = _text(parts[0])

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from operator import attrgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ _TAKEN = {"langsmith._internal._context": ("_TAGS", "_METADATA")}
 """Modules of these packages with variables that are taken all the same: what ``tracing_context``
 gives to all runs."""
 
-_DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
+_decimal_of = attrgetter("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
 
 _FLOATS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
@@ -168,8 +169,7 @@ def _decimal() -> Any:
     if module is None:
         return None
     current = module.getcontext()
-    same = all(getattr(current, n) == getattr(module.DefaultContext, n) for n in _DECIMAL)
-    if same:
+    if _decimal_of(current) == _decimal_of(module.DefaultContext):
         return None
     copied = current.copy()
     copied.clear_flags()
@@ -186,8 +186,13 @@ def _carrier() -> dict[str, str]:
     carrier: dict[str, str] = {}
     if "opentelemetry.context" in sys.modules:
         with suppress(Exception):  # a propagator of the user's
-            importlib.import_module("opentelemetry.propagate").inject(carrier)
+            _propagate().inject(carrier)
     return carrier
+
+
+@lru_cache(maxsize=1)
+def _propagate() -> Any:
+    return importlib.import_module("opentelemetry.propagate")
 
 
 def _cache() -> bytes | None:

@@ -172,10 +172,10 @@ def struck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     def strikes(number: int, frame: object) -> None:
         raise Struck
 
-    def strike(stream: KeptStream, batch_no: int, ops: Any) -> Any:
+    def strike(stream: KeptStream, *batch: Any, awaited: bool) -> Any:
         monkeypatch.setattr(KeptStream, "drive", drive)
         signal.pthread_kill(main, signal.SIGUSR1)
-        return drive(stream, batch_no, ops)
+        return drive(stream, *batch, awaited=awaited)
 
     before = signal.signal(signal.SIGUSR1, strikes)
     yield lambda: monkeypatch.setattr(KeptStream, "drive", strike)

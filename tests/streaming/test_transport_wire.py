@@ -461,7 +461,7 @@ def test_readers_that_need_nothing_leave_together(monkeypatch: pytest.MonkeyPatc
     plane, left = Plane(), list[tuple[str, list[ReaderKey]]]()
     told = threading.Event()
 
-    def leave(caller: str, readers: Sequence[ReaderKey]) -> None:
+    def leave(caller: str, readers: Sequence[ReaderKey], *, received: int) -> None:
         left.append((caller, list(readers)))
         told.set()
 
@@ -480,6 +480,25 @@ def test_readers_that_need_nothing_leave_together(monkeypatch: pytest.MonkeyPatc
     reads.leave(CALLER, [first], soon=False)
     assert told.wait(SECONDS)
     assert left == [(CALLER, [first, second, third]), (CALLER, [first])]
+    receiver.stop(RunCancelled("the test is over"))
+
+
+def test_a_caller_that_only_reads_ends_is_remembered_by_no_push() -> None:
+    """Such as one that calls ``invoke``: it reports no positions, and the broker kept each push."""
+    plane = Plane()
+    reads = WireReads(plane.locate, plane.server.collect)
+    receiver = Receiver(reads, CALLER, plane.told.append)
+    for name in ("first", "second"):
+        inbox = Inbox(ReaderKey(name), None)
+        receiver.open(inbox)
+        plane.host.drive(name, CALLER, 1, [Finish(END_BLOB)])
+        while not inbox.take():
+            receiver.wait(inbox)
+        receiver.close(inbox.reader)
+        reads.leave(CALLER, [inbox.reader])
+        assert wait_until(lambda: plane.host.statistics() == {})
+    caller = plane.host._broker._callers[CALLER]
+    assert (caller.pushed, list(caller.pushes)) == (2, [])
     receiver.stop(RunCancelled("the test is over"))
 
 
