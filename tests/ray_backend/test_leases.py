@@ -265,6 +265,17 @@ def test_a_lease_can_be_refused_for_a_node(on_ray):
     assert leases() == []
 
 
+def test_what_nodes_print_is_not_shown_with_the_name_of_another_node(on_ray):
+    def name(state):
+        import ray
+
+        return {"items": [ray.get_runtime_context().get_task_name()]}
+
+    builder = on_ray.StateGraph(Items).add_node("first", name).add_node("second", name)
+    builder.add_edge(on_ray.START, "first").add_edge("first", "second")
+    assert on_ray.compile(builder).invoke({"items": []})["items"] == ["nodes", "nodes"]
+
+
 # --- with and without leases ---------------------------------------------------------------------
 
 
@@ -360,14 +371,3 @@ def test_large_values_and_references_travel(setting, on_ray, ray_session):
 
     found = chain(on_ray, make, read, lambda s: {"items": [len(s["items"])]}).invoke({"items": []})
     assert found["items"][2:] == [300_000, b"y", 4]
-
-
-def test_what_nodes_print_is_not_shown_with_the_name_of_another_node(on_ray):
-    def name(state):
-        import ray
-
-        return {"items": [ray.get_runtime_context().get_task_name()]}
-
-    builder = on_ray.StateGraph(Items).add_node("first", name).add_node("second", name)
-    builder.add_edge(on_ray.START, "first").add_edge("first", "second")
-    assert on_ray.compile(builder).invoke({"items": []})["items"] == ["nodes", "nodes"]
