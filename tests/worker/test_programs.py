@@ -26,6 +26,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> worker.WorkerProcess:
     made = worker.WorkerProcess()
     monkeypatch.setattr(made, "_fetch", refuse)
     monkeypatch.setattr(worker, "process", lambda: made)
+    monkeypatch.setattr(worker, "stand_in_for_script", lambda: None)  # this is the tests' process
     return made
 
 
