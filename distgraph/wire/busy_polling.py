@@ -16,7 +16,16 @@ from typing import TypeVar
 
 from distgraph._internal.settings import setting
 
-__all__ = ("BUSY", "HELD_UP", "ROW", "BusyPoll", "cpus_of_process", "cpus_of_quota", "window")
+__all__ = (
+    "BACK_OFF",
+    "BUSY",
+    "HELD_UP",
+    "ROW",
+    "BusyPoll",
+    "cpus_of_process",
+    "cpus_of_quota",
+    "window",
+)
 
 T = TypeVar("T")
 
@@ -27,8 +36,13 @@ ROW = 4
 """Waits in a row that have to be shorter before a thread looks. Two processes that answer each
 other reach them at once; what begins and ends a run does not."""
 
-HELD_UP = 0.0001
-"""Seconds of one look behind which a thread sleeps: another thread wanted its core meanwhile."""
+HELD_UP = 0.00004
+"""Seconds of one look behind which a thread sleeps: another thread wanted its core, or the
+interpreter, meanwhile."""
+
+BACK_OFF = 4, 1024
+"""Short waits for which it does not look after that: this many, and twice as many each time that it
+is held up again before it has once found something, up to the latter."""
 
 _give_way: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
 
@@ -52,7 +66,8 @@ class BusyPoll:
         self._clock = clock
         self._give_way = give_way
         self._short = 0
-        """How many of the last waits were short, ``ROW`` at most."""
+        """How many of the last waits were short, ``ROW`` at most. Less than 0: it backs off."""
+        self._back_off = BACK_OFF[0]
 
     def wait(self, look: Callable[[float | None], Sequence[T]], wait: float | None) -> Sequence[T]:
         """Return what ``look`` finds.
@@ -68,12 +83,13 @@ class BusyPoll:
         if self._short >= ROW:
             ready = self._poll(look, began, wait)
             if ready:
+                self._back_off = BACK_OFF[0]
                 return ready
             if wait is not None:
                 wait = max(0.0, began + wait - self._clock())
         ready = look(wait)
         is_short = bool(ready) and self._clock() - began < self._seconds
-        self._short = min(ROW, self._short + 1) if is_short else 0
+        self._short = min(ROW, self._short + 1) if is_short else min(0, self._short)
         return ready
 
     def _poll(
@@ -88,6 +104,8 @@ class BusyPoll:
             self._give_way()
             was, now = now, self._clock()
             if now - was > HELD_UP:
+                self._short = -self._back_off
+                self._back_off = min(BACK_OFF[1], 2 * self._back_off)
                 break
         return ()
 

@@ -10,6 +10,7 @@ import pytest
 
 from distgraph.wire import busy_polling
 from distgraph.wire.busy_polling import (
+    BACK_OFF,
     BUSY,
     HELD_UP,
     ROW,
@@ -84,15 +85,52 @@ def test_a_thread_looks_for_a_bounded_time_and_sleeps_then() -> None:
     assert time.asked == [None]  # one wait was enough to stop it
 
 
+def looks(time: Simulated) -> int:
+    """Return how many short waits sleep before one looks."""
+    count = 0
+    while time.wait(BUSY / 2) == ["it"] and time.asked == [None]:
+        count += 1
+    return count
+
+
 def test_a_thread_whose_core_another_one_wants_sleeps() -> None:
     time = Simulated()
     time.learn()
-    time.away = HELD_UP
+    time.away = 2 * HELD_UP
     assert time.wait(BUSY / 2) == ["it"]
     assert time.asked == [0, None]
-    time.away = 0.0  # the wait was short all the same
-    assert time.wait(BUSY / 2) == ["it"]
+    time.away = 0.0
+    assert looks(time) == BACK_OFF[0] + ROW - 1  # the wait behind the look was short as well
     assert set(time.asked) == {0}
+
+
+def test_a_thread_that_is_held_up_again_and_again_looks_ever_more_rarely() -> None:
+    time = Simulated()
+    time.away = 2 * HELD_UP
+    time.learn()
+    assert time.wait(BUSY / 2) == ["it"]
+    assert time.asked == [0, None]
+    assert [looks(time) for _ in range(10)] == [
+        *(4 * 2**n + ROW - 1 for n in range(9)),
+        BACK_OFF[1] + ROW - 1,
+    ]
+    time.away = 0.0
+    assert looks(time) == BACK_OFF[1] + ROW - 1  # what it finds sets that back
+    time.away = 2 * HELD_UP
+    assert time.wait(BUSY / 2) == ["it"]
+    assert looks(time) == BACK_OFF[0] + ROW - 1
+
+
+def test_long_waits_do_not_end_the_time_in_which_a_thread_backs_off() -> None:
+    time = Simulated()
+    time.learn()
+    time.away = 2 * HELD_UP
+    time.wait(BUSY / 2)
+    time.away = 0.0
+    for _ in range(100):
+        time.wait(1.0)
+        assert time.asked == [None]
+    assert looks(time) == BACK_OFF[0] + ROW - 1
 
 
 def test_nothing_in_the_time_given_is_no_short_wait() -> None:
