@@ -42,6 +42,10 @@ _MUCH, _MOMENT = 256 << 10, 1.0
 """Bytes that are much for an outcome, and seconds for which an attempt waits at its end that they
 are sent."""
 
+_FEW = 64
+"""Events that the thread which takes an acknowledgement sends. With more, the thread that emits
+does: it has the interpreter, and would have to wait for it otherwise."""
+
 _HARD = 8
 _SLICE = 0.05
 _GLANCE = 0.001
@@ -332,7 +336,7 @@ class Publisher:
             lane.paused = pause > 0
             now = self._clock()
             lane.next_put = now + pause if lane.paused else lane.pace - self._burst * self._gap
-            is_due = bool(lane.dirty) and lane.next_put <= now
+            is_due = bool(lane.dirty) and lane.next_put <= now and lane.events <= _FEW
             if lane.dirty and not is_due:
                 self._schedule(lane, lane.next_put)
         if is_due:

@@ -239,6 +239,17 @@ def test_what_gathered_meanwhile_is_sent_behind_the_acknowledgement() -> None:
     assert broker.puts == [("run", [("b", 2, [4])])]
 
 
+def test_what_has_gathered_in_large_numbers_is_sent_by_the_thread_that_emits() -> None:
+    broker = Broker(burst=1)
+    stream = broker.open()
+    for number in range(66):
+        stream.emit(custom(number))
+    broker.ack()
+    assert len(broker.new_puts()) == 1
+    stream.emit(custom(66))
+    assert broker.new_puts() == [("run", [("a", 2, list(range(1, 67)))])]
+
+
 def test_an_event_after_a_quiet_moment_does_not_wait_for_the_gap() -> None:
     broker = Broker()
     stream = broker.open()
