@@ -9,13 +9,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import break_even, chart, machine, profile, report
-from benchmarks.harness import CaseResult, Plan, Tell, measure
+from benchmarks import break_even, chart, cold_start, machine, main_example, pages, profile, report
+from benchmarks.harness import CaseResult, Plan, measure
+from benchmarks.progress import progress
 
 if TYPE_CHECKING:
     from benchmarks.harness import Family
@@ -36,10 +36,6 @@ MODULES = {
 """Name of a family → its module, in the order of the report."""
 
 REPEAT, REPEAT_QUICK = 7, 2
-
-_DOCS = Path(__file__).parents[1] / "docs"
-LIMITS = _DOCS / "project" / "limits.md"
-PAGE, CHART = _DOCS / "project" / "benchmarks.md", _DOCS / "images" / "benchmarks.svg"
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -74,39 +70,9 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     found = parser.parse_args(given)
     if found.write_docs:
-        found.page, found.chart = found.page or PAGE, found.chart or CHART
-        found.limits = found.limits or LIMITS
+        found.page, found.chart = found.page or pages.PAGE, found.chart or pages.CHART
+        found.limits = found.limits or pages.LIMITS
     return found
-
-
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Tell]:
-    """Show how far a family is, on the standard error."""
-    done = 0
-    try:
-        from rich.console import Console
-        from rich.progress import Progress
-    except ImportError:
-        Console = Progress = None  # type: ignore[assignment, misc]
-    console = Console(stderr=True) if Console is not None else None
-    if console is None or not console.is_terminal:
-
-        def tell(what: str) -> None:
-            nonlocal done
-            done += 1
-            print(f"[{title} {done}/{total}] {what}", file=sys.stderr, flush=True)
-
-        yield tell
-        return
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(title, total=total)
-
-        def show(what: str) -> None:
-            nonlocal done
-            progress.update(bar, completed=done, description=f"{title}: {what}")
-            done += 1
-
-        yield show
 
 
 def _start_ray() -> None:
@@ -117,6 +83,15 @@ def _start_ray() -> None:
     address = os.environ.get("RAY_ADDRESS", "local")
     local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+
+
+def _end_ray() -> None:
+    import ray
+
+    import actors
+
+    actors.end_session()
+    ray.shutdown()
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -133,7 +108,7 @@ def main(given: Sequence[str] | None = None) -> int:
         family: Family = importlib.import_module(f"benchmarks.{MODULES[name]}").FAMILY
         families.append(family)
         cases = family.cases(plan)
-        with _progress(name, repeat * sum(len(case.contenders) for case in cases)) as tell:
+        with progress(name, repeat * sum(len(case.contenders) for case in cases)) as tell:
             results[name] = measure(cases, repeat, tell)
     options = {"repetitions": repeat, **({"sizes": "quick"} if plan.quick else {})}
     text = report.as_markdown(families, results, where, **options)
@@ -149,16 +124,21 @@ def main(given: Sequence[str] | None = None) -> int:
         arguments.chart.parent.mkdir(parents=True, exist_ok=True)
         arguments.chart.write_text(chart.as_svg(results), encoding="utf-8")
     if arguments.page:
-        glance = "\n".join(chart.sentences(results))
-        tables = report.tables(families, results, brief=True)
-        targets = report.targets(results, where, brief=True, **options)
-        known = arguments.page.read_text(encoding="utf-8")
-        page = report.into_page(known, tables, glance, profile.as_markdown(), targets)
+        texts = {
+            "at a glance": "\n".join(chart.sentences(results)),
+            "targets": report.targets(results, where, brief=True, **options),
+            "usage": report.usage_table(families, results),
+            "results": report.tables(families, results, brief=True),
+            "profile": profile.as_markdown(),
+        }
         if arguments.limits:
-            found = break_even.sentence(break_even.run_all(), machine.cores())
-            limits = report.into_limits(arguments.limits.read_text(encoding="utf-8"), found)
-            arguments.limits.write_text(limits, encoding="utf-8")
-        arguments.page.write_text(page, encoding="utf-8")
+            even = break_even.as_markdown(break_even.run_all(), machine.cores())
+            step = chart.cost_of_a_step(results)
+            pages.write(arguments.limits, {"break-even": even, "cost of a step": step})
+        _end_ray()  # what follows starts programs with a Ray of their own
+        texts["cold start"] = cold_start.as_markdown(cold_start.measured())
+        texts["main example"] = main_example.as_markdown(main_example.measured())
+        pages.write(arguments.page, texts)
     return int(any(result.failures for found in results.values() for result in found))
 
 

@@ -35,10 +35,10 @@ def node(state: State) -> dict[str, list[int]]:
     return {"sums": [burn(state["iterations"])]}
 
 
-def graph_of(engine: Engine) -> Any:
+def graph_of(engine: Engine, nodes: int = NODES) -> Any:
     """Return a graph of parallel nodes that compute."""
     builder = engine.StateGraph(State)
-    for number in range(NODES):
+    for number in range(nodes):
         name = f"node_{number}"
         engine.add(builder, name, node)
         builder.add_edge("__start__", name)
@@ -59,12 +59,12 @@ def _seconds(iterations: int) -> float:
     return time.perf_counter() - begin
 
 
-def run(graph: Any, iterations: int) -> Mapping[str, float]:
+def run(graph: Any, iterations: int, nodes: int = NODES) -> Mapping[str, float]:
     """Return the seconds of one run."""
     begin = time.perf_counter()
     result = graph.invoke({"iterations": iterations, "sums": []})
     spent = time.perf_counter() - begin
-    check("sums", len(result["sums"]), NODES)
+    check("sums", len(result["sums"]), nodes)
     return {WALL.name: spent}
 
 

@@ -119,9 +119,13 @@ class CaseResult:
 
     def ratio(self, metric: str, of: str, to: str) -> float | None:
         """Return the median of the ratios within each repetition."""
-        above, below = self.samples.get((of, metric)), self.samples.get((to, metric))
-        pairs = list(zip(above or (), below or (), strict=False))
-        return statistics.median(a / b for a, b in pairs) if pairs and all(below or ()) else None
+        return median_ratio(self.samples.get((of, metric)), self.samples.get((to, metric)))
+
+
+def median_ratio(above: Sequence[float] | None, below: Sequence[float] | None) -> float | None:
+    """Return the median of the ratios of one repetition each, None where there are none."""
+    pairs = list(zip(above or (), below or (), strict=False))
+    return statistics.median(a / b for a, b in pairs) if pairs and all(below or ()) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import operator
 import pickle
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from typing import Annotated, Any, TypedDict
 
 import ray
@@ -16,7 +18,9 @@ from benchmarks.floor import floor
 from benchmarks.harness import RAY, Case, Contender, Family, Metric, Plan, check
 
 READERS = 8
-WALL = Metric("wall", "ms")
+WALL, STEP = Metric("wall", "ms"), Metric("step", "ms")
+FIRST = 5
+"""Steps until a worker holds the state."""
 
 
 class State(TypedDict):
@@ -30,9 +34,9 @@ class Shown(TypedDict):
 
 
 @cache
-def documents() -> list[str]:
-    """Return 10 MB of text, a kilobyte a document."""
-    return [f"{number:08d}" + "x" * 1016 for number in range(10_240)]
+def documents(count: int = 10_240) -> list[str]:
+    """Return text, a kilobyte a document: 10 MB."""
+    return [f"{number:08d}" + "x" * 1016 for number in range(count)]
 
 
 def read(state: State) -> dict[str, int]:
@@ -71,6 +75,16 @@ def run(graph: Any, reads: int) -> Mapping[str, float]:
     return {WALL.name: spent}
 
 
+def step(graph: Any, steps: int, count: int) -> Mapping[str, float]:
+    """Return the median of the milliseconds between two steps, the first ones left out."""
+    given = {"documents": documents(count), "until": steps, "number": 0}
+    config = {"recursion_limit": steps + 5}
+    ends = [time.perf_counter() for _ in graph.stream(given, config, stream_mode="updates")]
+    check("steps", len(ends), steps)
+    gaps = [(following - end) * 1e3 for end, following in pairwise(ends[FIRST:])]
+    return {STEP.name: statistics.median(gaps)}
+
+
 def raw(method: str, reads: int) -> Mapping[str, float]:
     """Return the milliseconds of an actor that is sent the state, puts it, and runs readers."""
     begin = time.perf_counter()
@@ -89,12 +103,23 @@ def _case(name: str, build: Any, method: str, reads: int) -> Case:
     return Case(name, (WALL,), tuple(contenders))
 
 
+def _held(name: str, steps: int, count: int) -> Case:
+    contenders = []
+    for engine in engines():
+        graph = long(engine)
+        warm = partial(step, graph, 2 * FIRST, count)
+        contenders.append(Contender(engine.name, partial(step, graph, steps, count), warm))
+    return Case(name, (STEP,), tuple(contenders))
+
+
 def cases(plan: Plan) -> Sequence[Case]:
     """Return the cases."""
-    steps = plan.pick(20, 5)
+    steps, more = plan.pick(20, 5), plan.pick(300, 40)
     return (
         _case(f"{READERS} readers in one step", wide, "fan_reading", READERS),
         _case(f"{steps} steps", long, "chain_beside", steps),
+        _held("10 MB, once a worker holds it", more, 10_240),
+        _held("1 KB, in the same way", more, 1),
     )
 
 
@@ -103,6 +128,7 @@ FAMILY = Family(
     "A state of 10 MB that nodes only read",
     "10,240 strings of a kilobyte each, read by nodes that return one number; whole runs, the way "
     "of the input to the driver included. Raw Ray: an actor is sent the pickled state, puts it "
-    "into the object store once, and runs tasks that unpickle it.",
+    "into the object store once, and runs tasks that unpickle it. Step: the median time between "
+    "two events of one run, behind the first five.",
     cases,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.harness import ASYNCIO, LANGGRAPH, OURS, RAY, CaseResult
+from benchmarks.harness import ASYNCIO, LANGGRAPH, OURS, RAY, CaseResult, median_ratio
 
 Verdict = Literal["reached", "missed", "not measured"]
 
@@ -36,16 +36,25 @@ class Mark:
     at_least: float | None = None
     against: str | None = None
     """The contender to whose value the ratio is taken."""
+    base: tuple[str, str] | None = None
+    """Case and metric of distgraph's to which the ratio is taken."""
 
     def value(self, results: Mapping[str, Sequence[CaseResult]]) -> float | None:
         """Return what was measured, None where it was not."""
-        for result in results.get(self.family, ()):
-            if result.case.name == self.case:
-                if self.against is not None:
-                    return result.ratio(self.metric, OURS, self.against)
-                found = result.summary(OURS, self.metric)
-                return found.median if found else None
-        return None
+        cases = {result.case.name: result for result in results.get(self.family, ())}
+        result = cases.get(self.case)
+        if result is None:
+            return None
+        if self.against is not None:
+            return result.ratio(self.metric, OURS, self.against)
+        if self.base is not None:
+            other, metric = self.base
+            samples = cases[other].samples if other in cases else {}
+            return median_ratio(
+                result.samples.get((OURS, self.metric)), samples.get((OURS, metric))
+            )
+        found = result.summary(OURS, self.metric)
+        return found.median if found else None
 
     def verdict(self, value: float | None) -> Verdict:
         """Compare a value with the bound."""
@@ -61,6 +70,7 @@ def _marks() -> tuple[Mark, ...]:
     sends = {"8": 1.0, "64": 1.0, "256": 2.0, "1,000": 6.0, "10,000": 6.0}
     small = "1 KB, rewritten"
     waits = "200 calls that wait for 100 ms"
+    many, threads = "100, async nodes", "100, sync nodes in threads"
     return (
         Mark("Step of a node, 1 KB, to LangGraph", "steps", small, "step", "×", 2.0, against=lg),
         Mark("Step of a node, 1 KB, to raw Ray", "steps", small, "step", "×", 0.3, against=ray),
@@ -89,9 +99,26 @@ def _marks() -> tuple[Mark, ...]:
         ),
         Mark("200 tool calls that wait", "tools", waits, "wall", "×", 1.2, against=ASYNCIO),
         Mark("10 MB unchanged, 20 steps", "large", "20 steps", "wall", "×", 1.1, against=ray),
+        Mark(
+            "10 MB unchanged, once a worker holds it, to 1 KB",
+            "large",
+            "10 MB, once a worker holds it",
+            "step",
+            "×",
+            1.2,
+            base=("1 KB, in the same way", "step"),
+        ),
         Mark("Saved steps, SQLite", "durable", "SQLite", "step", "×", 1.3, against=lg),
         Mark("Saved steps, in memory", "durable", "in memory", "step", "×", 1.5, against=lg),
-        Mark("100 runs, async nodes", "runs", "100, async nodes", "wall", "×", 1.2, against=lg),
+        Mark("100 runs, async nodes", "runs", many, "wall", "×", 1.2, against=lg),
+        Mark('100 runs, `placement="thread"`', "runs", threads, "wall", "×", 1.2, against=lg),
+        *(
+            Mark(f"{title}, p99 to p50 of a step", "runs", case, "step p99", "×", 3.0, base=base)
+            for title, case, base in (
+                ("100 runs, async nodes", many, (many, "step p50")),
+                ('100 runs, `placement="thread"`', threads, (threads, "step p50")),
+            )
+        ),
     )
 
 

@@ -72,9 +72,9 @@ def _one_node(engine: Engine) -> Callable[[], object]:
     return lambda: [first_event.whole_run(graph) for _ in range(300)]
 
 
-def _fanouts(engine: Engine) -> Callable[[], object]:
+def _fanouts(tasks: int, runs: int, engine: Engine) -> Callable[[], object]:
     graph = fanout.graph_of(engine)
-    return lambda: [fanout.run(graph, 64) for _ in range(20)]
+    return lambda: [fanout.run(graph, tasks) for _ in range(runs)]
 
 
 def _saved(engine: Engine) -> Callable[[], object]:
@@ -102,7 +102,8 @@ def _large(engine: Engine) -> Callable[[], object]:
 WORKS = (
     Work("step, 1 KB", 1_000, _steps),
     Work("run of one node", 300, _one_node),
-    Work("task of 64", 64 * 20, _fanouts),
+    Work("task of 64", 64 * 20, partial(_fanouts, 64, 20)),
+    Work("task of 1,000", 1_000 * 3, partial(_fanouts, 1_000, 3)),
     Work("saved step, to 300 messages", 300, _saved),
     Work("step of 100 runs, async", 100 * runs.STEPS, _many),
     Work("event at 50/s", 100, _events),

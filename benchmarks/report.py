@@ -25,11 +25,6 @@ FORMAT = 1
 
 Results = Mapping[str, Sequence[CaseResult]]
 
-_START, _END = "<!-- results -->", "<!-- end of results -->"
-_TOP_START, _TOP_END = "<!-- at a glance -->", "<!-- end of at a glance -->"
-_TARGETS_START, _TARGETS_END = "<!-- targets -->", "<!-- end of targets -->"
-_PROFILE_START, _PROFILE_END = "<!-- profile -->", "<!-- end of profile -->"
-
 
 def as_json(
     families: Sequence[Family], results: Results, machine: Mapping[str, Any], **options: Any
@@ -193,15 +188,13 @@ def _table(results: Sequence[CaseResult], brief: bool) -> list[str]:
             row = [result.case.name, f"{metric.name}, {metric.unit}"]
             row += [_cell(result, name, metric, brief) for name in columns]
             row += [_ratio(result, metric, name) for name in ratios]
-            first = metric is result.case.metrics[0]
-            if brief:
-                row.append(_cpu_ratio(result) if first else "")
-            else:
+            if not brief:
+                first = metric is result.case.metrics[0]
                 row += [_used(result, columns, what) if first else "" for what in ("cpu", "memory")]
             rows.append(row)
     heads = [TITLES[name] for name in columns]
     heads += [f"distgraph ÷ {TITLES[name]}" for name in ratios]
-    heads += ["CPU ÷ LangGraph"] if brief else ["CPU, s", "memory, MB"]
+    heads += [] if brief else ["CPU, s", "memory, MB"]
     lines = table(["case", "", *heads], rows)
     for result in results:
         for name, reason in result.failures.items():
@@ -222,13 +215,27 @@ def _used(result: CaseResult, columns: Sequence[str], what: str) -> str:
     return " · ".join(shown) if result.usage else ""
 
 
-def _cpu_ratio(result: CaseResult) -> str:
-    """Return the CPU seconds of distgraph as a multiple of LangGraph's."""
-    if not (result.usage.get(OURS) and result.usage.get(LANGGRAPH)):
-        return ""
-    base = _median(result.usage[LANGGRAPH], "cpu")
-    # below a tenth of a second, a clock of 10 ms decides
-    return f"{number(_median(result.usage[OURS], 'cpu') / base)}×" if base >= 0.1 else ""
+_LEAST_CPU = 0.05
+"""Seconds from which on a ratio of CPU times is shown: below, the clocks of processes decide."""
+
+
+def usage_table(families: Sequence[Family], results: Results) -> str:
+    """Return CPU seconds and peak memory of each case, of all processes that took part."""
+    rows = []
+    for family in families:
+        title = family.title
+        for result in results[family.name]:
+            if not (result.usage.get(OURS) and result.usage.get(LANGGRAPH)):
+                continue
+            cpu = [_median(result.usage[name], "cpu") for name in (OURS, LANGGRAPH)]
+            memory = [_median(result.usage[name], "memory") for name in (OURS, LANGGRAPH)]
+            ratio = f"{number(cpu[0] / cpu[1])}×" if cpu[1] >= _LEAST_CPU else ""
+            shown = [f"{value:.2f}" for value in cpu]
+            rows.append([title, result.case.name, *shown, ratio, *(f"{m:,.0f}" for m in memory)])
+            title = ""
+    heads = [f"{what}: {TITLES[name]}" for what in ("CPU, s", "MB") for name in (OURS, LANGGRAPH)]
+    heads.insert(2, "CPU ÷ LangGraph")
+    return "\n".join(table(["", "case", *heads], rows)) if rows else ""
 
 
 def _cell(result: CaseResult, contender: str, metric: Metric, brief: bool) -> str:
@@ -276,38 +283,3 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
-
-
-def into_page(
-    page: str, report: str, glance: str = "", profile: str = "", targets: str = ""
-) -> str:
-    """Put a report between the markers of a page, with what is seen at a glance, which targets were
-    reached, and a profile.
-
-    Raises:
-        ValueError: The page has no markers.
-    """
-    if glance:
-        page = _between(page, _TOP_START, _TOP_END, glance)
-    if targets:
-        page = _between(page, _TARGETS_START, _TARGETS_END, targets)
-    if profile:
-        page = _between(page, _PROFILE_START, _PROFILE_END, profile)
-    return _between(page, _START, _END, report)
-
-
-def into_limits(page: str, break_even: str) -> str:
-    """Put the break-even into the page of the limits.
-
-    Raises:
-        ValueError: The page has no markers.
-    """
-    return _between(page, "<!-- break-even -->", "<!-- end of break-even -->", break_even)
-
-
-def _between(page: str, begin: str, stop: str, text: str) -> str:
-    before, start, rest = page.partition(begin)
-    _, end, after = rest.partition(stop)
-    if not start or not end:
-        raise ValueError(f"the page has no {begin} … {stop} to put the results between")
-    return f"{before}{begin}\n\n{text.strip()}\n\n{stop}{after}"

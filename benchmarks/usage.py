@@ -7,7 +7,7 @@ runs: the system itself counts CPU time, and keeps the peak of each process's me
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,30 @@ def cpu_of(pid: int) -> float:
     return 0.0 if stat is None else sum(map(int, stat[_UTIME:_CSTIME])) / _TICKS
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """CPU seconds of a process."""
+
+    whole: float
+    """With those of threads and children that have ended, in the ticks of the system: 10 ms."""
+    threads: Mapping[int, float]
+    """Those of each thread, to a nanosecond."""
+
+    def since(self, before: Clock) -> float:
+        """Return the seconds since then: exact, as long as no thread has ended meanwhile."""
+        exact = sum(cpu - before.threads.get(thread, 0.0) for thread, cpu in self.threads.items())
+        return max(0.0, exact, self.whole - before.whole - 1 / _TICKS)
+
+
+def _clock(pid: int) -> Clock:
+    threads = {}
+    with suppress(OSError):
+        for task in (_PROC / str(pid) / "task").iterdir():
+            with suppress(OSError):
+                threads[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+    return Clock(cpu_of(pid), threads)
+
+
 def _peak(pid: int) -> float:
     with suppress(OSError):
         for line in (_PROC / str(pid) / "status").read_text().splitlines():
@@ -79,11 +103,13 @@ def measured(run: Callable[[], T], *, alone: bool) -> tuple[T, Usage | None]:
         return run(), None
     me = os.getpid()
     pids = [me] if alone else tree(me)
-    before = {pid: cpu_of(pid) for pid in pids}
     for pid in pids:
         with suppress(OSError):
             (_PROC / str(pid) / "clear_refs").write_text(_RESET_PEAK)
+    before = {pid: _clock(pid) for pid in reversed(pids)}  # this process last: looking takes time
     result = run()
+    now = {me: _clock(me)}
     pids = [me] if alone else tree(me)
-    cpu = sum(max(0.0, cpu_of(pid) - before.get(pid, 0.0)) for pid in pids)
+    now |= {pid: _clock(pid) for pid in pids[1:]}
+    cpu = sum(clock.since(before.get(pid, Clock(0.0, {}))) for pid, clock in now.items())
     return result, Usage(cpu, sum(map(_peak, pids)))

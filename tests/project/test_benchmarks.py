@@ -8,15 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, report
+from benchmarks import chart, pages, report
 from benchmarks.__main__ import MODULES
-from benchmarks.break_even import break_even, sentence
 from benchmarks.harness import (
     LANGGRAPH,
     OURS,
@@ -40,7 +39,15 @@ from distgraph.concurrency.threads import daemon
 
 ROOT = Path(__file__).parents[2]
 WALL = Metric("wall", "ms")
-MARKERS = ("at a glance", "targets", "profile", "results")
+SIZES = {"large": (4.0, 9.0), "small": (2.0, 3.0)}
+MARKERS: Mapping[Path, Sequence[str]] = {
+    pages.PAGE: (
+        *("at a glance", "targets", "profile", "results", "usage"),
+        *("cold start", "main example"),
+    ),
+    pages.LIMITS: ("cost of a step", "break-even", "one driver", "mirror"),
+    pages.SIZING: ("drivers", "what drivers carry"),
+}
 MACHINE = {
     "date": "2000-01-01 00:00 UTC",
     "cores": 2,
@@ -222,14 +229,30 @@ def test_the_page_shows_medians_and_marks_those_whose_quartiles_lie_far_apart() 
     result.usage = {name: [one] for name, one in used.items()}
     text = report.as_markdown([_family(case)], {"first": [result]}, MACHINE, brief=True)
     assert text.splitlines()[-3:] == [
-        "| case |  | distgraph | LangGraph | distgraph ÷ LangGraph | CPU ÷ LangGraph |",
-        "| :-- | :-- | --: | --: | --: | --: |",
-        "| warm | wall, ms | ~6 | 2 | 3× | 0.5× |",
+        "| case |  | distgraph | LangGraph | distgraph ÷ LangGraph |",
+        "| :-- | :-- | --: | --: | --: |",
+        "| warm | wall, ms | ~6 | 2 | 3× |",
     ]
     assert text.splitlines()[2] == (
         "Memory, at most: 2.9 GB for the processes of distgraph and Ray together, 0.4 GB for the "
         "one process of LangGraph."
     )
+
+
+def test_cpu_seconds_and_memory_are_columns_of_a_table_of_all_cases() -> None:
+    first, second, third = (Case(name, (WALL,), ()) for name in ("a", "b", "c"))
+    results = [CaseResult(case) for case in (first, second, third)]
+    results[0].usage = {OURS: [Usage(1.5, 2900.4)], LANGGRAPH: [Usage(0.5, 400.0)]}
+    results[1].usage = {OURS: [Usage(0.126, 3000.0)], LANGGRAPH: [Usage(0.049, 90.0)]}
+    results[2].usage = {OURS: [Usage(1.0, 1.0)]}  # LangGraph has failed
+    assert report.usage_table([_family(first)], {"first": results}).splitlines() == [
+        "|  | case | CPU, s: distgraph | CPU, s: LangGraph | CPU ÷ LangGraph | MB: distgraph "
+        "| MB: LangGraph |",
+        "| :-- | :-- | --: | --: | --: | --: | --: |",
+        "| A title | a | 1.50 | 0.50 | 3× | 2,900 | 400 |",
+        "|  | b | 0.13 | 0.05 |  | 3,000 | 90 |",
+    ]
+    assert report.usage_table([_family(first)], {"first": [results[2]]}) == ""
 
 
 def test_the_page_leaves_details_out() -> None:
@@ -292,28 +315,30 @@ def test_a_mark_looks_at_the_median_or_at_the_ratio() -> None:
     assert Mark("m", "f", "elsewhere", "wall", "ms", at_most=1.0).value(results) is None
 
 
+def test_a_mark_looks_at_another_case_or_metric_within_each_repetition() -> None:
+    large, small = (Case(n, (WALL,), (_values(OURS, *v),)) for n, v in SIZES.items())
+    results = {"f": measure([large, small], 2)}
+    mark = Mark("m", "f", "large", "wall", "×", at_most=1.0, base=("small", "wall"))
+    assert mark.value(results) == 2.5  # the median of 4 ÷ 2 and 9 ÷ 3
+    assert mark.value({"f": results["f"][:1]}) is None
+    assert mark.value({"f": results["f"][1:]}) is None
+
+
 def test_results_replace_what_a_page_has_between_its_markers() -> None:
     page = "a\n<!-- results -->\nold\n<!-- end of results -->\nb\n"
-    once = report.into_page(page, "new\n")
+    once = pages.filled(page, {"results": "new\n"})
     assert once == "a\n<!-- results -->\n\nnew\n\n<!-- end of results -->\nb\n"
-    assert report.into_page(once, "new\n") == once
+    assert pages.filled(once, {"results": "new\n"}) == once
+    assert pages.filled(once, {"results": "\n"}) == once
 
 
-def test_what_is_seen_at_a_glance_has_markers_of_its_own() -> None:
+def test_each_text_has_markers_of_its_own() -> None:
     page = (
         "<!-- at a glance --><!-- end of at a glance -->\n<!-- results --><!-- end of results -->"
     )
-    assert report.into_page(page, "tables", "lines").splitlines() == [
+    assert pages.filled(page, {"results": "tables", "at a glance": "lines"}).splitlines() == [
         *("<!-- at a glance -->", "", "lines", "", "<!-- end of at a glance -->"),
         *("<!-- results -->", "", "tables", "", "<!-- end of results -->"),
-    ]
-    profiled_page = f"<!-- profile --><!-- end of profile -->\n{page}"
-    assert report.into_page(profiled_page, "tables", profile="rows").splitlines()[:5] == [
-        *("<!-- profile -->", "", "rows", "", "<!-- end of profile -->"),
-    ]
-    targets_page = f"<!-- targets --><!-- end of targets -->\n{page}"
-    assert report.into_page(targets_page, "tables", targets="marks").splitlines()[:5] == [
-        *("<!-- targets -->", "", "marks", "", "<!-- end of targets -->"),
     ]
 
 
@@ -329,6 +354,16 @@ def test_a_bar_is_the_time_of_a_case_as_a_multiple_of_langgraphs() -> None:
     texts = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[-4:] == ["8 trivial tasks in a step", "0.25×", "first event of a run", "4×"]
     assert chart.sentences(results) == ["- The first event of a warm run comes after 8 ms."]
+
+
+def test_the_cost_of_a_step_is_a_sentence_if_it_was_measured() -> None:
+    case = Case(
+        "1 KB, rewritten", (Metric("step", "ms"),), (_step(OURS, 0.6), _step(LANGGRAPH, 0.2))
+    )
+    assert chart.cost_of_a_step({"steps": measure([case], 1)}) == (
+        "A superstep of a trivial node takes 0.4 ms longer on Ray than in process."
+    )
+    assert chart.cost_of_a_step({}) == ""
 
 
 def test_what_a_contender_uses_is_measured() -> None:
@@ -403,23 +438,17 @@ def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
     assert found["caller", "distgraph-metri"].cpu >= 50_000  # as the system shows the name
 
 
-def test_a_break_even_is_a_sentence_on_the_page_of_the_limits() -> None:
-    where = "On 2 cores, a superstep of 8 nodes that compute in Python is"
-    assert sentence(4, 2) == f"{where} faster than in one process from 4 ms a node on."
-    assert sentence(None, 2) == f"{where} not faster than in one process up to 32 ms a node."
-    page = (ROOT / "docs" / "project" / "limits.md").read_text(encoding="utf-8")
-    assert "<!-- break-even -->\n\nx.\n\n<!--" in report.into_limits(page, "x.")
-
-
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="results"):
-        report.into_page("a\n", "new\n")
+        pages.filled("a\n", {"results": "new\n"})
 
 
-def test_the_page_of_the_documentation_has_the_markers() -> None:
-    page = (ROOT / "docs" / "project" / "benchmarks.md").read_text(encoding="utf-8")
-    made = report.into_page(page, "x", "x", "x", "x")
-    assert [made.count(f"<!-- {each} -->") for each in MARKERS] == [1] * 4
+@pytest.mark.parametrize(("page", "names"), MARKERS.items(), ids=lambda x: getattr(x, "name", ""))
+def test_the_pages_of_the_documentation_have_the_markers(page: Path, names: Sequence[str]) -> None:
+    made = pages.filled(page.read_text(encoding="utf-8"), dict.fromkeys(names, "x"))
+    assert [made.count(f"<!-- {name} -->\n\nx\n\n<!-- end of") for name in names] == [1] * len(
+        names
+    )
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -455,8 +484,3 @@ def test_the_command_measures_all_contenders_and_writes_both_reports(tmp_path: P
     assert set(metric["contenders"]) == {OURS, LANGGRAPH, RAY}
     assert all(len(c["samples"]) == 1 for c in metric["contenders"].values())
     assert done.stdout.strip() == markdown_path.read_text().strip()
-
-
-def test_the_break_even_is_where_the_ratio_stays_below_one() -> None:
-    assert break_even([(1, 2.0), (2, 0.9), (4, 1.1), (8, 0.8), (16, 0.5)]) == 8
-    assert break_even([(1, 0.9), (2, 1.0)]) is None
