@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import stat
+import threading
 import time
 from contextlib import suppress
 from typing import NamedTuple
@@ -38,12 +39,13 @@ class Descriptors:
     """The file descriptors of this process at the time when this is made, before code of users.
 
     Left out are: files that are only read, devices, and connections over a network, which their
-    owners close at any time. Without ``/proc``, nothing is noticed.
+    owners close at any time. Without ``/proc``, nothing is noticed. Any thread may look.
     """
 
     def __init__(self) -> None:
         self._files: dict[int, _File] = {}
         self._poll: select.poll | None = None
+        self._lock = threading.Lock()  # a ``select.poll`` refuses a second thread
         self.damage = ""
         """What has happened to which of them, "" if nothing has."""
         self._looked = time.monotonic()
@@ -66,8 +68,9 @@ class Descriptors:
         """
         if time.monotonic() < self._seen + pause:
             return
-        for number in self._closed():
-            self._forget(number)
+        with self._lock:
+            for number in self._closed():
+                self._forget(number)
 
     def look(self, pause: float = 0.0) -> str:
         """Look what code of users has done, which has ended. Return ``damage``.
@@ -76,19 +79,20 @@ class Descriptors:
             pause: Seconds behind a close look in which only closed files are found, and no replaced
                 ones: a close look takes ten times as long, about 0.05 ms.
         """
-        if not self.damage:
-            lost = [(number, "closed") for number in self._closed()]
-            now = self._seen = time.monotonic()
-            if now >= self._looked + pause:
-                self._looked = now
-                lost += [
-                    (number, "replaced")
-                    for number, file in self._files.items()
-                    if file.is_kept and _is_other(number, file)
-                ]
-            self.damage = ", ".join(
-                f"{number} ({self._files[number].text}) was {what}" for number, what in lost
-            )
+        with self._lock:
+            if not self.damage:
+                lost = [(number, "closed") for number in self._closed()]
+                now = self._seen = time.monotonic()
+                if now >= self._looked + pause:
+                    self._looked = now
+                    lost += [
+                        (number, "replaced")
+                        for number, file in self._files.items()
+                        if file.is_kept and _is_other(number, file)
+                    ]
+                self.damage = ", ".join(
+                    f"{number} ({self._files[number].text}) was {what}" for number, what in lost
+                )
         return self.damage
 
     def _closed(self) -> list[int]:

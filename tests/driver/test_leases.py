@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -407,6 +408,45 @@ def test_runs_are_served_in_turn():
     for _ in range(3):
         names += [action.job.name for action in leases.done(1, 0.0)]
     assert names == ["long 0", "short", "long 1", "long 2"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_a_group_waits_for_at_most_one_of_each_other_run(workers):
+    """A long run has a thousand groups that wait, and ten short ones have steps of one group."""
+    leases, given, serving, waited = Leases(most=workers), [], deque(), []
+    left = {f"short {n}": 20 for n in range(10)}
+    submitted = {}
+
+    def do(actions):
+        for action in actions:
+            if isinstance(action, Request):
+                do(leases.opened(action.number, 0.0))
+            else:
+                name = action.job.name
+                if name in left:
+                    waited.append(Counter(given[submitted[name] :]))
+                given.append(name)
+                serving.append(action)
+
+    def submit(name):
+        submitted[name] = len(given)
+        do(leases.submit("n", name, Job(name), 0.0, room=workers))
+
+    for name in ["long"] * 1000 + list(left):
+        submit(name)
+    while serving:
+        ended = serving.popleft()
+        name = ended.job.name
+        do(leases.done(ended.number, 0.0))
+        if name in left:
+            left[name] -= 1
+            if left[name]:
+                submit(name)
+    assert Counter(given) == {"long": 1000, **{f"short {n}": 20 for n in range(10)}}
+    assert len(waited) == 200
+    assert {max(others.values(), default=0) for others in waited} == {1}
+    behind = given[::-1].index("short 9")
+    assert behind > 900, "groups of the long run that are served when the short ones have ended"
 
 
 # --- pools ----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import queue
+import resource
 import socket
 import struct
 import sys
@@ -349,19 +350,41 @@ def test_an_address_without_listener_is_an_error_with_a_remedy():
         connect(address, SECRET, "test", patience=0.2, **Side().calls())
 
 
-def test_many_connections_need_one_thread(served):
+CONNECTIONS = 1000
+"""As those of a driver with so many workers."""
+
+
+@pytest.fixture
+def files():
+    """Room for both ends of ``CONNECTIONS``: some systems let a process open 256 files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * CONNECTIONS + 500
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"a process may open {hard} files here, and this test needs {needed}")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_connections_need_no_more_threads_than_one(served, files):
     listener, there = served
     side = Side()
-    connections = [dial(listener, side) for _ in range(100)]
-    threads = threading.active_count()
-    for connection in connections:
-        connection.send(KIND, b"x")
-    assert [side.frames.get(timeout=10) for _ in connections] == [[b"x"]] * 100
-    assert threading.active_count() == threads
+    first = dial(listener, side)
+    first.send(KIND, b"0")
+    assert side.frames.get(timeout=10) == [b"0"]
+    threads = set(threading.enumerate())
+    connections = [first, *(dial(listener, side) for _ in range(CONNECTIONS - 1))]
+    for number, connection in enumerate(connections):
+        connection.send(KIND, b"%d" % number)
+    echoed = [side.frames.get(timeout=10) for _ in connections]
+    assert sorted(int(number) for (number,) in echoed) == list(range(CONNECTIONS))
+    assert set(threading.enumerate()) == threads
     for connection in connections:
         connection.close()
-    assert [side.closed.get(timeout=10) for _ in connections] == [None] * 100
-    assert [there.closed.get(timeout=10) for _ in connections] == [None] * 100
+    assert [side.closed.get(timeout=10) for _ in connections] == [None] * CONNECTIONS
+    assert [there.closed.get(timeout=10) for _ in connections] == [None] * CONNECTIONS
+    assert set(threading.enumerate()) == threads
 
 
 def test_a_frame_that_is_none_ends_a_greeted_connection(served):

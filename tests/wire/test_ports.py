@@ -23,6 +23,7 @@ from distgraph.errors import UnsupportedClusterError
 from distgraph.persistence.hosting import Host
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
+from distgraph.streaming.mirror import MirrorServer, Replica
 from distgraph.streaming.transport_wire import BrokerServer
 from distgraph.wire import Address, Connection, Listener, connect, dialing
 from distgraph.wire import listener as listener_module
@@ -57,7 +58,7 @@ def is_local(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "Unix")
 
 
-@pytest.fixture(params=["stream broker", "superstep driver", "caller's process"])
+@pytest.fixture(params=["stream broker", "superstep driver", "mirror", "caller's process"])
 def port(
     request: pytest.FixtureRequest, is_local: bool, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Port]:
@@ -71,6 +72,9 @@ def port(
         WorkerHeartbeats(driver, 60.0, lambda process: None)
         ticket = WorkerTicket.read(driver.ticket)
         found = Address(*ticket.address), ticket.secret, HEARTBEAT, driver._listener
+    elif request.param == "mirror":
+        mirror = MirrorServer(Replica(Broker(Limits(), lambda error: b"")), "127.0.0.1")
+        found = mirror.address, mirror.secret, "mirror", mirror._listener
     else:
         caller = Host().listen()
         found = caller.ticket.address, caller.ticket.secret, "host", caller._listener

@@ -7,6 +7,7 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
@@ -49,6 +50,27 @@ def test_a_replaced_file_is_found_by_a_close_look(pipe: tuple[int, int]) -> None
         os.dup2(other.fileno(), pipe[0])
     assert descriptors.look(inf) == ""
     assert descriptors.look() == f"{pipe[0]} ({text}) was replaced"
+
+
+def test_threads_look_at_the_same_time(pipe: tuple[int, int]) -> None:
+    """That of the timers looks a second behind a Ray task, when the next one may begin."""
+    descriptors, failed = Descriptors(), list[BaseException]()
+
+    def look() -> None:
+        try:
+            for number in range(2000):
+                descriptors.begin() if number % 2 else descriptors.look(inf)
+        except RuntimeError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    os.close(pipe[0])
+    assert descriptors.look(inf).startswith(f"{pipe[0]} (")
 
 
 def test_damage_is_told_again(pipe: tuple[int, int]) -> None:
