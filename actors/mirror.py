@@ -25,7 +25,7 @@ from actors.cluster import (
 )
 from actors.persistent import persistent
 from distgraph import logs
-from distgraph._internal.settings import setting
+from distgraph._internal.settings import adopt, carried, setting
 from distgraph.concurrency.threads import daemon
 from distgraph.concurrency.timers import timers
 from distgraph.contract.stream import Blob
@@ -74,11 +74,13 @@ class BrokerMirror:
 
     Args:
         limits: Of the broker.
+        settings: Of the caller, which hold in this process.
         broker: Names the broker for a mirror that follows one that was lost, and that ends with
             its broker. "" for the first mirror, which ends with its session.
     """
 
-    def __init__(self, limits: Limits, broker: str = "") -> None:
+    def __init__(self, limits: Limits, settings: dict[str, str], broker: str = "") -> None:
+        adopt(settings)
         logs.configure()
         self._replica = Replica(Broker(limits, end_of_run), follows=bool(broker))
         self._server = MirrorServer(self._replica, node_address())
@@ -114,7 +116,7 @@ def start_mirror(session: str, limits: Limits, options: dict[str, Any]) -> Any:
     """Start the mirror of a session, on another machine than this one where there is one."""
     return _BrokerMirrorActor.options(
         name=mirror_name(session), **options | {"scheduling_strategy": _elsewhere(0)}
-    ).remote(limits)
+    ).remote(limits, carried())
 
 
 def _elsewhere(number: int) -> NodeAffinitySchedulingStrategy:
@@ -188,7 +190,7 @@ class Mirroring:
                 namespace=NAMESPACE,
                 lifetime="detached",  # else it would end with this process
                 scheduling_strategy=_elsewhere(self._number),
-            ).remote(self._limits, broker_name(self._session))
+            ).remote(self._limits, carried(), broker_name(self._session))
             ray.get(mirror.address.remote(), timeout=_START)
         except (RayError, ValueError) as error:
             logger.warning("another mirror of the stream broker could not be started: %s", error)

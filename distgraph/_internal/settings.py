@@ -141,8 +141,8 @@ SETTINGS: Mapping[str, Setting] = {
 """What each variable may be. ``docs/reference/settings.md`` says what it does."""
 
 CARRIED = ("DISTGRAPH_BUSY_POLL", "DISTGRAPH_PORTS")
-"""Settings that driver and broker read themselves. Without them, they would have the environment in
-which Ray was started on their machine."""
+"""Settings that driver, broker and mirror read themselves. Without them, they would have the
+environment in which Ray was started on their machine."""
 
 _checked: dict[Any, Any] = {}
 """The environment as it was when it was checked last."""

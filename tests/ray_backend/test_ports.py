@@ -28,15 +28,16 @@ def free_range(size: int) -> tuple[int, int]:
     raise AssertionError("no free ports")
 
 
-def test_driver_and_broker_listen_on_the_ports_that_their_caller_names(on_ray, monkeypatch):
+def test_driver_broker_and_mirror_listen_on_the_ports_that_their_caller_names(on_ray, monkeypatch):
     import ray
 
     import actors
     from actors import sessions
     from actors.lease_frames import WorkerTicket
 
-    first, last = free_range(3)
+    first, last = free_range(4)
     monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{last}")
+    monkeypatch.setenv("DISTGRAPH_MIRROR", "1")
     actors.end_session()
     try:
         builder = on_ray.StateGraph(Numbers).add_node("n", lambda state: {"items": [1]})
@@ -44,7 +45,9 @@ def test_driver_and_broker_listen_on_the_ports_that_their_caller_names(on_ray, m
         assert graph.invoke({"items": []})["items"] == [1]
         session = sessions.current()
         of_driver = WorkerTicket.read(ray.get(session.driver.entrance.remote())).address[1]
-        of_broker = ray.get(session.broker.address.remote())[0].port
-        assert sorted([of_driver, of_broker]) == [first + 1, last]
+        of_broker, of_mirror = (
+            ray.get(actor.address.remote())[0].port for actor in (session.broker, session._mirror)
+        )
+        assert sorted([of_driver, of_broker, of_mirror]) == [first + 1, first + 2, last]
     finally:
         actors.end_session()
