@@ -44,7 +44,7 @@ from distgraph._internal.settings import adopt
 from distgraph.concurrency.collecting import OWN, collect_less, uncollected
 from distgraph.concurrency.timers import timers
 from distgraph.concurrency.turns import Turns
-from distgraph.contract.load import DriverLoad
+from distgraph.contract.load import DriverLoad, workers_load
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import Journal
 from distgraph.driver.batching import Durations
@@ -456,6 +456,7 @@ class SuperstepDriver:
             executors=self._shared.executors.count + self._shared.threads.count,
             pool_workers=self._shared.leases.pool_workers,
             silent=tuple(map(str, self._shared.heartbeats.silences())),
+            workers=workers_load(self._shared.leases.statistics()),
         )
 
     # --- for runs, in their turns ----------------------------------------------------------------

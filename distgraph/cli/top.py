@@ -1,4 +1,4 @@
-"""Show what the sessions of the cluster have to do: runs, queues, events a second, bytes."""
+"""Show what the sessions of a cluster have to do: runs, queues, workers, events a second, bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -14,12 +14,18 @@ from typing import Any
 from distgraph.cli import codes
 from distgraph.cli.cluster import add_address, use
 from distgraph.cli.text import amount, table
-from distgraph.contract.load import ClusterLoad, SessionLoad
+from distgraph.contract.load import ClusterLoad, DriverLoad, SessionLoad, WorkersLoad
 from distgraph.status import counted
 
 __all__ = ("HELP", "add_arguments", "lines", "run")
 
-HELP = "show sessions, runs, queues, events a second and buffered bytes"
+_NODES = 4
+"""Nodes that a line of workers names."""
+
+_LINES = 20
+"""Lines of workers of a session."""
+
+HELP = "show sessions, runs, queues, workers, events a second and buffered bytes"
 
 _COLUMNS = (
     "session",
@@ -27,6 +33,8 @@ _COLUMNS = (
     "runs",
     "queued",
     "sent",
+    "busy",
+    "idle",
     "executors",
     "pool",
     "broker",
@@ -108,6 +116,10 @@ def lines(load: ClusterLoad, rates: Mapping[str, float]) -> list[str]:
     if load.sessions:
         found += table(_COLUMNS, [_row(session, rates) for session in load.sessions])
     for session in load.sessions:
+        if session.driver is not None:
+            shown = _workers(session.driver.workers)
+            found += [f"session {session.session}: workers {text}" for text in shown]
+    for session in load.sessions:
         if session.driver is None:
             found.append(f"! session {session.session}: its driver is gone or does not answer")
         else:
@@ -117,11 +129,45 @@ def lines(load: ClusterLoad, rates: Mapping[str, float]) -> list[str]:
     return found
 
 
+def _workers(workers: Sequence[WorkersLoad]) -> list[str]:
+    """Return what leased workers do: a line for each machine, and one for those not started yet."""
+    by_host: dict[str, dict[str, list[WorkersLoad]]] = {}
+    for some in workers:
+        by_host.setdefault(some.host, {}).setdefault(some.phase, []).append(some)
+    requested = by_host.pop("", {})
+    shown = []
+    for host, phases in by_host.items():
+        parts = [f"{_number(some)} {phase} {_nodes(some)}" for phase, some in phases.items()]
+        shown.append(f"on {host}: {', '.join(parts)}")
+    if len(shown) > _LINES:
+        shown[_LINES - 1 :] = [f"on {len(shown) - _LINES + 1} more machines"]
+    return shown + [f"requested: {_number(some)} {_nodes(some)}" for some in requested.values()]
+
+
+def _nodes(some: Sequence[WorkersLoad]) -> str:
+    """Return how many workers each node has, as ``(agent 2, tools 1)``."""
+    most = sorted(some, key=lambda load: -load.workers)
+    named = [f"{load.node} {load.workers}" for load in most[:_NODES]]
+    return f"({', '.join(named + ['…'] * (len(most) > _NODES))})"
+
+
+def _number(workers: Iterable[WorkersLoad], phase: str = "") -> int:
+    return sum(some.workers for some in workers if phase in ("", some.phase))
+
+
 def _row(session: SessionLoad, rates: Mapping[str, float]) -> tuple[str, ...]:
     driver, broker = session.driver, session.broker
-    of_driver: tuple[str, ...] = ("-",) * 6
+    of_driver: tuple[str, ...] = ("-",) * 8
     if driver is not None:
-        numbers = (driver.runs, driver.queued, driver.sent, driver.executors, driver.pool_workers)
+        numbers = (
+            driver.runs,
+            driver.queued,
+            driver.sent,
+            _number(driver.workers, "busy"),
+            _number(driver.workers, "idle"),
+            driver.executors,
+            driver.pool_workers,
+        )
         of_driver = (f"{driver.host}/{driver.pid}", *map(str, numbers))
     of_broker: tuple[str, ...] = ("-",) * 6
     if broker is not None:
@@ -146,13 +192,17 @@ def _as_json(load: ClusterLoad, rates: Mapping[str, float]) -> dict[str, Any]:
         "sessions": [
             {
                 "session": s.session,
-                "driver": None if s.driver is None else s.driver._asdict(),
+                "driver": None if s.driver is None else _driver_as_json(s.driver),
                 "broker": None if s.broker is None else s.broker._asdict(),
                 "events_per_second": rates.get(s.session),
             }
             for s in load.sessions
         ],
     }
+
+
+def _driver_as_json(driver: DriverLoad) -> dict[str, Any]:
+    return driver._asdict() | {"workers": [some._asdict() for some in driver.workers]}
 
 
 def _live(options: argparse.Namespace) -> None:

@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-__all__ = ("BrokerLoad", "ClusterLoad", "DriverLoad", "SessionLoad")
+__all__ = (
+    "BrokerLoad",
+    "ClusterLoad",
+    "DriverLoad",
+    "SessionLoad",
+    "WorkersLoad",
+    "workers_load",
+)
+
+
+class WorkersLoad(NamedTuple):
+    """Leased workers that do the same. Each holds the resources that its node asks for."""
+
+    host: str
+    """Their machine. "" while they are requested."""
+    phase: str
+    """``busy``; ``idle``; or ``requested``: Ray has not started them yet."""
+    node: str
+    """The node that they run, or have run last, or for which they are requested."""
+    workers: int
+
+
+def workers_load(leases: Iterable[Mapping[str, Any]]) -> tuple[WorkersLoad, ...]:
+    """Return what leases do, by machine. Those of pools are left out.
+
+    Args:
+        leases: As the statistics of a driver have them.
+    """
+    found = Counter(
+        (lease["host"] or "", lease["phase"], lease["node"])
+        for lease in leases
+        if not lease["pool"]
+    )
+    return tuple(WorkersLoad(*key, number) for key, number in sorted(found.items()))
 
 
 class DriverLoad(NamedTuple):
@@ -24,6 +59,8 @@ class DriverLoad(NamedTuple):
     """Processes of pools."""
     silent: tuple[str, ...]
     """Processes that give no sign of life, in words."""
+    workers: tuple[WorkersLoad, ...]
+    """Leased workers, by machine."""
 
 
 class BrokerLoad(NamedTuple):
