@@ -289,7 +289,16 @@ class PoolWorker:
     """Serves the attempts of one node or tool, whose class it constructs with the first.
 
     An actor, and no task: Ray gives its process to nothing else, and ends the process with it.
+
+    Args:
+        label: Of the node or tool. Ray shows it before what the class prints.
     """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __repr__(self) -> str:
+        return self._label
 
     def serve(self, version: str, ticket: bytes, lease: int) -> None:
         """See ``serve_lease``."""

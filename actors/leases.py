@@ -344,8 +344,8 @@ class LeaseHost:
                 # Ray shows it before what nodes print: many run there, one after the other
                 ref = serve_lease_task.options(name="nodes", **needs.options).remote(*asked)
             else:
-                worker.actor = PoolWorkerActor.options(**needs.options).remote()
-                ref = worker.actor.serve.remote(*asked)
+                worker.actor = PoolWorkerActor.options(**needs.options).remote(label)
+                ref = worker.actor.serve.options(name=label).remote(*asked)
         except Exception as error:
             self._not_granted(action.number, error)
             return

@@ -72,6 +72,20 @@ def test_each_worker_makes_one_instance_for_all_runs(on_ray, tmp_path):
         assert calls == list(range(1, len(calls) + 1))
 
 
+class Named:
+    """Returns what Ray calls the task in which it is called."""
+
+    def __call__(self, item: Item) -> dict:
+        import ray
+
+        return {"out": [ray.get_runtime_context().get_task_name()]}
+
+
+def test_ray_shows_a_worker_of_a_pool_by_the_name_of_its_node(on_ray):
+    graph = fan(on_ray, Named, ray_options={"concurrency": 1})
+    assert graph.invoke({"n": 1, "out": []})["out"] == ["model"]
+
+
 def test_a_pool_streams_like_any_node(on_ray):
     graph = fan(on_ray, Model, ray_options={"concurrency": 1})
     chunks = list(graph.stream({"n": 3, "out": []}, stream_mode=["custom", "updates"]))
