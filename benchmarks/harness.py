@@ -22,9 +22,11 @@ RAY = "ray"
 RAY_CALLER = "ray_caller"
 ASYNCIO = "asyncio"
 LOCAL = "local"
+CONNECTED = "connected"
 
 TITLES = {
     OURS: "distgraph",
+    CONNECTED: "distgraph, after `connect()`",
     LOCAL: "distgraph, in process",
     LANGGRAPH: "LangGraph",
     RAY: "raw Ray",
