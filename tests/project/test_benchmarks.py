@@ -34,7 +34,7 @@ from benchmarks.harness import (
 )
 from benchmarks.marks import MARKS, WHY, Mark
 from benchmarks.profile import Spent, profiled, role, rows
-from benchmarks.usage import Usage, measured
+from benchmarks.usage import Clock, Usage, measured
 from distgraph.concurrency.threads import daemon
 
 ROOT = Path(__file__).parents[2]
@@ -381,6 +381,14 @@ def test_what_a_contender_uses_is_measured() -> None:
         assert 1.0 < used.memory < 10_000
     else:
         assert used is None
+
+
+def test_cpu_seconds_are_those_of_threads_unless_some_have_ended() -> None:
+    before = Clock(10.0, {1: 4.0, 2: 6.0})
+    # the system shows 10 ms more, threads have used 4.5 ms, one of them new
+    assert Clock(10.01, {1: 4.004, 2: 6.0, 3: 0.0005}).since(before) == pytest.approx(0.0045)
+    # a thread that has ended took 5 s with it, which the whole has: to a tick of the system
+    assert 0.48 <= Clock(10.5, {1: 4.0}).since(before) <= 0.5
 
 
 def test_a_missed_mark_is_a_link_to_the_reason_and_every_reason_is_on_the_page() -> None:
