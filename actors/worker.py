@@ -47,6 +47,7 @@ from distgraph.streaming.transport import RunKey
 from distgraph.streaming.transport_wire import WirePuts
 from distgraph.wire import Address
 from distgraph.wire.loop import loop
+from distgraph.worker import process_settings
 from distgraph.worker.attempt import HOST, run_async, run_sync
 from distgraph.worker.batch import Batch
 from distgraph.worker.calls import Calls
@@ -367,6 +368,7 @@ class WorkerProcess:
             lend: Allows for more threads of the executor.
         """
         storage.enter(opened.packet.session)
+        self._take_settings(opened.run)
         loan = Loan(self._messages)
         request = opened.request(at, snapshots, loan.items)
         stream = self._stream(opened, request)
@@ -410,6 +412,19 @@ class WorkerProcess:
             if request.limit is not None or request.timeout is not None:
                 heartbeat.end(called)
 
+    def _take_settings(self, run: RunInfo) -> None:
+        """Give this process the settings of the process that started a run."""
+        given = run.surroundings
+        settings = None if given is None else given.process
+        if settings is None or process_settings.are_applied(settings):
+            return
+        alone = threading.current_thread() is threading.main_thread()
+        if alone:
+            self.tidying.tidy()
+        process_settings.apply(settings, _own_variables())
+        if alone:
+            self.tidying.begin()  # else it would set the new variables back
+
     def _way(
         self,
         opened: OpenPacket,
@@ -449,6 +464,7 @@ class WorkerProcess:
     ) -> bytes:
         """Run one attempt of a packet on this loop, and return its packed outcome."""
         storage.enter(opened.packet.session)
+        self._take_settings(opened.run)
         loan = Loan(self._messages)
         request = opened.request(at, snapshots, loan.items)
         stream = self._stream(opened, request)
@@ -529,6 +545,13 @@ def _run_info(blob: bytes) -> RunInfo:
 def _run_info_of(blob: bytes) -> RunInfo:
     info: RunInfo = loads(blob)
     return info
+
+
+@lru_cache(maxsize=1)
+def _own_variables() -> frozenset[str]:
+    """Return the environment variables that a ``runtime_env`` sets in this process."""
+    environment = ray.get_runtime_context().runtime_env
+    return frozenset(environment.get("env_vars") or ())
 
 
 @lru_cache(maxsize=1)

@@ -56,6 +56,10 @@ class ProcessSettings(NamedTuple):
     disabled: int = 0
     """The level up to which all loggers are silent (``logging.disable``)."""
     loggers: tuple[LoggerSettings, ...] = ()
+    environment: tuple[tuple[str, str | None], ...] = ()
+    """Variables that the program has set; None stands for a removed one."""
+    since: float = 0.0
+    """When a run first found these settings, in seconds since the epoch; 0.0 for the default."""
 
 
 @pickled_by_fields

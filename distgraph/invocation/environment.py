@@ -42,7 +42,7 @@ def note_of_missing(name: str) -> str:
     """Return the note for an error; it does not contain the variable's value."""
     return (
         f"The environment variable {name} is set in this process and was missing where the node "
-        "ran: environment variables do not travel to workers. Ship it with "
+        "ran: variables that a program has not set itself do not travel. Ship it with "
         f'ray.init(runtime_env={{"env_vars": {{"{name}": os.environ["{name}"]}}}}) before the '
         'first run, or with ray_options={"runtime_env": {"env_vars": {...}}} of the node'
     )

@@ -1,23 +1,25 @@
 """Settings of the caller's process that the code of a node is to find in its worker as well.
 
-A program sets them once, before its graph runs: the limits of the interpreter, and what its loggers
-write to standard output and standard error. A limit is raised, never lowered. What a worker's own
-code has set, or another configuration of its process, stays as it is.
+A program sets them once, before its graph runs: environment variables, the limits of the
+interpreter, and what its loggers write to standard output and standard error. A limit is raised,
+never lowered. What a worker's own code has set, or another configuration of its process, stays.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
 from distgraph.contract.surroundings import LoggerSettings, ProcessSettings, StreamLog
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
+from distgraph.worker import environment
 
-__all__ = ("apply", "capture")
+__all__ = ("apply", "are_applied", "capture")
 
 _RECURSION, _CSV = 1000, 131072
 """What a new interpreter has."""
@@ -32,8 +34,12 @@ _NOTHING = ProcessSettings()
 # --- at the caller --------------------------------------------------------------------------------
 
 
+_captured = _NOTHING
+
+
 def capture() -> ProcessSettings | None:
-    """Return what differs from a new interpreter, None where that is nothing."""
+    """Return what differs from a new interpreter, None where that is nothing and never was."""
+    global _captured
     csv: Any = sys.modules.get("csv")
     found = ProcessSettings(
         recursion_limit=_unless(_RECURSION, sys.getrecursionlimit()),
@@ -41,8 +47,11 @@ def capture() -> ProcessSettings | None:
         csv_field=None if csv is None else _unless(_CSV, csv.field_size_limit()),
         disabled=logging.root.manager.disable,
         loggers=tuple(_loggers()),
+        environment=environment.set_by_program(),
     )
-    return None if found == _NOTHING else found
+    if found != _captured._replace(since=0.0):
+        _captured = found._replace(since=time.time())
+    return _captured if _captured.since else None
 
 
 def _unless(default: int | None, value: int | None) -> int | None:
@@ -89,18 +98,31 @@ def _shown(logger: logging.Logger) -> tuple[StreamLog, ...]:
 
 # --- on the worker --------------------------------------------------------------------------------
 
-_applied: ProcessSettings | None = None
+_applied = _NOTHING
 _levels: dict[str, int] = {}
 """Levels that were given to loggers of this process, by name."""
 _handlers: dict[tuple[str, StreamLog], logging.Handler] = {}
 """Handlers that were given to them."""
 
 
-def apply(settings: ProcessSettings) -> None:
-    """Give this process the settings of a caller. Threads may do so at the same time."""
+def are_applied(settings: ProcessSettings | None) -> bool:
+    """Return whether this process has the settings of a caller already, or later ones."""
+    return settings is None or settings.since <= _applied.since
+
+
+def apply(settings: ProcessSettings, own_variables: Collection[str] = ()) -> None:
+    """Give this process the settings of a caller. Threads may do so at the same time.
+
+    The latest settings count for all runs, as they do at the caller.
+
+    Args:
+        settings: Of the caller.
+        own_variables: Environment variables of this process that stay as they are.
+    """
     global _applied
-    if settings == _applied:
+    if are_applied(settings):
         return
+    environment.give(settings.environment, own_variables)
     if (settings.recursion_limit or 0) > sys.getrecursionlimit():
         sys.setrecursionlimit(settings.recursion_limit or _RECURSION)
     digits = settings.int_digits

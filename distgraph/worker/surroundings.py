@@ -1,5 +1,5 @@
-"""The caller's context on workers: context variables, decimals, LangChain's globals, the span, and
-settings of its process.
+"""The caller's context on workers: context variables, decimals, LangChain's globals, the span. It
+holds settings of the caller's process too, which a worker takes over before.
 
 In one process a node's context is a copy of the caller's. Between processes, this is what is taken
 along: variables that can be found by their module's name, or that the graph itself refers to, and
@@ -233,8 +233,6 @@ def surrounded(given: Surroundings | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def _surrounded(given: Surroundings) -> Iterator[None]:
-    if given.process is not None:
-        process_settings.apply(given.process)
     with ExitStack() as stack:
         for variable in given.variables:
             var = _found(variable)

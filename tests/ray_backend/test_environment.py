@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from pathlib import Path
+from typing import Annotated, TypedDict
 
 import pytest
 
@@ -14,6 +16,7 @@ from distgraph.invocation.environment import (
     note_of_file,
     note_of_missing,
 )
+from distgraph.worker import environment
 
 NAME = "DOCUMENTS_API_KEY"
 SET = {NAME: "s3cret", "PATH": "/bin"}
@@ -74,6 +77,7 @@ def ask(state: dict) -> dict:
 def test_a_node_on_ray_without_a_variable_of_the_caller_gets_the_note(
     on_ray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(environment._began, NAME.encode(), b"s3cret")  # as if it was exported
     monkeypatch.setenv(NAME, "s3cret")
     graph = StateGraph(dict).add_node(ask).add_edge(START, "ask").compile(backend="ray")
     with pytest.raises(KeyError) as caught:
@@ -81,6 +85,53 @@ def test_a_node_on_ray_without_a_variable_of_the_caller_gets_the_note(
     notes = getattr(caught.value, "__notes__", [])
     assert note_of_missing(NAME) in notes
     assert "s3cret" not in "".join(notes)
+
+
+class Found(TypedDict):
+    answers: Annotated[list[str | None], operator.add]
+
+
+def plain(state: Found) -> dict:
+    found = os.environ.get(NAME)
+    if found is not None:
+        os.environ[NAME] = "of a node"
+    return {"answers": [found]}
+
+
+async def waiting(state: Found) -> dict:
+    return {"answers": [os.environ.get(NAME)]}
+
+
+class Loaded:
+    def __init__(self) -> None:
+        self.found = os.environ.get(NAME)
+
+    def __call__(self, state: Found) -> dict:
+        return {"answers": [self.found]}
+
+
+@pytest.mark.ray
+def test_nodes_on_ray_find_what_the_program_has_set_before_the_run(
+    on_ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = StateGraph(Found).add_sequence([("a", plain), ("b", plain), ("c", waiting)])
+    graph = builder.add_edge(START, "a").compile(backend="ray")
+    for value in ("1", "2"):
+        monkeypatch.setenv(NAME, value)
+        assert graph.invoke({"answers": []}) == {"answers": [value] * 3}
+    loaded = StateGraph(Found).add_node("d", Loaded).add_edge(START, "d").compile(backend="ray")
+    assert loaded.invoke({"answers": []}) == {"answers": ["2"]}
+    monkeypatch.delenv(NAME)
+    assert graph.invoke({"answers": []}) == {"answers": [None] * 3}
+
+
+@pytest.mark.ray
+def test_a_variable_of_a_runtime_env_wins(on_ray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "of the program")
+    ray_options = {"runtime_env": {"env_vars": {NAME: "of the node"}}}
+    builder = StateGraph(Found).add_node(plain, ray_options=ray_options)
+    graph = builder.add_edge(START, "plain").compile(backend="ray")
+    assert graph.invoke({"answers": []}) == {"answers": ["of the node"]}
 
 
 def read(state: dict) -> dict:

@@ -23,7 +23,12 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process has what it had before, and nothing was applied to it yet."""
     root, limit, field = logging.root, sys.getrecursionlimit(), csv.field_size_limit()
     kept = root.level, list(root.handlers)
-    for name, empty in (("_applied", None), ("_levels", {}), ("_handlers", {})):
+    for name, empty in (
+        ("_applied", ProcessSettings()),
+        ("_captured", ProcessSettings()),
+        ("_levels", {}),
+        ("_handlers", {}),
+    ):
         monkeypatch.setattr(process_settings, name, empty)
     root.handlers = []
     root.setLevel(logging.WARNING)
@@ -141,7 +146,7 @@ def test_limits_are_raised_and_never_lowered() -> None:
     apply(given)
     assert (sys.getrecursionlimit(), csv.field_size_limit()) == (known + 500, 1_000_000)
 
-    apply(given._replace(recursion_limit=known, csv_field=10))
+    apply(given._replace(recursion_limit=known, csv_field=10, since=given.since + 1))
     assert (sys.getrecursionlimit(), csv.field_size_limit()) == (known + 500, 1_000_000)
 
 
