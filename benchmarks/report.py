@@ -215,8 +215,8 @@ def _used(result: CaseResult, columns: Sequence[str], what: str) -> str:
     return " · ".join(shown) if result.usage else ""
 
 
-_LEAST_CPU = 0.05
-"""Seconds from which on a ratio of CPU times is shown: below, the clocks of processes decide."""
+_LEAST_CPU = 0.01
+"""Seconds from which on a ratio of CPU times is shown: below, what is idle decides."""
 
 
 def usage_table(families: Sequence[Family], results: Results) -> str:
@@ -230,7 +230,7 @@ def usage_table(families: Sequence[Family], results: Results) -> str:
             cpu = [_median(result.usage[name], "cpu") for name in (OURS, LANGGRAPH)]
             memory = [_median(result.usage[name], "memory") for name in (OURS, LANGGRAPH)]
             ratio = f"{number(cpu[0] / cpu[1])}×" if cpu[1] >= _LEAST_CPU else ""
-            shown = [f"{value:.2f}" for value in cpu]
+            shown = [f"{value:.3f}" if value < 0.1 else number(value) for value in cpu]
             rows.append([title, result.case.name, *shown, ratio, *(f"{m:,.0f}" for m in memory)])
             title = ""
     heads = [f"{what}: {TITLES[name]}" for what in ("CPU, s", "MB") for name in (OURS, LANGGRAPH)]

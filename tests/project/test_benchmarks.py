@@ -243,14 +243,14 @@ def test_cpu_seconds_and_memory_are_columns_of_a_table_of_all_cases() -> None:
     first, second, third = (Case(name, (WALL,), ()) for name in ("a", "b", "c"))
     results = [CaseResult(case) for case in (first, second, third)]
     results[0].usage = {OURS: [Usage(1.5, 2900.4)], LANGGRAPH: [Usage(0.5, 400.0)]}
-    results[1].usage = {OURS: [Usage(0.126, 3000.0)], LANGGRAPH: [Usage(0.049, 90.0)]}
+    results[1].usage = {OURS: [Usage(0.126, 3000.0)], LANGGRAPH: [Usage(0.009, 90.0)]}
     results[2].usage = {OURS: [Usage(1.0, 1.0)]}  # LangGraph has failed
     assert report.usage_table([_family(first)], {"first": results}).splitlines() == [
         "|  | case | CPU, s: distgraph | CPU, s: LangGraph | CPU ÷ LangGraph | MB: distgraph "
         "| MB: LangGraph |",
         "| :-- | :-- | --: | --: | --: | --: | --: |",
-        "| A title | a | 1.50 | 0.50 | 3× | 2,900 | 400 |",
-        "|  | b | 0.13 | 0.05 |  | 3,000 | 90 |",
+        "| A title | a | 1.5 | 0.5 | 3× | 2,900 | 400 |",
+        "|  | b | 0.13 | 0.009 |  | 3,000 | 90 |",
     ]
     assert report.usage_table([_family(first)], {"first": [results[2]]}) == ""
 
