@@ -6,9 +6,9 @@ Figures are printed: ``pytest -m faults -rP tests/ray_backend/test_three_hosts.p
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -133,16 +133,24 @@ def test_a_detached_run_whose_machine_is_killed(own_hosts, mirror, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5])
-def test_equal_tasks_are_spread_over_the_hosts(hosts, seconds):
-    """Those of 0.5 s wait for more than a second. The placement is exact in
-    ``tests/driver/test_balance.py``."""
-    program = hosts.start_program("tests.ray_backend.three_hosts", "spread", str(seconds))
+def test_equal_tasks_are_spread_over_the_hosts(hosts, seconds, tmp_path):
+    """Three tasks run at any time, one on each host: no host has tasks that another could take.
+
+    Those of 0.5 s wait for more than a second. The times are printed only: here they depend on
+    what else runs on this machine. ``tests/driver/test_balance.py`` asserts them without a machine,
+    and ``python -m benchmarks.hosts`` measures them.
+    """
+    program = hosts.start_program(
+        "tests.ray_backend.three_hosts", "spread", str(seconds), str(tmp_path)
+    )
     runs = [json.loads(line) for line in program.stdout or () if line.startswith("{")]
-    print([round(run["seconds"], 2) for run in runs])
+    print([round(run["seconds"], 2) for run in runs], "s; ideal:", 4 * seconds)
     assert program.wait() == 0
-    balanced = [run for run in runs if run["placed"] == [4, 4, 4]]
-    assert len(balanced) > len(runs) / 2
-    assert statistics.median(run["seconds"] for run in balanced) < 2 * 4 * seconds
+    for run in runs:
+        met = [{node for meeting, node in run["items"] if meeting == at} for at in range(4)]
+        assert list(map(len, met)) == [3, 3, 3, 3], "three hosts at each meeting"
+        assert sorted(Counter(node for _, node in run["items"]).values()) == [4, 4, 4]
+    assert len(runs) == 10
 
 
 def test_a_host_that_is_killed_is_one_typed_error_behind_all_that_it_had_sent(own_hosts):

@@ -6,9 +6,10 @@ Started by ``test_three_hosts.py`` on the first host. The last line is the resul
 import itertools
 import json
 import operator
+import pathlib
 import sys
 import time
-from collections import Counter
+from contextlib import suppress
 from typing import Annotated
 
 import ray
@@ -22,6 +23,9 @@ from distgraph.types import Send
 
 STEPS, EVENTS = 40, 10
 
+MEETING = 60.0
+"""Seconds for which a task of ``spread`` waits for two others."""
+
 WRITING = 0.002
 """Seconds between two events of ``quick``."""
 
@@ -29,6 +33,7 @@ WRITING = 0.002
 class State(TypedDict, total=False):
     items: Annotated[list, operator.add]
     blob: bytes
+    folder: str
     n: int
 
 
@@ -111,16 +116,34 @@ def large(backend):
     return builder.compile(backend=backend)
 
 
+def place_in(folder):
+    """Take the next place in a folder that all hosts see: 0, 1, 2 and so on."""
+    for place in itertools.count():
+        with suppress(FileExistsError):
+            (folder / str(place)).mkdir()
+            return place
+
+
 def spread(backend, seconds):
-    """Twelve tasks."""
+    """Twelve tasks. Three meet at a time: each waits until two others run.
+
+    Each task returns which meeting it had, and on which node.
+    """
 
     def work(state):
+        folder = pathlib.Path(state["folder"])
+        meeting, _ = divmod(place_in(folder), 3)
+        last = folder / str(3 * meeting + 2)
+        until = time.monotonic() + MEETING
+        while not last.exists():
+            assert time.monotonic() < until, f"only one or two tasks run at meeting {meeting}"
+            time.sleep(0.01)
         time.sleep(seconds)
-        return {"items": [ray.get_runtime_context().get_node_id()]}
+        return {"items": [[meeting, ray.get_runtime_context().get_node_id()]]}
 
     builder = StateGraph(State).add_node("work", work)
     builder.add_conditional_edges(
-        START, lambda s: [Send("work", {"items": []}) for _ in range(12)], ["work"]
+        START, lambda s: [Send("work", {"folder": s["folder"]}) for _ in range(12)], ["work"]
     )
     return builder.compile(backend=backend)
 
@@ -195,13 +218,14 @@ def main(what, *given):
         say(**timed(quick("ray")))
         return
     if what == "spread":
-        graph = spread("ray", float(*given))
-        while len(set(graph.invoke({"items": []})["items"])) < 3:
-            pass
-        for _ in range(10):
+        seconds, folder = given
+        graph = spread("ray", float(seconds))
+        for number in range(10):
+            own = pathlib.Path(folder) / f"run {number}"
+            own.mkdir()
             begin = time.perf_counter()
-            placed = Counter(graph.invoke({"items": []})["items"])
-            say(seconds=time.perf_counter() - begin, placed=sorted(placed.values()))
+            items = graph.invoke({"items": [], "folder": str(own)})["items"]
+            say(seconds=time.perf_counter() - begin, items=items)
         return
     builder = {"steps": steps, "moves": moves, "long": long, "large": large}[what]
     config = {"recursion_limit": 1000}
