@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from distgraph.streaming.limits import limits_from_environment
 from tests.support.graphs import Numbers
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
@@ -28,16 +29,15 @@ def free_range(size: int) -> tuple[int, int]:
     raise AssertionError("no free ports")
 
 
-def test_driver_broker_and_mirror_listen_on_the_ports_that_their_caller_names(on_ray, monkeypatch):
+def test_driver_and_broker_listen_on_the_ports_that_their_caller_names(on_ray, monkeypatch):
     import ray
 
     import actors
     from actors import sessions
     from actors.lease_frames import WorkerTicket
 
-    first, last = free_range(4)
+    first, last = free_range(3)
     monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{last}")
-    monkeypatch.setenv("DISTGRAPH_MIRROR", "1")
     actors.end_session()
     try:
         builder = on_ray.StateGraph(Numbers).add_node("n", lambda state: {"items": [1]})
@@ -45,9 +45,22 @@ def test_driver_broker_and_mirror_listen_on_the_ports_that_their_caller_names(on
         assert graph.invoke({"items": []})["items"] == [1]
         session = sessions.current()
         of_driver = WorkerTicket.read(ray.get(session.driver.entrance.remote())).address[1]
-        of_broker, of_mirror = (
-            ray.get(actor.address.remote())[0].port for actor in (session.broker, session._mirror)
-        )
-        assert sorted([of_driver, of_broker, of_mirror]) == [first + 1, first + 2, last]
+        of_broker = ray.get(session.broker.address.remote())[0].port
+        assert sorted([of_driver, of_broker]) == [first + 1, last]
     finally:
         actors.end_session()
+
+
+def test_a_mirror_listens_on_the_ports_that_the_caller_of_its_session_names(on_ray, monkeypatch):
+    import ray
+
+    from actors.cluster import NAMESPACE
+    from actors.mirror import start_mirror
+
+    first, last = free_range(1)
+    monkeypatch.setenv("DISTGRAPH_PORTS", f"{first}-{last}")
+    mirror = start_mirror("ports", limits_from_environment(), {"namespace": NAMESPACE})
+    try:
+        assert ray.get(mirror.address.remote())[0].port == first
+    finally:
+        ray.kill(mirror)
