@@ -39,6 +39,7 @@ from distgraph import __version__, logs, metrics
 from distgraph._internal.freed_memory import keep_freed_memory
 from distgraph._internal.settings import adopt
 from distgraph.concurrency.collecting import OWN, collect_less
+from distgraph.concurrency.patience import attended
 from distgraph.concurrency.threads import daemon
 from distgraph.contract.load import BrokerLoad
 from distgraph.contract.started_runs import ONGOING, RunState, RunTerms
@@ -107,7 +108,7 @@ class StreamBroker:
         """Drivers that were ended, because they gave no sign of life."""
         self._mirroring: Mirroring | None = None
         self._records: Recorder | None = None
-        broker, clock, epoch = Broker(limits, end_of_run), time.monotonic, 0
+        broker, clock, epoch = Broker(limits, end_of_run), attended(time.monotonic), 0
         notes: dict[str, Any] = {}
         if mirrored:
             self._mirroring = Mirroring(

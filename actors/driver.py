@@ -161,7 +161,8 @@ class SuperstepDriver:
         reaper = Reaper(self._broker)
         port = WorkerPort(session)
         self._turns = Turns(port.loop.work)
-        heartbeats = WorkerHeartbeats(port, silence, end_process)
+        here = ray.get_runtime_context().get_node_id()
+        heartbeats = WorkerHeartbeats(port, silence, end_process, here)
         host = ExecutorHost(port, heartbeats, self._program)
         self._shared = SharedWorkers(
             session,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from actors.worker_port import WorkerPort
+from distgraph.concurrency.cpu_waits import cpu_waits
 from distgraph.concurrency.timers import timers
 from distgraph.contract.heartbeats import ASKS, HEARTBEAT, decode, encode
 from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
@@ -31,9 +32,16 @@ class WorkerHeartbeats:
         silence: Seconds without any sign of life after which a process that runs something is
             ended.
         end: Ends a process.
+        place: Ray's id of this machine.
     """
 
-    def __init__(self, port: WorkerPort, silence: float, end: Callable[[Process], object]) -> None:
+    def __init__(
+        self,
+        port: WorkerPort,
+        silence: float,
+        end: Callable[[Process], object],
+        place: str | None = None,
+    ) -> None:
         self._silence = silence
         self._end = end
         self.describe: Callable[[str], str] = str
@@ -41,12 +49,17 @@ class WorkerHeartbeats:
         self.may_run: Callable[[str, int], bool] = lambda name, number: False
         """Whether a Ray task may run its group: (name, number of the task)."""
         self._lock = threading.Lock()
-        self._known = Heartbeats()
+        self._place = place
+        self._known = Heartbeats(self._waited)
         self._looking = False
         self._ended: dict[str, None] = {}
         """Groups of attempts that are to end."""
         self._runs: dict[str, Callable[[Overdue], object]] = {}
         port.serve(HEARTBEAT, self)
+
+    def _waited(self, process: Process) -> float | None:
+        """Return for how long a process of this machine has waited for a CPU."""
+        return cpu_waits(process.pid) if process.place == self._place else None
 
     def watch(self, run_id: str, overdue: Callable[[Overdue], object]) -> None:
         """Call ``overdue`` for attempts of a run that go on behind their limits."""

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +24,7 @@ from actors.cluster import (
     number_of_mirror,
     remote,
 )
+from actors.patient import answer_within
 from actors.persistent import persistent
 from distgraph import logs
 from distgraph._internal.settings import adopt, carried, setting
@@ -153,11 +155,11 @@ class Mirroring:
         self._has_ended = False
         self._number, self._mirror = _found(session)
         try:
-            begun = ray.get(self._mirror.begin.remote(), timeout=_BEGIN)
+            begun = answer_within(_BEGIN, self._mirror.begin.remote().future())
             self.state = ReplicaState(*loads(begun))
         except RayTaskError as error:
             raise error.cause from None
-        except RayError as error:
+        except (RayError, FutureTimeout) as error:
             raise _begins_with_nothing(type(error).__name__) from error
         self.clock = clock_from(self.state)
         self.records = Recorder(_reached(self._mirror), self.clock, self._lost, ended, self.state)

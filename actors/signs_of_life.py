@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from distgraph.concurrency.cpu_waits import cpu_waits
 from distgraph.concurrency.timers import timers
 from distgraph.driver.silence import Silence
 
@@ -43,7 +44,7 @@ class Watched:
     def __init__(self, handle: Any, *, restarts: bool = False) -> None:
         self._handle = handle
         self._restarts = restarts
-        self._silence = Silence(STARTS, REPORT)
+        self._silence = Silence(STARTS, REPORT, cpu_waits)
         self._reported = False
 
     @property

@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors import cluster
 from actors.cluster import NAMESPACE, broker_name, get
+from actors.patient import answer_within
 from actors.persistent import persistent
 from distgraph.errors import BrokerLost
 from distgraph.serde.references import Parcel
@@ -49,7 +50,7 @@ def locate(session: str) -> tuple[Address, bytes]:
         raise BrokerLost("this process has left the Ray cluster, and with it the stream broker")
     try:
         asked = persistent(_broker(session).address.remote)
-        found: tuple[Address, bytes] = asked.result(_ANSWER)
+        found: tuple[Address, bytes] = answer_within(_ANSWER, asked)
     except RayError as error:
         raise _lost(error) from error
     except FutureTimeout as error:  # code of users may have cut this process off from Ray

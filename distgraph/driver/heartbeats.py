@@ -12,7 +12,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from distgraph.contract.heartbeats import SILENT, decode
+from distgraph.concurrency.patience import left_out
+from distgraph.contract.heartbeats import BEAT, SILENT, decode
 
 __all__ = ("OVERDUE", "Health", "Heartbeats", "Overdue", "Process", "Silence")
 
@@ -23,6 +24,9 @@ The process itself interrupts the attempt at the limit, and ends one second late
 _STOPPED = 1.0
 """Seconds between two looks that count at most. Behind a longer time the driver itself was stopped,
 or a reducer held its interpreter lock: what the processes have sent meanwhile is not read yet."""
+
+_LATE = 2 * BEAT
+"""Seconds without a heartbeat after which a process is late with it."""
 
 _DUE = 4096
 """Limits of time that are remembered of attempts which have no process any more."""
@@ -63,6 +67,8 @@ class Process:
     reported: bool = False
     is_ended: bool = False
     """Whether the process was returned by ``stopped``."""
+    waited: float | None = None
+    """Seconds for which it had waited for a CPU at the last look, if it was late then."""
 
     @property
     def name(self) -> str:
@@ -114,11 +120,17 @@ class Silence(NamedTuple):
 
 
 class Heartbeats:
-    """The worker processes of a session."""
+    """The worker processes of a session.
 
-    def __init__(self) -> None:
+    Args:
+        waited: Returns for how long a process has waited for a CPU, None where it is not known.
+            This time does not count as silence: see ``distgraph.concurrency.patience``.
+    """
+
+    def __init__(self, waited: Callable[[Process], float | None] = lambda process: None) -> None:
         self._processes: dict[Hashable, Process] = {}
         self._looked = float("inf")
+        self._waited = waited
         self._due: OrderedDict[str, float] = OrderedDict()
         """The same as ``Process.due``, of lost processes and reported attempts."""
 
@@ -183,16 +195,21 @@ class Heartbeats:
             self._due.popitem(last=False)
 
     def look(self, now: float) -> None:
-        """Leave time out of account in which the driver itself did not run. To be called before
-        anything is concluded, and each second at least."""
-        lost = now - self._looked - _STOPPED
+        """Leave time out of account in which the driver itself did not run, or in which a process
+        that is late with its heartbeat waited for a CPU. To be called before anything is concluded,
+        and each second at least."""
+        passed = max(0.0, now - self._looked)
+        lost = passed - _STOPPED
         self._looked = now
-        if lost <= 0:
-            return
         for process in self._processes.values():
-            process.heard = min(now, process.heard + lost)
-            process.beat = min(now, process.beat + lost)
-            process.due = {name: due + lost for name, due in process.due.items()}
+            if lost > 0:
+                process.heard = min(now, process.heard + lost)
+                process.beat = min(now, process.beat + lost)
+                process.due = {name: due + lost for name, due in process.due.items()}
+            before, process.waited = process.waited, None
+            if process.running and now - process.heard >= _LATE:
+                process.waited = self._waited(process)
+                process.heard += left_out(min(passed, _STOPPED), before, process.waited)
 
     def past_limit(self, name: str, now: float) -> bool:
         """Whether an attempt had reached its limit of time when its process was lost.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from distgraph.concurrency.patience import Patience
+
 __all__ = ("Silence",)
-
-
-_COUNTS = 2.0
-"""Seconds between two looks that count at most: who asks each second, and looks later, does not get
-the CPU, and could not have read the answer."""
 
 
 class Silence:
@@ -19,14 +16,24 @@ class Silence:
         starts: Seconds for the process to start, or to be started again. They do not count.
         stopped: Seconds without a look after which the asking process itself counts as stopped:
             the answer may be on its way.
+        waited: Returns for how long a process has waited for a CPU, or all processes of its machine
+            for None; None where that is not known. This time does not count: see ``Patience``.
     """
 
-    def __init__(self, starts: float, stopped: float) -> None:
+    def __init__(
+        self,
+        starts: float,
+        stopped: float,
+        waited: Callable[[int | None], float | None] = lambda pid: None,
+    ) -> None:
         self._starts = starts
         self._stopped = stopped
+        self._waited = waited
         self._asked: float | None = None
         """When the open question was asked."""
-        self._since = self._looked = 0.0
+        self._looked = 0.0
+        self._patience = Patience(0.0)
+        """With the answer to the open question."""
         self.pid: int | None = None
         """The process that answered last, None for one that has not answered yet."""
         self.seen = float("-inf")
@@ -39,18 +46,17 @@ class Silence:
             now: The time in seconds.
             exists: Whether a process of that id exists.
         """
-        looked, self._looked = self._looked, now
+        passed, self._looked = now - self._looked, now
         if self._asked is None:
-            self._asked = self._since = now
+            self._asked = now
+            self._patience = Patience(now)
             return None
-        if now - looked > self._stopped:
-            self._since = now
-        elif self._since <= looked:
-            self._since += max(0.0, now - looked - _COUNTS)
         if self.pid is not None and not exists(self.pid):
-            self.pid, self._since = None, now
+            self.pid, self._patience = None, Patience(now)
+        elif passed > self._stopped:
+            self._patience = Patience(now)
         starts = self._starts if self.pid is None else 0.0
-        return max(0.0, now - self._since - starts)
+        return max(0.0, self._patience.look(now, self._waited(self.pid)) - starts)
 
     def answered(self, asked: float, pid: int | None) -> None:
         """Note the answer to the question of a time; None if the process has died."""

@@ -21,6 +21,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
+from distgraph.concurrency.cpu_waits import cpu_waits
+from distgraph.concurrency.patience import Question, attended
 from distgraph.errors import BrokerLost
 from distgraph.serde.pickling import dumps_parcel, loads
 from distgraph.serde.references import Parcel
@@ -102,16 +104,15 @@ class ReplicaState(NamedTuple):
 def clock_from(
     state: ReplicaState, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[], float]:
-    """Return the clock of a broker, which continues that of the one before it.
+    """Return the clock of a broker, which continues that of the one before it. It leaves out time
+    in which the broker's process does not run: see ``attended``.
 
     Args:
         state: What the broker begins with.
         clock: The clock of this machine.
     """
-    if not state.applied:
-        return clock
-    ahead = state.now - clock()
-    return lambda: clock() + ahead
+    ahead = state.now - clock() if state.applied else 0.0
+    return attended(lambda: clock() + ahead)
 
 
 def _noted(notes: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -251,11 +252,15 @@ class _Way:
         self.mirror = mirror
         self.state: Any = b""
         """What the mirror has to be sent first, pickled."""
-        self.asked: float | None = None
-        """When what has no answer yet was sent."""
-        self.patience = 0.0
-        """Seconds for which the answer is waited for."""
+        self.question = Question()
+        """What has no answer yet."""
         self.is_watched = False
+
+    def is_over(self, now: float) -> bool:
+        """Return whether the mirror does not answer in time. Called each second."""
+        connection = self.link.connection
+        process = None if connection is None else connection.process
+        return self.question.is_over(now, None if process is None else cpu_waits(process))
 
 
 class Recorder:
@@ -415,7 +420,7 @@ class Recorder:
         self, way: _Way, answered: Future[bool], patience: float, then: Callable[[], object]
     ) -> None:
         """Go on when the mirror has answered; without the mirror if it does not."""
-        way.asked, way.patience = time.monotonic(), patience
+        way.question.asked, way.question.bound = time.monotonic(), patience
         if not way.is_watched:
             way.is_watched = True
             self._look(way)
@@ -424,7 +429,7 @@ class Recorder:
             if way is not self._way:
                 return
             error = answered.exception()
-            way.asked = None
+            way.question.asked = None
             if error is not None:
                 self._fail(way, error)
             elif answered.result():
@@ -444,10 +449,11 @@ class Recorder:
         """Do not wait for ever for a mirror that is stopped."""
         if way is not self._way:
             return
-        if way.asked is not None and time.monotonic() >= way.asked + way.patience:
-            self._fail(way, TimeoutError(f"no answer for {way.patience:.0f} s"))
+        bound = way.question.bound
+        if way.is_over(time.monotonic()):
+            self._fail(way, TimeoutError(f"no answer for {bound:.0f} s"))
         else:
-            loop().after(min(_GLANCE, way.patience), lambda: self._look(way))
+            loop().after(min(_GLANCE, bound), lambda: self._look(way))
 
     def _release(self, last: int) -> None:
         """Make the calls that were held back up to a record, in their order."""

@@ -30,7 +30,7 @@ from distgraph.wire.frames import (
 )
 from distgraph.wire.greeting import Peer
 from distgraph.wire.loop import READ, WRITE, Loop
-from distgraph.wire.sockets import file_of
+from distgraph.wire.sockets import file_of, process_behind
 
 __all__ = (
     "AWAY",
@@ -308,6 +308,11 @@ class Connection:
         None with TLS, and where code of the user has closed it.
         """
         return self._sock.fileno() if self._gather and self._is_ours() else None
+
+    @property
+    def process(self) -> int | None:
+        """The process on the other side, None where it is on another machine."""
+        return process_behind(self._sock)
 
     def check(self) -> None:
         """End the connection if code of the user has closed its file descriptor. Loop only."""

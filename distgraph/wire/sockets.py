@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 
-__all__ = ("file_of", "tune")
+__all__ = ("file_of", "process_behind", "tune")
 
 _IDLE, _INTERVAL, _PROBES = 10, 5, 3
 """Keep-alive: seconds of silence before the first probe, between probes, and probes until the other
@@ -32,6 +33,21 @@ def file_of(descriptor: int) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+def process_behind(sock: socket.socket) -> int | None:
+    """Return the process on the other side, None where it is on another machine, or not known."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None or sock.family != socket.AF_UNIX:
+        return None
+    try:
+        found = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    except OSError:
+        return None
+    return int(_CREDENTIALS.unpack(found)[0]) or None
 
 
 def tune(sock: socket.socket) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distgraph.contract.heartbeats import encode
-from distgraph.driver.heartbeats import OVERDUE, Heartbeats
+from distgraph.driver.heartbeats import OVERDUE, Heartbeats, Process
 
 TICK = 0.25
 
@@ -76,3 +76,35 @@ def test_time_before_the_first_process_does_not_count() -> None:
     pass_time(known, 100.25, 100.0 + OVERDUE)
     assert known.overdue(100.0 + OVERDUE - 0.1) == []
     assert [found.name for found in known.overdue(100.0 + OVERDUE)] == ["a"]
+
+
+def test_time_in_which_a_process_waits_for_a_cpu_is_no_silence_but_for_a_quarter() -> None:
+    at = 0.0
+    known = Heartbeats(waited=lambda process: at)
+    known.hello("c", {"role": "task"}, 0.0)
+    known.line("c", encode(begin="run/task/1"), 0.0)
+    ended = []
+    while not ended:  # it waits all the time
+        at += TICK
+        known.look(at)
+        ended = known.stopped(at, 10.0)
+    # two seconds until it is late, and another look until it is known for how long it has waited
+    assert (at, ended[0].seconds) == (2.0 + 4 * 8.0, 10.0)
+
+
+def test_a_process_is_asked_for_its_time_only_while_it_is_late() -> None:
+    asked: list[float] = []
+    at = 0.0
+
+    def waited(process: Process) -> None:
+        asked.append(at)
+
+    known = Heartbeats(waited=waited)
+    known.hello("c", {"role": "task"}, 0.0)
+    known.line("c", encode(begin="run/task/1"), 0.0)
+    for at in (0.5, 1.0, 1.5, 2.0, 2.5):
+        known.look(at)
+    known.line("c", encode(beat={}), 2.75)
+    for at in (3.0, 3.5):
+        known.look(at)
+    assert asked == [2.0, 2.5]

@@ -66,3 +66,37 @@ def test_an_answer_to_an_earlier_question_is_none() -> None:
     silence.answered(1.0, None)
     assert silence.seen == float("-inf")
     assert silence.look(2.0, there) is None
+
+
+def test_time_in_which_a_process_waits_for_a_cpu_does_not_count_but_for_a_quarter() -> None:
+    at = 0.0
+
+    def waited(pid: int | None) -> float:
+        assert pid == 7
+        return at
+
+    silence = Silence(starts=60.0, stopped=5.0, waited=waited)
+    assert silence.look(0.0, there) is None
+    silence.answered(0.0, 7)
+    silence.look(1.0, there)
+    looks = []
+    for at in (2.0, 3.0, 4.0, 5.0):  # it waits all the time
+        looks.append(silence.look(at, there))
+    assert looks == [1.0, 1.25, 1.5, 1.75]
+    assert silence.look(6.0, there) == 2.75
+
+
+def test_a_start_on_a_machine_without_free_cpus_has_more_time() -> None:
+    at = 0.0
+
+    def waited(pid: int | None) -> float:
+        assert pid is None
+        return at
+
+    silence = Silence(starts=60.0, stopped=5.0, waited=waited)
+    assert silence.look(0.0, there) is None
+    looks = []
+    for at in map(float, range(1, 242)):
+        looks.append(silence.look(at, there))
+    assert looks[:237] == [0.0] * 237
+    assert looks[237:] == [0.25, 0.5, 0.75, 1.0]

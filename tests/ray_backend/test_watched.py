@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import GetTimeoutError
 
 from actors import mirror, signs_of_life
+from actors.patient import answer_within
 from actors.signs_of_life import REPORT, STARTS, Watched
 from distgraph.errors import BrokerLost
 from distgraph.streaming.broker import Limits
@@ -28,6 +29,7 @@ class Actor:
         self.process = SimpleNamespace(remote=lambda: SimpleNamespace(future=self.ask))
         monkeypatch.setattr(signs_of_life, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(signs_of_life, "timers", lambda: SimpleNamespace(after=self.after))
+        monkeypatch.setattr(signs_of_life, "cpu_waits", lambda pid: None)
         kill = SimpleNamespace(kill=lambda handle, no_restart: self.killed.append(self.now))
         monkeypatch.setattr(signs_of_life, "ray", kill)
         self.exists = True
@@ -141,17 +143,50 @@ def test_one_that_is_watched_no_longer_is_left_alone(actor: Actor) -> None:
     assert actor.due == []
 
 
+class Late(Future[bytes]):
+    """An answer that does not come; each wait for it takes its time."""
+
+    def __init__(self, busy: float = 0.0) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._busy = busy
+
+    def clock(self) -> float:
+        return self.now
+
+    def waited(self, pid: int | None) -> float:
+        """Say that processes of the machine waited for a CPU for a part of all time."""
+        assert pid is None
+        return self.now * self._busy
+
+    def result(self, timeout: float | None = None) -> bytes:
+        assert timeout is not None and timeout <= 1.0
+        self.now += timeout
+        raise FutureTimeout
+
+
+@pytest.mark.parametrize(("busy", "seconds"), [(0.0, 30.0), (0.5, 60.0), (1.0, 120.0)])
+def test_an_answer_is_waited_for_longer_where_processes_wait_for_cpus(
+    busy: float, seconds: float
+) -> None:
+    late = Late(busy)
+    with pytest.raises(FutureTimeout):
+        answer_within(30.0, late, clock=late.clock, waited=late.waited)
+    assert seconds <= late.now < seconds + 2
+
+
 def test_a_broker_does_not_wait_for_a_mirror_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
-    def get(reference: str, timeout: float) -> bytes:
-        assert reference == "what it has"
-        asked.append(timeout)
-        raise GetTimeoutError
+    def answer(seconds: float, future: str) -> bytes:
+        assert future == "what it has"
+        asked.append(seconds)
+        raise FutureTimeout
 
-    stopped = SimpleNamespace(begin=SimpleNamespace(remote=lambda: "what it has"))
+    begins = SimpleNamespace(future=lambda: "what it has")
+    stopped = SimpleNamespace(begin=SimpleNamespace(remote=lambda: begins))
     monkeypatch.setattr(mirror, "_found", lambda session: (1, stopped))
-    monkeypatch.setattr(mirror, "ray", SimpleNamespace(get=get))
+    monkeypatch.setattr(mirror, "answer_within", answer)
     with pytest.raises(BrokerLost, match="its mirror is lost"):
         mirror.Mirroring("session", Limits(), lambda: None, lambda call: call())
     assert asked == [30.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -343,6 +344,19 @@ def test_a_mirror_that_does_not_answer_is_lost():
     assert isinstance(plane.lost.result(SECONDS), TimeoutError)
 
 
+def test_it_is_asked_whether_a_mirror_of_this_machine_has_a_cpu(monkeypatch):
+    asked: list[int | None] = []
+    monkeypatch.setattr("distgraph.streaming.mirror.cpu_waits", asked.append)
+    plane = Mirrored(patience=0.1)
+    plane.recorder.note(connected=True)
+    plane.recorder.wait()
+    plane.server.is_stopped = True
+    plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
+    plane.recorder.wait()
+    assert isinstance(plane.lost.result(SECONDS), TimeoutError)
+    assert set(asked) == {os.getpid()}
+
+
 def test_another_mirror_has_what_the_broker_has():
     plane = Mirrored()
     plane.recorder.note(driver="d1", gone="g")
@@ -458,5 +472,11 @@ def test_what_a_caller_repeats_of_a_first_host_is_an_error():
 def test_the_clock_of_a_broker_continues_that_of_the_one_before():
     state = begun(Replica(small()))
     assert clock_from(state, lambda: 7.0)() == 7.0
-    at = iter([100.0, 103.0])
-    assert clock_from(state._replace(applied=1, now=50.0), lambda: next(at))() == 53.0
+    at = iter([100.0, 100.0, 101.5])
+    assert clock_from(state._replace(applied=1, now=50.0), lambda: next(at))() == 51.5
+
+
+def test_time_in_which_a_broker_did_not_run_does_not_count_for_it():
+    at = iter([0.0, 1.0, 60.0, 61.0])
+    clock = clock_from(begun(Replica(small())), lambda: next(at))
+    assert [clock() for _ in range(3)] == [1.0, 3.0, 4.0]
