@@ -422,7 +422,7 @@ class StreamBroker:
             events=present[metrics.EVENTS.name],
         )
 
-    @ray.method(concurrency_group="control")
+    @ray.method(concurrency_group="life")
     def process(self) -> int:
         """Return the id of this process: a sign of life."""
         return os.getpid()
@@ -447,6 +447,7 @@ StreamBrokerActor: Any = remote(
         "control": 4,
         "cancel": 1,
         "watch": 3,
+        "life": 1,  # alone: calls of the others may wait for the mirror
     },
 )(StreamBroker)
 """The broker as a Ray actor: threads by concern, so that none waits for another."""

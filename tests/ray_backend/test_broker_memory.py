@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.cluster import eventually, pids_of_actors
+from tests.support.cluster import eventually, pid_of_actor
 from tests.support.graphs import Numbers
 
 pytestmark = [pytest.mark.ray, pytest.mark.matrix, pytest.mark.timeout(60)]
@@ -89,7 +89,7 @@ def test_a_stream_that_nobody_reads_does_not_fill_the_broker(small_session, buil
     graph = small_session.compile(builder)
     stream = graph.stream({"n": 0}, {"recursion_limit": EVENTS + 1}, stream_mode=mode)
     numbers = [number(next(stream))]
-    (pid,) = pids_of_actors("StreamBroker")
+    pid = pid_of_actor("StreamBroker")
     sizes = [resident(pid)]
 
     def rests():

@@ -8,7 +8,7 @@ import time
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
+from tests.support.cluster import eventually, pid_of_actor, wait_for_free_cpus
 from tests.support.graphs import Items
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
@@ -102,7 +102,7 @@ def test_another_driver_goes_on_where_one_has_died(on_ray, saver, tmp_path):
     stream = graph.stream({"items": []}, THREAD, stream_mode=["custom", "updates"])
     chunks = []
     until_the_slow_one_is_alone(stream, saver, chunks)
-    (pid,) = pids_of_actors("SuperstepDriver")
+    pid = pid_of_actor("SuperstepDriver")
     os.kill(pid, signal.SIGKILL)
     assert list(stream) == [  # the node is lost with its driver, and has a policy for that
         *custom("slow", 2),

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
+from tests.support.cluster import eventually, pid_of_actor, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
@@ -37,7 +37,7 @@ def test_a_lost_actor_is_a_typed_error_and_the_next_run_works(on_ray, actor, err
 
     stream = on_ray.compile(long_run(on_ray)).stream({"items": []}, stream_mode="custom")
     assert next(stream) == "started"
-    (pid,) = pids_of_actors(actor)
+    pid = pid_of_actor(actor)
     begin = time.perf_counter()
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(getattr(errors, error)):

@@ -18,7 +18,12 @@ from tests.chaos import steps
 from tests.chaos.faults import Figures, graph, run_once
 from tests.ray_backend.started_graphs import EVENTS as LATER
 from tests.ray_backend.test_attach import lines, process
-from tests.support.cluster import eventually, pids_of_actors
+from tests.support.cluster import (
+    eventually,
+    pid_of_actor,
+    pids_of_actors,
+    wait_for_no_session,
+)
 from tests.support.graphs import Items
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(180)]
@@ -29,6 +34,7 @@ EVENTS = 100
 @pytest.fixture(autouse=True)
 def mirrored(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     actors.end_session()
+    wait_for_no_session()
     monkeypatch.setenv("DISTGRAPH_MIRROR", "1")
     monkeypatch.setenv("DISTGRAPH_SILENCE", "3")
     yield
@@ -36,8 +42,7 @@ def mirrored(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def hit(actor: str, number: int = signal.SIGKILL) -> None:
-    (pid,) = eventually(lambda: pids_of_actors(actor), f"one {actor} lives")
-    os.kill(pid, number)
+    os.kill(pid_of_actor(actor), number)
 
 
 def counting(state: Any, writer: Any) -> Any:

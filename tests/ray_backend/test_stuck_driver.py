@@ -15,8 +15,9 @@ from tests.ray_backend.started_graphs import endless as endless_run
 from tests.ray_backend.test_stuck import hold_the_lock
 from tests.support.cluster import (
     eventually,
-    pids_of_actors,
+    pid_of_actor,
     wait_for_free_cpus,
+    wait_for_no_session,
     wait_for_signs_of_life,
 )
 from tests.support.graphs import Items, adds
@@ -34,6 +35,7 @@ def own_session(on_ray, monkeypatch):
     monkeypatch.setenv("DISTGRAPH_SILENCE", "6")
     monkeypatch.setenv("DISTGRAPH_REDUCER_TIMEOUT", "3")
     sessions.end()
+    wait_for_no_session()
     yield on_ray
     sessions.end()
 
@@ -137,7 +139,7 @@ def test_a_stopped_actor_is_a_typed_error_and_the_next_run_works(own_session, ac
     stream = own_session.compile(graph).stream({"items": []}, stream_mode="custom")
     assert next(stream) == "started"
     wait_for_signs_of_life(sessions.current())
-    (pid,) = pids_of_actors(actor)
+    pid = pid_of_actor(actor)
     os.kill(pid, signal.SIGSTOP)
     begin = time.perf_counter()
     with pytest.raises(error):
@@ -205,7 +207,7 @@ def test_a_reducer_that_took_long_runs_in_a_process_of_its_own(own_session):
     items = own_session.compile(graph).invoke({"items": []})["items"]
     begun, a, driver, b, other = items
     assert (a, b) == ("a", "b")
-    assert begun == driver == pids_of_actors("SuperstepDriver")[0]
+    assert begun == driver == pid_of_actor("SuperstepDriver")
     assert other != driver
 
 

@@ -22,7 +22,13 @@ from typing_extensions import TypedDict
 from distgraph import END, START, StateGraph, attach
 from distgraph.errors import DriverLost
 from distgraph.graph import add_messages
-from tests.support.cluster import eventually, pids_of_actors, wait_for_free_cpus
+from tests.support.cluster import (
+    eventually,
+    pid_of_actor,
+    pids_of_actors,
+    wait_for_free_cpus,
+    wait_for_no_session,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]
 
@@ -187,6 +193,7 @@ def fresh(ray_session: Any) -> Iterator[None]:
 
     wait_for_free_cpus(30)
     sessions.end()
+    wait_for_no_session()
     yield
     sessions.end()
 
@@ -274,7 +281,7 @@ def test_a_run_can_be_cancelled_after_its_driver_was_replaced(fresh: Any) -> Non
     graph = builder.compile(checkpointer=InMemorySaver(), backend="ray")
     run = graph.start(GIVEN, config(), stream_mode="updates")
     eventually(lambda: run.status == "running", "it runs", 30)
-    (before,) = pids_of_actors("SuperstepDriver")
+    before = pid_of_actor("SuperstepDriver")
     kill_driver()
     eventually(lambda: before not in pids_of_actors("SuperstepDriver"), "another driver", 60)
     run.cancel(wait=True)
@@ -288,7 +295,7 @@ def test_a_run_whose_driver_dies_before_it_begins_is_begun_by_the_next_one(
 ) -> None:
     graph = turns(InMemorySaver())
     expected = graph.invoke(GIVEN, config())
-    (driver,) = pids_of_actors("SuperstepDriver")
+    driver = pid_of_actor("SuperstepDriver")
     os.kill(driver, signal.SIGSTOP)
     if way == "streamed":
         chunks = graph.stream(GIVEN, config(), stream_mode="values")

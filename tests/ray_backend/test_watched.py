@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from actors import mirror, signs_of_life
+from actors.broker import StreamBroker
 from actors.patient import answer_within
 from actors.signs_of_life import REPORT, STARTS, Watched
 from distgraph.errors import BrokerLost
@@ -190,3 +191,11 @@ def test_a_broker_does_not_wait_for_a_mirror_without_limit(monkeypatch: pytest.M
     with pytest.raises(BrokerLost, match="its mirror is lost"):
         mirror.Mirroring("session", Limits(), lambda: None, lambda call: call())
     assert asked == [30.0]
+
+
+def test_a_broker_whose_calls_wait_for_its_mirror_gives_signs_of_life() -> None:
+    groups = {
+        name: getattr(method, "__ray_concurrency_group__", None)
+        for name, method in vars(StreamBroker).items()
+    }
+    assert [name for name, group in groups.items() if group == groups["process"]] == ["process"]

@@ -78,6 +78,24 @@ def pids_of_actors(name: str) -> list[int]:
     ]
 
 
+def pid_of_actor(name: str) -> int:
+    """The process of the one live actor whose class name contains ``name``: Ray ends those of an
+    earlier session some time after it was asked to."""
+    pids: list[int] = eventually(
+        lambda: found if len(found := pids_of_actors(name)) == 1 else None,
+        f"one {name} lives",
+        60,
+    )
+    return pids[0]
+
+
+def wait_for_no_session() -> None:
+    """Wait until the drivers and brokers of sessions that were ended are gone, and their mirrors:
+    what is looked for by its class then is of the next session."""
+    names = ("SuperstepDriver", "StreamBroker", "BrokerMirror")
+    eventually(lambda: not any(pids_of_actors(name) for name in names), "no session is left", 60)
+
+
 def wait_for_signs_of_life(session: Any) -> None:
     """Wait until the driver and the broker of a session have given signs of life: from then on,
     each silence counts."""
