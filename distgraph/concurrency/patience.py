@@ -85,7 +85,7 @@ def attended(clock: Callable[[], float]) -> Callable[[], float]:
 
     Somebody has to ask for the time each second. Any thread may.
     """
-    lock = threading.Lock()
+    lock = threading.RLock()  # the garbage collector may close a stream at any moment
     asked = clock()
     at = asked
 
