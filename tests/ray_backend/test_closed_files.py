@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,18 @@ EVENTS, MANY = 20, 200
 """Events of a node before it does harm, and all of them."""
 
 BOUND = 20.0
-"""Seconds of a run, the start of a process included: one second on a quiet machine, ten where
-sixteen programs share two CPUs. Any wait that only the bound of silence ends takes 60."""
+"""Seconds for a damaged process to end."""
+
+
+@pytest.fixture(autouse=True)
+def without_silence(on_ray: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What only the bound of silence ends lasts longer than a test may."""
+    from actors import sessions
+
+    monkeypatch.setenv("DISTGRAPH_SILENCE", "3600")
+    sessions.end()
+    yield
+    sessions.end()
 
 
 def files(state: Any) -> Any:
@@ -82,7 +92,7 @@ def test_a_node_that_closes_any_one_file_of_its_process_disturbs_no_other(
         (present,) = lists.invoke({"items": []})["items"]
         if number not in present:
             continue
-        begin, seen = time.monotonic(), []
+        seen: list[int] = []
         try:
             for event in harms.stream({"items": [number]}, stream_mode="custom"):
                 seen.append(event)
@@ -90,12 +100,10 @@ def test_a_node_that_closes_any_one_file_of_its_process_disturbs_no_other(
         except WorkerDied:
             lost.append(number)
             assert seen == list(range(len(seen)))
-        assert time.monotonic() - begin < BOUND, number
-        begin, blob = time.monotonic(), b"x" * 3_000_000
+        blob = b"x" * 3_000_000
         chunks = list(works.stream({"items": [blob]}, stream_mode=["custom", "values"]))
         assert [c for mode, c in chunks if mode == "custom"] == list(range(MANY)), number
         assert chunks[-1] == ("values", {"items": [blob, len(blob)]}), number
-        assert time.monotonic() - begin < BOUND, number
     print(f"{len(numbers)} files; the process was lost with {lost}")
     assert len(lost) < 6
 
