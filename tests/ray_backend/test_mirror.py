@@ -26,7 +26,7 @@ from tests.support.cluster import (
 )
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(600)]
 
 EVENTS = 100
 
