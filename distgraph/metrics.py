@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from distgraph._internal.settings import setting
@@ -19,7 +20,8 @@ _VALUES_KEPT = 10_000
 later ones are dropped."""
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # counts are found by it: each is there once
+class Metric:
     """A metric, under the name that Ray is given. In Prometheus, ``ray_`` precedes the name, and
     ``_total`` follows the name of a counter."""
 
@@ -113,6 +115,10 @@ METRICS = (
 """All metrics. Those without labels have one value for each driver, broker or worker process."""
 
 
+Key = tuple[Metric, tuple[str, ...]]
+"""A metric, and the values of its labels."""
+
+
 class Sample(NamedTuple):
     """What has come together for one metric and one set of labels."""
 
@@ -129,8 +135,8 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[tuple[Metric, tuple[str, ...]], float] = {}
-        self._observed: dict[tuple[Metric, tuple[str, ...]], list[float]] = {}
+        self._counts: dict[Key, float] = {}
+        self._observed: dict[Key, list[float]] = {}
         self._gauges: list[Callable[[], Iterable[tuple[Metric, float]]]] = []
         self._totals: dict[Metric, float] = {}
 
@@ -140,12 +146,16 @@ class Meter:
         with self._lock:
             self._counts[key] = self._counts.get(key, 0.0) + amount
 
-    def observe(self, metric: Metric, *labels: str, value: float) -> None:
-        """Note a value of a histogram."""
+    def note(self, counted: Key, observed: Iterable[tuple[Key, float]]) -> None:
+        """Add one to a counter, and note values of histograms: what the end of an attempt is."""
         with self._lock:
-            values = self._observed.setdefault((metric, labels), [])
-            if len(values) < _VALUES_KEPT:
-                values.append(value)
+            self._counts[counted] = self._counts.get(counted, 0.0) + 1.0
+            for key, value in observed:
+                values = self._observed.get(key)
+                if values is None:
+                    values = self._observed[key] = []
+                if len(values) < _VALUES_KEPT:
+                    values.append(value)
 
     def watch(self, look: Callable[[], Iterable[tuple[Metric, float]]]) -> None:
         """Ask a function, at each export, for values of metrics without labels: the present values

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from distgraph import metrics
 from distgraph.contract.attempt import AttemptOutcome
 from distgraph.contract.events import StartTask
 from distgraph.contract.stream import AttemptId
-from distgraph.metrics import Meter, Metric
+from distgraph.metrics import Key, Meter, Metric
 
 __all__ = ("DriverMeter", "RunMeter")
 
@@ -59,6 +60,7 @@ class RunMeter:
         self._since: dict[AttemptId, float] = {}
         """When each open attempt was queued."""
         self._sent: set[AttemptId] = set()
+        self._nodes: dict[tuple[tuple[str, ...], str], _Node] = {}
         self._step = 0
         self._repeats = False
         self.has_ended = False
@@ -87,7 +89,7 @@ class RunMeter:
         request = start.request
         self._since[request.attempt_id] = self._clock()
         if request.attempt > 1 and request.shown_attempt > 1:
-            self._add(metrics.RETRIES, _label(start))
+            self._add(metrics.RETRIES, self._node(start).label)
         step = start.steps_around[0] if start.steps_around else request.step
         if step > self._step:
             self._step = step
@@ -99,19 +101,22 @@ class RunMeter:
 
     def ended(self, start: StartTask, outcome: AttemptOutcome) -> None:
         """Note the outcome of an attempt."""
-        node = _label(start)
         since = self._forget(outcome.attempt_id)
-        lost = outcome.lost and outcome.status != "timeout"
-        self._add(metrics.ATTEMPTS, node, "lost" if lost else outcome.status)
-        if outcome.started_at and since is not None and not self._repeats:
+        if self._repeats:
+            return
+        node = self._node(start)
+        observed: tuple[tuple[Key, float], ...] = ()
+        if outcome.started_at and since is not None:
             wait = max(0.0, outcome.started_at - since)  # clocks of machines differ
-            self._meter.observe(metrics.WAIT, self._graph, node, value=wait)
-            self._meter.observe(metrics.DURATION, self._graph, node, value=outcome.duration)
+            observed = (node.wait, wait), (node.duration, outcome.duration)
+        lost = outcome.lost and outcome.status != "timeout"
+        status = "lost" if lost else outcome.status
+        self._meter.note((metrics.ATTEMPTS, (self._graph, node.label, status)), observed)
 
     def cancelled(self, start: StartTask) -> None:
         """Note an attempt that is not wanted any more."""
         self._forget(start.request.attempt_id)
-        self._add(metrics.ATTEMPTS, _label(start), "cancelled")
+        self._add(metrics.ATTEMPTS, self._node(start).label, "cancelled")
 
     def finish(self, status: str) -> None:
         """Note the end of the run. The first end counts."""
@@ -130,7 +135,23 @@ class RunMeter:
         self._sent.discard(attempt_id)
         return self._since.pop(attempt_id, None)
 
+    def _node(self, start: StartTask) -> _Node:
+        request = start.request
+        key = request.graph_path, request.node
+        node = self._nodes.get(key)
+        if node is None:
+            label = "/".join((*request.graph_path, request.node))
+            labels = self._graph, label
+            node = self._nodes[key] = _Node(
+                label, (metrics.WAIT, labels), (metrics.DURATION, labels)
+            )
+        return node
 
-def _label(start: StartTask) -> str:
-    """Return the node with those around it; attempts of its tools count as the node's."""
-    return "/".join((*start.request.graph_path, start.request.node))
+
+class _Node(NamedTuple):
+    """Where the counts of a node go."""
+
+    label: str
+    """The node with those around it; attempts of its tools count as the node's."""
+    wait: Key
+    duration: Key

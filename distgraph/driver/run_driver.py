@@ -343,7 +343,8 @@ class RunDriver:
         attempt = self._attempts.pop(outcome.attempt_id, None)
         if attempt is None:
             return
-        self._machine.ignored.update(dict.fromkeys(outcome.ignored))
+        if outcome.ignored:
+            self._machine.ignored.update(dict.fromkeys(outcome.ignored))
         if attempt.admitted:
             if outcome.lost:
                 self._write.fence(outcome.attempt_id)

@@ -145,9 +145,10 @@ def test_a_watched_counter_gives_what_was_added_since() -> None:
 def test_values_of_a_histogram_are_bounded() -> None:
     meter = Meter()
     for _ in range(10_001):
-        meter.observe(metrics.WAIT, "g", "n", value=1.0)
-    (sample,) = meter.take()
-    assert len(sample.values) == 10_000
+        meter.note((metrics.ATTEMPTS, ("g", "n", "ok")), [((metrics.WAIT, ("g", "n")), 1.0)])
+    counted, waits = meter.take()
+    assert counted == (metrics.ATTEMPTS, ("g", "n", "ok"), (10_001.0,))
+    assert len(waits.values) == 10_000
 
 
 def test_names_are_unique_and_labels_are_few() -> None:
