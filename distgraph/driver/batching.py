@@ -55,12 +55,18 @@ class Durations:
         """Return a node's usual duration, None before the first."""
         return self._known.get(node)
 
-    def note(self, node: Hashable, duration: float) -> None:
-        """Record a measured duration."""
+    def note(self, node: Hashable, duration: float, count: int = 1) -> None:
+        """Record a measured duration: of one attempt, or the mean of ``count`` that went together.
+
+        Of a group, only the mean says what the next group will take: of many short attempts, one
+        may have waited for a core.
+        """
         known = self._known.get(node)
-        # a slow attempt counts in full: a group of slow attempts would be the costlier mistake
-        fresh = known is None or duration > SHORT
-        self._known[node] = duration if fresh else known + _WEIGHT * (duration - known)  # type: ignore[operator]
+        # what is slow counts in full: a group of slow attempts would be the costlier mistake
+        if known is None or duration > SHORT:
+            self._known[node] = duration
+        else:
+            self._known[node] = duration + (1 - _WEIGHT) ** count * (known - duration)
 
 
 @dataclass(slots=True)
@@ -228,8 +234,8 @@ class Batcher(Generic[T]):
 
     def measured(self, node: Hashable, durations: Sequence[float]) -> None:
         """Note what attempts took of a group that has not come back."""
-        for duration in durations:
-            self._durations.note(node, duration)
+        if durations:
+            self._durations.note(node, sum(durations) / len(durations), len(durations))
 
     def lend(self, groups: int) -> None:
         """Count groups out that only wait for calls of their code, or in again where negative."""

@@ -50,6 +50,38 @@ def test_a_slow_attempt_counts_at_once() -> None:
     assert durations.get("n") == 1.0
 
 
+def test_the_mean_of_a_group_counts_as_often_as_it_has_attempts() -> None:
+    durations, one_by_one = Durations(), Durations()
+    for known in (durations, one_by_one):
+        known.note("n", 0.001)
+    durations.note("n", 0.002, 3)
+    for _ in range(3):
+        one_by_one.note("n", 0.002)
+    assert durations.get("n") == pytest.approx(one_by_one.get("n"))
+
+
+@pytest.mark.parametrize("at", [0, 5, 9])
+def test_a_short_attempt_that_waited_for_a_core_does_not_send_the_rest_alone(at: int) -> None:
+    one = batcher(slots=2, n=0.0001)
+    one.add("n", range(10))
+    assert sum(sizes(one.take(0.0))) == 10
+    taken = [0.0001] * 10
+    taken[at] = 0.01  # the mean is 1.09 ms
+    one.ended("n", taken)
+    one.add("n", range(400))
+    groups = one.take(0.0)
+    assert (sizes(groups)[0], len(groups)) == (47, 21)
+
+
+def test_a_group_that_is_slow_on_average_sends_the_rest_alone() -> None:
+    one = batcher(slots=2, n=0.0001)
+    one.add("n", range(10))
+    one.take(0.0)
+    one.ended("n", [0.1, *[0.0001] * 9])
+    one.add("n", range(40))
+    assert sizes(one.take(0.0)) == [1] * 40
+
+
 # --- unknown nodes --------------------------------------------------------------------------------
 
 
