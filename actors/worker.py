@@ -477,6 +477,7 @@ class WorkerProcess:
                 opened.run,
                 _OnSharedLoop(stream),
                 calls,
+                node=opened.node(request),
                 limited=partial(heartbeat.limit, name),
             )
             outcome = await throttled(steps, stream)

@@ -220,7 +220,7 @@ async def _attempt(
     on_loop: bool = False,
 ) -> AttemptOutcome:
     started_at, began = time.time(), time.perf_counter()
-    cpu = CpuTime()
+    cpu = CpuTime(on_loop=on_loop)
     ending: _Ending
     seen = NO_IDS
     task: TaskContext | None = None
@@ -289,7 +289,7 @@ async def _attempt(
         pid=os.getpid(),
         started_at=started_at,
         duration=time.perf_counter() - began,
-        cpu=cpu.end(on_loop=on_loop),
+        cpu=cpu.end(),
         drain=control.asked_here,
         null_resume_taken=task is not None and task.null_resume_taken,
         ignored=() if task is None else tuple(task.ignored),

@@ -16,26 +16,32 @@ _crowds = 0
 
 
 class CpuTime:
-    """Measures one attempt, from its construction to ``end``."""
+    """Measures one attempt, from its construction to ``end``.
 
-    def __init__(self) -> None:
+    Args:
+        on_loop: Whether it runs on an event loop, which attempts share.
+    """
+
+    def __init__(self, *, on_loop: bool = False) -> None:
         global _running, _crowds
         with _lock:
             _running += 1
-            self._alone = _running == 1
-            _crowds += not self._alone
+            alone = _running == 1
+            _crowds += not alone
             self._crowds = _crowds
-        self._process, self._thread = time.process_time(), time.thread_time()
+        # each is a call of the system: only what ``end`` may need
+        self._process = time.process_time() if alone else None
+        self._thread = None if on_loop else time.thread_time()
 
-    def end(self, *, on_loop: bool) -> float:
+    def end(self) -> float:
         """Return CPU seconds: of the process, where no other attempt ran in it meanwhile.
 
-        Else of the thread; 0.0 on an event loop (``on_loop``), which attempts share.
+        Else of the thread; 0.0 on an event loop.
         """
         global _running
         with _lock:
             _running -= 1
-            alone = self._alone and self._crowds == _crowds
-        if alone:
+            alone = self._crowds == _crowds
+        if alone and self._process is not None:
             return time.process_time() - self._process
-        return 0.0 if on_loop else time.thread_time() - self._thread
+        return 0.0 if self._thread is None else time.thread_time() - self._thread

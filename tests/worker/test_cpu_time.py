@@ -24,11 +24,11 @@ def _burn(seconds: float) -> None:
 
 
 def test_alone_the_threads_that_the_code_starts_count() -> None:
-    cpu = CpuTime()
+    cpu = CpuTime(on_loop=True)
     thread = threading.Thread(target=_burn, args=(0.1,))
     thread.start()
     thread.join()
-    assert cpu.end(on_loop=True) >= 0.1
+    assert cpu.end() >= 0.1
 
 
 def test_beside_another_attempt_only_the_own_thread_counts() -> None:
@@ -37,18 +37,27 @@ def test_beside_another_attempt_only_the_own_thread_counts() -> None:
     thread = threading.Thread(target=_burn, args=(0.1,))
     thread.start()
     thread.join()
-    assert 0.0 <= second.end(on_loop=False) < 0.1
-    assert 0.0 <= first.end(on_loop=False) < 0.1
+    assert 0.0 <= second.end() < 0.1
+    assert 0.0 <= first.end() < 0.1
 
 
 def test_on_an_event_loop_beside_another_attempt_nothing_is_known() -> None:
-    first, second = CpuTime(), CpuTime()
+    first, second = CpuTime(on_loop=True), CpuTime(on_loop=True)
     _burn(0.01)
-    assert (second.end(on_loop=True), first.end(on_loop=True)) == (0.0, 0.0)
+    assert (second.end(), first.end()) == (0.0, 0.0)
 
 
 def test_after_others_have_ended_an_attempt_is_alone_again() -> None:
-    CpuTime().end(on_loop=False)
-    cpu = CpuTime()
+    CpuTime().end()
+    cpu = CpuTime(on_loop=True)
     _burn(0.02)
-    assert cpu.end(on_loop=True) >= 0.02
+    assert cpu.end() >= 0.02
+
+
+def test_on_an_event_loop_beside_another_attempt_no_clock_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = CpuTime(on_loop=True)
+    monkeypatch.setattr(cpu_time, "time", None)
+    second = CpuTime(on_loop=True)
+    assert (second.end(), first.end()) == (0.0, 0.0)
