@@ -67,7 +67,7 @@ class SharedWorkers(NamedTuple):
     leases: LeaseHost
     tasks: TaskHost
     leases_tasks: bool
-    """Whether groups share Ray tasks. Otherwise each group is a Ray task of its own."""
+    """Whether attempts share Ray tasks. Otherwise each is a Ray task of its own."""
     pool_idle: float
     """Seconds after which workers of a pool end that have nothing to do."""
 
@@ -162,7 +162,10 @@ class RayWorkers:
     # --- for the driver -------------------------------------------------------------------------
 
     def batches(self, start: StartTask) -> bool:
-        return self._placement(start).kind == "task" and shortest(start.request) is None
+        chosen = self._placement(start)
+        if chosen.kind != "task" or not self._is_leased(chosen):
+            return False  # each has a Ray task of its own, for isolation
+        return shortest(start.request) is None
 
     def submit(self, groups: Sequence[Group]) -> Mapping[Group, Exception]:
         """Send groups. Attempts for one executor go in one call, each a group of its own."""
@@ -304,6 +307,9 @@ class RayWorkers:
             self._placements[key] = known
         return known
 
+    def _is_leased(self, chosen: placement.Placement) -> bool:
+        return chosen.lease and self._shared.leases_tasks
+
     def _packed(self, packet: _Packet) -> Any:
         header = (__version__, self._shared.session, self._program, self._info)
         names = tuple(self._name(group.ids[0]) for group in packet.groups)
@@ -316,7 +322,7 @@ class RayWorkers:
             return
         group = packet.groups[0]
         chosen = self._placement(group.starts[0])
-        if packet.kind == "pool" or (chosen.lease and self._shared.leases_tasks):
+        if packet.kind == "pool" or self._is_leased(chosen):
             self._to_lease(group, packed, packet.values)
         else:
             self._to_task(group, packed, packet.references())

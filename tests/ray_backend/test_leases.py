@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 
+from distgraph._internal.settings import setting
 from distgraph.errors import WorkerDied
 from distgraph.types import Send, TimeoutPolicy
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
@@ -21,6 +22,11 @@ from tests.support.graphs import Items
 from .test_several_nodes import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+
+of_leases = pytest.mark.skipif(
+    not setting("DISTGRAPH_LEASES", True), reason="DISTGRAPH_LEASES is off: there are no leases"
+)
+"""For what Ray tasks of their own do not have."""
 
 
 def pid(state):
@@ -46,6 +52,7 @@ def leases():
     return ray.get(sessions.current().driver.statistics.remote())["leases"]
 
 
+@of_leases
 def test_steps_that_follow_each_other_are_served_by_one_process(on_ray):
     graph = chain(on_ray, *[pid] * 6)
     graph.invoke({"items": []})
@@ -96,6 +103,7 @@ def test_the_name_of_a_node_may_be_a_member_of_a_local_enumeration(on_ray):
     assert on_ray.compile(builder).invoke({"items": []})["items"] != [os.getpid()]
 
 
+@of_leases
 def test_the_statistics_show_what_each_lease_serves(on_ray):
     def node(state, writer):
         writer(os.getpid())
@@ -117,6 +125,7 @@ def test_the_title_of_the_process_names_the_node_that_it_runs(on_ray):
     assert chain(on_ray, title, title).invoke({"items": []}) == {"items": ["ray::n0", "ray::n1"]}
 
 
+@of_leases
 def test_a_worker_loads_the_graph_and_not_the_code_of_the_driver(on_ray):
     def loaded(state):
         return {"items": [name in sys.modules for name in ("actors.driver", "actors.broker")]}
@@ -175,6 +184,7 @@ def keeping(ray_session, monkeypatch):
     sessions.end()
 
 
+@of_leases
 def test_an_idle_worker_is_kept_until_another_job_waits_for_its_cpu(keeping, on_ray, ray_session):
     graph = chain(on_ray, pid, pid)
 
@@ -219,6 +229,7 @@ def test_nodes_with_other_needs_do_not_wait_for_an_idle_lease(on_ray):
     assert len(graph.invoke({"items": []})["items"]) == 3
 
 
+@of_leases
 def test_a_worker_that_dies_while_it_is_idle_fails_no_run(on_ray):
     graph = chain(on_ray, pid)
     (victim,) = graph.invoke({"items": []})["items"]
@@ -265,6 +276,22 @@ def test_a_lease_can_be_refused_for_a_node(on_ray):
     assert leases() == []
 
 
+def test_without_a_lease_each_attempt_is_a_task_of_ray_s(on_ray):
+    def node(number):
+        import ray
+
+        return {"items": [ray.get_runtime_context().get_task_id()]}
+
+    builder = on_ray.StateGraph(Items).add_node("node", node, ray_options={"lease": False})
+    builder.add_conditional_edges(
+        on_ray.START, lambda state: [Send("node", number) for number in range(20)], ["node"]
+    )
+    graph = on_ray.compile(builder)
+    graph.invoke({"items": []})  # its attempts are known to be short
+    assert len(set(graph.invoke({"items": []})["items"])) == 20
+
+
+@of_leases
 def test_what_nodes_print_is_not_shown_with_the_name_of_another_node(on_ray):
     def name(state):
         import ray
