@@ -679,7 +679,7 @@ def test_the_second_acknowledgement_of_a_put_that_was_sent_twice_starts_no_other
     broker = Broker()
     stream = broker.open()
     stream.emit(custom(1))
-    broker.publisher._interrupted(stream._lane)
+    stream._lane.interrupted()
     broker.timers.run_due()
     assert broker.puts == [("run", [("a", 1, [1])])] * 2
     broker.acks[0].set_result(0.0)

@@ -11,6 +11,7 @@ import pytest
 
 from distgraph.concurrency import timers as timers_module
 from distgraph.contract.stream import END_MODE, Admit, Commit, Event, Finish, Segment
+from distgraph.streaming import lane as lane_module
 from distgraph.streaming import publisher as publisher_module
 from distgraph.streaming.log import RunLog
 from distgraph.streaming.publisher import Publisher
@@ -19,7 +20,12 @@ from distgraph.streaming.transport import RunKey
 from .interrupts import InterruptAt, SoftTimeLimit
 from .support import END_BLOB, RUN, PutsTo, by_hand, read_all
 
-FILES = {publisher_module.__file__, timers_module.__file__, threading.__file__}
+FILES = {
+    lane_module.__file__,
+    publisher_module.__file__,
+    timers_module.__file__,
+    threading.__file__,
+}
 
 
 def _run(interrupt: InterruptAt, max_events: int) -> tuple[list[int], list[int], int, bool]:
