@@ -21,6 +21,8 @@ import ray
 from ray.exceptions import RayError
 
 import actors.references  # noqa: F401 (registers Ray's references)
+from actors.call_frames import CALLS, CallHead
+from actors.call_results import CallPort
 from actors.cluster import NAMESPACE, broker_name, driver_name, drivers, remote
 from actors.entrance import CALLER, Entrance
 from actors.executors import ExecutorHost, Executors, ThreadExecutors
@@ -59,6 +61,8 @@ from distgraph.serde.program import extend_path, load_spec
 from distgraph.serde.references import Parcel
 from distgraph.serde.script_module import stand_in_for_script
 from distgraph.streaming.transport_wire import WireDrives
+from distgraph.wire import Connection
+from distgraph.wire.frames import Bytes
 
 CALLERS = 64
 """Caller processes that can watch a driver at the same time."""
@@ -188,6 +192,7 @@ class SuperstepDriver:
         self._looking = False
         self._slow: list[str] = []
         self._ticket = port.ticket
+        port.serve(CALLS, CallPort(self._called))
         port.serve(CALLER, Entrance(self._turns, self._begin, self._cancel_now, self._drain_now))
 
     @ray.method(concurrency_group="control")
@@ -252,7 +257,7 @@ class SuperstepDriver:
 
     @ray.method(concurrency_group="packets")
     def executor_packet(self, number: int) -> tuple[Any, list[Any]]:
-        """Return attempts, or results of calls, that hold references, for their executor."""
+        """Return attempts that hold references, for their executor."""
         return self._shared.executor_host.packet(number)
 
     @ray.method(concurrency_group="packets")
@@ -367,20 +372,38 @@ class SuperstepDriver:
             if loop is not None:
                 loop.cancel()
 
+    def _called(self, connection: Connection, told: CallHead, packed: Bytes | None) -> None:
+        """Accept a call of a task that the code of an attempt made. It does not wait."""
+        with self._changed:
+            loop = self._runs.get(told.run_id)
+        if loop is not None:
+            loop.results.subscribe((told.task_id, told.attempt), connection)
+            if packed is not None:
+                loop.call(packed)
+
     @ray.method(concurrency_group="calls")
-    def call(self, run_id: str, packed: bytes) -> None:
-        """Accept a call of a task that the code of an attempt made."""
+    def call(self, run_id: str, packed: Parcel) -> None:
+        """Accept a call that holds references."""
         with self._changed:
             loop = self._runs.get(run_id)
         if loop is not None:
             loop.call(packed)
 
     @ray.method(concurrency_group="results")
-    def results(self, run_id: str, key: tuple[str, int], after: int) -> bytes | None:
-        """Return results of an attempt's calls, having waited for some. None: the run is over."""
+    def await_result(self, run_id: str, key: tuple[str, int], after: int) -> None:
+        """Return once there are more than ``after`` results of an attempt's calls, or after a
+        moment."""
         with self._changed:
             loop = self._runs.get(run_id)
-        return None if loop is None else loop.results(key, after)
+        if loop is not None:
+            loop.results.wait(key, after)
+
+    @ray.method(concurrency_group="packets")
+    def result(self, run_id: str, key: tuple[str, int], seq: int) -> Any:
+        """Return the result of a call that holds references. None: its attempt has ended."""
+        with self._changed:
+            loop = self._runs.get(run_id)
+        return None if loop is None else loop.results.take(key, seq)
 
     @ray.method(concurrency_group="storage")
     def storage(self, packed: bytes) -> Any:

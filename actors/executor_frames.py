@@ -11,7 +11,6 @@ __all__ = (
     "EXECUTOR",
     "LEAVES",
     "PACKET",
-    "RESULTS",
     "TAKEN",
     "ExecutorOpened",
     "PacketHead",
@@ -20,9 +19,9 @@ __all__ = (
 EXECUTOR = "executor"
 """Role of the connections of executors."""
 
-PACKET, RESULTS, DROP = 32, 33, 34
+PACKET, DROP = 32, 33
 """Driver to executor: packets of attempts to run, each ``PacketHead`` with the number of the parts
-that belong to it; results of calls that attempts have made; values of a run, or of all runs before
+that belong to it; values of a run, or of all runs before
 the end of the process, to let go of."""
 
 TAKEN, ENDED, LEAVES = 32, 33, 34

@@ -13,7 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from actors.calls import driver_of
+from actors.call_frames import RETURNED
+from actors.calls import driver_of, end_calls, take_returned, use_connection
 from actors.cluster import remote
 from actors.executor_frames import (
     DROP,
@@ -21,7 +22,6 @@ from actors.executor_frames import (
     EXECUTOR,
     LEAVES,
     PACKET,
-    RESULTS,
     TAKEN,
     ExecutorOpened,
     PacketHead,
@@ -40,7 +40,7 @@ from actors.lease_frames import (
 from actors.worker import OpenPacket, process
 from distgraph.concurrency.threads import DaemonExecutor, in_thread
 from distgraph.serde.exceptions import capture_error
-from distgraph.serde.pickling import dumps_data, loads
+from distgraph.serde.pickling import dumps_data
 from distgraph.serde.references import parcel
 from distgraph.wire import Address, Connection, ConnectionClosed, Frame, connect
 from distgraph.worker.attempt import HOST
@@ -119,6 +119,7 @@ class AsyncAttempts:
                 on_closed=lambda connection, error: self._put(None),
             )
         )
+        use_connection(told.session, self._connection)
         self._receive_here()
         await in_thread(heartbeat.start)
         self._send(OPENED, head(ExecutorOpened(identity, process().programs)))
@@ -179,8 +180,8 @@ class AsyncAttempts:
                 self._spawn(self._load(read_head(frame)[0]))
             elif frame.kind == CANCEL:
                 self._spawn(self._cancel(read_head(frame)))
-            elif frame.kind == RESULTS:
-                self._results(read_head(frame)[0], rest(frame))
+            elif frame.kind == RETURNED:
+                take_returned(frame)
             elif frame.kind == DROP:
                 self._spawn(self._drop(read_head(frame)[0]))
         self._tell_taken()
@@ -273,25 +274,8 @@ class AsyncAttempts:
         if run_id is None:
             self._ending.set()
 
-    def _results(self, number: int | None, parts: Sequence[Any]) -> None:
-        """Accept results of calls that attempts have made."""
-        if number is None:
-            self._deliver(parts[0])
-        else:
-            self._spawn(self._fetch_results(number))
-
-    async def _fetch_results(self, number: int) -> None:
-        asked = self._ask_packet(number)
-        packed, _ = await awaited(asked, "results of calls", process().end)
-        self._deliver(packed)
-
     def _ask_packet(self, number: int) -> Any:
         return driver_of(self._session).executor_packet.remote(number)
-
-    @staticmethod
-    def _deliver(packed: Any) -> None:
-        for name, result in loads(packed):
-            process().deliver(name, result)
 
     async def _cancel(self, names: Sequence[str]) -> None:
         """Cancel attempts; repeat the cancel for attempts that suppress cancellation.
@@ -299,7 +283,7 @@ class AsyncAttempts:
         A thread cannot be ended: its outcome is dropped, and it waits for no more calls.
         """
         for name in names:
-            process().leave(name)
+            end_calls(name)
             if name not in self._running:
                 self._refused[name] = None
                 self._report(name, "dropped")  # unless it has ended, it never starts

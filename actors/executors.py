@@ -29,7 +29,6 @@ from actors.executor_frames import (
     EXECUTOR,
     LEAVES,
     PACKET,
-    RESULTS,
     TAKEN,
     ExecutorOpened,
     PacketHead,
@@ -46,7 +45,7 @@ from distgraph.driver.ports import NotTaken
 from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
 from distgraph.serde.exceptions import rebuild_error
-from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.pickling import loads
 from distgraph.serde.references import Parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
 from distgraph.wire.aside import PIECE_SIZE
@@ -144,7 +143,7 @@ class ExecutorHost:
     # --- for executors, through Ray -------------------------------------------------------------
 
     def packet(self, number: int) -> tuple[Any, list[Any]]:
-        """Return a packet, or results of calls, and references to large values."""
+        """Return a packet, and references to large values."""
         return self.by_ray[number]
 
     def take_outcome(self, name: str, packed: Any) -> None:
@@ -265,22 +264,6 @@ class Executor:
             self._cancelled.update(dict.fromkeys(known, time.monotonic()))
             if known:
                 self._send_soon(partial(self._send, CANCEL, head(known)))
-
-    def deliver(self, results: Sequence[tuple[str, bytes]]) -> None:
-        """Send results of calls, each with the name of the attempt that made the call."""
-        packed, number = dumps_parcel(list(results)), None
-        if isinstance(packed, Parcel):
-            with self._lock:
-                waiting = [name for name, _ in results if name in self._jobs]
-                if not waiting:
-                    return
-                number = next(_numbers)
-                self._host.by_ray[number] = packed, []
-                self._by_ray.setdefault(waiting[-1], []).append(number)
-            packed = b""
-        told = head((number,))
-        with self._lock:
-            self._send_soon(partial(self._send, RESULTS, told, packed))
 
     def drop(self, run_id: str | None) -> None:
         """Let go of the values of a run that stayed in the process, finalizers included."""

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 
 from actors import calls
+from actors.call_frames import RETURNED
 from actors.calls import driver_of
 from actors.cluster import remote
 from actors.from_ray import answered, value_of
@@ -101,6 +102,7 @@ class LeaseServer:
             on_closed=self._closed,
         )
         calls.on_waiting = self._waits
+        calls.use_connection(self._ticket.session, connection)
         node = ray.get_runtime_context().get_node_id()
         opened = Opened(self._lease, os.getpid(), HOST, node, process().programs)
         connection.send(OPENED, head(opened), interruptible=False)
@@ -118,6 +120,7 @@ class LeaseServer:
             gc.unfreeze()
             process().leased = False
             calls.on_waiting = None
+            calls.use_connection(self._ticket.session, None)
             heartbeat.end(lease_name(self._lease))
             connection.close()
             if process().descriptors.look():
@@ -136,6 +139,8 @@ class LeaseServer:
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
             process().offer(digest, bytes(rest(frame)[0]), paths)
+        elif frame.kind == RETURNED:
+            calls.take_returned(frame)
         elif frame.kind == CANCEL:
             process().end_group(read_head(frame)[0])
         elif frame.kind == BYE:
@@ -240,7 +245,7 @@ class LeaseServer:
         """Report to the driver whether the code of the group waits for other groups."""
         if self._connection is not None:
             with suppress(ConnectionClosed):
-                self._connection.send(WAITS, head((waits,)))
+                self._connection.send(WAITS, head((waits,)), wait=False)
 
     def _opened(self, group: GroupHead, parts: Sequence[Any]) -> tuple[Any, Sequence[Snapshot]]:
         """Return the packet of a group, and the large values that it refers to."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from actors import cluster
-from actors.calls import Results, pack_result
+from actors.call_results import CallResults
 from actors.executors import (
     Done,
     Executor,
@@ -152,8 +152,8 @@ class RayWorkers:
         self._sent: dict[Group, _Sent] = {}
         self._pinned: Executor | None = None
         self._joined = False
-        self.results = Results()
-        """Results of calls, for attempts that request them."""
+        self.results = CallResults(run_id)
+        """Results of calls that attempts make."""
 
     def learn(self, graph: GraphSpec) -> None:
         """Learn the run's graph: of a list that grows by a known reducer, only the tail is sent."""
@@ -209,16 +209,8 @@ class RayWorkers:
         return self._shared.heartbeats.past_limit(self._name(attempt_id))
 
     def deliver(self, results: Sequence[tuple[Group, CallResult]]) -> None:
-        pushed: dict[Executor, list[tuple[str, bytes]]] = {}
-        for group, result in results:
-            sent = self._sent.get(group)
-            if sent is None or sent.executor is None:
-                self.results.put(result)
-            else:
-                packed = self._name(result.attempt_id), pack_result(result)
-                pushed.setdefault(sent.executor, []).append(packed)
-        for executor, packs in pushed.items():
-            executor.deliver(packs)
+        for _, result in results:
+            self.results.put(result)
 
     def open(self, reply: Reply) -> GroupEnded:
         """Return the outcome of a reply. The run's own thread unpickles the reply here."""
@@ -261,7 +253,7 @@ class RayWorkers:
         return GroupRecalled(group, outcomes, recalled.first)
 
     def close(self) -> None:
-        """Release the objects in the object store, and complete pending requests for results."""
+        """Release the objects in the object store, and complete pending questions for results."""
         self._sent.clear()
         self._packer = StatePacker(LargeValue)
         self.results.close()

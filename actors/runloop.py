@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from actors import cluster
+from actors.call_results import CallResults
 from actors.ray_workers import RayWorkers, Recalled, Reply, SharedWorkers
 from actors.reducers import startups
 from distgraph.backends.base import saver_config
@@ -45,7 +46,9 @@ from distgraph.engine.checkpoints import increment
 from distgraph.errors import RunError
 from distgraph.persistence import SaverPort, place
 from distgraph.serde.pickling import loads
+from distgraph.serde.references import Parcel
 from distgraph.streaming.codec import encode_events
+from distgraph.wire.frames import Bytes
 
 __all__ = ("LEFT", "SLOW", "Keeping", "RunLoop", "StartRun")
 
@@ -80,7 +83,7 @@ class StartRun(NamedTuple):
 class _PackedCall:
     """A call that the code of an attempt made or dropped, pickled."""
 
-    packed: bytes
+    packed: Bytes | Parcel
 
 
 _News = DriverEvent | Reply | Recalled | _PackedCall
@@ -239,7 +242,7 @@ class RunLoop:
             logger.warning("%s", where)
         return where
 
-    def call(self, packed: bytes) -> None:
+    def call(self, packed: Bytes | Parcel) -> None:
         """Accept a call that the code of an attempt made. Thread-safe."""
         self._put(_PackedCall(packed))
 
@@ -247,9 +250,10 @@ class RunLoop:
         """Stop the run gracefully after the current superstep. Thread-safe."""
         self._put(DrainRequested(reason))
 
-    def results(self, key: tuple[str, int], after: int) -> bytes | None:
-        """Return results of an attempt's calls, having waited for some. None: the run is over."""
-        return self._workers.results.take(key, after)
+    @property
+    def results(self) -> CallResults:
+        """The results of calls."""
+        return self._workers.results
 
     # --- turns ----------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import ray
 
 import actors.references  # noqa: F401 (registers Ray's references)
 from actors import storage
-from actors.calls import AttemptCalls, driver_of
+from actors.calls import AttemptCalls, driver_of, know_ticket
 from actors.from_ray import awaited, value_of
 from actors.lease_frames import WorkerTicket, require_version
 from actors.metrics import export
@@ -50,7 +50,6 @@ from distgraph.wire.loop import loop
 from distgraph.worker import process_settings
 from distgraph.worker.attempt import HOST, run_async, run_sync
 from distgraph.worker.batch import Batch
-from distgraph.worker.calls import Calls
 from distgraph.worker.children import descendants, kill, now_since_boot, same, started_since
 from distgraph.worker.deadline import main_thread
 from distgraph.worker.descriptors import Descriptors
@@ -130,8 +129,6 @@ class WorkerProcess:
         self._awaited: dict[str, asyncio.Future[GraphProgram]] = {}
         """Programs that are being loaded, on the loop of an executor."""
         self._messages = KeptMessages()
-        self._calling: dict[str, Calls] = {}
-        """Calls of the attempts of an executor, by name."""
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
         meter = Meter()
         meter.watch(self.publisher.present)
@@ -327,6 +324,7 @@ class WorkerProcess:
 
     def enter(self, ticket: WorkerTicket) -> Heartbeat:
         """Work for a session from now on. Return the heartbeat of this process for it."""
+        know_ticket(ticket)
         self.descriptors  # noqa: B018 (made now, before code of users)
         with self._lock:
             known = self._heartbeats.get(ticket)
@@ -364,7 +362,7 @@ class WorkerProcess:
             opened: The packet.
             at: Position of the attempt.
             snapshots: Large state values.
-            name: Of the attempt in an executor, which results of its calls are pushed to.
+            name: Of the attempt in an executor.
             lend: Allows for more threads of the executor.
         """
         storage.enter(opened.packet.session)
@@ -408,7 +406,7 @@ class WorkerProcess:
             stream.cancel()
             raise
         finally:
-            self._ended(name, calls)
+            way.end()
             if request.limit is not None or request.timeout is not None:
                 heartbeat.end(called)
 
@@ -425,35 +423,15 @@ class WorkerProcess:
         if alone:
             self.tidying.begin()  # else it would set the new variables back
 
+    @staticmethod
     def _way(
-        self,
         opened: OpenPacket,
         request: AttemptRequest,
         name: str | None,
         lend: Callable[[int], None] | None = None,
     ) -> AttemptCalls:
         session, run_id = opened.packet.session, opened.run.shared.run_id
-        way = AttemptCalls(session, run_id, request, pushed=name is not None, lend=lend)
-        if name is not None:
-            self._calling[name] = way.calls
-        return way
-
-    def _ended(self, name: str | None, calls: Calls) -> None:
-        calls.close()
-        if name is not None:
-            self._calling.pop(name, None)
-
-    def deliver(self, name: str, packed: bytes) -> None:
-        """Take the result of a call that an attempt here has made."""
-        calls = self._calling.get(name)
-        if calls is not None:
-            calls.returned(loads(packed))
-
-    def leave(self, name: str) -> None:
-        """Let the code of an attempt that was cancelled wait for no more calls."""
-        calls = self._calling.get(name)
-        if calls is not None:
-            calls.close()
+        return AttemptCalls(session, run_id, request, name=name, lend=lend)
 
     def open(self, packed: bytes, program: GraphProgram) -> OpenPacket:
         """Open a packet, whose graph is loaded."""
@@ -468,7 +446,7 @@ class WorkerProcess:
         loan = Loan(self._messages)
         request = opened.request(at, snapshots, loan.items)
         stream = self._stream(opened, request)
-        calls = self._way(opened, request, name).calls
+        way = self._way(opened, request, name)
         heartbeat = self.heartbeat
         try:
             steps = run_async(
@@ -476,7 +454,7 @@ class WorkerProcess:
                 request,
                 opened.run,
                 _OnSharedLoop(stream),
-                calls,
+                way.calls,
                 node=opened.node(request),
                 limited=partial(heartbeat.limit, name),
             )
@@ -490,7 +468,7 @@ class WorkerProcess:
             stream.cancel()
             raise
         finally:
-            self._ended(name, calls)
+            way.end()
             if request.limit is not None or request.timeout is not None:
                 heartbeat.end(name)
 
@@ -508,8 +486,6 @@ class WorkerProcess:
             while True:
                 if self._group and self._unwanted == self._group:
                     raise KeyboardInterrupt
-                if not way.calls.settled:
-                    way.block(lambda: future.done() or way.calls.settled, None)
                 try:
                     return future.result(_POLL)
                 except FutureTimeout:
@@ -517,6 +493,8 @@ class WorkerProcess:
                         raise
                     if not self._serves_loop.is_alive():
                         self.end_damaged("the event loop has ended")
+                if not way.calls.settled:
+                    way.block(lambda: future.done() or way.calls.settled)
         except BaseException:
             future.cancel()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Protocol
 
+from actors.call_frames import CALL, CALLS
 from actors.cluster import node_address
 from actors.lease_frames import WorkerTicket
 from distgraph.contract.heartbeats import HEARTBEAT
@@ -66,7 +67,8 @@ class WorkerPort:
             served.opened(connection)
 
     def _receive(self, connection: Connection, frame: Frame) -> None:
-        self._roles[connection.peer.role].received(connection, frame)
+        role = CALLS if frame.kind == CALL else connection.peer.role
+        self._roles[role].received(connection, frame)
 
     def _end(self, connection: Connection, error: BaseException | None) -> None:
         served = self._roles.get(connection.peer.role)

@@ -65,9 +65,6 @@ an owner, and a name:
 ``distgraph-deadline``
     In: worker. Owner: ``worker/deadline.py``. Waits for the end of one attempt, or of its time.
     Ends with the attempt.
-``distgraph-results``
-    In: worker. Owner: ``actors/calls.py``. Waits for results of calls of one task. Ends when
-    none is missing.
 ``distgraph-woken``
     In: caller (local). Owner: ``backends/local.py``. Waits for the lock of a run whose timer is
     due. Ends with the event.

@@ -174,6 +174,14 @@ class Calls:
         if future is not None:
             _settle(future, result)
 
+    def lose(self, error: BaseException) -> None:
+        """Let all open calls fail: no result comes any more."""
+        with self._lock:
+            left = list(self._open)
+        for seq in left:
+            request = self._request
+            self.returned(CallResult(request.task_id, request.attempt, seq, error=error))
+
     def close(self) -> None:
         """End it with the attempt: nobody waits for what is still open."""
         with self._lock:

@@ -8,7 +8,6 @@ from actors.executors import Executor, PackedAttempts
 from actors.lease_frames import CANCEL, PROGRAM, head, read_head
 from distgraph.driver.ports import NotTaken
 from distgraph.errors import WorkerDied
-from distgraph.serde.references import Parcel
 from distgraph.wire import Frame
 
 DEAD = WorkerDied("its process is gone")
@@ -191,18 +190,3 @@ def test_what_waits_for_a_process_that_is_damaged_is_not_taken():
     sent.tell(LEAVES, ("7 (socket:[1]) was closed",))
     assert isinstance(sent.ended["a"][1], NotTaken)
     assert sent.wire.kinds == [PROGRAM, PACKET, CANCEL]  # in case it takes it all the same
-
-
-def test_results_that_are_fetched_through_ray_are_kept_until_their_attempt_ends(monkeypatch):
-    sent = Sent()
-    sent.open()
-    sent.submit("a", "b")
-    references = Parcel(b"", [])
-    monkeypatch.setattr(executors, "dumps_parcel", lambda results: references)
-    kept = sent.executor._host.by_ray
-    sent.executor.deliver([("a", b"first")])
-    sent.executor.deliver([("a", b"second"), ("gone", b"third")])
-    sent.executor.deliver([("gone", b"fourth")])
-    assert [packed for packed, _ in kept.values()] == [references] * 2
-    sent.tell(ENDED, (("a", "done"),), b"outcome")
-    assert kept == {}

@@ -26,7 +26,7 @@ def loses_its_last_put(state, writer):
 
     while is_sending():
         time.sleep(0.001)
-    process().publisher._puts.put = lambda run, segments: Future()
+    process().publisher._sending.puts.put = lambda run, segments: Future()
     writer("is lost")
     while not is_sending():  # before that, the event would travel with the result
         time.sleep(0.001)
