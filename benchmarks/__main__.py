@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MODULES = {
     "first": "first_event",
     "steps": "steps",
+    "calls": "calls",
     "fanout": "fanout",
     "stream": "streaming",
     "cpu": "cpu",
