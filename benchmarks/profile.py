@@ -125,6 +125,8 @@ def role(title: str, *, is_caller: bool) -> str:
 def read(*, own_first: bool) -> dict[tuple[int, int], tuple[Row, Spent]]:
     """Return what each thread of this process, and of those below it, has used so far.
 
+    Number 0 stands for all threads of a process, those included that have ended.
+
     ``own_first``: look at this thread first, otherwise last. Looking takes time of this thread.
     """
     found = {}
@@ -139,7 +141,15 @@ def read(*, own_first: bool) -> dict[tuple[int, int], tuple[Row, Spent]]:
                 thread = name if name == "main" or name.startswith("distgraph") else "others"
                 row = (kind, "all" if kind == "Ray" else thread)
                 found[pid, int(task.name)] = (row, _spent(task))
+                if not own_first or (pid, 0) not in found:  # beside this thread's own figure
+                    ended = (kind, "all" if kind == "Ray" else "ended")
+                    found[pid, 0] = (ended, _of_process(pid))
     return found
+
+
+def _of_process(pid: int) -> Spent:
+    """Return what all threads of a process have used, also those that have ended."""
+    return Spent(time.clock_gettime_ns((~pid) << 3 | 2) / 1e3)  # its clock, as in the C library
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -159,9 +169,19 @@ def profiled(work: Callable[[], object], count: int) -> Profile:
     before = read(own_first=False)
     work()
     rows: dict[Row, Spent] = {}
-    for key, (row, now) in read(own_first=True).items():
-        _, then = before.get(key, (row, Spent()))
-        rows[row] = rows.get(row, Spent()) + now.since(then, count)
+    ended: dict[int, tuple[Row, float]] = {}
+    after = read(own_first=True)
+    for (pid, thread), (row, now) in sorted(after.items()):
+        _, then = before.get((pid, thread), (row, Spent()))
+        spent = now.since(then, count)
+        if thread == 0:
+            ended[pid] = row, spent.cpu
+            continue
+        rows[row] = rows.get(row, Spent()) + spent
+        if pid in ended:
+            ended[pid] = ended[pid][0], ended[pid][1] - spent.cpu
+    for row, cpu in ended.values():  # a step that takes long goes on in a thread of its own
+        rows[row] = rows.get(row, Spent()) + Spent(max(0.0, cpu))
     return rows
 
 

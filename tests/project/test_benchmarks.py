@@ -446,6 +446,23 @@ def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
     assert found["caller", "distgraph-metri"].cpu >= 50_000  # as the system shows the name
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="CPU time of threads is read from Linux's /proc"
+)
+def test_a_profile_counts_threads_that_have_ended() -> None:
+    def burn() -> None:
+        while time.thread_time() < 0.05:
+            pass
+
+    def work() -> None:
+        thread = daemon(burn, "distgraph-metrics")
+        thread.start()
+        thread.join()
+
+    found = profiled(work, 1)
+    assert found["caller", "ended"].cpu >= 50_000
+
+
 def test_a_page_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="results"):
         pages.filled("a\n", {"results": "new\n"})
