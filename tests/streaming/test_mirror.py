@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from distgraph.streaming.mirror import (
     Recorder,
     Replica,
     ReplicaState,
+    _Way,
     clock_from,
     recorded,
 )
@@ -344,17 +346,33 @@ def test_a_mirror_that_does_not_answer_is_lost():
     assert isinstance(plane.lost.result(SECONDS), TimeoutError)
 
 
-def test_it_is_asked_whether_a_mirror_of_this_machine_has_a_cpu(monkeypatch):
-    asked: list[int | None] = []
-    monkeypatch.setattr("distgraph.streaming.mirror.cpu_waits", asked.append)
-    plane = Mirrored(patience=0.1)
+@pytest.mark.parametrize(("process", "looks"), [(None, 3), (7, 9)])
+def test_a_mirror_of_this_machine_that_waits_for_a_cpu_has_more_time(monkeypatch, process, looks):
+    at = 0.0
+
+    def waited(pid: int) -> float:
+        assert pid == 7
+        return at
+
+    monkeypatch.setattr("distgraph.streaming.mirror.cpu_waits", waited)
+    way = _Way(Mirrored().server.mirror())
+    way.link = SimpleNamespace(connection=SimpleNamespace(process=process))
+    way.question.asked, way.question.bound = at, 3.0
+    over = []
+    for at in map(float, range(1, 12)):
+        over.append(way.is_over(at))
+    assert over.index(True) + 1 == looks
+    way.link.connection = None
+    way.question.asked = 20.0
+    assert [way.is_over(now) for now in (21.0, 22.0, 23.0)] == [False, False, True]
+
+
+def test_who_is_connected_on_one_machine_knows_the_process_on_the_other_side():
+    plane = Mirrored()
     plane.recorder.note(connected=True)
     plane.recorder.wait()
-    plane.server.is_stopped = True
-    plane.broker.drive(RUN, CALLER, 1, [Admit("a", 1, 1)], 0.0)
-    plane.recorder.wait()
-    assert isinstance(plane.lost.result(SECONDS), TimeoutError)
-    assert set(asked) == {os.getpid()}
+    connection = plane.recorder._way.link.connection
+    assert connection.process == os.getpid()
 
 
 def test_another_mirror_has_what_the_broker_has():
