@@ -1,7 +1,7 @@
 """A cold start by its parts: from ``stream()`` to the first event, each time in a fresh process.
 
 ``python -m benchmarks.cold_start`` starts a program of one trivial node again and again, on a local
-Ray of its own, and beside it a program of one Ray task. Linux only: a worker reads its age.
+Ray of its own, and beside it a program of one Ray task.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ ENDS = {
 }
 """Part → the instant that ends it. A part begins where the one before it has ended."""
 
-ALL, WORKER = "all", "a worker's start, in parallel"
-METRICS = tuple(Metric(name, "s") for name in (*ENDS, ALL, WORKER))
+ALL = "all"
+METRICS = tuple(Metric(name, "s") for name in (*ENDS, ALL))
 
 Instants = Mapping[str, float]
-"""Seconds since 1970: ``called``, what ``ENDS`` names, and the begin of the worker, ``process``."""
+"""Seconds since 1970: ``called``, and what ``ENDS`` names."""
 
 
 def parts(instants: Instants) -> dict[str, float]:
@@ -67,7 +67,6 @@ def parts(instants: Instants) -> dict[str, float]:
             until = max(at, instants[name])
             found[part], at = until - at, until
     found[ALL] = at - instants["called"]
-    found[WORKER] = instants["loading"] - instants["process"]
     return found
 
 

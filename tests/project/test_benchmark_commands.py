@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ NOTED = {
     "imported": 101.0,
     "ray": 102.5,
     "up": 104.0,
-    "process": 102.75,
     "loading": 104.25,
     "node": 104.5,
     "event": 104.75,
@@ -36,7 +34,6 @@ def test_the_parts_of_a_cold_start_follow_each_other() -> None:
         "graph": 0.25,
         "first event": 0.25,
         "all": 4.75,
-        "a worker's start, in parallel": 1.5,
     }
     assert sum(found[part] for part in cold_start.ENDS) == found["all"]
 
@@ -62,22 +59,21 @@ def test_the_table_of_a_cold_start_has_a_column_for_each_part() -> None:
     result.failures[RAY] = "RuntimeError: no"
     assert cold_start.as_markdown(result).splitlines() == [
         "| s | starts | importing | Ray's start | driver and broker | worker start and imports "
-        "| graph | first event | all | a worker's start, in parallel |",
-        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | --: |",
-        "| distgraph | 3 | 1 | 1.5 | 1.5 | 0.25 | 0.25 | 0.25 | 4.75 | 1.5 |",
-        "| raw Ray | 0 |  |  |  |  |  |  |  |  |",
+        "| graph | first event | all |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |",
+        "| distgraph | 3 | 1 | 1.5 | 1.5 | 0.25 | 0.25 | 0.25 | 4.75 |",
+        "| raw Ray | 0 |  |  |  |  |  |  |  |",
         "",
         "raw Ray failed (RuntimeError: no)",
     ]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a process reads its age from Linux's /proc")
-def test_a_worker_reports_when_it_began_and_when_it_loaded_the_graph() -> None:
+def test_a_worker_reports_when_it_loaded_the_graph_and_when_it_called_the_node() -> None:
     graph = cold_start.builder().compile(backend="local")
     [chunk] = graph.stream({"number": 1}, stream_mode="updates")
     found = chunk["report"]["seen"]
-    # the system counts the age of a process in hundredths of a second
-    assert found["process"] - 0.02 <= found["loading"] == cold_node.IMPORTED <= found["node"]
+    assert found["loading"] == cold_node.IMPORTED <= found["node"]
+    assert set(found) < set(cold_start.ENDS.values())
 
 
 # --- the main example ---------------------------------------------------------------------------
