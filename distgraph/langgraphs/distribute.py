@@ -68,7 +68,7 @@ def distribute(
 
     from distgraph.langgraphs.graph import DistributedGraph
     from distgraph.langgraphs.nodes import GivenOptions, translate
-    from distgraph.langgraphs.refusals import refuse_remote
+    from distgraph.langgraphs.refusals import graphs_of_chain, refuse_remote
 
     refuse_remote(graph, "The graph")
     if isinstance(graph, StateGraph):
@@ -76,7 +76,7 @@ def distribute(
     if not isinstance(graph, Pregel):
         raise TypeError(
             "distribute takes a graph that LangGraph compiled, or its StateGraph, got "
-            f"{type(graph).__name__}"
+            f"{type(graph).__name__}{graphs_of_chain(graph)}"
         )
     options = GivenOptions(ray_options or {})
     spec, program = translate(graph, options)

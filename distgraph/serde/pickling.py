@@ -88,6 +88,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
             if is_typeddict(obj):
                 make, (meta, name, bases, *rest), *state = reduced
                 reduced = make, (meta, name, _typed_dict_bases(obj, bases), *rest), *state
+            if reduced[0] is _cp._make_skeleton_class and obj.__qualname__ != obj.__name__:
+                reduced[1][3]["__qualname__"] = obj.__qualname__  # cloudpickle leaves it out
             reduced = with_fields(obj, reduced)
         return script_module.as_at_home(obj, reduced, _travels)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import SerializationError
 from distgraph.serde import diagnose, pickling, references, trial_unpickling
+from distgraph.serde.reloads import After, reloads
 from distgraph.serde.sources import is_installed, sources_of
 
 __all__ = (
@@ -68,7 +69,8 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]
         pickler = _RecordingPickler(file)
         try:
             with references.collected() as found, references.staying() as staying:
-                pickler.dump(program)
+                modules = reloads()
+                pickler.dump(After(modules, program) if modules else program)
         except Exception as exc:
             raise _blame(program, pickling.describe(exc), pickling.reason) from exc
         names = pickler.filenames
@@ -141,7 +143,7 @@ class ProgramBlob:
     variables stand for. ``get`` compares these by identity and pickles anew when one of them is
     another object by now, or when the function's code or defaults were replaced. Lists, sets and
     dicts are looked into. Another object that was changed in place after the first run is not
-    noticed; neither is an edit of an imported module.
+    noticed; an edit of an imported module is, once this process has reloaded the module.
     """
 
     def __init__(self, program: GraphProgram) -> None:
@@ -150,6 +152,7 @@ class ProgramBlob:
         """Names of the savers, stores and the like that stay in this process, as of ``get``."""
         self._lock = threading.Lock()
         self._current: tuple[bytes, str] | None = None
+        self._reloads = reloads()
         self._globals: list[_Binding] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._contents: list[tuple[Any, _Contents]] = []
@@ -171,7 +174,7 @@ class ProgramBlob:
         """
         with self._lock:
             if self._current is None or not self._fresh():
-                self._current = None
+                self._current, self._reloads = None, reloads()
                 blob, functions, staying = _pickle(self._program)
                 self._watch(functions)
                 self.staying = tuple(staying)
@@ -179,6 +182,8 @@ class ProgramBlob:
             return self._current
 
     def _fresh(self) -> bool:
+        if self._reloads is not reloads():
+            return False
         for scope, name, value in self._globals:
             if scope.get(name, _MISSING) is not value:
                 return False
@@ -263,7 +268,8 @@ def dumps_spec(spec: GraphSpec, *, with_classes: bool) -> bytes:
             saver that it opens finds them by name only.
     """
     classes = pickling.dumps_script_classes() if with_classes else []
-    return pickling.dumps_code((spec, classes))
+    modules, value = reloads(), (spec, classes)
+    return pickling.dumps_code(After(modules, value) if modules else value)
 
 
 def user_paths() -> tuple[str, ...]:

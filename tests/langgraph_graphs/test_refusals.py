@@ -49,6 +49,25 @@ def test_a_remote_graph():
     refused(remote, "RemoteGraph: another server runs it already. Call its own invoke or stream")
 
 
+def test_a_chain_around_a_graph_names_what_to_distribute():
+    from langchain_core.runnables import RunnableLambda
+
+    identity = RunnableLambda(lambda state: state)
+    chain = identity | graph().compile() | identity
+    with pytest.raises(TypeError) as caught:
+        distribute(chain, backend="local")
+    assert str(caught.value) == (
+        "distribute takes a graph that LangGraph compiled, or its StateGraph, got "
+        "RunnableSequence. A step of it is a graph: use chain.steps[0] | "
+        "distribute(chain.steps[1]) | chain.steps[2] in its place"
+    )
+    with pytest.raises(TypeError, match="got RunnableSequence$"):
+        distribute(identity | identity, backend="local")
+    steps = chain.steps
+    mended = steps[0] | distribute(steps[1], backend="local") | steps[2]
+    assert mended.invoke({"n": 0}) == {"n": 1}
+
+
 def test_a_managed_value_of_the_users():
     made = StateGraph(Rolled).add_node("work", node).add_edge(START, "work")
     refused(made, "state key 'dice' is a managed value of Dice.*IsLastStep")

@@ -129,6 +129,44 @@ def test_a_reducer_of_the_users_module(on_ray, module_of_the_users):
     assert on_ray.compile(builder).invoke({"text": "x"}) == {"text": "longer"}
 
 
+def test_a_module_that_was_reloaded_is_reloaded_by_driver_worker_and_executor(
+    on_ray, tmp_path, monkeypatch
+):
+    name = f"their_{tmp_path.name}"  # workers keep the modules of other tests
+    file = tmp_path / f"{name}.py"
+    source = """
+        VALUE = {value}
+
+        def node(state):
+            return {{"text": f"node {{VALUE}}"}}
+
+        async def waiting(state):
+            return {{"text": f"waiting {{VALUE}}"}}
+
+        def reduced(a, b):
+            return f"{{a}}, {{b}} reduced by {{VALUE}}" if b else a
+    """
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def final(value):
+        file.write_text(textwrap.dedent(source.format(value=value)))
+        known = sys.modules.get(name)
+        module = importlib.reload(known) if known else importlib.import_module(name)
+
+        class State(TypedDict):
+            text: Annotated[str, module.reduced]
+
+        nodes = [("a", module.node), ("b", module.waiting)]
+        builder = on_ray.StateGraph(State).add_sequence(nodes).add_edge(on_ray.START, "a")
+        return on_ray.compile(builder).invoke({"text": ""})["text"]
+
+    for value in (1, 22, 333):  # files of different sizes
+        assert final(value) == (
+            f", node {value} reduced by {value}, waiting {value} reduced by {value}"
+        )
+    del sys.modules[name]
+
+
 CANNOT_TRAVEL = {
     "thread": threading.Thread,
     "generator": lambda: (i for i in range(3)),

@@ -79,6 +79,47 @@ def test_a_main_class_behind_a_long_text_is_found(elsewhere: Elsewhere) -> None:
     assert elsewhere(lambda b: type(loads(b)[1]).__name__, blob) == "Item"
 
 
+NESTED = """
+import dataclasses, enum
+
+class Outer:
+    @dataclasses.dataclass
+    class Inner:
+        n: int
+        class Deep(Exception):
+            pass
+
+def local():
+    @dataclasses.dataclass
+    class Item:
+        n: int
+    class Base:
+        def __init_subclass__(cls):
+            cls.seen = cls.__qualname__
+    class Derived(Base):
+        pass
+    return Item(1), Derived
+"""
+
+
+def test_classes_within_classes_and_functions_keep_their_names(elsewhere: Elsewhere) -> None:
+    script = main_program(NESTED)
+    item, derived = script["local"]()
+    outer = script["Outer"]
+    shown = elsewhere(
+        lambda blob: [repr(each) for each in loads(blob)],
+        dumps_data([outer.Inner(2), item, outer.Inner.Deep, derived.seen]),
+    )
+    assert shown == [
+        "Outer.Inner(n=2)",
+        "local.<locals>.Item(n=1)",
+        "<class '__main__.Outer.Inner.Deep'>",
+        "'local.<locals>.Derived'",
+    ]
+    found = elsewhere(lambda blob: loads(blob)().seen, dumps_code(derived))
+    assert found == "local.<locals>.Derived"
+
+
 def test_an_instance_that_comes_home_has_the_very_class_it_left_with(elsewhere: Elsewhere) -> None:
     script = main_program("count = 0\nclass Item:\n    def n(self):\n        return count\n")
     item_class = script["Item"]
