@@ -23,11 +23,11 @@ from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, NodeFailu
 from distgraph.errors import SerializationError
 from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.references import Parcel
-from distgraph.worker.list_parts import GrowingList, Part
+from distgraph.worker.list_parts import HELD_PART, GrowingList, Part
 from distgraph.worker.snapshots import Snapshot
 
-LARGE = 100_000
-"""Bytes from which a channel's value travels by reference: below, inline is cheaper on Ray."""
+LARGE = HELD_PART
+"""Bytes from which a worker keeps a channel's value, and is sent the value once."""
 
 KEPT = 1024
 """Channel values of a run whose pickles are kept for its next tasks."""

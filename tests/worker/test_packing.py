@@ -132,6 +132,13 @@ def test_small_values_travel_inline_and_large_ones_beside_the_packet() -> None:
     assert len(packed[0]) < 2000
 
 
+@pytest.mark.parametrize(("size", "referred"), [(15_900, []), (16_000, [0])])
+def test_workers_keep_values_from_16_000_bytes_on(size: int, referred: list[int]) -> None:
+    snapshots: list[Any] = []
+    packed = StatePacker(Store().put).pack(request({"a": b"x" * size}), {"a": 1}, snapshots)
+    assert [value for value in packed[1].values() if isinstance(value, int)] == referred
+
+
 def test_a_version_is_pickled_once_however_many_attempts_read_it() -> None:
     store = Store()
     packer = StatePacker(store.put, large=100)
