@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,25 +46,34 @@ def hit(actor: str, number: int = signal.SIGKILL) -> None:
     os.kill(pid_of_actor(actor), number)
 
 
-def counting(state: Any, writer: Any) -> Any:
-    for i in range(EVENTS):
-        writer(i)
-        time.sleep(0.01)
-    return {"items": [EVENTS]}
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that a node waits for behind half of its events: the run goes on until then."""
+    return tmp_path / "gate"
 
 
-def counted() -> Any:
+def counted(gate: Path) -> Any:
+    def counting(state: Any, writer: Any) -> Any:
+        for i in range(EVENTS):
+            writer(i)
+            time.sleep(0.01)
+            while i == EVENTS // 2 and not gate.exists():
+                time.sleep(0.01)
+        return {"items": [EVENTS]}
+
     builder = StateGraph(Items).add_node("count", counting).add_edge(START, "count")
     return builder.compile(backend="ray")
 
 
-def read(stream: Any, at: dict[int, list[tuple[Any, ...]]]) -> list[Any]:
-    """Read a stream to its end, and hit what ``at`` names behind its events."""
+def read(stream: Any, at: dict[int, list[tuple[Any, ...]]], gate: Path | None = None) -> list[Any]:
+    """Read a stream to its end, and hit what ``at`` names behind its events. Then open the gate."""
     seen = []
     for chunk in stream:
         seen.append(chunk)
         for given in at.get(len(seen), ()):
             hit(*given)
+        if len(seen) == max(at) and gate is not None:
+            gate.touch()
     return seen
 
 
@@ -80,9 +90,9 @@ def test_a_stream_goes_on_when_its_broker_is_killed_again_and_again():
     assert (figures.exact, figures.violations, figures.typed_errors) == (1, [], {})
 
 
-def test_a_broker_that_is_stopped_is_ended_and_goes_on():
-    stream = counted().stream({"items": []}, stream_mode="custom")
-    assert read(stream, {10: [("StreamBroker", signal.SIGSTOP)]}) == list(range(EVENTS))
+def test_a_broker_that_is_stopped_is_ended_and_goes_on(gate):
+    stream = counted(gate).stream({"items": []}, stream_mode="custom")
+    assert read(stream, {10: [("StreamBroker", signal.SIGSTOP)]}, gate) == list(range(EVENTS))
 
 
 def test_references_in_a_stream_are_kept():
@@ -100,9 +110,9 @@ def test_references_in_a_stream_are_kept():
     assert ray.get(seen[-1][1]["items"]) == ["end"]
 
 
-def test_a_started_run_is_read_again_from_its_first_event():
-    handle = counted().start({"items": []}, stream_mode="custom")
-    first = read(handle.events(), {10: [("StreamBroker",)]})
+def test_a_started_run_is_read_again_from_its_first_event(gate):
+    handle = counted(gate).start({"items": []}, stream_mode="custom")
+    first = read(handle.events(), {10: [("StreamBroker",)]}, gate)
     hit("StreamBroker")
     again = read(handle.events(after=0), {10: [("StreamBroker",)]})
     assert again == first
@@ -143,30 +153,31 @@ def other_mirror() -> str:
     return str(eventually(complete, "another mirror is complete", 30))
 
 
-def test_a_lost_mirror_is_replaced_and_the_stream_then_survives_its_broker():
+def test_a_lost_mirror_is_replaced_and_the_stream_then_survives_its_broker(gate):
     seen = []
-    for chunk in counted().stream({"items": []}, stream_mode="custom"):
+    for chunk in counted(gate).stream({"items": []}, stream_mode="custom"):
         seen.append(chunk)
         if len(seen) == 10:
             hit("BrokerMirror")
             other_mirror()
             hit("StreamBroker")
+            gate.touch()
     assert seen == list(range(EVENTS))
     mirror = other_mirror()
     actors.end_session()
     eventually(lambda: not pids_of_actors("BrokerMirror"), f"{mirror} ends with its broker")
 
 
-def test_a_broker_that_dies_with_its_mirror_ends_its_streams():
+def test_a_broker_that_dies_with_its_mirror_ends_its_streams(gate):
     both = {10: [("BrokerMirror",), ("StreamBroker",)]}
     with pytest.raises(BrokerLost):
-        read(counted().stream({"items": []}, stream_mode="custom"), both)
-    assert counted().invoke({"items": []}) == {"items": [EVENTS]}
+        read(counted(gate).stream({"items": []}, stream_mode="custom"), both, gate)
+    assert counted(gate).invoke({"items": []}) == {"items": [EVENTS]}
 
 
-def test_a_stream_goes_on_beside_a_mirror_that_is_stopped():
-    stream = counted().stream({"items": []}, stream_mode="custom")
-    assert read(stream, {10: [("BrokerMirror", signal.SIGSTOP)]}) == list(range(EVENTS))
+def test_a_stream_goes_on_beside_a_mirror_that_is_stopped(gate):
+    stream = counted(gate).stream({"items": []}, stream_mode="custom")
+    assert read(stream, {10: [("BrokerMirror", signal.SIGSTOP)]}, gate) == list(range(EVENTS))
     other_mirror()
 
 
