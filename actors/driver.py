@@ -24,7 +24,7 @@ import actors.references  # noqa: F401 (registers Ray's references)
 from actors.call_frames import CALLS, CallHead
 from actors.call_results import CallPort
 from actors.cluster import NAMESPACE, broker_name, driver_name, drivers, remote
-from actors.entrance import CALLER, Entrance
+from actors.entrance import CALLER, Entrance, Tell
 from actors.executors import ExecutorHost, Executors, ThreadExecutors
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
@@ -193,7 +193,14 @@ class SuperstepDriver:
         self._slow: list[str] = []
         self._ticket = port.ticket
         port.serve(CALLS, CallPort(self._called))
-        port.serve(CALLER, Entrance(self._turns, self._begin, self._cancel_now, self._drain_now))
+        entrance = Entrance(
+            self._turns,
+            lambda packed, tell: self._begin(packed, tell=tell),
+            self._cancel_now,
+            self._drain_now,
+            lambda batch: self._drives.drive(batch, lambda pause: None, awaited=False),
+        )
+        port.serve(CALLER, entrance)
 
     @ray.method(concurrency_group="control")
     def entrance(self) -> bytes:
@@ -292,7 +299,9 @@ class SuperstepDriver:
         for ask in early or ():
             ask()
 
-    def _begin(self, packed: bytes, journal: Journal | None = None) -> None:
+    def _begin(
+        self, packed: bytes, journal: Journal | None = None, tell: Tell | None = None
+    ) -> None:
         """Start a run. It goes on in its turns."""
         start = StartRun(*loads(packed))
         run_id = start.options.shared.run_id
@@ -311,6 +320,7 @@ class SuperstepDriver:
             self._meter,
             self._turns,
             partial(self._forget, run_id),
+            tell,
         )
         with self._changed:
             self._runs[run_id] = loop

@@ -31,9 +31,9 @@ from distgraph.contract.events import (
     Woken,
 )
 from distgraph.contract.spec import GraphSpec
-from distgraph.contract.stream import AttemptId, Journal, KeepRun
+from distgraph.contract.stream import AttemptId, Batch, Journal, KeepRun
 from distgraph.driver.batching import Durations
-from distgraph.driver.broker_plane import BrokerPlane, Drives
+from distgraph.driver.broker_plane import BrokerPlane, Drives, EndPlane
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.journal import JournalWriter
@@ -116,6 +116,7 @@ class RunLoop:
         meter: Counts for the metrics of the driver.
         turns: The threads that the runs share.
         ended: Called at the end of the run.
+        tell: Sends the run's end straight to its caller; None where that cannot be.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class RunLoop:
         meter: DriverMeter,
         turns: Turns,
         ended: Callable[[], None],
+        tell: Callable[[Batch], bool] | None = None,
     ) -> None:
         self._start = start
         self._keeping = keeping
@@ -157,7 +159,13 @@ class RunLoop:
                 error = RunError(f"{self._why}{where}")
             terminate(start.caller, [run_id], end_blob("error", error=error))
 
-        self._events = BrokerPlane(drives, run_id, start.caller, post, end)
+        way = drives, run_id, start.caller, post, end
+        shows_more = start.options.shared.stream.modes or start.packed_storage
+        # the run of no caller has readers that come later, and a saved one has a journal
+        if tell is None or shows_more or not start.caller:
+            self._events: BrokerPlane = BrokerPlane(*way)
+        else:
+            self._events = EndPlane(*way, tell)
         self._why: RunError | None = None
         """Why a turn of the run was interrupted."""
         self._driver: RunDriver | None = None

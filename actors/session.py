@@ -46,6 +46,7 @@ from distgraph.concurrency.timers import timers
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.started_runs import RunTerms
 from distgraph.contract.stream import KeepRun
+from distgraph.driver.broker_plane import only_delivery
 from distgraph.driver.operations import end_blob
 from distgraph.driver.prestart import awaits
 from distgraph.driver.startup import (
@@ -69,7 +70,7 @@ from distgraph.serde.program import dumps_spec, user_paths
 from distgraph.serde.references import parcel
 from distgraph.streaming.limits import limits_from_environment
 from distgraph.streaming.receiver import Inbox, Receiver
-from distgraph.streaming.transport import ReaderKey
+from distgraph.streaming.transport import Fetched, ReaderKey
 from distgraph.wire import check_room
 
 logger = logging.getLogger("distgraph")
@@ -164,7 +165,7 @@ class Session:
         self.driver: Any = SuperstepDriverActor.options(
             name=driver_name(self.id), **options
         ).remote(self.id, *driver)
-        self._way = DriverLink(self.driver)
+        self._way = DriverLink(self.driver, self._take_end)
         self._by_calls = False
         """Whether requests go by calls of the driver's actor."""
         self._starting = [self.broker.ping.remote(), self.driver.ping.remote()]
@@ -182,6 +183,7 @@ class Session:
         for actor in self._actors.values():
             actor.silent()  # the first sign of life comes when its process has started
         self._reads = RayReads(self.id, self.broker)
+        self._reads.lead.also(lambda: self._way.connection)
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
 
     def wait_until_up(self) -> None:
@@ -398,6 +400,10 @@ class Session:
         else:
             getattr(way, request.method)(request.run_id, *request.given)
 
+    def _take_end(self, run_id: str, blob: bytes) -> None:
+        """Take the end of a run of which nothing is streamed, from the driver."""
+        self.receiver.take(0, [Fetched(ReaderKey(run_id), [only_delivery(blob)])])
+
     def leave(self, run_id: str, *, ended: bool, soon: bool) -> None:
         """Forget a run, and end it if it has not ended. ``soon``: see ``Reads.leave``."""
         reader = ReaderKey(run_id)
@@ -517,7 +523,7 @@ class Session:
             else:
                 self.driver = driver
                 self._way.close()
-                self._way = DriverLink(driver)
+                self._way = DriverLink(driver, self._take_end)
                 self._ended_for_silence = ""
                 self._actors.pop("superstep driver", None)
                 driver.ping.remote().future().add_done_callback(partial(self._is_up, driver))

@@ -1,4 +1,8 @@
-"""The event plane of a run whose log is in a broker: batches, their answers, and congestion."""
+"""The event planes of a run that a caller in another process reads.
+
+The log of a run is in a broker: batches, their answers, and congestion. A run of which nothing is
+streamed needs no log: its end is all that its caller gets, and goes straight to it.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,14 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from distgraph.concurrency.timers import timers
-from distgraph.contract.stream import AttemptId, Batch, Op
+from distgraph.contract.stream import DRIVER, AttemptId, Batch, Blob, Delivery, Finish, Op, Segment
 from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Fenced, Relieved
 from distgraph.streaming.transport import Answered
 
-__all__ = ("BrokerPlane", "Drives")
+__all__ = ("BrokerPlane", "Drives", "EndPlane", "only_delivery")
+
+SMALL = 1 << 16
+"""Most bytes of an end that goes straight to its caller: those of other runs go behind it."""
 
 
 class Drives(Protocol):
@@ -54,8 +61,9 @@ class BrokerPlane:
         """Held from the response that the log is over its limit until the response that the log has
         room."""
 
-    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> None:
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
         self._send(batch_no, ops, self._answered, awaited)
+        return None
 
     def fence(self, attempt_id: AttemptId) -> int | None:
         def answered(sent: Future[int]) -> None:
@@ -92,3 +100,50 @@ class BrokerPlane:
             return
         self._asking.release()
         self._post(BackendFailed(pause) if isinstance(pause, BaseException) else Relieved())
+
+
+class EndPlane(BrokerPlane):
+    """Implements ``EventPlane`` for a run whose log would hold its end and nothing else.
+
+    Args:
+        drives: The way to the broker, for an end that does not go straight.
+        run_id: Id of the run.
+        caller: Name of the process that reads the run.
+        post: Accepts the broker's responses, from any thread.
+        terminate: Ends the stream without the engine.
+        tell: Sends a batch with the run's end to the caller, by the log where it does not arrive.
+            Returns False, and does nothing, where that is not possible.
+    """
+
+    def __init__(
+        self,
+        drives: Drives,
+        run_id: str,
+        caller: str,
+        post: Callable[[DriverEvent], None],
+        terminate: Callable[[BaseException], None],
+        tell: Callable[[Batch], bool],
+    ) -> None:
+        super().__init__(drives, run_id, caller, post, terminate)
+        self._tell = tell
+
+    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
+        if _is_small_end(ops) and self._tell(Batch(self._run_id, self._caller, batch_no, ops)):
+            return Acked()
+        return super().drive(batch_no, ops, awaited=awaited)
+
+    def fence(self, attempt_id: AttemptId) -> int:
+        return 0  # its worker sends no events
+
+
+def _is_small_end(ops: Sequence[Op]) -> bool:
+    # a lost broker cancels its runs: their caller is to read of that, and not of a cancel
+    if len(ops) != 1 or type(ops[0]) is not Finish or ops[0].force:
+        return False
+    blob = ops[0].blob
+    return type(blob) is bytes and len(blob) <= SMALL  # else it may hold references
+
+
+def only_delivery(blob: Blob) -> Delivery:
+    """Return what the caller reads of a run whose end is all that there is."""
+    return Delivery(1, Segment(DRIVER, 1, 0, 1, 1, blob), True)

@@ -509,42 +509,42 @@ class Connection:
 
     # --- receiving, on a thread of its user -------------------------------------------------------
 
-    def take_turn(self, woken: socket.socket | None = None) -> bool:
+    def take_turn(self) -> bool:
         """Let the calling thread receive by itself, until ``leave_turn`` or ``return_turn``: no
         other has to wake it.
 
         One thread at a time. Frames that the loop's thread took are with ``on_frame`` when this
         returns, and it takes no others. Return False where it goes on to receive all the same.
-
-        Args:
-            woken: What can be read there ends ``receive`` too. Always the same.
         """
         if not self._gather or self._closed:  # what OpenSSL holds does not make the socket ready
             return False
-        if self._poll is None:
-            poll = select.poll()
-            with suppress(ValueError):  # it is closed
-                poll.register(self._sock, select.POLLIN)
-                if woken is not None:
-                    poll.register(woken, select.POLLIN)
-            self._poll = poll
         self._waits = True
         with self._reading:
             return not self._closed
 
-    def receive(self, seconds: float = _PAUSE) -> bool:
+    def receive(self, seconds: float = _PAUSE) -> None:
         """Wait for frames, and take them on the calling thread. In its turn.
-
-        A signal handler that raises while frames are taken ends the connection; one that raises
-        before does not. Return whether ``woken`` can be read.
 
         Args:
             seconds: For which nothing may come, at most.
         """
-        assert self._poll is not None
-        ready = self._busy_poll.wait(self._look_for_frames, min(seconds, _PAUSE))
-        if not ready:
-            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self.watch_by(self._poll)
+        if self._busy_poll.wait(self._look_for_frames, min(seconds, _PAUSE)):
+            self.take_frames()
+
+    def watch_by(self, poll: select.poll) -> int:
+        """Let a thread that receives by itself wait for frames. Return the file descriptor."""
+        with suppress(ValueError):  # it is closed
+            poll.register(self._sock, select.POLLIN)
+        return self._sock.fileno()
+
+    def take_frames(self) -> None:
+        """Take frames that have come, on the calling thread. In its turn.
+
+        A signal handler that raises meanwhile ends the connection.
+        """
         with self._reading:
             if self._closed:
                 pass
@@ -560,8 +560,6 @@ class Connection:
                 finally:
                     if self._torn:
                         self.end_torn()
-        mine = self._sock.fileno()
-        return any(descriptor != mine for descriptor, _ in ready)
 
     def _look_for_frames(self, seconds: float | None) -> list[tuple[int, int]]:
         assert self._poll is not None

@@ -1,20 +1,22 @@
-"""Threads that wait for what one connection brings receive by themselves, one at a time.
+"""Threads that wait for what some connections bring receive by themselves, one at a time.
 
-The one that receives leads. It takes frames for the others too, and wakes those. When it goes on
-with what it has waited for, another one that waits takes its place: no thread has to be woken for
-a frame of the thread that leads.
+The one that receives leads, on all of these connections. It takes frames for the others too, and
+wakes those. When it goes on with what it has waited for, another one that waits takes its place: no
+thread has to be woken for a frame of the thread that leads.
 """
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
 
+from distgraph.wire.busy_polling import BusyPoll, window
 from distgraph.wire.connection import Connection
 from distgraph.wire.loop import loop, pair
 
@@ -24,6 +26,9 @@ LOOK = 1.0
 """Seconds between two looks at the threads that lead. Where none has begun to from one look to the
 next, the loop's thread receives in their place."""
 
+_PAUSE = 1.0
+"""Seconds for which a thread that leads waits at once."""
+
 
 class Lead:
     """The place of the thread that receives.
@@ -32,11 +37,12 @@ class Lead:
     is one call of C: ``deque.extend`` takes the place and notes that, before any handler runs.
 
     Args:
-        connection: Returns the open connection, None where there is none.
+        connections: Each returns an open connection, None where there is none. What has come by the
+            first ones is taken first.
     """
 
-    def __init__(self, connection: Callable[[], Connection | None]) -> None:
-        self._connection = connection
+    def __init__(self, *connections: Callable[[], Connection | None]) -> None:
+        self._connections = connections
         self._loop = loop()
         self._place = threading.Lock()
         """Held by the thread that leads."""
@@ -53,10 +59,18 @@ class Lead:
         self._looking = False
         """Whether the loop looks at those that lead."""
         self._look_due = False
-        self._led: Connection | None = None
-        """The connection on which a thread has led last."""
+        self._led: Sequence[Connection] = ()
+        """The connections on which a thread has led last."""
+        self._poll = select.poll()
+        self._by_file: dict[int, Connection] = {}
+        """The connections that are waited for, by their file descriptors."""
+        self._busy_poll = BusyPoll(window())
         self._wakes, self._woken = pair()
         """Wake the thread that leads."""
+
+    def also(self, connection: Callable[[], Connection | None]) -> None:
+        """Receive on another connection too: what has come by it is taken first."""
+        self._connections = (connection, *self._connections)
 
     def waiter(self) -> tuple[threading.Lock, Callable[[], None]]:
         """Return what a thread waits for by ``wait``, and what ends that: any thread may call the
@@ -68,6 +82,7 @@ class Lead:
     def share(self, is_shared: bool) -> None:
         """Let the loop's thread receive, because others than threads wait; or no longer."""
         was_shared, self._is_shared = self._is_shared, is_shared
+        self._led = ()  # who leads next tells the loop's thread to receive no longer
         if is_shared and not was_shared and self._times:
             self._give_way()
 
@@ -104,30 +119,58 @@ class Lead:
 
     def _lead(self, waiter: threading.Lock, until: float) -> bool:
         """Receive until ``waiter`` has ended. Return False where that is not possible."""
-        connection = self._connection()
-        self._can_lead = bool(
-            connection and not self._is_shared and connection.take_turn(self._woken)
-        )
-        if connection is None or not self._can_lead:
-            return False
-        self._leader = threading.get_ident()
-        self._times += 1
-        if not self._looking or connection is not self._led:
-            self._looking = True
-            self._led = connection
-            self._loop.soon(partial(self._begin, connection))
+        found = [] if self._is_shared else self._open()
         try:
+            led = [each for each in found if each.take_turn()]
+            self._can_lead = bool(led)
+            if not led:
+                return False
+            self._leader = threading.get_ident()
+            self._times += 1
+            self._begin_with(led)
             while not waiter.acquire(blocking=False):
                 left = until - time.monotonic()
                 if left <= 0:
                     return True
-                if connection.closed or self._is_shared:
+                if any(each.closed for each in led):
+                    led = [each for each in led if not each.closed]
+                    self._begin_with(led)
+                if not led or self._is_shared:
                     return False
-                if connection.receive(left):
-                    self._drain()
+                self._receive(min(left, _PAUSE))
             return True
         finally:
-            connection.return_turn()
+            for each in found:
+                each.return_turn()
+
+    def _open(self) -> list[Connection]:
+        found = (connection() for connection in self._connections)
+        return [each for each in found if each is not None]
+
+    def _begin_with(self, led: Sequence[Connection]) -> None:
+        """Wait for frames of these connections. On the thread that leads."""
+        if led != self._led:
+            self._led = ()  # until the rest is done: a signal handler may raise
+            self._poll = select.poll()
+            self._poll.register(self._woken, select.POLLIN)
+            self._by_file = {each.watch_by(self._poll): each for each in led}
+        elif self._looking:
+            return
+        self._looking = True
+        self._led = led
+        self._loop.soon(partial(self._begin, led))
+
+    def _receive(self, seconds: float) -> None:
+        """Wait for frames, and take them. On the thread that leads."""
+        ready = [each for each, _ in self._busy_poll.wait(self._look_for_frames, seconds)]
+        for number, connection in self._by_file.items():
+            if number in ready or number < 0:
+                connection.take_frames()
+        if any(number not in self._by_file for number in ready):
+            self._drain()
+
+    def _look_for_frames(self, seconds: float | None) -> list[tuple[int, int]]:
+        return self._poll.poll(None if seconds is None else seconds * 1000)
 
     def _follow(self) -> None:
         """Let a thread that waits lead, where none does."""
@@ -147,13 +190,11 @@ class Lead:
     def _give_way(self) -> None:
         """Let the loop's thread receive."""
         self._wake()
-        connection = self._connection()
-        if connection is None:
-            return
-        if self._leader == threading.get_ident() and connection.is_read:
-            connection.end_torn()  # what this thread does there goes on only behind this call
-        else:
-            self._loop.soon(connection.watch_again)
+        for connection in self._open():
+            if self._leader == threading.get_ident() and connection.is_read:
+                connection.end_torn()  # what this thread does there goes on only behind this call
+            else:
+                self._loop.soon(connection.watch_again)
 
     def _wake(self) -> None:
         with suppress(OSError):  # it is woken already
@@ -165,10 +206,13 @@ class Lead:
 
     # --- on the loop's thread -------------------------------------------------------------------
 
-    def _begin(self, connection: Connection) -> None:
+    def _begin(self, led: Sequence[Connection]) -> None:
         """Leave receiving to threads that lead."""
-        if not self._is_shared and connection is self._connection():
-            connection.watch_less()
+        if not self._is_shared:
+            known = self._open()
+            for connection in led:
+                if connection in known:
+                    connection.watch_less()
         if not self._look_due:
             self._look_later()
 
@@ -182,8 +226,7 @@ class Lead:
             self._look_later()
             return
         self._looking = False
-        connection = self._connection()
-        if connection is not None:
+        for connection in self._open():
             connection.watch_again()
         if self._times != seen:  # one has begun just now, and relies on this look
             self._looking = True

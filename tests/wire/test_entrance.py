@@ -1,7 +1,9 @@
-"""Starts, cancels and drains of runs reach a driver in their order, and each start once."""
+"""Starts, cancels and drains of runs reach a driver in their order, and each start once; ends of
+runs come back."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,9 +12,12 @@ from typing import Any
 import pytest
 
 from actors import worker_port
-from actors.entrance import CALLER, DriverLink, Entrance
+from actors.entrance import CALLER, DriverLink, Entrance, Tell
 from actors.worker_port import WorkerPort
 from distgraph.concurrency.turns import Turns
+from distgraph.contract.stream import Batch, Finish
+
+Ends = queue.SimpleQueue[tuple[str, bytes]]
 
 
 class Driver:
@@ -22,7 +27,12 @@ class Driver:
         self.asked: list[tuple[str, str]] = []
         self.changed = threading.Condition()
         port = WorkerPort("session")
-        port.serve(CALLER, Entrance(Turns(port.loop.work), self.begin, self.cancel, self.drain))
+        turns = Turns(port.loop.work)
+        self.resent: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        entrance = Entrance(turns, self.begin, self.cancel, self.drain, self.resent.put)
+        port.serve(CALLER, entrance)
+        self.told = entrance._told
+        self.tells: dict[str, Tell] = {}
         self.ticket = port.ticket
 
     def note(self, what: str, subject: str) -> None:
@@ -30,8 +40,9 @@ class Driver:
             self.asked.append((what, subject))
             self.changed.notify_all()
 
-    def begin(self, packed: bytes) -> None:
+    def begin(self, packed: bytes, tell: Tell) -> None:
         run_id = packed.decode()
+        self.tells[run_id] = tell
         if run_id == "broken":
             raise LookupError("no module of that name")
         self.note("start", run_id)
@@ -76,8 +87,14 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 
 @pytest.fixture
-def link(driver: Driver) -> Iterator[DriverLink]:
-    made = DriverLink(_Handle(driver))
+def ends() -> Ends:
+    """Return where the ends go that the caller gets."""
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def link(driver: Driver, ends: Ends) -> Iterator[DriverLink]:
+    made = DriverLink(_Handle(driver), lambda run_id, blob: ends.put((run_id, blob)))
     yield made
     made.close()
 
@@ -117,3 +134,47 @@ def test_a_start_that_is_sent_again_starts_nothing(driver: Driver, link: DriverL
         start(link, "a").result(30)
     link.drain("a", "last")
     assert driver.wait_for(2) == [("start", "a"), ("drain: last", "a")]
+
+
+def batch(run_id: str) -> Batch:
+    """Return a batch that ends a run."""
+    return Batch(run_id, "caller", 1, [Finish(b"end of " + run_id.encode())])
+
+
+def test_the_end_of_a_run_comes_back(driver: Driver, link: DriverLink, ends: Ends) -> None:
+    for run_id in ("a", "b"):
+        start(link, run_id).result(30)
+    assert driver.tells["b"](batch("b"))
+    assert driver.tells["a"](batch("a"))
+    assert ends.get(timeout=30) == ("b", b"end of b")
+    assert ends.get(timeout=30) == ("a", b"end of a")
+    assert driver.resent.empty()
+
+
+def test_ends_that_may_not_have_arrived_go_by_the_broker(
+    driver: Driver, link: DriverLink, ends: Ends
+) -> None:
+    for run_id in ("a", "b", "c"):
+        start(link, run_id).result(30)
+    for run_id in ("a", "b"):
+        assert driver.tells[run_id](batch(run_id))
+        ends.get(timeout=30)
+    assert link.connection is not None
+    link.connection.close()
+    assert driver.resent.get(timeout=30) == batch("a")
+    assert driver.resent.get(timeout=30) == batch("b")
+    assert not driver.tells["c"](batch("c"))
+    start(link, "d").result(30)  # on another connection
+    assert driver.tells["d"](batch("d"))
+    assert ends.get(timeout=30) == ("d", b"end of d")
+
+
+def test_ends_that_have_arrived_are_forgotten(driver: Driver, link: DriverLink, ends: Ends) -> None:
+    names = [f"run {number}" for number in range(130)]
+    for run_id in names:
+        start(link, run_id).result(30)
+        assert driver.tells[run_id](batch(run_id))
+        ends.get(timeout=30)
+    start(link, "behind").result(30)  # the caller has sent nothing more
+    (kept,) = driver.told.values()
+    assert [known.run_id for _, known in kept] == names[128:]

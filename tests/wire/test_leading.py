@@ -140,6 +140,40 @@ def test_the_thread_that_leads_wakes_the_others(ends: Ends) -> None:
     assert first.get(timeout=10) == (b"for it", leader)
 
 
+def test_the_thread_that_waits_takes_the_frames_of_all_connections(ends: Ends) -> None:
+    others = Ends()
+    others.boxes, others.lead = ends.boxes, ends.lead
+    ends.lead.also(lambda: others.near)
+    me = threading.get_ident()
+    lead_once(ends)
+    for number in range(20):
+        data = b"%d" % number
+        assert ends.read(b"a", lambda data=data: others.send(b"a", data)) == (data, me)
+        assert ends.read(b"a", lambda data=data: ends.send(b"a", data)) == (data, me)
+    others.near.close()  # the others go on
+    others.listener.close()
+    for number in range(5):
+        data = b"%d" % number
+        assert ends.read(b"a", lambda data=data: ends.send(b"a", data)) == (data, me)
+
+
+def test_no_connection_is_left_unread_when_no_thread_leads_any_more(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "LOOK", 0.01)
+    others = Ends()
+    others.boxes, others.lead = ends.boxes, ends.lead
+    ends.lead.also(lambda: others.near)
+    lead_once(ends)
+    for sent in (ends, others):
+        sent.send(b"b", b"meanwhile")
+        while not ends.boxes[b"b"].got:
+            time.sleep(0.001)
+        assert ends.boxes[b"b"].got.pop() == (b"meanwhile", serving())
+    others.near.close()
+    others.listener.close()
+
+
 def test_another_thread_that_waits_leads_when_the_first_one_goes_on(ends: Ends) -> None:
     lead_once(ends)
     first = in_thread(ends, b"a")
