@@ -23,6 +23,7 @@ from actors.call_results import PARK
 from actors.cluster import NAMESPACE, driver_name
 from actors.lease_frames import WorkerTicket, head, read_head, rest
 from actors.persistent import persistent
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.concurrency.timers import timers
 from distgraph.contract.attempt import AttemptRequest
 from distgraph.contract.calls import CallResult, DroppedCall, TaskCall
@@ -253,7 +254,7 @@ def _returned(way: AttemptCalls, seq: int, packed: Callable[[], Any]) -> None:
 
 _tickets: dict[str, WorkerTicket] = {}
 _connections: dict[str, Connection] = {}
-_connecting = threading.Lock()
+_connecting = free_in_forks(threading.Lock())
 _drivers: dict[str, Any] = {}
 
 

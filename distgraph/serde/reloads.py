@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from distgraph.concurrency.forking import free_in_forks
 from distgraph.serde.sources import is_installed
 
 __all__ = ("Reloads", "reloads")
@@ -21,7 +22,7 @@ __all__ = ("Reloads", "reloads")
 Reloads = tuple[tuple[str, float], ...]
 """Names of modules, and when each was reloaded last, in seconds since the epoch."""
 
-_lock = threading.RLock()
+_lock = free_in_forks(threading.RLock())
 _known: dict[str, float] = {}
 """What this process has reloaded."""
 _now: Reloads = ()
