@@ -196,6 +196,7 @@ def fresh(ray_session: Any) -> Iterator[None]:
     wait_for_no_session()
     yield
     sessions.end()
+    sessions._outliving.end()  # else that of a detached run goes on
 
 
 @pytest.mark.parametrize("way", [streamed, astreamed, started, left])
