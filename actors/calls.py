@@ -36,7 +36,14 @@ from distgraph.wire import Address, Connection, Frame, connect
 from distgraph.worker.attempt import HOST
 from distgraph.worker.calls import Calls, Function
 
-__all__ = ("AttemptCalls", "driver_of", "end_calls", "take_returned", "use_connection")
+__all__ = (
+    "AttemptCalls",
+    "driver_of",
+    "end_calls",
+    "know_ticket",
+    "take_returned",
+    "use_connection",
+)
 
 PATIENCE = 0.005
 """Seconds for which the code of a Ray task waits for a result before its CPU goes to others."""

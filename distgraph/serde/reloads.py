@@ -17,7 +17,7 @@ from typing import Any
 from distgraph.concurrency.forking import free_in_forks
 from distgraph.serde.sources import is_installed
 
-__all__ = ("Reloads", "reloads")
+__all__ = ("After", "Reloads", "reloads")
 
 Reloads = tuple[tuple[str, float], ...]
 """Names of modules, and when each was reloaded last, in seconds since the epoch."""
