@@ -93,13 +93,15 @@ class Clock:
 
     def _nearest(self) -> tuple[float, Lateness | None]:
         now = time.monotonic() if self._started else 0.0
+        # differences first: rounded sums could end an attempt whose elapsed time is below its limit
+        elapsed = now - self._began
         limits: list[tuple[float, Lateness | None]] = []
         if self._run is not None:
-            limits.append((self._began + self._run - now, Lateness("run", now - self._began)))
+            limits.append((self._run - elapsed, Lateness("run", elapsed)))
         if self._idle is not None:
-            limits.append((self._progress + self._idle - now, Lateness("idle", now - self._began)))
+            limits.append((self._idle - (now - self._progress), Lateness("idle", elapsed)))
         if self._own is not None:
-            limits.append((self._began + self._own - now, None))
+            limits.append((self._own - elapsed, None))
         return min(limits, key=lambda entry: entry[0])
 
 

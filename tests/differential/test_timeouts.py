@@ -45,7 +45,9 @@ def fails_alike(differ, build, **options):
         outcome = run(engine.compile(build(engine)), {"items": []}, "async", **options)
         error = outcome.error
         told = [error.node, error.kind, error.timeout, error.run_timeout, error.idle_timeout]
-        assert error.timeout <= error.elapsed < error.timeout + 5
+        assert error.elapsed < error.timeout + 5
+        # LangGraph's idle clock begins a moment before the clock of its elapsed time
+        assert error.elapsed >= error.timeout or engine is differ.reference
         assert type(error).__name__ == "NodeTimeoutError"
         shown.append((told, [c for c in outcome.chunks if c[0] in ("custom", "updates")]))
     assert shown[0] == shown[1]
