@@ -122,7 +122,7 @@ class AsyncAttempts:
         use_connection(told.session, self._connection)
         self._receive_here()
         await in_thread(heartbeat.start)
-        self._send(OPENED, head(ExecutorOpened(identity, process().programs)))
+        self._send(OPENED, head(ExecutorOpened(identity, process().programs.loaded)))
         await self._ending.wait()
         for task in list(self._running.values()):
             task.cancel()
@@ -138,7 +138,7 @@ class AsyncAttempts:
     def _receive(self, connection: Connection, frame: Frame) -> None:
         if frame.kind == PROGRAM:
             digest, paths = read_head(frame)
-            process().offer(digest, bytes(rest(frame)[0]), paths)
+            process().programs.offer(digest, bytes(rest(frame)[0]), paths)
         self._put(frame)
 
     def _put(self, frame: Frame | None) -> None:
@@ -202,7 +202,7 @@ class AsyncAttempts:
         arrived = zip(told.new, parts[1:], strict=True)
         new = {n: (Snapshot(part), len(part)) for n, part in arrived}
         values = self._held.use(told.values, new)
-        program = process().known(told.program)
+        program = process().programs.known(told.program)
         if program is not None:
             try:
                 self._begin(told, process().open(parts[0], program), values)
@@ -213,7 +213,7 @@ class AsyncAttempts:
 
     async def _load(self, digest: str) -> None:
         with suppress(Exception):  # it occurs again in the attempts that need the graph
-            await process().aprogram(digest, self._session)
+            await process().programs.aget(digest, self._session)
 
     async def _fetched(self, told: PacketHead) -> None:
         """Begin a packet that holds references."""
@@ -229,7 +229,7 @@ class AsyncAttempts:
     async def _loaded(self, told: PacketHead, packed: Any, values: Sequence[Snapshot]) -> None:
         """Begin a packet whose graph may have to be loaded."""
         try:
-            program = await process().aprogram(told.program, self._session)
+            program = await process().programs.aget(told.program, self._session)
             packet = process().open(packed, program)
         except Exception as error:
             self._failed(told.names, error)

@@ -44,7 +44,8 @@ from actors.lease_frames import (
     require_version,
     rest,
 )
-from actors.worker import freeze, process
+from actors.worker import process
+from distgraph.concurrency.collecting import freeze
 from distgraph.driver.batching import LATE
 from distgraph.driver.ports import NotTaken
 from distgraph.serde.exceptions import capture_error
@@ -104,7 +105,7 @@ class LeaseServer:
         calls.on_waiting = self._waits
         calls.use_connection(self._ticket.session, connection)
         node = ray.get_runtime_context().get_node_id()
-        opened = Opened(self._lease, os.getpid(), HOST, node, process().programs)
+        opened = Opened(self._lease, os.getpid(), HOST, node, process().programs.loaded)
         connection.send(OPENED, head(opened), interruptible=False)
         heartbeat = process().enter(self._ticket)
         process().leased = True
@@ -138,7 +139,7 @@ class LeaseServer:
                 loop().soon(partial(loop().after, LATE, look))
         elif frame.kind == PROGRAM:
             digest, paths = read_head(frame)
-            process().offer(digest, bytes(rest(frame)[0]), paths)
+            process().programs.offer(digest, bytes(rest(frame)[0]), paths)
         elif frame.kind == RETURNED:
             calls.take_returned(frame)
         elif frame.kind == CANCEL:

@@ -29,8 +29,9 @@ def load_graph(digest: str, blob: Any, paths: tuple[str, ...]) -> None:
     """Load a graph."""
     from actors.worker import process
 
-    if digest not in process().programs:
-        process().load(digest, blob, paths)
+    programs = process().programs
+    if digest not in programs.loaded:
+        programs.load(digest, blob, paths)
 
 
 # without a CPU: a cluster whose CPUs are taken is asked for nothing

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext
@@ -26,21 +24,14 @@ from actors.transport_ray import locate as locate_broker
 from actors.transport_ray import publish_referring
 from distgraph import logs
 from distgraph._internal.freed_memory import keep_freed_memory
-from distgraph.channels.untracked_value import UntrackedValue
-from distgraph.concurrency.collecting import uncollected
 from distgraph.concurrency.interrupting import expect_termination
-from distgraph.concurrency.threads import daemon, in_thread, new_loop
+from distgraph.concurrency.threads import daemon, new_loop
 from distgraph.contract.attempt import AttemptOutcome, AttemptRequest, RunInfo
 from distgraph.contract.spec import GraphProgram
-from distgraph.contract.stream import Event
-from distgraph.errors import SerializationError
 from distgraph.metrics import Meter, interval_from_environment
 from distgraph.persistence.kept_references import keeps_references
-from distgraph.serde.exceptions import capture_error, release_error
-from distgraph.serde.pickling import dumps_data, dumps_parcel, loads
-from distgraph.serde.program import extend_path, load_program
-from distgraph.serde.references import ReferringBlob, parcel
-from distgraph.serde.script_module import Names, names_of_load, show, stand_in_for_script
+from distgraph.serde.pickling import dumps_parcel, loads
+from distgraph.serde.references import parcel
 from distgraph.spans import flush_soon
 from distgraph.streaming.publisher import AttemptStream, Publisher
 from distgraph.streaming.transport import RunKey
@@ -56,12 +47,13 @@ from distgraph.worker.descriptors import Descriptors
 from distgraph.worker.file_checks import PAUSE
 from distgraph.worker.heartbeat import Heartbeat
 from distgraph.worker.kept_messages import KeptMessages, Loan
-from distgraph.worker.located import LocatedNode, graphs_of, locate
-from distgraph.worker.packing import Head, Packet, pack_outcome, unpack_request
-from distgraph.worker.pinned import pinned
+from distgraph.worker.located import LocatedNode, locate
+from distgraph.worker.outcomes import packed_outcome
+from distgraph.worker.packing import Head, Packet, unpack_request
 from distgraph.worker.process_state import Tidying
+from distgraph.worker.programs import Programs
+from distgraph.worker.shared_loop import NonBlockingStream, throttled
 from distgraph.worker.snapshots import Snapshot
-from distgraph.worker.unsent import unsent_error
 
 logger = logging.getLogger("distgraph")
 
@@ -71,17 +63,8 @@ _DAMAGED = 3
 _SETTLED = 5.0
 """Seconds for the last events of such a process, whose connection may have to be replaced."""
 
-_PROGRAMS_KEPT = 32
 _POLL = 0.02
 """Seconds between two looks at a coroutine: a cancel is only seen between them."""
-
-
-def freeze() -> None:
-    """Leave what is loaded out of garbage collections.
-
-    A state of many objects causes collections, and each would look through all imported modules.
-    """
-    gc.freeze()
 
 
 class OpenPacket(NamedTuple):
@@ -118,16 +101,7 @@ class WorkerProcess:
         logs.configure()
         keep_freed_memory()
         self._lock = threading.Lock()
-        self._programs: OrderedDict[str, GraphProgram] = OrderedDict()
-        self._script_names: dict[str, Names] = {}
-        self._shown = ""
-        """Hash of the graph whose copies of functions the module of the script shows."""
-        self._loading: dict[str, threading.Lock] = {}
-        """Held while a graph is loaded, by hash: a second thread waits for the first."""
-        self._offered: dict[str, tuple[bytes, tuple[str, ...]]] = {}
-        """Programs that were received and not loaded yet."""
-        self._awaited: dict[str, asyncio.Future[GraphProgram]] = {}
-        """Programs that are being loaded, on the loop of an executor."""
+        self.programs = Programs(self._fetch, self._afetch, lambda: self.leased)
         self._messages = KeptMessages()
         self.publisher = Publisher(WirePuts(locate_broker, publish_referring))
         meter = Meter()
@@ -192,94 +166,13 @@ class WorkerProcess:
         if not (self._group or self.leased):
             self.end_if_damaged()
 
-    # --- programs and actors --------------------------------------------------------------------
+    # --- graphs ---------------------------------------------------------------------------------
 
-    def program(self, packet: Packet) -> GraphProgram:
-        """Return the graph of a packet, fetched from the driver where it was not offered.
+    def _fetch(self, digest: str, session: str) -> Any:
+        return value_of(driver_of(session).program.remote(digest), "a graph", self.end)
 
-        Raises:
-            SerializationError: A module that the graph needs cannot be imported here.
-        """
-        known = self.known(packet.program)
-        if known is not None:
-            return known
-        offered = self._offered.pop(packet.program, None)
-        if offered is None:
-            asked = self._fetch(packet.program, packet.session)
-            offered = value_of(asked, "a graph", self.end)
-        return self.load(packet.program, *offered)
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """Hashes of the graphs that are loaded here."""
-        with self._lock:
-            return tuple(self._programs)
-
-    def offer(self, digest: str, blob: bytes, paths: tuple[str, ...]) -> None:
-        """Take a graph for attempts that follow, and load it with the first of them."""
-        self._offered[digest] = blob, paths
-
-    async def aprogram(self, digest: str, session: str) -> GraphProgram:
-        """Async variant of ``program``, for the loop of an executor, which must not block. Packets
-        that need the same graph wait for one load of it."""
-        known = self.known(digest)
-        if known is not None:
-            return known
-        loading = self._awaited.get(digest)
-        if loading is None:
-            loading = self._awaited[digest] = asyncio.ensure_future(self._aload(digest, session))
-            loading.add_done_callback(lambda _: self._awaited.pop(digest, None))
-        return await asyncio.shield(loading)
-
-    async def _aload(self, digest: str, session: str) -> GraphProgram:
-        offered = self._offered.pop(digest, None)
-        if offered is None:
-            offered = await awaited(self._fetch(digest, session), "a graph", self.end)
-        return await in_thread(self.load, digest, *offered)
-
-    def known(self, digest: str) -> GraphProgram | None:
-        """Return the graph of attempts that follow if it is loaded here."""
-        with self._lock:
-            program = self._programs.get(digest)
-            if program is not None:
-                self._programs.move_to_end(digest)
-                if self._shown != digest:
-                    self._shown = digest
-                    show(self._script_names[digest])
-            return program
-
-    @staticmethod
-    def _fetch(digest: str, session: str) -> Any:
-        return driver_of(session).program.remote(digest)
-
-    def load(self, digest: str, blob: bytes, paths: tuple[str, ...]) -> GraphProgram:
-        """Load a graph.
-
-        Raises:
-            SerializationError: A module that the graph needs cannot be imported here.
-        """
-        extend_path(paths)  # the state may hold classes of the caller's own modules too
-        stand_in_for_script()
-        with self._lock:
-            turn = self._loading.setdefault(digest, threading.Lock())
-        with turn:
-            with self._lock:
-                known = self._programs.get(digest)
-            if known is not None:
-                return known
-            with uncollected(), names_of_load() as names:
-                program = load_program(blob)
-            with self._lock:
-                self._loading.pop(digest, None)
-                self._programs[digest], self._script_names[digest] = program, names
-                self._shown = digest
-                if len(self._programs) > _PROGRAMS_KEPT:
-                    evicted, _ = self._programs.popitem(last=False)
-                    del self._script_names[evicted]
-                    gc.unfreeze()  # it may be garbage now
-                if self.leased or len(self._programs) == 1:  # no attempt is under way
-                    freeze()
-        return program
+    async def _afetch(self, digest: str, session: str) -> Any:
+        return await awaited(driver_of(session).program.remote(digest), "a graph", self.end)
 
     # --- attempts -------------------------------------------------------------------------------
 
@@ -303,7 +196,7 @@ class WorkerProcess:
         batch = batch or Batch(len(packet.attempts))
         try:
             self.descriptors.begin(PAUSE)
-            opened = _opened(packet, self.program(packet))
+            opened = _opened(packet, self.programs.get(packet.program, packet.session))
             while self._unwanted != name and (at := batch.begin()) is not None:
                 batch.ended(self.run_attempt(opened, at, snapshots))
         finally:
@@ -401,7 +294,7 @@ class WorkerProcess:
                 loan.end()
             if request.trace is not None:
                 flush_soon()
-            return pack(outcome, request, program, run)
+            return self._packed(outcome, request, opened)
         except BaseException:  # cancelled where nobody could catch it
             stream.cancel()
             raise
@@ -453,7 +346,7 @@ class WorkerProcess:
                 opened.program,
                 request,
                 opened.run,
-                _OnSharedLoop(stream),
+                NonBlockingStream(stream),
                 way.calls,
                 node=opened.node(request),
                 limited=partial(heartbeat.limit, name),
@@ -463,7 +356,7 @@ class WorkerProcess:
                 loan.end()
             if request.trace is not None:
                 flush_soon()
-            return pack(outcome, request, opened.program, opened.run)
+            return self._packed(outcome, request, opened)
         except BaseException:
             stream.cancel()
             raise
@@ -471,6 +364,20 @@ class WorkerProcess:
             way.end()
             if request.limit is not None or request.timeout is not None:
                 heartbeat.end(name)
+
+    def _packed(
+        self, outcome: AttemptOutcome, request: AttemptRequest, opened: OpenPacket
+    ) -> bytes:
+        """Pickle an outcome. What references stand for does not outlive a checkpoint on disk."""
+        run = opened.run
+        return packed_outcome(
+            outcome,
+            request,
+            opened.program,
+            run_id=run.shared.run_id,
+            keeps=self.pinned,
+            saved=request.standing is not None and not keeps_references(run.saver),
+        )
 
     def _stream(self, opened: OpenPacket, request: AttemptRequest) -> AttemptStream:
         run = RunKey(opened.packet.session, opened.run.shared.run_id)
@@ -537,111 +444,3 @@ def _own_variables() -> frozenset[str]:
 def process() -> WorkerProcess:
     """Return this process's worker."""
     return WorkerProcess()
-
-
-def pack(
-    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram, run: RunInfo
-) -> bytes:
-    """Pickle an outcome; writes that cannot be pickled make it that error."""
-    try:
-        try:
-            packed = pack_outcome(outcome)
-        except Exception:
-            if not process().pinned:
-                raise
-            graphs = graphs_of(program, request)
-            channels = graphs[-1].spec.channels
-            around = None if len(graphs) == 1 else graphs[-2].spec.channels
-            try:
-                outcome = pinned(outcome, request, channels, run.shared.run_id, around)
-            except SerializationError as stays:
-                return _failed(outcome, stays)
-            packed = pack_outcome(outcome)
-        saved = request.standing is not None and not keeps_references(run.saver)
-        if saved and isinstance(packed, ReferringBlob):
-            refused = _saved_reference(outcome, request, program)
-            if refused is not None:
-                return _failed(outcome, refused)
-        if outcome.error is not None:
-            release_error(outcome.error)  # what its frames hold, such as memory of a GPU
-        return packed
-    except Exception as error:
-        return _failed(outcome, unsent_error(outcome, request, error))
-
-
-def _failed(outcome: AttemptOutcome, error: Exception) -> bytes:
-    return pack_outcome(
-        AttemptOutcome(
-            task_id=outcome.task_id,
-            attempt=outcome.attempt,
-            status="error",
-            error=capture_error(error),
-            calls=outcome.calls,
-            published=outcome.published,
-            tail=outcome.tail,
-            message_ids=outcome.message_ids,
-            host=outcome.host,
-            pid=outcome.pid,
-            started_at=outcome.started_at,
-            duration=outcome.duration,
-        )
-    )
-
-
-def _saved_reference(
-    outcome: AttemptOutcome, request: AttemptRequest, program: GraphProgram
-) -> SerializationError | None:
-    """Return the error for a reference in what is saved: a checkpoint outlives its object."""
-    channels = locate(program, request).graph.spec.channels
-    for key, value in outcome.writes:
-        saved = not isinstance(channels.get(key), UntrackedValue)
-        if saved and isinstance(dumps_data(value), ReferringBlob):
-            return SerializationError(
-                f"node {request.node!r}, step {request.step}: its write of {key!r} holds a "
-                "reference to an object of the Ray cluster, and the thread is saved by a "
-                "checkpointer, which would outlive the object. Annotate the key with "
-                "UntrackedValue, store the value itself or the path of a file, or run without a "
-                "checkpointer"
-            )
-    return None
-
-
-class _OnSharedLoop:
-    """A stream whose writer must not block: ``throttled`` waits between the node's steps."""
-
-    def __init__(self, stream: AttemptStream) -> None:
-        self._stream = stream
-        self.close = stream.close
-        self.emitted = stream.emitted
-
-    def emit(self, event: Event) -> None:
-        self._stream.emit(event, wait=False)
-
-
-class throttled:
-    """Awaits a coroutine, and between its steps waits for room in the stream.
-
-    A node on a shared event loop must not block it while its consumer is slow: it is resumed
-    later instead. The writer itself can be called without ``await`` all the same.
-    """
-
-    def __init__(self, steps: Coroutine[Any, Any, AttemptOutcome], stream: AttemptStream) -> None:
-        self._steps = steps
-        self._stream = stream
-
-    def __await__(self) -> Any:
-        inner = self._steps.__await__()
-        sent: Any = None
-        thrown: BaseException | None = None
-        while True:
-            try:
-                waited = inner.send(sent) if thrown is None else inner.throw(thrown)
-            except StopIteration as done:
-                return done.value
-            sent = thrown = None
-            try:
-                sent = yield waited
-                if self._stream.congested:
-                    yield from self._stream.room().__await__()
-            except BaseException as error:
-                thrown = error

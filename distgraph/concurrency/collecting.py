@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-__all__ = ("collect_less", "is_collecting", "uncollected")
+__all__ = ("collect_less", "freeze", "is_collecting", "uncollected")
 
 OWN = 50_000
 """New objects before a pass in a process that runs code of distgraph only. A step of many tasks
@@ -47,6 +47,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def freeze() -> None:
+    """Leave what is loaded out of garbage collections.
+
+    A state of many objects causes collections, and each would look through all imported modules.
+    """
+    gc.freeze()
 
 
 def collect_less(objects: int) -> None:
