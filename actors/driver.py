@@ -25,7 +25,8 @@ from actors.call_frames import CALLS, CallHead
 from actors.call_results import CallPort
 from actors.cluster import NAMESPACE, broker_name, driver_name, drivers, remote
 from actors.entrance import CALLER, Entrance, Tell
-from actors.executors import ExecutorHost, Executors, ThreadExecutors
+from actors.executor_choice import Executors, ThreadExecutors
+from actors.executors import ExecutorHost
 from actors.heartbeats import WorkerHeartbeats
 from actors.leases import LeaseHost
 from actors.metrics import export

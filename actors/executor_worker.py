@@ -47,7 +47,7 @@ from distgraph.worker.attempt import HOST
 from distgraph.worker.deadline import left_behind
 from distgraph.worker.file_checks import Looks
 from distgraph.worker.heartbeat import LoopLag
-from distgraph.worker.held_values import HeldValues
+from distgraph.worker.held_values import ReceivedValues
 from distgraph.worker.pinned import drop
 from distgraph.worker.snapshots import Snapshot
 
@@ -86,7 +86,7 @@ class AsyncAttempts:
         self._inbox: deque[Frame | None] = deque()
         self._told = False
         """Whether a call of the loop that empties the inbox is due."""
-        self._held: HeldValues[Snapshot] = HeldValues()
+        self._held = ReceivedValues()
         self._others: set[asyncio.Task[None]] = set()
         self._looks = Looks()
         self._leaves = False
@@ -199,9 +199,7 @@ class AsyncAttempts:
         if told.by_ray:
             self._spawn(self._fetched(told))
             return
-        arrived = zip(told.new, parts[1:], strict=True)
-        new = {n: (Snapshot(part), len(part)) for n, part in arrived}
-        values = self._held.use(told.values, new)
+        values = self._held.receive(told.values, told.new, parts[1:])
         program = process().programs.known(told.program)
         if program is not None:
             try:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ import ray
 from ray.exceptions import WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.cluster import alive_nodes
 from actors.executor_frames import (
     DROP,
     ENDED,
@@ -34,9 +33,9 @@ from actors.executor_frames import (
     PacketHead,
 )
 from actors.executor_worker import AsyncExecutorActor
+from actors.groups import GroupFailed, LargeValue, by_wire
 from actors.heartbeats import WorkerHeartbeats
 from actors.lease_frames import BYE, CANCEL, OPENED, PROGRAM, head, read_head, rest
-from actors.leases import GroupFailed, LargeValue
 from actors.worker_port import WorkerPort
 from distgraph import __version__
 from distgraph.concurrency.threads import DaemonExecutor
@@ -46,30 +45,20 @@ from distgraph.driver.retiring import Retirement
 from distgraph.errors import WorkerDied
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
-from distgraph.serde.references import Parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
 from distgraph.wire.aside import PIECE_SIZE
 from distgraph.wire.loop import loop
-from distgraph.worker.held_values import HeldValues
+from distgraph.worker.held_values import SentValues
 
-__all__ = ("Done", "Executor", "ExecutorHost", "Executors", "PackedAttempts", "ThreadExecutors")
+__all__ = ("Done", "Executor", "ExecutorHost", "PackedAttempts")
 
 logger = logging.getLogger("distgraph")
-
-_LOOK = 1.0
-"""Seconds between two looks at the state of executors."""
 
 _END = 10.0
 """Seconds for finalizers of an executor that is not needed any more."""
 
 _REASON = 3.0
 """Seconds that Ray has to say why a process is gone, after its connection has ended."""
-
-_CROWDED = 64
-"""Attempts in one executor from which another machine gets one too."""
-
-_NODES_FOR = 5.0
-"""Seconds for which the list of machines is trusted."""
 
 _numbers = itertools.count(1)
 
@@ -216,7 +205,7 @@ class Executor:
         self._ready: list[tuple[PacketHead, Sequence[Any]]] = []
         """Packets that were not sent yet: those of runs that have their turns together go in one
         frame."""
-        self._held: HeldValues[None] = HeldValues()
+        self._held = SentValues()
         self._programs: set[str] = set()
         """Hashes of the graphs that the process has, or was sent."""
         self._began: set[str] = set()
@@ -323,20 +312,16 @@ class Executor:
         self._arriving[number] = _Sent(names, program)
         if program not in self._programs:
             self._send_program(program, *self._host.program(program), connection)
-        blobs = [value.blob for value in values]
-        if isinstance(packed, Parcel) or None in blobs:
+        sent = by_wire(packed, values)
+        if sent is None:
             self._host.by_ray[number] = packed, [value.reference() for value in values]
             self._by_ray.setdefault(names[-1], []).append(number)
             told = PacketHead(number, names, program, thread, by_ray=True)
             self._send_together(told, (), connection)
             return
-        numbers = [value.number for value in values]
-        sizes = {n: (None, len(b or b"")) for n, b in zip(numbers, blobs, strict=True)}
-        new = self._held.missing(numbers)
-        self._held.use(numbers, {n: sizes[n] for n in new})
-        parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
-        told = PacketHead(number, names, program, thread, numbers, new)
-        self._send_together(told, [packed, *parts], connection)
+        new = self._held.send(sent)
+        told = PacketHead(number, names, program, thread, list(sent), new)
+        self._send_together(told, [packed, *(sent[n] for n in new)], connection)
 
     def _send_program(
         self, digest: str, blob: Any, paths: Sequence[str], connection: Connection
@@ -484,145 +469,3 @@ class Executor:
                 done(None, NotTaken("the executor died before it began the attempt"))
             else:
                 done(None, error or WorkerCrashedError())
-
-
-class Executors:
-    """At most one executor a machine; a further machine joins when the others are crowded."""
-
-    def __init__(self, host: ExecutorHost) -> None:
-        self._host = host
-        self._looking = False
-        self._retired: list[Executor] = []
-        self._lock = threading.Lock()
-        self._all: list[Executor] = []
-        self._nodes: list[str] = []
-        self._nodes_until = 0.0
-
-    @property
-    def count(self) -> int:
-        """Executors that exist."""
-        return len(self._all)
-
-    def pick(self) -> Executor:
-        """Return the executor with the least load."""
-        with self._lock:
-            able = [executor for executor in self._all if not executor.retirement.why]
-            least = min(able, key=lambda e: e.load, default=None)
-            if least is None or least.load >= _CROWDED:
-                free = self._free_node()
-                if least is None or free is not None:
-                    least = self._host.start(free, self._forget)
-                    self._all.append(least)
-            if not self._looking:
-                self._looking = True
-                timers().after(_LOOK, self._look)
-            return least
-
-    @property
-    def retired(self) -> list[str]:
-        """Why executors that have not ended get no more attempts."""
-        return [executor.retirement.why for executor in self._retired]
-
-    def _look(self) -> None:
-        """Retire executors whose code blocks them, and end those that have nothing to do."""
-        with self._lock:
-            executors = [*self._all, *self._retired]
-        for executor in executors:
-            if not executor.look():
-                with self._lock:
-                    if executor in self._all:
-                        self._all.remove(executor)
-                        if not executor.is_lost:
-                            self._retired.append(executor)
-        with self._lock:
-            self._looking = bool(self._all or self._retired)
-            if self._looking:
-                timers().after(_LOOK, self._look)
-
-    def _forget(self, executor: Executor) -> None:
-        with self._lock:
-            for known in (self._all, self._retired):
-                if executor in known:
-                    known.remove(executor)
-
-    def _free_node(self) -> str | None:
-        now = time.monotonic()
-        if now > self._nodes_until:
-            self._nodes = alive_nodes()
-            self._nodes_until = now + _NODES_FOR
-        taken = {e.node for e in self._all}
-        return next((n for n in self._nodes if n not in taken), None)
-
-
-@dataclass
-class _Thread:
-    executor: Executor
-    runs: set[str] = field(default_factory=set)
-    idle_since: float = 0.0
-
-
-class ThreadExecutors:
-    """One executor for each thread whose nodes are pinned to it, across the runs of a session.
-
-    Args:
-        idle: Seconds without a run after which a thread's process is ended.
-        start: Starts a process.
-    """
-
-    def __init__(self, idle: float, start: Callable[[], Executor]) -> None:
-        self._idle = idle
-        self._start = start
-        self._lock = threading.Lock()
-        self._threads: dict[str, _Thread] = {}
-        self._looking = False
-
-    @property
-    def count(self) -> int:
-        """Executors that exist."""
-        return len(self._threads)
-
-    def join(self, thread: str, run_id: str) -> Executor:
-        """Return the thread's executor for a run; another one if its process is gone."""
-        with self._lock:
-            found = self._threads.get(thread)
-            if found is None or found.executor.is_lost:
-                runs = set() if found is None else found.runs
-                found = self._threads[thread] = _Thread(self._start(), runs)
-            found.runs.add(run_id)
-            return found.executor
-
-    def leave(self, thread: str, run_id: str) -> None:
-        """Report the end of a run that had joined; the values in its state are released."""
-        with self._lock:
-            found = self._threads.get(thread)
-            if found is None:
-                return
-            found.runs.discard(run_id)
-            found.idle_since = time.monotonic()
-            if not self._looking:
-                self._looking = True
-                timers().after(min(self._idle, _LOOK), self._look)
-        found.executor.drop(run_id)
-
-    def _look(self) -> None:
-        """End what is idle, and look again while something may become so without a word."""
-        self.release()
-        with self._lock:
-            # a run that leaves its thread starts the look again
-            self._looking = any(not found.runs for found in self._threads.values())
-            if self._looking:
-                timers().after(min(self._idle, _LOOK), self._look)
-
-    def release(self) -> None:
-        """End the processes of threads that have been idle for long enough."""
-        until = time.monotonic() - self._idle
-        with self._lock:
-            idle = [
-                thread
-                for thread, found in self._threads.items()
-                if not found.runs and (found.idle_since <= until or found.executor.is_lost)
-            ]
-            ended = [self._threads.pop(thread) for thread in idle]
-        for found in ended:
-            if not found.executor.is_lost:
-                found.executor.end()

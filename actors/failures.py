@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray.exceptions as rx
 
-from actors.leases import GroupFailed
+from actors.groups import GroupFailed
 from distgraph.contract.events import StartTask
 from distgraph.driver.startup import did_not_start
 from distgraph.errors import RunCancelled, RunError, SerializationError, WorkerDied

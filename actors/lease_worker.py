@@ -56,7 +56,7 @@ from distgraph.wire.loop import loop
 from distgraph.worker.attempt import HOST
 from distgraph.worker.batch import Alarm, Batch
 from distgraph.worker.file_checks import PAUSE, Looks
-from distgraph.worker.held_values import HeldValues
+from distgraph.worker.held_values import ReceivedValues
 from distgraph.worker.snapshots import Snapshot
 
 __all__ = ("PoolWorkerActor", "serve_lease_task")
@@ -80,7 +80,7 @@ class LeaseServer:
         self._ticket = ticket
         self._lease = lease
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._held: HeldValues[Snapshot] = HeldValues()
+        self._held = ReceivedValues()
         self._running = ""
         """Name of the group that runs."""
         self._looks = Looks()
@@ -256,11 +256,7 @@ class LeaseServer:
             packed, references = answered(asked, "a group of attempts", end)
             values = [value_of(r, "a value of the state", end) for r in references]
             return packed, [Snapshot(value) for value in values]
-        new = {
-            number: (Snapshot(part), len(part))
-            for number, part in zip(group.new, parts[1:], strict=True)
-        }
-        return parts[0], self._held.use(group.values, new)
+        return parts[0], self._held.receive(group.values, group.new, parts[1:])
 
     def _show(self, label: str) -> None:
         """Show in the title of this process what it runs, as Ray does for a task."""

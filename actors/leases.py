@@ -7,22 +7,21 @@ wire, by which groups and outcomes travel.
 
 from __future__ import annotations
 
-import itertools
 import logging
-import pickle
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, WorkerCrashedError
 
 from actors import cluster
+from actors.groups import GroupFailed, LeasedGroup, Needs, by_wire
 from actors.heartbeats import WorkerHeartbeats
 from actors.lease_frames import (
     BYE,
@@ -61,19 +60,13 @@ from distgraph.driver.lease_actions import (
     Request,
     Withdraw,
 )
-from distgraph.driver.leases import (
-    OVERDUE,
-    TASKS,
-    Leases,
-    LeaseTerms,
-)
+from distgraph.driver.leases import OVERDUE, TASKS, Leases
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads
-from distgraph.serde.references import Parcel, parcel
 from distgraph.wire import Connection, ConnectionClosed, Frame
-from distgraph.worker.held_values import KEPT_BYTES, HeldValues
+from distgraph.worker.held_values import SentValues
 
-__all__ = ("GroupFailed", "LargeValue", "LeaseHost", "LeasedGroup", "Needs", "needs_of")
+__all__ = ("LeaseHost",)
 
 logger = logging.getLogger("distgraph")
 
@@ -85,85 +78,6 @@ _REASON = 3.0
 
 _LEFT = 10.0
 """Seconds for the Ray task of a lease to end, once it was asked to or its connection has ended."""
-
-_numbers = itertools.count(1)
-
-
-class GroupFailed(Exception):
-    """A worker could not run a group at all. ``__cause__`` says why."""
-
-
-class LargeValue:
-    """A large value of a run's state, which travels to each worker once."""
-
-    def __init__(self, blob: bytes) -> None:
-        self.number = next(_numbers)
-        self._blob: bytes | None = blob
-        self._reference: Any = None
-
-    @property
-    def blob(self) -> bytes | None:
-        """The bytes, if they may travel over the wire."""
-        blob = self._blob
-        fits = blob is not None and type(blob) is bytes and len(blob) <= KEPT_BYTES
-        return blob if fits else None
-
-    def reference(self) -> Any:
-        """Return a reference to the value in Ray's object store."""
-        if self._reference is None:
-            assert self._blob is not None
-            self._reference = ray.put(parcel(self._blob))
-            self._blob = None
-        return self._reference
-
-
-class Needs(NamedTuple):
-    """What a lease has to have."""
-
-    key: Hashable
-    options: Mapping[str, Any]
-    terms: LeaseTerms = TASKS
-    """``TASKS``: each lease is a Ray task. Otherwise it is an actor, whose process is its own."""
-
-
-def needs_of(options: Mapping[str, Any]) -> Needs:
-    """Return the needs that options of ``ray.remote`` name. Equal options have an equal key."""
-    try:
-        key = pickle.dumps(_ordered(options))
-    except Exception:  # an option that is not plain: leases for these options alone
-        key = b"%d" % id(options)
-    return Needs(key, options)
-
-
-def _ordered(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return [(key, _ordered(value[key])) for key in sorted(value)]
-    return value
-
-
-@dataclass(eq=False, slots=True)
-class LeasedGroup:
-    """A group of attempts that a lease serves."""
-
-    needs: Needs
-    name: str
-    """Name of the group, for cancels and time limits."""
-    owner: str
-    """The run."""
-    label: str
-    program: str
-    """Hash of the graph's program."""
-    packed: Any
-    """The packet: bytes, or a ``Parcel`` if it holds references."""
-    values: Sequence[LargeValue]
-    done: Callable[[Any, BaseException | None], None]
-    """Takes the packed outcomes, or why there are none, or neither: it was cancelled."""
-    recalled: Callable[[Any, int], None]
-    """Takes packed outcomes of attempts that have ended, and the position of the first attempt that
-    is given back. ``done`` follows, with the outcomes of the others."""
-    attempts: int = 1
-    """Attempts of the group."""
-    number: int = field(default_factory=lambda: next(_numbers))
 
 
 @dataclass(eq=False, slots=True)
@@ -182,7 +96,7 @@ class _Worker:
     """Whether the task has ended."""
     connection: Connection | None = None
     opened: Opened | None = None
-    held: HeldValues[None] = field(default_factory=HeldValues)
+    held: SentValues = field(default_factory=SentValues)
     programs: set[str] = field(default_factory=set)
     """Hashes of the graphs that its process has, or was sent."""
 
@@ -375,24 +289,20 @@ class LeaseHost:
         worker.label = group.label
         if group.program not in worker.programs:
             self._send_program(worker, connection, group.program)
-        blobs = [value.blob for value in group.values]
-        by_ray = isinstance(group.packed, Parcel) or None in blobs
-        try:
-            if by_ray:
-                told = GroupHead(
-                    group.number, group.name, group.label, (), (), group.attempts, True
-                )
-                connection.send(GROUP, head(told), wait=False)
-                return
-            numbers = [value.number for value in group.values]
-            sizes = {n: (None, len(b or b"")) for n, b in zip(numbers, blobs, strict=True)}
-            new = worker.held.missing(numbers)
-            worker.held.use(numbers, {n: sizes[n] for n in new})
-            parts = [b for n, b in zip(numbers, blobs, strict=True) if n in new and b is not None]
-            told = GroupHead(group.number, group.name, group.label, numbers, new, group.attempts)
-            connection.send(GROUP, head(told), group.packed, *parts, wait=False)
-        except ConnectionClosed:
-            return  # ``ended`` reports the group
+        values = by_wire(group.packed, group.values)
+        new = [] if values is None else worker.held.send(values)
+        parts = [] if values is None else [group.packed, *(values[number] for number in new)]
+        told = GroupHead(
+            group.number,
+            group.name,
+            group.label,
+            list(values or ()),
+            new,
+            group.attempts,
+            by_ray=values is None,
+        )
+        with suppress(ConnectionClosed):  # ``ended`` reports the group
+            connection.send(GROUP, head(told), *parts, wait=False)
 
     def _send_program(self, worker: _Worker, connection: Connection, digest: str) -> None:
         """Send a graph, so that the worker need not ask for it."""

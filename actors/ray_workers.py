@@ -10,17 +10,12 @@ from typing import Any, NamedTuple
 
 from actors import cluster
 from actors.call_results import CallResults
-from actors.executors import (
-    Done,
-    Executor,
-    ExecutorHost,
-    Executors,
-    PackedAttempts,
-    ThreadExecutors,
-)
+from actors.executor_choice import Executors, ThreadExecutors
+from actors.executors import Done, Executor, ExecutorHost, PackedAttempts
 from actors.failures import typed, unreadable
+from actors.groups import LargeValue, LeasedGroup, Needs, needs_of
 from actors.heartbeats import WorkerHeartbeats
-from actors.leases import LargeValue, LeasedGroup, LeaseHost, Needs, needs_of
+from actors.leases import LeaseHost
 from actors.reaper import Reaper
 from actors.task_host import TaskGroup, TaskHost
 from actors.tasks import run_attempts_task

@@ -1,16 +1,18 @@
 """Large values that a worker keeps, so that they are sent to it once. Pure.
 
-Sender and receiver of one connection each have a ``HeldValues`` and treat the same numbers in the
+Both sides of a connection, ``SentValues`` and ``ReceivedValues``, treat the same numbers in the
 same order: so the sender knows what the receiver has, without a message.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ("KEPT_BYTES", "HeldValues")
+from distgraph.worker.snapshots import Snapshot
+
+__all__ = ("KEPT_BYTES", "ReceivedValues", "SentValues")
 
 V = TypeVar("V")
 
@@ -18,7 +20,7 @@ KEPT_BYTES = 64 << 20
 """Bytes of large values that a worker keeps for one session."""
 
 
-class HeldValues(Generic[V]):
+class _LastUsed(Generic[V]):
     """The values that were used last, by number.
 
     Args:
@@ -31,18 +33,18 @@ class HeldValues(Generic[V]):
         self._values: OrderedDict[int, tuple[V, int]] = OrderedDict()
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
-        """Return which of the numbers are not here, in order and each once."""
-        return [n for n in dict.fromkeys(numbers) if n not in self._values]
+        """Return which of the numbers are not here, in order."""
+        return [n for n in numbers if n not in self._values]
 
-    def use(self, numbers: Sequence[int], new: dict[int, tuple[V, int]]) -> list[V]:
+    def _use(self, numbers: Iterable[int], new: Mapping[int, tuple[V, int]]) -> list[V]:
         """Return the values of some numbers, and keep them; drop what was not used for longest.
 
         Args:
-            numbers: What is used.
-            new: Values that were ``missing``, each with its size in bytes.
+            numbers: What is used, each once.
+            new: Values that are missing, each with its size in bytes.
         """
-        found = [new[n] if n in new else self._values[n] for n in numbers]
-        for number, (value, size) in zip(numbers, found, strict=True):
+        found = {n: new[n] if n in new else self._values[n] for n in numbers}
+        for number, (value, size) in found.items():
             if number in self._values:
                 self._values.move_to_end(number)
             else:
@@ -51,4 +53,31 @@ class HeldValues(Generic[V]):
         while self._bytes > self._limit:
             _, (_, size) = self._values.popitem(last=False)
             self._bytes -= size
-        return [value for value, _ in found]
+        return [value for value, _ in found.values()]
+
+
+class SentValues(_LastUsed[None]):
+    """What the receiver of a connection keeps, as its sender knows."""
+
+    def send(self, values: Mapping[int, bytes]) -> list[int]:
+        """Return which of the values have to be sent, in order: the receiver does not keep them."""
+        new = self.missing(values)
+        self._use(values, {n: (None, len(values[n])) for n in new})
+        return new
+
+
+class ReceivedValues(_LastUsed[Snapshot]):
+    """What the receiver of a connection keeps."""
+
+    def receive(
+        self, numbers: Sequence[int], new: Sequence[int], parts: Sequence[bytes | memoryview]
+    ) -> list[Snapshot]:
+        """Return the values that a packet refers to.
+
+        Args:
+            numbers: The values, each once.
+            new: Which of them come with the packet.
+            parts: The pickles of these.
+        """
+        arrived = zip(new, parts, strict=True)
+        return self._use(numbers, {n: (Snapshot(part), len(part)) for n, part in arrived})

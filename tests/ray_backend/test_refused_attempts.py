@@ -13,10 +13,10 @@ from actors import executor_worker, lease_worker, tasks
 from actors.executor_frames import ENDED, LEAVES, TAKEN, PacketHead
 from actors.executor_worker import AsyncAttempts
 from actors.failures import typed
+from actors.groups import GroupFailed
 from actors.lease_frames import GROUP, OUTCOMES, GroupHead, OutcomesHead, WorkerTicket, head
 from actors.lease_frames import read_head as read
 from actors.lease_worker import LeaseServer
-from actors.leases import GroupFailed
 from distgraph.driver.ports import NotTaken
 from distgraph.serde.exceptions import rebuild_error
 from distgraph.serde.pickling import loads

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.executors import ThreadExecutors
+from actors.executor_choice import ThreadExecutors
 
 
 class FakeExecutor:
@@ -44,7 +44,8 @@ def test_a_process_does_not_end_while_a_run_uses_it():
 def test_nothing_is_looked_at_while_every_process_is_used(monkeypatch):
     looks = []
     monkeypatch.setattr(
-        "actors.executors.timers", lambda: SimpleNamespace(after=lambda _, look: looks.append(look))
+        "actors.executor_choice.timers",
+        lambda: SimpleNamespace(after=lambda _, look: looks.append(look)),
     )
     executors = ThreadExecutors(0.0, FakeExecutor)
     executors.join("t", "run 1")
