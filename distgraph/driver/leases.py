@@ -29,7 +29,7 @@ sent only while it serves nothing: no group can meet a lease that is about to en
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -50,6 +50,7 @@ from distgraph.driver.lease_actions import (
     Request,
     Withdraw,
 )
+from distgraph.driver.waiting_groups import WaitingGroups
 
 __all__ = (
     "ASK_AGAIN",
@@ -166,45 +167,6 @@ class _Lease(Generic[J]):
     """Whether another request was made in its place. It may still be granted."""
 
 
-class _Waiting(Generic[J]):
-    """Groups that wait, in turn for each owner."""
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        """When a group was taken last, or the first one came."""
-        self.begun = since
-        """Since when some group waits."""
-        self._owners: OrderedDict[Hashable, deque[J]] = OrderedDict()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, owner: Hashable, job: J) -> None:
-        self._owners.setdefault(owner, deque()).append(job)
-        self._count += 1
-
-    def take(self) -> J:
-        owner, jobs = next(iter(self._owners.items()))
-        job = jobs.popleft()
-        self._count -= 1
-        if jobs:
-            self._owners.move_to_end(owner)
-        else:
-            del self._owners[owner]
-        return job
-
-    def discard(self, owner: Hashable, job: J) -> bool:
-        jobs = self._owners.get(owner)
-        if jobs is None or job not in jobs:
-            return False
-        jobs.remove(job)
-        self._count -= 1
-        if not jobs:
-            del self._owners[owner]
-        return True
-
-
 class Leases(Generic[J]):
     """The worker leases of a session. Each method returns what is to be done, in order.
 
@@ -224,7 +186,7 @@ class Leases(Generic[J]):
         """Leases of the same needs that are requested or hold what they need."""
         self._numbers = itertools.count(1)
         self._leases: dict[int, _Lease[J]] = {}
-        self._waiting: dict[Hashable, _Waiting[J]] = {}
+        self._waiting: dict[Hashable, WaitingGroups[J]] = {}
         self._requested: dict[Hashable, OrderedDict[int, _Lease[J]]] = {}
         self._idle: dict[Hashable, OrderedDict[int, _Lease[J]]] = {}
         self._surplus: dict[Hashable, float] = {}
@@ -265,7 +227,7 @@ class Leases(Generic[J]):
         if terms is not TASKS:
             self._terms[needs] = terms
         if needs not in self._waiting:
-            self._waiting[needs] = _Waiting(now)
+            self._waiting[needs] = WaitingGroups(now)
         self._waiting[needs].add(owner, job)
         actions = list(self._advance(needs, now))
         while self._count[needs] < terms.fewest:
