@@ -33,7 +33,7 @@ from distgraph.contract.events import (
 from distgraph.contract.spec import GraphSpec
 from distgraph.contract.stream import AttemptId, Batch, Journal, KeepRun
 from distgraph.driver.batching import Durations
-from distgraph.driver.broker_plane import BrokerPlane, Drives, EndPlane
+from distgraph.driver.broker_plane import BrokerPlane, Drives
 from distgraph.driver.caching import Caches
 from distgraph.driver.heartbeats import Overdue
 from distgraph.driver.journal import JournalWriter
@@ -159,13 +159,10 @@ class RunLoop:
                 error = RunError(f"{self._why}{where}")
             terminate(start.caller, [run_id], end_blob("error", error=error))
 
-        way = drives, run_id, start.caller, post, end
         shows_more = start.options.shared.stream.modes or start.packed_storage
         # the run of no caller has readers that come later, and a saved one has a journal
-        if tell is None or shows_more or not start.caller:
-            self._events: BrokerPlane = BrokerPlane(*way)
-        else:
-            self._events = EndPlane(*way, tell)
+        straight = tell if start.caller and not shows_more else None
+        self._events = BrokerPlane(drives, run_id, start.caller, post, end, straight)
         self._why: RunError | None = None
         """Why a turn of the run was interrupted."""
         self._driver: RunDriver | None = None

@@ -1,7 +1,7 @@
-"""The event planes of a run that a caller in another process reads.
+"""The event plane of a run that a caller in another process reads.
 
 The log of a run is in a broker: batches, their answers, and congestion. A run of which nothing is
-streamed needs no log: its end is all that its caller gets, and goes straight to it.
+streamed needs no log: its end is all that its caller gets, and goes straight to the caller.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from distgraph.contract.stream import DRIVER, AttemptId, Batch, Blob, Delivery, 
 from distgraph.driver.ports import Acked, BackendFailed, DriverEvent, Fenced, Relieved
 from distgraph.streaming.transport import Answered
 
-__all__ = ("BrokerPlane", "Drives", "EndPlane", "only_delivery")
+__all__ = ("BrokerPlane", "Drives", "only_delivery")
 
 SMALL = 1 << 16
 """Most bytes of an end that goes straight to its caller: those of other runs go behind it."""
@@ -42,6 +42,8 @@ class BrokerPlane:
         caller: Name of the process that reads the run.
         post: Accepts the broker's responses, from any thread.
         terminate: Ends the stream without the engine.
+        straight: Sends a batch with the run's end straight to the caller. Returns False, and does
+            nothing, where that is not possible. None: events of the run are streamed.
     """
 
     def __init__(
@@ -51,21 +53,29 @@ class BrokerPlane:
         caller: str,
         post: Callable[[DriverEvent], None],
         terminate: Callable[[BaseException], None],
+        straight: Callable[[Batch], bool] | None = None,
     ) -> None:
         self._drives = drives
         self._run_id = run_id
         self._caller = caller
         self._post = post
         self.terminate = terminate
+        self._straight = straight
         self._asking = threading.Lock()
         """Held from the response that the log is over its limit until the response that the log has
         room."""
 
     def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
-        self._send(batch_no, ops, self._answered, awaited)
+        batch = Batch(self._run_id, self._caller, batch_no, ops)
+        if self._straight is not None and _is_small_end(ops) and self._straight(batch):
+            return Acked()
+        self._drives.drive(batch, self._answered, awaited=awaited)
         return None
 
     def fence(self, attempt_id: AttemptId) -> int | None:
+        if self._straight is not None:
+            return 0  # its worker sends no events
+
         def answered(sent: Future[int]) -> None:
             error = sent.exception()
             if error is not None:
@@ -75,12 +85,6 @@ class BrokerPlane:
 
         self._drives.fence(self._run_id, attempt_id).add_done_callback(answered)
         return None
-
-    def _send(
-        self, batch_no: int, ops: Sequence[Op], answered: Answered, awaited: bool = True
-    ) -> None:
-        batch = Batch(self._run_id, self._caller, batch_no, ops)
-        self._drives.drive(batch, answered, awaited=awaited)
 
     def _answered(self, pause: float | BaseException) -> None:
         if isinstance(pause, BaseException):
@@ -92,7 +96,7 @@ class BrokerPlane:
 
     def _ask(self) -> None:
         """Ask whether the log has room."""
-        self._send(0, (), self._answered_again)
+        self._drives.drive(Batch(self._run_id, self._caller, 0, ()), self._answered_again)
 
     def _answered_again(self, pause: float | BaseException) -> None:
         if not isinstance(pause, BaseException) and pause > 0:
@@ -100,40 +104,6 @@ class BrokerPlane:
             return
         self._asking.release()
         self._post(BackendFailed(pause) if isinstance(pause, BaseException) else Relieved())
-
-
-class EndPlane(BrokerPlane):
-    """Implements ``EventPlane`` for a run whose log would hold its end and nothing else.
-
-    Args:
-        drives: The way to the broker, for an end that does not go straight.
-        run_id: Id of the run.
-        caller: Name of the process that reads the run.
-        post: Accepts the broker's responses, from any thread.
-        terminate: Ends the stream without the engine.
-        tell: Sends a batch with the run's end to the caller, by the log where it does not arrive.
-            Returns False, and does nothing, where that is not possible.
-    """
-
-    def __init__(
-        self,
-        drives: Drives,
-        run_id: str,
-        caller: str,
-        post: Callable[[DriverEvent], None],
-        terminate: Callable[[BaseException], None],
-        tell: Callable[[Batch], bool],
-    ) -> None:
-        super().__init__(drives, run_id, caller, post, terminate)
-        self._tell = tell
-
-    def drive(self, batch_no: int, ops: Sequence[Op], *, awaited: bool) -> Acked | None:
-        if _is_small_end(ops) and self._tell(Batch(self._run_id, self._caller, batch_no, ops)):
-            return Acked()
-        return super().drive(batch_no, ops, awaited=awaited)
-
-    def fence(self, attempt_id: AttemptId) -> int:
-        return 0  # its worker sends no events
 
 
 def _is_small_end(ops: Sequence[Op]) -> bool:

@@ -16,7 +16,7 @@ from distgraph.contract.stream import (
     Op,
     StreamEvent,
 )
-from distgraph.driver.broker_plane import SMALL, EndPlane, only_delivery
+from distgraph.driver.broker_plane import SMALL, BrokerPlane, only_delivery
 from distgraph.driver.operations import end_event
 from distgraph.driver.ports import Acked
 from distgraph.streaming.codec import encode_events
@@ -30,7 +30,7 @@ class Ways:
         self.reached = reached
         self.straight: list[Batch] = []
         self.by_broker: list[Batch] = []
-        self.plane = EndPlane(self, "run", "caller", lambda event: None, self.end, self.tell)
+        self.plane = BrokerPlane(self, "run", "caller", lambda event: None, self.end, self.tell)
 
     def end(self, error: BaseException) -> None:
         raise AssertionError(error)
