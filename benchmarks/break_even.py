@@ -8,12 +8,11 @@ cores.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import machine, pages
+from benchmarks import machine, one_table, pages
 from benchmarks.cpu import NODES, WALL, calibrated, graph_of, run
 from benchmarks.engines import engines
 from benchmarks.harness import LANGGRAPH, OURS
@@ -129,12 +128,9 @@ def run_all(tell: Callable[[str], object] = print) -> Found:
 
 def main() -> None:
     """Print the tables, and what they mean."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.break_even", description=__doc__)
-    parser.add_argument("--write-docs", action="store_true", help="put the result into its page")
-    given = parser.parse_args()
-    print(text := as_markdown(run_all(), machine.cores()))
-    if given.write_docs:
-        pages.write(pages.LIMITS, {"break-even": text})
+    given = one_table.parser("break_even", __doc__, None).parse_args()
+    text = as_markdown(run_all(), machine.cores())
+    one_table.publish(text, pages.LIMITS, "break-even", write=given.write_docs)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks import one_table, pages
 from benchmarks.harness import (
     CONNECTED,
     OURS,
@@ -201,20 +202,15 @@ def _count(result: CaseResult, contender: str) -> int:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return the exit status: 1 where a program failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_start", description=__doc__)
-    parser.add_argument("--repeat", type=int, default=REPEAT, metavar="N", help="starts of each")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into its page")
+    parser = one_table.parser("cold_start", __doc__, REPEAT, "starts of each")
     parser.add_argument("--program", choices=tuple(PROGRAMS), help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
     if arguments.program:
         print(json.dumps(PROGRAMS[arguments.program]()))
         return 0
     result = measured(arguments.repeat)
-    print(text := as_markdown(result))
-    if arguments.write_docs:
-        from benchmarks import pages
-
-        pages.write(pages.PAGE, {"cold start": text})
+    text = as_markdown(result)
+    one_table.publish(text, pages.PAGE, "cold start", write=arguments.write_docs)
     return int(bool(result.failures))
 
 

@@ -5,7 +5,6 @@ Runs ``examples/agent.py`` in a fresh process, as users do, and reads what it pr
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import pages
+from benchmarks import one_table, pages
 from benchmarks.harness import OURS, Case, CaseResult, Contender, Metric, measure
 from benchmarks.progress import progress
 
@@ -94,14 +93,10 @@ def as_markdown(result: CaseResult) -> str:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return the exit status: 1 where the program failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.main_example", description=__doc__)
-    parser.add_argument("--repeat", type=int, default=REPEAT, metavar="N", help="runs")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into its page")
-    arguments = parser.parse_args(given)
+    arguments = one_table.parser("main_example", __doc__, REPEAT, "runs").parse_args(given)
     result = measured(arguments.repeat)
-    print(text := as_markdown(result))
-    if arguments.write_docs:
-        pages.write(pages.PAGE, {"main example": text})
+    text = as_markdown(result)
+    one_table.publish(text, pages.PAGE, "main example", write=arguments.write_docs)
     return int(bool(result.failures))
 
 

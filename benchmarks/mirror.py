@@ -6,7 +6,6 @@ one in turn (``DISTGRAPH_MIRROR``).
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pages
+from benchmarks import one_table, pages
 from benchmarks.harness import OURS
 from benchmarks.progress import progress
 
@@ -97,19 +96,15 @@ def _span(samples: Sequence[float]) -> str:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mirror", description=__doc__)
-    parser.add_argument("--repeat", type=int, default=REPEAT, metavar="N", help="runs of each kind")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into its page")
-    arguments = parser.parse_args(given)
+    arguments = one_table.parser("mirror", __doc__, REPEAT, "runs of each kind").parse_args(given)
     found: tuple[list[Figures], list[Figures]] = ([], [])
     with progress("mirror", 2 * arguments.repeat) as tell:
         for _ in range(arguments.repeat):
             for mirrors in (0, 1):
                 tell("with a mirror" if mirrors else "without a mirror")
                 found[mirrors].append(measured(mirrors))
-    print(text := as_markdown(*found))
-    if arguments.write_docs:
-        pages.write(pages.LIMITS, {"mirror": text})
+    text = as_markdown(*found)
+    one_table.publish(text, pages.LIMITS, "mirror", write=arguments.write_docs)
 
 
 if __name__ == "__main__":
