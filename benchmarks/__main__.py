@@ -111,7 +111,7 @@ def main(given: Sequence[str] | None = None) -> int:
         cases = family.cases(plan)
         with progress(name, repeat * sum(len(case.contenders) for case in cases)) as tell:
             results[name] = measure(cases, repeat, tell)
-    options = {"repetitions": repeat, **({"sizes": "quick"} if plan.quick else {})}
+    options: dict[str, Any] = {"repetitions": repeat, **({"sizes": "quick"} if plan.quick else {})}
     text = report.as_markdown(families, results, where, **options)
     print(text)
     if arguments.json:

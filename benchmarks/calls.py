@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import ray
@@ -19,34 +20,27 @@ CALL = Metric("call", "ms")
 
 def workflows(name: str) -> tuple[Any, Any]:
     """Return two workflows of a library: one makes its calls in turn, and an async one at once."""
-    options: dict[str, Any] = {}
-    if name == OURS:
-        from distgraph.func import entrypoint, task
+    library, options = ("distgraph", {"backend": "ray"}) if name == OURS else ("langgraph", {})
+    func: Any = import_module(f"{library}.func")
 
-        options["backend"] = "ray"
-    else:
-        from langgraph.func import entrypoint, task
-
-    @task
     def follow(number: int) -> int:
         return number + 1
 
-    @task
     async def afollow(number: int) -> int:
         return number + 1
 
-    @entrypoint(**options)
+    call, acall = func.task(follow), func.task(afollow)
+
     def in_turn(count: int) -> int:
         number = 0
         for _ in range(count):
-            number = follow(number).result()
+            number = call(number).result()
         return number
 
-    @entrypoint(**options)
     async def at_once(count: int) -> int:
-        return sum(await asyncio.gather(*(afollow(0) for _ in range(count))))
+        return sum(await asyncio.gather(*(acall(0) for _ in range(count))))
 
-    return in_turn, at_once
+    return func.entrypoint(**options)(in_turn), func.entrypoint(**options)(at_once)
 
 
 def run(invoke: Callable[[int], Any], count: int) -> Mapping[str, float]:

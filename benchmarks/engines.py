@@ -19,6 +19,7 @@ class Engine:
     Send: Any
     get_stream_writer: Callable[[], Callable[[Any], None]]
     MessagesState: Any
+    ToolNode: Any
     compile_options: dict[str, Any] = field(default_factory=dict)
 
     def add(self, builder: Any, name: str, node: Any, **ray_options: Any) -> None:
@@ -36,10 +37,12 @@ def engines() -> tuple[Engine, Engine]:
     """Return ours on Ray, and LangGraph in this process."""
     import langgraph.config
     import langgraph.graph
+    import langgraph.prebuilt
     import langgraph.types
 
     import distgraph.config
     import distgraph.graph
+    import distgraph.prebuilt
     import distgraph.types
 
     return (
@@ -49,6 +52,7 @@ def engines() -> tuple[Engine, Engine]:
             distgraph.types.Send,
             distgraph.config.get_stream_writer,
             distgraph.graph.MessagesState,
+            distgraph.prebuilt.ToolNode,
             {"backend": "ray"},
         ),
         Engine(
@@ -57,6 +61,7 @@ def engines() -> tuple[Engine, Engine]:
             langgraph.types.Send,
             langgraph.config.get_stream_writer,
             langgraph.graph.MessagesState,
+            langgraph.prebuilt.ToolNode,
         ),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import operator
 import statistics
 import subprocess
@@ -75,7 +76,7 @@ def streamed(resource: str) -> Any:
 
 def work(task: Task) -> dict[str, list[str]]:
     """Wait, or compute, for some time. Returns the host."""
-    host = ray.util.get_node_ip_address()
+    host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     until = time.monotonic() + task["seconds"] * task["factors"].get(host, 1.0)
     while time.monotonic() < until:  # not CPU time: the hosts share the cores of one machine
         if not task["spins"]:
@@ -118,7 +119,8 @@ def firsts(resource: str) -> float:
 
 def tokens(resource: str) -> float:
     """Return the median milliseconds of an event, from the writer to the reader."""
-    graph, ages = streamed(resource), []
+    graph = streamed(resource)
+    ages: list[float] = []
     for until in (5, TOKENS):
         given = {"until": until}
         ages = [time.monotonic() - then for then in graph.stream(given, stream_mode="custom")]
@@ -188,14 +190,15 @@ def other_job(resource: str) -> float:
 
 def measure(resource: str) -> None:
     """Measure on this cluster, and print the figures as JSON."""
-    ray.init(log_to_driver=False, logging_level="ERROR")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
     found: dict[str, Any] = {
         "step": steps(resource),
         "first": firsts(resource),
         "token": tokens(resource),
         "job": other_job(resource),
     }
-    hosts = sorted(node["NodeManagerAddress"] for node in ray.nodes())
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    hosts = sorted(node["NodeManagerAddress"] for node in nodes)
     if len(hosts) > 1:
         alike: Mapping[str, float] = {}
         unlike = dict(zip(hosts, (1.0, 2.0, 4.0), strict=True))

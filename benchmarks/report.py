@@ -203,7 +203,7 @@ def _table(results: Sequence[CaseResult], brief: bool) -> list[str]:
 
 
 def _median(found: Sequence[Usage], what: str) -> float:
-    return statistics.median(getattr(used, what) for used in found)
+    return float(statistics.median(getattr(used, what) for used in found))
 
 
 def _used(result: CaseResult, columns: Sequence[str], what: str) -> str:

@@ -13,7 +13,7 @@ from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
 
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import OURS, Case, Contender, Family, Metric, Plan, check
+from benchmarks.harness import Case, Contender, Family, Metric, Plan, check
 
 WALL = Metric("wall", "ms")
 
@@ -195,10 +195,6 @@ def agent(engine: Engine, calls: int) -> Any:
         for n in range(calls)
     ]
     model = Scripted(responses=[*asks, AIMessage("done", id="end")])
-    if engine.name == OURS:
-        from distgraph.prebuilt import ToolNode
-    else:
-        from langgraph.prebuilt import ToolNode
 
     def talk(state: Any) -> dict[str, Any]:
         model.i = sum(isinstance(message, AIMessage) for message in state["messages"])
@@ -209,7 +205,7 @@ def agent(engine: Engine, calls: int) -> Any:
 
     builder = engine.StateGraph(engine.MessagesState)
     engine.add(builder, "talk", talk)
-    builder.add_node("tools", ToolNode([look_up]))
+    builder.add_node("tools", engine.ToolNode([look_up]))
     builder.set_entry_point("talk")
     builder.add_conditional_edges("talk", onward, ["tools", "__end__"])
     builder.add_edge("tools", "talk")

@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 
 from benchmarks.cpu import burn, calibrated
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import ASYNCIO, OURS, Case, Contender, Family, Metric, Plan, check
+from benchmarks.harness import ASYNCIO, Case, Contender, Family, Metric, Plan, check
 
 COMPUTING = 8
 WAIT = 0.1
@@ -38,19 +38,8 @@ async def wait(seconds: float) -> str:
 
 def graph_of(engine: Engine) -> Any:
     """Return a graph whose one node answers tool calls."""
-    if engine.name == OURS:
-        from distgraph.graph import MessagesState
-        from distgraph.prebuilt import ToolNode
-
-        state, node = MessagesState, ToolNode([compute, wait])
-    else:
-        import langgraph.graph
-        import langgraph.prebuilt
-
-        state = langgraph.graph.MessagesState
-        node = langgraph.prebuilt.ToolNode([compute, wait])
-    builder = engine.StateGraph(state)
-    engine.add(builder, "tools", node)
+    builder = engine.StateGraph(engine.MessagesState)
+    engine.add(builder, "tools", engine.ToolNode([compute, wait]))
     builder.add_edge("__start__", "tools")
     return engine.compile(builder)
 
@@ -80,7 +69,7 @@ def awaited(graph: Any) -> Callable[[Any], Any]:
 def in_process(count: int) -> Mapping[str, float]:
     """Return the seconds of as many coroutines."""
 
-    async def all_of_them() -> list[str]:
+    async def all_of_them() -> list[Any]:
         return await asyncio.gather(*(wait.ainvoke({"seconds": WAIT}) for _ in range(count)))
 
     begin = time.perf_counter()
