@@ -186,8 +186,8 @@ def test_a_test_file_that_shows_what_is_covered_exists() -> None:
     ] == []
 
 
-def test_the_migration_page_has_the_packages_that_the_tests_of_libraries_need() -> None:
-    table = _section("docs/coming-from-langgraph.md", "Libraries that were run").lower()
+def test_the_page_of_libraries_has_the_packages_that_their_tests_need() -> None:
+    table = _text("docs/reference/langgraph-libraries.md").lower()
     extra = _text("pyproject.toml").partition("\necosystem = [\n")[2].partition("\n]")[0]
     needed = re.findall(r'^    "([\w-]+).*>=', extra, re.MULTILINE)
     assert len(needed) > 10

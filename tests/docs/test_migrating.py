@@ -1,4 +1,4 @@
-"""The differences of LangGraph and distgraph on ``docs/coming-from-langgraph.md``: both sides."""
+"""Both sides of the differences on ``docs/reference/langgraph-differences.md``."""
 
 from __future__ import annotations
 

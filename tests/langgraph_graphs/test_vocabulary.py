@@ -1,7 +1,7 @@
 """Every name of LangGraph's that may stand in a graph of ours: it does there what it does at home.
 
 Each program is built by both libraries' ``StateGraph``; all else that it names is LangGraph's. The
-names of a program are those that the table of the migration page lists.
+names of a program are those that the table of the page LangGraph coverage lists.
 """
 
 from __future__ import annotations
