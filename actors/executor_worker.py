@@ -50,6 +50,7 @@ from distgraph.worker.heartbeat import LoopLag
 from distgraph.worker.held_values import ReceivedValues
 from distgraph.worker.pinned import drop
 from distgraph.worker.snapshots import Snapshot
+from distgraph.worker.surroundings import load, unloaded
 
 __all__ = ("AsyncExecutorActor",)
 
@@ -201,13 +202,18 @@ class AsyncAttempts:
             return
         values = self._held.receive(told.values, told.new, parts[1:])
         program = process().programs.known(told.program)
-        if program is not None:
-            try:
-                self._begin(told, process().open(parts[0], program), values)
-            except Exception as error:
-                self._failed(told.names, error)
-        else:
+        if program is None:
             self._spawn(self._loaded(told, parts[0], values))
+            return
+        try:
+            packet = process().open(parts[0], program)
+        except Exception as error:
+            self._failed(told.names, error)
+            return
+        if modules := unloaded(packet.run.surroundings):
+            self._spawn(self._begin_with(modules, told, packet, values))
+        else:
+            self._begin(told, packet, values)
 
     async def _load(self, digest: str) -> None:
         with suppress(Exception):  # it occurs again in the attempts that need the graph
@@ -232,6 +238,18 @@ class AsyncAttempts:
         except Exception as error:
             self._failed(told.names, error)
             return
+        await self._begin_with(unloaded(packet.run.surroundings), told, packet, values)
+
+    async def _begin_with(
+        self,
+        modules: Sequence[str],
+        told: PacketHead,
+        packet: OpenPacket,
+        values: Sequence[Snapshot],
+    ) -> None:
+        """Begin a packet whose attempts need modules that are not imported yet."""
+        if modules:
+            await in_thread(load, modules)
         self._begin(told, packet, values)
         self._tell_taken()
 

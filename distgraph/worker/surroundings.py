@@ -14,11 +14,10 @@ import importlib
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache, partial
-from importlib.util import find_spec
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -31,7 +30,7 @@ from distgraph.serde.pickling import dumps_data, loads
 from distgraph.serde.script_variables import default_of, script_variable, token_of
 from distgraph.worker import process_settings
 
-__all__ = ("capture", "surrounded")
+__all__ = ("capture", "load", "surrounded", "unloaded")
 
 _NOT_TAKEN = frozenset(
     {
@@ -226,6 +225,48 @@ def _global(name: str) -> Any:
 # --- on the worker ------------------------------------------------------------------------------
 
 
+_absent: dict[str, list[str]] = {}
+"""Modules that cannot be imported here, and ``sys.path`` when that was tried."""
+
+
+def unloaded(given: Surroundings | None) -> tuple[str, ...]:
+    """Return the modules that ``surrounded`` would import.
+
+    An event loop has ``load`` import them in a thread first, as an import may take seconds.
+    """
+    if given is None:
+        return ()
+    named = [variable.module for variable in given.variables if variable.module]
+    if given.floats is not None:
+        named.append("numpy")
+    if given.carrier:
+        named += ("opentelemetry.context", "opentelemetry.propagate")
+    if given.cache is not None or given.debug or given.verbose:
+        named.append("langchain_core.globals")
+    return tuple(dict.fromkeys(name for name in named if _is_to_be_tried(name)))
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules; those that cannot be imported here are noted. Any thread may call this."""
+    for name in modules:
+        _module(name)
+
+
+def _is_to_be_tried(module: str) -> bool:
+    return module not in sys.modules and _absent.get(module) != sys.path
+
+
+def _module(name: str) -> ModuleType | None:
+    """Return a module, None where it cannot be imported."""
+    if not _is_to_be_tried(name):
+        return sys.modules.get(name)
+    try:
+        return importlib.import_module(name)
+    except Exception:  # its code may raise anything
+        _absent[name] = list(sys.path)
+        return None
+
+
 def surrounded(given: Surroundings | None) -> AbstractContextManager[None]:
     """Run a block in the caller's context, as far as it was taken along."""
     return nullcontext() if given is None else _surrounded(given)
@@ -243,9 +284,9 @@ def _surrounded(given: Surroundings) -> Iterator[None]:
 
             stack.callback(decimal.setcontext, decimal.getcontext())
             decimal.setcontext(given.decimal.copy())
-        if given.floats is not None and find_spec("numpy") is not None:
-            stack.enter_context(importlib.import_module("numpy").errstate(**given.floats))
-        if given.carrier and find_spec("opentelemetry") is not None:
+        if given.floats is not None and (numpy := _module("numpy")) is not None:
+            stack.enter_context(numpy.errstate(**given.floats))
+        if given.carrier and _module("opentelemetry.propagate") is not None:
             stack.callback(_attached(given.carrier))
         if given.cache is not None or _run_cache is not None:
             stack.callback(_cached(given.cache))
@@ -259,12 +300,9 @@ def _found(variable: Variable) -> ContextVar[Any] | None:
     """Return the variable in this process, None where its module has none by that name."""
     if not variable.module:
         return script_variable(str(variable.key), variable.name, *map(loads, variable.default))
-    try:
-        found: Any = importlib.import_module(variable.module)
-        for part in variable.name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
+    found: Any = _module(variable.module)
+    for part in variable.name.split("."):
+        found = getattr(found, part, None)
     if variable.key is not None and isinstance(found, dict):
         default = {"default": loads(variable.default[0])} if variable.default else {}
         known = found.get(variable.key)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import sys
 import time
 
 import pytest
@@ -117,3 +118,22 @@ def test_async_nodes_under_the_sync_face(on_ray):
 
     builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
     assert on_ray.compile(builder).invoke({"items": []}) == {"items": [True]}
+
+
+def test_modules_of_the_callers_context_are_imported_beside_the_loop(on_ray):
+    from tests.support import import_place
+
+    async def look(state):
+        # the graph itself does not refer to the module
+        module = sys.modules["tests.support.import_place"]
+        return {"items": [(module.IS_ON_LOOP, module.user.get())]}
+
+    graph = on_ray.compile(
+        on_ray.StateGraph(Items).add_node("look", look).add_edge(on_ray.START, "look")
+    )
+    token = import_place.user.set("Ada")
+    try:
+        assert graph.invoke({"items": []}) == {"items": [(False, "Ada")]}
+        assert graph.invoke({"items": []}) == {"items": [(False, "Ada")]}
+    finally:
+        import_place.user.reset(token)
