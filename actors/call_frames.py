@@ -1,4 +1,4 @@
-"""What driver and worker process say to each other about calls of tasks, on any connection."""
+"""Messages between driver and worker processes about calls of tasks, on any connection."""
 
 from __future__ import annotations
 

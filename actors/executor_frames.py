@@ -1,4 +1,4 @@
-"""What driver and executor say to each other, beside what a lease says too."""
+"""Messages between driver and executor, in addition to those of leases."""
 
 from __future__ import annotations
 

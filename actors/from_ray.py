@@ -1,4 +1,4 @@
-"""What a worker process gets from Ray, or gives it: values with references, and very large ones.
+"""Values that a worker exchanges with Ray: those with references, and very large ones.
 
 Ray waits without a bound of its own. If code of users has closed one of Ray's connections in the
 process, it may wait for ever; another process gets the value.

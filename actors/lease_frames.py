@@ -1,4 +1,4 @@
-"""What driver and leased worker say to each other."""
+"""Messages between driver and leased worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of actors that are waited for as long as they have had a CPU for them."""
+"""Waits for an answer of an actor, longer where processes of this machine wait for CPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of life of the actors of a session, for who ends an actor that gives none."""
+"""Signs of life of a session's actors: an actor that gives none for too long is ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Savers, stores and caches on a cluster: from workers to the driver, and on to the caller.
+"""Calls of savers, stores and caches: from workers to the driver, and on to the caller.
 
 The driver runs on the caller's machine. It opens what is a file or a server, and reaches objects of
 the caller's process through that process's host. Workers ask the driver.

@@ -1,4 +1,4 @@
-"""Groups of attempts as Ray tasks of their own.
+"""Groups of attempts as Ray tasks of their own, from the driver's view.
 
 The rules are in ``distgraph.driver.single_tasks``. A task asks by the connection for heartbeats
 whether it may run its group.

@@ -1,4 +1,4 @@
-"""Node attempts as Ray tasks of their own."""
+"""The Ray task that runs one group of attempts, where no lease does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks within context managers, of which there are mostly none."""
+"""Enters several context managers around a block, at little cost where there are none."""
 
 from __future__ import annotations
 

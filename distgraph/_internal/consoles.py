@@ -1,4 +1,4 @@
-"""What consoles and notebooks complete."""
+"""Completion of attributes in consoles and notebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Using a library where somebody else has loaded it, and never importing it."""
+"""Use of a library that the program has imported already, without importing it."""
 
 from __future__ import annotations
 

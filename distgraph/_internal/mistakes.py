@@ -1,4 +1,4 @@
-"""Warnings of what a graph ignores, in the words that every backend uses."""
+"""Warnings about mistakes that a graph ignores, with the same text on every backend."""
 
 from __future__ import annotations
 

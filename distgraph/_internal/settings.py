@@ -1,4 +1,4 @@
-"""The settings: all environment variables that set something up, and what each may be.
+"""The settings: all environment variables that distgraph reads, and their allowed values.
 
 ``check`` looks at all of them at once, before anything is started. ``setting`` reads one.
 """

@@ -1,4 +1,4 @@
-"""Time that counts for another process that is waited for. Pure; the clock is an argument."""
+"""How much time counts while a process waits for another one. Pure; the clock is an argument."""
 
 from __future__ import annotations
 

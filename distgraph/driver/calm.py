@@ -1,4 +1,4 @@
-"""Whether a cluster has resources for all who ask for them, as far as is known. Pure.
+"""Whether any job waits for resources of the cluster, as far as is known. Pure.
 
 Idle worker leases are kept beyond their short idle time while nobody waits for what they hold. Only
 the cluster's control store knows that, and it may know a second late.

@@ -1,4 +1,4 @@
-"""What of a graph is worth starting before its first run asks for it."""
+"""Whether the first run of a graph will need an executor, which then starts ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Driver and broker of a session that come up, or do not: errors, and when others start. Pure."""
+"""The start of a session's driver and broker: its errors, and when it is tried again. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of runs when the superstep driver they were given to dies. Pure.
+"""What a caller does about its runs when their superstep driver dies. Pure.
 
 The broker has the journals, and chooses the next driver. The caller knows what it sent to the
 driver that died: runs that may not have begun, graphs, and requests to end a run.

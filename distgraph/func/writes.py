@@ -1,4 +1,4 @@
-"""An entrypoint's function as a node, and what becomes of what it returns."""
+"""An entrypoint's function as a node, and the writes that follow from its return value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies of a graph's nodes: what each was given, and what holds for those that were not."""
+"""Policies of a graph's nodes: those of a node itself, and the defaults of the graph."""
 
 from __future__ import annotations
 

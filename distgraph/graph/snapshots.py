@@ -1,4 +1,4 @@
-"""Reading a thread's state: what a checkpoint, and what was written on top of it, amount to."""
+"""Reading a thread's state: a snapshot of a checkpoint and of the writes that follow it."""
 
 from __future__ import annotations
 

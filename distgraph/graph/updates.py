@@ -1,4 +1,4 @@
-"""Writing a thread's state: checkpoints as if nodes had returned what the caller gives."""
+"""Writing a thread's state: checkpoints with values of the caller, as if nodes returned them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detached run may not need: objects that end with the process that starts the run."""
+"""Refuses, for a detached run, objects that end with the process that starts the run."""
 
 from __future__ import annotations
 

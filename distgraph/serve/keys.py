@@ -1,4 +1,4 @@
-"""The keys of ``langgraph.json``: which have an effect, and what is said of those that have none.
+"""The keys of ``langgraph.json``: which have an effect, and messages about those without one.
 
 Source: the schema of ``langgraph-cli`` (MIT), and LangGraph's documentation of ``langgraph.json``.
 """

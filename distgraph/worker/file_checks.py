@@ -1,4 +1,4 @@
-"""When a worker process is looked at for files that code of users has closed or replaced. Pure.
+"""When to check a worker for files that code of users has closed or replaced. Pure.
 
 A close look takes about 0.05 ms, and steps take a millisecond: it comes before code of another run,
 which is not to suffer, and not before each attempt. While code of several runs is running, the

@@ -1,4 +1,4 @@
-"""Calls of LangGraph's ``@task`` functions: they become tasks of our engine."""
+"""Calls of LangGraph's ``@task`` functions: they become tasks of distgraph's engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LangChain and LangGraph that the code of a node is the first to import in its process.
+"""Code of a node that is the first to import LangChain or LangGraph still finds the node.
 
 What they call finds the node by LangChain's context variable, which does not exist as the node
 begins. Attempts set one of distgraph's then, and it becomes LangChain's as that is imported.

@@ -1,10 +1,9 @@
-"""The caller's callback handlers, on the worker: what stands for them there.
+"""Stand-ins on the worker for the caller's callback handlers.
 
-One handler forwards all events inside the run. Beside it each handler has a
-stand-in, which says no word of that: by it LangChain, and instrumentations of LangChain, see that
-the handler is there already, and add none of their own. Where a run inside inherits nothing,
-LangChain still gives it the handlers that context variables hold: those stand-ins forward what they
-receive.
+One handler forwards all events inside the run. Each handler also has a stand-in that forwards
+nothing. By the stand-in, LangChain and instrumentations of LangChain see that the handler is there
+already, and add none of their own. Where a run inside inherits nothing, LangChain still gives it
+the handlers that context variables hold: those stand-ins forward what they receive.
 """
 
 from __future__ import annotations

@@ -46,7 +46,6 @@ ALLOWED = {
     # page or file, without folder: words there that a test, a quotation or the meaning requires
     "calls.py": ("lend: Of",),  # a parameter
     "worker.py": ("lend: Allows",),
-    "decisions.md": ("hears of",),
     "heartbeats.py": ("heard: When",),
     "tracing.py": ("told: Decides",),
 }
