@@ -90,10 +90,10 @@ class CallResults:
             self._send(connection, key, result.seq, packed)
 
     def _send(self, connection: Connection, key: Key, seq: int, packed: bytes) -> None:
-        told = head(ReturnedHead(self._run_id, *key, seq))
+        returned_head = head(ReturnedHead(self._run_id, *key, seq))
         parts = () if isinstance(packed, ReferringBlob) else (packed,)
         with suppress(ConnectionClosed):  # its process is gone
-            connection.send(RETURNED, told, *parts, wait=False)
+            connection.send(RETURNED, returned_head, *parts, wait=False)
 
     def take(self, key: Key, seq: int) -> Any:
         """Return a result that holds references, as the result of a Ray call. None if its attempt

@@ -92,7 +92,7 @@ class AttemptCalls:
         self._since = 0.0
         """When the code began to wait for results."""
         self._looking = False
-        self._told = False
+        self._waits_reported = False
         """Whether the driver knows that it waits."""
         self.calls = Calls(request, self)
         if name is not None:
@@ -117,8 +117,8 @@ class AttemptCalls:
             _calling[self._name] = self
         connection = _connection(self.session)
         parts = () if isinstance(packed, Parcel) else (packed,)
-        told = CallHead(run_id, request.task_id, request.attempt)
-        connection.send(CALL, head(told), *parts, wait=False)
+        call_head = CallHead(run_id, request.task_id, request.attempt)
+        connection.send(CALL, head(call_head), *parts, wait=False)
         if not parts:
             driver = driver_of(self.session)
             persistent(lambda: driver.call.remote(run_id, packed))
@@ -127,15 +127,15 @@ class AttemptCalls:
         try:
             return parcel(dumps_data(call))
         except SerializationError as error:
-            name, told = getattr(call, "name", ""), error
+            name, why = getattr(call, "name", ""), error
             for of, part in zip(("args", "kwargs"), getattr(call, "input", ()), strict=False):
                 try:
                     dumps_data(part, name=of)
                 except SerializationError as within:
-                    told = within
+                    why = within
                     break
             raise SerializationError(
-                f"task {name!r}, called by node {self.request.node!r}, cannot be sent: {told}"
+                f"task {name!r}, called by node {self.request.node!r}, cannot be sent: {why}"
             ) from error
 
     def flush(self) -> None:
@@ -152,22 +152,22 @@ class AttemptCalls:
                 if not self._looking:
                     self._looking = True
                     timers().after(PATIENCE, self._look)
-            elif self._told:
-                self._told = False
+            elif self._waits_reported:
+                self._waits_reported = False
                 on_waiting(False)
 
     def _look(self) -> None:
         """Report that the code waits, if it has waited for a moment."""
         with self._lock:
             self._looking = False
-            if self.calls.settled or self._told or on_waiting is None:
+            if self.calls.settled or self._waits_reported or on_waiting is None:
                 return
             left = self._since + PATIENCE - time.monotonic()
             if left > 0:
                 self._looking = True
                 timers().after(left, self._look)
             else:
-                self._told = True
+                self._waits_reported = True
                 on_waiting(True)
 
     def future(self) -> Future[Any]:
@@ -232,17 +232,17 @@ def end_calls(name: str) -> None:
 
 def take_returned(frame: Frame) -> None:
     """Take the result of a call. It does not wait."""
-    told = ReturnedHead(*read_head(frame))
-    way = _calling.get(_name(told.run_id, told.task_id, told.attempt))
+    returned = ReturnedHead(*read_head(frame))
+    way = _calling.get(_name(returned.run_id, returned.task_id, returned.attempt))
     if way is None:  # its attempt has ended
         return
     parts = rest(frame)
     if parts:
-        _returned(way, told.seq, lambda: parts[0])
+        _returned(way, returned.seq, lambda: parts[0])
         return
-    key = told.task_id, told.attempt
-    asked = driver_of(way.session).result.remote(told.run_id, key, told.seq).future()
-    asked.add_done_callback(lambda future: _returned(way, told.seq, future.result))
+    key = returned.task_id, returned.attempt
+    asked = driver_of(way.session).result.remote(returned.run_id, key, returned.seq).future()
+    asked.add_done_callback(lambda future: _returned(way, returned.seq, future.result))
 
 
 def _returned(way: AttemptCalls, seq: int, packed: Callable[[], Any]) -> None:

@@ -85,7 +85,7 @@ class AsyncAttempts:
         self._taken: list[int] = []
         """Packets that begin."""
         self._inbox: deque[Frame | None] = deque()
-        self._told = False
+        self._take_is_due = False
         """Whether a call of the loop that empties the inbox is due."""
         self._held = ReceivedValues()
         self._others: set[asyncio.Task[None]] = set()
@@ -103,16 +103,16 @@ class AsyncAttempts:
         """
         require_version(version, HOST)
         process().identity, process().pinned, process().role = identity, pinned, "executor"
-        told = WorkerTicket.read(ticket)
-        heartbeat = process().enter(told)
+        worker_ticket = WorkerTicket.read(ticket)
+        heartbeat = process().enter(worker_ticket)
         self._loop = asyncio.get_running_loop()
         process().lag = LoopLag(self._loop, self._loop_ended, self._look)
-        self._session = told.session
+        self._session = worker_ticket.session
         self._connection = await in_thread(
             partial(
                 connect,
-                Address(*told.address),
-                told.secret,
+                Address(*worker_ticket.address),
+                worker_ticket.secret,
                 EXECUTOR,
                 name=f"the executor process {os.getpid()} on {HOST}",
                 to="the superstep driver",
@@ -120,7 +120,7 @@ class AsyncAttempts:
                 on_closed=lambda connection, error: self._put(None),
             )
         )
-        use_connection(told.session, self._connection)
+        use_connection(worker_ticket.session, self._connection)
         self._receive_here()
         await in_thread(heartbeat.start)
         self._send(OPENED, head(ExecutorOpened(identity, process().programs.loaded)))
@@ -144,8 +144,8 @@ class AsyncAttempts:
 
     def _put(self, frame: Frame | None) -> None:
         self._inbox.append(frame)
-        if not self._told:
-            self._told = True
+        if not self._take_is_due:
+            self._take_is_due = True
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._take)
 
@@ -158,7 +158,7 @@ class AsyncAttempts:
 
     def _ready(self, descriptor: int) -> None:
         """Receive what has come."""
-        self._told = True  # no call is due: it is taken here
+        self._take_is_due = True  # no call is due: it is taken here
         try:
             self._connection.receive(0.0)
         finally:
@@ -168,15 +168,15 @@ class AsyncAttempts:
 
     def _take(self) -> None:
         """Take what has come. The first node that begins afterwards may block this loop."""
-        self._told = False
+        self._take_is_due = False
         while self._inbox:
             frame = self._inbox.popleft()
             if frame is None:
                 self._ending.set()
             elif frame.kind == PACKET:
                 parts = iter(rest(frame))
-                for *told, count in read_head(frame):
-                    self._packet(PacketHead(*told), list(islice(parts, count)))
+                for *fields, count in read_head(frame):
+                    self._packet(PacketHead(*fields), list(islice(parts, count)))
             elif frame.kind == PROGRAM:
                 self._spawn(self._load(read_head(frame)[0]))
             elif frame.kind == CANCEL:
@@ -196,77 +196,81 @@ class AsyncAttempts:
         with suppress(ConnectionClosed):  # the driver is gone, and this process goes
             self._connection.send(kind, *parts, wait=False, interruptible=False)
 
-    def _packet(self, told: PacketHead, parts: Sequence[Any]) -> None:
-        if told.by_ray:
-            self._spawn(self._fetched(told))
+    def _packet(self, packet_head: PacketHead, parts: Sequence[Any]) -> None:
+        if packet_head.by_ray:
+            self._spawn(self._fetched(packet_head))
             return
-        values = self._held.receive(told.values, told.new, parts[1:])
-        program = process().programs.known(told.program)
+        values = self._held.receive(packet_head.values, packet_head.new, parts[1:])
+        program = process().programs.known(packet_head.program)
         if program is None:
-            self._spawn(self._loaded(told, parts[0], values))
+            self._spawn(self._loaded(packet_head, parts[0], values))
             return
         try:
             packet = process().open(parts[0], program)
         except Exception as error:
-            self._failed(told.names, error)
+            self._failed(packet_head.names, error)
             return
         if modules := unloaded(packet.run.surroundings):
-            self._spawn(self._begin_with(modules, told, packet, values))
+            self._spawn(self._begin_with(modules, packet_head, packet, values))
         else:
-            self._begin(told, packet, values)
+            self._begin(packet_head, packet, values)
 
     async def _load(self, digest: str) -> None:
         with suppress(Exception):  # it occurs again in the attempts that need the graph
             await process().programs.aget(digest, self._session)
 
-    async def _fetched(self, told: PacketHead) -> None:
+    async def _fetched(self, packet_head: PacketHead) -> None:
         """Begin a packet that holds references."""
         try:
-            end, asked = process().end, self._ask_packet(told.number)
+            end, asked = process().end, self._ask_packet(packet_head.number)
             packed, references = await awaited(asked, "a group of attempts", end)
             values = [Snapshot(await awaited(r, "a value of the state", end)) for r in references]
         except Exception as error:
-            self._failed(told.names, error)
+            self._failed(packet_head.names, error)
             return
-        await self._loaded(told, packed, values)
+        await self._loaded(packet_head, packed, values)
 
-    async def _loaded(self, told: PacketHead, packed: Any, values: Sequence[Snapshot]) -> None:
+    async def _loaded(
+        self, packet_head: PacketHead, packed: Any, values: Sequence[Snapshot]
+    ) -> None:
         """Begin a packet whose graph may have to be loaded."""
         try:
-            program = await process().programs.aget(told.program, self._session)
+            program = await process().programs.aget(packet_head.program, self._session)
             packet = process().open(packed, program)
         except Exception as error:
-            self._failed(told.names, error)
+            self._failed(packet_head.names, error)
             return
-        await self._begin_with(unloaded(packet.run.surroundings), told, packet, values)
+        await self._begin_with(unloaded(packet.run.surroundings), packet_head, packet, values)
 
     async def _begin_with(
         self,
         modules: Sequence[str],
-        told: PacketHead,
+        packet_head: PacketHead,
         packet: OpenPacket,
         values: Sequence[Snapshot],
     ) -> None:
         """Begin a packet whose attempts need modules that are not imported yet."""
         if modules:
             await in_thread(load, modules)
-        self._begin(told, packet, values)
+        self._begin(packet_head, packet, values)
         self._tell_taken()
 
-    def _begin(self, told: PacketHead, packet: OpenPacket, values: Sequence[Snapshot]) -> None:
+    def _begin(
+        self, packet_head: PacketHead, packet: OpenPacket, values: Sequence[Snapshot]
+    ) -> None:
         """Start a packet's attempts, each under its name. None of its code runs before that."""
-        self._taken.append(told.number)
-        run, now = told.names[0].partition("/")[0], time.monotonic()
+        self._taken.append(packet_head.number)
+        run, now = packet_head.names[0].partition("/")[0], time.monotonic()
         if self._looks.begins(run, now, alone=not self._running):
             self._look()
         if self._leaves and not process().pinned:  # else what the attempts need is here only
-            for name in told.names:
+            for name in packet_head.names:
                 self._report(name, "refused")
             return
-        for at, name in enumerate(told.names):
+        for at, name in enumerate(packet_head.names):
             if name in self._refused:
                 continue
-            steps = self._run(name, packet, at, values, told.thread)
+            steps = self._run(name, packet, at, values, packet_head.thread)
             task = self._running[name] = asyncio.create_task(steps)
             task.add_done_callback(partial(self._over, name))
 
@@ -335,8 +339,8 @@ class AsyncAttempts:
         taken, self._taken = self._taken, []
         self._look(_LOOK)
         parts = [part for _, how, part in ended if how in ("done", "failed")]
-        told = [*((number, "taken") for number in taken), *((name, how) for name, how, _ in ended)]
-        self._send(ENDED, head(told), *parts)
+        ends = [*((number, "taken") for number in taken), *((name, how) for name, how, _ in ended)]
+        self._send(ENDED, head(ends), *parts)
 
     def _look(self, pause: float = 0.0) -> None:
         """Report once if code of users has closed files of this process. The thread of the

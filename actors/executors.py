@@ -150,12 +150,12 @@ class ExecutorHost:
         if executor is not None:
             executor.received(frame)
         elif frame.kind == OPENED:
-            told = ExecutorOpened(*read_head(frame))
-            executor = connection.tag = self._executors.get(told.identity)
+            opening = ExecutorOpened(*read_head(frame))
+            executor = connection.tag = self._executors.get(opening.identity)
             if executor is None:  # it was ended before it began
                 connection.send(BYE, b"", wait=False)
             else:
-                executor.opened(connection, told)
+                executor.opened(connection, opening)
 
     def ended(self, connection: Connection, error: BaseException | None) -> None:
         """A connection has ended: Ray says why, if the process is gone."""
@@ -256,9 +256,8 @@ class Executor:
 
     def drop(self, run_id: str | None) -> None:
         """Let go of the values of a run that stayed in the process, finalizers included."""
-        told = head((run_id,))
         with self._lock:
-            self._send_soon(partial(self._send, DROP, told))
+            self._send_soon(partial(self._send, DROP, head((run_id,))))
 
     def end(self) -> None:
         """End the process: its values are released, and their finalizers run."""
@@ -285,13 +284,13 @@ class Executor:
         connection.send(kind, *parts, wait=False)
 
     def _send_together(
-        self, told: PacketHead, parts: Sequence[Any], connection: Connection
+        self, packet_head: PacketHead, parts: Sequence[Any], connection: Connection
     ) -> None:
         """Send a packet with those of other runs; a large one alone, as they would wait for it."""
         is_large = sum(map(len, parts)) > PIECE_SIZE
         if is_large:
             self._send_ready(connection)
-        self._ready.append((told, parts))
+        self._ready.append((packet_head, parts))
         served = loop()
         waits = served.collects and (len(self._ready) > 1 or served.collect(self._flush))
         if is_large or not waits:
@@ -300,7 +299,7 @@ class Executor:
     def _send_ready(self, connection: Connection) -> None:
         ready, self._ready = self._ready, []
         if ready:
-            heads = [(*told, len(parts)) for told, parts in ready]
+            heads = [(*packet_head, len(parts)) for packet_head, parts in ready]
             parts = itertools.chain.from_iterable(parts for _, parts in ready)
             connection.send(PACKET, head(heads), *parts, wait=False)
 
@@ -316,12 +315,12 @@ class Executor:
         if sent is None:
             self._host.by_ray[number] = packed, [value.reference() for value in values]
             self._by_ray.setdefault(names[-1], []).append(number)
-            told = PacketHead(number, names, program, thread, by_ray=True)
-            self._send_together(told, (), connection)
+            packet_head = PacketHead(number, names, program, thread, by_ray=True)
+            self._send_together(packet_head, (), connection)
             return
         new = self._held.send(sent)
-        told = PacketHead(number, names, program, thread, list(sent), new)
-        self._send_together(told, [packed, *(sent[n] for n in new)], connection)
+        packet_head = PacketHead(number, names, program, thread, list(sent), new)
+        self._send_together(packet_head, [packed, *(sent[n] for n in new)], connection)
 
     def _send_program(
         self, digest: str, blob: Any, paths: Sequence[str], connection: Connection
@@ -337,11 +336,11 @@ class Executor:
 
     # --- on the thread of the wire --------------------------------------------------------------
 
-    def opened(self, connection: Connection, told: ExecutorOpened) -> None:
+    def opened(self, connection: Connection, opening: ExecutorOpened) -> None:
         """The process has connected: send what waits."""
         with self._lock:
             self._connection = connection
-            self._programs.update(told.programs)
+            self._programs.update(opening.programs)
             waiting, self._waiting = self._waiting, []
             for send in waiting:
                 self._send_soon(send)
@@ -373,7 +372,7 @@ class Executor:
         parts = iter(parts)
         taken = [number for number, how in ended if how == "taken"]
         came = [(n, *self._come(n, how, parts)) for n, how in ended if how != "taken"]
-        told: list[tuple[Done, Any, BaseException | None]] = []
+        finished: list[tuple[Done, Any, BaseException | None]] = []
         with self._lock:
             for number in taken:
                 self._taken(number)
@@ -383,8 +382,8 @@ class Executor:
                     self._host.by_ray.pop(number, None)
                 done = self._jobs.pop(name, None)
                 if done is not None:
-                    told.append((done, packed, error))
-        for done, packed, error in told:
+                    finished.append((done, packed, error))
+        for done, packed, error in finished:
             done(packed, error)
 
     def _come(self, name: str, how: str, parts: Iterator[Any]) -> tuple[Any, BaseException | None]:
@@ -396,8 +395,8 @@ class Executor:
             error.__cause__ = rebuild_error(loads(next(parts)))
             return None, error
         if how == "refused":
-            told = "a node had damaged the executor before it began the attempt"
-            return None, NotTaken(told)
+            why = "a node had damaged the executor before it began the attempt"
+            return None, NotTaken(why)
         return (self._host.outcomes.pop(name, None) if how == "ray" else None), None
 
     # --- the end --------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ class LeaseHost:
         values = by_wire(group.packed, group.values)
         new = [] if values is None else worker.held.send(values)
         parts = [] if values is None else [group.packed, *(values[number] for number in new)]
-        told = GroupHead(
+        group_head = GroupHead(
             group.number,
             group.name,
             group.label,
@@ -302,7 +302,7 @@ class LeaseHost:
             by_ray=values is None,
         )
         with suppress(ConnectionClosed):  # ``ended`` reports the group
-            connection.send(GROUP, head(told), *parts, wait=False)
+            connection.send(GROUP, head(group_head), *parts, wait=False)
 
     def _send_program(self, worker: _Worker, connection: Connection, digest: str) -> None:
         """Send a graph, so that the worker need not ask for it."""

@@ -92,8 +92,8 @@ class _Sent:
 
     cancel: Callable[[], object]
     executor: Executor | None = None
-    told: int = 0
-    """Outcomes that have come before the group has."""
+    recalled: int = 0
+    """Outcomes that have come before the end of the group."""
 
 
 @dataclass(slots=True)
@@ -211,7 +211,7 @@ class RayWorkers:
         """Return the outcome of a reply. The run's own thread unpickles the reply here."""
         group, error = reply.group, reply.error
         sent = self._sent.pop(group, None)  # frees a large result in the object store
-        told = 0 if sent is None else sent.told
+        before = 0 if sent is None else sent.recalled
         for attempt_id in group.ids:
             self.results.forget(attempt_id)
         outcomes: list[AttemptOutcome] = []
@@ -220,7 +220,7 @@ class RayWorkers:
             starts = dict(zip(group.ids, group.starts, strict=True))
             try:
                 found = loads(reply.packed)
-                for at, blob in enumerate(found if isinstance(found, list) else (), told):
+                for at, blob in enumerate(found if isinstance(found, list) else (), before):
                     starts = {group.ids[at]: group.starts[at]}
                     outcomes.append(unpack_outcome(blob))
                 if not isinstance(found, list):
@@ -236,7 +236,7 @@ class RayWorkers:
         group, outcomes = recalled.group, []
         sent = self._sent.get(group)
         for blob in loads(recalled.packed):
-            at = 0 if sent is None else sent.told
+            at = 0 if sent is None else sent.recalled
             try:
                 outcomes.append(unpack_outcome(blob))
             except Exception as failure:
@@ -244,7 +244,7 @@ class RayWorkers:
                 lost = capture_error(unreadable(failure, start))
                 outcomes.append(AttemptOutcome(*group.ids[at], "error", error=lost, lost=True))
             if sent is not None:
-                sent.told += 1
+                sent.recalled += 1
         return GroupRecalled(group, outcomes, recalled.first)
 
     def close(self) -> None:
@@ -394,9 +394,9 @@ class RayWorkers:
             return
         # the future itself keeps the reference, and with it the object
         error = future.exception()
-        told = self._shared.executor_host.outcomes.pop(task, None)
-        if told is not None:  # its process has ended with it
-            self._post(Reply(group, told))
+        packed = self._shared.executor_host.outcomes.pop(task, None)
+        if packed is not None:  # its process has ended with it
+            self._post(Reply(group, packed))
             return
         self._post(Reply(group, None if error is not None else future.result(), error))
 

@@ -37,8 +37,8 @@ def run_attempts(ticket: bytes, name: str, number: int, packed: bytes, *snapshot
     Raises:
         NotTaken: The process is damaged by a node that has ended.
     """
-    told = WorkerTicket.read(ticket)
-    heartbeat = process().enter(told)
+    worker_ticket = WorkerTicket.read(ticket)
+    heartbeat = process().enter(worker_ticket)
     try:
         if process().descriptors.look():
             raise NotTaken("the process is damaged by a node that has ended")
@@ -46,7 +46,7 @@ def run_attempts(ticket: bytes, name: str, number: int, packed: bytes, *snapshot
             return None
         outcomes = process().run_batch(packed, [Snapshot(blob) for blob in snapshots])
         if process().descriptors.look() and type(outcomes) is bytes:  # else it owns their objects
-            _end_with(told.session, outcomes)
+            _end_with(worker_ticket.session, outcomes)
         return outcomes
     finally:
         timers().after(_SENT, process().end_if_idle_and_damaged)
