@@ -77,6 +77,7 @@ from distgraph.driver.ports import (
     Workers,
 )
 from distgraph.driver.progress import ProgressWriter, run_spans
+from distgraph.driver.run_end import RunEnd
 from distgraph.driver.run_storage import RunStorage
 from distgraph.engine.checkpoints import increment
 from distgraph.engine.machine import Machine
@@ -177,12 +178,7 @@ class RunDriver:
         self._congested = False
         self._held: deque[DriverEvent] = deque()
         """Events that wait for room in the log."""
-        self._finish: Finish | None = None
-        """The end of the run, held back until all saved data is durable and all groups in
-        ``_leaving`` have ended."""
-        self._durable = True
-        self._leaving: set[Group] = set()
-        """Groups that were cancelled and have not ended yet."""
+        self._run_end = RunEnd()
         self.finished = False
         """Whether the run has ended."""
 
@@ -280,9 +276,8 @@ class RunDriver:
             group.calls.clear()
             self._batcher.lend(-1)
         self._batcher.ended(group.node, [outcome.duration for outcome in event.outcomes])
-        if group in self._leaving:
-            self._leaving.discard(group)
-            self._try_end()
+        self._run_end.ended(group)
+        self._try_end()
         for outcome in event.outcomes:
             self._ended(outcome)
         if len(event.outcomes) < len(group.starts):
@@ -384,20 +379,18 @@ class RunDriver:
         self._feed(event)
 
     def _synced(self, event: Synced) -> None:
-        if self._finish is None:
+        if not self._run_end.is_decided:
             self._feed(event)
         elif event.key == LAST:
-            self._durable = True
+            self._run_end.saved()
             self._try_end()
 
     def _storage_failed(self, event: StorageFailed) -> None:
         self._storage.broken = True
-        if self._finish is None:
+        if not self._run_end.is_decided:
             self._feed(event)
             return
-        if self._finish.error is None:
-            self._finish = Finish("error", error=event.error)
-        self._durable = True
+        self._run_end.not_saved(event.error)
         self._try_end()
 
     def _acked(self, event: Acked) -> None:
@@ -449,7 +442,7 @@ class RunDriver:
         if attempt.group is None:
             self._batcher.discard(attempt.start)
         elif not self._wanted(attempt.group) and self._workers.cancel(attempt.group):
-            self._leaving.add(attempt.group)
+            self._run_end.cancelled(attempt.group)
 
     def _return(self, instruction: ReturnCall) -> None:
         result = instruction.result
@@ -462,13 +455,12 @@ class RunDriver:
 
     def _end(self, finish: Finish) -> None:
         """End the run once all saved data is durable and all cancelled groups have ended."""
-        self._finish = finish
-        self._durable = not self._storage.finish()
+        self._run_end.decide(finish, is_durable=not self._storage.finish())
         self._try_end()
 
     def _try_end(self) -> None:
-        finish = self._finish
-        if finish is None or not self._durable or self._leaving:
+        finish = self._run_end.due()
+        if finish is None:
             return
         self._write.finish(finish, self._machine.drain, tuple(self._machine.ignored))
         self._progress.finish(finish.status, finish.error)
@@ -602,7 +594,7 @@ class RunDriver:
     def _close(self) -> None:
         """Start nothing any more, and hold nothing: what still comes does nothing."""
         self.finished = True
-        self._finish = None
+        self._run_end.reported()
         self._congested = False
         self._attempts.clear()
         self._batcher.clear()
