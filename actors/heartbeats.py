@@ -12,7 +12,7 @@ from typing import Any
 from actors.worker_port import WorkerPort
 from distgraph.concurrency.cpu_waits import cpu_waits
 from distgraph.concurrency.timers import timers
-from distgraph.contract.heartbeats import ASKS, HEARTBEAT, decode, encode
+from distgraph.contract.heartbeats import ASKS, HEARTBEAT, LEAVES, decode, encode
 from distgraph.driver.heartbeats import Health, Heartbeats, Overdue, Process
 from distgraph.wire import Connection, ConnectionClosed, Frame
 
@@ -85,11 +85,13 @@ class WorkerHeartbeats:
         self._send(connection, name)
         return True
 
-    def process(self, name: str) -> Process | None:
-        """Return the process that runs a group of attempts, None if it is not known."""
+    def doom(self, name: str) -> Process | None:
+        """Return the process that runs a group of attempts, to be killed, None if it is not known.
+
+        It runs nothing else from now on.
+        """
         with self._lock:
-            found = self._known.of(name)
-        return None if found is None else found[1]
+            return self._known.doom(name)
 
     def health(self, identity: str) -> Health:
         """Return the state of a shared process."""
@@ -141,6 +143,10 @@ class WorkerHeartbeats:
         with self._lock:
             self._known.line(connection, line, now)
             begun = (decode(line) or {}).get("begin") if self._ended else None
+            leaves = line.endswith(LEAVES) and self._known.leaves(connection)
+        if leaves:
+            with suppress(ConnectionClosed):  # it leaves then
+                connection.send_line(encode(left=(decode(line) or {}).get("end")))
         if begun in self._ended:
             self._send(connection, str(begun))
 

@@ -122,11 +122,11 @@ class LeaseServer:
             process().leased = False
             calls.on_waiting = None
             calls.use_connection(self._ticket.session, None)
-            heartbeat.end(lease_name(self._lease))
             connection.close()
             if process().descriptors.look():
                 connection.wait_closed(_SENT)
                 process().end_if_damaged()
+            heartbeat.leave(lease_name(self._lease))
 
     # --- on the thread of the wire, or on the main thread where that receives by itself -----------
 

@@ -187,7 +187,7 @@ class LeaseHost:
             self._calls.spawn(partial(ray.kill, worker.actor))
             return
         name = lease_name(worker.number)
-        process = partial(self._heartbeats.process, name)
+        process = partial(self._heartbeats.doom, name)
         self._kill(worker.ref, f"{name} of node {worker.label!r}", process)
 
     def statistics(self) -> list[dict[str, Any]]:

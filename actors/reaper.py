@@ -5,6 +5,9 @@ killed with its process and all child processes of that. ``ray.cancel(force=True
 cancel of Ray's that is used: after ``force=False``, Ray does not obey ``force=True`` while the
 node's code holds the interpreter lock.
 
+A process is killed by its number only while it runs the task: behind a task that has run for a
+while, the process asks the driver before Ray may give it to another one (``Heartbeat.leave``).
+
 The owner of a task does not cancel it by itself: a cancel that meets the task's own end aborts the
 owner's process ("Tried to complete task that was not pending", Ray 2.60), and here that would be
 the driver with all of its runs. Asked for by another process, it is carried out by the thread that
@@ -98,7 +101,8 @@ class Reaper:
             ref: The task.
             ask: Asks the task to end; returns False if it is not known to have begun.
             label: Names the task in messages.
-            process: Returns the process that runs the task, None while it is not known.
+            process: Returns the process that runs the task, None while it is not known. The process
+                runs nothing else from then on.
         """
         self._pending[ref] = _Ending(label, time.monotonic(), ask, process)
         ref.future().add_done_callback(lambda future: self._pending.pop(ref, None))

@@ -79,7 +79,7 @@ class TaskHost:
                 del self._groups[name]
             refs = list(group.tasks.values())
         heartbeats = self._heartbeats
-        ask, process = partial(heartbeats.cancel, name), partial(heartbeats.process, name)
+        ask, process = partial(heartbeats.cancel, name), partial(heartbeats.doom, name)
         for ref in refs:
             if over:  # it runs nothing any more
                 self._reaper.kill(ref, group.label)

@@ -203,7 +203,7 @@ class WorkerProcess:
             self._group = ""
             if not self.leased:
                 self.tidying.tidy()
-                heartbeat.end(name)
+                heartbeat.leave(name)
         outcomes = batch.take()
         if len(packet.attempts) == 1 == len(outcomes):
             return parcel(outcomes[0])

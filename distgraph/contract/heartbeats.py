@@ -12,10 +12,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ("ASKS", "BEAT", "HEARTBEAT", "SILENT", "decode", "encode")
+__all__ = ("ASKS", "BEAT", "HEARTBEAT", "LEAVES", "SILENT", "decode", "encode")
 
 ASKS = b'{"asks":'
 """Begin of the line by which a task asks whether it may run its group of attempts."""
+
+LEAVES = b',"leaves":true}'
+"""End of the line by which a process asks whether it may run something else."""
 
 HEARTBEAT = "heartbeat"
 """Role of the connections that carry heartbeats."""

@@ -65,6 +65,8 @@ class Process:
     """When attempts are to be ended that are limited in time."""
     stack: str = ""
     reported: bool = False
+    is_doomed: bool = False
+    """Whether the process was returned by ``doom``."""
     is_ended: bool = False
     """Whether the process was returned by ``stopped``."""
     waited: float | None = None
@@ -223,6 +225,19 @@ class Heartbeats:
     def of(self, name: str) -> tuple[Hashable, Process] | None:
         """Return the process that runs a group of attempts and its connection, if it is known."""
         return next(((c, p) for c, p in self._processes.items() if name in p.running), None)
+
+    def doom(self, name: str) -> Process | None:
+        """Return the process that runs a group of attempts, to be killed, if it is known."""
+        found = self.of(name)
+        if found is None:
+            return None
+        found[1].is_doomed = True
+        return found[1]
+
+    def leaves(self, connection: Hashable) -> bool:
+        """Whether a process that has ended a group may run something else: nobody kills it."""
+        process = self._processes.get(connection)
+        return process is not None and not process.is_doomed
 
     def health(self, identity: str, now: float) -> Health:
         """Return the state of a process by its name."""

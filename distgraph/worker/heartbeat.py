@@ -41,6 +41,13 @@ _RECONNECT = 2.0
 _ANSWER = 20.0
 """Seconds for the driver to say whether a task may run its group."""
 
+_KILLED = 0.5
+"""Seconds that a group runs, at least, whose process is killed by its number: half of those that
+the driver leaves it to end (``GRACE`` in ``actors/reaper.py``)."""
+
+_LEFT = 10.0
+"""Seconds for the driver to kill a process that has ended a group, or to let it leave."""
+
 _BEHIND = 5.0
 """Seconds after which code that was left behind is reported."""
 
@@ -148,13 +155,17 @@ class Heartbeat:
         self._connection: Connection | None = None
         self._was_connected = False
         self._tried = 0.0
-        self._running: dict[str, None] = {}
+        self._running: dict[str, float] = {}
+        """What runs here, and when it began."""
         self._limited: dict[str, Limited] = {}
         self._wake = threading.Condition(self._lock)
         self._asked: tuple[str, int] | None = None
         """The group and the task that the main thread asks for."""
         self._answered = threading.Event()
         self._may = False
+        self._leaving = ""
+        """The group that has ended, and behind which the main thread waits."""
+        self._may_leave = threading.Event()
         self._next = float("inf")
         """When the next heartbeat is due; infinite while nothing runs."""
         self._beating = False
@@ -208,7 +219,7 @@ class Heartbeat:
         """
         self._connect_first()
         with self._lock:
-            self._running[name] = None
+            self._running[name] = time.monotonic()
             self._tell(begin=name)
             self._arm()
             self._run()
@@ -234,12 +245,35 @@ class Heartbeat:
     def end(self, name: str) -> None:
         """Report that an attempt, or a group of attempts, has ended here."""
         with self._lock:
-            if name in self._running or name in self._limited:
-                self._running.pop(name, None)
-                self._limited.pop(name, None)
-                self._tell(end=name)
-            if not self._running and not self._always:
-                self._disarm()
+            self._end(name)
+
+    def _end(self, name: str, **more: object) -> None:
+        if name in self._running or name in self._limited:
+            self._running.pop(name, None)
+            self._limited.pop(name, None)
+            self._tell(end=name, **more)
+        if not self._running and not self._always:
+            self._disarm()
+
+    def leave(self, name: str) -> None:
+        """Report that a group of attempts has ended, before this process may run something else.
+
+        A driver that waits for the end of a group kills its process after a while. If it may do so
+        now, this waits for its answer, or for the kill: what runs next here is to live. Main thread
+        only.
+        """
+        with self._lock:
+            asked = self._connection
+            if time.monotonic() < self._running.get(name, float("inf")) + _KILLED:
+                self._end(name)
+                return
+            self._leaving = name
+            self._may_leave.clear()
+            self._end(name, leaves=True)
+        until = time.monotonic() + _LEFT
+        while asked is not None and asked is self._connection and time.monotonic() < until:
+            if self._may_leave.wait(_LOOK):
+                return
 
     # --- the thread -----------------------------------------------------------------------------
 
@@ -349,6 +383,8 @@ class Heartbeat:
         elif "may" in message and (message["name"], message["number"]) == self._asked:
             self._may, self._asked = bool(message["may"]), None
             self._answered.set()
+        elif message.get("left") == self._leaving:
+            self._may_leave.set()
 
     def _closed(self, connection: Connection, error: BaseException | None) -> None:
         with self._lock:

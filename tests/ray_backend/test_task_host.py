@@ -51,7 +51,7 @@ class World:
     def cancel(self, task: Any, ask: Any, label: str, process: Any) -> None:
         self.cancelled.append(task.number)
 
-    def process(self, name: str) -> None: ...
+    def doom(self, name: str) -> None: ...
 
     def settle(self, name: str) -> None:
         self.settled.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import queue
 import socket
@@ -11,14 +12,14 @@ from contextlib import suppress
 
 import pytest
 
+from actors.heartbeats import WorkerHeartbeats
 from distgraph.contract.heartbeats import HEARTBEAT, decode, encode
 from distgraph.errors import UnsupportedClusterError
 from distgraph.wire import Connection, Listener, new_secret
 from distgraph.worker import heartbeat as heartbeat_module
 from distgraph.worker.heartbeat import Heartbeat
+from tests.support.cluster import eventually
 from tests.support.tls import use_tls
-
-pytestmark = pytest.mark.timeout(30)
 
 SECRET = new_secret()
 
@@ -40,7 +41,7 @@ class Driver:
         )
 
     def next(self):
-        return decode(self.lines.get(timeout=10))
+        return decode(self.lines.get(timeout=60))
 
     def until(self, **message):
         while (found := self.next()) is None or not message.items() <= found.items():
@@ -77,6 +78,60 @@ def beats(driver, cancelled):
         made._connection.close()
 
 
+class Port:
+    """Serves one role, as the port of a driver does."""
+
+    def serve(self, role, server):
+        self.listener = Listener(
+            "127.0.0.1",
+            SECRET,
+            on_open=server.opened,
+            on_frame=server.received,
+            on_closed=server.ended,
+            lines=(role,),
+        )
+
+
+@pytest.fixture
+def heartbeats():
+    port = Port()
+    made = WorkerHeartbeats(port, 60.0, lambda process: None)
+    made.port = port
+    yield made
+    port.listener.close()
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_a_process_runs_nothing_else_while_it_may_be_killed(heartbeats, monkeypatch, kills):
+    """Ray gives a process to another task as soon as the one before has ended there."""
+    monkeypatch.setattr(heartbeat_module, "_KILLED", 0.0)
+    monkeypatch.setattr(heartbeat_module, "_LEFT", 600.0)
+    beats = Heartbeat(heartbeats.port.listener.address, SECRET, "task", print, identity="me")
+    beats.begin("a")
+    eventually(lambda: len(heartbeats._known) == 1, "the process is known")
+    eventually(lambda: heartbeats._known.of("a"), "the group is known")
+    if kills:
+        assert heartbeats.doom("a").pid == os.getpid()
+    left = threading.Thread(target=beats.leave, args=("a",), daemon=True)
+    left.start()
+    eventually(lambda: not heartbeats._known.of("a"), "the end is known")
+    if kills:
+        left.join(0.1)
+        assert left.is_alive()
+        beats._connection.close()  # as the kill does
+    left.join(60)
+    assert not left.is_alive()
+    assert heartbeats.doom("a") is None
+    if not kills:
+        beats._connection.close()
+
+
+def test_a_group_that_ends_soon_waits_for_no_answer(driver, beats):
+    beats.begin("a")
+    beats.leave("a")
+    driver.until(end="a")
+
+
 def test_a_process_says_what_it_is_and_what_runs(driver, beats):
     beats.begin("a")
     hello = driver.next()
@@ -87,7 +142,7 @@ def test_a_process_says_what_it_is_and_what_runs(driver, beats):
         "pid": os.getpid(),
         "place": "",
     }
-    assert driver.opened.get(timeout=5).peer.role == HEARTBEAT
+    assert driver.opened.get(timeout=60).peer.role == HEARTBEAT
     assert driver.next() == {"begin": "a"}
     beats.limit("a", Clock(30.0))
     assert driver.until(limit="a")["left"] == 30.0
@@ -98,8 +153,8 @@ def test_a_process_says_what_it_is_and_what_runs(driver, beats):
 
 def test_the_driver_asks_for_the_end_of_a_group(driver, beats, cancelled):
     beats.begin("a")
-    driver.opened.get(timeout=5).send_line(encode(cancel="a"))
-    assert cancelled.get(timeout=5) == "a"
+    driver.opened.get(timeout=60).send_line(encode(cancel="a"))
+    assert cancelled.get(timeout=60) == "a"
 
 
 @pytest.mark.parametrize("may", [True, False])
@@ -108,11 +163,11 @@ def test_a_task_asks_whether_it_may_run_its_group(driver, beats, may):
     thread = threading.Thread(target=lambda: answers.put(beats.may_run("a", 2)))
     thread.start()
     driver.until(asks="a", number=2)
-    connection = driver.opened.get(timeout=10)
+    connection = driver.opened.get(timeout=60)
     connection.send_line(encode(may=not may, number=1, name="a"))  # of another task
     connection.send_line(encode(may=may, number=2, name="a"))
-    thread.join(10)
-    assert answers.get(timeout=10) is may
+    thread.join(60)
+    assert answers.get(timeout=60) is may
 
 
 def test_a_task_whose_connection_is_lost_asks_again(driver, beats):
@@ -120,11 +175,11 @@ def test_a_task_whose_connection_is_lost_asks_again(driver, beats):
     thread = threading.Thread(target=lambda: answers.put(beats.may_run("a", 1)))
     thread.start()
     driver.until(asks="a", number=1)
-    driver.opened.get(timeout=10).close()
+    driver.opened.get(timeout=60).close()
     driver.until(asks="a", number=1)
-    driver.opened.get(timeout=10).send_line(encode(may=True, number=1, name="a"))
-    thread.join(10)
-    assert answers.get(timeout=10) is True
+    driver.opened.get(timeout=60).send_line(encode(may=True, number=1, name="a"))
+    thread.join(60)
+    assert answers.get(timeout=60) is True
 
 
 def test_a_driver_that_does_not_answer_a_task_is_an_error(driver, beats, monkeypatch):
@@ -168,7 +223,7 @@ def test_a_process_connects_again_and_says_what_still_runs(driver, beats, monkey
     beats.begin("a")
     beats.limit("a", Clock(20.0))
     driver.until(limit="a")
-    driver.opened.get(timeout=5).close()
+    driver.opened.get(timeout=60).close()
     driver.until(hello="me")
     assert driver.next() == {"begin": "a"}
     assert driver.next() == {"limit": "a", "left": 20.0}
@@ -182,23 +237,30 @@ def test_stacks_are_written_while_the_code_keeps_the_interpreter_lock(driver, be
     beats.begin("a")
     beats.limit("a", Clock(0.0))
     keep_the_interpreter_lock(2.0)
-    while b"Timeout (0:00:01.5" not in (line := driver.lines.get(timeout=10)):
+    while b"Timeout (0:00:01.5" not in (line := driver.lines.get(timeout=60)):
         pass
     assert decode(line) is None
-    assert "most recent call first" in driver.lines.get(timeout=5).decode()
+    assert "most recent call first" in driver.lines.get(timeout=60).decode()
 
 
 @pytest.mark.parametrize("left", [0.0, 0.2])
 def test_no_stack_is_written_of_a_process_that_runs(driver, beats, monkeypatch, left):
     """``faulthandler`` may crash a process whose threads run while it reads their frames."""
-    monkeypatch.setattr(heartbeat_module, "_STUCK", 0.6)
+    armed = []
+
+    def arm(seconds, **options):
+        armed.append(seconds - beats._pause())
+
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", arm)
     beats.begin("a")
     beats.begin("b")
     beats.limit("a", Clock(left))
     beats.end("a")
     beats.limit("b", Clock(left))
     heard = [driver.next() for _ in range(12)]
-    assert None not in heard
+    # each heartbeat puts the stacks off until well behind the next one
+    assert len(armed) >= sum("beat" in message for message in heard)
+    assert min(armed) >= heartbeat_module._STUCK
     assert {"limit": "b", "left": left} in heard
     assert [m["beat"] for m in heard if "beat" in m][-1] == {"b": left}
 
@@ -249,4 +311,4 @@ def test_a_line_that_does_not_end_ends_the_connection(driver, beats):
     beats._connection._sock.setblocking(True)
     with suppress(OSError):  # the other side may end the connection before all is sent
         beats._connection._sock.sendall(bytes(2 << 20))
-    assert "a line of more than" in str(driver.closed.get(timeout=10))
+    assert "a line of more than" in str(driver.closed.get(timeout=60))
