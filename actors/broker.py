@@ -174,7 +174,7 @@ class StreamBroker:
         """Return how a started run's events become chunks, pickled."""
         return self._host.face(run_id)
 
-    @ray.method(concurrency_group="watch")
+    @ray.method(concurrency_group="watch", max_task_retries=0)
     def watch(self) -> None:
         """Never return: who waits for this call is notified of the broker's death."""
         threading.Event().wait()

@@ -35,7 +35,7 @@ from actors.ray_workers import SharedWorkers
 from actors.reaper import Reaper, end_process
 from actors.reducers import ReducerTasks, startups
 from actors.runloop import Keeping, RunLoop, StartRun
-from actors.signs_of_life import Watched
+from actors.signs_of_life import Watched, when_lost
 from actors.storage import DriverStorage
 from actors.task_host import TaskHost
 from actors.transport_ray import locate
@@ -154,7 +154,7 @@ class SuperstepDriver:
         self._storage = DriverStorage(session, ticket)
         broker = self._broker = ray.get_actor(broker_name(session), NAMESPACE)
         if detached:  # no owner ends this process when the broker is gone
-            broker.watch.remote().future().add_done_callback(_end_process)
+            when_lost(broker, _end_process)
             watch = partial(Watched(broker, restarts=True).watch, "stream broker", silence)
             broker.ping.remote().future().add_done_callback(lambda future: watch())
         self._drives = WireDrives(

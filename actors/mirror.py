@@ -26,6 +26,7 @@ from actors.cluster import (
 )
 from actors.patient import answer_within
 from actors.persistent import persistent
+from actors.signs_of_life import when_lost
 from distgraph import logs
 from distgraph._internal.settings import adopt, carried, setting
 from distgraph.concurrency.threads import daemon
@@ -87,8 +88,7 @@ class BrokerMirror:
         self._replica = Replica(Broker(limits, end_of_run), follows=bool(broker))
         self._server = MirrorServer(self._replica, node_address())
         if broker:
-            lives = ray.get_actor(broker, NAMESPACE).watch.remote().future()
-            lives.add_done_callback(lambda future: os._exit(0))
+            when_lost(ray.get_actor(broker, NAMESPACE), lambda future: os._exit(0))
 
     def address(self) -> tuple[Address, bytes]:
         """Return where the mirror is reached, and the secret."""

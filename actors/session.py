@@ -33,7 +33,7 @@ from actors.driver import GRAPHS, SuperstepDriverActor
 from actors.entrance import DriverLink
 from actors.mirror import from_environment, start_mirror
 from actors.prestart import cpus_of, start_workers, warm_up
-from actors.signs_of_life import REPORT, Watched
+from actors.signs_of_life import REPORT, Watched, when_lost
 from actors.start_message import packed
 from actors.started_runs import RayStarted
 from actors.storage import CallerReferences
@@ -216,7 +216,7 @@ class Session:
         with self._lock:
             if self._watch is None:
                 self._watch_driver()
-                self.broker.watch.remote().future().add_done_callback(self._broker_died)
+                when_lost(self.broker, self._broker_died)
                 timers().after(_PING, self._look)
 
     def come_up(self) -> None:

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from distgraph.concurrency.cpu_waits import cpu_waits
 from distgraph.concurrency.timers import timers
 from distgraph.driver.silence import Silence
 
-__all__ = ("REPORT", "Watched")
+__all__ = ("REPORT", "Watched", "when_lost")
 
 logger = logging.getLogger("distgraph")
 
@@ -29,8 +29,29 @@ REPORT = 5.0
 LOOK = 1.0
 """Seconds between two looks."""
 
+AGAIN = 0.1
+"""Seconds after which an actor that Ray starts again is watched again."""
+
 STARTS = 60.0
 """Seconds for a process to start, or to be started again, in which no sign of life is expected."""
+
+
+def when_lost(actor: Any, lost: Callable[[Any], object]) -> None:
+    """Call ``lost``, with the future of a call, once an actor has ended that is not started again.
+
+    Args:
+        actor: Has a method ``watch`` that never returns and that Ray does not repeat: Ray would
+            print, at the end of each session, that it repeats the call.
+        lost: Called by a thread of Ray's.
+    """
+
+    def ended(future: Any) -> None:
+        if isinstance(future.exception(), ActorUnavailableError) and ray.is_initialized():
+            timers().after(AGAIN, partial(when_lost, actor, lost))
+        else:
+            lost(future)
+
+    actor.watch.remote().future().add_done_callback(ended)
 
 
 class Watched:

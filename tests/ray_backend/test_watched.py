@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from actors import mirror, signs_of_life
 from actors.broker import StreamBroker
 from actors.patient import answer_within
-from actors.signs_of_life import REPORT, STARTS, Watched
+from actors.signs_of_life import REPORT, STARTS, Watched, when_lost
 from distgraph.errors import BrokerLost
 from distgraph.streaming.broker import Limits
 
@@ -199,3 +200,35 @@ def test_a_broker_whose_calls_wait_for_its_mirror_gives_signs_of_life() -> None:
         for name, method in vars(StreamBroker).items()
     }
     assert [name for name, group in groups.items() if group == groups["process"]] == ["process"]
+
+
+class Watchable:
+    """An actor whose method ``watch`` ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[Future[None]] = []
+        self.watch = SimpleNamespace(remote=lambda: SimpleNamespace(future=self.begin))
+
+    def begin(self) -> Future[None]:
+        self.calls.append(Future())
+        return self.calls[-1]
+
+
+def test_an_actor_that_is_started_again_is_watched_until_it_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, actor, lost = Actor(monkeypatch), Watchable(), []
+    monkeypatch.setattr(signs_of_life, "ray", SimpleNamespace(is_initialized=lambda: True))
+    when_lost(actor, lost.append)
+    for number in (1, 2):
+        actor.calls[-1].set_exception(ActorUnavailableError("it is started again", b"1" * 16))
+        assert len(actor.calls) == number
+        (_, watch) = clock.due.pop()
+        watch()
+    actor.calls[-1].set_exception(ActorDiedError())
+    assert lost == [actor.calls[2]] and clock.due == []
+
+
+def test_the_call_that_watches_a_broker_is_not_repeated_by_ray() -> None:
+    """At the end of a session with a mirror, Ray would print that it repeats the call."""
+    assert StreamBroker.watch.__ray_max_task_retries__ == 0  # type: ignore[attr-defined]
