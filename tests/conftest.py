@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, TextIO
 import pytest
 
 from distgraph.engine.machine import Machine
-from tests.support.backends import RAY_TIMEOUT
 from tests.support.differential import Differ
 from tests.support.engines import DISTRIBUTED, REFERENCE, REFERENCE_AWAITS, Engine, selected
 from tests.support.postgres import postgres
@@ -170,6 +170,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.support import two_processes
 
         config.pluginmanager.register(two_processes)
+    hear_interrupts()
     Machine.validates = True  # its invariants, after every event of the runs in this process
     with suppress(ImportError):  # not needed by the tests of LangGraph's oldest and newest versions
         from hypothesis import settings
@@ -178,6 +179,15 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.register_profile("distgraph", deadline=None)
         settings.load_profile("distgraph")
     config.stash[_STDERR] = os.fdopen(os.dup(2), "w")  # the real one: nothing is captured now
+
+
+def hear_interrupts() -> None:
+    """Let this process and those that it starts notice Ctrl-C.
+
+    A shell without job control starts commands in the background so that they ignore it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects what ``-m`` leaves out
@@ -217,9 +227,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _engines(*wanted: str) -> list[Any]:
-    marks = {"ray": [pytest.mark.ray, pytest.mark.timeout(RAY_TIMEOUT)]}
     return [
-        pytest.param(name, id=name, marks=marks.get(name, []))
+        pytest.param(name, id=name, marks=[pytest.mark.ray] if name == "ray" else [])
         for name in wanted
         if name in selected()
     ]

@@ -37,7 +37,7 @@ def test_the_writer_of_an_async_node_that_was_left_behind_at_its_limit_raises(
     graph = ours.StateGraph(Items).add_node("n", node, timeout=0.05).add_edge(ours.START, "n")
     with pytest.raises(NodeTimeoutError):
         list(ours.compile(graph).stream({"items": []}, stream_mode="custom"))
-    eventually(lambda: told.exists() and told.read_text(), "the writer has raised", 10)
+    eventually(lambda: told.exists() and told.read_text(), "the writer has raised")
     assert told.read_text().startswith("StreamClosed: attempt 1 of node 'n' in step 1 has ended: ")
 
 
@@ -59,7 +59,7 @@ def test_an_async_node_that_was_left_behind_at_its_limit_counts_as_such_until_it
         assert len(set(left_behind._since) - others) == 1
     finally:
         gate.set()
-    eventually(lambda: set(left_behind._since) <= others, "the code has ended", 10)
+    eventually(lambda: set(left_behind._since) <= others, "the code has ended")
 
 
 def test_an_async_node_that_goes_on_behind_its_cancel_is_told_that_its_events_are_lost(
@@ -85,7 +85,7 @@ def test_an_async_node_that_goes_on_behind_its_cancel_is_told_that_its_events_ar
         stream = graph.stream({"items": []}, stream_mode="custom")
         assert next(stream) == "more"
         stream.close()
-        eventually(lambda: told in caplog.messages, "the loss is told", 10)
+        eventually(lambda: told in caplog.messages, "the loss is told")
     finally:
         gate.set()
     assert caplog.messages.count(told) == 1

@@ -89,7 +89,7 @@ def test_runs_are_listed_and_a_run_is_cancelled(
     assert main(["cancel", run.run_id, "--wait"]) == codes.OK
     assert capsys.readouterr().out == f"run {run.run_id} has ended: cancelled\n"
     with pytest.raises(RunCancelled):
-        run.result(timeout=10)
+        run.result(timeout=60)
     assert main(["cancel", run.run_id]) == codes.OK
     assert capsys.readouterr().out == f"run {run.run_id} has ended already: cancelled\n"
     assert main(["watch", run.run_id, "--new"]) == codes.FAILED

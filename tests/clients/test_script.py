@@ -92,7 +92,7 @@ agent 2
 ENGINES = [
     *([REFERENCE] if REFERENCE_AWAITS else []),
     "local",
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(90)]),
+    pytest.param("ray", marks=pytest.mark.ray),
 ]
 
 

@@ -64,7 +64,7 @@ def test_a_call_elsewhere_is_made_while_this_thread_holds_every_lock_of_threads(
     made = threading.Event()
     with threading._active_limbo_lock:  # type: ignore[attr-defined]
         elsewhere(made.set)
-        assert made.wait(10)
+        assert made.wait(60)
 
 
 def test_a_call_elsewhere_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,7 +76,7 @@ def test_a_call_elsewhere_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
 
     with caplog.at_level(logging.ERROR, "distgraph"):
         elsewhere(fails)
-        assert ran.wait(10)
+        assert ran.wait(60)
         eventually(lambda: "of the call" in caplog.text, "the failure is logged")
 
 
@@ -88,6 +88,8 @@ def test_what_a_signal_handler_raises_during_a_pass_reaches_the_program() -> Non
         raise Interrupted
 
     many = [[number] for number in range(1_500_000)]
+    while gc.collect():  # callbacks of weak references lose what is raised in them
+        pass
     started = time.perf_counter()
     gc.collect()
     seconds = time.perf_counter() - started

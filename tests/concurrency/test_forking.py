@@ -26,7 +26,6 @@ from tests.support.engines import Engine
 from tests.support.graphs import Items, one
 
 pytestmark = [
-    pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
@@ -62,13 +61,13 @@ def test_timers_and_threads_begin_anew() -> None:
 
     def child() -> tuple[int, str, str]:
         timers().after(0.2, lambda: called.put("a timer"))
-        result = executor.submit(lambda: 1).result(timeout=10)
+        result = executor.submit(lambda: 1).result(timeout=60)
         in_loop = asyncio.run(in_thread(lambda: "in a thread"))
-        return result, in_loop, called.get(timeout=10)
+        return result, in_loop, called.get(timeout=60)
 
     assert in_fork(child) == (1, "in a thread", "a timer")
     held.set()
-    assert {called.get(timeout=10), called.get(timeout=10)} == {
+    assert {called.get(timeout=60), called.get(timeout=60)} == {
         "a job of the parent",
         "a timer of the parent",
     }
@@ -160,7 +159,7 @@ def test_a_connection_belongs_to_the_process_that_made_it() -> None:
 
     assert in_fork(child) == (True, True)
     connection.send(64, b"parent")
-    assert got.get(timeout=10) == b"parent"
+    assert got.get(timeout=60) == b"parent"
     connection.close()
     listener.close()
 

@@ -123,7 +123,6 @@ def test_a_program_has_no_other_threads_after_its_runs() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(60)
 def test_threads_of_processes_on_ray_are_in_the_table(ray_session: object) -> None:
     import threading
 

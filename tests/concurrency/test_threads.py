@@ -14,7 +14,7 @@ import pytest
 
 from distgraph.concurrency.threads import DaemonExecutor, _release, daemon, in_thread, new_loop
 
-WAIT = 10
+WAIT = 60
 
 
 def test_calls_run_at_the_same_time_up_to_the_bound():

@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.ray
 @pytest.mark.matrix
-@pytest.mark.timeout(240)
 def test_a_cluster_grows_for_waiting_nodes_and_shrinks_again() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.deploy.autoscaled"],

@@ -16,7 +16,6 @@ pytest.importorskip("aiohttp_cors", reason='needs "ray[default]"')
 
 @pytest.mark.ray
 @pytest.mark.matrix
-@pytest.mark.timeout(240)
 def test_a_submitted_program_runs_with_its_folder_and_its_environment(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.deploy.submitted", str(tmp_path)],

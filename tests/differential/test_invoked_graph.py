@@ -85,7 +85,7 @@ def test_a_graph_in_a_thread_that_outlives_its_node_goes_on(engine, tmp_path, wa
 
     def first(state, writer):
         begun.touch()
-        eventually(over.exists, "the node around has ended", 30)
+        eventually(over.exists, "the node around has ended")
         writer("late")
         return {"items": ["first"]}
 
@@ -105,12 +105,12 @@ def test_a_graph_in_a_thread_that_outlives_its_node_goes_on(engine, tmp_path, wa
 
         run = contextvars.copy_context().run if way == "context" else lambda call: call()
         threading.Thread(target=run, args=(work,), daemon=True).start()
-        eventually(begun.exists, "the called graph has begun", 30)
+        eventually(begun.exists, "the called graph has begun")
         return {"items": ["called"]}
 
     def after(state):
         over.touch()
-        eventually(said.exists, "the called graph has ended", 30)
+        eventually(said.exists, "the called graph has ended")
         return {"items": ["after"]}
 
     graph = engine.StateGraph(Items).add_sequence([("call", call), ("after", after)])
@@ -168,7 +168,7 @@ def test_a_thread_that_a_node_leaves_behind_runs_a_graph_of_its_own():
     stream = builder.compile(backend="local").stream({"items": []}, subgraphs=True)
     assert list(stream) == [((), {"call": {"items": ["called"]}})]
     left.set()
-    threads[0].join(20)
+    threads[0].join(60)
     assert results == [{"items": ["c"]}]
 
 

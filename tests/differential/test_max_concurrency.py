@@ -6,8 +6,6 @@ import pytest
 
 from tests.support.graphs import Items, adds
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def fan(ns, n=4):
     builder = ns.StateGraph(Items)

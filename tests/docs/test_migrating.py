@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, TypedDict
@@ -19,8 +18,8 @@ from distgraph import config as own_config
 from distgraph import graph as own_graph
 from distgraph import types as own_types
 
-LONG = 1.0
-"""Seconds that a node works which nobody waits for."""
+SOON = 0.2
+"""Seconds after which a node ends that is waited for."""
 
 
 class State(TypedDict, total=False):
@@ -54,14 +53,13 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTGRAPH_BACKEND", "local")
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
+def check_lasts(call: Callable[[], Any], over: threading.Event, waits: bool) -> None:
+    """Check whether a call waits for a node that waits for an event."""
+    if waits:
+        threading.Timer(SOON, over.set).start()
     call()
-    return time.perf_counter() - begin
-
-
-def works(state: State) -> None:
-    time.sleep(LONG)
+    assert over.is_set() is waits
+    over.set()
 
 
 def fails(state: State) -> None:
@@ -70,22 +68,29 @@ def fails(state: State) -> None:
 
 @pytest.mark.parametrize(("names", "waits"), [(THEIRS, True), (OURS, False)], ids=["their", "our"])
 def test_a_failing_node_and_its_siblings(names: Names, waits: bool) -> None:
+    over = threading.Event()
+
+    def works(state: State) -> None:
+        over.wait()
+
     def run() -> None:
         with pytest.raises(LookupError):
             names.compiled(works, fails).invoke({"items": []})
 
-    assert (seconds(run) >= LONG * 0.9) is waits
+    check_lasts(run, over, waits)
 
 
 @pytest.mark.parametrize(("names", "waits"), [(THEIRS, True), (OURS, False)], ids=["their", "our"])
 def test_closing_a_stream(names: Names, waits: bool) -> None:
+    over = threading.Event()
+
     def node(state: State) -> None:
         names.get_stream_writer()("here")
-        time.sleep(LONG)
+        over.wait()
 
     stream = names.compiled(node).stream({"items": []}, stream_mode="custom")
     assert next(stream) == "here"
-    assert (seconds(stream.close) >= LONG * 0.9) is waits
+    check_lasts(stream.close, over, waits)
 
 
 @pytest.mark.parametrize(("names", "ahead"), [(THEIRS, False), (OURS, True)], ids=["their", "our"])
@@ -100,7 +105,7 @@ def test_the_next_step(names: Names, ahead: bool) -> None:
 
     stream = names.compiled(first, second, chain=True).stream({"items": []})
     next(stream)
-    assert began.wait(10 if ahead else 0.2) is ahead
+    assert began.wait(60 if ahead else SOON) is ahead
     stream.close()
 
 
@@ -128,9 +133,12 @@ def test_what_langgraph_refuses_or_lets_pass() -> None:
         THEIRS.compiled(waits).invoke({"items": []})
     assert OURS.compiled(waits).invoke({"items": []}) == {"items": []}
 
-    assert list(THEIRS.compiled(works).stream({"items": []}, stream_mode="valuse")) == []
+    def writes_nothing(state: State) -> None:
+        """Writes nothing."""
+
+    assert list(THEIRS.compiled(writes_nothing).stream({"items": []}, stream_mode="valuse")) == []
     with pytest.raises(ValueError, match="valuse"):
-        OURS.compiled(works).stream({"items": []}, stream_mode="valuse")
+        OURS.compiled(writes_nothing).stream({"items": []}, stream_mode="valuse")
 
 
 @pytest.mark.parametrize(

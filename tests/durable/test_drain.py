@@ -211,7 +211,7 @@ def test_controls_are_forgotten_by_a_thread_that_holds_their_lock():
 
     collector = threading.Thread(target=collect, daemon=True)
     collector.start()
-    collector.join(20)
+    collector.join(60)
     assert not collector.is_alive()
     assert known() is None
     control.request_drain("enough")
@@ -225,11 +225,11 @@ def test_a_request_by_langgraph_s_control_reaches_a_run_that_goes_on():
 
     def first(state):
         began.set()
-        assert go.wait(20)
+        assert go.wait(60)
         return {"log": ["first"]}
 
     def stop():
-        assert began.wait(20)
+        assert began.wait(60)
         control.request_drain("enough")
         go.set()
 

@@ -14,7 +14,6 @@ pytest.importorskip("langgraph_api", reason="needs langgraph-cli[inmem]")
 
 from langgraph_sdk import get_client, get_sync_client
 
-from tests.conftest import RAY_TIMEOUT
 from tests.ecosystem.dev_server import dev_server
 from tests.support.differential import assert_same
 from tests.support.normalise import Item, Normaliser, per_task
@@ -23,7 +22,7 @@ GRAPHS = Path(__file__).with_name("served_graphs.py")
 MODES: Any = ["values", "updates", "custom"]
 OURS = [
     "local",
-    pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(3 * RAY_TIMEOUT)]),
+    pytest.param("ray", marks=pytest.mark.ray),
 ]
 
 

@@ -11,8 +11,9 @@ import pytest
 from distgraph.config import get_stream_writer
 from distgraph.func import entrypoint, task
 from tests.func.support import returned
+from tests.support.cluster import eventually
 
-SECONDS = 30
+SECONDS = 600
 
 
 @task
@@ -371,9 +372,7 @@ def test_leaving_the_stream_ends_tasks_that_wait(ours, tmp_path):
     for chunk in workflow.stream(1, stream_mode="tasks"):
         if chunk["name"] == "slow":
             break
-    begun = time.monotonic()
     assert len(after.invoke(1)) == 2
-    assert time.monotonic() - begun < SECONDS / 2
 
 
 @pytest.mark.parametrize("how", ["cancel", "wait_for"])
@@ -400,13 +399,8 @@ def test_a_call_that_is_cancelled_ends(ours, how, tmp_path):
                 await asyncio.wait_for(call, 0.01)
         return await add(number)
 
-    begun = time.monotonic()
     assert list(workflow.stream(1)) == [{"add": 2}, {"workflow": 2}]
-    assert time.monotonic() - begun < SECONDS / 2
-    until = time.monotonic() + 10
-    while not ended.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert ended.exists()
+    eventually(ended.exists, "the call has ended")
 
 
 def test_a_task_is_called_outside_of_a_run():
@@ -445,10 +439,7 @@ def test_leaving_the_stream_ends_the_tasks(ours, face, tmp_path):
                 break
 
         asyncio.run(leave())
-    until = time.monotonic() + 10
-    while not ended.exists() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert ended.exists()
+    eventually(ended.exists, "the call has ended")
     assert workflow.name == "LangGraph"
 
 

@@ -6,7 +6,6 @@ import asyncio
 import operator
 import os
 import threading
-import time
 from typing import Annotated, Any
 
 import pytest
@@ -21,6 +20,7 @@ from typing_extensions import TypedDict
 from distgraph import distribute
 from distgraph.graph import StateGraph as OwnGraph
 from tests.langgraph_graphs.support import VERSION, newest, same
+from tests.support.cluster import meet
 
 
 class State(TypedDict, total=False):
@@ -117,10 +117,10 @@ def test_answers_are_one_update_in_the_order_of_the_calls(backend):
 
 
 @pytest.mark.ray
-def test_calls_of_a_node_in_a_graph_of_ours_run_in_several_processes(ray_session):
+def test_calls_of_a_node_in_a_graph_of_ours_run_in_several_processes(ray_session, tmp_path):
     def slowly(n: int) -> str:
         """Tell the process."""
-        time.sleep(0.4)
+        meet(tmp_path)
         return str(os.getpid())
 
     made = OwnGraph(State).add_node("tools", ToolNode([slowly])).add_edge(START, "tools")
@@ -138,10 +138,10 @@ def test_a_node_in_a_graph_of_ours_answers_in_the_order_of_the_calls():
 
 
 @pytest.mark.ray
-def test_calls_run_in_several_processes(ray_session):
+def test_calls_run_in_several_processes(ray_session, tmp_path):
     def slowly(n: int) -> str:
         """Tell the process."""
-        time.sleep(0.4)
+        meet(tmp_path)
         return str(os.getpid())
 
     made = StateGraph(State).add_node("tools", ToolNode([slowly])).add_edge(START, "tools")
@@ -168,9 +168,7 @@ def test_a_call_by_send_reads_the_state_of_the_graph(backend):
 def test_a_timeout_ends_the_call_and_keeps_the_others(backend):
     made = distribute(graph(), backend=backend, ray_options={"stuck": {"timeout": 1}})
     calls = (call("stuck"), call("add", a=1, b=2))
-    started = time.monotonic()
     out = made.invoke({"messages": [asks(*calls)], "user": "ada"})
-    assert time.monotonic() - started < 10
     late, good = answers(out)
     assert "took longer than 1 s" in late
     assert good == "3"

@@ -102,7 +102,7 @@ def test_who_waits_for_a_result_learns_of_one_and_of_the_end_of_the_run() -> Non
     waiting = threading.Thread(target=wait)
     waiting.start()
     results.close()
-    waiting.join(10)
+    waiting.join(60)
     assert over.is_set()
 
 

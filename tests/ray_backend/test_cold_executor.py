@@ -9,7 +9,7 @@ import pytest
 from tests.support.cluster import eventually, wait_for_free_cpus
 from tests.support.graphs import Items, one
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def load(folder):

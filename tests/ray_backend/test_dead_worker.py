@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from tests.support.cluster import wait_for_free_cpus
+from tests.support.cluster import PATIENCE, wait_for_free_cpus
 from tests.support.differential import run
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def sigkill():
@@ -57,7 +57,7 @@ def test_a_dead_worker_is_an_error_that_names_the_node(on_ray, how, is_async, tm
     print(f"{how.__name__}: known after {seconds:.2f} s")
     assert type(outcome.error) is worker_died()
     assert "dies" in str(outcome.error)
-    assert seconds < 10
+    assert seconds < PATIENCE  # not by the silence of its process
     assert outcome.chunks == [
         ("values", {"items": []}),
         *(("custom", {"node": "before", "i": i}) for i in range(3)),
@@ -78,14 +78,14 @@ def test_sys_exit_in_a_node_reaches_the_caller_as_itself(on_ray, is_async):
 
 def test_a_dead_worker_ends_its_siblings(on_ray, tmp_path):
     def dies(state):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not (tmp_path / "sibling").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         sigkill()
 
     def sibling(state):
         (tmp_path / "sibling").touch()
-        time.sleep(40)
+        time.sleep(600)
 
     builder = on_ray.StateGraph(Items).add_node("dies", dies).add_node("sibling", sibling)
     builder.add_edge(on_ray.START, "dies").add_edge(on_ray.START, "sibling")
@@ -97,7 +97,7 @@ def test_a_dead_worker_ends_its_siblings(on_ray, tmp_path):
 def test_another_run_is_not_touched(on_ray, tmp_path):
     def patient(state, writer):
         writer("started")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 2 * PATIENCE
         while not (tmp_path / "go").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         return {"items": ["patient"]}

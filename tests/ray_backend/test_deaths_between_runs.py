@@ -9,7 +9,7 @@ import pytest
 from tests.support.cluster import pids_of_actors
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 
 @pytest.fixture(autouse=True)

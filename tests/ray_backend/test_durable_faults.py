@@ -11,7 +11,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from tests.support.cluster import eventually, pid_of_actor, wait_for_free_cpus
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.ray
 
 THREAD = {"configurable": {"thread_id": "1"}}
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 LARGE = 1 << 20
 

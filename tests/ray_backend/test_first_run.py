@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.ray
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from langgraph.graph.message import add_messages
 from typing_extensions import TypedDict
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 FIRST = 200
 """Items of the list when the run starts."""

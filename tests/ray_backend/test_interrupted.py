@@ -10,7 +10,7 @@ import pytest
 from tests.support.cluster import eventually, wait_for_free_cpus
 from tests.support.graphs import Items, adds, one
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 class SoftTimeLimit(Exception):
@@ -53,11 +53,9 @@ def test_what_a_signal_handler_of_the_caller_raises_cancels_the_run(on_ray, limi
     graph = on_ray.compile(one(on_ray, waits(str(tmp_path / "pid"))))
     stream = graph.stream({"items": []}, stream_mode="custom")
     assert next(stream) == "started"
-    begin = time.monotonic()
     limit(0.3)
     with pytest.raises(SoftTimeLimit):
         next(stream)
-    assert time.monotonic() - begin < 3
     wait_for_free_cpus()
     again = on_ray.compile(one(on_ray, adds("n")))
     assert again.invoke({"items": []}) == {"items": ["n"]}
@@ -109,7 +107,7 @@ def test_who_reads_when_the_session_ends_is_told_so(on_ray, tmp_path, readers):
         thread.start()
     actors.end_session()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert raised == [(RunCancelled, "the session was ended by end_session()")] * readers
     eventually(
         lambda: not any(exists(int((tmp_path / str(n)).read_text())) for n in range(readers)),

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from typing_extensions import TypedDict
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 SIZE = 5_000_000
 

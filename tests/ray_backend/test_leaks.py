@@ -9,7 +9,7 @@ import pytest
 from tests.support.cluster import Holdings, eventually, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.ray
 
 
 def everything(ns):
@@ -35,7 +35,7 @@ def settled(baseline, what):
         return Holdings.now().within(baseline)
 
     try:
-        eventually(check, what, 15)
+        eventually(check, what)
     except AssertionError as error:
         raise AssertionError(f"{error}\nbefore: {baseline}\n after: {Holdings.now()}") from None
 

@@ -21,7 +21,7 @@ from tests.support.graphs import Items
 
 from .test_several_nodes import ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 of_leases = pytest.mark.skipif(
     not setting("DISTGRAPH_LEASES", True), reason="DISTGRAPH_LEASES is off: there are no leases"
@@ -139,7 +139,7 @@ def test_an_idle_session_holds_no_cpu(on_ray):
     graph = chain(on_ray, pid)
     graph.invoke({"items": []})
     begin = time.perf_counter()
-    eventually(lambda: leases() == [], "every lease has ended", 5)
+    eventually(lambda: leases() == [], "every lease has ended")
     print(f"leases ended after {time.perf_counter() - begin:.2f} s")
     wait_for_free_cpus()
 
@@ -195,7 +195,7 @@ def test_an_idle_worker_is_kept_until_another_job_waits_for_its_cpu(keeping, on_
             graph.invoke({"items": []})
         return found and found[0]["seconds"] > 1.0
 
-    eventually(is_kept, "a worker is kept", 20)
+    eventually(is_kept, "a worker is kept")
     job = job_for_all_cpus(ray_session)
     out, errors = job.communicate(timeout=50)
     assert out.strip().endswith("all"), errors
@@ -234,7 +234,7 @@ def test_a_worker_that_dies_while_it_is_idle_fails_no_run(on_ray):
     graph = chain(on_ray, pid)
     (victim,) = graph.invoke({"items": []})["items"]
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: victim not in [lease["pid"] for lease in leases()], "its end is known", 2)
+    eventually(lambda: victim not in [lease["pid"] for lease in leases()], "its end is known")
     (other,) = graph.invoke({"items": []})["items"]
     assert other != victim
 
@@ -244,7 +244,7 @@ def two_processes(ns, folder):
 
     def meets(state):
         (folder / str(os.getpid())).touch()
-        eventually(lambda: len(list(folder.iterdir())) == 2, "the other runs too", 30)
+        eventually(lambda: len(list(folder.iterdir())) == 2, "the other runs too")
         return {"items": []}
 
     builder = ns.StateGraph(Items)
@@ -271,7 +271,7 @@ def test_slow_and_fast_attempts_of_one_step_share_the_workers(on_ray, tmp_path):
 
 def test_a_lease_can_be_refused_for_a_node(on_ray):
     graph = chain(on_ray, pid, pid, lease=False)
-    eventually(lambda: leases() == [], "leases of other tests have ended", 5)
+    eventually(lambda: leases() == [], "leases of other tests have ended")
     assert len(graph.invoke({"items": []})["items"]) == 2
     assert leases() == []
 

@@ -14,7 +14,6 @@ from tests.support.graphs import Numbers
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(60),
     pytest.mark.skipif(sys.platform != "linux", reason="the files of /proc tell who listens"),
 ]
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from tests.support.cluster import eventually, pid_of_actor, wait_for_free_cpus
+from tests.support.cluster import PATIENCE, eventually, pid_of_actor, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def long_run(ns):
     def node(state, writer):
         writer("started")
-        end = time.monotonic() + 40
+        end = time.monotonic() + 600
         while time.monotonic() < end:
             writer("alive")
             time.sleep(0.05)
@@ -44,8 +44,8 @@ def test_a_lost_actor_is_a_typed_error_and_the_next_run_works(on_ray, actor, err
         for _ in stream:
             pass
     print(f"{error}: known after {time.perf_counter() - begin:.2f} s")
-    assert time.perf_counter() - begin < 15
-    wait_for_free_cpus(20)
+    assert time.perf_counter() - begin < PATIENCE  # not by the silence of its process
+    wait_for_free_cpus()
     builder = on_ray.StateGraph(Items).add_node("n", adds("n")).add_edge(on_ray.START, "n")
     assert on_ray.compile(builder).invoke({"items": []}) == {"items": ["n"]}
 
@@ -59,7 +59,7 @@ from tests.support.graphs import Items
 ray.init(address={address!r}, log_to_driver=False, logging_level="ERROR")
 
 def node(state, writer):
-    end = time.monotonic() + 40
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         with open({trace!r}, "a") as file:
             file.write("x")
@@ -83,14 +83,16 @@ def test_the_death_of_the_caller_ends_its_nodes(on_ray, ray_session, tmp_path):
     )
     try:
         eventually(
-            lambda: trace.exists() or caller.poll() is not None, "the node of the caller runs", 25
+            lambda: trace.exists() or caller.poll() is not None,
+            "the node of the caller runs",
+            4 * PATIENCE,
         )
         assert caller.poll() is None, caller.stderr.read().decode()
     finally:
         caller.kill()
         caller.wait()
-    wait_for_free_cpus(15)  # Ray frees them before the process has ended
-    eventually(lambda: is_still(trace), "the node of the caller has ended", 15)
+    wait_for_free_cpus()  # Ray frees them before the process has ended
+    eventually(lambda: is_still(trace), "the node of the caller has ended")
 
 
 def is_still(file):

@@ -10,7 +10,7 @@ from distgraph.types import AttemptReset
 from tests.support.cluster import wait_for_free_cpus
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(autouse=True)

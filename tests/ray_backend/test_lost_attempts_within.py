@@ -15,7 +15,7 @@ from distgraph.graph import START, StateGraph
 from distgraph.types import AttemptReset, Send
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 MANY = 5
 

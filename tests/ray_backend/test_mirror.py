@@ -150,7 +150,7 @@ def other_mirror() -> str:
                 return name
         return None
 
-    return str(eventually(complete, "another mirror is complete", 30))
+    return str(eventually(complete, "another mirror is complete"))
 
 
 def test_a_lost_mirror_is_replaced_and_the_stream_then_survives_its_broker(gate):
@@ -197,5 +197,5 @@ def test_a_detached_run_survives_its_caller_its_brokers_and_its_mirror(tmp_path)
             other_mirror()
             hit("StreamBroker")
     assert seen == [(number, number - 1) for number in range(1, LATER + 1)]
-    assert run.result(timeout=20) == {"items": [LATER]}
-    eventually(lambda: not actors_named("distgraph-"), "the actors end when they are idle", 30)
+    assert run.result(timeout=60) == {"items": [LATER]}
+    eventually(lambda: not actors_named("distgraph-"), "the actors end when they are idle")

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from tests.support.cluster import eventually
+from tests.support.cluster import PATIENCE, eventually
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 NODES, EVENTS = 8, 1_000
 
@@ -144,7 +144,7 @@ def test_a_slow_consumer_slows_the_node_down(on_ray, tmp_path):
     builder = on_ray.StateGraph(Items).add_node("n", node).add_edge(on_ray.START, "n")
     stream = on_ray.compile(builder).stream({"items": []}, stream_mode="custom")
     first, _ = next(stream)
-    eventually(waits, "the node waits for its reader", 20)
+    eventually(waits, "the node waits for its reader")
     print(f"the node was {written()} MB ahead of a reader that had stopped")
     assert written() < events
     assert [first, *(i for i, _ in stream)] == list(range(events))
@@ -168,7 +168,7 @@ def test_the_first_event_does_not_wait_for_the_node_to_end(on_ray, tmp_path):
 
     def node(state, writer):
         writer("first")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not gate.exists():
             if time.monotonic() > deadline:
                 raise TimeoutError("nobody read the first event")

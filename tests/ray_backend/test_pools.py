@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from tests.support.cluster import eventually, wait_for_free_cpus
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 class State(TypedDict, total=False):
@@ -39,7 +39,7 @@ class Model:
     def __call__(self, item: Item, writer) -> dict:
         self.calls += 1
         if self.pair is not None:
-            eventually(lambda: len(list(self.pair.iterdir())) == 2, "two instances", 30)
+            eventually(lambda: len(list(self.pair.iterdir())) == 2, "two instances")
         writer(item["i"])
         time.sleep(0.02)
         return {"out": [(os.getpid(), self.calls, item["i"] * self.factor)]}
@@ -108,7 +108,7 @@ def test_a_stuck_worker_is_killed_with_its_run_and_replaced(on_ray):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             graph.invoke({"n": 1, "out": []})
-    eventually(lambda: not _stuck_workers(), "the stuck workers are gone", 10)
+    eventually(lambda: not _stuck_workers(), "the stuck workers are gone")
 
 
 def _stuck_workers():

@@ -10,7 +10,7 @@ import pytest
 from distgraph.streaming.limits import limits_from_environment
 from tests.support.graphs import Numbers
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def free_range(size: int) -> tuple[int, int]:

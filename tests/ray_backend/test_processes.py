@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def burns(folder):

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from tests.support.cluster import all_cpus, eventually, free_cpus
+from tests.support.cluster import PATIENCE, all_cpus, eventually, free_cpus
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def test_a_node_takes_one_cpu_by_default_and_as_many_as_it_asks_for(on_ray, tmp_path):
@@ -15,7 +15,7 @@ def test_a_node_takes_one_cpu_by_default_and_as_many_as_it_asks_for(on_ray, tmp_
         writer("started")
         import time
 
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not (tmp_path / "go").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         return {"items": []}

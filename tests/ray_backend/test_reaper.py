@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.cluster import wait_for_free_cpus
 
-pytestmark = [pytest.mark.ray, pytest.mark.matrix, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ray, pytest.mark.matrix]
 
 THREADS, TASKS = 8, 500
 

@@ -13,7 +13,7 @@ from distgraph.errors import SerializationError
 from distgraph.func import entrypoint, task
 from distgraph.types import Command, Send
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 SIZE = 300_000
 """Bytes of an object that Ray keeps in its store, and not inline."""

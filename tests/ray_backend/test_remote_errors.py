@@ -13,7 +13,7 @@ import pytest
 from distgraph.errors import NodeFailed
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 class OutOfPaper(Exception):

@@ -14,7 +14,7 @@ from distgraph.runs import attach, list_runs
 from tests.support.cluster import eventually, pids_of_actors
 from tests.support.graphs import Items, Numbers
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 EVENTS = 300
 

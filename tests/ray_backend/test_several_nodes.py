@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -23,7 +23,6 @@ WHY_NOT = why_not_slow()
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.faults,
-    pytest.mark.timeout(240),
     pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)),
 ]
 

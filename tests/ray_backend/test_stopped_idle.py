@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from tests.support.cluster import eventually, wait_for_free_cpus
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 
 class State(TypedDict):

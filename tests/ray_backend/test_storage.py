@@ -25,7 +25,7 @@ from distgraph.prebuilt import InjectedStore, ToolNode
 from distgraph.runtime import Runtime
 from distgraph.types import Send
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 class State(TypedDict, total=False):

@@ -17,7 +17,7 @@ from distgraph.wire.loop import loop
 from tests.support.cluster import all_cpus, eventually, free_cpus, wait_for_free_cpus
 from tests.support.graphs import Items, adds
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 BOUND = 8.0
 """Seconds for a cancelled node to free its CPU, the delay of Ray's own report included."""
@@ -184,7 +184,6 @@ def test_a_stopped_worker_is_ended_at_its_limit_of_time(on_ray, tmp_path):
     wait_for_free_cpus()
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", ["task", "own task", "async", "pool"])
 def test_a_stopped_process_without_a_limit_of_time_is_replaced(on_ray, kind, tmp_path, monkeypatch):
     from actors import sessions

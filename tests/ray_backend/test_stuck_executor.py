@@ -11,7 +11,7 @@ from tests.ray_backend.test_stuck import alive, hold_the_lock
 from tests.support.cluster import eventually
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 BOUND = 40.0
 """Seconds for the end of a blocked process: noticed, retired, its grace; and slow test machines."""

@@ -30,7 +30,7 @@ from tests.support.cluster import (
     wait_for_no_session,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
 STEPS = 6
 MODES = ["values", "updates", "custom", "messages"]
@@ -191,7 +191,7 @@ def left(graph: Any, at: Callable[[], None], policy: Any) -> list[Any]:
 def fresh(ray_session: Any) -> Iterator[None]:
     from actors import sessions
 
-    wait_for_free_cpus(30)
+    wait_for_free_cpus()
     sessions.end()
     wait_for_no_session()
     yield
@@ -263,7 +263,7 @@ def test_runs_without_a_checkpointer_end_and_runs_with_one_go_on(fresh: Any, tmp
     builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
     saved = builder.compile(checkpointer=InMemorySaver(), backend="ray").start(GIVEN, config())
     plain_run = builder.compile(backend="ray").start(GIVEN)
-    eventually(lambda: len(list(tmp_path.iterdir())) == 2, "both run", 60)
+    eventually(lambda: len(list(tmp_path.iterdir())) == 2, "both run")
     kill_driver()
     with pytest.raises(DriverLost):
         plain_run.result(timeout=60)
@@ -281,13 +281,13 @@ def test_a_run_can_be_cancelled_after_its_driver_was_replaced(fresh: Any) -> Non
     builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
     graph = builder.compile(checkpointer=InMemorySaver(), backend="ray")
     run = graph.start(GIVEN, config(), stream_mode="updates")
-    eventually(lambda: run.status == "running", "it runs", 30)
+    eventually(lambda: run.status == "running", "it runs")
     before = pid_of_actor("SuperstepDriver")
     kill_driver()
-    eventually(lambda: before not in pids_of_actors("SuperstepDriver"), "another driver", 60)
+    eventually(lambda: before not in pids_of_actors("SuperstepDriver"), "another driver")
     run.cancel(wait=True)
     assert run.status == "cancelled"
-    wait_for_free_cpus(30)
+    wait_for_free_cpus()
 
 
 @pytest.mark.parametrize("way", ["streamed", "started"])

@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.programs,
-    pytest.mark.timeout(120),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates need openssl"),
 ]
 

@@ -5,7 +5,7 @@ import pytest
 from distgraph.errors import SerializationError
 from tests.support.graphs import Items
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def _only_on_workers(host):

@@ -18,7 +18,7 @@ from tests.support.differential import run
 from tests.support.graphs import Items
 from tests.support.models import EchoModel
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.ray
 
 
 def single(on_ray, node, name="n"):

@@ -7,7 +7,7 @@ import pytest
 from distgraph import __version__
 from tests.ray_backend.test_several_nodes import report_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.ray
 
 
 def test_another_version_is_named_before_anything_runs(tmp_path):

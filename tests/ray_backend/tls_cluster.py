@@ -39,7 +39,7 @@ def spoken() -> list[str]:
     return sorted(
         {
             getattr(sock, "version", lambda: "plain")()
-            for sock in found.get(timeout=10)
+            for sock in found.get(timeout=60)
             if sock is not wire._woken
             and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         }

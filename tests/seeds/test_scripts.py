@@ -46,7 +46,7 @@ CASES = {
 # a Ray of its own takes seconds: one script with both kinds of nodes is enough there
 PAIRS = [
     *((engine, case) for engine in ("langgraph", "local") for case in CASES),
-    pytest.param("ray", "two modes", marks=[pytest.mark.ray, pytest.mark.timeout(90)]),
+    pytest.param("ray", "two modes", marks=pytest.mark.ray),
 ]
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -331,7 +330,7 @@ def test_a_global_rebound_to_what_does_not_pickle_is_an_error_each_time(
     assert ran(blob.get()[0]) == {"x": 2}
 
 
-def test_looking_costs_less_than_100_microseconds(script: dict[str, Any]) -> None:
+def test_looking_calls_one_function_for_each_global(script: dict[str, Any]) -> None:
     nodes = {}
     for i in range(10):
         scope = main_program(
@@ -342,12 +341,13 @@ def test_looking_costs_less_than_100_microseconds(script: dict[str, Any]) -> Non
     blob = ProgramBlob(program(**nodes))
     blob.get()
 
-    def once() -> float:
-        start = time.perf_counter()
+    calls = []
+    sys.setprofile(lambda frame, event, called: calls.append(event))
+    try:
         blob.get()
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(200)) < 100e-6
+    finally:
+        sys.setprofile(None)
+    assert sum(event in ("call", "c_call") for event in calls) < 10 * 20 + 50
 
 
 # --- at the worker -------------------------------------------------------------------------------

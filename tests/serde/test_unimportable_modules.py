@@ -129,14 +129,12 @@ def test_a_module_that_a_program_made_travels_by_value(
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(60)
 def test_a_graph_of_such_a_module_runs_on_workers(agent: Any, ray_session: Any) -> None:
     graph = agent.builder.compile(backend="ray")
     assert graph.invoke({"items": []}) == {"items": [2, "x"]}
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(60)
 def test_the_driver_reads_objects_of_such_a_module_from_a_file(
     agent: Any, ray_session: Any, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ class SocketServer:
 
     def __exit__(self, *error: object) -> None:
         self._server.should_exit = True
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 

@@ -626,7 +626,7 @@ def test_a_webhook_gets_the_run_and_its_values(http: httpx.Client) -> None:
     try:
         url = f"http://127.0.0.1:{listener.server_address[1]}/hook"
         run(http, None, assistant_id="work", input={"done": []}, webhook=url)
-        assert came.wait(10)
+        assert came.wait(60)
     finally:
         listener.shutdown()
     assert received[0]["status"] == "success"

@@ -63,7 +63,7 @@ def url(tmp_path: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            assert server.wait(20) is not None
+            assert server.wait(60) is not None
     assert (tmp_path / ".distgraph" / "registry.sqlite").exists()
 
 

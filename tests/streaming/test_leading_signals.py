@@ -115,7 +115,7 @@ def _strike_at(point: int) -> tuple[bool, str]:
     session.write()
     session.finish()
     session.a.rest()
-    other.join(10)
+    other.join(60)
     assert not other.is_alive(), interrupt.where
     numbers = [*range(1, session.written + 1)]
     assert (session.a.seen, session.b.seen) == (numbers, numbers), interrupt.where
@@ -131,9 +131,9 @@ def waits(session: Session, lead: leading.Lead) -> None:
         time.sleep(0.001)
     settled = threading.Event()
     loop.loop().soon(settled.set)
-    assert settled.wait(10)
+    assert settled.wait(60)
     session.write()
-    reader.join(10)
+    reader.join(60)
     session.b.read()
 
 
@@ -170,8 +170,7 @@ def test_readers_go_on_while_a_signal_handler_raises_again_and_again() -> None:
     writer, first, other = map(in_thread, (write, session.a.rest, session.b.rest))
     previous = signal.signal(signal.SIGPROF, strike)
     try:
-        until = time.monotonic() + 15.0  # on a machine that has much else to do
-        while strikes <= 30 and time.monotonic() < until:
+        while strikes <= 30:
             try:
                 signal.setitimer(signal.ITIMER_PROF, 0.002)
                 again = time.monotonic() + 0.5
@@ -183,11 +182,10 @@ def test_readers_go_on_while_a_signal_handler_raises_again_and_again() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)
     left.set()
-    writer.join(10)
+    writer.join(60)
     session.finish()
-    first.join(10)
-    other.join(10)
-    assert strikes > 10
+    first.join(60)
+    other.join(60)
     numbers = [*range(1, session.written + 1)]
     assert session.a.seen == numbers
     assert session.b.seen == numbers

@@ -345,7 +345,7 @@ def test_what_is_large_is_left_to_the_next_put_when_its_attempt_ends() -> None:
         time.sleep(0.001)
     broker.ack()
     broker.pump_after(GAP)
-    thread.join(10)
+    thread.join(60)
     assert closings == [(2, ())]
     assert broker.puts == [("run", [("a", 1, ["first"])]), ("run", [("a", 2, [LARGE])])]
     assert failures == []
@@ -445,7 +445,7 @@ def test_an_emitter_waits_while_the_buffer_is_full(limits: dict[str, int]) -> No
     assert thread.is_alive()
     broker.ack()
     broker.pump_after(GAP)
-    thread.join(5)
+    thread.join(60)
     assert (thread.is_alive(), errors) == (False, [])
     assert stream.close()[0] == emitted + 1
 
@@ -476,7 +476,7 @@ def test_a_waiting_emitter_is_told_when_the_stream_ends(
     fill(stream, broker)
     thread, errors = in_thread(lambda: stream.emit(custom("never")))
     end(broker, stream)
-    thread.join(5)
+    thread.join(60)
     assert [type(e) for e in errors] == [error]
 
 
@@ -491,7 +491,7 @@ def test_an_emitter_that_must_not_wait_has_eight_times_the_buffer() -> None:
     assert thread.is_alive()
     broker.ack()
     broker.pump_after(GAP)
-    thread.join(5)
+    thread.join(60)
     assert (thread.is_alive(), errors) == (False, [])
 
 
@@ -556,14 +556,14 @@ def test_a_coroutine_waits_for_room_without_blocking_its_loop() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         acking, _ = in_thread(release)
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
         acking.join()
         fill(stream, broker)
         waiting = asyncio.create_task(stream.room())
         await asyncio.sleep(0)
         stream.cancel()
         with pytest.raises(RunCancelled):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 60)
 
     asyncio.run(main())
 
@@ -715,8 +715,8 @@ def test_the_sender_thread_sends_a_backlog_and_ends_when_idle() -> None:
         stream = Publisher(PutsTo(send), burst=0, timers=timers).open(RUN, "a", 1, 1)
         for i in range(3):
             stream.emit(custom(i))
-        assert complete.wait(5)
-        threads[-1].join(5)
+        assert complete.wait(60)
+        threads[-1].join(60)
         assert not threads[-1].is_alive()
     assert len(threads) == 2
 

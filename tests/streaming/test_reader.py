@@ -58,6 +58,6 @@ def test_a_reader_that_the_garbage_collector_closes_leaves_in_another_thread() -
     circle.append(circle)
     del iterator, circle
     gc.collect()
-    assert receiver.left.wait(10)
+    assert receiver.left.wait(60)
     assert threading.get_ident() not in receiver.threads
     assert receiver.readers == []

@@ -287,7 +287,7 @@ def test_readers_get_the_reason_for_which_the_session_ends(readers: int) -> None
         thread.start()
     receiver.stop(RunError("the session was ended"))
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [str(error) for error in raised] == ["the session was ended"] * readers
     # an object of its own for each thread: a raise changes the traceback that another one prints
     assert len({id(error) for error in raised}) == readers

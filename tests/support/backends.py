@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.support.engines import selected
 
 __all__ = ("backend",)
 
-RAY_TIMEOUT = 60
-"""Seconds a test on Ray may take, the start of the session's Ray included."""
-
-_MARKS: dict[str, list[Any]] = {"ray": [pytest.mark.ray, pytest.mark.timeout(RAY_TIMEOUT)]}
-
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=_MARKS.get(name, []))
+        pytest.param(name, marks=[pytest.mark.ray] if name == "ray" else [])
         for name in ("local", "ray")
         if name in selected()
     ]

@@ -11,10 +11,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+PATIENCE = 50.0
+"""Seconds for what has to happen, on a busy machine too. A silent process is ended after 60 s: what
+happens only then is too late."""
 
-def eventually(check: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Ask ``check`` again until it is true.
 
     Raises: AssertionError with ``what`` and the last answer, after ``seconds``.
@@ -25,6 +30,12 @@ def eventually(check: Callable[[], Any], what: str, seconds: float = 10.0) -> An
             raise AssertionError(f"not within {seconds} s: {what} (last answer: {answer!r})")
         time.sleep(0.02)
     return answer
+
+
+def meet(folder: Path, processes: int = 2) -> None:
+    """Wait until so many processes have come here: they run at once."""
+    (folder / str(os.getpid())).touch()
+    eventually(lambda: len(list(folder.iterdir())) >= processes, f"{processes} processes run")
 
 
 def free_cpus() -> float:
@@ -40,7 +51,7 @@ def all_cpus() -> float:
     return float(ray.cluster_resources()["CPU"])
 
 
-def wait_for_free_cpus(seconds: float = 10.0) -> None:
+def wait_for_free_cpus(seconds: float = PATIENCE) -> None:
     """Wait until no run holds a CPU."""
     eventually(lambda: free_cpus() == all_cpus(), "every CPU is free", seconds)
 
@@ -93,7 +104,7 @@ def wait_for_no_session() -> None:
     """Wait until the drivers and brokers of sessions that were ended are gone, and their mirrors:
     what is looked for by its class then is of the next session."""
     names = ("SuperstepDriver", "StreamBroker", "BrokerMirror")
-    eventually(lambda: not any(pids_of_actors(name) for name in names), "no session is left", 60)
+    eventually(lambda: not any(pids_of_actors(name) for name in names), "no session is left")
 
 
 def wait_for_signs_of_life(session: Any) -> None:

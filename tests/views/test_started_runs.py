@@ -70,7 +70,7 @@ def test_the_timeline_of_a_run_that_still_runs_does_not_wait_for_its_end() -> No
 
     builder = StateGraph(State).add_node(wait).add_edge(START, "wait")
     handle = builder.compile(backend="local").start(WORDS, progress=True)
-    assert entered.wait(10)
+    assert entered.wait(60)
     drawn = distgraph.timeline(handle)
     go_on.set()
     assert drawn.svg().count('class="attempt"') == 1
@@ -78,14 +78,16 @@ def test_the_timeline_of_a_run_that_still_runs_does_not_wait_for_its_end() -> No
 
 
 def test_a_view_of_a_run_that_has_ended_shows_the_time_that_the_run_took() -> None:
+    begin = time.time()
     handle = graph().start(WORDS, progress=True)
-    handle.result(30)
-    time.sleep(0.3)  # the time that the view must not count
+    handle.result(60)
+    took = time.time() - begin
+    time.sleep(0.01)  # the view must not count it
     run = distgraph.progress(handle, view="none")
     list(run)
     snapshot = run.snapshot()
     assert snapshot.status == "done"
-    assert snapshot.elapsed < 0.3
+    assert snapshot.elapsed <= took
 
 
 def test_who_leaves_the_view_leaves_the_run(backend: str) -> None:

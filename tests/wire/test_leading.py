@@ -15,8 +15,6 @@ from distgraph.wire.leading import Lead
 from distgraph.wire.loop import loop
 from tests.support.tls import use_tls
 
-pytestmark = pytest.mark.timeout(30)
-
 SECRET = new_secret()
 KIND = 20
 
@@ -54,7 +52,7 @@ class Ends:
             on_frame=self._take,
             on_closed=lambda connection, error: self.closed.put(error),
         )
-        self.far = accepted.get(timeout=10)
+        self.far = accepted.get(timeout=60)
         self.lead = Lead(lambda: self.near)
 
     def _take(self, connection: Connection, frame: Frame) -> None:
@@ -79,7 +77,7 @@ class Ends:
         """Wait until the thread of the loop has done what it was asked for."""
         done = threading.Event()
         loop().soon(done.set)
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 @pytest.fixture
@@ -95,7 +93,7 @@ def serving() -> int:
     """Return the thread of the loop."""
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
     loop().soon(lambda: told.put(threading.get_ident()))
-    return told.get(timeout=10)
+    return told.get(timeout=60)
 
 
 def lead_once(ends: Ends, name: bytes = b"a") -> None:
@@ -104,7 +102,7 @@ def lead_once(ends: Ends, name: bytes = b"a") -> None:
     leads(ends)
     ends.settle()
     ends.send(name, b"first")
-    assert found.get(timeout=10)[0] == b"first"
+    assert found.get(timeout=60)[0] == b"first"
 
 
 def in_thread(ends: Ends, name: bytes) -> queue.SimpleQueue[tuple[bytes, int]]:
@@ -137,7 +135,7 @@ def test_the_thread_that_leads_wakes_the_others(ends: Ends) -> None:
     leader = leads(ends)
     assert ends.read(b"b", lambda: ends.send(b"b", b"for me")) == (b"for me", leader)
     ends.send(b"a", b"for it")
-    assert first.get(timeout=10) == (b"for it", leader)
+    assert first.get(timeout=60) == (b"for it", leader)
 
 
 def test_the_thread_that_waits_takes_the_frames_of_all_connections(ends: Ends) -> None:
@@ -184,9 +182,9 @@ def test_another_thread_that_waits_leads_when_the_first_one_goes_on(ends: Ends) 
     while len(ends.lead._waiting) < 2:
         time.sleep(0.001)
     ends.send(b"a", b"for it")
-    assert first.get(timeout=10) == (b"for it", leader)
+    assert first.get(timeout=60) == (b"for it", leader)
     ends.send(b"b", b"for the second")
-    assert second.get(timeout=10) == (b"for the second", thread.ident)
+    assert second.get(timeout=60) == (b"for the second", thread.ident)
 
 
 def test_the_loops_thread_receives_if_no_thread_leads_any_more(
@@ -216,7 +214,7 @@ def test_no_thread_leads_while_others_than_threads_wait(ends: Ends) -> None:
         time.sleep(0.001)
     assert ends.boxes[b"b"].got == [(b"for a loop", serving())]
     ends.send(b"a", b"for a thread")
-    assert first.get(timeout=10) == (b"for a thread", serving())
+    assert first.get(timeout=60) == (b"for a thread", serving())
     ends.lead.share(False)
     lead_once(ends)
     assert ends.read(b"a", lambda: ends.send(b"a", b"own")) == (b"own", threading.get_ident())
@@ -238,7 +236,7 @@ def test_the_thread_that_leads_can_be_woken_by_any_other_and_waits_no_longer_tha
     first = in_thread(ends, b"a")
     leader = leads(ends)
     ends.boxes[b"a"].put(b"by another way")
-    assert first.get(timeout=10) == (b"by another way", threading.get_ident())
+    assert first.get(timeout=60) == (b"by another way", threading.get_ident())
     assert leader != threading.get_ident()
     waiter, _ = ends.lead.waiter()
     begun = time.monotonic()
@@ -252,7 +250,7 @@ def test_the_end_of_the_connection_is_noticed_by_the_thread_that_leads(ends: End
     in_thread(ends, b"a")
     leads(ends)
     ends.far.close()
-    assert ends.closed.get(timeout=10) is None
+    assert ends.closed.get(timeout=60) is None
     while ends.lead._leader:
         time.sleep(0.001)
 

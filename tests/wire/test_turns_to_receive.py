@@ -13,8 +13,6 @@ from distgraph.wire import Connection, Frame, Listener, connect, new_secret
 from distgraph.wire.loop import loop
 from tests.support.tls import use_tls
 
-pytestmark = pytest.mark.timeout(30)
-
 SECRET = new_secret()
 KIND = 20
 
@@ -40,7 +38,7 @@ class Ends:
             on_frame=self._take,
             on_closed=lambda connection, error: self.closed.put(error),
         )
-        self.far = accepted.get(timeout=10)
+        self.far = accepted.get(timeout=60)
 
     def _take(self, connection: Connection, frame: Frame) -> None:
         self.got.put((bytes(frame.parts[0]), threading.get_ident()))
@@ -70,13 +68,13 @@ def serving() -> int:
     """Return the thread of the loop."""
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
     loop().soon(lambda: told.put(threading.get_ident()))
-    return told.get(timeout=10)
+    return told.get(timeout=60)
 
 
 def test_frames_of_any_size_are_taken_on_the_thread_that_receives(ends: Ends) -> None:
     me = threading.get_ident()
     ends.far.send(KIND, b"before")
-    assert ends.got.get(timeout=10) == (b"before", serving())
+    assert ends.got.get(timeout=60) == (b"before", serving())
     for part in (b"x", b"y" * 70_000, b"z" * (3 << 20), b"end"):
         assert ends.receive(part) == (part, me)
     for number in range(100):
@@ -89,7 +87,7 @@ def test_the_loops_thread_takes_frames_while_the_other_does_something_else(ends:
     for _ in range(3):
         assert ends.receive(b"own") == (b"own", threading.get_ident())
         ends.far.send(KIND, b"meanwhile")
-        assert ends.got.get(timeout=10) == (b"meanwhile", serving())
+        assert ends.got.get(timeout=60) == (b"meanwhile", serving())
 
 
 def test_what_the_loops_thread_has_taken_is_there_when_the_turn_begins(ends: Ends) -> None:
@@ -97,12 +95,12 @@ def test_what_the_loops_thread_has_taken_is_there_when_the_turn_begins(ends: End
 
     def slow(connection: Connection, frame: Frame) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         ends.got.put((bytes(frame.parts[0]), threading.get_ident()))
 
     ends.near._on_frame = slow
     ends.far.send(KIND, b"under way")
-    assert begun.wait(10)
+    assert begun.wait(60)
     taken: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def turn() -> None:
@@ -112,7 +110,7 @@ def test_what_the_loops_thread_has_taken_is_there_when_the_turn_begins(ends: End
     thread = threading.Thread(target=turn)
     thread.start()
     go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert taken.get_nowait() is False
 
 
@@ -128,7 +126,7 @@ def test_the_end_of_the_connection_ends_the_wait(ends: Ends) -> None:
 def test_the_end_is_noticed_while_the_other_thread_does_something_else(ends: Ends) -> None:
     ends.receive(b"own")
     ends.far.close()
-    assert ends.closed.get(timeout=10) is None
+    assert ends.closed.get(timeout=60) is None
 
 
 def test_a_descriptor_that_became_another_file_is_not_read(ends: Ends) -> None:
@@ -150,5 +148,5 @@ def test_with_tls_the_loops_thread_receives(monkeypatch: pytest.MonkeyPatch) -> 
     ends = Ends()
     assert not ends.near.take_turn()
     ends.far.send(KIND, b"all the same")
-    assert ends.got.get(timeout=10) == (b"all the same", serving())
+    assert ends.got.get(timeout=60) == (b"all the same", serving())
     ends.listener.close()

@@ -127,7 +127,7 @@ def test_connections_of_this_machine_that_are_of_distgraph_are_left_out() -> Non
         on_frame=lambda connection, frame: None,
         on_closed=lambda connection, error: None,
     )
-    ends = here, opened.get(timeout=10)
+    ends = here, opened.get(timeout=60)
     descriptors = Descriptors()
     for end in ends:
         end.close()

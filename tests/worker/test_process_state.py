@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import hear_interrupts
+
 CHANGES = {
     "the working directory": ("os.chdir('/')", "os.getcwd()"),
     "a variable": ("os.environ['HOME'] = 'x'", "os.environ.get('HOME')"),
@@ -77,6 +79,16 @@ def run(change: str, look: str, then: str = "pass") -> str:
 @pytest.mark.parametrize("what", CHANGES)
 def test_it_is_set_back(what: str) -> None:
     assert run(*CHANGES[what]) == "as before"
+
+
+def test_the_tests_hear_interrupts_that_were_ignored_when_they_began() -> None:
+    """Commands in the background of a shell ignore them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        hear_interrupts()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_it_is_set_back_when_the_node_fails() -> None:

@@ -41,7 +41,7 @@ def serving(folder: Path, *, heartbeat: float = 5.0) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
 
 
 def copied(folder: Path) -> Path:

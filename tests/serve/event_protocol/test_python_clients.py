@@ -29,7 +29,7 @@ def test_a_thread_asks_and_is_answered(url: str, transport: Transport) -> None:
             await thread.run.respond("yes", interrupt_id=question["interrupt_id"])
             return question, await thread.output, list(thread.interrupts)
 
-    question, output, left = asyncio.run(asyncio.wait_for(talk(), 10))
+    question, output, left = asyncio.run(asyncio.wait_for(talk(), 60))
     assert question["value"] == {"question": "ok?"}
     assert output["answer"] == "yes"
     assert left == []
@@ -47,7 +47,7 @@ def test_messages_arrive_as_they_grow(url: str, transport: Transport) -> None:
                 texts.append([text async for text in message.text])
             return texts
 
-    assert asyncio.run(asyncio.wait_for(talk(), 10)) == [[], WORDS]
+    assert asyncio.run(asyncio.wait_for(talk(), 60)) == [[], WORDS]
 
 
 def test_tool_calls_are_found(url: str) -> None:
