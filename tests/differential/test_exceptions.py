@@ -1,10 +1,10 @@
 """A node that raises: what was streamed before, and what the caller catches."""
 
 import asyncio
-import time
 
 import pytest
 
+from tests.support.cluster import eventually
 from tests.support.graphs import Items, adds
 
 MODES = ["values", "updates", "custom", "tasks", "debug"]
@@ -89,9 +89,11 @@ def test_the_cause_survives(engine):
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_a_finished_siblings_update_comes_before_the_error(engine):
+def test_a_finished_siblings_update_comes_before_the_error(engine, tmp_path):
+    seen = tmp_path / "seen"
+
     def late(state):
-        time.sleep(0.4)
+        eventually(seen.exists, "the other update has arrived")
         raise ValueError("late")
 
     builder = engine.StateGraph(Items).add_node("late", late).add_node("early", adds("early"))
@@ -99,6 +101,7 @@ def test_a_finished_siblings_update_comes_before_the_error(engine):
     stream = engine.compile(builder).stream({"items": []}, stream_mode=["values", "updates"])
     assert next(stream) == ("values", {"items": []})
     assert next(stream) == ("updates", {"early": {"items": ["early"]}})
+    seen.touch()
     with pytest.raises(ValueError, match="late"):
         next(stream)
 

@@ -1,7 +1,6 @@
 """Fan-out and fan-in: order within a task is kept, state does not depend on completion order."""
 
-import time
-
+from tests.support.cluster import eventually
 from tests.support.graphs import Items, adds
 from tests.support.normalise import items
 
@@ -16,9 +15,9 @@ def fan(ns):
     return builder.add_node("join", adds("join")).add_edge(names, "join")
 
 
-def slow_first(ns):
+def slow_first(ns, seen):
     def afast(state):
-        time.sleep(0.3)
+        eventually(seen.exists, "the other update has arrived")
         return {"items": ["afast"]}
 
     builder = ns.StateGraph(Items).add_node("afast", afast).add_node("zslow", adds("zslow"))
@@ -43,9 +42,13 @@ def test_reducers_apply_in_name_order(engine):
     assert graph.invoke({"items": []}) == {"items": ["afast", "bmid", "zslow", "join"]}
 
 
-def test_reducers_apply_in_name_order_when_the_last_name_finishes_first(engine):
-    graph = engine.compile(slow_first(engine))
-    chunks = list(graph.stream({"items": []}, stream_mode=["values", "updates"]))
+def test_reducers_apply_in_name_order_when_the_last_name_finishes_first(engine, tmp_path):
+    seen, chunks = tmp_path / "seen", []
+    graph = engine.compile(slow_first(engine, seen))
+    for chunk in graph.stream({"items": []}, stream_mode=["values", "updates"]):
+        chunks.append(chunk)
+        if chunk[1].keys() == {"zslow"}:
+            seen.touch()
     assert chunks == [
         ("values", {"items": []}),
         ("updates", {"zslow": {"items": ["zslow"]}}),

@@ -146,10 +146,12 @@ def test_calls_are_taken_in_the_order_of_the_code(ours):
     assert starts == list(range(50))
 
 
-def test_the_end_waits_for_calls_that_nobody_waited_for(ours):
+def test_the_end_waits_for_calls_that_nobody_waited_for(ours, tmp_path):
+    seen = tmp_path / "seen"
+
     @task
     def late(writer):
-        time.sleep(0.1)
+        eventually(seen.exists, "the update of the caller has arrived")
         writer("late")
 
     @entrypoint()
@@ -157,7 +159,10 @@ def test_the_end_waits_for_calls_that_nobody_waited_for(ours):
         late()
         return number
 
-    chunks = list(workflow.stream(3, stream_mode=["custom", "updates", "values"]))
+    chunks = []
+    for chunk in workflow.stream(3, stream_mode=["custom", "updates", "values"]):
+        chunks.append(chunk)
+        seen.touch()
     assert chunks == [
         ("updates", {"workflow": 3}),
         ("custom", "late"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Annotated, Any
 
 import pytest
@@ -32,6 +31,7 @@ from distgraph.agents import create_agent
 from distgraph.prebuilt import InjectedState, InjectedStore
 from distgraph.prebuilt import ToolRuntime as OurToolRuntime
 from tests.langgraph_graphs.support import newest, same
+from tests.support.cluster import meet
 from tests.support.models import CallingModel
 
 
@@ -56,14 +56,7 @@ def look(runtime: ToolRuntime) -> str:
     return f"{len(runtime.state['messages'])} messages for {runtime.context}"
 
 
-@tool
-def where() -> str:
-    """Tell the process."""
-    time.sleep(0.3)
-    return str(os.getpid())
-
-
-TOOLS = [add, nap, look, where]
+TOOLS = [add, nap, look]
 
 
 def model(*calls: Any, **given: Any) -> CallingModel:
@@ -183,8 +176,14 @@ def test_no_engine_but_ours_runs(backend, idle_langgraph):
 
 
 @pytest.mark.ray
-def test_tool_calls_run_in_several_processes(ray_session):
-    agent = create_agent(model(("where", {}), ("where", {})), TOOLS, backend="ray")
+def test_tool_calls_run_in_several_processes(ray_session, tmp_path):
+    @tool
+    def where() -> str:
+        """Tell the process."""
+        meet(tmp_path)
+        return str(os.getpid())
+
+    agent = create_agent(model(("where", {}), ("where", {})), [where], backend="ray")
     _, one, other, _ = said(agent)
     assert len({one, other, str(os.getpid())}) == 3
 

@@ -333,13 +333,16 @@ def test_a_tool_over_its_time_becomes_an_error_and_the_others_are_kept(face):
 
 @pytest.mark.parametrize("face", FACES)
 def test_max_concurrency_of_a_tool(face):
-    lock, now, most = threading.Lock(), [0], [0]
+    lock, now, most, two = threading.Lock(), [0], [0], threading.Event()
 
     def counted(x: int) -> str:
         """Count how many run at once."""
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
+            if now[0] == 2:
+                two.set()
+        assert two.wait(60)
         time.sleep(0.02)
         with lock:
             now[0] -= 1

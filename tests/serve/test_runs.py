@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.serve.support import background, events, new_thread, parse_sse, run
+from tests.support.cluster import eventually
 
 TICKS = {"ticks": 200, "pause": 0.02}
 
@@ -282,6 +283,11 @@ def test_enqueue_carries_out_runs_in_their_order(http: httpx.Client) -> None:
     assert {r["status"] for r in listed} == {"success"}
 
 
+def wait_until_running(http: httpx.Client, thread_id: str, run: dict[str, Any]) -> None:
+    path = f"/threads/{thread_id}/runs/{run['run_id']}"
+    eventually(lambda: http.get(path).json()["status"] == "running", "the run has begun")
+
+
 @pytest.mark.parametrize(("strategy", "first"), [("interrupt", "interrupted"), ("rollback", None)])
 def test_a_second_run_takes_the_place_of_the_first(
     http: httpx.Client, strategy: str, first: str | None
@@ -289,7 +295,7 @@ def test_a_second_run_takes_the_place_of_the_first(
     thread_id = new_thread(http)
     run(http, thread_id, assistant_id="slow", input={"ticks": 1, "pause": 0})
     running = background(http, thread_id, assistant_id="slow", input=TICKS)
-    time.sleep(0.2)
+    wait_until_running(http, thread_id, running)
     result = run(
         http,
         thread_id,
@@ -312,7 +318,7 @@ def test_cancel_with_rollback_deletes_the_run_and_its_checkpoints(http: httpx.Cl
     run(http, thread_id, assistant_id="slow", input={"ticks": 1, "pause": 0})
     before = http.get(f"/threads/{thread_id}/state").json()
     running = background(http, thread_id, assistant_id="slow", input=TICKS)
-    time.sleep(0.2)
+    wait_until_running(http, thread_id, running)
     path = f"/threads/{thread_id}/runs/{running['run_id']}"
     assert http.post(f"{path}/cancel?wait=1&action=rollback").status_code == 200
     assert http.get(path).status_code == 404
@@ -420,18 +426,19 @@ def test_join_without_last_event_id_shows_what_comes_from_now_on(http: httpx.Cli
         http,
         thread_id,
         assistant_id="slow",
-        input={"ticks": 20, "pause": 0.03},
+        input={"ticks": 100, "pause": 0.03},
         stream_mode=["custom"],
         stream_resumable=True,
     )
-    time.sleep(0.3)
     path = f"/threads/{thread_id}/runs/{made['run_id']}/stream"
+    with http.stream("GET", path, headers={"Last-Event-ID": "-1"}) as first:
+        next(text for text in first.iter_lines() if text == "data: 1")
     joined = [e.data for e in parse_sse(http.get(path).text)]
-    assert joined == list(range(joined[0], 20))
+    assert joined == list(range(joined[0], 100))
     assert joined[0] > 0
     assert parse_sse(http.get(path).text) == []
     whole = parse_sse(http.get(path, headers={"Last-Event-ID": "-1"}).text)
-    assert [e.data for e in whole[1:]] == list(range(20))
+    assert [e.data for e in whole[1:]] == list(range(100))
 
 
 def test_join_filters_by_all_modes_of_the_query(http: httpx.Client) -> None:
