@@ -315,7 +315,7 @@ REFUSED: dict[str, Refused] = {
     "langchain_core.callbacks.base.BaseCallbackHandler": Refused(
         "a callback handler",
         "pass it in the config of a run, as in invoke(input, {'callbacks': [handler]}): it "
-        "then hears of everything inside the run; or create it in the node or tool that uses it",
+        "then receives all calls inside the run; or create it in the node or tool that uses it",
         "langchain_core.callbacks.BaseCallbackHandler",
         but=frozenset(
             {

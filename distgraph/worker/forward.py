@@ -234,7 +234,7 @@ def forward(
     path: tuple[str, ...] = (),
 ) -> None:
     """Emit the call of a handler, or of its LangSmith client."""
-    told = HandlerCall(
+    call = HandlerCall(
         name,
         tuple(map(portable, args)),
         {k: portable(v) for k, v in kwargs.items()},
@@ -245,9 +245,9 @@ def forward(
         untraced=name.endswith("_start") and _switched_off(),
     )
     try:
-        emit(Event((), CALLBACK_MODE, told))
+        emit(Event((), CALLBACK_MODE, call))
     except asyncio.CancelledError:
-        if not name.endswith(("_end", "_error")):  # these tell of what has ended already
+        if not name.endswith(("_end", "_error")):  # these report what has ended already
             raise
 
 
@@ -257,11 +257,11 @@ def _switched_off() -> bool:
     return context is not None and context().get("enabled") is False
 
 
-def hears(name: str) -> Callable[..., None]:
-    """Return a method of a stand-in; ``self.told`` decides what it forwards."""
+def relaying(name: str) -> Callable[..., None]:
+    """Return a method of a stand-in; ``self.relay`` decides what it forwards."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> None:
-        self.told.heard(name, args, kwargs)
+        self.relay.take(name, args, kwargs)
 
     return call
 
@@ -276,11 +276,11 @@ def _beating_class() -> type[Any]:
         def __init__(self, beat: Callable[[], None]) -> None:
             self._beat = beat
 
-    def heard(self: Any, *args: Any, **kwargs: Any) -> None:
+    def beat(self: Any, *args: Any, **kwargs: Any) -> None:
         self._beat()
 
     for name in IGNORED_BY:
-        setattr(BeatingHandler, name, heard)
+        setattr(BeatingHandler, name, beat)
     return BeatingHandler
 
 
@@ -305,8 +305,8 @@ def _handler_class() -> type[Any]:
             if name.endswith("_start"):
                 self.runs.add(kwargs["run_id"])
             elif name.endswith(("_end", "_error")):
-                for told in self.ending:
-                    told(kwargs["run_id"])
+                for call in self.ending:
+                    call(kwargs["run_id"])
             recorded: tuple[Any, ...] = ()
             if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
                 recorded = (self.recorded,)

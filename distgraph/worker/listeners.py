@@ -19,7 +19,7 @@ from uuid import UUID
 from distgraph._internal.loaded import loaded
 from distgraph.contract.callbacks import STREAMED, CallbackInfo, Listener
 from distgraph.contract.stream import Event
-from distgraph.worker.forward import IGNORED_BY, forward, forwarding_handler, hears
+from distgraph.worker.forward import IGNORED_BY, forward, forwarding_handler, relaying
 from distgraph.worker.tracing import is_tracer, tracer_stand_in
 
 __all__ = ("Hook", "configured", "stand_ins")
@@ -42,11 +42,11 @@ def stand_ins(
         if path[: len(listener.path)] != listener.path:
             continue
         if listener.trace is not None:
-            one = tracer_stand_in(_Told(listener, whole, emit), info.run_id)
+            one = tracer_stand_in(_Relay(listener, whole, emit), info.run_id)
             whole.ending.append(one.run_map.end)
         else:
             cls = _tapping_class() if listener.taps else _stand_in_class()
-            one = cls(_Told(listener, whole, emit), listener.cls)
+            one = cls(_Relay(listener, whole, emit), listener.cls)
         if listener.inherited:
             handlers.append(one)
         if listener.hook is not None:
@@ -112,8 +112,8 @@ def _place(inherits: bool, at: int) -> ContextVar[Any]:
     return var
 
 
-class _Told:
-    """The events that only one stand-in receives."""
+class _Relay:
+    """Forwards the events that only one stand-in receives."""
 
     def __init__(self, listener: Listener, whole: Any, emit: Callable[[Event], None]) -> None:
         self.listener = listener
@@ -123,7 +123,7 @@ class _Told:
         self._runs: set[UUID] = set()
         self._tapped: set[UUID] = set()
 
-    def heard(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def take(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward the events that the handler alone receives."""
         run_id: Any = kwargs.get("run_id")
         covered = self.listener.inherited and run_id in self._whole.runs
@@ -156,8 +156,8 @@ def _stand_in_class() -> type[Any]:
 
         run_inline = True
 
-        def __init__(self, told: _Told, cls: tuple[str, str]) -> None:
-            self.told = told
+        def __init__(self, relay: _Relay, cls: tuple[str, str]) -> None:
+            self.relay = relay
             self._stands_for: type = _class(cls) or type(self)
 
         @property  # type: ignore[misc]
@@ -166,13 +166,13 @@ def _stand_in_class() -> type[Any]:
 
         @property
         def _silent(self) -> bool:
-            return self.told.silent
+            return self.relay.silent
 
         ignore_llm = ignore_retry = ignore_chain = ignore_agent = ignore_retriever = _silent
         ignore_chat_model = ignore_custom_event = _silent
 
     for name in IGNORED_BY:
-        setattr(StandIn, name, hears(name))
+        setattr(StandIn, name, relaying(name))
     return StandIn
 
 
@@ -188,19 +188,19 @@ def _tapping_class() -> type[Any]:
         shows_chunks = True
 
         def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
-            return self._tap(run_id, output) if self.told.is_new(run_id) else output
+            return self._tap(run_id, output) if self.relay.is_new(run_id) else output
 
         def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
-            return self._atap(run_id, output) if self.told.is_new(run_id) else output
+            return self._atap(run_id, output) if self.relay.is_new(run_id) else output
 
         def _tap(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
             for chunk in output:
-                self.told.streamed(run_id, chunk)
+                self.relay.streamed(run_id, chunk)
                 yield chunk
 
         async def _atap(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for chunk in output:
-                self.told.streamed(run_id, chunk)
+                self.relay.streamed(run_id, chunk)
                 yield chunk
 
     return TappingStandIn

@@ -36,14 +36,14 @@ _TYPES = {"on_chain_start": "chain", "on_tool_start": "tool", "on_retriever_star
 """Kinds of the runs in which code of users runs, by the events of their start."""
 
 
-def tracer_stand_in(told: Any, run_id: str) -> Any:
+def tracer_stand_in(relay: Any, run_id: str) -> Any:
     """Return what stands for the caller's tracer in an attempt.
 
     Args:
-        told: Decides what is forwarded.
+        relay: Decides what is forwarded.
         run_id: Of the root graph.
     """
-    return _tracer_class()(told, run_id)
+    return _tracer_class()(relay, run_id)
 
 
 def begun_elsewhere(run: Any, name: str) -> None:
@@ -51,9 +51,9 @@ def begun_elsewhere(run: Any, name: str) -> None:
 
     ``run`` is LangChain's manager of the run.
     """
-    told = {"run_id": run.run_id, "name": name, "tags": run.tags, "metadata": run.metadata}
+    fields = {"run_id": run.run_id, "name": name, "tags": run.tags, "metadata": run.metadata}
     for handler in filter(is_tracer, run.handlers):
-        handler.run_map.begin("on_chain_start", (), told)
+        handler.run_map.begin("on_chain_start", (), fields)
 
 
 def is_tracer(handler: Any) -> bool:
@@ -110,17 +110,17 @@ def change_run(tracer: Any, run_id: Any, changes: dict[str, Any]) -> None:
 
 def tell_client(tracer: Any, call: HandlerCall) -> None:
     """Make a call of a tracer's client, with the place that a run has in the tracer's trace."""
-    told = dict(call.kwargs)
+    fields = dict(call.kwargs)
     if not is_tracer(tracer):
-        run_id = told.get("id") or told.get("run_id")
-        parent = told.get("parent_run_id")
+        run_id = fields.get("id") or fields.get("run_id")
+        parent = fields.get("parent_run_id")
         known = tracer.order_map.get(_uuid(parent)) if parent is not None else None
         if known is not None:
             trace_id, place = known
-            own = str(told["dotted_order"]).rsplit(".", 1)[-1]
-            told["trace_id"], told["dotted_order"] = trace_id, f"{place}.{own}"
-            tracer.order_map[_uuid(run_id)] = (trace_id, told["dotted_order"])
-    getattr(tracer.client, call.name)(**told)
+            own = str(fields["dotted_order"]).rsplit(".", 1)[-1]
+            fields["trace_id"], fields["dotted_order"] = trace_id, f"{place}.{own}"
+            tracer.order_map[_uuid(run_id)] = (trace_id, fields["dotted_order"])
+    getattr(tracer.client, call.name)(**fields)
 
 
 def _uuid(value: Any) -> UUID:
@@ -132,8 +132,8 @@ class _Client:
 
     otel_exporter = None
 
-    def __init__(self, told: Any) -> None:
-        self._told = told
+    def __init__(self, relay: Any) -> None:
+        self._relay = relay
 
     def create_run(self, name: str, inputs: Any, run_type: str, **kwargs: Any) -> None:
         """Forward the start of a run."""
@@ -144,8 +144,8 @@ class _Client:
         self._forward("update_run", {"run_id": run_id, **kwargs})
 
     def _forward(self, name: str, kwargs: dict[str, Any]) -> None:
-        told = self._told
-        forward(told.emit, name, (), kwargs, listener=told.listener.number, client=True)
+        relay = self._relay
+        forward(relay.emit, name, (), kwargs, listener=relay.listener.number, client=True)
 
 
 class _Runs(dict[str, Any]):
@@ -153,15 +153,15 @@ class _Runs(dict[str, Any]):
 
     Args:
         root: Id of the root graph's run.
-        told: Decides what is forwarded.
+        relay: Decides what is forwarded.
         client: Of all runs.
     """
 
-    def __init__(self, root: str, told: Any, client: _Client) -> None:
+    def __init__(self, root: str, relay: Any, client: _Client) -> None:
         super().__init__()
         self._root = root
-        self._told = told
-        self._trace: Trace = told.listener.trace
+        self._relay = relay
+        self._trace: Trace = relay.listener.trace
         self._client = client
         self._begun: dict[str, dict[str, Any]] = {}
         self._shown: dict[str, dict[str, Any]] = {}
@@ -187,8 +187,8 @@ class _Runs(dict[str, Any]):
         run, shown = self.pop(key, None), self._shown.pop(key, None)
         changes = None if shown is None else _changes(shown, _fields(run))
         if changes:
-            number = self._told.listener.number
-            forward(self._told.emit, CHANGED, (changes,), {"run_id": run_id}, listener=number)
+            number = self._relay.listener.number
+            forward(self._relay.emit, CHANGED, (changes,), {"run_id": run_id}, listener=number)
 
     def get(self, key: str, default: Any = None) -> Any:
         known = super().get(key)
@@ -242,17 +242,17 @@ def _tracer_class() -> type[Any]:
     class TracerStandIn(LangChainTracer):
         stands_for_tracer = True
 
-        def __init__(self, told: Any, run_id: str) -> None:
-            client: Any = _Client(told)
-            trace: Trace = told.listener.trace
+        def __init__(self, relay: Any, run_id: str) -> None:
+            client: Any = _Client(relay)
+            trace: Trace = relay.listener.trace
             super().__init__(
                 client=client,
                 project_name=trace.project,
                 tags=list(trace.tags),
             )
             self.tracing_metadata = dict(trace.metadata)  # no argument in older versions
-            self.told = told
-            self.run_map = _Runs(run_id, told, client)
+            self.relay = relay
+            self.run_map = _Runs(run_id, relay, client)
 
         def copy_with_metadata_defaults(self, **defaults: Any) -> Any:
             return self
@@ -263,8 +263,8 @@ def _tracer_class() -> type[Any]:
                 self.run_map.begin(name, args, kwargs)
             elif name.endswith(("_end", "_error")):
                 self.run_map.end(kwargs["run_id"])
-            if not self.told.silent:
-                self.told.heard(name, args, kwargs)
+            if not self.relay.silent:
+                self.relay.take(name, args, kwargs)
 
         return call
 
