@@ -119,7 +119,7 @@ def test_a_script_of_its_own(serve, tmp_path, engine):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     expected = PRINTED.replace("ELSEWHERE", str(engine == "ray"))

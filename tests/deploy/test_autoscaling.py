@@ -26,7 +26,7 @@ def test_a_cluster_grows_for_waiting_nodes_and_shrinks_again() -> None:
         },
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=290,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])

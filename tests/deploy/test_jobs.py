@@ -26,7 +26,7 @@ def test_a_submitted_program_runs_with_its_folder_and_its_environment(tmp_path: 
         },
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=290,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "result: hello job" in done.stdout

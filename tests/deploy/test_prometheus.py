@@ -24,7 +24,7 @@ def test_the_metrics_of_a_run_are_offered_to_prometheus() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "DISTGRAPH_METRICS": "0.5"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -143,7 +143,7 @@ def test_ray_gives_the_same_tree_from_several_processes(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "DISTGRAPH_OTEL": "on", traced.FILE: str(file)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -170,7 +170,7 @@ def test_spans_and_metrics_of_a_run_whose_driver_is_killed(tmp_path: Path) -> No
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)

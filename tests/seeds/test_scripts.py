@@ -70,7 +70,7 @@ def test_a_script_prints_what_the_guide_says(tmp_path, engine, case):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line] == expected

@@ -28,7 +28,7 @@ async def served(folder: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClie
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://served", timeout=30
+            transport=transport, base_url="http://served", timeout=60
         ) as client:
             client.app = app  # type: ignore[attr-defined]
             yield client
@@ -73,5 +73,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketServer]:
 @pytest.fixture(scope="session")
 def http(server: SocketServer) -> Iterator[httpx.Client]:
     """A plain HTTP client of the server."""
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client

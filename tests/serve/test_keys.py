@@ -176,7 +176,7 @@ def test_headers_that_are_included_are_in_the_config_of_the_run(
                 f"/threads/{thread_id}/runs/wait",
                 json={"assistant_id": "g", "input": {}, "config": {"configurable": configurable}},
                 headers=SENT,
-                timeout=30,
+                timeout=60,
             )
             who = "ann" if is_given else "of the body"
             assert done.json()["seen"] == {"x-user-id": who, "thread_id": thread_id}
@@ -207,7 +207,7 @@ def test_groups_of_endpoints_can_be_switched_off(tmp_path: Path, gone: set[str])
             for name, paths_of in PATHS.items():
                 for path in paths_of:
                     method = "GET" if name == "meta" else "POST"
-                    answered = await client.request(method, path, json=body, timeout=30)
+                    answered = await client.request(method, path, json=body, timeout=60)
                     assert answered.status_code == (404 if name in gone else 200), path
             assert (await client.get("/ok")).json() == {"ok": True}
 
@@ -251,7 +251,7 @@ def test_webhooks_carry_the_headers_of_the_project(
             file = write(tmp_path, webhooks={"headers": headers})
             async with served(file) as client:
                 body = {"assistant_id": "g", "input": {}, "webhook": url}
-                assert (await client.post("/runs/wait", json=body, timeout=30)).status_code == 200
+                assert (await client.post("/runs/wait", json=body, timeout=60)).status_code == 200
                 assert await asyncio.to_thread(event.wait, 30)
         assert (came[0]["authorization"], came[0]["x-from"]) == ("Bearer secret", "here")
 
@@ -333,7 +333,7 @@ def test_no_webhook_is_sent_where_they_are_switched_off(tmp_path: Path) -> None:
         with receiving() as (url, came, _):
             async with served(write(tmp_path, http={"disable_webhooks": True})) as client:
                 body = {"assistant_id": "g", "input": {}, "webhook": url}
-                done = await client.post("/runs/wait", json=body, timeout=30)
+                done = await client.post("/runs/wait", json=body, timeout=60)
                 assert done.json() == {"text": "hello"}
                 runner = client.app.state.server.runner  # type: ignore[attr-defined]
                 while runner._tasks:
@@ -384,7 +384,7 @@ def test_threads_whose_time_has_passed_keep_their_newest_checkpoint(tmp_path: Pa
             config = {"configurable": {"thread_id": made}}
             for _ in range(2):  # it is shortened again after its next run
                 body = {"assistant_id": "g", "input": {"text": "x"}}
-                done = await client.post(f"/threads/{made}/runs/wait", json=body, timeout=30)
+                done = await client.post(f"/threads/{made}/runs/wait", json=body, timeout=60)
                 assert done.json() == {"text": "hello"}
                 while len(list(saver.list(config))) != 1:
                     await asyncio.sleep(0.01)

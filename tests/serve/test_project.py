@@ -181,7 +181,7 @@ async def _outlives(app: Any) -> None:
         made = (await client.post("/threads", json={})).json()["thread_id"]
         for thread_id in (kept, made):
             body = {"assistant_id": "g", "input": {}, "if_not_exists": "create"}
-            done = await client.post(f"/threads/{thread_id}/runs/wait", json=body, timeout=30)
+            done = await client.post(f"/threads/{thread_id}/runs/wait", json=body, timeout=60)
             assert done.json() == {"text": "hello"}
         with app.state.server.changes.watch(made) as watch:
             while (await client.get(f"/threads/{made}")).status_code != 404:

@@ -80,7 +80,7 @@ def test_the_examples_of_the_pages_print_what_they_show(url: str) -> None:
             text = printed.getvalue()
         else:
             done = subprocess.run(
-                ["bash", "-c", code], capture_output=True, text=True, check=True, timeout=60
+                ["bash", "-c", code], capture_output=True, text=True, check=True, timeout=280
             )
             text = done.stdout.replace("\r\n", "\n")
         assert block.output is not None and matches(block.output, text), text

@@ -39,7 +39,7 @@ class Thread:
         self.path = f"{url}/threads/{self.id}"
 
     def post(self, body: Any) -> httpx.Response:
-        return httpx.post(f"{self.path}/commands", json=body, timeout=10)
+        return httpx.post(f"{self.path}/commands", json=body, timeout=60)
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.post({"id": 7, "method": method, "params": params}).json()
@@ -185,7 +185,9 @@ def test_a_cancelled_run_is_interrupted(thread: Thread) -> None:
     with thread.events(channels=["custom", "lifecycle"]) as events:
         while next(events)["method"] != "custom":
             pass
-        cancel = httpx.post(f"{thread.path}/runs/{run_id}/cancel?wait=0&action=interrupt")
+        cancel = httpx.post(
+            f"{thread.path}/runs/{run_id}/cancel?wait=0&action=interrupt", timeout=60
+        )
         assert cancel.status_code == 202
         assert of(up_to(events, "interrupted"), "lifecycle")[-1]["event"] == "interrupted"
 
@@ -214,7 +216,7 @@ def test_a_stream_opened_before_the_thread_gets_its_runs(thread: Thread) -> None
 
 def test_a_silent_stream_shows_that_it_lives(thread: Thread) -> None:
     body = {"channels": ["values"]}
-    with httpx.stream("POST", f"{thread.path}/stream/events", json=body, timeout=10) as response:
+    with httpx.stream("POST", f"{thread.path}/stream/events", json=body, timeout=60) as response:
         assert next(response.iter_lines()) == ": heartbeat"
 
 
@@ -223,7 +225,7 @@ def test_a_reader_learns_that_something_is_no_longer_kept(
 ) -> None:
     monkeypatch.setenv("DISTGRAPH_STREAM_KEPT_EVENTS", "6")
     run_id = thread.start("work", {"question": "ok?"})["result"]["run_id"]
-    httpx.get(f"{thread.path}/runs/{run_id}/join", timeout=10)
+    httpx.get(f"{thread.path}/runs/{run_id}/join", timeout=60)
 
     with thread.events(since=1) as events:
         lost = next(events)
@@ -240,9 +242,9 @@ def test_a_reader_learns_that_something_is_no_longer_kept(
 
 
 def test_runs_of_the_run_protocol_are_events_too(thread: Thread, url: str) -> None:
-    httpx.post(f"{url}/threads", json={"thread_id": thread.id}, timeout=10)
+    httpx.post(f"{url}/threads", json={"thread_id": thread.id}, timeout=60)
     body = {"assistant_id": "work", "input": {"question": "ok?"}, "stream_mode": ["updates"]}
-    httpx.post(f"{thread.path}/runs/wait", json=body, timeout=10)
+    httpx.post(f"{thread.path}/runs/wait", json=body, timeout=60)
     events = thread.until("interrupted")
     assert [data["node"] for data in of(events, "updates")] == ["first", "sub"]
     assert len(of(events, "input.requested")) == 1
@@ -267,10 +269,10 @@ def test_what_is_no_command_is_refused(thread: Thread, body: Any, id: int | None
 
 
 def test_what_is_no_json_is_refused(thread: Thread) -> None:
-    response = httpx.post(f"{thread.path}/commands", content=b"\x80\x04pickle", timeout=10)
+    response = httpx.post(f"{thread.path}/commands", content=b"\x80\x04pickle", timeout=60)
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_argument"
-    opened = httpx.post(f"{thread.path}/stream/events", content=b"{", timeout=10)
+    opened = httpx.post(f"{thread.path}/stream/events", content=b"{", timeout=60)
     assert (opened.status_code, opened.json()) == (400, {"detail": "Invalid JSON in request body"})
 
 
@@ -335,13 +337,13 @@ def test_an_answer_counts_once(thread: Thread) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"channels": []}, {"channels": ["value"]}])
 def test_an_event_stream_without_channels_is_refused(thread: Thread, body: Any) -> None:
-    response = httpx.post(f"{thread.path}/stream/events", json=body, timeout=10)
+    response = httpx.post(f"{thread.path}/stream/events", json=body, timeout=60)
     assert response.status_code == 400
     assert "channel" in response.json()["detail"]
 
 
 def test_a_thread_id_is_a_uuid(url: str) -> None:
-    response = httpx.post(f"{url}/threads/mine/commands", json={}, timeout=10)
+    response = httpx.post(f"{url}/threads/mine/commands", json={}, timeout=60)
     assert response.status_code == 422
 
 
@@ -356,7 +358,7 @@ def socket(thread: Thread) -> Iterator[ClientConnection]:
 
 
 def received(connection: ClientConnection) -> Any:
-    return json.loads(connection.recv(timeout=10))
+    return json.loads(connection.recv(timeout=60))
 
 
 def sent(connection: ClientConnection, number: int, method: str, **params: Any) -> Any:
@@ -439,5 +441,5 @@ def test_a_bad_frame_is_answered_and_the_socket_stays(thread: Thread, frame: str
 def test_a_socket_of_no_thread_closes_with_the_status(url: str) -> None:
     with connect(f"{url.replace('http', 'ws')}/threads/mine/stream/events") as connection:
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=10)
+            connection.recv(timeout=60)
         assert connection.close_code == 4422
