@@ -429,7 +429,7 @@ def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
     burnt, over = threading.Event(), threading.Event()
 
     def burn() -> None:
-        while time.thread_time() < 0.05:
+        while time.thread_time() < 0.2:
             pass
         burnt.set()
         over.wait()
@@ -451,7 +451,7 @@ def test_a_profile_tells_the_threads_of_a_process_apart() -> None:
 )
 def test_a_profile_counts_threads_that_have_ended() -> None:
     def burn() -> None:
-        while time.thread_time() < 0.05:
+        while time.thread_time() < 0.2:
             pass
 
     def work() -> None:
@@ -460,7 +460,9 @@ def test_a_profile_counts_threads_that_have_ended() -> None:
         thread.join()
 
     found = profiled(work, 1)
-    assert found["caller", "ended"].cpu >= 50_000
+    assert ("caller", "ended") in found
+    # the looks themselves use CPU between two clocks: the sum of the process is exact
+    assert sum(spent.cpu for (kind, _), spent in found.items() if kind == "caller") >= 200_000
 
 
 def test_a_page_without_markers_is_refused() -> None:
