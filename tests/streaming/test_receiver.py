@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from distgraph.streaming import receiver as receiver_module
 from distgraph.streaming.broker import Broker, Limits
 from distgraph.streaming.broker_host import BrokerHost
 from distgraph.streaming.consumer import Reassembler
-from distgraph.streaming.receiver import REPORT, Inbox, Receiver
+from distgraph.streaming.receiver import Inbox, Receiver
 from distgraph.streaming.transport import Fetched, ReaderKey, Sink
 from distgraph.streaming.transport_local import LocalReads
 
@@ -168,8 +169,12 @@ def test_what_is_pushed_again_reaches_the_reader_once(reads: Reads, receiver: Re
 
 
 def test_positions_are_reported_at_once_after_a_pause_and_then_together(
-    reads: Reads, receiver: Receiver
+    reads: Reads, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now, due = time.monotonic(), []
+    later = SimpleNamespace(after=lambda *what: due.append(what))
+    monkeypatch.setattr(receiver_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(receiver_module, "timers", lambda: later)
     key = ReaderKey("run")
     Reader(receiver, "run")
     reads.begin("run")
@@ -177,9 +182,9 @@ def test_positions_are_reported_at_once_after_a_pause_and_then_together(
     for seq in range(1, 6):
         receiver.consumed(key, seq, at_once=False)
     assert reads.reports == [[(key, 1)]]
-    until = time.monotonic() + 10
-    while len(reads.reports) < 2 and time.monotonic() < until:
-        time.sleep(REPORT / 10)
+    ((seconds, report),) = due
+    now += seconds
+    report()
     assert reads.reports[1:] == [[(key, 5)]]
     receiver.consumed(key, 5, at_once=True)
     assert reads.reports[2:] == [[(key, 5)]]

@@ -111,7 +111,7 @@ def let_in(port: Port) -> int:
 
 def stranger(port: Port) -> socket.socket:
     sock, where = unconnected(port)
-    sock.settimeout(5)
+    sock.settimeout(60)
     sock.connect(where)
     return sock
 
@@ -125,7 +125,7 @@ def unconnected(port: Port) -> tuple[socket.socket, Any]:
 
 def is_ended(sock: socket.socket) -> bool:
     """Whether the other side ended the connection: all that it sent is read before."""
-    sock.settimeout(10)
+    sock.settimeout(60)
     try:
         while sock.recv(4096):
             pass
