@@ -45,6 +45,7 @@ class Inbox:
 
     def __init__(self, reader: ReaderKey, loop: asyncio.AbstractEventLoop | None) -> None:
         self.reader = reader
+        self.loop = loop
         self._lock = threading.RLock()
         self._waiter = Waiter(threading.Condition(self._lock), loop)
         """Where a coroutine waits."""
@@ -58,11 +59,6 @@ class Inbox:
     def is_used(self) -> bool:
         """Whether anything has come."""
         return bool(self._taken or self._items or self._failure)
-
-    @property
-    def is_sync(self) -> bool:
-        """Whether the reader is a thread."""
-        return self._waiter.is_sync
 
     def put(self, deliveries: Sequence[Delivery], together: Wakes | None = None) -> None:
         """Add deliveries; those that have been added before are dropped.
@@ -180,8 +176,8 @@ class Receiver:
         """Until when a timer sends a report."""
         self._received = 0
         self._stopped: BaseException | None = None
-        self._on_loops: set[ReaderKey] = set()
-        """Readers that wait on event loops."""
+        self._loops: dict[asyncio.AbstractEventLoop, set[ReaderKey]] = {}
+        """Readers that wait on event loops, by their loop."""
         reads.listen(caller, self)
 
     @property
@@ -202,8 +198,8 @@ class Receiver:
             if inbox.reader in self._inboxes:
                 raise ValueError(f"config['run_id']: run {inbox.reader.run_id} is still going on")
             self._inboxes[inbox.reader] = inbox
-            if not inbox.is_sync:
-                self._on_loops.add(inbox.reader)
+            if inbox.loop is not None:
+                self._loops.setdefault(inbox.loop, set()).add(inbox.reader)
                 self._share()
 
     def begin(self, reader: ReaderKey, after_seq: int | None, *, only_end: bool) -> int:
@@ -219,18 +215,21 @@ class Receiver:
     def close(self, reader: ReaderKey) -> None:
         """Forget a reader."""
         with self._lock:
-            self._inboxes.pop(reader, None)
+            inbox = self._inboxes.pop(reader, None)
             self._consumed.pop(reader, None)
             self._positions.pop(reader, None)
             self._known.pop(reader, None)
-            if reader in self._on_loops:
-                self._on_loops.discard(reader)
+            if inbox is not None and inbox.loop is not None:
+                waiting = self._loops.get(inbox.loop, set())
+                waiting.discard(reader)
+                if not waiting:
+                    self._loops.pop(inbox.loop, None)
                 self._share()
 
     def _share(self) -> None:
-        """Readers on event loops are not asked to receive by themselves. The lock is held."""
+        """Tell on which event loops readers wait. The lock is held."""
         if self._reads.lead is not None:
-            self._reads.lead.share(bool(self._on_loops))
+            self._reads.lead.share(tuple(self._loops))
 
     def wait(self, inbox: Inbox, timeout: float | None = None) -> None:
         """Wait, in a reader's thread, until there is something for ``inbox``.

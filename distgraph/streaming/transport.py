@@ -7,6 +7,7 @@ transport implements both: ``streaming/transport_wire.py`` over sockets,
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -121,8 +122,9 @@ class Lead(Protocol):
         It may return earlier.
         """
 
-    def share(self, is_shared: bool) -> None:
-        """Receive on another thread, because others than threads wait; or no longer."""
+    def share(self, loops: Sequence[asyncio.AbstractEventLoop]) -> None:
+        """Note the event loops of which coroutines wait: threads do not receive for them. One that
+        is alone may receive by itself."""
 
 
 class Reads(Protocol):

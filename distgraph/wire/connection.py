@@ -9,6 +9,7 @@ import ssl
 import struct
 import threading
 import time
+from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -482,7 +483,8 @@ class Connection:
             self._end(error)
         else:
             self._loop.soon(lambda: self._end(error))
-            self.wait_closed(_LINGER)
+            if _get_running_loop() is None:  # coroutines are not to wait for that
+                self.wait_closed(_LINGER)
 
     def _credited(self, frame: Frame) -> None:
         try:
@@ -519,6 +521,8 @@ class Connection:
         if not self._gather or self._closed:  # what OpenSSL holds does not make the socket ready
             return False
         self._waits = True
+        if self._loop.is_current:
+            return True  # another thread is about to receive; this one takes nothing meanwhile
         with self._reading:
             return not self._closed
 
@@ -534,7 +538,7 @@ class Connection:
         if self._busy_poll.wait(self._look_for_frames, min(seconds, _PAUSE)):
             self.take_frames()
 
-    def watch_by(self, poll: select.poll) -> int:
+    def watch_by(self, poll: select.poll | select.epoll) -> int:
         """Let a thread that receives by itself wait for frames. Return the file descriptor."""
         with suppress(ValueError):  # it is closed
             poll.register(self._sock, select.POLLIN)

@@ -7,6 +7,7 @@ thread has to be woken for a frame of the thread that leads.
 
 from __future__ import annotations
 
+import asyncio
 import select
 import threading
 import time
@@ -18,6 +19,7 @@ from math import inf
 
 from distgraph.wire.busy_polling import BusyPoll, window
 from distgraph.wire.connection import Connection
+from distgraph.wire.event_loops import EventLoops
 from distgraph.wire.loop import loop, pair
 
 __all__ = ("LOOK", "Lead")
@@ -67,6 +69,9 @@ class Lead:
         self._busy_poll = BusyPoll(window())
         self._wakes, self._woken = pair()
         """Wake the thread that leads."""
+        self._event_loops = EventLoops(
+            self._loop, self._open, self._take_on_loop, lambda: bool(self._waiting)
+        )
 
     def also(self, connection: Callable[[], Connection | None]) -> None:
         """Receive on another connection too: what has come by it is taken first."""
@@ -79,12 +84,16 @@ class Lead:
         waiter.acquire()
         return waiter, partial(self._end, waiter)
 
-    def share(self, is_shared: bool) -> None:
-        """Let the loop's thread receive, because others than threads wait; or no longer."""
-        was_shared, self._is_shared = self._is_shared, is_shared
+    def share(self, loops: Sequence[asyncio.AbstractEventLoop]) -> None:
+        """Let no thread lead, because coroutines of these event loops wait; or no longer.
+
+        A single event loop receives by itself while no thread waits.
+        """
+        was_shared, self._is_shared = self._is_shared, bool(loops)
         self._led = ()  # who leads next tells the loop's thread to receive no longer
-        if is_shared and not was_shared and self._times:
+        if loops and not was_shared and self._times:
             self._give_way()
+        self._event_loops.wait(loops)
 
     def wait(self, waiter: threading.Lock, timeout: float | None) -> None:
         """Wait until ``waiter`` has ended, for ``timeout`` seconds at most.
@@ -94,6 +103,7 @@ class Lead:
         until = inf if timeout is None else time.monotonic() + timeout
         try:
             self._waiting[waiter] = None  # first: who leaves the place looks for it behind that
+            self._event_loops.stop()
             if not self._has_led(waiter, until):
                 waiter.acquire(timeout=-1 if until == inf else max(0.0, until - time.monotonic()))
         finally:
@@ -142,6 +152,21 @@ class Lead:
         finally:
             for each in found:
                 each.return_turn()
+
+    def _take_on_loop(self, connections: Sequence[Connection]) -> bool:
+        """Take what has come, on the thread of an event loop. Return False where a thread leads."""
+        took: deque[bool] = deque()
+        try:
+            took.extend(map(self._place.acquire, (False,)))
+            if took[0]:
+                self._leader = threading.get_ident()
+                for each in connections:
+                    each.take_frames()
+            return took[0]
+        finally:
+            if took and took[0]:
+                self._leader = 0
+                self._place.release()
 
     def _open(self) -> list[Connection]:
         found = (connection() for connection in self._connections)
@@ -194,7 +219,7 @@ class Lead:
             if self._leader == threading.get_ident() and connection.is_read:
                 connection.end_torn()  # what this thread does there goes on only behind this call
             else:
-                self._loop.soon(connection.watch_again)
+                self._loop.soon(partial(self._watch, connection))
 
     def _wake(self) -> None:
         with suppress(OSError):  # it is woken already
@@ -216,6 +241,11 @@ class Lead:
         if not self._look_due:
             self._look_later()
 
+    def _watch(self, connection: Connection) -> None:
+        """Receive on the loop's thread, unless an event loop does."""
+        if not self._event_loops.holds(connection):
+            connection.watch_again()
+
     def _look_later(self) -> None:
         self._look_due = True
         self._loop.after(LOOK, partial(self._look, self._times))
@@ -227,7 +257,7 @@ class Lead:
             return
         self._looking = False
         for connection in self._open():
-            connection.watch_again()
+            self._watch(connection)
         if self._times != seen:  # one has begun just now, and relies on this look
             self._looking = True
             self._look_later()

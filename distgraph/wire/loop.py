@@ -52,6 +52,12 @@ class Ready(Protocol):
         """Read or write as far as possible without waiting. ``mask``: ``READ``, ``WRITE``."""
 
 
+class _File(Protocol):
+    """A socket, or what is ready when some sockets are."""
+
+    def fileno(self) -> int: ...
+
+
 class User(Protocol):
     """What the loop serves."""
 
@@ -192,7 +198,7 @@ class Loop:
         """Make a call after some seconds."""
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), call))
 
-    def watch(self, sock: socket.socket, mask: int, ready: Ready) -> None:
+    def watch(self, sock: _File, mask: int, ready: Ready) -> None:
         """Call ``ready`` when a socket can be read or written; with mask 0, no longer."""
         try:
             self._set(sock, mask, ready)
@@ -201,7 +207,7 @@ class Loop:
             self._watch_anew()
             self._set(sock, mask, ready)
 
-    def _set(self, sock: socket.socket, mask: int, ready: Ready) -> None:
+    def _set(self, sock: _File, mask: int, ready: Ready) -> None:
         known = self._selector.get_map().get(sock)
         if known is not None and known.fileobj is not sock:
             # code of the user has closed that one, and this one has its number

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.support.tls import use_tls
 
 SECRET = new_secret()
 KIND = 20
+TWO_LOOPS: Any = (object(), object())
+"""Event loops of which none is alone."""
 
 
 class Box:
@@ -205,7 +208,7 @@ def test_no_thread_leads_while_others_than_threads_wait(ends: Ends) -> None:
     lead_once(ends)
     first = in_thread(ends, b"a")
     leads(ends)
-    ends.lead.share(True)
+    ends.lead.share(TWO_LOOPS)
     while ends.lead._leader:
         time.sleep(0.001)
     ends.settle()
@@ -215,14 +218,14 @@ def test_no_thread_leads_while_others_than_threads_wait(ends: Ends) -> None:
     assert ends.boxes[b"b"].got == [(b"for a loop", serving())]
     ends.send(b"a", b"for a thread")
     assert first.get(timeout=60) == (b"for a thread", serving())
-    ends.lead.share(False)
+    ends.lead.share(())
     lead_once(ends)
     assert ends.read(b"a", lambda: ends.send(b"a", b"own")) == (b"own", threading.get_ident())
 
 
 def test_others_wait_for_a_connection_that_no_thread_has_read_for_long(ends: Ends) -> None:
     lead_once(ends)
-    ends.lead.share(True)
+    ends.lead.share(TWO_LOOPS)
     ends.send(b"b", b"for a loop")
     while not ends.boxes[b"b"].got:
         time.sleep(0.001)
