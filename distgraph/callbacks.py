@@ -272,7 +272,7 @@ class CallerCallbacks:
             due += self._unended(call)
         if not root:
             if call.name in _ENDED_BY:
-                self._open[run_id] = call
+                self._open[run_id] = call._replace(without=())
             elif call.name.endswith(("_end", "_error")):
                 self._open.pop(run_id, None)
         if call.name in _LIFECYCLE:
@@ -290,6 +290,9 @@ class CallerCallbacks:
         if call.listener is not None:
             return [self._listeners[call.listener]]
         inside = self._inside(call.path)
+        if call.without:
+            without = [self._listeners[number] for number in call.without]
+            inside = [h for h in inside if not any(h is other for other in without)]
         # LangChain configures handlers of a block around the run anew for each graph
         return [*inside, *self._configured] if call.of_graph else inside
 

@@ -126,7 +126,7 @@ def _prepared(
             "pip install 'distgraph[agents]' 'langgraph>=1.2'"
         ) from error
     built_in = [ValuesTransformer, MessagesTransformer, LifecycleTransformer, SubgraphTransformer]
-    ns = run_namespace(config)
+    ns = run_namespace(graph, config)
     mux = multiplexer(factories=[*built_in, *own], scope=ns, is_async=is_async)
     modes: dict[str, None] = {}
     for transformer in mux._transformers:

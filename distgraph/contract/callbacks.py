@@ -34,6 +34,8 @@ class HandlerCall(NamedTuple):
     """Whether it reports the start or the end of a graph that is a node."""
     untraced: bool = False
     """Whether it reports the start of a run in code that has switched tracing off."""
+    without: tuple[int, ...] = ()
+    """Numbers of handlers to which this start was forwarded before."""
 
 
 class Trace(NamedTuple):

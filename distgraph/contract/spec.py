@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from distgraph._internal.keys import NS_END
+
 if TYPE_CHECKING:
     from distgraph.channels.base import BaseChannel
     from distgraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
@@ -223,6 +225,13 @@ class GraphSpec:
     the run has none."""
     edges: tuple[tuple[str, str], ...] = ()
     """Unconditional edges: old checkpoints name channels after the node in front of an edge."""
+
+    def own_namespace(self, ns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the namespace of a run of the graph, called under ``ns``."""
+        if self.persistence is not True:
+            return ns
+        # one history for all calls: no task's id is in its name
+        return tuple(part.split(NS_END)[0] for part in ns)
 
 
 @dataclass(frozen=True)

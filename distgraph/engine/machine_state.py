@@ -134,8 +134,7 @@ class MachineState:
             output_keys: State keys of its output; None for the graph's own.
             parent: The graph around it and the task that it runs in; None for the root graph.
         """
-        if spec.persistence is True:  # one history for all calls: no task's id is in its name
-            ns = tuple(part.split(k.NS_END)[0] for part in ns)
+        ns = spec.own_namespace(ns)
         options = self.options
         metadata = options.metadata
         if parent is not None:

@@ -110,7 +110,7 @@ def prepare(
     callbacks = CallerCallbacks(
         {**merged, "metadata": task_metadata(merged)}, name, run_id, graph.inner_callbacks()
     )
-    ns = run_namespace(config) if ns is None else ns
+    ns = run_namespace(graph, config) if ns is None else ns
     stream = StreamOptions.parse(
         arguments.get("stream_mode"),
         default="values" if parent is not None and _is_of_a_node(config) else graph.stream_mode,
@@ -189,13 +189,18 @@ def watched(call: Invocation) -> Invocation:
     return replace(call, plan=replace(call.plan, options=options, info=info))
 
 
-def run_namespace(config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the namespace of the run that a call with this config starts. Ask once for a run.
+def run_namespace(graph: Any, config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the namespace of the run that a call of a graph with this config starts.
+
+    Ask once for a run.
 
     () outside of a node, and where the config names a thread of its own.
     """
     around = active_task(config)
-    return () if around is None or has_own_thread(config) else around.child_namespace()
+    if around is None or has_own_thread(config):
+        return ()
+    ns: tuple[str, ...] = graph.spec.own_namespace(around.child_namespace())
+    return ns
 
 
 def _request(

@@ -232,6 +232,7 @@ def forward(
     listener: int | None = None,
     client: bool = False,
     path: tuple[str, ...] = (),
+    without: tuple[int, ...] = (),
 ) -> None:
     """Emit the call of a handler, or of its LangSmith client."""
     call = HandlerCall(
@@ -243,6 +244,7 @@ def forward(
         client,
         path,
         untraced=name.endswith("_start") and _switched_off(),
+        without=without,
     )
     try:
         emit(Event((), CALLBACK_MODE, call))
@@ -297,13 +299,19 @@ def _handler_class() -> type[Any]:
             self.recorded: Any = MISSING
             self.runs: set[UUID] = set()
             """Runs whose start has arrived, and whose end has not."""
+            self.starting: list[Callable[[UUID], int | None]] = []
+            """Called with a run that starts. The result is the number of a listener to which its
+            start was forwarded before: LangChain gives managers that it merges any order."""
             self.ending: list[Callable[[UUID], None]] = []
             """Called with a run that ends, before its end is forwarded."""
 
     def forwarded(name: str) -> Callable[..., None]:
         def call(self: Any, *args: Any, **kwargs: Any) -> None:
+            without: tuple[int, ...] = ()
             if name.endswith("_start"):
                 self.runs.add(kwargs["run_id"])
+                numbers = [leaves(kwargs["run_id"]) for leaves in self.starting]
+                without = tuple(number for number in numbers if number is not None)
             elif name.endswith(("_end", "_error")):
                 for call in self.ending:
                     call(kwargs["run_id"])
@@ -311,7 +319,15 @@ def _handler_class() -> type[Any]:
             if self.recorded is not MISSING and name in ("on_chain_start", "on_chain_end"):
                 recorded = (self.recorded,)
                 self.recorded = MISSING
-            forward(self._emit, name, args, kwargs, recorded=recorded, path=self._path)
+            forward(
+                self._emit,
+                name,
+                args,
+                kwargs,
+                recorded=recorded,
+                path=self._path,
+                without=without,
+            )
 
         return call
 

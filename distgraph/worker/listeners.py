@@ -41,14 +41,16 @@ def stand_ins(
     for listener in info.listeners:
         if path[: len(listener.path)] != listener.path:
             continue
+        relay = _Relay(listener, whole, emit)
         if listener.trace is not None:
-            one = tracer_stand_in(_Relay(listener, whole, emit), info.run_id)
+            one = tracer_stand_in(relay, info.run_id)
             whole.ending.append(one.run_map.end)
         else:
             cls = _tapping_class() if listener.taps else _stand_in_class()
-            one = cls(_Relay(listener, whole, emit), listener.cls)
+            one = cls(relay, listener.cls)
         if listener.inherited:
             handlers.append(one)
+            whole.starting.append(relay.leaves)
         if listener.hook is not None:
             hooks.append((one, listener.hook))
     return handlers, tuple(hooks)
@@ -134,6 +136,16 @@ class _Relay:
         if name.endswith(("_end", "_error")):
             self._runs.discard(run_id)
         forward(self.emit, name, args, kwargs, listener=self.listener.number)
+
+    def leaves(self, run_id: UUID) -> int | None:
+        """Leave a run to the handler of all events, which has received the start of it too.
+
+        Returns: the number of the handler, if its start was forwarded before.
+        """
+        if run_id not in self._runs:
+            return None
+        self._runs.discard(run_id)
+        return self.listener.number
 
     def is_new(self, run_id: UUID) -> bool:
         """Whether nobody forwards yet what a run streams: several handlers may be asked to."""

@@ -183,6 +183,25 @@ def test_what_fails_inside_a_subgraph_fails_all_around_it(engine):
     ]
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_handlers_are_told_once_in_any_order_of_them(engine, reverse):
+    def say(state, config):  # LangChain gives managers that it merges the handlers in any order
+        manager = config["callbacks"].copy()
+        for handlers in (manager.handlers, manager.inheritable_handlers):
+            handlers.sort(key=lambda handler: type(handler).__name__, reverse=reverse)
+        return {"text": Metered().invoke("x", {"callbacks": manager}).content}
+
+    tree = Tree()
+    with get_usage_metadata_callback() as usage:
+        one_node(engine, say).invoke({"text": ""}, {"callbacks": [tree]})
+    assert usage.usage_metadata["metered-1"]["total_tokens"] == 12
+    assert [(name, how) for name, _, how in tree.shown] == [
+        ("LangGraph", "ok"),
+        ("LangGraph > say", "ok"),
+        ("LangGraph > say > model", "ok"),
+    ]
+
+
 def test_the_token_bill_counts_each_model_once(engine):
     def apart(state):  # its own callbacks take the place of what it would inherit
         Metered().invoke("x", {"callbacks": []})

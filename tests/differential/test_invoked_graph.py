@@ -217,3 +217,32 @@ def test_a_node_can_stream_a_graph(differ, mode, pass_config):
         {"items": []},
         stream_mode="updates",
     )
+
+
+def test_a_node_can_stream_a_graph_with_one_history(engine):
+    child = engine.StateGraph(Items).add_node("c", adds("c", 1)).add_edge(engine.START, "c")
+    child = child.compile(checkpointer=True)
+
+    def call(state):
+        chunks = child.stream({"items": ["s"]}, stream_mode=["values", "updates"])
+        return {"items": list(chunks)}
+
+    builder = engine.StateGraph(Items).add_node("call", call).add_edge(engine.START, "call")
+    graph = engine.compile(builder, checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "1"}}
+    graph.invoke({"items": []}, thread)
+    chunks = graph.stream({"items": []}, thread, stream_mode="updates", subgraphs=True)
+    assert normalise(list(chunks)[-1:]) == [
+        (
+            (),
+            {
+                "call": {
+                    "items": [
+                        ("values", {"items": ["s", "c", "s"]}),
+                        ("updates", {"c": {"items": ["c"]}}),
+                        ("values", {"items": ["s", "c", "s", "c"]}),
+                    ]
+                }
+            },
+        )
+    ]
