@@ -53,7 +53,9 @@ def test_a_notebook_shows_the_run_and_its_timeline(
     book = nbformat.v4.new_notebook()
     book.cells = [nbformat.v4.new_code_cell(source) for source in (GRAPH, TIMELINE, ASYNC, PICTURE)]
     place = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(book, timeout=90, kernel_name="python3", resources=place).execute()
+    nbclient.NotebookClient(
+        book, timeout=280, startup_timeout=280, kernel_name="python3", resources=place
+    ).execute()
     run, timeline, asynchronous, picture = book.cells
     for cell in (run, asynchronous):
         (page,) = _html(cell)

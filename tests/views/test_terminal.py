@@ -70,7 +70,7 @@ class Terminal:
         )
         os.close(write)
 
-    def until(self, shown: Callable[[list[str]], bool], seconds: float = 60) -> list[str]:
+    def until(self, shown: Callable[[list[str]], bool], seconds: float = 280) -> list[str]:
         """Read until the screen is as wanted, or the program has ended; return its lines."""
         end = time.monotonic() + seconds
         while not shown(self.lines()):
@@ -126,7 +126,7 @@ def test_the_screen_shows_the_running_node_and_then_the_end(terminal: Terminal, 
 
     gate.touch()
     lines = terminal.until(lambda _: False)
-    assert terminal.process.wait(timeout=30) == 0
+    assert terminal.process.wait(timeout=280) == 0
     assert "chunk {'slow': {'x': 2}}" in lines
     (title,) = (n for n, line in enumerate(lines) if line.startswith("demo  "))
     assert " · done · 1 process on 1 machine" in lines[title]
@@ -185,7 +185,7 @@ def test_on_ray_a_wide_screen_has_whole_lines(tmp_path: Path, gate: Path) -> Non
         assert lines[title + 1].strip() == "measure"
         gate.touch()
         lines = terminal.until(lambda _: False)
-        assert terminal.process.wait(timeout=30) == 0
+        assert terminal.process.wait(timeout=280) == 0
     finally:
         terminal.close()
     (title,) = (n for n, line in enumerate(lines) if line.startswith("lengths  "))
@@ -250,7 +250,7 @@ def test_a_second_view_prints_lines_above_the_picture_of_the_first(tmp_path: Pat
     opened = Terminal(sys.executable, str(script))
     try:
         lines = opened.until(lambda _: False)
-        assert opened.process.wait(timeout=30) == 0
+        assert opened.process.wait(timeout=280) == 0
     finally:
         opened.close()
     assert lines[0] == "[   0.0 s] second: quick"
