@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ("offer", "reading")
 
-_FROM_GRAPHS = frozenset({"values", "updates", "tasks", "checkpoints", "debug"})
-"""Modes of a LangGraph graph inside a node that the surrounding graph streams; custom events and
-tokens arrive through the writer and the callbacks."""
-
 
 @dataclass(slots=True)
 class Scratchpad:
@@ -125,13 +121,17 @@ def _spare(task: TaskContext, consume: bool = False) -> Any:
 
 
 class Stream:
-    """Where a LangGraph graph that a node invokes puts its own events."""
+    """Where a LangGraph graph that a node invokes puts its own events.
+
+    A graph in this process puts custom events and tokens into the writer and the callbacks instead.
+    A ``RemoteGraph`` has no other way: it puts here what its server streams in these modes.
+    """
 
     __slots__ = ("_pass_on", "modes")
 
     def __init__(self, task: TaskContext) -> None:
         self._pass_on = task.pass_on
-        self.modes = set(task.run.shared.stream.modes & _FROM_GRAPHS)
+        self.modes = set(task.run.shared.stream.modes)
 
     def __call__(self, chunk: tuple[tuple[str, ...], str, Any]) -> None:
         ns, mode, payload = chunk

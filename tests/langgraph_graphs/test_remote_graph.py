@@ -32,11 +32,17 @@ class _Server(BaseHTTPRequestHandler):
         answered = {**given, "answer": given["question"].upper()}
         mode = asked["stream_mode"]
         modes = [mode] if isinstance(mode, str) else mode
-        events = [("metadata", {"run_id": "r", "attempt": 1})]
+        events: list[tuple[str, Any]] = [("metadata", {"run_id": "r", "attempt": 1})]
         if "updates" in modes:
             events.append(("updates", {"far": {"answer": answered["answer"]}}))
         if "values" in modes:
             events += [("values", given), ("values", answered)]
+        inner = "|inner:1" if asked.get("stream_subgraphs") else ""
+        if "custom" in modes:
+            events += [("custom", {"progress": 1}), (f"custom{inner}", {"progress": 2})]
+        if "messages-tuple" in modes:
+            token = {"type": "AIMessageChunk", "content": "WHY", "id": "m1"}
+            events.append((f"messages{inner}", [token, {"langgraph_node": "far"}]))
         body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -90,3 +96,32 @@ def test_what_a_remote_graph_streams_is_seen_under_its_namespace(url: str, backe
     expected = chunks(built(StateGraph, url))
     assert (["far"], {"far": {"answer": "WHY"}}) in expected
     assert chunks(distribute(built(StateGraph, url), backend=backend)) == expected
+
+
+ALL_MODES = ["updates", "values", "custom", "messages"]
+
+
+def without_ids(chunk: Any, subgraphs: bool) -> Any:
+    if not subgraphs:
+        return chunk
+    ns, *rest = chunk
+    return ([part.split(":")[0] for part in ns], *rest)
+
+
+@pytest.mark.parametrize("subgraphs", [False, True])
+@pytest.mark.parametrize(
+    "mode", ["custom", "messages", ["custom", "values"], ["messages", "updates"], ALL_MODES]
+)
+def test_every_mode_of_a_remote_graph_is_streamed_as_in_langgraph(
+    url: str, backend: str, mode: Any, subgraphs: bool
+) -> None:
+    def chunks(graph: Any) -> list[Any]:
+        told = graph.stream({"question": "why"}, stream_mode=mode, subgraphs=subgraphs)
+        return [without_ids(chunk, subgraphs) for chunk in told]
+
+    expected = chunks(built(StateGraph, url))
+    if "custom" in mode and subgraphs:
+        named = [chunk for chunk in expected if {"progress": 2} in chunk]
+        assert [chunk[0] for chunk in named] == [["far", "inner"]]
+    assert chunks(distribute(built(StateGraph, url), backend=backend)) == expected
+    assert chunks(built(OwnStateGraph, url, backend=backend)) == expected
