@@ -26,6 +26,8 @@ class Culprit:
     obj: Any
     why: str
     """The reason, with a remedy in most cases."""
+    around: tuple[Any, ...] = ()
+    """The objects from the outermost to this one."""
 
     @property
     def place(self) -> str:
@@ -93,6 +95,7 @@ class _Search:
         self._data = data
         self._seen: set[int] = set()
         self._around: set[int] = set()
+        self._chain: list[Any] = []
 
     def descend(self, obj: Any, path: tuple[str, ...], *, within: bool) -> Culprit | None:
         """Search ``obj``, which code of a framework holds where ``within`` is true."""
@@ -101,6 +104,7 @@ class _Search:
             return None
         self._seen.add(id(obj))
         self._around.add(id(obj))
+        self._chain.append(obj)
         leads_back = False
         if len(path) < _MAX_DEPTH and not self._is_refused(obj):
             hidden = _is_hidden(obj, within)
@@ -114,8 +118,9 @@ class _Search:
                     return found
         self._around.discard(id(obj))
         if leads_back and self._around:
+            self._chain.pop()
             return None  # it fails because of an object around it, which has other parts
-        return Culprit(path, obj, why)
+        return Culprit(path, obj, why, tuple(self._chain))
 
     def _is_refused(self, obj: Any) -> bool:
         """Return whether a rule refuses the object for itself, whatever it holds."""
@@ -275,11 +280,8 @@ def global_names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(names)
 
 
-def program_error(owner: str, obj: Any, reason: Reason) -> SerializationError | None:
-    """Return the error for a part of a graph that cannot be sent, None where it can."""
-    culprit = find_culprit(obj, reason)
-    if culprit is None:
-        return None
+def program_error(owner: str, culprit: Culprit) -> SerializationError:
+    """Return the error for a part of a graph that cannot be sent."""
     place = culprit.place or "function"
     titled = any(phrase.startswith(("middleware ", "tool ")) for phrase in culprit.path)
     whose = place if titled or place.startswith(("the ", "an ", "a ")) else f"its {place}"

@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cp
@@ -25,10 +25,13 @@ from typing_extensions import is_typeddict
 
 from distgraph.concurrency.forking import free_in_forks
 from distgraph.errors import SerializationError
-from distgraph.serde import reducers, references, script_module
+from distgraph.serde import module_objects, reducers, references, script_module
 from distgraph.serde.reducers import register_serializer
 from distgraph.serde.sources import keep_sources
 from distgraph.serde.structs import with_fields
+
+if TYPE_CHECKING:
+    from distgraph.serde.diagnose import Culprit
 
 __all__ = ("dumps", "dumps_code", "dumps_data", "loads", "register_serializer")
 
@@ -63,6 +66,8 @@ class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
+        if not self._of_data and (named := module_objects.reduce_by_name(obj)) is not None:
+            return named
         if cls in self._ordinary:
             return NotImplemented
         if cls is CodeType:
@@ -302,10 +307,13 @@ def dumps_code(obj: Any) -> bytes:
     Raises:
         SerializationError: something in it cannot be pickled; the message says what and why.
     """
-    try:
-        return _run(CodePickler, obj)
-    except Exception as exc:
-        raise _explained(obj, exc, CodePickler) from exc
+    while True:
+        try:
+            return _run(CodePickler, obj)
+        except Exception as exc:
+            culprit = _culprit(obj, CodePickler)
+            if culprit is None or not module_objects.let_travel_by_name(culprit.around):
+                raise _explained(culprit, exc) from exc
 
 
 def dumps_data(obj: Any, *, name: str = "") -> bytes:
@@ -331,7 +339,7 @@ def dumps_data(obj: Any, *, name: str = "") -> bytes:
     try:
         return _run(_DataPickler, obj)
     except Exception as exc:
-        raise _explained(obj, exc, _DataPickler, name) from exc
+        raise _explained(_culprit(obj, _DataPickler), exc, name) from exc
 
 
 def dumps_parcel(obj: Any) -> Any:
@@ -439,14 +447,15 @@ def describe(exc: BaseException) -> str:
     return text or type(exc).__name__
 
 
-def _explained(
-    obj: Any, exc: Exception, pickler: type[CodePickler], name: str = ""
-) -> SerializationError:
+def _culprit(obj: Any, pickler: type[CodePickler]) -> Culprit | None:
     from distgraph.serde import diagnose
 
-    culprit = diagnose.find_culprit(
+    return diagnose.find_culprit(
         obj, lambda part: reason(part, pickler), data=pickler is _DataPickler
     )
+
+
+def _explained(culprit: Culprit | None, exc: Exception, name: str = "") -> SerializationError:
     if culprit is None:
         return SerializationError(describe(exc))
     return SerializationError(culprit.sentence(name))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from distgraph.contract.spec import GraphProgram, GraphSpec
 from distgraph.errors import SerializationError
 from distgraph.serde import diagnose, pickling, references, trial_unpickling
+from distgraph.serde.module_objects import let_travel_by_name
 from distgraph.serde.reloads import After, reloads
 from distgraph.serde.sources import is_installed, sources_of
 
@@ -64,7 +65,25 @@ class _RecordingPickler(pickling.CodePickler):
         return reduced
 
 
+class _Unsent(Exception):
+    """A program cannot be pickled, or not be read: why, and what says so of a part."""
+
+    def __init__(self, why: str, reason: diagnose.Reason) -> None:
+        super().__init__(why)
+        self.why, self.reason = why, reason
+
+
 def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]]:
+    while True:
+        try:
+            return _pickle_once(program)
+        except _Unsent as unsent:
+            found = _culprit(program, unsent.reason)
+            if found is None or not let_travel_by_name(found[1].around):
+                raise _blame(program, unsent.why, found) from unsent.__cause__
+
+
+def _pickle_once(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]]:
     with io.BytesIO() as file:
         pickler = _RecordingPickler(file)
         try:
@@ -72,12 +91,12 @@ def _pickle(program: GraphProgram) -> tuple[bytes, list[FunctionType], list[str]
                 modules = reloads()
                 pickler.dump(After(modules, program) if modules else program)
         except Exception as exc:
-            raise _blame(program, pickling.describe(exc), pickling.reason) from exc
+            raise _Unsent(pickling.describe(exc), pickling.reason) from exc
         names = pickler.filenames
         blob = pickling.with_filenames(file.getvalue(), names, sources_of(names))
     if found:
         blob = references.ReferringBlob(blob, found)
-    _check_readable(program, blob)
+    _check_readable(blob)
     return blob, pickler.functions, staying
 
 
@@ -85,26 +104,33 @@ _readable: OrderedDict[str, None] = OrderedDict()
 _READABLE_KEPT = 256
 
 
-def _check_readable(program: GraphProgram, blob: bytes) -> None:
+def _check_readable(blob: bytes) -> None:
     """Refuse a program that workers could not read; each blob is tried once."""
     digest = pickling.content_hash(blob)
     if digest in _readable:
         return
     error = trial_unpickling.read_failure(blob)
     if error is not None:
-        raise _blame(
-            program, trial_unpickling.unreadable(error), trial_unpickling.failure
-        ) from error
+        raise _Unsent(trial_unpickling.unreadable(error), trial_unpickling.failure) from error
     _readable[digest] = None
     while len(_readable) > _READABLE_KEPT:
         _readable.popitem(last=False)
 
 
-def _blame(program: GraphProgram, why: str, reason: diagnose.Reason) -> SerializationError:
+def _culprit(program: GraphProgram, reason: diagnose.Reason) -> tuple[str, diagnose.Culprit] | None:
+    """Return the first object that cannot be sent, after the name of its owner."""
     for owner, part in _parts(program, ""):
-        error = diagnose.program_error(owner, part, reason)
-        if error is not None:
-            return error
+        culprit = diagnose.find_culprit(part, reason)
+        if culprit is not None:
+            return owner, culprit
+    return None
+
+
+def _blame(
+    program: GraphProgram, why: str, found: tuple[str, diagnose.Culprit] | None
+) -> SerializationError:
+    if found is not None:
+        return diagnose.program_error(*found)
     return SerializationError(f"graph {program.spec.name!r} cannot be sent to a worker: {why}")
 
 

@@ -11,6 +11,7 @@ import threading
 from typing import Annotated
 
 import pytest
+from google.protobuf import struct_pb2, timestamp_pb2
 from typing_extensions import TypedDict
 
 from distgraph.errors import SerializationError
@@ -58,6 +59,17 @@ def test_a_chat_model_in_a_closure(on_ray):
         return {"items": [model.invoke("hi").content]}
 
     assert single(on_ray, node).invoke({"items": []}) == {"items": ["echo hi"]}
+
+
+def test_objects_of_installed_modules_that_cannot_be_pickled(on_ray):
+    kind, file = struct_pb2.NullValue, timestamp_pb2.DESCRIPTOR
+
+    def node(state):
+        return {"items": [kind.Name(0), file.name]}
+
+    assert single(on_ray, node).invoke({"items": []}) == {
+        "items": ["NULL_VALUE", "google/protobuf/timestamp.proto"]
+    }
 
 
 @pytest.fixture
