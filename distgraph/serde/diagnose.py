@@ -12,6 +12,8 @@ from distgraph.errors import SerializationError
 from distgraph.serde import pickling, reducers
 
 _MAX_DEPTH = 16
+_NESTED_DEPTH = 2
+"""Levels of what is nested too deep, whose parts are so as well."""
 _MAX_CHILDREN = 1000
 Reason = Callable[[Any], str]
 _LEAVES = (str, int, float, bool, bytes, type(None), types.ModuleType)
@@ -106,7 +108,9 @@ class _Search:
         self._around.add(id(obj))
         self._chain.append(obj)
         leads_back = False
-        if len(path) < _MAX_DEPTH and not self._is_refused(obj):
+        nested = why == pickling.TOO_DEEP
+        room = len(path) < (_NESTED_DEPTH if nested else _MAX_DEPTH)
+        if room and not (nested and len(self._chain) > _MAX_DEPTH) and not self._is_refused(obj):
             hidden = _is_hidden(obj, within)
             for phrase, child in children(obj):
                 if id(child) in self._seen or isinstance(child, _LEAVES):

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
@@ -441,8 +443,33 @@ def reason(obj: Any, pickler: type[CodePickler] = CodePickler) -> str:
     return ""
 
 
+# A limit that is raised holds in the caller and its workers, not in the driver; from Python 3.12 on
+# it does not hold for code in C.
+TOO_DEEP = (
+    "it is nested too deep for pickle. Remedy: flatten it, as into a list of items that name their "
+    "parents; a higher sys.setrecursionlimit does not help"
+)
+
+_OWN_FRAMES = 50
+"""More than the frames of Python code between a call of the pickler and the pickler itself."""
+
+
+def _is_too_deep(exc: BaseException) -> bool:
+    """Return whether the pickler had no room for what it was given.
+
+    A method that calls itself without end, such as a ``__reduce__``, leaves its frames behind.
+    """
+    error = exc if isinstance(exc, RecursionError) else exc.__cause__  # cloudpickle's own
+    if not isinstance(error, RecursionError):
+        return False
+    frames = itertools.islice(traceback.walk_tb(error.__traceback__), _OWN_FRAMES)
+    return sum(1 for _ in frames) < _OWN_FRAMES
+
+
 def describe(exc: BaseException) -> str:
     """Return a one-line description of a pickling error."""
+    if _is_too_deep(exc):
+        return TOO_DEEP
     text = " ".join(str(exc).split())
     return text or type(exc).__name__
 

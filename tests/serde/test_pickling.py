@@ -21,6 +21,7 @@ from unittest import mock
 
 import cloudpickle
 import pytest
+from langchain_core.messages import HumanMessage
 
 from distgraph.contract.stream import Event
 from distgraph.errors import SerializationError
@@ -569,3 +570,45 @@ def test_what_a_node_emits_is_named_from_its_payload() -> None:
     event = Event((), "custom", {"k": [socket.socket()]})
     with pytest.raises(SerializationError, match=r'payload\["k"\]\[0\] \(socket.socket\)'):
         pack_event(event, "node 'n'")
+
+
+def nested(levels: int, leaf: Any) -> Any:
+    for _ in range(levels):
+        leaf = [leaf]
+    return leaf
+
+
+FLATTEN = (
+    " cannot be pickled: it is nested too deep for pickle. Remedy: flatten it, as into a list of "
+    "items that name their parents; a higher sys.setrecursionlimit does not help"
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (nested(100_000, None), 'state["x"][0][0] (list)'),
+        ({"id": 1, "tree": nested(100_000, None)}, 'state["x"]["tree"][0] (list)'),
+        (nested(100_000, threading.Lock()), 'state["x"][0][0] (list)'),
+        (
+            HumanMessage("", additional_kwargs={"tree": nested(100_000, None)}),
+            'state["x"].additional_kwargs["tree"] (list)',
+        ),
+    ],
+    ids=["list", "dict", "lock", "message"],
+)
+def test_what_is_nested_too_deep_is_to_be_flattened(value: Any, place: str) -> None:
+    with pytest.raises(SerializationError) as caught:
+        dumps_data(value, name='state["x"]')
+    assert str(caught.value) == place + FLATTEN
+
+
+class Endless:
+    def __reduce__(self) -> Any:
+        return self.__reduce__()
+
+
+def test_a_method_that_calls_itself_is_not_taken_for_a_nested_value() -> None:
+    with pytest.raises(SerializationError, match="Remedy: create it inside the node") as caught:
+        dumps_data({"a": Endless()}, name='state["x"]')
+    assert "nested too deep" not in str(caught.value)

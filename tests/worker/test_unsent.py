@@ -33,6 +33,18 @@ def test_an_update_is_named_by_its_key_and_the_path_in_it():
     assert message.endswith("ray_options={'affinity': 'run'}: they share one process")
 
 
+def test_an_update_that_is_nested_too_deep_is_to_be_flattened():
+    tree = None
+    for _ in range(100_000):
+        tree = [tree]
+    assert told(writes=(("a", 1), ("b", {"tree": tree}))).startswith(
+        "node 'read', step 3: its update of state key 'b' cannot be sent to other processes: "
+        'update["b"]["tree"][0] (list) cannot be pickled: it is nested too deep for pickle. '
+        "Remedy: flatten it, as into a list of items that name their parents; a higher "
+        "sys.setrecursionlimit does not help. To hand the object itself to other nodes, "
+    )
+
+
 def test_the_argument_of_a_send_is_named_by_its_node():
     message = told(writes=((TASKS, Send("work", {"item": generator()})),))
     assert "what it sends to node 'work' cannot be sent" in message
