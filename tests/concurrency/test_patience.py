@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -66,10 +67,10 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the figures are thos
 def test_a_stopped_process_waits_for_no_cpu() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
-            first = cpu_waits(process.pid)
-            os.kill(process.pid, 19)
-            assert first is not None
+            os.kill(process.pid, signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)  # it may run on for a moment
             waited = cpu_waits(process.pid)
+            assert waited is not None
             assert cpu_waits(process.pid) == waited
         finally:
             process.kill()
