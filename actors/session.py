@@ -184,7 +184,10 @@ class Session:
             actor.silent()  # the first sign of life comes when its process has started
         self._reads = RayReads(self.id, self.broker)
         self._reads.lead.also(lambda: self._way.connection)
+        self._receives = False
+        """Whether there is a receiver: the broker may be lost before."""
         self.receiver = Receiver(self._reads, self.caller, self._broker_lost)
+        self._receives = True
 
     def wait_until_up(self) -> None:
         """Wait until driver and broker run; what the caller does before that goes on meanwhile.
@@ -556,7 +559,7 @@ class Session:
 
     def _broker_lost(self, error: BrokerLost) -> None:
         self.failure = self.failure or error
-        if self._is_connected():
+        if self._receives and self._is_connected():
             with suppress(RayError):
                 self.driver.cancel.remote([reader.run_id for reader in self.receiver.readers])
 

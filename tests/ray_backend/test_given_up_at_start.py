@@ -94,9 +94,11 @@ def test_a_machine_that_the_cluster_does_not_know_yet_is_tried_again(
 
 @pytest.mark.usefixtures("without_session")
 def test_the_tries_end_with_an_error_that_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "NodeAffinitySchedulingStrategy", at_unknown_machines(3))
-    with pytest.raises(UnsupportedClusterError) as caught:
-        items()
+    # all of them: a broker that is lost early is replaced without a try
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "NodeAffinitySchedulingStrategy", at_unknown_machines(100))
+        with pytest.raises(UnsupportedClusterError) as caught:
+            items()
     told = str(caught.value)
     assert told.startswith("the cluster did not start the actors of this process's runs (stream br")
     assert "when `ray status` lists this machine" in told
